@@ -19,7 +19,7 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.contract.metadata import onnx_metadata, tflite_metadata
 from edgepress.converters.contract.outputs import refuse_other_outputs
-from edgepress.converters.contract.probe import probed
+from edgepress.converters.contract.probe import probe_facts
 from edgepress.converters.contract.published import published_contract
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.contract.write import onnx_annotated, tflite_with_contract
@@ -72,11 +72,11 @@ def describe(job: DescribeJob, emit: Emit) -> None:
         EdgepressError: It can't be opened, is not a classifier, or too little is known of it.
     """
     with parsing(job.path):
-        emit(_described(job))
+        emit(_describe(job))
 
 
-def _described(job: DescribeJob) -> FileDescription:
-    bare, facts = _opened(job.path, job.hints.size)
+def _describe(job: DescribeJob) -> FileDescription:
+    bare, facts = _open_bare(job.path, job.hints.size)
     try:
         contract, notes = published_contract(job.path, facts, job.hints, scheme_of(inspection.read(job.path)))
     except InputError as e:
@@ -105,10 +105,10 @@ def annotate(job: AnnotateJob, emit: Emit) -> None:
         InputError, ModelFileError: It can't be written, or the file can't be read or rewritten.
     """
     with parsing(job.path, "Check how it was made.", failed="can't be annotated"):
-        emit(_annotated(job))
+        emit(_annotate(job))
 
 
-def _annotated(job: AnnotateJob) -> Contract:
+def _annotate(job: AnnotateJob) -> Contract:
     content = job.path.read_bytes()
     tflite = is_tflite(content)
     digest, tools = hashlib.sha256(content).hexdigest(), {"edgepress": metadata.version("edgepress")}
@@ -161,13 +161,13 @@ def scheme_of(found: inspection.Inspection) -> str:
     return f"{found.format}-{precision if f'{found.format}-{precision}' in SCHEMES else 'int8'}"
 
 
-def _opened(path: Path, size: Size | None) -> tuple[Model, ModelFacts]:
+def _open_bare(path: Path, size: Size | None) -> tuple[Model, ModelFacts]:
     """A file opened without its contract, which takes and returns real numbers as the file has them, and its facts."""
     engine, session = open_session(path, None, 1)
     known, session.contract = session.contract, None
     content = path.read_bytes()
     tflite = is_tflite(content)
-    session.shape = (known.adapter or known.input).shape if known else _fixed(path, content, session.shape, size)
+    session.shape = (known.adapter or known.input).shape if known else _fix_sizes(path, content, session.shape, size)
     bare = Model(path, engine, 1, session)
     with parsing(path):
         if tflite:
@@ -192,10 +192,10 @@ def _opened(path: Path, size: Size | None) -> tuple[Model, ModelFacts]:
         metadata=written,
         contract=known,
     )
-    return bare, probed(facts, lambda x: bare.answer(x).reshape(len(x), -1))
+    return bare, probe_facts(facts, lambda x: bare.answer(x).reshape(len(x), -1))
 
 
-def _fixed(path: Path, content: bytes, shape: tuple[int, ...], size: Size | None) -> tuple[int, ...]:
+def _fix_sizes(path: Path, content: bytes, shape: tuple[int, ...], size: Size | None) -> tuple[int, ...]:
     """The shape of an item with all of its sizes fixed; only ONNX engines take any size of a file as it is.
 
     Raises:

@@ -67,8 +67,8 @@ def tflite_statistics(model: bytes, batches: Batches, input_range: InputRange) -
 
     root, graph = flat.read(model)
     names = [(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors]
-    steps = [(flat.kind(root, op), _named(names, op.inputs), _named(names, op.outputs)) for op in graph.operators]
-    ends = _named(names, graph.outputs)
+    steps = [(flat.kind(root, op), _names_at(names, op.inputs), _names_at(names, op.outputs)) for op in graph.operators]
+    ends = _names_at(names, graph.outputs)
     produced = dict.fromkeys(int(i) for op in graph.operators for i in op.outputs)
     watched = [i for i in produced if graph.tensors[i].type == flat.FLOAT32]
     graph.outputs, root.signatureDefs = [*dict.fromkeys([*map(int, graph.outputs), *watched])], []
@@ -76,7 +76,7 @@ def tflite_statistics(model: bytes, batches: Batches, input_range: InputRange) -
     interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]
     statistics = Statistics()
-    for batch in _checked(batches):
+    for batch in _check_batches(batches):
         for item in batch:
             interpreter.reset_all_variables()  # the state of a fused LSTM: each item begins anew
             try:
@@ -88,7 +88,7 @@ def tflite_statistics(model: bytes, batches: Batches, input_range: InputRange) -
                 statistics.add(source["name"], item)
             for index in watched:
                 statistics.add(names[index], interpreter.tensor(index)())
-    return _limited(statistics, steps, ends, source=source["name"], known=input_range)
+    return _limit(statistics, steps, ends, source=source["name"], known=input_range)
 
 
 def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> Statistics:
@@ -116,7 +116,7 @@ def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: Input
     source, names = session.get_inputs()[0], [o.name for o in session.get_outputs()]
     seen = Statistics()
     dtype = np.dtype(source.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32"))
-    for batch in _checked(batches):
+    for batch in _check_batches(batches):
         for item in batch[:, np.newaxis]:  # one by one: every tensor of a batch of photos would fill the memory
             try:
                 values = session.run(names, {source.name: item.astype(dtype)})
@@ -127,10 +127,10 @@ def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: Input
             seen.add(source.name, item)
     as_float = next((n.output[0] for n in graph.node if n.op_type == "Cast" and n.input[0] == source.name), source.name)
     steps = [(node.op_type, tuple(node.input), tuple(node.output)) for node in model.graph.node]
-    return _limited(seen, steps, [v.name for v in model.graph.output], source=as_float, known=input_range)
+    return _limit(seen, steps, [v.name for v in model.graph.output], source=as_float, known=input_range)
 
 
-def _limited(
+def _limit(
     statistics: Statistics, steps: Iterable[Step], ends: Iterable[str], *, source: str, known: InputRange
 ) -> Statistics:
     """Set what is known of tensors, and protect those that must not be clipped.
@@ -150,7 +150,7 @@ def _limited(
     return statistics
 
 
-def _named(names: Sequence[str], indices: Iterable[int]) -> tuple[str, ...]:
+def _names_at(names: Sequence[str], indices: Iterable[int]) -> tuple[str, ...]:
     return tuple(names[int(i)] for i in indices if int(i) >= 0)
 
 
@@ -159,7 +159,7 @@ def _does_not_take(error: Exception) -> ConversionError:
     return ConversionError(message, "Give data like its training data.")
 
 
-def _checked(batches: Batches) -> Iterable[Floats]:
+def _check_batches(batches: Batches) -> Iterable[Floats]:
     count = 0
     for batch in batches():
         count += len(batch)

@@ -11,7 +11,7 @@ ONNX_AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1, "Gemm": 1}
 """Axis of the output channels of a kernel, by operation; that of a transposed Gemm is 0."""
 
 
-def rounded(values: Floats, axis: int | None, *, symmetric: bool = True, levels: int = LEVELS) -> Floats:
+def round_to_grid(values: Floats, axis: int | None, *, symmetric: bool = True, levels: int = LEVELS) -> Floats:
     """Values as eight bits hold them, or four.
 
     Args:

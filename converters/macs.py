@@ -64,7 +64,7 @@ def lstm(inputs: Sequence[Shape], output: Shape) -> int | None:
     return (recurrent(2) if len(inputs) <= 5 else recurrent(*LSTM))(inputs, output)
 
 
-def transposed(shape: Shape) -> Shape:
+def transpose_shape(shape: Shape) -> Shape:
     """The shape of a matrix, or of a batch of them, with its last two axes exchanged."""
     return shape if shape is None or len(shape) < 2 else (*shape[:-2], shape[-1], shape[-2])
 

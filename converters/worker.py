@@ -184,14 +184,14 @@ class Worker:
         try:
             while not self._reports.poll(POLL_S):
                 if until is not None and time.monotonic() > until:
-                    raise self._died(f"no answer in {silence_s:g} s", late=True)
+                    raise self._child_died(f"no answer in {silence_s:g} s", late=True)
                 if self._resident() > self._memory_bytes:
-                    raise self._died(f"it took more than {self._memory_bytes / 1e9:.1f} GB of memory")
+                    raise self._child_died(f"it took more than {self._memory_bytes / 1e9:.1f} GB of memory")
             received: tuple[str, Any] = self._reports.recv()
         except (EOFError, ConnectionResetError, BrokenPipeError):
             code = self._process.wait()
             name = signal.Signals(-code).name if code < 0 else f"exit code {code:{'#x' if code >> 31 else 'd'}}"
-            raise self._died(f"{name}, perhaps out of memory" if name == "SIGKILL" else name) from None
+            raise self._child_died(f"{name}, perhaps out of memory" if name == "SIGKILL" else name) from None
         return received
 
     def _resident(self) -> int:
@@ -202,7 +202,7 @@ class Worker:
         except psutil.Error:
             return 0
 
-    def _died(self, how: str, *, late: bool = False) -> ChildDied:
+    def _child_died(self, how: str, *, late: bool = False) -> ChildDied:
         self._process.kill()
         self._process.wait()
         lines = self._last_words().decode(errors="replace").splitlines()
@@ -233,7 +233,7 @@ def run_in_child(
         yield from worker.call(function, argument)
 
 
-def merged(parts: Sequence[Iterator[_A]]) -> Iterator[_A]:
+def merge(parts: Sequence[Iterator[_A]]) -> Iterator[_A]:
     """The items of several iterators as they arrive, each read by a thread; the first error is raised."""
     queue: SimpleQueue[tuple[str, Any]] = SimpleQueue()
 

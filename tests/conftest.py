@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer.rich_utils  # noqa: F401 - it reads the environment, which some tests change, when it is first imported
 from hypothesis import settings
 from micro_package import install  # noqa: F401 - a fixture
 from PIL import Image

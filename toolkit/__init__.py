@@ -111,11 +111,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from edgepress.toolkit.arguments import checked  # not for child processes, which import this package, too
+    from edgepress.toolkit.arguments import check_arguments  # not for child processes, which import this package, too
 
     value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     if not isinstance(value, type):
-        value = checked(value)
+        value = check_arguments(value)
     globals()[name] = value
     return value
 

@@ -22,7 +22,7 @@ SHOWN = 60
 """Letters of a value in a message."""
 
 
-def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+def check_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that looks at its arguments before it does anything.
 
     Raises:
@@ -42,7 +42,8 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
             for one in each:
                 if not fits(one, parameter.annotation):
                     raise TypeError(
-                        f"{function.__name__}(): {name} is {_shown(one)}; accepted: {in_words(parameter.annotation)}."
+                        f"{function.__name__}(): {name} is {_show_value(one)}; "
+                        f"accepted: {in_words(parameter.annotation)}."
                     )
         return function(*values, **named)
 
@@ -104,7 +105,7 @@ def in_words(kind: Any) -> str:
     return WORDS.get(kind) or str(getattr(origin or kind, "__name__", kind))
 
 
-def _shown(value: Any) -> str:
+def _show_value(value: Any) -> str:
     text = repr(value)
     return f"{text[:SHOWN]}{'...' if len(text) > SHOWN else ''} ({type(value).__name__})"
 

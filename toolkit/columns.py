@@ -57,7 +57,7 @@ def _value(row: Any, name: str) -> Any:
     return row.get(name) if isinstance(row, Mapping) else getattr(row, name, None)
 
 
-def filled(columns: Iterable[Column], rows: Iterable[Any]) -> list[Column]:
+def filled_columns(columns: Iterable[Column], rows: Iterable[Any]) -> list[Column]:
     """The columns that have a figure in a row."""
     rows = list(rows)
     return [column for column in columns if any(column.text(row) for row in rows)]

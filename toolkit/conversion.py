@@ -246,12 +246,17 @@ def items_for(data: DataSet | None, count: int, contract: Contract) -> dict[str,
     parts = [data.val] if len(data.val) >= FEW else [part for part in (data.val, data.train) if len(part)]
     item_bytes = math.prod(contract.input.shape) * np.dtype(contract.input.dtype).itemsize
     most = max(FEW, min(ITEMS, PROOF_BYTES // item_bytes))
-    proof = np.concatenate([part.read(calibration_rows(part, most)) for part in parts])[:most]
-    found = {"calibration": partial(_batches, split), "proof": proof, "proof_name": data.source}
+    rows_of = [(part, calibration_rows(part, most)) for part in parts]
+    labelled = contract.task != "none" and [*contract.labels] == [*data.labels]
+    items = {
+        "calibration": partial(_batches, split),
+        "proof": np.concatenate([part.read(rows) for part, rows in rows_of])[:most],
+        "proof_labels": np.concatenate([part.y[rows] for part, rows in rows_of])[:most] if labelled else None,
+        "proof_name": data.source,
+    }
     if len(data.val) >= FEW:
-        known = contract.task != "none" and [*contract.labels] == [*data.labels]
-        found["validation"] = partial(_validation, data.val, labelled=known)
-    return found
+        items["validation"] = partial(_validation, data.val, labelled=labelled)
+    return items
 
 
 def _validation(split: Split, count: int, *, labelled: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:

@@ -26,10 +26,10 @@ _BLOCK = re.compile(r"^(?:[-+=]|\d+(?=[.)]))")
 def markdown(text: object) -> str:
     """A text on one line in which Markdown, HTML, mentions, links, emoji codes and formulas are shown, not made."""
     line = " ".join(one_line(text).split(" ")).strip().translate(_MARKDOWN)
-    return _BLOCK.sub(_escaped_start, _AUTOMATIC.sub(r"\g<0>&#8203;", line))
+    return _BLOCK.sub(_escape_start, _AUTOMATIC.sub(r"\g<0>&#8203;", line))
 
 
-def _escaped_start(match: re.Match[str]) -> str:
+def _escape_start(match: re.Match[str]) -> str:
     return f"{match[0]}\\" if match[0].isdigit() else f"\\{match[0]}"
 
 

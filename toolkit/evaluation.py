@@ -119,14 +119,14 @@ def evaluate(
             "data": data_record(opened),
             "notes": [*about.notes, *notes, *without_promise(contract, answers.engine)],
             **classification_metrics(opened.test.y, answers.predicted, labels=opened.labels),
-            "accepted": _accepted(answers, opened.test.y, opened.labels),
+            "accepted": _count_accepted(answers, opened.test.y, opened.labels),
             "ece": calibration_error(answers.confidence, answers.predicted == opened.test.y),
             "remarks": [remark.to_dict() for remark in remarks(facts)] if contract.scheme in FLOAT else [],
         }
     )
 
 
-def _accepted(answers: Answers, y: npt.NDArray[np.int64], labels: Sequence[str]) -> dict[str, Any] | None:
+def _count_accepted(answers: Answers, y: npt.NDArray[np.int64], labels: Sequence[str]) -> dict[str, Any] | None:
     """How many answers a calibrated file accepts, with the 95 % intervals of that share and of their error."""
     counts = accepted_counts(answers, y, classes=len(labels))
     if counts is None:

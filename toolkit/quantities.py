@@ -39,7 +39,7 @@ SHARE = Quantity(SHARES, "", "50%")
 DROP = Quantity(POINTS, "", "0.5", percentage_points=True)
 
 
-def parsed(option: str, value: str | float | None, quantity: Quantity) -> float | None:
+def parse(option: str, value: str | float | None, quantity: Quantity) -> float | None:
     """The number that an option's value stands for, in the unit with factor 1; None for None.
 
     Args:

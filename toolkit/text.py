@@ -19,7 +19,7 @@ def number(value: float | None, form: str = ".1f") -> str:
     return "" if value is None else format(value, form)
 
 
-def signed(value: float | None, form: str = ".2f") -> str:
+def with_sign(value: float | None, form: str = ".2f") -> str:
     """A figure with a true minus sign; zero has no sign."""
     text = number(value, form)
     return MINUS + text[1:] if text.startswith("-") and text.strip("-0.") else text.lstrip("-")
@@ -27,7 +27,7 @@ def signed(value: float | None, form: str = ".2f") -> str:
 
 def percent(share: float | None, form: str = ".2f") -> str:
     """A share as "98.89 %"."""
-    return "" if share is None else f"{signed(100 * share, form)} %"
+    return "" if share is None else f"{with_sign(100 * share, form)} %"
 
 
 def sure(probability: float | None) -> str:
@@ -64,10 +64,10 @@ def times(ratio: float | None) -> str:
 
 def interval(value: float | None, low: float | None, high: float | None, unit: str = "") -> str:
     """An estimate with its 95 % interval: "0.12 [−0.31, 0.55]"."""
-    text = signed(value) + (unit if value is not None else "")
+    text = with_sign(value) + (unit if value is not None else "")
     if value is None or low is None or high is None or low == high:
         return text
-    return f"{text} [{signed(low)}, {signed(high)}]"
+    return f"{text} [{with_sign(low)}, {with_sign(high)}]"
 
 
 def first_sentence(text: str) -> str:
@@ -77,22 +77,22 @@ def first_sentence(text: str) -> str:
 
 def size(n: int | None) -> str:
     """A number of bytes in decimal units: "18.3 kB", "2.5 MB"."""
-    return _scaled(n, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)), zeros=False)
+    return _scale(n, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1)), zeros=False)
 
 
 def count(n: int | None) -> str:
     """A large count such as parameters or operations: "4.2 M"; empty for 0, "?" if it is not known."""
-    return "?" if n is None else _scaled(n or None, (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1)), zeros=False).strip()
+    return "?" if n is None else _scale(n or None, (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1)), zeros=False).strip()
 
 
 def duration(us: float | None, digits: int = 3) -> str:
     """Microseconds in the unit that fits: "19.4 µs", "8.98 ms", "1.20 s"."""
-    return _scaled(us, (("s", 1e6), ("ms", 1e3), ("µs", 1)), digits=digits)
+    return _scale(us, (("s", 1e6), ("ms", 1e3), ("µs", 1)), digits=digits)
 
 
 def rate(per_second: float | None, unit: str) -> str:
     """A figure per second: "51.0 GMAC/s"."""
-    return _scaled(per_second, ((f"G{unit}/s", 1e9), (f"M{unit}/s", 1e6), (f"{unit}/s", 1)))
+    return _scale(per_second, ((f"G{unit}/s", 1e9), (f"M{unit}/s", 1e6), (f"{unit}/s", 1)))
 
 
 def plural(n: int, noun: str) -> str:
@@ -106,7 +106,7 @@ def estimate(n: int) -> str:
     return f"{math.ceil(n / unit) * unit:,}"
 
 
-def _scaled(value: float | None, units: _Units, *, digits: int = 3, zeros: bool = True) -> str:
+def _scale(value: float | None, units: _Units, *, digits: int = 3, zeros: bool = True) -> str:
     """A figure of so many digits in the largest unit in which it is at least 1, with or without trailing zeros."""
     if value is None:
         return ""

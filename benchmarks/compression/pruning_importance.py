@@ -19,7 +19,7 @@ import numpy as np
 from edgepress.converters.distillation.distill import Distillation, Teaching, Trainee, logits_of
 from edgepress.converters.graph.program import Program
 from edgepress.converters.pruning.importance import MEASURES, channel_moments, importance_of
-from edgepress.converters.pruning.plan import PruningCosts, chosen_units, normalized
+from edgepress.converters.pruning.plan import PruningCosts, chosen_units, normalize
 from edgepress.converters.pruning.remove import without_channels
 from edgepress.converters.pruning.units import removable_units
 from edgepress.converters.ptq.score import macs
@@ -59,7 +59,7 @@ def rows(model: bytes, data: Path, share: float, steps: int) -> None:
             else importance_of(measure, units, moments, items=some)  # type: ignore[arg-type]
         )
         for block in (8, 1):
-            keep = chosen_units(units, normalized(importance), costs, share * macs(model), block=block)
+            keep = chosen_units(units, normalize(importance), costs, share * macs(model), block=block)
             if keep is None:
                 print(f"{measure:9} block {block}: out of reach in one step", flush=True)
                 continue

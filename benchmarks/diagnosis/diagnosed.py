@@ -70,11 +70,13 @@ def quantized_onnx(
 ) -> tuple[Program, Matched, str]:
     """The same of an ONNX file."""
     bare = InputAdapter(adapter.item, adapter.item.shape)
-    model, _ = rewritten_onnx(interface.adapted(float_onnx_of(graph), bare), rewrites_for(scheme, "cpu", "float"))
+    model, _ = rewritten_onnx(
+        interface.prepend_adapter(float_onnx_of(graph), bare), rewrites_for(scheme, "cpu", "float")
+    )
     _, recipe = rewritten_onnx(model, rewrites_for(scheme, "cpu", "recipe"))
     file = to_onnx.with_scheme(model, scheme, lambda: [items], PIXELS, rewrites=recipe)
     file, _ = rewritten_onnx(file, rewrites_for(scheme, "cpu", "quantized"))
-    program, reference, layer = Program(graph), OnnxFile(to_onnx.prepared(model)), ""
+    program, reference, layer = Program(graph), OnnxFile(to_onnx.prepare_model(model)), ""
     few = items[:4]
     mine = {name: np.asarray(value) for name, value in program.run(few.astype(program.dtype)).items()}
     theirs = reference.values(few, reference.names)

@@ -43,7 +43,7 @@ from edgepress.toolkit.calibrating.fit import (
     negative_log_likelihood,
     with_acceptance,
 )
-from edgepress.toolkit.calibrating.items import Wish, divided
+from edgepress.toolkit.calibrating.items import Wish, divide_items
 from edgepress.toolkit.stats.acceptance import STEPS, outcome_at
 
 LIMITS = (0.01, 0.02, 0.05, 0.1)
@@ -82,7 +82,9 @@ def judged(name: str, scores: Array, y: Array, draws: int) -> int:
     rng = np.random.default_rng(0)
     rows = [rng.integers(0, len(y), ITEMS) for _ in range(draws)]
     wrong = scores.argmax(axis=1) != y
-    fitted = [AnswerLimits(fit_temperature(scores[r[divided(ITEMS)[0]]], y[r[divided(ITEMS)[0]]])) for r in rows]
+    fitted = [
+        AnswerLimits(fit_temperature(scores[r[divide_items(ITEMS)[0]]], y[r[divide_items(ITEMS)[0]]])) for r in rows
+    ]
     allowed, failures = binom.ppf(0.999, draws, 1 - CONFIDENCE), 0
     for limit in LIMITS:
         counts = dict.fromkeys(("broken", "plug-in", "bonferroni"), 0)
@@ -128,7 +130,7 @@ def plug_in(certainty: Array, wrong: Array, limit: float) -> float | None:
 
 def bonferroni(certainty: Array, wrong: Array, drawn: Array, limit: float) -> float | None:
     """The laxest of all thresholds that hold, each with a share of the doubt."""
-    fits, measures = (drawn[part] for part in divided(len(drawn)))
+    fits, measures = (drawn[part] for part in divide_items(len(drawn)))
     confidence = 1 - (1 - CONFIDENCE) / STEPS
     thresholds = np.quantile(certainty[fits], 1 - np.linspace(1 / STEPS, 1, STEPS), method="higher")
     held = [t for t in thresholds if outcome_at(t, certainty[measures], wrong[measures], confidence).upper <= limit]

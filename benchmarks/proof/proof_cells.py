@@ -22,7 +22,13 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.conversion.encode import FilesJob
-from edgepress.converters.conversion.float_graph import FloatGraphJob, OpenJob, make_float_graph, open_model, opened
+from edgepress.converters.conversion.float_graph import (
+    FloatGraphJob,
+    OpenJob,
+    get_open_model,
+    make_float_graph,
+    open_model,
+)
 from edgepress.converters.conversion.make import Done, make_files
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.proof.reference import ProofItems
@@ -52,6 +58,7 @@ class Cell:
         scores: The file's answers.
         logits: Those before its last softmax or sigmoid; None if there is none.
         labels: Of the held-out items, if they have any.
+        data_labels: Of the items that files are verified on, if they have any.
     """
 
     subject: str
@@ -63,6 +70,7 @@ class Cell:
     scores: dict[str, Array]
     logits: dict[str, Array] | None
     labels: npt.NDArray[np.int64] | None
+    data_labels: npt.NDArray[np.int64] | None
 
     @property
     def sound(self) -> bool:
@@ -84,6 +92,7 @@ def cells(subject: Subject, cache: Path, seeds: int) -> Iterator[Cell]:
         (folder / "complete").touch()
     common = np.load(folder / "common.npz")
     labels = common.get("labels")
+    data_labels = subject.show_labels(len(common["data"]), 1) if subject.show_labels else None
     single = str(common["task"]) == "sigmoid"  # of which the runtime gives both labels' probabilities
     source = {kind: two_columns(common[kind]) if single else common[kind] for kind in KINDS}
     for path in sorted(folder.glob("*-*+*.npz")):
@@ -94,7 +103,7 @@ def cells(subject: Subject, cache: Path, seeds: int) -> Iterator[Cell]:
             {k: found[f"logits_{k}"] for k in scores if k != "held"} if "logits_data" in found and not single else None
         )
         task, ends_in = (str(common[name]) for name in ("task", "ends_in"))
-        kept = {"subject": subject.name, "scheme": scheme, "fault": fault, "labels": labels}
+        kept = {"subject": subject.name, "scheme": scheme, "fault": fault, "labels": labels, "data_labels": data_labels}
         yield Cell(
             **kept,
             task=task,
@@ -108,7 +117,7 @@ def cells(subject: Subject, cache: Path, seeds: int) -> Iterator[Cell]:
 def _make(subject: Subject, folder: Path, seeds: int) -> None:
     reports: list[Any] = []
     open_model(OpenJob(subject.path, subject.hints), reports.append)
-    facts, source = reports[0], opened()
+    facts, source = reports[0], get_open_model()
     if facts.contract is not None:
         contract, adapter = facts.contract, InputAdapter(facts.contract.input, facts.contract.input.shape)
     else:
@@ -139,7 +148,7 @@ def _make(subject: Subject, folder: Path, seeds: int) -> None:
             job = FloatGraphJob(Path(temporary), used, None, batches, wanted=wanted, repairs=repairs)
             make_float_graph(job, reports.append)
             files = FilesJob(
-                targets, contract, used, batches, ProofItems(items["data"], "x", enforce=False), reports.pop()
+                targets, contract, used, batches, ProofItems(items["data"], name="x", enforce=False), reports.pop()
             )
             make_files(files, reports.append)
             for report in reports:

@@ -56,10 +56,15 @@ def _subject(name: str, cache: Path, real: Path) -> Subject:
         hints = Hints(color="rgb", task="softmax")
     if not path.exists():
         _net(kind, rng, _values(x, kind), y).save(path)
-    shown = _other(x, y, rng) if kind == "other" else others[:SHOWN]
+    shown, known = others[:SHOWN], labels[:SHOWN]
+    if kind == "other":
+        shown, known = _other(x, y, np.random.default_rng(int(seed)))
 
     def show(spec: InputSpec, count: int, seed: int) -> Array:
         return shown[400 * seed : 400 * seed + count].astype(spec.dtype)
+
+    def show_labels(count: int, seed: int) -> npt.NDArray[np.int64]:
+        return np.asarray(known[400 * seed : 400 * seed + count])
 
     return Subject(
         name=name,
@@ -67,6 +72,7 @@ def _subject(name: str, cache: Path, real: Path) -> Subject:
         hints=hints,
         show=show,
         labelled=lambda spec: (others[SHOWN:].astype(spec.dtype), labels[SHOWN:]),
+        show_labels=show_labels,
         repairs=(True, False),
         faults=6,
     )
@@ -94,16 +100,17 @@ NOISE = 40
 """Standard deviation of the pixels' noise."""
 
 
-def _other(x: Array, y: Array, rng: np.random.Generator) -> Array:
-    """Items that are not like those of the test: three classes only, or darker, or brighter, or inverted."""
+def _other(x: Array, y: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Items that are not like those of the test: three classes only, darker, inverted or blurred; and their labels."""
     how = ("classes", "darker", "inverted", "soft")[int(rng.integers(4))]
     if how == "classes":
-        return x[np.isin(y, rng.permutation(CLASSES)[:3])]
+        rows = np.isin(y, rng.permutation(CLASSES)[:3])
+        return x[rows], y[rows]
     if how == "darker":
-        return (x * 0.7).astype(np.uint8)
+        return (x * 0.7).astype(np.uint8), y
     if how == "inverted":
-        return 255 - x
-    return ((x.astype(np.float32) + np.roll(x, 1, 1) + np.roll(x, 1, 2)) / 3).astype(np.uint8)
+        return 255 - x, y
+    return ((x.astype(np.float32) + np.roll(x, 1, 1) + np.roll(x, 1, 2)) / 3).astype(np.uint8), y
 
 
 def _net(kind: str, rng: np.random.Generator, x: Array, y: Array) -> Any:

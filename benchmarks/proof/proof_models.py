@@ -69,6 +69,7 @@ class Subject:
         hints: What `convert` would be given.
         show: Returns items of a kind: count, seed, and the input.
         labelled: Returns the held-out items and their labels; None if there are no labels.
+        show_labels: Returns the labels of the items of `show`: count, seed; None if they are not known.
         repairs: Whether its files are repaired; both, if they are made with and without.
         faults: One fault in as many is put into each file.
     """
@@ -78,6 +79,7 @@ class Subject:
     hints: Hints
     show: Callable[[InputSpec, int, int], Array]
     labelled: Callable[[InputSpec], tuple[Array, npt.NDArray[np.int64]]] | None = None
+    show_labels: Callable[[int, int], npt.NDArray[np.int64]] | None = None
     repairs: tuple[bool, ...] = (True,)
     faults: int = 2
 

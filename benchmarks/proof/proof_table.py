@@ -150,6 +150,7 @@ def _row(cell: Cell, on: str, truth: str, cost: float, items: int) -> Row:
         before_end=cell.logits[on][:items] if cell.logits is not None and end else None,
         task=cell.task,
         ends_in=cell.ends_in,
+        labels=cell.data_labels[: len(scores)] if on == "data" and cell.data_labels is not None else None,
     )
     return Row(cell, on, truth, cost, shortcoming(found, SCHEMES[cell.scheme]), found)
 

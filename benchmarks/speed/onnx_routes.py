@@ -136,16 +136,16 @@ def convert(net: Net, route: str, schemes: Sequence[str]) -> dict[str, Any]:
     from edgepress.converters.adapter import InputAdapter
     from edgepress.converters.contract.guess import guess_contract
     from edgepress.converters.contract.hints import Hints
-    from edgepress.converters.contract.probe import probed
+    from edgepress.converters.contract.probe import probe_facts
     from edgepress.converters.rewrites.table import Stage, rewrites_for, rewritten_onnx
     from edgepress.converters.sources.open import open_source
     from edgepress.converters.to_onnx.from_tflite import float_onnx_of
-    from edgepress.converters.to_onnx.interface import adapted
+    from edgepress.converters.to_onnx.interface import prepend_adapter
     from edgepress.converters.to_onnx.quantize import with_scheme
 
     hints = Hints() if net.trained else Hints(task="logits")
     source = open_source(net.model, hints)
-    source.facts = probed(source.facts, source.answer)
+    source.facts = probe_facts(source.facts, source.answer)
     guess = guess_contract(source.facts, hints)
     float_graph = source.tflite(guess.adapter)
     base, start = _peak_mb(), time.perf_counter()
@@ -154,7 +154,9 @@ def convert(net: Net, route: str, schemes: Sequence[str]) -> dict[str, Any]:
         if route == "frozen":
             model = source.onnx(guess.adapter)
         else:
-            model = adapted(float_onnx_of(float_graph), InputAdapter(guess.contract.input, guess.contract.input.shape))
+            model = prepend_adapter(
+                float_onnx_of(float_graph), InputAdapter(guess.contract.input, guess.contract.input.shape)
+            )
     except Exception as e:
         result["error"] = f"{type(e).__name__}: {e}"
     result |= {"seconds": time.perf_counter() - start, "mb": _peak_mb() - base}

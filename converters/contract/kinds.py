@@ -68,6 +68,6 @@ def item_output(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -
     return tuple(item) or (1,)
 
 
-def counted(item: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+def count_outputs(item: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
     """Number of outputs, and their shape if more than one axis counts: two attributes of `ModelFacts`."""
     return math.prod(item), item if sum(n != 1 for n in item) > 1 else ()

@@ -39,7 +39,7 @@ def pixel_scaling(facts: ModelFacts, hints: Hints, channels: int) -> tuple[Scali
     if hints.input is not None:
         return NONE, f"{_PER_IMAGE[hints.input]}, as given"
     if given:
-        return _given(hints, channels)
+        return _scaling_from_hints(hints, channels)
     if len(metadata.mean) in (1, channels):
         scaling = metadata.mean, metadata.std
         return scaling, f"{_range(scaling)}, from the file's mean {_list(metadata.mean)}, std {_list(metadata.std)}"
@@ -67,7 +67,7 @@ def _as_stored(facts: ModelFacts) -> tuple[Scaling, str]:
     return scaling, stored if fixed else f"{stored}; change it with --input-range, or --mean and --std"
 
 
-def _given(hints: Hints, channels: int) -> tuple[Scaling, str]:
+def _scaling_from_hints(hints: Hints, channels: int) -> tuple[Scaling, str]:
     shift, divisor = _numbers(hints.mean, "--mean") or (0.0,), _numbers(hints.std, "--std") or (1.0,)
     unit = hints.input_range is None and hints.std is not None and all(abs(s) < 1 for s in divisor)
     low, high = _bounds(hints.input_range) if hints.input_range is not None else (0.0, 1.0 if unit else 255.0)

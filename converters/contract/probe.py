@@ -26,7 +26,7 @@ def takes_integers(facts: ModelFacts) -> bool:
     return facts.dtype in INTEGERS and facts.quantization == (1.0, 0)
 
 
-def probed(facts: ModelFacts, answer: Answer) -> ModelFacts:
+def probe_facts(facts: ModelFacts, answer: Answer) -> ModelFacts:
     """The facts with `looks` and, of a model of integers, `value_range`; `answer` as for `accepted_range`."""
     limits = accepted_range(answer, facts.shape, facts.dtype) if takes_integers(facts) else None
     return dataclasses.replace(facts, looks=looks_of(answer, facts.shape, limits and limits[1]), value_range=limits)

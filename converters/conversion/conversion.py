@@ -106,6 +106,7 @@ class Conversion:
         out: str | Path,
         stem: str | None = None,
         proof: Array | None = None,
+        proof_labels: Array | None = None,
         proof_name: str = "seeded",
         enforce: bool = True,
         onnx2tf: Onnx2tf = None,
@@ -131,6 +132,7 @@ class Conversion:
             out: Folder for the files; made if missing.
             stem: Beginning of the file names: `{stem}-{precision}.{format}`; None takes the model's.
             proof: Items (n, *item shape) on which a file is compared with the source model; None takes seeded ones.
+            proof_labels: Their labels, integers, shape (n,), if they are of the contract's classes and in their order.
             proof_name: Name of these items, for the contract.
             enforce: Whether a file below its scheme's bound fails.
             onnx2tf: The interpreter of the environment with onnx2tf, which makes TFLite files of ONNX models, or the
@@ -186,7 +188,7 @@ class Conversion:
                     contract,
                     adapter,
                     calibration,
-                    proof=ProofItems(proof, proof_name, enforce),
+                    proof=ProofItems(proof, proof_labels, proof_name, enforce),
                     float_graph=float_graph,
                     target=target,
                     rewrite=rewrite,

@@ -13,10 +13,10 @@ import numpy as np
 from edgepress.converters.adapter import End, InputAdapter
 from edgepress.converters.calibration import Batches, tflite_statistics
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
-from edgepress.converters.conversion.float_graph import FloatGraph, unexpected
+from edgepress.converters.conversion.float_graph import FloatGraph, unexpected_error
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.float_layers import NOTHING, FloatLayers
-from edgepress.converters.proof.compare import finished
+from edgepress.converters.proof.compare import apply_end
 from edgepress.converters.proof.reference import ProofItems, ReferenceOutputs
 from edgepress.converters.proof.verify import outputs_of
 from edgepress.converters.ptq.stages import CALIBRATED
@@ -135,7 +135,7 @@ class Encoder:
         if kind in CALIBRATED and self.job.rewrite:  # scored so: a product has one scale, a convolution one a channel
             graph, _ = rewritten_tflite(graph, CHANNEL_AFFINE)
         try:
-            return interface.adapted(float_onnx_of(graph), bare)
+            return interface.prepend_adapter(float_onnx_of(graph), bare)
         except ConversionError:
             if is_changed:
                 raise
@@ -157,7 +157,7 @@ class Encoder:
         """A function that makes the file with a contract; and the rewrites that were done, with places of each."""
         kind = self._repairs(scheme)
         if scheme.format == "onnx":
-            graph, rewrites = self._quantized_onnx(scheme, kind)
+            graph, rewrites = self._quantize_onnx(scheme, kind)
             return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), rewrites
         before, recipe, after = (self._rewrites(scheme, stage) for stage in get_args(Stage))
         float_layers = self.float_layers(scheme)
@@ -172,7 +172,7 @@ class Encoder:
         flat, done_after = rewritten_tflite(quantized, after)
         return lambda contract: tflite_with_contract(flat, contract), done_before | in_recipe | done_after
 
-    def _quantized_onnx(self, scheme: Scheme, kind: RepairKind) -> tuple[Any, dict[str, int]]:
+    def _quantize_onnx(self, scheme: Scheme, kind: RepairKind) -> tuple[Any, dict[str, int]]:
         """The ONNX model of a scheme, and the rewrites that were done."""
         before, recipe, after = (self._rewrites(scheme, stage) for stage in get_args(Stage))
         float_layers = self.float_layers(scheme)
@@ -196,10 +196,10 @@ class Encoder:
     def _squared_error(self, scheme: Scheme, kind: RepairKind) -> float:
         """Squared error of an ONNX file's answers to the items of the proof."""
         items, reference = self.once(self.reference.proof, COMPARED)
-        graph, _ = self._quantized_onnx(scheme, kind)
+        graph, _ = self._quantize_onnx(scheme, kind)
         outputs = outputs_of(graph.SerializeToString(), items)
         if self.job.left_off is not None:
-            outputs = finished(outputs, self.job.left_off)
+            outputs = apply_end(outputs, self.job.left_off)
         return float(np.sum((outputs.reshape(len(items), -1) - reference.reshape(len(items), -1)) ** 2))
 
     def float_layers(self, scheme: Scheme) -> FloatLayers:
@@ -229,7 +229,7 @@ class Encoder:
         except ConversionError as e:
             return e.message
         except Exception as e:  # the file can be made without
-            return unexpected(e).message
+            return unexpected_error(e).message
         if scheme.repairs != "exact":
             return ""
         try:  # scored was a TFLite file, whose weights have a scale for each channel

@@ -18,7 +18,7 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.outputs import Looks
-from edgepress.converters.contract.probe import probed
+from edgepress.converters.contract.probe import probe_facts
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
 from edgepress.converters.float_layers import NOTHING, FloatLayers, KeepOptions
@@ -54,14 +54,14 @@ def open_model(job: OpenJob, emit: Emit) -> None:
     source = open_source(job.path, job.hints)
     with parsing(job.path, "Check how it was exported.", failed="does not run"):
         if job.looks is None:
-            source.facts = probed(source.facts, source.answer)
+            source.facts = probe_facts(source.facts, source.answer)
         else:
             source.facts = dataclasses.replace(source.facts, looks=job.looks)
     _opened[:] = [source]
     emit(source.facts)
 
 
-def opened() -> SourceModel:
+def get_open_model() -> SourceModel:
     """The model that this process has opened."""
     return _opened[0]
 
@@ -144,13 +144,13 @@ class FloatGraphJob:
 def make_float_graph(job: FloatGraphJob, emit: Emit) -> None:
     """Do a `FloatGraphJob`."""
     try:
-        model = opened().tflite(job.adapter, job.onnx2tf)
+        model = get_open_model().tflite(job.adapter, job.onnx2tf)
     except ConversionError as e:
         emit(FloatGraph(e, methods=job.methods))
     except EdgepressError:
         raise
     except Exception as e:
-        emit(FloatGraph(unexpected(e), methods=job.methods))
+        emit(FloatGraph(unexpected_error(e), methods=job.methods))
     else:
         with whole_file(job.model) as temporary:
             temporary.write_bytes(model)
@@ -178,7 +178,7 @@ def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatG
     except ConversionError as e:
         return dataclasses.replace(float_graph, notes=(f"nothing was repaired: {e.message}",))
     except Exception as e:  # files can be made without
-        return dataclasses.replace(float_graph, notes=(f"nothing was repaired: {unexpected(e).message}",))
+        return dataclasses.replace(float_graph, notes=(f"nothing was repaired: {unexpected_error(e).message}",))
     for kind, graph in repaired.models.items():
         (job.folder / f"{kind}.tflite").write_bytes(graph)
     facts: dict[RepairKind, dict[str, Any]] = {}
@@ -219,10 +219,10 @@ def _choose_float_layers(model: bytes, float_graph: FloatGraph, job: FloatGraphJ
     except ConversionError as e:
         return e
     except Exception as e:
-        return unexpected(e)
+        return unexpected_error(e)
 
 
-def unexpected(error: Exception) -> ConversionError:
+def unexpected_error(error: Exception) -> ConversionError:
     """What ends a scheme for a bug of ours or of a library, whose traceback is printed for the log."""
     traceback.print_exc()
     return ConversionError(f"It failed unexpectedly: {type(error).__name__}: {first_line(error)}.", "Please report it.")

@@ -16,7 +16,7 @@ import numpy as np
 from edgepress.converters.adapter import End
 from edgepress.converters.arrays import Floats
 from edgepress.converters.conversion.encode import Encoder, FilesJob, Once
-from edgepress.converters.conversion.float_graph import opened, unexpected
+from edgepress.converters.conversion.float_graph import get_open_model, unexpected_error
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
 from edgepress.converters.proof.reference import ReferenceOutputs
@@ -51,7 +51,7 @@ class Done:
 
 def make_files(job: FilesJob, emit: Emit) -> None:
     """Make every file of a job: `Began`, then `Done`, for each."""
-    maker = _FileMaker(opened(), job)
+    maker = _FileMaker(get_open_model(), job)
     for name, target in job.targets.items():
         emit(Began(name))
         start = time.perf_counter()
@@ -62,7 +62,7 @@ def make_files(job: FilesJob, emit: Emit) -> None:
         except EdgepressError:
             raise
         except Exception as e:
-            error = unexpected(e)
+            error = unexpected_error(e)
             done = Done(Variant(name, None, None, 0.0, error=error.message, hint=error.hint))
         seconds = time.perf_counter() - start
         emit(dataclasses.replace(done, variant=dataclasses.replace(done.variant, seconds=seconds)))
@@ -162,6 +162,7 @@ class _FileMaker:
             on=self.job.proof.name,
             task=task,
             ends_in=self.ends_in,
+            labels=None if self.job.proof.labels is None else self.job.proof.labels[: len(items)],
             left_off=self.job.left_off,
         )
         if reason and self.job.proof.enforce:

@@ -18,7 +18,7 @@ from edgepress.converters.files import temporary_path
 from edgepress.converters.inspection.report import file_size
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.variant import Variant
-from edgepress.converters.worker import ChildDied, Emit, Worker, merged
+from edgepress.converters.worker import ChildDied, Emit, Worker, merge
 from edgepress.runtime.errors import ModelFileError
 
 COPIES = 16
@@ -61,8 +61,8 @@ class Processes:
         """The float graph that files are made from; meanwhile, the process for ONNX files opens the model."""
         parts: list[Iterator[Any]] = [self._float_graph_reports(job)]
         if self._room_for_two() and any(SCHEMES[name].format == "onnx" for name in schemes):
-            parts.append(self._opened("onnx"))
-        (float_graph,) = merged(parts)
+            parts.append(self._open_model("onnx"))
+        (float_graph,) = merge(parts)
         assert isinstance(float_graph, FloatGraph)
         return float_graph
 
@@ -91,7 +91,7 @@ class Processes:
             else:
                 yield FloatGraph(ConversionError(f"The process that made the float TFLite file died: {_last_words(e)}"))
 
-    def _opened(self, format: str) -> Iterator[Any]:
+    def _open_model(self, format: str) -> Iterator[Any]:
         """Open the model in the process of a format, which reports nothing; if it dies, it is started again later."""
         with contextlib.suppress(ChildDied):
             if format not in self._workers:
@@ -108,7 +108,7 @@ class Processes:
         formats = sorted(groups, key=lambda format: format not in self._workers)  # an open process comes first
         parts = {format: self._format_reports(format, groups[format], job) for format in formats}
         if self._room_for_two():
-            yield from merged(list(parts.values()))
+            yield from merge(list(parts.values()))
             return
         for format, part in parts.items():
             for other in self._workers.keys() - {format}:

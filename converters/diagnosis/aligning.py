@@ -11,7 +11,7 @@ import numpy as np
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.arrays import Array
-from edgepress.converters.conversion.float_graph import FloatGraph, make_float_graph, opened
+from edgepress.converters.conversion.float_graph import FloatGraph, get_open_model, make_float_graph
 from edgepress.converters.diagnosis.damage import other_weights
 from edgepress.converters.diagnosis.job import ExamineJob
 from edgepress.converters.diagnosis.matching import Matched, by_name, by_reference, by_value
@@ -25,7 +25,7 @@ from edgepress.converters.rewrites.table import Rewrite, rewrites_for, rewritten
 from edgepress.converters.schemes import SCHEMES, RepairKind
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
-from edgepress.converters.to_onnx.quantize import prepared
+from edgepress.converters.to_onnx.quantize import prepare_model
 from edgepress.runtime.errors import InputError
 
 FEW = 4
@@ -42,9 +42,9 @@ def compare_graphs(job: ExamineJob) -> tuple[Program, Matched, tuple[str, ...], 
     Raises:
         InputError: The file is not quantized, or has too little in common with the model.
     """
-    graph = opened().tflite(job.adapter, job.onnx2tf)
-    file = _opened_file(job)
-    program, held, note = _aligned(job, file, graph)
+    graph = get_open_model().tflite(job.adapter, job.onnx2tf)
+    file = _open_file(job)
+    program, held, note = _align(job, file, graph)
     notes = [note] if note else []
     if 2 * len(others := _layers_with_other_weights(program, held)) > len([*program.weighted()]):
         program, held = _of_the_file(program, held)
@@ -74,12 +74,12 @@ def _layers(count: int) -> str:
     return f"{count} layer" if count == 1 else f"{count} layers"
 
 
-def _aligned(job: ExamineJob, file: TFLiteFile | OnnxFile, graph: bytes) -> tuple[Program, Matched, str]:
+def _align(job: ExamineJob, file: TFLiteFile | OnnxFile, graph: bytes) -> tuple[Program, Matched, str]:
     """The file in the float graph that it was made of, the model's or one that repairs changed, and a note on it.
 
     It is the one from whose weights fewest of the file's differ, not one from which none does: a file may be damaged.
     """
-    best, note = _matched(job, file, graph, ""), ""
+    best, note = _match(job, file, graph, ""), ""
     plain = best
     if job.float_graph is None:
         return *best, note
@@ -87,10 +87,10 @@ def _aligned(job: ExamineJob, file: TFLiteFile | OnnxFile, graph: bytes) -> tupl
     make_float_graph(job.float_graph, reports.append)
     kind = SCHEMES[job.contract.scheme].repairs
     if reports and kind in reports[-1].repaired:
-        repaired = _matched(job, file, reports[-1].graph(kind), kind)
+        repaired = _match(job, file, reports[-1].graph(kind), kind)
         best = min((repaired, best), key=lambda pair: _other_weights(*pair))
     if _other_weights(*best) > OTHER and (changed := refit_factors(*plain)) is not None:
-        refit = _matched(job, file, changed, kind, again=True)
+        refit = _match(job, file, changed, kind, again=True)
         if _other_weights(*refit) < _other_weights(*best) / 2:
             best = refit
             note = (
@@ -105,7 +105,7 @@ def _other_weights(program: Program, held: Matched) -> float:
     return sum(shares) / max(len(shares), 1)
 
 
-def _opened_file(job: ExamineJob) -> TFLiteFile | OnnxFile:
+def _open_file(job: ExamineJob) -> TFLiteFile | OnnxFile:
     if job.file.suffix == ".tflite":
         return TFLiteFile(job.file.read_bytes())
     import onnx
@@ -119,7 +119,7 @@ def _rewrites(job: ExamineJob) -> tuple[Rewrite, ...]:
     return tuple(row for row in rows if row.name in job.contract.rewrites)
 
 
-def _matched(
+def _match(
     job: ExamineJob, file: TFLiteFile | OnnxFile, graph: bytes, kind: RepairKind, *, again: bool = False
 ) -> tuple[Program, Matched]:
     """The float graph as a program and the file's tensors in it.
@@ -149,11 +149,11 @@ def _matched(
 def _references(job: ExamineJob, graph: bytes, kind: RepairKind) -> Iterator[OnnxFile]:
     """The float ONNX models that the file may be made of, before quantization."""
     bare = InputAdapter(job.adapter.item, job.adapter.item.shape)  # the graph contains the adapter
-    makers: list[Callable[[], Any]] = [partial(opened().onnx, job.adapter)] if not kind else []
-    makers.append(lambda: interface.adapted(float_onnx_of(graph), bare))
+    makers: list[Callable[[], Any]] = [partial(get_open_model().onnx, job.adapter)] if not kind else []
+    makers.append(lambda: interface.prepend_adapter(float_onnx_of(graph), bare))
     for make in makers:
         try:
-            yield OnnxFile(prepared(rewritten_onnx(make(), _rewrites(job))[0]))
+            yield OnnxFile(prepare_model(rewritten_onnx(make(), _rewrites(job))[0]))
         except ConversionError:
             continue
 

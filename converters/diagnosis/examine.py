@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.conversion.float_graph import opened
+from edgepress.converters.conversion.float_graph import get_open_model
 from edgepress.converters.diagnosis.aligning import compare_graphs
 from edgepress.converters.diagnosis.damage import extents_of
 from edgepress.converters.diagnosis.job import AnswerJob, Examined, ExamineJob, Share
@@ -94,7 +94,7 @@ def _answers(model: Model, items: Array) -> Array:
 
 def _reference(job: ExamineJob, batch: Array) -> Array:
     """The scores that the file should give, as it gives them."""
-    scores = job.adapter.finish(opened().answer(job.adapter.apply(batch)))
+    scores = job.adapter.finish(get_open_model().answer(job.adapter.apply(batch)))
     if job.logits and job.contract.task == "logits":
         return softmax(scores)
     return two_columns(scores) if job.contract.task == "sigmoid" else scores

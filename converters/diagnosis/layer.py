@@ -199,14 +199,14 @@ def layer_of(
     layer = QuantizedLayer(
         name=step.output,
         kind=step.kind,
-        stored="dynamic" if sums.dynamic else _stored(step, held),
+        stored="dynamic" if sums.dynamic else _how_stored(step, held),
         cost=sums.scores / total,
         agreement=sums.agreed / max(items, 1),
         added_db=decibels(float(sums.signal.sum()), float(sums.noise.sum())),
         channel_db=float(np.median(known)) if known else None,
         sqnr_db=decibels(float(sums.signal.sum()), sums.whole) if sums.seen else None,
         from_weights=sums.weights / both if both else 0.0,
-        range_used=_used(static, extent.low, extent.high) if static else None,
+        range_used=_used_share(static, extent.low, extent.high) if static else None,
         clipped=sums.clipped / max(sums.values, 1) if static else None,
         channels=sums.size,
         dead=int((~live).sum()),
@@ -227,7 +227,7 @@ def layer_of(
     return replace(layer, fault=fault_of(layer, of_range, tied=tied, blamed=sums.blamed > sums.scores / 2))
 
 
-def _used(rounding: Rounding, low: float, high: float) -> float:
+def _used_share(rounding: Rounding, low: float, high: float) -> float:
     """Share of the codes of a range that values use; of a symmetric one, of those on the side of the larger values."""
     first, last = rounding.limits
     if rounding.zero == 0 and rounding.low < 0:
@@ -263,7 +263,7 @@ def fault_of(layer: QuantizedLayer, of_range: Fault = "", *, tied: bool, blamed:
     return "outlier" if layer.spread > outlier and (shared or blamed) else ""
 
 
-def _stored(step: Step, held: Matched) -> str:
+def _how_stored(step: Step, held: Matched) -> str:
     rounding = held.roundings.get(step.output)
     if rounding is None:
         return "float32"

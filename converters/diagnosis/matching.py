@@ -14,7 +14,7 @@ from edgepress.converters.diagnosis.rounding import Rounding
 from edgepress.converters.diagnosis.tflite_file import TFLiteFile
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import WEIGHTED, Step
-from edgepress.converters.rewrites.onnx.first_convolution import narrowed
+from edgepress.converters.rewrites.onnx.first_convolution import narrow_weights
 
 SAME = 0.02
 """Largest difference, as a share of the size, between tensors of two float graphs that are the same but for rewrites
@@ -114,7 +114,7 @@ def by_name(program: Program, file: TFLiteFile) -> Matched:
         if other in file.constants and (values := program.constants[name]).dtype.kind == "f"
         if file.constants[other].shape == values.shape
     }
-    matched = _finished(
+    matched = _finish(
         program,
         file,
         tensors,
@@ -141,7 +141,7 @@ def by_value(program: Program, file: File, mine: Mapping[str, Array], theirs: Ma
             own, (_, values) = step.constants[1], alike
             factor = float((values * own).sum() / max(float((own * own).sum()), TINY))
             constants[step.weights] = values if abs(factor - 1) < REDUCED else values / factor
-    return _finished(program, file, tensors, constants)
+    return _finish(program, file, tensors, constants)
 
 
 def by_reference(
@@ -177,7 +177,7 @@ def by_reference(
             change = _change_of_bias(plain.ravel(), stored.ravel(), step.constants[2].size)
             if change is not None:
                 constants[step.bias] = step.constants[2] + change.reshape(step.constants[2].shape)
-    return _finished(program, file, tensors, constants, steps=steps)
+    return _finish(program, file, tensors, constants, steps=steps)
 
 
 def _change_of_bias(plain: Array, stored: Array, count: int) -> Array | None:
@@ -224,7 +224,7 @@ def same_tensors(
     return names
 
 
-def _finished(
+def _finish(
     program: Program,
     file: File,
     tensors: Mapping[str, str],
@@ -265,13 +265,13 @@ def _most_alike(values: Array, step: Step, least: float) -> tuple[Array | None, 
     own, best = step.constants[1], None
     if values.size < own.size:
         return None, least
-    for candidate in _arranged(values, own, step):
+    for candidate in _arrangements(values, own, step):
         if candidate.shape == own.shape and (cosine := _cosine(own, candidate, WEIGHTED[step.kind])) > least:
             best, least = candidate, cosine
     return best, least
 
 
-def _arranged(values: Array, own: Array, step: Step) -> list[Array]:
+def _arrangements(values: Array, own: Array, step: Step) -> list[Array]:
     """Weights of another format in the orders that this kind of step could have, without channels that only fill up."""
     if values.ndim == own.ndim == 2:
         return [values, values.T]
@@ -283,7 +283,7 @@ def _arranged(values: Array, own: Array, step: Step) -> list[Array]:
     more = [n - m for n, m in zip(turned.shape, own.shape, strict=True)]
     if max(more) > 0 and min(more) == 0 and max(more) < FILLED and not any(more[1:3]):
         turned = turned[: own.shape[0], :, :, : own.shape[3]]
-    wide = narrowed(values, (own.shape[0], own.shape[3], *own.shape[1:3])) if step.kind == "CONV_2D" else []
+    wide = narrow_weights(values, (own.shape[0], own.shape[3], *own.shape[1:3])) if step.kind == "CONV_2D" else []
     return [turned, values, *(_farthest(results.transpose(0, 1, 3, 4, 2), own) for results in wide)]
 
 

@@ -49,7 +49,7 @@ class _StepRatios:
 def refit_factors(program: Program, held: Matched) -> bytes | None:
     """The float graph with the factors that a file's weights show; None if it has no channels that take factors."""
     groups = scale_groups(program)
-    shown = [each for step in program.weighted() if (each := _shown(step, held, groups)) is not None]
+    shown = [each for step in program.weighted() if (each := _step_ratios(step, held, groups)) is not None]
     if groups.count < 2 or not shown:
         return None
     factors = np.full(groups.count, np.nan)
@@ -64,13 +64,13 @@ def refit_factors(program: Program, held: Matched) -> bytes | None:
             told.append(_medians(each.output, factors[each.source] - each.ratios, groups.count))
             told.append(_medians(each.source, factors[each.output] + each.ratios, groups.count))
             told.append(_medians(each.output_ids, each.bias, groups.count))
-        factors = _joined(told, factors)
+        factors = _median_vote(told, factors)
     for each in shown:
-        factors = _refined(each, factors)
+        factors = _refine(each, factors)
     return program.with_constants(groups.scale_constants(np.exp(factors)))
 
 
-def _shown(step: Step, held: Matched, groups: ScaleGroups) -> _StepRatios | None:
+def _step_ratios(step: Step, held: Matched, groups: ScaleGroups) -> _StepRatios | None:
     """What a step's weights show; None if the file's are unknown or not integers."""
     if step.weights not in held.constants or step.weights not in held.steps or step.inputs[0] not in groups.of:
         return None
@@ -105,7 +105,7 @@ def _medians(ids: Array, values: Array, count: int) -> Array:
     return medians
 
 
-def _joined(votes: list[Array], before: Array) -> Array:
+def _median_vote(votes: list[Array], before: Array) -> Array:
     """The median of several votes for each group, or what it was before if there are none."""
     every = np.stack(votes)
     groups = np.broadcast_to(np.arange(every.shape[1]), every.shape)
@@ -114,7 +114,7 @@ def _joined(votes: list[Array], before: Array) -> Array:
     return np.where(np.isnan(medians), before, medians)
 
 
-def _refined(shown: _StepRatios, factors: Array) -> Array:
+def _refine(shown: _StepRatios, factors: Array) -> Array:
     """The same with the factors of what a step makes fitted to all its weights that agree with them, if most do."""
     scaled = shown.plain * np.exp(factors[shown.source])
     scale = np.exp(-factors[shown.output])

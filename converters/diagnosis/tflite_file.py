@@ -125,10 +125,10 @@ class TFLiteFile:
             self._interpreter.set_tensor(self._source["index"], item[np.newaxis].astype(self._source["dtype"]))
             self._interpreter.invoke()
             for name, rows in collected.items():
-                rows.append(self._dequantized(name))
+                rows.append(self._dequantize(name))
         return {name: np.concatenate(rows) for name, rows in collected.items()}
 
-    def _dequantized(self, name: str) -> Array:
+    def _dequantize(self, name: str) -> Array:
         detail = self._tensors[name]
         codes = self._interpreter.get_tensor(detail["index"])
         scale, zero = detail["quantization"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgepress.converters.graph.layers import activated
+from edgepress.converters.graph.layers import activate
 from edgepress.converters.graph.step import Operation, Step
 
 
@@ -26,7 +26,7 @@ def _tensorflow(path: str) -> Callable[..., Any]:
 def _plain(path: str) -> Operation:
     """A function of all inputs."""
     function = _tensorflow(path)
-    return lambda step, x: activated(step, function(*x) if _first_is_items(step) else _item_by_item(step, x, function))
+    return lambda step, x: activate(step, function(*x) if _first_is_items(step) else _item_by_item(step, x, function))
 
 
 def _first_is_items(step: Step) -> bool:
@@ -50,7 +50,7 @@ def _item_by_item(step: Step, x: Sequence[Any], function: Callable[..., Any]) ->
     return tf.reshape(together, [tf.shape(together)[0] * step.shape[0], *step.shape[1:]]) if step.shape else together
 
 
-def _clipped(low: float, high: float) -> Operation:
+def _clip(low: float, high: float) -> Operation:
     function = _tensorflow("clip_by_value")
     return lambda step, x: function(x[0], low, high)
 
@@ -98,7 +98,7 @@ def _gelu(step: Step, x: Sequence[Any]) -> Any:
 def _l2_normalization(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    return activated(step, tf.math.l2_normalize(x[0], -1, epsilon=1e-12))
+    return activate(step, tf.math.l2_normalize(x[0], -1, epsilon=1e-12))
 
 
 def _local_response(step: Step, x: Sequence[Any]) -> Any:
@@ -162,8 +162,8 @@ _PLAIN = {
     "ZEROS_LIKE": "zeros_like",
 }
 ARITHMETIC: dict[str, Operation] = {kind: _plain(path) for kind, path in _PLAIN.items()} | {
-    "RELU_N1_TO_1": _clipped(-1.0, 1.0),
-    "RELU_0_TO_1": _clipped(0.0, 1.0),
+    "RELU_N1_TO_1": _clip(-1.0, 1.0),
+    "RELU_0_TO_1": _clip(0.0, 1.0),
     "HARD_SWISH": _hard_swish,
     "LEAKY_RELU": _leaky_relu,
     "PRELU": _prelu,

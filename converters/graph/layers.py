@@ -17,7 +17,7 @@ PADDINGS = ("SAME", "VALID")
 """Names of the schema's `Padding`, by number."""
 
 
-def activated(step: Step, value: Any) -> Any:
+def activate(step: Step, value: Any) -> Any:
     """The value after the activation that the operation contains."""
     import tensorflow as tf
 
@@ -34,14 +34,14 @@ def activated(step: Step, value: Any) -> Any:
 
 
 def _with_bias(step: Step, x: Sequence[Any], value: Any) -> Any:
-    return activated(step, value if len(x) <= 2 or x[2] is None else value + x[2])
+    return activate(step, value if len(x) <= 2 or x[2] is None else value + x[2])
 
 
 def _convolution(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
     o, channels = step.options, x[1].shape[-1]
-    weights = _dilated(tf.transpose(x[1], [1, 2, 3, 0]), o)
+    weights = _dilate(tf.transpose(x[1], [1, 2, 3, 0]), o)
     groups = x[0].shape[-1] // channels
     if groups > 1 and channels == 1:  # (height, width, 1, groups * multiplier)
         return _with_bias(step, x, _by_channel(x[0], weights, o))
@@ -53,7 +53,7 @@ def _convolution(step: Step, x: Sequence[Any]) -> Any:
 def _depthwise(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    weights = _dilated(tf.transpose(x[1], [1, 2, 0, 3]), step.options)
+    weights = _dilate(tf.transpose(x[1], [1, 2, 0, 3]), step.options)
     return _with_bias(step, x, _by_channel(x[0], weights, step.options))
 
 
@@ -78,7 +78,7 @@ def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _dilated(weights: Any, options: Any) -> Any:
+def _dilate(weights: Any, options: Any) -> Any:
     """Weights (height, width, ...) with the zeros between them that dilation stands for."""
     import tensorflow as tf
 
@@ -109,14 +109,14 @@ def _matmul(step: Step, x: Sequence[Any]) -> Any:
     return tf.matmul(x[0], x[1], transpose_a=bool(step.options.adjX), transpose_b=bool(step.options.adjY))
 
 
-def _transposed(step: Step, x: Sequence[Any]) -> Any:
+def _transpose_convolution(step: Step, x: Sequence[Any]) -> Any:
     """A transposed convolution; its inputs are the shape, the weights, the image and perhaps a bias."""
     import tensorflow as tf
 
     o, image = step.options, x[2]
     shape, weights = tf.stack([tf.shape(image)[0], *step.shape[1:]]), tf.transpose(x[1], [1, 2, 0, 3])
     convolved = tf.nn.conv2d_transpose(image, weights, shape, (o.strideH, o.strideW), PADDINGS[o.padding])
-    return activated(step, convolved if len(x) <= 3 or x[3] is None else convolved + x[3])
+    return activate(step, convolved if len(x) <= 3 or x[3] is None else convolved + x[3])
 
 
 def _pool(reduce: str) -> Operation:
@@ -125,7 +125,7 @@ def _pool(reduce: str) -> Operation:
 
         o = step.options
         window, strides = (o.filterHeight, o.filterWidth), (o.strideH, o.strideW)
-        return activated(step, getattr(tf.nn, reduce)(x[0], window, strides, PADDINGS[o.padding]))
+        return activate(step, getattr(tf.nn, reduce)(x[0], window, strides, PADDINGS[o.padding]))
 
     return compute
 
@@ -148,7 +148,7 @@ def _resize(operation: str) -> Operation:
 LAYERS: dict[str, Operation] = {
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _depthwise,
-    "TRANSPOSE_CONV": _transposed,
+    "TRANSPOSE_CONV": _transpose_convolution,
     "FULLY_CONNECTED": _dense,
     "BATCH_MATMUL": _matmul,
     "AVERAGE_POOL_2D": _pool("avg_pool2d"),

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from edgepress.converters.arrays import Array, Floats
-from edgepress.converters.graph.layers import activated
+from edgepress.converters.graph.layers import activate
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import WEIGHTED, Operation, Step
@@ -156,7 +156,7 @@ class Simulation:
             whole = [tf.cast(tf.round(v / part.scale), tf.float64) for v, part in zip(x, known[1:], strict=True)]
             first, second = (v * (np.rint(factor * unit) / unit) for v, factor in zip(whole, factors, strict=True))
             exact = tf.floor((first + second if step.kind == "ADD" else first - second) + 0.5)
-            return activated(step, tf.cast(exact, tf.float32) * known[0].scale)
+            return activate(step, tf.cast(exact, tf.float32) * known[0].scale)
 
         def integers(step: Step, x: Sequence[Any]) -> Any:
             source, weights = (self._read_as(step, place, only) for place in (0, 1))
@@ -168,7 +168,7 @@ class Simulation:
             parts = [tf.round(x[0] / source.scale), tf.round(x[1] / weights.scale)]
             if len(x) > 2 and x[2] is not None:
                 parts.append(tf.round(x[2] / size))
-            return activated(step, OPERATIONS[step.kind](bare, parts) * size)
+            return activate(step, OPERATIONS[step.kind](bare, parts) * size)
 
         return dict.fromkeys(WEIGHTED, integers) | {"ADD": sums, "SUB": sums}
 

@@ -32,7 +32,7 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
         while index >= 0:
             rounding, op = rounding_of(graph, index), makers.get(index)
             if rounding is not None and (not grids or grids[0].key != rounding.key):
-                grids[:1] = [rounding, *(_converted(rounding, later) for later in grids[:1])]
+                grids[:1] = [rounding, *(_convert_grid(rounding, later) for later in grids[:1])]
             if graph.name(index) == name or (op is None and name in program.constants):
                 return tuple(grids)
             index = int(op.inputs[0]) if op is not None and graph.kind(op) in REPEATS else -1
@@ -57,7 +57,7 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
                 reads[step.output, place] = found
     if end := stored(int(graph.table.outputs[0]), program.sink)[program.sink in tensors :]:
         tensors[program.sink] = end[0]
-    return _merged(program, tensors, reads)
+    return _merge_roundings(program, tensors, reads)
 
 
 def rounding_of(graph: Graph, index: int) -> TensorGrid | None:
@@ -82,7 +82,7 @@ def _twice(source: TensorGrid, weights: TensorGrid, output: TensorGrid) -> Tenso
     return replace(output, halves="up", parts=np.exp2(np.maximum(-exponent, 0)).astype(np.float32))
 
 
-def _converted(first: TensorGrid, second: TensorGrid) -> TensorGrid:
+def _convert_grid(first: TensorGrid, second: TensorGrid) -> TensorGrid:
     """The second of two roundings: from int8 to int8, XNNPACK multiplies by 8 binary places (src/qs8-vcvt)."""
     if second.high - second.low != 255 or first.high - first.low != 255:
         return second
@@ -90,7 +90,7 @@ def _converted(first: TensorGrid, second: TensorGrid) -> TensorGrid:
     return replace(second, halves="up", gain=round(256 * factor) / 256 / factor)
 
 
-def _merged(
+def _merge_roundings(
     program: Program, tensors: dict[str, TensorGrid], reads: dict[tuple[str, int], tuple[TensorGrid, ...]]
 ) -> Scales:
     """Scales without roundings of single readers where all readers of a tensor or a constant have the same one."""

@@ -39,7 +39,7 @@ def open_in_litert(path: Path, found: Inspection) -> Inspection:
         note = "A tensor's name is not UTF-8, so LiteRT can't list what XNNPACK takes."
         return found.opened().replace(notes=(*found.notes, note))
     parts = [op for op in operations if op["op_name"] == DELEGATE]
-    taken = delegated(operations)
+    taken = delegated_places(operations)
     # The interpreter lists the first graph's operations only, in the file's order; so does `found`.
     nodes = tuple(
         dataclasses.replace(node, delegated=place in taken) if place < len(operations) - len(parts) else node
@@ -48,7 +48,7 @@ def open_in_litert(path: Path, found: Inspection) -> Inspection:
     return found.opened(delegate="XNNPACK" if parts else "", partitions=len(parts)).replace(nodes=nodes)
 
 
-def delegated(operations: list[dict[str, Any]]) -> set[int]:
+def delegated_places(operations: list[dict[str, Any]]) -> set[int]:
     """Places of the operations that delegates took.
 
     Args:

@@ -16,7 +16,7 @@ from edgepress.converters.contract.size import Size
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.report import Inspection, Port, total, with_size
-from edgepress.converters.sources.keras import Saved, keras_of, loaded, read_saved, refusal
+from edgepress.converters.sources.keras import Saved, keras_of, load_keras_model, read_saved, refusal
 from edgepress.converters.sources.keras_2 import PACKAGE, objects_of
 from edgepress.runtime.errors import EdgepressError, InputError, parsing
 
@@ -59,7 +59,7 @@ def open_in_keras(path: Path, found: Inspection, size: Size | None = None, *, tr
     try:
         with parsing(path):
             saved = read_saved(path)
-        model, note = _opened(path, saved, trust=trust)
+        model, note = _open_model(path, saved, trust=trust)
     except MemoryError:
         raise
     except EdgepressError as e:
@@ -69,7 +69,7 @@ def open_in_keras(path: Path, found: Inspection, size: Size | None = None, *, tr
     return with_layers(model, found, size)
 
 
-def _opened(path: Path, saved: Saved, *, trust: bool) -> tuple[Any, str]:
+def _open_model(path: Path, saved: Saved, *, trust: bool) -> tuple[Any, str]:
     """The model of a file, as the file is if Keras opens it so, and a note if it does not."""
     import keras
 
@@ -81,7 +81,7 @@ def _opened(path: Path, saved: Saved, *, trust: bool) -> tuple[Any, str]:
     except Exception:  # Keras raises ValueError, TypeError, KeyError, OSError and others
         pass
     try:
-        return loaded(path, saved, {}, trust=trust), KERAS_2 if saved.keras_2 else REPAIRED
+        return load_keras_model(path, saved, {}, trust=trust), KERAS_2 if saved.keras_2 else REPAIRED
     except (MemoryError, EdgepressError):
         raise
     except Exception as e:  # as above

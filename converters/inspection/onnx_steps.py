@@ -60,7 +60,7 @@ def graph_of(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> 
         shapes = [g.shape_of(values.get(name, unknown) if name else None) for name in node.input]
         flags = {a.name for a in node.attribute if a.i}
         if shapes and flags & {"transA", "transBatchA"}:  # the latter moves an axis of the batch, too: not counted
-            shapes[0] = None if "transBatchA" in flags else macs.transposed(shapes[0])
+            shapes[0] = None if "transBatchA" in flags else macs.transpose_shape(shapes[0])
         hidden = node.domain not in BUILT_IN or any(a.HasField("g") for a in node.attribute)
         steps.append(
             g.InspectedStep(

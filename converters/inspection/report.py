@@ -13,7 +13,7 @@ from typing import Any
 from edgepress.converters.contract.metadata import Metadata
 from edgepress.converters.contract.size import Size, fixed_shapes
 from edgepress.converters.inspection import graph as g
-from edgepress.converters.inspection.versions import engine_name, installed, package_of, version_of
+from edgepress.converters.inspection.versions import engine_name, installed_version, package_of, version_of
 from edgepress.runtime.contract import Contract
 
 FLOAT_WORK = (*g.FLOATS, "dynamic")
@@ -222,7 +222,7 @@ class Inspection:
         """
         name, runtime = engine_name(self.format), self.runtime
         oldest = runtime.releases.get(package_of(self.format).replace("-", "_")) if runtime else None
-        if runtime and oldest and version_of(installed(self.format)) >= version_of(oldest):
+        if runtime and oldest and version_of(installed_version(self.format)) >= version_of(oldest):
             unknown = (*runtime.unknown, f"{name}, which should open it, does not")
             runtime = Runtime(releases=dict.fromkeys(runtime.releases), because=(), unknown=unknown)
         return self.replace(engine=EngineCheck(name=name, opens=False, error=error), runtime=runtime)

@@ -108,7 +108,7 @@ def _macs(op: Any, read: Sequence[str], values: Mapping[str, g.Value]) -> int | 
     shapes = [g.shape_of(values.get(name)) for name in read]
     attributes = op.node_def.attr
     if shapes and any(name in attributes and attributes[name].b for name in ("transpose_a", "adj_x")):
-        shapes[0] = macs.transposed(shapes[0])
+        shapes[0] = macs.transpose_shape(shapes[0])
     return macs.count(macs.TENSORFLOW, op.type, shapes, values[op.outputs[0].name].shape if op.outputs else None)
 
 

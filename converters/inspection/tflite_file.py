@@ -40,12 +40,12 @@ def read(path: Path, size: Size | None = None) -> Inspection:
         InputError: `size` does not fit its input.
     """
     contract, content = read_contract(path), path.read_bytes()
-    sized = content if size is None else _sized(path, content, size)
+    sized = content if size is None else _resize_input(path, content, size)
     inspection = _read(path, content, sized)
     return inspection.replace(contract=contract, metadata={} if contract else metadata_dict(tflite_metadata(content)))
 
 
-def _sized(path: Path, content: bytes, size: Size) -> bytes:
+def _resize_input(path: Path, content: bytes, size: Size) -> bytes:
     try:
         shape = resize.item_shape(content)
         fixed = fixed_shape(shape, size, str(path))
@@ -149,7 +149,7 @@ def _step(
     outputs = _ints(op, "Outputs")
     shapes = [g.shape_of(values.get(name)) for name in inputs]
     if operation == "BATCH_MATMUL" and shapes and _transposes(op):
-        shapes[0] = macs.transposed(shapes[0])
+        shapes[0] = macs.transpose_shape(shapes[0])
     multiplied = macs.count(macs.TFLITE, operation, shapes, values[keys[outputs[0]]].shape if outputs else None)
     return g.InspectedStep(
         operation=operation,

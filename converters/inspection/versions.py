@@ -85,14 +85,14 @@ def package_of(format: str) -> str:
     return _ENGINES[format][1]
 
 
-def installed(format: str) -> str:
+def installed_version(format: str) -> str:
     """The version of that package here."""
     return metadata.version(package_of(format))
 
 
 def engine_name(format: str) -> str:
     """The engine that opens files of a format here, with its version."""
-    return f"{_ENGINES[format][0]} {installed(format)}"
+    return f"{_ENGINES[format][0]} {installed_version(format)}"
 
 
 def version_of(text: str) -> tuple[int, ...]:
@@ -155,7 +155,7 @@ def oldest_release(use: Use) -> Release | None:
     version = required_version(use)
     if not 1 <= version <= len(releases) or releases[version - 1] == "-":
         return None
-    release = _parsed(releases[version - 1])
+    release = _parse(releases[version - 1])
     if use.operation == "FULLY_CONNECTED" and (use.data, use.weights) == ("int8", "int4"):
         return max(release, INTEGER_DENSE_OF_FOUR_BITS)
     if use.operation == "FULLY_CONNECTED" and use.per_channel and use.data in ("int8", "int16"):
@@ -168,9 +168,9 @@ def on_pypi(release: Release) -> dict[str, str | None]:
     releases: dict[str, str | None] = {}
     for package, text in PYPI.items():
         rows = [row.partition("=") for row in text.split()]
-        releases[package] = next((own or of for of, _, own in rows if _parsed(of) >= release), None)
+        releases[package] = next((own or of for of, _, own in rows if _parse(of) >= release), None)
     return releases
 
 
-def _parsed(text: str) -> Release:
+def _parse(text: str) -> Release:
     return tuple(int(part) for part in text.split("."))

@@ -110,7 +110,7 @@ class Ranking:
 
     def cost(self, state: FloatSet) -> float:
         """Time beyond that of the whole net in 8 bits, as a share of it, and bytes alike, added."""
-        return self._added_cost(FloatSet(), state)
+        return self._extra_cost(FloatSet(), state)
 
     def _gain(self, now: FloatSet, then: FloatSet) -> float:
         """Loss that is regained by a state that contains another."""
@@ -118,7 +118,7 @@ class Ranking:
         touched = dict.fromkeys(name for number in sorted(new) for name in self._names.get(number, ()))
         return sum(self.losses[n] for n in touched if self._is_free(n, then) and not self._is_free(n, now))
 
-    def _added_cost(self, now: FloatSet, then: FloatSet) -> float:
+    def _extra_cost(self, now: FloatSet, then: FloatSet) -> float:
         """Cost that a state has beyond that of one which it contains."""
         new = then.layers - now.layers
         time = sum(slow - fast for n in new for slow, fast in map(self._step_ns, self.layers[n].steps))
@@ -159,7 +159,7 @@ class Ranking:
                 continue
             then = FloatSet(now.layers | need.layers, now.weights | need.weights)
             gain = self._gain(now, then)
-            worth = gain / (max(self._added_cost(now, then), 0.0) + FREE)
+            worth = gain / (max(self._extra_cost(now, then), 0.0) + FREE)
             if gain > least and worth > best_worth and self._weighted - then.layers:
                 best, best_worth = then, worth
         return best

@@ -64,6 +64,7 @@ def compare(
     before_end: Answers | None = None,
     task: Task = "none",
     ends_in: str = "",
+    labels: Array | None = None,
 ) -> Verification:
     """Measure the difference of two answers to the same items, float32, shape (N, C).
 
@@ -75,19 +76,20 @@ def compare(
         before_end: The file's answers before that, from which it is computed here without rounding; None if unknown.
         task: What the answers are; "none" if no label is chosen by them.
         ends_in: The source model's last operation.
+        labels: The true labels of the items, integers, shape (N,); None if they are not known.
     """
     error = variant.astype(np.float64) - source
-    exact = variant if before_end is None else finished(before_end, end)
+    exact = variant if before_end is None else apply_end(before_end, end)
     least = LEAST if before_end is not None or not end else LEAST_ROUNDED
-    true, other = (_compared(answers, end, least) for answers in (source, exact))
+    true, other = (_comparable(answers, end, least) for answers in (source, exact))
     saturated = end == "softmax" and _saturated(source, least)
     noise, spread = other - true, true - true.mean(axis=0)
-    labels = task != "none"
-    lost = lost_labels(source, variant, task, ends_in) if labels else None
+    classifies = task != "none"
+    lost = lost_labels(source, variant, task, ends_in, true=labels) if classifies else None
     return Verification(
         items=len(source),
         on=on,
-        agreement=agreement(source, variant) if labels else None,
+        agreement=agreement(source, variant) if classifies else None,
         max_error=float(np.abs(error).max()),
         mean_error=float(np.abs(error).mean()),
         largest=float(np.abs(source.astype(np.float64)).max()),
@@ -106,7 +108,7 @@ def compare(
     )
 
 
-def _compared(answers: Answers, end: End, least: float) -> Logits:
+def _comparable(answers: Answers, end: End, least: float) -> Logits:
     """What is compared, shape (N, C): numbers as they are, logits instead of probabilities.
 
     Logits of softmax are the logarithms of its outputs, less their mean, which softmax ignores.
@@ -122,7 +124,7 @@ def _compared(answers: Answers, end: End, least: float) -> Logits:
     return values
 
 
-def finished(before_end: Answers, end: End) -> Answers:
+def apply_end(before_end: Answers, end: End) -> Answers:
     """Probabilities, float32, shape (N, C), of the numbers before softmax or sigmoid."""
     return softmax(before_end) if end == "softmax" else sigmoid(before_end)
 

@@ -2,8 +2,9 @@
 
 Where a file chooses another label, the source model's own probabilities tell what that costs: p(its label) less p(the
 file's label) is the expected loss of right answers, 1 where it is certain, 0 where the two are tied. The mean over
-items is the accuracy that the file is expected to lose, without any true label. Labels are those of the file's final
-output, as the runtime chooses them: of equal scores, the first.
+items is the accuracy that the file is expected to lose, without any true label. Where true labels are known, the
+probabilities are calibrated by them first: a model is too sure of its answers to items unlike its training data. Labels
+of the file are those of its final output, as the runtime chooses them: of equal scores, the first.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgepress.converters.arrays import Array, Doubles, Floats
+from edgepress.converters.temperature import LEAST_FIT, fit_temperature
 from edgepress.runtime.contract import Task
 from edgepress.runtime.decisions import softmax
 
@@ -50,7 +52,7 @@ class Lost:
     chance: float
 
 
-def lost_labels(source: Answers, file: Answers, task: Task, ends_in: str) -> Lost:
+def lost_labels(source: Answers, file: Answers, task: Task, ends_in: str, *, true: Labels | None = None) -> Lost:
     """What a file loses of the labels of its source model.
 
     Args:
@@ -58,24 +60,28 @@ def lost_labels(source: Answers, file: Answers, task: Task, ends_in: str) -> Los
         file: The file's.
         task: What the answers are: scores of labels.
         ends_in: The source model's last operation.
+        true: The true labels of exclusive classes, integers, shape (N,); None if they are not known.
     """
     if task == "multilabel":
-        true, chosen = source.astype(np.float64), file > 0.5
-        weights = np.abs(2 * true - 1)
-        wrong = chosen != (true > 0.5)
+        expected, chosen = source.astype(np.float64), file > 0.5
+        weights = np.abs(2 * expected - 1)
+        wrong = chosen != (expected > 0.5)
         costs = np.minimum(1, (weights * wrong).sum(axis=1))
         frequency = chosen.mean(axis=0)
-        chances = (weights * np.where(true > 0.5, 1 - frequency, frequency)).sum(axis=1)
-        return _bounded(costs, float(np.minimum(1, chances).mean()))
+        chances = (weights * np.where(expected > 0.5, 1 - frequency, frequency)).sum(axis=1)
+        return _bound_mean(costs, float(np.minimum(1, chances).mean()))
     end = ends_in.lower()
     least = CERTAIN_APART if end in APART and source.shape[1] > 2 else CERTAIN
     probabilities = _probabilities(_numbers(source.astype(np.float64), end), least)
-    labels = _chosen(file)
+    if true is not None and len(true) >= LEAST_FIT:
+        scores = probabilities.astype(np.float32)
+        probabilities = fit_temperature(scores, true).probabilities(scores).astype(np.float64)
+    labels = _choose_labels(file)
     given_up = probabilities.max(axis=1, keepdims=True) - probabilities
-    return _bounded(given_up[np.arange(len(labels)), labels], float(given_up[:, labels].mean()))
+    return _bound_mean(given_up[np.arange(len(labels)), labels], float(given_up[:, labels].mean()))
 
 
-def _chosen(scores: Answers) -> Labels:
+def _choose_labels(scores: Answers) -> Labels:
     return scores.argmax(axis=1) if scores.shape[1] > 1 else np.zeros(len(scores), np.int64)
 
 
@@ -109,7 +115,7 @@ def _probabilities(numbers: Doubles, least: float) -> Doubles:
     return softmax(numbers * 2.0**power).astype(np.float64)
 
 
-def _bounded(costs: Doubles, chance: float) -> Lost:
+def _bound_mean(costs: Doubles, chance: float) -> Lost:
     """The mean of costs from 0 to 1 with exact bounds, in which each cost is a part of an item.
 
     The variance of such costs is at most that of whole items with the same mean.

@@ -31,11 +31,13 @@ class ProofItems:
 
     Attributes:
         items: Items (n, *item shape); None means seeded ones.
+        labels: Their true labels, integers, shape (n,); None if they are not known.
         name: Their name, for the contract.
         enforce: Whether a file below its scheme's bound fails.
     """
 
     items: Array | None = None
+    labels: Array | None = None
     name: str = SEEDED
     enforce: bool = True
 

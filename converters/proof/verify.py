@@ -63,6 +63,7 @@ def verify(
     on: str,
     task: Task,
     ends_in: str,
+    labels: Array | None = None,
     left_off: End | None = None,
 ) -> tuple[Verification, str]:
     """Compare a file with its source model.
@@ -76,6 +77,7 @@ def verify(
         on: Name of the items.
         task: What the answers are.
         ends_in: The source model's last operation.
+        labels: The true labels of the items, integers, shape (N,); None if they are not known.
         left_off: The operation that the runtime does instead of the file.
 
     Returns:
@@ -83,7 +85,9 @@ def verify(
     """
     end = left_off or end_of(task, ends_in)
     inner = _before_end(path.read_bytes(), items, end, scores.shape[1], whole=left_off is not None) if end else None
-    verification = compare(reference, scores, on=on, end=end, before_end=inner, task=task, ends_in=ends_in)
+    verification = compare(
+        reference, scores, on=on, end=end, before_end=inner, task=task, ends_in=ends_in, labels=labels
+    )
     return verification, shortcoming(verification, scheme)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import Step
 from edgepress.converters.ptq import channel_links as scaling
-from edgepress.converters.ptq.channel_links import Links, Rule, by_first, weighted
+from edgepress.converters.ptq.channel_links import Links, Rule, by_first, link_weighted
 
 UNARY = [
     "ABS",
@@ -68,9 +68,9 @@ def by_channel(step: Step) -> bool:
     return step.kind == "DEPTHWISE_CONV_2D" or 1 < groups_of(step) == step.input_shape[-1]
 
 
-def _weighted(step: Step, links: Links) -> None:
+def _link_weighted(step: Step, links: Links) -> None:
     """Groups stay equal: the same channels leave each, unless a group is one channel and leaves whole."""
-    weighted(step, links)
+    link_weighted(step, links)
     source, out = links.ids.get(step.inputs[0]), links.ids[step.output]
     if source is None:
         return
@@ -91,7 +91,7 @@ def _elementwise(step: Step, links: Links) -> None:
             links.pin(name, step.output)
 
 
-def _reshaped(step: Step, links: Links) -> None:
+def _link_reshape(step: Step, links: Links) -> None:
     if len(step.inputs) > 1 and 1 not in step.constants:  # a computed shape
         links.pin(step.inputs[0], step.output)
     else:
@@ -109,13 +109,13 @@ def _split(step: Step, links: Links) -> None:
         links.pin(*step.inputs, *step.outputs)
 
 
-def _sliced(step: Step, links: Links) -> None:
+def _link_slice(step: Step, links: Links) -> None:
     scaling.RULES[step.kind](step, links)
     if step.kind == "SLICE" and 2 not in step.constants:
         links.pin(step.inputs[0], step.output)
 
 
-def _mirrored(step: Step, links: Links) -> None:
+def _link_mirror(step: Step, links: Links) -> None:
     if 1 in step.constants and not step.constants[1][-1].any():
         by_first(step, links)
     else:
@@ -126,11 +126,11 @@ RULES: Mapping[str, Rule] = {
     **scaling.RULES,
     **dict.fromkeys(UNARY, by_first),
     **dict.fromkeys(BINARY, _elementwise),
-    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), _weighted),
-    "RESHAPE": _reshaped,
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), _link_weighted),
+    "RESHAPE": _link_reshape,
     **dict.fromkeys(("SPLIT", "SPLIT_V"), _split),
-    **dict.fromkeys(("SLICE", "STRIDED_SLICE"), _sliced),
-    "MIRROR_PAD": _mirrored,
+    **dict.fromkeys(("SLICE", "STRIDED_SLICE"), _link_slice),
+    "MIRROR_PAD": _link_mirror,
     **dict.fromkeys(("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"), by_first),
 }
 """By the name of the kind in the schema."""

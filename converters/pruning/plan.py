@@ -194,7 +194,7 @@ def _give_back(
 def _lands(state: _FamilyState, sizes: Mapping[str, int], costs: PruningCosts, *, total: float, bound: float) -> bool:
     """Whether the next cut of a family, or a part of it, does not end far below the bound."""
     cut = state.left - state.next
-    saved = -_added(state, -cut, sizes, costs)
+    saved = -_cost_of_more(state, -cut, sizes, costs)
     return total - saved >= NEAR * bound or saved / cut <= (1 - NEAR) * bound
 
 
@@ -213,7 +213,7 @@ def _fill(
         worth: dict[int, float] = {}
         for number, state in enumerate(states):
             gone = len(state.order) - state.left
-            added = _added(state, block, sizes, costs) if block <= gone else np.inf
+            added = _cost_of_more(state, block, sizes, costs) if block <= gone else np.inf
             if 0 < added <= bound - total:
                 worth[number] = float(state.importance[gone - block : gone].sum()) / added
         if not worth:
@@ -224,7 +224,7 @@ def _fill(
         total = costs.total(sizes)
 
 
-def _added(state: _FamilyState, count: int, sizes: Mapping[str, int], costs: PruningCosts) -> float:
+def _cost_of_more(state: _FamilyState, count: int, sizes: Mapping[str, int], costs: PruningCosts) -> float:
     """What more units of a family cost; negative for fewer."""
     after = {name: sizes[name] + channels * count for name, channels in state.family.channels.items()}
     return costs.total({**sizes, **after}, state.layers) - costs.total(sizes, state.layers)
@@ -236,7 +236,7 @@ def _price(state: _FamilyState, sizes: Mapping[str, int], costs: PruningCosts, b
     if state.next < state.least:
         return
     cut = state.left - state.next
-    saved = -_added(state, -cut, sizes, costs)
+    saved = -_cost_of_more(state, -cut, sizes, costs)
     gone = len(state.order) - state.left
     if saved > 0:
         lost = float(state.importance[gone : gone + cut].sum()) * len(state.order) / state.next
@@ -251,7 +251,7 @@ def _below(left: int, block: int) -> int:
     return left - 1
 
 
-def normalized(importance: Array) -> Doubles:
+def normalize(importance: Array) -> Doubles:
     """Importance whose mean is 1, so that nothing underflows."""
     values = np.asarray(importance, np.float64)
     mean = float(values[1:].mean()) if len(values) > 1 else 0.0

@@ -39,7 +39,7 @@ def without_channels(model: bytes, units: Units, keep: Keep, means: Means | None
     index = {graph.name(i): i for i in range(len(graph.table.tensors))}
     reads = [name for step in program.steps for name in step.inputs]
     for op, step in zip(graph.operators, program.steps, strict=True):
-        for place, values in _adapted(step, units, keep, means or {}).items():
+        for place, values in _adapt(step, units, keep, means or {}).items():
             name = step.inputs[place] if place < len(step.inputs) else ""
             if name and reads.count(name) == 1:
                 tensor = graph.table.tensors[index[name]]
@@ -60,7 +60,7 @@ def without_channels(model: bytes, units: Units, keep: Keep, means: Means | None
     return graph.to_bytes()
 
 
-def _adapted(step: Step, units: Units, keep: Keep, means: Means) -> dict[int, Array]:
+def _adapt(step: Step, units: Units, keep: Keep, means: Means) -> dict[int, Array]:
     """New values of a step's constants by place, if anything of it leaves."""
     out, name = units.kept(step.output, keep), step.inputs[0]
     source = units.kept(name, keep) if name in units.of else None
@@ -68,7 +68,7 @@ def _adapted(step: Step, units: Units, keep: Keep, means: Means) -> dict[int, Ar
         return {}
     match step.kind:
         case kind if kind in WEIGHTED and step.weights and source is not None:
-            return _adapted_layer(step, source, out, means)
+            return _adapt_layer(step, source, out, means)
         case kind if kind in BINARY or kind == "PRELU":
             return {place: c[..., out] for place, c in step.constants.items() if has_channels(c, len(out))}
         case "RESHAPE" if 1 in step.constants:
@@ -89,7 +89,7 @@ def _adapted(step: Step, units: Units, keep: Keep, means: Means) -> dict[int, Ar
     return {}
 
 
-def _adapted_layer(step: Step, source: Keep, out: Keep, means: Means) -> dict[int, Array]:
+def _adapt_layer(step: Step, source: Keep, out: Keep, means: Means) -> dict[int, Array]:
     """New weights and bias of a convolution or dense layer."""
     weights = step.constants[1]
     if not by_channel(step):

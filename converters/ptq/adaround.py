@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.graph.layers import ACTIVATIONS, activated
+from edgepress.converters.graph.layers import ACTIVATIONS, activate
 from edgepress.converters.graph.program import Program, UnknownOperationError, run_step
 from edgepress.converters.graph.step import WEIGHTED, Step
-from edgepress.converters.grids import rounded as eight_bits
+from edgepress.converters.grids import round_to_grid as eight_bits
 from edgepress.converters.ptq.bias_correction import live_bytes
 from edgepress.converters.ptq.layer_rounding import (
     BOUNDS,
@@ -127,7 +127,7 @@ class _Rounder:
             error = tf.reduce_mean(expected - output, axis=list(range(len(expected.shape) - 1)))
             output += error
             self.changed[step.bias] = np.asarray(step.constants[2] + error, np.float32)
-        return activated(step, expected), activated(step, output)
+        return activate(step, expected), activate(step, output)
 
     def _four_bits(self, step: Step, true: Any, rounded: Any) -> Array:
         values = step.constants[1]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.graph.layers import activated
+from edgepress.converters.graph.layers import activate
 from edgepress.converters.graph.program import Program, run_step
 from edgepress.converters.graph.simulate import TensorGrid
 from edgepress.converters.graph.step import WEIGHTED, Step
@@ -79,8 +79,8 @@ def correct_biases(program: Program, file: bytes, items: Array) -> dict[str, Arr
         if step.bias:
             shift = _mean_error(step, expected[step.output], approximate[step.output])
             biases[step.bias] = (step.constants[2] + shift.numpy()).astype(np.float32)
-            expected = {step.output: activated(step, expected[step.output])}
-            approximate = {step.output: activated(step, approximate[step.output] + shift)}
+            expected = {step.output: activate(step, expected[step.output])}
+            approximate = {step.output: activate(step, approximate[step.output] + shift)}
         true |= expected
         for name, value in approximate.items():
             other[name] = quantized.rounded(name, value) if value.dtype == tf.float32 else value
@@ -98,7 +98,7 @@ def _mean_error(step: Step, expected: Any, got: Any) -> Any:
     import tensorflow as tf
 
     axes = list(range(len(expected.shape) - 1))
-    passing = tf.cast((activated(step, expected) == expected) | (activated(step, got) == got), expected.dtype)
+    passing = tf.cast((activate(step, expected) == expected) | (activate(step, got) == got), expected.dtype)
     return tf.reduce_sum((expected - got) * passing, axes) / tf.maximum(tf.reduce_sum(passing, axes), 1.0)
 
 

@@ -118,7 +118,7 @@ def choose_methods(statistics: Statistics, score: Callable[[CalibrationMethods],
         if score_of_all and (score_of_all.better_than(best_score) or score_of_all.is_step_from(best_score, GAIN_DB)):
             best = CalibrationMethods(method)
             best_score = score_of_all
-    for name, method in _disputed(statistics, best.default)[: trials - done]:
+    for name, method in _other_methods(statistics, best.default)[: trials - done]:
         changed = best.with_tensors([name], method)
         score_of_one = try_methods(changed)
         if score_of_one and score_of_one.is_step_from(best_score, GAIN_DB):
@@ -129,7 +129,7 @@ def choose_methods(statistics: Statistics, score: Callable[[CalibrationMethods],
     return ChosenMethods(best, best_score, first, done)
 
 
-def _disputed(statistics: Statistics, default: Method) -> list[tuple[str, Method]]:
+def _other_methods(statistics: Statistics, default: Method) -> list[tuple[str, Method]]:
     """Other methods for single tensors, those first that change the range most."""
     changes = []
     for name in statistics.names:

@@ -152,7 +152,7 @@ def _adapted_constants(step: Step) -> list[str]:
     return [step.inputs[place] for place in taking] if step.kind in ("ADD", "SUB", "MUL") else []
 
 
-def weighted(step: Step, links: Links) -> None:
+def link_weighted(step: Step, links: Links) -> None:
     """Channels are free if constant weights and biases can take up what is done to them."""
     computed = len(step.inputs) > 2 and bool(step.inputs[2]) and not step.bias
     if not step.weights or step.constants[1].dtype != np.float32 or computed or step.inputs[0] not in links.ids:
@@ -281,7 +281,7 @@ def _link_transpose(step: Step, links: Links) -> None:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), weighted),
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), link_weighted),
     **dict.fromkeys(("ADD", "SUB"), _link_sum),
     "MUL": _link_product,
     **dict.fromkeys(("RELU", "RELU6", "LEAKY_RELU", "ABS", "NEG", "PRELU"), by_first),

@@ -187,10 +187,10 @@ def sampler(step: Step, items: int, seed: int = 0) -> Callable[[Floats], Floats]
     _, *kernel = step.constants[1].shape
     size = int(np.prod(kernel))
     if step.kind == "FULLY_CONNECTED":
-        places = _drawn(items * int(np.prod(step.input_shapes[0])) // size, size, seed)
+        places = _draw_rows(items * int(np.prod(step.input_shapes[0])) // size, size, seed)
         return lambda values: values.reshape(-1, size)[places]
     height, width = step.shape[1:3]
-    places = _drawn(items * height * width, size, seed)
+    places = _draw_rows(items * height * width, size, seed)
     item, rest = np.divmod(places, height * width)
     o, (row, column) = step.options, np.divmod(rest, width)
     rows = row[:, np.newaxis] * o.strideH + np.arange(kernel[0]) * o.dilationHFactor
@@ -208,7 +208,7 @@ def sampler(step: Step, items: int, seed: int = 0) -> Callable[[Floats], Floats]
     return patches
 
 
-def _drawn(count: int, size: int, seed: int) -> npt.NDArray[np.int64]:
+def _draw_rows(count: int, size: int, seed: int) -> npt.NDArray[np.int64]:
     most = max(FEWEST_SAMPLES, min(MOST_SAMPLES, SAMPLE_BYTES // (4 * size)))
     if count <= most:
         return np.arange(count)

@@ -195,7 +195,7 @@ class Scorer:
         count = len(answers)
         decisions = self._decide(answers)
         agrees = decisions == self._decided[:count]
-        right = agrees if self.labels is None else decisions == self._given()[:count]
+        right = agrees if self.labels is None else decisions == self._reference_scores()[:count]
         hits = right if self.labels is None else right & agrees
         if not self._labelled:
             hits = np.zeros(0, bool)
@@ -206,7 +206,7 @@ class Scorer:
             hits,
         )
 
-    def _given(self) -> Array:
+    def _reference_scores(self) -> Array:
         assert self.labels is not None
         return self.labels.reshape(self._decided.shape).astype(self._decided.dtype)
 

@@ -170,13 +170,13 @@ def _unsafe(meta: Any) -> set[str]:
             places = {(scope, node.name), (scope, "")}
             restores = node.op == "RestoreV2" and (scope, node.name) in restoring
             unused = places.isdisjoint(running if restores else by_loader)
-            calls = node.op in functions and not _known(node.op)
+            calls = node.op in functions and not _describe_operation(node.op)
             if not (calls or (node.op in CHECKPOINT and unused) or _computes(node.op)):
                 unsafe.add(node.op)
     return unsafe
 
 
-def _known(name: str) -> Any:
+def _describe_operation(name: str) -> Any:
     """TensorFlow's own description of an operation; None if it has none of that name."""
     from tensorflow.python.framework import op_def_registry
 
@@ -187,7 +187,7 @@ def _computes(name: str) -> bool:
     """Whether an operation does nothing else than compute; see the head of this module."""
     from tensorflow.core.framework import types_pb2
 
-    operation = _known(name)
+    operation = _describe_operation(name)
     if operation is None or name.startswith("_"):  # the latter are TensorFlow's own, made while it runs a graph
         return False
     if _COMPUTES.fullmatch(name):
@@ -221,8 +221,8 @@ def _running(meta: Any, functions: Mapping[str, Any], *also: str) -> set[tuple[s
                 named += [variable.snapshot_name, variable.initial_value_name]
     nodes = {node.name: node for node in meta.graph_def.node}
     named += [f"{name}/Read/ReadVariableOp" for name, node in nodes.items() if node.op == "VarHandleOp"]  # when frozen
-    needed = _needed(named, nodes)
-    called = _called((nodes[name] for name in needed), functions, _of_objects(meta))
+    needed = _find_needed(named, nodes)
+    called = _find_called((nodes[name] for name in needed), functions, _of_objects(meta))
     return {("", name) for name in needed} | {(name, "") for name in called}
 
 
@@ -267,7 +267,7 @@ def _reads(node: Any, name: str) -> bool:
     return bool(node.input) and node.input[0] in (name, f"{name}:0")
 
 
-def _needed(names: Iterable[str], nodes: Mapping[str, Any]) -> set[str]:
+def _find_needed(names: Iterable[str], nodes: Mapping[str, Any]) -> set[str]:
     """The nodes that run when these tensors or nodes are computed."""
     needed: set[str] = set()
     waiting = list(names)
@@ -279,7 +279,7 @@ def _needed(names: Iterable[str], nodes: Mapping[str, Any]) -> set[str]:
     return needed
 
 
-def _called(nodes: Iterable[Any], functions: Mapping[str, Any], also: Iterable[str] = ()) -> set[str]:
+def _find_called(nodes: Iterable[Any], functions: Mapping[str, Any], also: Iterable[str] = ()) -> set[str]:
     """The functions that nodes call, and those that these call; `also` are called, too."""
     called: set[str] = set()
     waiting = [name for node in nodes for name in _names(node)] + list(also)

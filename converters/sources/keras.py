@@ -83,7 +83,7 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
         keras_2.prefer_keras_2()
     objects = {name.rpartition(":")[2]: _custom(name) for name in custom}
     try:
-        model = loaded(path, saved, objects, trust=trust)
+        model = load_keras_model(path, saved, objects, trust=trust)
     except (MemoryError, EdgepressError):  # the former becomes an error about the file in `open_source`
         raise
     except Exception as e:  # Keras raises ValueError, TypeError, KeyError, OSError and others on damaged files
@@ -98,7 +98,7 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
     return model
 
 
-def loaded(path: Path, saved: Saved, objects: Mapping[str, Any], *, trust: bool) -> Any:
+def load_keras_model(path: Path, saved: Saved, objects: Mapping[str, Any], *, trust: bool) -> Any:
     """The model of a file, in float32, by the Keras that it is for; whatever that raises passes.
 
     Args:
@@ -110,7 +110,7 @@ def loaded(path: Path, saved: Saved, objects: Mapping[str, Any], *, trust: bool)
     Raises:
         MissingExtraError: It is a file of Keras 2, and tf_keras is not installed.
     """
-    with repaired(path, saved, objects) as readable:
+    with repair_file(path, saved, objects) as readable:
         if not saved.keras_2:
             import keras
 
@@ -278,7 +278,7 @@ def read_saved(path: Path) -> Saved:
 
 
 @contextlib.contextmanager
-def repaired(path: Path, saved: Saved, own: Collection[str] = ()) -> Iterator[Path]:
+def repair_file(path: Path, saved: Saved, own: Collection[str] = ()) -> Iterator[Path]:
     """The file under the suffix of its content, or a copy with the configuration of `saved`, changed to float32.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.contract.hints import ModelFacts
-from edgepress.converters.contract.kinds import counted, item_output, other_ends
+from edgepress.converters.contract.kinds import count_outputs, item_output, other_ends
 from edgepress.converters.contract.metadata import onnx_metadata
 from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
@@ -21,7 +21,7 @@ from edgepress.converters.sources.base import Onnx2tf, does_not_run
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.convert import OPSET
-from edgepress.converters.to_onnx.quantize import prepared
+from edgepress.converters.to_onnx.quantize import prepare_model
 from edgepress.converters.to_onnx.upgrade import opset_of
 from edgepress.converters.to_tflite.from_onnx import VERSION, Onnx2tfJob, convert_file, not_installed
 from edgepress.runtime.contract import MEMBER, Contract
@@ -82,7 +82,7 @@ class OnnxSource:
                 f"{path} takes {source.shape} and returns {sink.shape}: the number of outputs is not known.",
                 "Export it with an output of fixed size.",
             )
-        count, output_shape = counted(item_output(path, *shapes))
+        count, output_shape = count_outputs(item_output(path, *shapes))
         if not output_shape and len(sink.shape) != 2:
             self._model = interface.flat_output(model, count)
         types = {"tensor(float)": "float32"} | {f"tensor({name})": name for name in INTEGERS}
@@ -143,9 +143,9 @@ class OnnxSource:
         unchanged = () if inner is not None else (self._model.graph.input[0].name,)
         with ScratchFolder() as folder:
             job = Onnx2tfJob(Path(folder, "model.onnx"), Path(folder), unchanged)
-            job.source.write_bytes(prepared(interface.of_one_item(self._model)).SerializeToString())
+            job.source.write_bytes(prepare_model(interface.of_one_item(self._model)).SerializeToString())
             convert_file(job, onnx2tf)
-            converted = _opened(job.target)
+            converted = _open_converted(job.target)
         inner = inner or adapter
         if (converted.facts.shape, converted.facts.outputs) != (inner.model_shape, self.facts.outputs):
             differs = f"takes {list(converted.facts.shape)} and returns {converted.facts.outputs} values"
@@ -164,7 +164,7 @@ class OnnxSource:
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
         """See `SourceModel`."""
-        return interface.adapted(self._model, adapter)
+        return interface.prepend_adapter(self._model, adapter)
 
 
 def _session(model: onnx.ModelProto) -> Any:
@@ -204,7 +204,7 @@ def _channels_last(adapter: InputAdapter) -> InputAdapter | None:
     return dataclasses.replace(adapter, channels_first=False, model_shape=shape)
 
 
-def _opened(path: Path) -> TFLiteSource:
+def _open_converted(path: Path) -> TFLiteSource:
     """A file that onnx2tf made, as a source of TFLite schemes."""
     try:
         return TFLiteSource(path)

@@ -18,7 +18,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import SourceModel
 from edgepress.converters.sources.keras import load_keras, takes_tokens
 from edgepress.converters.sources.onnx import OnnxSource
-from edgepress.converters.sources.recurrent import nested_layers, recurrent_layers, unrolled, without_dropout
+from edgepress.converters.sources.recurrent import nested_layers, recurrent_layers, unroll_loops, without_dropout
 from edgepress.converters.sources.saved_model import function_of, serving_signature
 from edgepress.converters.sources.tensorflow import TensorFlowSource
 from edgepress.converters.sources.tflite import TFLiteSource
@@ -80,7 +80,7 @@ def _keras_source(path: Path, hints: Hints) -> SourceModel:
             dtype=dtype,
             where=path,
             contract=contract,
-            infer_unrolled=unrolled(model, infer),
+            infer_unrolled=unroll_loops(model, infer),
         )
     except Exception as e:  # whatever TensorFlow, Keras and the user's layers raise where they meet another batch
         if batch in (None, 1) or isinstance(e, EdgepressError):

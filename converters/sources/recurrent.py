@@ -41,7 +41,7 @@ def without_dropout(model: Any) -> Any:
     return model
 
 
-def unrolled(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any] | None:
+def unroll_loops(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any] | None:
     """`infer`, which calls the model, with every loop over time unrolled; None if there is none.
 
     Calling it raises ConversionError if the number of steps is above `LARGEST_STEPS` or not fixed.

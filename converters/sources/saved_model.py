@@ -59,10 +59,10 @@ def serving_signature(path: Path, *, trust: bool = False) -> Signature:
         ModelFileError: The SavedModel can't be loaded, has no such signature, or may not be run without `trust`.
     """
     with nullcontext(path) if trust else harmless(path) as folder:
-        return _loaded(path, folder)
+        return _load_signature(path, folder)
 
 
-def _loaded(path: Path, folder: Path) -> Signature:
+def _load_signature(path: Path, folder: Path) -> Signature:
     """The signature of a SavedModel that lies in a folder; errors name `path`."""
     import tensorflow as tf
 
@@ -75,7 +75,7 @@ def _loaded(path: Path, folder: Path) -> Signature:
         return _by_tensorflow_1(path, folder, f"TensorFlow 2 can't load it ({why})")
     if hasattr(model, "prune"):  # only what comes from TensorFlow 1 has it; freezing ignores its variables
         return _by_tensorflow_1(path, folder, "It is a SavedModel of TensorFlow 1")
-    name, others = _chosen(path, list(model.signatures))
+    name, others = _choose_signature(path, list(model.signatures))
     signature = model.signatures[name]
 
     def call(**given: Any) -> Mapping[str, Any]:
@@ -105,7 +105,7 @@ def _by_tensorflow_1(path: Path, folder: Path, reason: str) -> Signature:
         with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
             loaded = v1.saved_model.loader.load(session, [tf.saved_model.SERVING], str(folder))
             signatures = {name: one for name, one in loaded.signature_def.items() if one.inputs and one.outputs}
-            name, others = _chosen(path, list(signatures))
+            name, others = _choose_signature(path, list(signatures))
             ends = [
                 {key: graph.get_tensor_by_name(info.name) for key, info in sorted(side.items())}
                 for side in (signatures[name].inputs, signatures[name].outputs)
@@ -136,7 +136,7 @@ def _by_tensorflow_1(path: Path, folder: Path, reason: str) -> Signature:
     return Signature(name, others, inputs, outputs, call, producer=version, notes=(note,))
 
 
-def _chosen(path: Path, names: list[str]) -> tuple[str, tuple[str, ...]]:
+def _choose_signature(path: Path, names: list[str]) -> tuple[str, tuple[str, ...]]:
     """The name of the signature that serves, and the other names."""
     name = next((n for n in SIGNATURES if n in names), names[0] if len(names) == 1 else None)
     if name is None:

@@ -11,7 +11,7 @@ import numpy as np
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.contract.hints import ModelFacts
-from edgepress.converters.contract.kinds import counted, item_output
+from edgepress.converters.contract.kinds import count_outputs, item_output
 from edgepress.converters.frozen import freeze, last_operation, trace
 from edgepress.converters.sources.base import Onnx2tf, does_not_run
 from edgepress.runtime.contract import Contract
@@ -61,8 +61,8 @@ class TensorFlowSource:
         self._batch = batch
         # Frozen only when a file is made: until then, one copy of the variables is enough.
         self._bare = trace(self._infer, (1, *shape), "float32")
-        item = item_output(where, [[1, *shape]], [_known(self._bare.outputs[0].shape, declared)])
-        outputs, spread = counted(item)
+        item = item_output(where, [[1, *shape]], [_known_sizes(self._bare.outputs[0].shape, declared)])
+        outputs, spread = count_outputs(item)
         ends_in = last_operation(self._bare)
         if not spread and len(item) != 1:  # one axis counts: files return (batch, outputs)
             inner, unrolled = self._infer, self._unrolled
@@ -97,7 +97,7 @@ class TensorFlowSource:
         bare = not (adapter.steps or adapter.end or self._unrolled or whole)
         infer, dtype = self._unrolled or self._infer, adapter.item.dtype if whole else "float32"
         model = float_tflite(freeze(self._bare if bare else self._traced(infer, adapter, batch=1, dtype=dtype)))
-        return passes.adapted(model, scaling) if scaling.steps else model
+        return passes.prepend_adapter(model, scaling) if scaling.steps else model
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
         """See `SourceModel`."""
@@ -107,7 +107,7 @@ class TensorFlowSource:
         scaling, adapter = adapter.split()
         dtype = "float32" if scaling.steps else adapter.item.dtype
         model = float_onnx(freeze(self._traced(self._infer, adapter, batch=self._batch, dtype=dtype)))
-        return interface.adapted(model, scaling) if scaling.steps else model
+        return interface.prepend_adapter(model, scaling) if scaling.steps else model
 
     def _traced(self, infer: Callable[[Any], Any], adapter: InputAdapter, *, batch: int | None, dtype: str) -> Any:
         tf = self._tf
@@ -129,7 +129,7 @@ class TensorFlowSource:
         return trace(whole, (batch, *adapter.item.shape), dtype)
 
 
-def _known(traced: Any, declared: Sequence[int | None]) -> list[int | None]:
+def _known_sizes(traced: Any, declared: Sequence[int | None]) -> list[int | None]:
     """The sizes of an output: those that tracing found, and what the file declares of the others."""
     traced_sizes = traced.as_list() if traced.rank is not None else [None] * len(declared)
     same = declared if len(declared) == len(traced_sizes) else [None] * len(traced_sizes)

@@ -13,7 +13,7 @@ import numpy as np
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.contract.hints import ModelFacts
-from edgepress.converters.contract.kinds import counted, item_output, other_ends
+from edgepress.converters.contract.kinds import count_outputs, item_output, other_ends
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
@@ -58,7 +58,7 @@ class TFLiteSource:
         shape = fixed_shape(taken, size, str(path))
         if None in taken:
             self._model = resize.with_shape(self._model, shape, str(path))
-        self._model = _named(onnx2tf_fixes.as_dense(onnx2tf_fixes.zero_padding(passes.float_input(self._model))))
+        self._model = _name_tensors(onnx2tf_fixes.as_dense(onnx2tf_fixes.zero_padding(passes.float_input(self._model))))
         try:
             self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
@@ -73,7 +73,7 @@ class TFLiteSource:
                 f"{path} is not a model of batch 1: input {whole_input}, output {given}.",
                 "Export it with a batch of 1.",
             )
-        outputs, output_shape = counted(item_output(path, [whole_input], [given]))
+        outputs, output_shape = count_outputs(item_output(path, [whole_input], [given]))
         if not output_shape and given != [1, outputs]:
             self._model = passes.flat_output(self._model, outputs)
         dtype = np.dtype(self._source["dtype"]).name
@@ -111,11 +111,11 @@ class TFLiteSource:
 
     def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
         """See `SourceModel`."""
-        return passes.adapted(self._model, adapter)
+        return passes.prepend_adapter(self._model, adapter)
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
         """See `SourceModel`."""
-        return interface.adapted(float_onnx_of(self._model), adapter)
+        return interface.prepend_adapter(float_onnx_of(self._model), adapter)
 
 
 def _with_output(model: bytes, path: Path, output: str) -> tuple[bytes, tuple[str, ...]]:
@@ -148,7 +148,7 @@ def _refusal(path: Path, text: str) -> ModelFileError:
     return ModelFileError(f"LiteRT can't open {path}: {text}.", "It is damaged, or made for another interpreter.")
 
 
-def _named(model: bytes) -> bytes:
+def _name_tensors(model: bytes) -> bytes:
     """The model with a unique UTF-8 name for each tensor, which the interpreter and the quantizer need."""
     root, graph = flatbuffer.read(model)
     taken: set[str] = set()

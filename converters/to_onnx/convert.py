@@ -35,7 +35,7 @@ def float_onnx(frozen: Frozen) -> onnx.ModelProto:
     """
     try:
         with quiet("tf2onnx"):
-            definition, weights = _optimized(frozen)
+            definition, weights = _optimize(frozen)
             try:
                 proto = _tf2onnx(definition, weights, frozen, careful=False)
             except Exception:  # in one of its many passes over the graph; it can skip those that fail
@@ -46,10 +46,10 @@ def float_onnx(frozen: Frozen) -> onnx.ModelProto:
         raise ConversionError(f"tf2onnx refused the model: {e}", "TFLite schemes may still work.") from e
     del weights
     sweep(proto.ByteSize())
-    return finished(proto)
+    return finish(proto)
 
 
-def _optimized(frozen: Frozen) -> tuple[Any, dict[str, bytes]]:
+def _optimize(frozen: Frozen) -> tuple[Any, dict[str, bytes]]:
     """The graph after TensorFlow's optimizer, and the weights, which are stored separately from here on.
 
     Large ones are placeholders meanwhile, because the optimizer would hold many copies of them. `frozen` is consumed.
@@ -131,7 +131,7 @@ def _erfc(graph: Any, node: Any, name: str, args: list[Any]) -> None:
     graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, name=name, shapes=shapes, dtypes=types)
 
 
-def finished(model: onnx.ModelProto) -> onnx.ModelProto:
+def finish(model: onnx.ModelProto) -> onnx.ModelProto:
     """Bring a converted graph to the standard's order, name its free dimension, and check it."""
     import onnx
 

@@ -119,7 +119,7 @@ class Emission:
         if not source:
             raise UnsupportedError("an output that nothing computes")
         if order != plain(len(shape)):
-            self._turned(source, order, plain(len(shape)), shape, name=self.name(index))
+            self._transpose(source, order, plain(len(shape)), shape, name=self.name(index))
         elif source != self.name(index):  # a copy of another value
             self.node("Identity", [source], self.name(index))
 
@@ -199,10 +199,10 @@ class Emission:
             (old, source), *_ = copies.items()
             ends = "last" if order == plain(len(shape)) else "first"
             turned = self.fresh(f"channels_{ends}_of_{self.name(index)}")  # which no name in `EXACT` begins like
-            copies[order] = self._turned(source, old, order, shape, name=turned)
+            copies[order] = self._transpose(source, old, order, shape, name=turned)
         return copies[order]
 
-    def _turned(self, source: str, old: Order, new: Order, shape: tuple[int, ...], *, name: str) -> str:
+    def _transpose(self, source: str, old: Order, new: Order, shape: tuple[int, ...], *, name: str) -> str:
         perm = [old.index(axis) for axis in new]
         if same_memory(old, new, shape):
             return self.node("Reshape", [source, self.sizes([shape[axis] for axis in new])], name)
@@ -289,14 +289,14 @@ class Emission:
 
     def sizes(self, shape: Sequence[int]) -> str:
         """A constant shape, whose first size, that of the batch, is left to be computed."""
-        return self._shared("shape_" + "x".join(map(str, shape[1:])), np.array([-1, *shape[1:]], np.int64))
+        return self._share_constant("shape_" + "x".join(map(str, shape[1:])), np.array([-1, *shape[1:]], np.int64))
 
     def scalar(self, value: float) -> str:
         """A constant number; returns its name."""
         number = np.array(value, np.float32)
-        return self._shared(f"number_{number}", number)
+        return self._share_constant(f"number_{number}", number)
 
-    def _shared(self, wanted: str, value: Array) -> str:
+    def _share_constant(self, wanted: str, value: Array) -> str:
         if wanted not in self._numbers:
             self._numbers[wanted] = self.extra(value, wanted)
         return self._numbers[wanted]

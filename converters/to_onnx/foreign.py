@@ -21,7 +21,7 @@ _OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 """Types of numbers that become float32, from which every scheme is derived."""
 
 
-def tidied(model: onnx.ModelProto, where: str, output: str = "") -> list[str]:
+def tidy_model(model: onnx.ModelProto, where: str, output: str = "") -> list[str]:
     """Change a model in place; returns remarks for the user.
 
     Of several outputs, that of `output` is kept, or the only one of numbers if the others are labels, as scikit-learn's
@@ -44,7 +44,7 @@ def tidied(model: onnx.ModelProto, where: str, output: str = "") -> list[str]:
     inner = {name for node in graph.node for name in node.output if name} - {*names}
     if (chosen := chosen_output(where, dict(zip(names, floats, strict=True)), output, inner)) is not None:
         labels = labels or _named_labels(graph)
-        sink = _inner_value(model, chosen) if chosen in inner else _copied(graph.output[names.index(chosen)])
+        sink = _inner_value(model, chosen) if chosen in inner else _copy_value(graph.output[names.index(chosen)])
         del graph.output[:]
         graph.output.append(sink)
         remarks.append(chosen_note(chosen, names, output))
@@ -98,7 +98,7 @@ def _inner_value(model: onnx.ModelProto, name: str) -> Any:
     return known or onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
 
 
-def _copied(value: Any) -> Any:
+def _copy_value(value: Any) -> Any:
     copy = type(value)()
     copy.CopyFrom(value)
     return copy
@@ -107,7 +107,7 @@ def _copied(value: Any) -> Any:
 def _without_unused_inputs(graph: onnx.GraphProto) -> None:
     """Remove inputs that nothing reads, unless none would be left."""
     read = {name for node in graph.node for name in read_names(node)} | {value.name for value in graph.output}
-    used = [_copied(value) for value in graph.input if value.name in read]
+    used = [_copy_value(value) for value in graph.input if value.name in read]
     if used:
         del graph.input[:]
         graph.input.extend(used)

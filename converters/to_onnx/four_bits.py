@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.grids import ONNX_AXES, rounded
+from edgepress.converters.grids import ONNX_AXES, round_to_grid
 from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph, attribute
 from edgepress.converters.to_tflite.four_bits import LEAST, LEVELS
 
@@ -42,12 +42,12 @@ def with_coarse_weights(model: onnx.ModelProto, names: dict[str, int]) -> onnx.M
 
     for tensor in model.graph.initializer:
         if tensor.name in names:
-            values = rounded(numpy_helper.to_array(tensor), names[tensor.name], levels=LEVELS)
+            values = round_to_grid(numpy_helper.to_array(tensor), names[tensor.name], levels=LEVELS)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     return model
 
 
-def packed(made: onnx.ModelProto, float_model: onnx.ModelProto, names: dict[str, int]) -> onnx.ModelProto:
+def pack(made: onnx.ModelProto, float_model: onnx.ModelProto, names: dict[str, int]) -> onnx.ModelProto:
     """A QDQ model of 8 bits with some of its weights in four.
 
     Args:

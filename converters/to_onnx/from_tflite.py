@@ -20,7 +20,7 @@ import numpy as np
 from edgepress.converters.arrays import Array
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.scratch import ScratchFolder
-from edgepress.converters.to_onnx.convert import OPSET, finished
+from edgepress.converters.to_onnx.convert import OPSET, finish
 from edgepress.converters.to_onnx.emission import Emission
 from edgepress.converters.to_onnx.operations import TABLE, of_one
 from edgepress.converters.to_tflite.graph import Graph
@@ -77,7 +77,7 @@ def _by_tf2onnx(model: bytes) -> onnx.ModelProto:
 
     logged: list[str] = []
     try:
-        with ScratchFolder() as folder, _captured(logged):
+        with ScratchFolder() as folder, _capture_logs(logged):
             path = Path(folder) / "edgepress.tflite"  # its name goes into the graph
             path.write_bytes(model)
             proto, _ = from_tflite(str(path), opset=OPSET)
@@ -91,12 +91,12 @@ def _by_tf2onnx(model: bytes) -> onnx.ModelProto:
             f"tf2onnx can't convert the .tflite file: {reason}.",
             "TFLite schemes may still work; or convert the Keras model or SavedModel that it was made from.",
         ) from e
-    single = finished(_numbered(proto))
-    free, items = _with_free_batch(single), _seeded(single)
+    single = finish(_number_constants(proto))
+    free, items = _with_free_batch(single), _seed_items(single)
     return free if _answers_alike(free, items, _run(single, np.split(items, len(items))), at_once=True) else single
 
 
-def _numbered(model: onnx.ModelProto) -> onnx.ModelProto:
+def _number_constants(model: onnx.ModelProto) -> onnx.ModelProto:
     """Constants named and sorted in the order of their use: tf2onnx numbers them in the order of a set of objects."""
     import onnx
 
@@ -139,7 +139,7 @@ def _with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
     return free
 
 
-def _seeded(model: onnx.ModelProto) -> Array:
+def _seed_items(model: onnx.ModelProto) -> Array:
     """A few items that a model takes."""
     import onnx
 
@@ -185,14 +185,14 @@ def _run(model: onnx.ModelProto, batches: Sequence[Array]) -> Array:
 def _answers_alike(model: onnx.ModelProto, items: Array, expected: Array, *, at_once: bool) -> bool:
     """Whether items, all at once or one by one, get the answers expected."""
     try:
-        answers = _run(finished(model), [items] if at_once else np.split(items, len(items)))
+        answers = _run(finish(model), [items] if at_once else np.split(items, len(items)))
     except Exception:  # ONNX Runtime's errors share no base class, and finished() refuses wrong shapes
         return False
     return answers.shape == expected.shape and bool(np.abs(answers - expected).max() <= 1e-4 * np.abs(expected).max())
 
 
 @contextmanager
-def _captured(lines: list[str]) -> Iterator[None]:
+def _capture_logs(lines: list[str]) -> Iterator[None]:
     """Collect what tf2onnx logs instead of printing it, and hide TensorFlow's notice about its interpreter."""
 
     class Collector(logging.Handler):

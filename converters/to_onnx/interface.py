@@ -13,9 +13,9 @@ import numpy as np
 from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT
-from edgepress.converters.to_onnx.convert import finished
-from edgepress.converters.to_onnx.foreign import tidied
-from edgepress.converters.to_onnx.upgrade import upgraded
+from edgepress.converters.to_onnx.convert import finish
+from edgepress.converters.to_onnx.foreign import tidy_model
+from edgepress.converters.to_onnx.upgrade import upgrade_model
 from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError, first_line
 from edgepress.runtime.protobuf import check_functions
 
@@ -51,7 +51,7 @@ def load(
     try:
         check_functions(str(path))
         original = model = onnx.load(path)
-        for text in tidied(model, str(path), output):
+        for text in tidy_model(model, str(path), output):
             on_note(text)
         onnx.checker.check_model(model)
         if model.functions:  # quantizers do not look into functions
@@ -75,7 +75,7 @@ def load(
             what = "operations of classical machine learning, which are not converted"
             hint = "Export only the neural network; --mean and --std do what a Scaler does."
         raise ConversionError(f"{path} has {what}: {operations} (in {where}).", hint)
-    return original, upgraded(model, path)
+    return original, upgrade_model(model, path)
 
 
 def with_shape(model: onnx.ModelProto, shape: tuple[int, ...], where: str) -> onnx.ModelProto:
@@ -115,13 +115,13 @@ COPIES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 def last_operation(model: onnx.ModelProto) -> str:
     """Type of the operation that computes the output, ignoring copies and requantizing; "" if there is none."""
-    node, _ = _computed(model.graph, model.graph.output[0].name)
+    node, _ = _find_producer(model.graph, model.graph.output[0].name)
     return node.op_type.removeprefix("QLinear") if node is not None else ""
 
 
 def chosen_from(model: onnx.ModelProto) -> str:
     """Name of the scores of a model that returns the number of the largest; "" for another."""
-    node, _ = _computed(model.graph, model.graph.output[0].name)
+    node, _ = _find_producer(model.graph, model.graph.output[0].name)
     return str(node.input[0]) if node is not None and node.op_type == "ArgMax" else ""
 
 
@@ -130,14 +130,14 @@ def output_scales(data: bytes) -> tuple[float, float]:
     import onnx
 
     graph = onnx.load_from_string(data).graph
-    node, scale = _computed(graph, graph.output[0].name)
-    return scale, _computed(graph, node.input[0])[1] if node is not None and node.op_type in _ENDS else 0.0
+    node, scale = _find_producer(graph, graph.output[0].name)
+    return scale, _find_producer(graph, node.input[0])[1] if node is not None and node.op_type in _ENDS else 0.0
 
 
 _ENDS = ("Softmax", "Sigmoid")
 
 
-def _computed(graph: onnx.GraphProto, name: str) -> tuple[Any, float]:
+def _find_producer(graph: onnx.GraphProto, name: str) -> tuple[Any, float]:
     """The node that computes a value, ignoring copies and changes of scale, and the scale on the way there, 0 if none.
 
     The node is None if the value is not computed.
@@ -163,7 +163,7 @@ def before_end(data: bytes) -> bytes | None:
 
     model = onnx.load_from_string(data)
     graph = model.graph
-    node, _ = _computed(graph, graph.output[0].name)
+    node, _ = _find_producer(graph, graph.output[0].name)
     if node is None or node.op_type not in _ENDS:
         return None
     name = f"{free_prefix({name for n in graph.node for name in n.output})}_logits"
@@ -199,7 +199,7 @@ def flat_output(model: onnx.ModelProto, outputs: int) -> onnx.ModelProto:
     return whole
 
 
-def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
+def prepend_adapter(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
     """A copy of a float model with the adapter's steps in front of it, so that it takes its items, and its end."""
     import onnx
 
@@ -213,7 +213,7 @@ def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
         node = onnx.helper.make_node(kind, [sink.name], [f"{prefix}_scores"], f"{prefix}_end", **options)
         graph.node.append(node)
         sink.name = f"{prefix}_scores"
-    return finished(whole)
+    return finish(whole)
 
 
 _KINDS = {"mean": "ReduceMean", "min": "ReduceMin", "max": "ReduceMax", "maximum": "Max"}

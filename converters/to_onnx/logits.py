@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgepress.converters.adapter import End
 from edgepress.converters.errors import not_at_end
-from edgepress.converters.to_onnx.convert import finished
+from edgepress.converters.to_onnx.convert import finish
 from edgepress.converters.to_onnx.interface import COPIES
 
 if TYPE_CHECKING:
@@ -36,4 +36,4 @@ def without_end(model: onnx.ModelProto, end: End) -> onnx.ModelProto:
                 reader.input[place] = logits
     if graph.output[0].name == scores:
         graph.output[0].name = logits
-    return finished(whole)
+    return finish(whole)

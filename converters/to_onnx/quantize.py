@@ -21,9 +21,9 @@ from edgepress.converters.float_layers import NOTHING, FloatLayers
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.statistics import CalibrationMethods, Ranges
-from edgepress.converters.to_onnx.convert import finished, quiet
+from edgepress.converters.to_onnx.convert import finish, quiet
 from edgepress.converters.to_onnx.float_layers import float_nodes, store_in_bytes
-from edgepress.converters.to_onnx.four_bits import four_bit_weights, packed, with_coarse_weights
+from edgepress.converters.to_onnx.four_bits import four_bit_weights, pack, with_coarse_weights
 from edgepress.converters.to_onnx.graph import VIEWS, OnnxGraph
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def with_scheme(
     calibration = Calibration(batches, input_range, methods, learned or {})
     try:
         result = recipe(float_model, calibration, rewrites)
-        return result if result is float_model else finished(result)
+        return result if result is float_model else finish(result)
     except ConversionError:
         raise
     except Exception as e:  # onnx, protobuf and ONNX Runtime share no base class
@@ -88,7 +88,7 @@ def _dynamic(model: onnx.ModelProto, calibration: Calibration, rewrites: Collect
         in_float = "onnx-convolution-weights" in rewrites
         kinds = sorted(IntegerOpsRegistry.keys() - ({"Conv"} if in_float else set()))
         # uint8 weights: ConvInteger with int8 ones has no kernel on a CPU (microsoft/onnxruntime#15888).
-        quantize_dynamic(_prepared(model, folder), target, weight_type=QuantType.QUInt8, op_types_to_quantize=kinds)
+        quantize_dynamic(_prepare_file(model, folder), target, weight_type=QuantType.QUInt8, op_types_to_quantize=kinds)
         result = onnx.load(target)
     return store_in_bytes(result) if in_float else result
 
@@ -107,7 +107,7 @@ def _static(
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    ready = _with_flat_biases(prepared(model))
+    ready = _with_flat_biases(prepare_model(model))
     statistics = onnx_statistics(ready, calibration.batches, calibration.input_range)
     statistics.learn(calibration.learned)
     ranges = statistics.ranges(calibration.methods)
@@ -134,7 +134,7 @@ def _static(
         quantizer.quantize_model()
     result: onnx.ModelProto = quantizer.model.model
     if few:
-        return packed(result, coarse, few)
+        return pack(result, coarse, few)
     return store_in_bytes(result, float_nodes(ready, float_layers.in_bytes)) if float_layers.in_bytes else result
 
 
@@ -154,15 +154,15 @@ def _exact_nodes(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if EXACT.match(node.name)]
 
 
-def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+def prepare_model(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model as it is quantized: with shapes inferred and constants folded."""
     import onnx
 
     with quiet("root"), ScratchFolder() as folder:
-        return onnx.load(_prepared(model, folder))
+        return onnx.load(_prepare_file(model, folder))
 
 
-def _prepared(model: onnx.ModelProto, folder: str) -> Path:
+def _prepare_file(model: onnx.ModelProto, folder: str) -> Path:
     """Infer shapes and fold constants, as ONNX Runtime's quantizer requires."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

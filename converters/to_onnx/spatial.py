@@ -62,7 +62,7 @@ def _convolution(e: Emission, inputs: Ends, outputs: Ends, *, depthwise: bool) -
     e.make(target, FIRST, lambda name: e.node("Conv", names, name, **attributes))
 
 
-def _transposed(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _transpose_convolution(e: Emission, inputs: Ends, outputs: Ends) -> None:
     (_, weights, source, *rest), (target,) = inputs, outputs
     value, strides = e.known(weights), _strides(e)
     kernel, given, output = value.shape[1:3], e.shape(source), e.shape(target)
@@ -126,7 +126,7 @@ def _blocks(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
 SPATIAL: dict[str, Write] = {
     "CONV_2D": partial(_convolution, depthwise=False),
     "DEPTHWISE_CONV_2D": partial(_convolution, depthwise=True),
-    "TRANSPOSE_CONV": _transposed,
+    "TRANSPOSE_CONV": _transpose_convolution,
     "AVERAGE_POOL_2D": partial(_pool, "AveragePool"),
     "MAX_POOL_2D": partial(_pool, "MaxPool"),
     "PAD": _pad,

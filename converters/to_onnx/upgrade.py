@@ -30,7 +30,7 @@ def opset_of(model: onnx.ModelProto) -> int:
     return next((entry.version for entry in model.opset_import if entry.domain in STANDARD), 1)
 
 
-def upgraded(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+def upgrade_model(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     """The model in an opset that has QDQ; the same object if it is in one already.
 
     Raises:

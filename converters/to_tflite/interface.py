@@ -62,7 +62,7 @@ def uint8_interface(model: bytes, ranges: Ranges, *, float_input: bool = False) 
     if graph.tensors[source].type != flat.FLOAT32:
         pass  # integers, which are not quantized
     elif {flat.kind(root, op) for op in readers} == {"QUANTIZE"}:
-        _as_uint8(graph, source, _shifted(graph.tensors[readers[0].outputs[0]].quantization))
+        _as_uint8(graph, source, _shift_to_uint8(graph.tensors[readers[0].outputs[0]].quantization))
     elif not float_input:
         outer = _beside(graph, source)
         _as_uint8(graph, outer, _quantization(*ranges[graph.tensors[source].name.decode()]))
@@ -70,7 +70,7 @@ def uint8_interface(model: bytes, ranges: Ranges, *, float_input: bool = False) 
         flat.redirect(root, graph, outer, inputs=True)
     if [flat.kind(root, op) for op in makers] == ["DEQUANTIZE"]:
         (last,) = makers
-        _as_uint8(graph, sink, _shifted(graph.tensors[last.inputs[0]].quantization))
+        _as_uint8(graph, sink, _shift_to_uint8(graph.tensors[last.inputs[0]].quantization))
         graph.operators[graph.operators.index(last)] = flat.operator(root, "QUANTIZE", list(last.inputs), sink)
     else:
         outer = _beside(graph, sink)
@@ -95,7 +95,7 @@ def _as_uint8(graph: Any, index: int, quantization: Any) -> None:
     graph.tensors[index].type, graph.tensors[index].quantization = flat.UINT8, quantization
 
 
-def _shifted(quantization: Any) -> Any:
+def _shift_to_uint8(quantization: Any) -> Any:
     """int8 parameters as those of the same values in uint8."""
     return flat.quantization(quantization.scale, [int(z) + 128 for z in quantization.zeroPoint])
 

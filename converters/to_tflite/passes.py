@@ -87,14 +87,14 @@ def quantized_tensors(model: bytes) -> list[str]:
 def last_operation(model: bytes) -> str:
     """Name of the operation that computes the output, ignoring copies and requantizing; "" if there is none."""
     root, graph = flat.read(model)
-    _, op = _computed(root, graph, int(graph.outputs[0]))
+    _, op = _find_producer(root, graph, int(graph.outputs[0]))
     return flat.kind(root, op) if op is not None else ""
 
 
 def chosen_from(model: bytes) -> str:
     """Name of the scores of a model that returns the number of the largest; "" for another."""
     root, graph = flat.read(model)
-    _, op = _computed(root, graph, int(graph.outputs[0]))
+    _, op = _find_producer(root, graph, int(graph.outputs[0]))
     if op is None or flat.kind(root, op) != "ARG_MAX":
         return ""
     return str((graph.tensors[op.inputs[0]].name or b"").decode(errors="replace"))
@@ -111,7 +111,7 @@ def output_scales(model: bytes) -> tuple[float, float]:
     output, end = int(graph.outputs[0]), _end(root, graph)
     if end is None:
         return scale(output), 0.0
-    return scale(output), scale(int(end.inputs[0])) or scale(_computed(root, graph, int(end.inputs[0]))[0])
+    return scale(output), scale(int(end.inputs[0])) or scale(_find_producer(root, graph, int(end.inputs[0]))[0])
 
 
 def before_end(model: bytes) -> bytes | None:
@@ -154,7 +154,7 @@ def without_end(model: bytes, end: End) -> bytes:
     return flat.write(root)
 
 
-def _computed(root: Any, graph: Any, tensor: int) -> tuple[int, Any]:
+def _find_producer(root: Any, graph: Any, tensor: int) -> tuple[int, Any]:
     """The tensor that one was copied or requantized from, and the operation that computes it, None if there is none."""
     producers = {int(i): op for op in graph.operators for i in op.outputs}
     while (op := producers.get(tensor)) is not None and flat.kind(root, op) in (*_COPIES, *REQUANTIZE):
@@ -164,7 +164,7 @@ def _computed(root: Any, graph: Any, tensor: int) -> tuple[int, Any]:
 
 def _end(root: Any, graph: Any) -> Any:
     """The final softmax or sigmoid; None if the model does not end in one."""
-    _, op = _computed(root, graph, int(graph.outputs[0]))
+    _, op = _find_producer(root, graph, int(graph.outputs[0]))
     return op if op is not None and flat.kind(root, op) in ("SOFTMAX", "LOGISTIC") else None
 
 
@@ -212,7 +212,7 @@ def output_of(model: bytes, operation: str) -> Any:
     return ""
 
 
-def adapted(model: bytes, adapter: InputAdapter) -> bytes:
+def prepend_adapter(model: bytes, adapter: InputAdapter) -> bytes:
     """A float model with the adapter's steps in front of it, so that it takes its items as float32, and its end."""
     root, graph = flat.read(model)
     prefix = free_prefix([(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors])

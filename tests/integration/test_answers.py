@@ -303,7 +303,7 @@ def test_every_task_s_scores_are_decided_in_the_child(
 ) -> None:
     spec = InputSpec(shape=(len(items[0]),), dtype="float32")
     contract = Contract(task=task, labels=tuple(labels), input=spec, scheme="x", threshold=None)
-    monkeypatch.setattr(answer, "opened", lambda: Model(Path("x.tflite"), "echo", 1, Echo(contract)))
+    monkeypatch.setattr(answer, "open_model", lambda: Model(Path("x.tflite"), "echo", 1, Echo(contract)))
     np.save(tmp_path / "items.npy", np.array(items, np.float32))
     found: list[Part] = []
     answer_shard(AnswerShard(str(tmp_path / "items.npy"), 60.0), found.append)

@@ -14,7 +14,7 @@ import pytest
 from configuring import GROUP
 
 import edgepress.toolkit as toolkit
-from edgepress.toolkit.arguments import call_with, checked, fits, in_words
+from edgepress.toolkit.arguments import call_with, check_arguments, fits, in_words
 from edgepress.toolkit.boards.bench import board_bench
 from edgepress.toolkit.playing.play import play
 
@@ -125,12 +125,12 @@ def test_what_fits_is_passed_on_unchanged() -> None:
         """Join."""
         return "".join([first, *more, end])
 
-    assert checked(join)("a", "b", "c", end="!") == "abc!"
-    assert checked(join).__doc__ == "Join."
+    assert check_arguments(join)("a", "b", "c", end="!") == "abc!"
+    assert check_arguments(join).__doc__ == "Join."
     with pytest.raises(TypeError, match=r"join\(\): more is 3 \(int\)"):
-        checked(join)("a", "b", 3)  # type: ignore[arg-type]
+        check_arguments(join)("a", "b", 3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"join\(\): missing a required argument: 'first'"):
-        checked(join)()
+        check_arguments(join)()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from edgepress.toolkit.compression.limits import Limits
 from edgepress.toolkit.compression.report import why_best
 from edgepress.toolkit.compression.search import StrategySearch
 from edgepress.toolkit.compression.trial import Trial, with_drop
-from edgepress.toolkit.results.packed import packed
+from edgepress.toolkit.results.packed import pack
 from edgepress.toolkit.stats.choice import Rule
 
 COUNT, WHOLE = 400, 100_000
@@ -28,7 +28,7 @@ Wrong = Callable[[int], int]
 
 
 def correct(wrong: int) -> str:
-    return packed(np.arange(COUNT) >= wrong)
+    return pack(np.arange(COUNT) >= wrong)
 
 
 class Builder:

@@ -160,6 +160,22 @@ def test_a_model_of_imagenet_on_larger_images_is_told_of_the_crop(tmp_path: Path
         assert resize_note(contract("cat", "dog", input=input), data) == []
 
 
+@pytest.mark.parametrize(("labels", "known"), [(("a", "b"), True), (("b", "a"), False), (("a", "c"), False)])
+@pytest.mark.parametrize("count", [20, 400])
+def test_labels_of_the_items_to_verify_on_are_known_if_they_are_the_models(
+    labels: tuple[str, ...], known: bool, count: int, tmp_path: Path
+) -> None:
+    x = np.random.default_rng(0).normal(size=(count, 4)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(np.int64)
+    np.savez(tmp_path / "some.npz", x=x, y=y, labels=np.array(["a", "b"]))
+    data = open_data(tmp_path / "some.npz", purpose="calibration")
+    items = items_for(data, count, contract(*labels))
+    given = items["proof_labels"]
+    assert (given is not None) == known
+    if known:
+        np.testing.assert_array_equal(given, np.asarray(items["proof"])[:, 0] > 0)
+
+
 @pytest.mark.parametrize("count", [5, 200])
 def test_few_items_are_all_verified_on(count: int, tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).normal(size=(count, 4)).astype(np.float32))

@@ -16,7 +16,7 @@ from edgepress.converters.inspection import read
 from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx import quantize
-from edgepress.converters.to_onnx.four_bits import four_bit_weights, packed
+from edgepress.converters.to_onnx.four_bits import four_bit_weights, pack
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.four_bits import LEVELS, four_bit_layers
 from edgepress.converters.to_tflite.graph import Graph
@@ -160,7 +160,7 @@ def test_weights_that_the_quantizer_left_alone_stay() -> None:
         *([helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 4])] for n in "xy"),
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    assert packed(model, model, {"w": 0}) is model
+    assert pack(model, model, {"w": 0}) is model
     assert model.opset_import[0].version == 17
 
 

@@ -260,7 +260,7 @@ def test_a_diagnosis_makes_probabilities_of_the_models_answers_once(logits: bool
         def answer(self, items: Any) -> Any:
             return answers
 
-    monkeypatch.setattr(examine, "opened", Source)
+    monkeypatch.setattr(examine, "get_open_model", Source)
     adapter = InputAdapter(spec, (2,))
     job = ExamineJob(Path("x.tflite"), contract, adapter, list, np.zeros((0, 2)), logits=logits)
     found = examine._reference(job, np.zeros((1, 2), np.float32))

@@ -237,7 +237,7 @@ def test_exact_steps_of_an_adapter_keep_their_names() -> None:
     net = Net((4, 4), 3)
     net.conv(4)
     adapter = InputAdapter(InputSpec.image(4, 4, "rgb"), (4, 4, 3), per_image="standardize")
-    model = float_onnx_of(passes.adapted(net.model(), adapter))
+    model = float_onnx_of(passes.prepend_adapter(net.model(), adapter))
     exact = [node.name for node in model.graph.node if EXACT.match(node.name)]
     assert [name.rpartition("_")[2] for name in exact] == ["mean", "sub", "mul", "mean", "sqrt", "maximum", "div"]
 

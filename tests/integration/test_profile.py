@@ -18,7 +18,7 @@ from edgepress.runtime import EngineError, InputError, ModelFileError, available
 from edgepress.toolkit.benchmarking.explain import limit_figures
 from edgepress.toolkit.cli.app import run as cli
 from edgepress.toolkit.profiling.ceiling import measure_ceiling
-from edgepress.toolkit.profiling.pairing import aligned
+from edgepress.toolkit.profiling.pairing import align
 from edgepress.toolkit.profiling.plot import _paths, plot_profile
 from edgepress.toolkit.profiling.profile import NodeTime, _operations, profile
 from edgepress.toolkit.results.records import Ceiling, Measurement
@@ -61,7 +61,7 @@ def test_kernels_of_the_delegate_get_the_names_of_the_files_layers(run: Any) -> 
 
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.lists(st.sampled_from("abc"), max_size=12))
 def test_alignment_is_a_longest_common_subsequence(left: list[str], right: list[str]) -> None:
-    pairs = aligned(left, right)
+    pairs = align(left, right)
     assert all(left[a] == right[b] for a, b in pairs)
     assert pairs == sorted(set(pairs))
     assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)

@@ -12,7 +12,7 @@ import pytest
 from configuring import apart, edgepress
 
 from edgepress.runtime.contract import read_contract
-from edgepress.toolkit.data.remembered import remembered, to_remember
+from edgepress.toolkit.data.remembered import find_remembered, to_remember
 from edgepress.toolkit.errors import DataError
 
 __all__ = ["apart"]
@@ -35,12 +35,12 @@ def test_a_relative_path_is_found_from_the_model_upwards(
     project: Path, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert to_remember(source, Path("runs/a")) == source
-    assert remembered(source, Path("runs/a/model.keras")) == source
+    assert find_remembered(source, Path("runs/a/model.keras")) == source
     monkeypatch.chdir(tmp_path)
-    found = remembered(source, Path("my project/runs/a/model.keras"))
+    found = find_remembered(source, Path("my project/runs/a/model.keras"))
     assert found == "::".join(os.path.normpath(project / part) for part in source.split("::"))
     monkeypatch.chdir(project / "runs" / "a")
-    assert remembered(source, Path("model.keras")) == found
+    assert find_remembered(source, Path("model.keras")) == found
 
 
 def test_a_run_elsewhere_remembers_the_whole_path(
@@ -49,18 +49,18 @@ def test_a_run_elsewhere_remembers_the_whole_path(
     kept = to_remember("photos", tmp_path / "elsewhere")
     assert kept == str(project / "photos")
     monkeypatch.chdir(tmp_path)
-    assert remembered(kept, tmp_path / "elsewhere" / "model.keras") == kept
+    assert find_remembered(kept, tmp_path / "elsewhere" / "model.keras") == kept
 
 
 def test_names_stay_names(project: Path) -> None:
     (project / "digits").mkdir()
-    assert to_remember("digits", Path("/nowhere")) == remembered("digits", Path("/nowhere/m.keras")) == "digits"
+    assert to_remember("digits", Path("/nowhere")) == find_remembered("digits", Path("/nowhere/m.keras")) == "digits"
 
 
 @pytest.mark.parametrize("source", ["gone", "/gone/photos"])
 def test_the_error_says_where_the_path_is_from(project: Path, source: str) -> None:
     with pytest.raises(DataError, match=f"'{source}', a path remembered from its training") as caught:
-        remembered(source, Path("runs/a/model.keras"))
+        find_remembered(source, Path("runs/a/model.keras"))
     assert caught.value.hint == "Give the data with --data."
 
 

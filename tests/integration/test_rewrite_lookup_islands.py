@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from int8_graphs import EVERY, Array, Net, answers, interpreter, kinds, rewritten, steps
 from rewriting import rewrite
 
-from edgepress.converters.inspection.engines import delegated
+from edgepress.converters.inspection.engines import delegated_places
 from edgepress.converters.rewrites.tflite.lookup_islands import TABLES
 from edgepress.converters.to_tflite.graph import Graph
 
@@ -54,7 +54,7 @@ def stored(values: Array, scale: float, zero: int) -> Array:
 def all_delegated(model: bytes) -> bool:
     """Whether XNNPACK takes the whole graph as one part."""
     operations = interpreter(model)._get_ops_details()
-    return len(delegated(operations)) == len(operations) - 1
+    return len(delegated_places(operations)) == len(operations) - 1
 
 
 def test_every_table_is_tried() -> None:

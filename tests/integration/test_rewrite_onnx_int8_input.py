@@ -132,7 +132,7 @@ def test_the_first_convolution_takes_four_columns(window, end, bias) -> None:
     assert before.shape == after.shape
     assert np.abs(before - after).max() <= 1e-5 * np.abs(before).max()
     plain, wide = first_weights(onnx_input_zero_model), first_weights(changed)
-    again = [copies for copies in first_convolution.narrowed(wide, plain.shape) if (copies == plain).all()]
+    again = [copies for copies in first_convolution.narrow_weights(wide, plain.shape) if (copies == plain).all()]
     assert [copies.shape for copies in again] == [(4 // stride, *plain.shape)]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rewriting import Net, answer, kinds, rewrite
 
 from edgepress.converters.calibration import tflite_statistics
-from edgepress.converters.rewrites.tflite.split_depthwise import LARGEST, divided
+from edgepress.converters.rewrites.tflite.split_depthwise import LARGEST, divide
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.graph import Graph
@@ -56,7 +56,7 @@ def test_the_sum_of_the_parts_is_the_convolution(kernel, size, stride, same, pad
 @given(st.integers(1, LARGEST), st.integers(1, LARGEST))
 def test_every_tap_is_in_one_part(rows, columns):
     found = np.zeros((rows, columns), int)
-    cost, grids = divided(rows, columns)
+    cost, grids = divide(rows, columns)
     assert cost < 3 * rows * columns or rows * columns <= 25, "as the limit on rows and columns promises"
     for (y, dy, ny), (x, dx, nx) in grids:
         found[y : y + dy * ny : dy, x : x + dx * nx : dx] += 1

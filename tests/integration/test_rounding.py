@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from rewriting import rewrite
 
-from edgepress.converters.grids import rounded
+from edgepress.converters.grids import round_to_grid
 from edgepress.converters.proof import verify as proof
 from edgepress.converters.to_onnx import interface
 
@@ -39,7 +39,7 @@ def coarse(seed: int = 0) -> Any:
 @pytest.mark.parametrize(("axis", "steps"), [(None, 1), (0, 3), (-1, 2)])
 def test_each_channel_has_its_own_step(axis: int | None, steps: int) -> None:
     values = np.array([[1, 100], [2, 50], [0.1, 20]], np.float32)
-    found = rounded(values, axis)
+    found = round_to_grid(values, axis)
     step = np.abs(values).max(axis=None if axis is None else 1 - axis % 2, keepdims=True) / 127
     assert len(np.unique(step)) == steps
     assert np.all(np.abs(found - values) <= step / 2 * 1.001)
@@ -48,9 +48,9 @@ def test_each_channel_has_its_own_step(axis: int | None, steps: int) -> None:
 
 def test_steps_that_are_not_symmetric_end_at_the_smallest_and_largest_value() -> None:
     values = np.array([[0.0, 1.0, 2.55]], np.float32)
-    np.testing.assert_allclose(rounded(values, None, symmetric=False), values, rtol=1e-5)
-    assert np.abs(rounded(values, None) - values).max() > 1e-3
-    np.testing.assert_array_equal(rounded(np.zeros((2, 2), np.float32), 0), 0)
+    np.testing.assert_allclose(round_to_grid(values, None, symmetric=False), values, rtol=1e-5)
+    assert np.abs(round_to_grid(values, None) - values).max() > 1e-3
+    np.testing.assert_array_equal(round_to_grid(np.zeros((2, 2), np.float32), 0), 0)
 
 
 @pytest.mark.parametrize(("end", "cut"), [("Softmax", True), ("Sigmoid", True), ("", False)])
@@ -84,7 +84,9 @@ def test_convolutions_that_compute_in_float_are_rounded_per_channel() -> None:
 
     def answers(axis: int | None) -> Any:
         changed = copy.deepcopy(model)
-        changed.graph.initializer[0].CopyFrom(numpy_helper.from_array(rounded(kernel, axis, symmetric=False), "w"))
+        changed.graph.initializer[0].CopyFrom(
+            numpy_helper.from_array(round_to_grid(kernel, axis, symmetric=False), "w")
+        )
         return proof.outputs_of(changed.SerializeToString(), x).reshape(8, -1)
 
     np.testing.assert_allclose(made, answers(0), atol=1e-5)

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.toolkit.errors import EdgepressError, InputError, SweepError
-from edgepress.toolkit.results.packed import packed
+from edgepress.toolkit.results.packed import pack
 from edgepress.toolkit.stats.choice import Rule
 from edgepress.toolkit.sweeping.jobs import Job
 from edgepress.toolkit.sweeping.plan import DIMENSIONS, TABLES, plan_of, read_plan
@@ -233,7 +233,7 @@ def test_one_is_recommended_that_is_surely_near_the_most_accurate() -> None:
     def answered(wrong: int, latency: float | None, size: int, n: int) -> Row:
         correct = best.copy()
         correct[20 : 20 + wrong] = False
-        return dataclasses.replace(row(float(correct.mean()), latency, size, n=n), val_correct=packed(correct))
+        return dataclasses.replace(row(float(correct.mean()), latency, size, n=n), val_correct=pack(correct))
 
     rows = [
         answered(0, 30, 300, 0),

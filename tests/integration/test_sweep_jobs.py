@@ -193,7 +193,7 @@ def test_a_full_disk_is_one_error_and_leaves_nothing_half(
         if where == "results":
             patched.setattr(Path, "rename", full)
         else:
-            patched.setattr(jobs, "_called", worded)
+            patched.setattr(jobs, "_call_kind", worded)
         with pytest.raises(StoreError, match="No space left on device") as error:
             run_job(job, store)
         assert "run the same command again" in error.value.hint
@@ -408,4 +408,4 @@ def test_a_file_that_can_not_be_judged_is_one_error(missing: str, monkeypatch: p
     monkeypatch.setattr("edgepress.toolkit.benchmarking.collect.collect_answers", answered)
     job = Job("convert", {"scheme": "tflite-int8", "data": data.sha256}, {}, {"data": "digits"})
     with pytest.raises(SweepError, match=rf"has no {missing} items, so a\.tflite can't be judged"):
-        work._tested(Path("a.tflite"), job)
+        work._test_file(Path("a.tflite"), job)

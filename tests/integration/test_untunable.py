@@ -84,7 +84,7 @@ def test_exact_repairs_are_used_only_if_the_file_errs_no_more_with_it(
     def quantized(scheme: Any, kind: str) -> tuple[Any, dict[str, int]]:
         return SimpleNamespace(SerializeToString=np.array(repaired if kind else plain).tobytes), {}
 
-    monkeypatch.setattr(found, "_quantized_onnx", quantized)
+    monkeypatch.setattr(found, "_quantize_onnx", quantized)
     monkeypatch.setattr(encode, "float_onnx_of", lambda model: OWN)
     monkeypatch.setattr(encode.interface, "adapted", lambda model, adapter: OWN)
     assert (found.unrepairable(scheme) == "") is used

@@ -18,7 +18,7 @@ from edgepress.toolkit.cli.benchmark import show_benchmark
 from edgepress.toolkit.comparison.compare import compare
 from edgepress.toolkit.conversion import Hints, convert
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.for_model import unlabelled
+from edgepress.toolkit.data.for_model import without_labels
 from edgepress.toolkit.reports.card import model_card
 from edgepress.toolkit.reports.markdown import markdown
 from edgepress.toolkit.reports.page import page
@@ -121,7 +121,7 @@ def test_files_that_can_not_be_compared_are_refused(folder: Path) -> None:
 def test_test_items_come_first(folder: Path) -> None:
     x = np.arange(60, dtype=np.float32).reshape(30, 2)
     np.savez(folder / "parts.npz", x_train=x[:20], y_train=np.arange(20) % 2, x_test=x[20:], y_test=np.arange(10) % 2)
-    data = unlabelled(open_data(folder / "parts.npz", purpose="calibration"), 15)
+    data = without_labels(open_data(folder / "parts.npz", purpose="calibration"), 15)
     assert (data.labels, len(data.test)) == ((), 15)
     shown = data.test.read(np.arange(15))
     assert set(shown[:10, 0]) == set(x[20:, 0])

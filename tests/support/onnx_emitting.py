@@ -13,14 +13,14 @@ from ai_edge_litert import schema_py_generated as fb
 from ai_edge_litert.interpreter import Interpreter
 from rewriting import BUILTIN, Net
 
-from edgepress.converters.to_onnx.convert import finished
+from edgepress.converters.to_onnx.convert import finish
 from edgepress.converters.to_onnx.emission import Emission, channels_first
 from edgepress.converters.to_onnx.operations import TABLE, of_one
 from edgepress.converters.to_tflite.graph import Graph
 
 
 def emitted(model: bytes) -> onnx.ModelProto:
-    return finished(Emission(Graph(model), of_one).write(TABLE))
+    return finish(Emission(Graph(model), of_one).write(TABLE))
 
 
 def turns(model: onnx.ModelProto) -> int:

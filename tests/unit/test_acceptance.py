@@ -27,7 +27,7 @@ from edgepress.runtime.errors import ModelFileError
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.calibrating.calibrate import Calibrated
 from edgepress.toolkit.calibrating.fit import _error_missing, fit
-from edgepress.toolkit.calibrating.items import Wish, divided
+from edgepress.toolkit.calibrating.items import Wish, divide_items
 from edgepress.toolkit.cli.calibrate_view import sentences
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.stats.acceptance import (
@@ -170,12 +170,12 @@ def test_certainty_is_1_for_one_class_and_0_for_equal_ones() -> None:
 
 
 def test_items_that_fit_do_not_measure() -> None:
-    fits, measures = divided(103)
+    fits, measures = divide_items(103)
     assert sorted([*fits, *measures]) == list(range(103))
     assert (len(fits), len(measures)) == (25, 78)
-    assert len(divided(10_000)[0]) == 1000
+    assert len(divide_items(10_000)[0]) == 1000
     with pytest.raises(InputError, match="7 items; at least 8"):
-        divided(7)
+        divide_items(7)
 
 
 def test_an_error_that_cannot_be_promised_names_one_that_can() -> None:
@@ -288,7 +288,7 @@ def test_what_a_file_decides_is_what_is_promised() -> None:
     y = (rng.uniform(0, 1, 3000) < positive).astype(np.int64)
     decided = (positive >= 0.9).astype(np.int64)
     result = fit(scores, y, Wish("error", 0.3, 0.95), engine="litert", decided=decided)
-    assert result.accuracy == pytest.approx((decided == y)[divided(3000)[1]].mean())
+    assert result.accuracy == pytest.approx((decided == y)[divide_items(3000)[1]].mean())
     kept = result.limits.accepted(scores)
     if kept is not None:
         assert (decided != y)[kept].mean() < 0.33
@@ -426,7 +426,7 @@ def test_answers_that_share_the_highest_certainty_are_counted() -> None:
     saturated[::5] = [0.0, 1.0]
     wish = Wish("error", 0.05, 0.95)
     found = fit(saturated, y, wish, engine="litert")
-    wrong = saturated[divided(800)[1]].argmax(axis=1) != 0
+    wrong = saturated[divide_items(800)[1]].argmax(axis=1) != 0
     assert (found.tied, found.tied_wrong) == (600, int(wrong.sum()))
     chance = rng.uniform(0.5, 0.9, (800, 1)).astype(np.float32)
     spread = np.concatenate([chance, 1 - chance], axis=1)

@@ -57,7 +57,7 @@ class Shop:
         return [Trial(scheme=scheme, seconds=1.0, file=source) for scheme in schemes]
 
     def measure(self, trial: Trial, reference: Trial) -> Trial:
-        from edgepress.toolkit.results.packed import packed
+        from edgepress.toolkit.results.packed import pack
 
         share = float(str(trial.file))
         correct = self.np.ones(COUNT, bool)
@@ -65,7 +65,7 @@ class Shop:
         ratio = 0.6 if trial.scheme.endswith("int4") else 1.0
         size = round((share * self.bytes_of + self.offset * (share < 1)) * ratio)
         figures = {"ram_bytes": round(2000 + 18_000 * share), "flash_bytes": size + 4000}
-        return replace(trial, size_bytes=size, latency_us=1000 * share**0.5, correct=packed(correct), **figures)
+        return replace(trial, size_bytes=size, latency_us=1000 * share**0.5, correct=pack(correct), **figures)
 
     def time(self, trial: Trial, reference: Trial) -> Trial:
         return self.measure(trial, reference)
@@ -74,11 +74,11 @@ class Shop:
 def search_with(limits: Limits, **options: Any) -> tuple[StrategySearch, Shop]:
     import numpy as np
 
-    from edgepress.toolkit.results.packed import packed
+    from edgepress.toolkit.results.packed import pack
 
     shop = Shop(**options)
     state = StrategySearch(shop, shop, limits, Rule(), minutes=60, on_trial=lambda trial: None)  # type: ignore[arg-type]
-    state.trials.append(Trial(strategy="float", cost=0, how="", scheme="s", correct=packed(np.ones(COUNT, bool))))
+    state.trials.append(Trial(strategy="float", cost=0, how="", scheme="s", correct=pack(np.ones(COUNT, bool))))
     state.strategy, state.cost = "int8", 1
     state.take("int8", [Trial(scheme="tflite-int8", file=Path("1"))])
     state.strategy, state.cost = "prune", 7

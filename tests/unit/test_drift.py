@@ -31,7 +31,7 @@ from edgepress.runtime.drift import (
 from edgepress.runtime.errors import InputError, ModelFileError
 from edgepress.runtime.sessions import Session
 from edgepress.toolkit.calibrating.fit import fit
-from edgepress.toolkit.calibrating.items import Wish, divided
+from edgepress.toolkit.calibrating.items import Wish, divide_items
 
 EDGES = tuple(np.arange(1, 16) / 16)
 
@@ -269,7 +269,7 @@ def test_the_reference_of_a_calibration_counts_the_items_that_chose_nothing() ->
     scores = np.concatenate([top, 1 - top], axis=1)
     found = fit(scores, np.zeros(800, np.int64), Wish("error", 0.05, 0.95), engine="litert")
     assert found.drift is not None
-    assert sum(found.drift.counts) == len(divided(800)[1])
+    assert sum(found.drift.counts) == len(divide_items(800)[1])
     assert len(found.drift.counts) == BINS
     assert max(found.drift.counts) < 3 * min(found.drift.counts)
     assert found.drift.engine == "litert"

@@ -13,13 +13,13 @@ from edgepress.runtime.acceptance import Temperature
 from edgepress.toolkit.benchmarking import expected
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.benchmarking.expected import Odds, expected_lost
-from edgepress.toolkit.workers.answer import judged
+from edgepress.toolkit.workers.answer import judge
 
 Floats = npt.NDArray[np.float32]
 
 
 def answers(scores: Floats) -> Answers:
-    return Answers("litert", *judged(scores, None))
+    return Answers("litert", *judge(scores, None))
 
 
 def softmax(logits: npt.NDArray[Any]) -> Floats:

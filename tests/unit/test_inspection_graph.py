@@ -137,9 +137,9 @@ def test_a_recurrent_layer_with_matrices_of_unknown_shape_is_not_counted() -> No
 
 
 def test_a_transposed_factor_is_summed_over_its_other_axis() -> None:
-    left = macs.transposed((2, 7, 5))
+    left = macs.transpose_shape((2, 7, 5))
     assert macs.count(macs.TENSORFLOW, "BatchMatMulV2", [left, (2, 7, 3)], (2, 5, 3)) == 30 * 7
-    assert macs.transposed(None) is None
+    assert macs.transpose_shape(None) is None
 
 
 def test_parameters_of_a_step_that_is_joined_to_nothing() -> None:
@@ -186,8 +186,8 @@ def test_delegated_operations_are_those_between_a_parts_inputs_and_outputs() -> 
         op(engines.DELEGATE, [1, 10, 11, 12, 13], [3]),
         op(engines.DELEGATE, [4, 14, 15], [5]),
     ]
-    assert engines.delegated(operations) == {1, 2, 4}
-    assert engines.delegated(operations[:5]) == set()
+    assert engines.delegated_places(operations) == {1, 2, 4}
+    assert engines.delegated_places(operations[:5]) == set()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from edgepress.toolkit.stats.intervals import _accepted, class_drops, mcnemar, paired_drop, score_interval
+from edgepress.toolkit.stats.intervals import _accept, class_drops, mcnemar, paired_drop, score_interval
 
 
 def outcome(both: int, lost: int, gained: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +88,7 @@ def test_the_accepted_differences_have_no_gap(lost: int, gained: int, same: int)
     n = float(max(lost + gained + same, 1))
     low, high = score_interval(lost, gained, n)
     d = np.linspace(-1, 1, 4001)
-    accepted = _accepted(d, *(np.full(d.shape, float(v)) for v in (lost, gained, n)))
+    accepted = _accept(d, *(np.full(d.shape, float(v)) for v in (lost, gained, n)))
     near = 1e-6
     assert accepted[(d > low + near) & (d < high - near)].all()
     assert not accepted[(d < low - near) | (d > high + near)].any()

@@ -8,6 +8,7 @@ from scipy.stats import beta
 
 from edgepress.converters.proof import labels as module
 from edgepress.converters.proof.labels import CERTAIN, CONFIDENCE, lost_labels
+from edgepress.converters.temperature import LEAST_FIT
 from edgepress.runtime.decisions import softmax
 
 
@@ -68,3 +69,36 @@ def test_numbers_mean_the_same_however_they_end(end: str) -> None:
     np.testing.assert_allclose(module._numbers(scores, end), numbers, atol=1e-9)
     probabilities = np.exp(numbers) / np.exp(numbers).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(module._numbers(probabilities, end), np.log(probabilities), atol=1e-9)
+
+
+def unlike(share_right: float, *, lost: int, count: int = 512, known: bool = True) -> tuple[float, float]:
+    """The loss of a file that changes labels of items on which its source model is 97 % sure and seldom right.
+
+    Returns:
+        The lower and the upper bound of the loss.
+    """
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 10, count)
+    chosen = np.where(rng.random(count) < share_right, labels, (labels + rng.integers(1, 10, count)) % 10)
+    source = np.full((count, 10), 0.03 / 9, np.float32)
+    source[np.arange(count), chosen] = 0.97
+    file = source.copy()
+    file[:lost] = np.roll(file[:lost], 1, axis=1)
+    result = lost_labels(source, file, "softmax", "softmax", true=labels if known else None)
+    return result.low, result.high
+
+
+def test_true_labels_show_that_a_model_is_too_sure_of_unlike_items() -> None:
+    assert unlike(0.15, lost=60, known=False)[0] > 0.09
+    assert unlike(0.15, lost=60)[1] < 0.02, "it was right on one item in seven, by chance on one in ten"
+
+
+def test_true_labels_do_not_excuse_a_file_whose_source_is_right() -> None:
+    assert unlike(0.97, lost=60)[0] == pytest.approx(unlike(0.97, lost=60, known=False)[0], abs=0.01)
+    assert unlike(1.0, lost=60)[0] >= unlike(1.0, lost=60, known=False)[0] > 0.08
+
+
+def test_a_few_true_labels_calibrate_nothing() -> None:
+    few = LEAST_FIT - 1
+    assert unlike(0.1, lost=10, count=few) == unlike(0.1, lost=10, count=few, known=False)
+    assert unlike(0.1, lost=10, count=few + 1)[1] < unlike(0.1, lost=10, count=few + 1, known=False)[1]

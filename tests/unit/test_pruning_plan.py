@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgepress.converters.pruning import plan as module
-from edgepress.converters.pruning.plan import chosen_units, normalized, planned_units
+from edgepress.converters.pruning.plan import chosen_units, normalize, planned_units
 from edgepress.converters.pruning.units import Family
 
 
@@ -134,6 +134,6 @@ def test_a_plan_takes_more_of_a_family_only_if_it_must() -> None:
 
 
 def test_importance_has_a_mean_of_1_without_what_stays() -> None:
-    assert normalized(np.array([9.0, 1.0, 3.0])).tolist() == [4.5, 0.5, 1.5]
-    assert normalized(np.zeros(3)).tolist() == [0, 0, 0]
-    assert normalized(np.array([2.0])).tolist() == [2.0]
+    assert normalize(np.array([9.0, 1.0, 3.0])).tolist() == [4.5, 0.5, 1.5]
+    assert normalize(np.zeros(3)).tolist() == [0, 0, 0]
+    assert normalize(np.array([2.0])).tolist() == [2.0]

@@ -477,7 +477,7 @@ def test_a_folder_that_was_not_begun_to_the_end_is_begun_again(tmp_path: Path, m
 
 def test_a_second_call_waits_for_the_first(publisher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "LOCK_S", 0.05)
-    with files.locked(publisher.site), pytest.raises(PublishError, match="Another call"):
+    with files.lock_folder(publisher.site), pytest.raises(PublishError, match="Another call"):
         publisher.publish(1)
     publisher.publish(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.quantities import DROP, SHARE, SIZE, TIME, parsed
+from edgepress.toolkit.quantities import DROP, SHARE, SIZE, TIME, parse
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from edgepress.toolkit.quantities import DROP, SHARE, SIZE, TIME, parsed
     ],
 )
 def test_numbers_with_and_without_units(quantity, value, number):
-    assert parsed("--x", value, quantity) == pytest.approx(number)
+    assert parse("--x", value, quantity) == pytest.approx(number)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_numbers_with_and_without_units(quantity, value, number):
 )
 def test_other_words_are_refused(quantity, value, accepted):
     with pytest.raises(InputError, match=f"--x is {value!r}; accepted: .*{accepted}"):
-        parsed("--x", value, quantity)
+        parse("--x", value, quantity)
 
 
 def test_what_is_not_given_stays_so():
-    assert parsed("--x", None, SIZE) is None
+    assert parse("--x", None, SIZE) is None

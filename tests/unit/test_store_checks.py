@@ -226,7 +226,7 @@ class Worker:
             def release(self) -> None:
                 pass
 
-        self.runner._received(future, job, Sent())
+        self.runner._receive(future, job, Sent())
         return future
 
 

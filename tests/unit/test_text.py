@@ -45,8 +45,8 @@ from edgepress.toolkit.results.records import DROP, NOT_COMPARABLE, UNPROVEN, US
         (text.count, 61_706, "61.7 k"),
         (text.percent, 0.98888, "98.89 %"),
         (text.times, 2.314, "2.31×"),
-        (text.signed, -0.001, "0.00"),
-        (text.signed, -0.25, "−0.25"),
+        (text.with_sign, -0.001, "0.00"),
+        (text.with_sign, -0.25, "−0.25"),
     ],
 )
 def test_a_figure_has_the_digits_and_the_unit_that_fit(form: Callable[[Any], str], value: Any, shown: str) -> None:

@@ -112,7 +112,7 @@ def test_slices_take_a_slow_net_no_longer_than_a_whole_turn_would() -> None:
     for _ in range(turn.SLICES):
         taken = slices.next_slice()
     assert len(taken.times) == len(whole.whole().times) == turn.MIN_CALLS
-    assert len(calls) <= len(taken.times) + 2 * turn.WINDOW + 1
+    assert len(calls) <= len(taken.times) + taken.warmup + turn.WINDOW
 
 
 def _timing(medians_us: list[float]) -> Timing:

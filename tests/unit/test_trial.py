@@ -15,7 +15,7 @@ from edgepress.toolkit.compression.step_cache import FATAL
 from edgepress.toolkit.compression.strategies import Strategy, search
 from edgepress.toolkit.compression.trial import Trial, best_of, with_drop
 from edgepress.toolkit.errors import EdgepressError, InputError
-from edgepress.toolkit.results.packed import packed
+from edgepress.toolkit.results.packed import pack
 from edgepress.toolkit.stats.choice import Rule
 from edgepress.toolkit.stats.posterior import Evidence, probability_within
 
@@ -31,9 +31,9 @@ def trial(number: int, cost: int, wrong: list[int], limit: float = 5.0, **figure
         "how": "",
         "scheme": "s",
         "file": Path("f"),
-        "correct": packed(correct),
+        "correct": pack(correct),
     }
-    reference = Trial(strategy="float", cost=0, how="", scheme="s", correct=packed(np.ones(COUNT, bool)))
+    reference = Trial(strategy="float", cost=0, how="", scheme="s", correct=pack(np.ones(COUNT, bool)))
     return with_drop(Trial(number=number, **about, **figures), reference, COUNT, limit)
 
 

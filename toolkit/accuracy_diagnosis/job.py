@@ -21,7 +21,7 @@ from edgepress.converters.sources.keras import sha256_of
 from edgepress.runtime.contract import Contract
 from edgepress.toolkit import conversion
 from edgepress.toolkit.data import calibration_rows
-from edgepress.toolkit.data.for_model import data_for, describe, unlabelled
+from edgepress.toolkit.data.for_model import data_for, describe, without_labels
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.engines.environments import onnx2tf_python
 from edgepress.toolkit.errors import InputError, ModelFileError
@@ -95,7 +95,7 @@ def describe_subject(
         purpose="evaluation" if labelled else "calibration",
     )
     about = about.labelled(opened)
-    opened = opened if labelled else unlabelled(opened, ANSWERED)
+    opened = opened if labelled else without_labels(opened, ANSWERED)
     rows = calibration_rows(opened.test, items)
     split = Split(opened.test.source, opened.test.indices[rows], opened.test.y[rows])
     return Subject(model, hints, file, about.contract, data, opened, split), [*about.notes, *notes]

@@ -9,7 +9,7 @@ from typing import Any
 from edgepress.converters.diagnosis.layer import QuantizedLayer
 from edgepress.converters.float_layers import layer_name
 from edgepress.toolkit.notebooks.views import accuracy_diagnosis_html
-from edgepress.toolkit.results.records import rounded
+from edgepress.toolkit.results.records import round_floats
 from edgepress.toolkit.text import interval, percent, plural
 
 SOUND = 0.995
@@ -111,7 +111,7 @@ class AccuracyDiagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, rounded to six significant digits."""
-        return {name: rounded(value, lambda v: float(f"{v:.6g}")) for name, value in asdict(self).items()}
+        return {name: round_floats(value, lambda v: float(f"{v:.6g}")) for name, value in asdict(self).items()}
 
     def _repr_html_(self) -> str:
         return accuracy_diagnosis_html(self.to_dict())

@@ -25,7 +25,7 @@ from edgepress.toolkit.benchmarking.advice import MIN_SQNR_DB
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.results.figures import AccuracyFigures, ClassChange, ErrorFigures
-from edgepress.toolkit.results.packed import packed
+from edgepress.toolkit.results.packed import pack
 from edgepress.toolkit.results.records import DROP, LARGE_ERROR, NO_BASELINE, UNPROVEN, USABLE, Disagreement
 from edgepress.toolkit.stats.intervals import Interval, class_drops, mcnemar, paired_drop
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
@@ -60,7 +60,7 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
         ece=calibration_error(answers.confidence, correct),
         per_class=changes,
         confusion_matrix=tuple(map(tuple, matrix)),
-        correct=packed(correct),
+        correct=pack(correct),
         **accepted_fields(answers, y),
     )
     if baseline is None:

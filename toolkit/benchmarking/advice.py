@@ -70,7 +70,7 @@ def choose(
     ship = None if chosen is None else results[chosen]
     unsure = _unsure(results, costs, rule, max_drop_pp, ship=ship)
     needed = (
-        _needed(unsure, chosen=unsure is ship, count=count, max_drop_pp=max_drop_pp, rule=rule, more=more)
+        _missing_images(unsure, chosen=unsure is ship, count=count, max_drop_pp=max_drop_pp, rule=rule, more=more)
         if unsure is not None
         else ""
     )
@@ -207,7 +207,7 @@ def _unsure(
     return ship if ship is not None and ship.status == UNPROVEN else None
 
 
-def _needed(unsure: Measurement, *, chosen: bool, count: int, max_drop_pp: float, rule: Rule, more: int) -> str:
+def _missing_images(unsure: Measurement, *, chosen: bool, count: int, max_drop_pp: float, rule: Rule, more: int) -> str:
     """How many test images would make a file sure, and how many of them need a label."""
     lost, gained, differing = unsure.lost or 0, unsure.gained or 0, unsure.differing or 0
     limit = max_drop_pp / 100

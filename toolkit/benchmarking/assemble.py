@@ -71,11 +71,11 @@ def assemble(
     baseline = answers_of_baseline if isinstance(answers_of_baseline, Answers) else None
     odds = Odds.of(baseline, plan.data.test.y) if baseline is not None and plan.data.labels else None
     judged = {
-        c: _judged(c, a, baseline, plan, odds=odds, max_drop_pp=options.max_drop, more=more)
+        c: _judge(c, a, baseline, plan, odds=odds, max_drop_pp=options.max_drop, more=more)
         for c, a in answers.items()
         if isinstance(a, Answers)
     }
-    results = [*_measured(plan, answers, judged, timings, explained=explained), *_broken(plan)]
+    results = [*_assemble_measurements(plan, answers, judged, timings, explained=explained), *_broken(plan)]
     named: dict[str, Answers] = {}
     for pair, found in answers.items():
         if isinstance(found, Answers) and found is not baseline:  # of two files with one scheme, the first is named
@@ -126,7 +126,7 @@ def assemble(
     )
 
 
-def _measured(
+def _assemble_measurements(
     plan: BenchmarkPlan,
     answers: Mapping[Candidate, Answers | EdgepressError],
     judged: Mapping[Candidate, tuple[AccuracyFigures | ErrorFigures, str]],
@@ -158,7 +158,7 @@ def _measured(
     return rows
 
 
-def _judged(
+def _judge(
     pair: Candidate,
     answers: Answers,
     baseline: Answers | None,
@@ -178,13 +178,15 @@ def _judged(
         if more is not None:
             evidence = more.added(evidence, pair, plan.baseline)
         if odds is not None:
-            sets = [(baseline, answers), *_answered_more(more, pair, plan.baseline)]
+            sets = [(baseline, answers), *_answers_to_more(more, pair, plan.baseline)]
             evidence = dataclasses.replace(evidence, expected_lost=odds.expected_lost(sets))
         accuracy = with_probability(accuracy, evidence, max_drop_pp)
     return accuracy, accuracy_status(accuracy, max_drop_pp)
 
 
-def _answered_more(more: Further | None, pair: Candidate, baseline: Candidate | None) -> list[tuple[Answers, Answers]]:
+def _answers_to_more(
+    more: Further | None, pair: Candidate, baseline: Candidate | None
+) -> list[tuple[Answers, Answers]]:
     """The baseline's answers and a pair's to the items of `--more`; empty unless both answered them."""
     if more is None:
         return []

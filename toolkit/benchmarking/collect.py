@@ -93,7 +93,7 @@ def collect_answers(
     Raises:
         EdgepressError: An item cannot be read.
     """
-    named = [_named(c._replace(batch=1)) for c in candidates]
+    named = [_name_engine(c._replace(batch=1)) for c in candidates]
     different = list(dict.fromkeys(named))
     jobs = jobs or max(1, usable_cores() // max((c.threads for c in different), default=1))
     takers = [_Taker(c, data, cap_s, Shelf(cache, c, data)) for c in different]
@@ -112,13 +112,13 @@ def shards(data: DataSet) -> Iterator[slice]:
         yield slice(start, min(start + size, len(data.test)))
 
 
-def crashed(candidate: Candidate, error: ChildDied) -> ModelFileError:
+def crash_error(candidate: Candidate, error: ChildDied) -> ModelFileError:
     """The error for a candidate whose process died."""
     where = f"{candidate.file} on {candidate.engine}"
     return ModelFileError(f"{where} crashed the process that ran it ({error}).", "Convert it again.")
 
 
-def _named(candidate: Candidate) -> Candidate:
+def _name_engine(candidate: Candidate) -> Candidate:
     """The candidate with its engine's name; if no engine opens the file, opening it will report the error."""
     if candidate.engine is not None:
         return candidate
@@ -168,7 +168,7 @@ class _Taker:
                 self._shelf.put(rows, part)
             self._take(rows, part)
         except ChildDied as e:
-            self.fail(crashed(self._candidate, e))
+            self.fail(crash_error(self._candidate, e))
         except EdgepressError as e:
             self.fail(e)
         if self.error is not None or self.done == self._count:

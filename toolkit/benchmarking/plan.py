@@ -11,7 +11,7 @@ from edgepress.converters.schemes import BASELINES, SCHEMES
 from edgepress.runtime import ENGINES, Contract
 from edgepress.runtime.filetypes import kind_of
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.data.for_model import Described, data_for, describe, unlabelled
+from edgepress.toolkit.data.for_model import Described, data_for, describe, without_labels
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import usable_engines
 from edgepress.toolkit.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
@@ -85,7 +85,7 @@ def make_plan(
     )
     if not labelled:
         room = OUTPUT_BYTES // (4 * found[first].contract.outputs * len(measured))
-        opened = unlabelled(opened, min(MOST_ITEMS, max(LEAST_ITEMS, room)))
+        opened = without_labels(opened, min(MOST_ITEMS, max(LEAST_ITEMS, room)))
     found = {p: about.labelled(opened) for p, about in found.items()}
     notes[:0] = [note for about in found.values() for note in about.notes]
     for path, engine in possible:

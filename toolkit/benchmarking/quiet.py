@@ -70,7 +70,7 @@ class Watch:
         frequency = (min(self._mhz), max(self._mhz)) if self._mhz else None
         reasons = []
         if busy > BUSY:
-            reasons.append(f"Other processes took {100 * busy:.0f} % of the CPUs' time{self._named()}.")
+            reasons.append(f"Other processes took {100 * busy:.0f} % of the CPUs' time{self._name_busiest()}.")
         if steal > STEAL:
             reasons.append(f"The hypervisor took {100 * steal:.1f} % of the CPUs' time.")
         if frequency is not None and frequency[0] < SLOWED * frequency[1]:
@@ -98,7 +98,7 @@ class Watch:
             return sum(s - known[pid][1] for pid, (n, s) in self._others_after.items() if known.get(pid, ("",))[0] == n)
         return busy - (self._own_after - self._own_before)
 
-    def _named(self) -> str:
+    def _name_busiest(self) -> str:
         """The process that took the most CPU time, if one stands out."""
         took = {
             name: seconds - self._others_before.get(pid, ("", 0.0))[1]

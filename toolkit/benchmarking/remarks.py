@@ -52,14 +52,14 @@ def remarks_on(
         plan.contracts[baseline.file],
         plan.data,
         found.predicted,
-        command=shell_line("edgepress", "benchmark", *_named(plan), *_chosen(options)),
+        command=shell_line("edgepress", "benchmark", *_name_files(plan), *_comparison_options(options)),
         pair=_unproven(plan, baseline, found, answers, results=results, advice=advice),
         max_drop_pp=options.max_drop,
     )
     return remarks(facts)
 
 
-def _chosen(options: BenchmarkOptions) -> list[str]:
+def _comparison_options(options: BenchmarkOptions) -> list[str]:
     """The options that decide what is compared with what, and within which limit, unless they are the defaults."""
     given = {
         "--engine": options.engine,
@@ -73,7 +73,7 @@ def _chosen(options: BenchmarkOptions) -> list[str]:
     return [word for name, value in given.items() if value != usual[name] for word in (name, value)]
 
 
-def _named(plan: BenchmarkPlan) -> list[str]:
+def _name_files(plan: BenchmarkPlan) -> list[str]:
     """The files as arguments of a command: their folder, if they are all of its files."""
     files = [*plan.contracts, *plan.broken]
     folder = files[0].parent

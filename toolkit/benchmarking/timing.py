@@ -26,7 +26,7 @@ from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.worker import ChildDied
 from edgepress.runtime.board import usable_cores
 from edgepress.runtime.engines import ENGINES
-from edgepress.toolkit.benchmarking.collect import crashed
+from edgepress.toolkit.benchmarking.collect import crash_error
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.plan import BenchmarkPlan
 from edgepress.toolkit.benchmarking.quiet import Watch
@@ -129,7 +129,7 @@ def time_candidates(
     with ScratchFolder() as folder:
         path = str(Path(folder) / "items.npy")
         np.save(path, items)
-        outcomes = _probed(openings, path, options.time_cap)
+        outcomes = _probe(openings, path, options.time_cap)
         with out_of_the_way(tuple({cpu for o in openings for cpu in o.cpus})), watch:
             for share in _rounds(openings, outcomes, path, watch, options=options):
                 if on_progress is not None:
@@ -171,7 +171,7 @@ def latency_figures(timing: Timing, baseline: Timing | None) -> LatencyFigures:
     )
 
 
-def _probed(openings: Sequence[Opening], items: str, cap_s: float) -> list[Timing | EdgepressError]:
+def _probe(openings: Sequence[Opening], items: str, cap_s: float) -> list[Timing | EdgepressError]:
     """Open each candidate once in a child process, to see whether it answers and how much memory it takes."""
 
     def probed(opening: Opening) -> Timing | EdgepressError:
@@ -182,7 +182,7 @@ def _probed(openings: Sequence[Opening], items: str, cap_s: float) -> list[Timin
         except EdgepressError as e:
             return e
         except ChildDied as e:
-            return crashed(opening.candidate, e)
+            return crash_error(opening.candidate, e)
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(probed, openings))

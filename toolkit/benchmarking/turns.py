@@ -17,7 +17,7 @@ import psutil
 
 from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime.board import usable_cores
-from edgepress.toolkit.benchmarking.collect import crashed
+from edgepress.toolkit.benchmarking.collect import crash_error
 from edgepress.toolkit.engines.environments import python_for
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.host.system import Turns
@@ -63,14 +63,14 @@ class ForkedTurns(ExitStack):
         """See `Round`."""
         for opening in openings:
             try:
-                yield self._taken(opening)
+                yield self._take_turn(opening)
             except ChildDied as e:
                 self._workers.pop(opening.candidate.engine or "").close()
-                yield crashed(opening.candidate, e)
+                yield crash_error(opening.candidate, e)
             except EdgepressError as e:
                 yield e
 
-    def _taken(self, opening: Opening) -> Taken | EdgepressError:
+    def _take_turn(self, opening: Opening) -> Taken | EdgepressError:
         engine = opening.candidate.engine or ""
         if engine not in self._workers:
             self._workers[engine] = self.enter_context(worker_for(opening.candidate, self._limit_s + START_S))
@@ -147,7 +147,7 @@ class _SpawnedTurn(ExitStack):
             self.outcome = e
         except ChildDied as e:
             late = e.late and function is not begin
-            self.outcome = turn_too_long(self._turn.limit_s) if late else crashed(self._turn.candidate, e)
+            self.outcome = turn_too_long(self._turn.limit_s) if late else crash_error(self._turn.candidate, e)
 
     def _let(self, what: Literal["suspend", "resume"]) -> None:
         if self._suspends:

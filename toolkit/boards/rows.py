@@ -21,7 +21,7 @@ from edgepress.toolkit.boards.session import BoardResults, Visit
 from edgepress.toolkit.results.records import NOT_COMPARABLE, PROVEN, Benchmark, Measurement
 from edgepress.toolkit.stats.choice import Rule
 from edgepress.toolkit.stats.intervals import paired_ratio
-from edgepress.toolkit.workers.answer import judged
+from edgepress.toolkit.workers.answer import judge
 
 
 def board_rows(
@@ -102,7 +102,7 @@ def _answers(found: BoardResults, contract: Contract) -> Answers | None:
     if not np.isfinite(found.scores).all():
         found.error = "its scores contain NaN or infinity."
         return None
-    return Answers(found.engine, *judged(found.scores, contract))
+    return Answers(found.engine, *judge(found.scores, contract))
 
 
 def _timed(

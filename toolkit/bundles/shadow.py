@@ -23,7 +23,7 @@ from edgepress.toolkit.bundles.updates import published_releases
 from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import EdgepressError, InputError
-from edgepress.toolkit.quantities import SHARE, parsed
+from edgepress.toolkit.quantities import SHARE, parse
 from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.workers.opening import Candidate
 
@@ -57,7 +57,7 @@ class ShadowLimits:
             raise InputError(f"--shadow is {frames}; accepted: 0 to {MAX_FRAMES} frames.")
         if not 1 <= max_slowdown <= 1000:
             raise InputError(f"--max-slowdown is {max_slowdown:g}; accepted: 1 to 1000, such as 1.2.")
-        least = parsed("--min-agreement", min_agreement, SHARE)
+        least = parse("--min-agreement", min_agreement, SHARE)
         if least is not None and least > 1:
             raise InputError(f"--min-agreement is {min_agreement}; accepted: at most 100%.")
         return cls(frames, max_slowdown, least)

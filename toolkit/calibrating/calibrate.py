@@ -15,17 +15,17 @@ from edgepress.runtime import ENGINES
 from edgepress.runtime.decisions import decide
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.annotation import write_annotated
-from edgepress.toolkit.arguments import checked
-from edgepress.toolkit.benchmarking.collect import crashed, shards
+from edgepress.toolkit.arguments import check_arguments
+from edgepress.toolkit.benchmarking.collect import crash_error, shards
 from edgepress.toolkit.calibrating.fit import Fit, fit
 from edgepress.toolkit.calibrating.items import Wish
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.for_model import Described, data_for, describe, unlabelled
+from edgepress.toolkit.data.for_model import Described, data_for, describe, without_labels
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import python_for, usable_engines
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.progress import OnProgress
-from edgepress.toolkit.quantities import SHARE, parsed
+from edgepress.toolkit.quantities import SHARE, parse
 from edgepress.toolkit.workers.opening import Candidate, Opening, open_candidate
 from edgepress.toolkit.workers.scores import score_items
 
@@ -83,7 +83,7 @@ class Calibrated:
         }
 
 
-@checked
+@check_arguments
 def calibrate(
     *files: str | Path,
     max_error: str | float | None = None,
@@ -194,7 +194,7 @@ def _wish(max_error: str | float | None, max_rejected: str | float | None, confi
     shares = {}
     options = {"--max-error": max_error, "--max-rejected": max_rejected, "--confidence": confidence}
     for option, value in options.items():
-        share = parsed(option, value, SHARE)
+        share = parse(option, value, SHARE)
         if share is not None and not 0 < share < 1:
             raise InputError(f"{option} is {value!r}; accepted: a share above 0 and below 1, such as 2%.")
         shares[option] = share
@@ -264,7 +264,7 @@ def _calibrate(
 def _open_unknown(source: str, data: DataSet) -> DataSet:
     """Items of none of the labels, in the place of the test items; their own labels are not read."""
     opened = open_data(source, input=data.input, purpose="calibration")
-    return replace(unlabelled(opened, MOST_UNKNOWN), labels=data.labels)
+    return replace(without_labels(opened, MOST_UNKNOWN), labels=data.labels)
 
 
 def _scores(candidate: Candidate, data: DataSet, on_items: Any) -> npt.NDArray[np.float32]:
@@ -278,5 +278,5 @@ def _scores(candidate: Candidate, data: DataSet, on_items: Any) -> npt.NDArray[n
                 parts.append(part)
                 on_items(rows.stop)
     except ChildDied as e:
-        raise crashed(candidate, e) from e
+        raise crash_error(candidate, e) from e
     return np.concatenate(parts)

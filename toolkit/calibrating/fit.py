@@ -19,7 +19,7 @@ from edgepress.runtime.acceptance import (
     AnswerLimits,
 )
 from edgepress.runtime.drift import DriftReference, edges_of
-from edgepress.toolkit.calibrating.items import ROUNDING, Wish, divided
+from edgepress.toolkit.calibrating.items import ROUNDING, Wish, divide_items
 from edgepress.toolkit.calibrating.references import with_references
 from edgepress.toolkit.stats.acceptance import (
     Accepted,
@@ -100,13 +100,13 @@ def fit(
         InputError: There are too few items to divide.
     """
     wrong = (scores.argmax(axis=1) if decided is None else decided) != y
-    fits, measures = divided(len(y))
+    fits, measures = divide_items(len(y))
     limits = AnswerLimits(fit_temperature(scores[fits], y[fits]) if len(fits) >= LEAST_FIT else None)
     auroc = None
     if unknown is not None and scores.shape[1] > 1:
         limits, auroc = with_references(limits, scores, unknown, fits, measures, wish)
     limits, missing = with_acceptance(limits, scores, y, wish, engine=engine, data=data, wrong=wrong)
-    tied, tied_wrong = _tied(limits, scores[measures], wrong[measures], wish) or (None, None)
+    tied, tied_wrong = _count_ties(limits, scores[measures], wrong[measures], wish) or (None, None)
     sums = np.maximum(scores[measures].sum(axis=1, keepdims=True), SMALLEST)
     before = np.divide(scores[measures], sums, dtype=np.float32)
     after = limits.probabilities(scores[measures])
@@ -132,7 +132,9 @@ def _drift(limits: AnswerLimits, fits: Scores, measures: Scores, engine: str) ->
     return DriftReference.of(edges, limits.certainty(measures), engine)
 
 
-def _tied(limits: AnswerLimits, scores: Scores, wrong: npt.NDArray[np.bool_], wish: Wish) -> tuple[int, int] | None:
+def _count_ties(
+    limits: AnswerLimits, scores: Scores, wrong: npt.NDArray[np.bool_], wish: Wish
+) -> tuple[int, int] | None:
     """Number of answers with the highest certainty, and of wrong ones, if these alone rule a promised error out."""
     certainty = limits.certainty(scores).astype(np.float64)
     if limits.accept is not None or wish.promise != "error" or not np.isfinite(certainty).any():
@@ -146,7 +148,7 @@ def _share_accepted(limits: AnswerLimits, unknown: Scores | None) -> float | Non
     """Share of the unknown items that chose nothing that is accepted."""
     if unknown is None or limits.accept is None:
         return None
-    _, reports = divided(len(unknown), share=0.5, what="unknown items")
+    _, reports = divide_items(len(unknown), share=0.5, what="unknown items")
     accepted = limits.accepted(unknown[reports])
     assert accepted is not None
     return float(accepted.mean())
@@ -174,7 +176,7 @@ def with_acceptance(
         wrong: Whether the file decides for another class, shape (N,); None: whether the highest score is another's.
     """
     wrong = scores.argmax(axis=1) != y if wrong is None else wrong
-    fits, measures = divided(len(y))
+    fits, measures = divide_items(len(y))
     measured = limits.certainty(scores[measures]).astype(np.float64)
     if wish.promise == "rejected":
         outcome = _rejection(measured, wrong[measures], limits, wish)
@@ -228,10 +230,10 @@ def _rejection_missing(items: int, limits: AnswerLimits, wish: Wish) -> tuple[fl
     """The smallest rejection that so many items can promise, and how many items are missing."""
     limit, confidence = _certainty_share(limits, wish)
     parts = wish.limit / limit
-    reachable = parts * upper_bound(0, len(divided(items)[1]), confidence)
+    reachable = parts * upper_bound(0, len(divide_items(items)[1]), confidence)
     least, enough = least_items_to_promise(limit, confidence), items
-    while len(divided(enough)[1]) < least:
-        enough += least - len(divided(enough)[1])
+    while len(divide_items(enough)[1]) < least:
+        enough += least - len(divide_items(enough)[1])
     return reachable, enough - items
 
 

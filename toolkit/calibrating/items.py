@@ -38,7 +38,7 @@ class Wish:
     confidence: float
 
 
-def divided(items: int, share: float = FIT_SHARE, what: str = "items") -> tuple[Ints, Ints]:
+def divide_items(items: int, share: float = FIT_SHARE, what: str = "items") -> tuple[Ints, Ints]:
     """Rows of items that fit, and of those that measure, int64, always the same.
 
     Raises:

@@ -15,7 +15,7 @@ from edgepress.runtime.acceptance import (
     directions_of,
     stored_directions,
 )
-from edgepress.toolkit.calibrating.items import ROUNDING, Wish, divided
+from edgepress.toolkit.calibrating.items import ROUNDING, Wish, divide_items
 from edgepress.toolkit.stats.acceptance import bound_rejection
 
 REFERENCES = 300
@@ -37,7 +37,7 @@ def with_references(
     Half of the items that fit become references, the other half is compared with them. The similarity that few known
     items fall below comes from the second half, too; that of a promised rejection from the items that measure.
     """
-    chooses, _ = divided(len(unknown), share=0.5, what="unknown items")
+    chooses, _ = divide_items(len(unknown), share=0.5, what="unknown items")
     labels = scores.shape[1]
     stored = fits[: min(REFERENCES, MAX_VALUES // labels, len(fits) // 2)]
     known, unlike = scores[fits[len(stored) :]], unknown[chooses]

@@ -72,16 +72,16 @@ class _Commands(HelpfulGroup):
         return name, found, rest
 
     def make_context(self, *words: Any, **more: Any) -> Any:
-        with _worded_errors():
+        with _reword_errors():
             return super().make_context(*words, **more)
 
     def invoke(self, ctx: Any) -> Any:
-        with _worded_errors():
+        with _reword_errors():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _worded_errors() -> Iterator[None]:
+def _reword_errors() -> Iterator[None]:
     """Let usage errors say what was given as one line, and without pydantic's words, which Typer passes on."""
     try:
         yield

@@ -49,12 +49,12 @@ def _missing(result: Calibrated) -> str:
         nearest = f"{reachable} can."
         needed = f"{limit} needs {fit.missing} more items."
     if fit.tied is not None:
-        needed = f"{needed} {_tied(result)}"
+        needed = f"{needed} {_describe_ties(result)}"
     left = f" {result.earlier} is of an earlier calibration." if result.earlier is not None else ""
     return f"{what} with these {fit.items} items; {nearest} {needed} No copy was written.{left}"
 
 
-def _tied(result: Calibrated) -> str:
+def _describe_ties(result: Calibrated) -> str:
     """That many answers share the highest certainty, and what to do about it."""
     fit = result.fit
     text = f"{fit.tied} answers share the highest certainty, and {fit.tied_wrong} of these are wrong."

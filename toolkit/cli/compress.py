@@ -14,7 +14,7 @@ from edgepress.toolkit import text
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.board import Python, SshConfig
-from edgepress.toolkit.columns import FOOTPRINT, TRIALS, filled
+from edgepress.toolkit.columns import FOOTPRINT, TRIALS, filled_columns
 from edgepress.toolkit.terminal import Text, console, status
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def compress(
 
 def _show(document: Mapping[str, Any]) -> None:
     figures = [column for column in TRIALS if document["memory_on"] or column.fields != ("memory_bytes",)]
-    figures += filled(FOOTPRINT, document["trials"])
+    figures += filled_columns(FOOTPRINT, document["trials"])
     columns = [("File", "left"), ("Made by", "left"), *((column.title, "right") for column in figures)]
     rows: list[list[str | Text]] = []
     for trial in document["trials"]:
@@ -109,7 +109,7 @@ def _live() -> Iterator[tuple[Callable[[str], None], Callable[[Trial], None]]]:
     """Show the step under way, and a line for each file when it is measured, on standard error."""
 
     def tried(trial: Trial) -> None:
-        drop = "" if trial.drop_pp is None else f"drop {text.signed(trial.drop_pp)} pp"
+        drop = "" if trial.drop_pp is None else f"drop {text.with_sign(trial.drop_pp)} pp"
         figures = text.size(trial.size_bytes), drop, text.duration(trial.latency_us), trial.error
         known = ", ".join(filter(None, figures))
         screen.step(f"{trial.scheme} ({trial.how}): {known}")

@@ -62,6 +62,6 @@ def code_of(done: Iterable[bool]) -> int:
 
 
 def _fail(error: EdgepressError, as_json: bool, log: Path | None = None) -> int:
-    error.hint = f"{error.hint} {settings.mentioned(error.message)}".strip()
+    error.hint = f"{error.hint} {settings.mentioned_options(error.message)}".strip()
     screen.error(error, as_json=as_json, log=log)
     return 1

@@ -29,7 +29,7 @@ class HelpfulCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help, folded unless `--help-all` was given."""
-        with _shown(self.get_params(ctx), hidden=[] if ctx.meta.get(UNFOLD) else foreign(self)):
+        with _hide_options(self.get_params(ctx), hidden=[] if ctx.meta.get(UNFOLD) else foreign(self)):
             super().format_help(ctx, formatter)
 
 
@@ -38,12 +38,12 @@ class HelpfulGroup(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
-        with _shown(self.get_params(ctx)):
+        with _hide_options(self.get_params(ctx)):
             super().format_help(ctx, formatter)
 
 
 @contextmanager
-def _shown(options: Sequence[Any], *, hidden: Sequence[Any] = ()) -> Iterator[None]:
+def _hide_options(options: Sequence[Any], *, hidden: Sequence[Any] = ()) -> Iterator[None]:
     """Let flags have no type, and leave out options, while help is printed."""
     flags = [option for option in options if getattr(option, "is_flag", False)]
     before = [option.metavar for option in flags]

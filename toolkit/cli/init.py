@@ -19,7 +19,7 @@ from edgepress.toolkit.cli.options import DATA_HELP, Engine, Json, engine_option
 from edgepress.toolkit.cli.settings_file import NAME, load, relative
 from edgepress.toolkit.errors import InputError, UsageError
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.quantities import DROP, SIZE, TIME, parsed
+from edgepress.toolkit.quantities import DROP, SIZE, TIME, parse
 
 if TYPE_CHECKING:
     from edgepress.toolkit.cli.surroundings import Found, Surroundings
@@ -76,7 +76,10 @@ def init(
         _show_seen(seen)
     if not json_output and screen.can_ask():
         for name, question in QUESTIONS.items():
-            if name not in answers and (answer := _asked(name, question, defaults.get(name, ""), out.parent)) != "":
+            if (
+                name not in answers
+                and (answer := _ask_until_right(name, question, defaults.get(name, ""), out.parent)) != ""
+            ):
                 answers[name] = answer
     elif guessed:
         answers["data"] = defaults["data"]
@@ -152,7 +155,7 @@ def _boards(words: str) -> tuple[str, list[str]]:
     return "".join(hosts), [name for name in names if name in BOARDS]
 
 
-def _checked_data(source: str) -> str:
+def _check_data(source: str) -> str:
     from edgepress.toolkit.data import ACCEPTED, KINDS, NAMES
 
     place = Path(os.path.expanduser(source))
@@ -182,16 +185,16 @@ def _beside(source: str, folder: Path) -> str:
 
 def _quantity(option: str, quantity: Any) -> Callable[[str], str]:
     def check(value: str) -> str:
-        parsed(option, value, quantity)
+        parse(option, value, quantity)
         return value
 
     return check
 
 
 CHECKS: dict[str, Callable[[str], Any]] = {
-    "data": _checked_data,
+    "data": _check_data,
     "board": lambda words: _boards(words) and words,
-    "max_drop": lambda value: parsed("--max-drop", value, DROP),
+    "max_drop": lambda value: parse("--max-drop", value, DROP),
     "max_size": _quantity("--max-size", SIZE),
     "max_latency": _quantity("--max-latency", TIME),
     "max_memory": _quantity("--max-memory", SIZE),
@@ -207,7 +210,7 @@ QUESTIONS = {
 """What is asked in a terminal."""
 
 
-def _asked(name: str, question: str, default: str, folder: Path) -> Any:
+def _ask_until_right(name: str, question: str, default: str, folder: Path) -> Any:
     """The answer to a question, asked until it is right; "" for none."""
     while True:
         answer = screen.ask(question, default)
@@ -228,7 +231,7 @@ def _write(out: Path, chosen: dict[tuple[str, str], Any], seen: Surroundings) ->
     from edgepress.toolkit.cli.template import template
 
     commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    what = {_as_path(each.path): _described(each) for each in seen.data}
+    what = {_as_path(each.path): _describe(each) for each in seen.data}
     data = chosen.get(("", "data"))
     try:
         written = template(commands, chosen, {"data": what[data]} if data in what else {})
@@ -243,14 +246,14 @@ def _write(out: Path, chosen: dict[tuple[str, str], Any], seen: Surroundings) ->
     return True
 
 
-def _described(each: Found) -> str:
+def _describe(each: Found) -> str:
     return f"{each.what}, {text.size(each.size_bytes)}" if each.size_bytes else each.what
 
 
 def _show_seen(seen: Surroundings) -> None:
     """Print what lies in the folder."""
     kinds = {"data": seen.data, "model": seen.models, "run": seen.runs, "results": seen.results}
-    rows = [[name, each.path, _described(each)] for name, found in kinds.items() for each in found[:SHOWN]]
+    rows = [[name, each.path, _describe(each)] for name, found in kinds.items() for each in found[:SHOWN]]
     if rows:
         screen.show(screen.table([("found", "left"), ("path", "left"), ("what", "left")], rows))
         screen.say()

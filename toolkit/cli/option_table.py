@@ -21,14 +21,14 @@ def normal(name: str) -> str:
     return name.replace("-", "_")
 
 
-def shown(name: str) -> str:
+def show_name(name: str) -> str:
     """A name as the command line writes it."""
     return name.replace("_", "-")
 
 
 def nearest(name: str, accepted: Iterable[str]) -> str:
     """A hint with the accepted name that is most like another; "" if none is."""
-    near = difflib.get_close_matches(shown(name), list(accepted), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(show_name(name), list(accepted), n=1, cutoff=0.6)
     return f"Did you mean {near[0]!r}?" if near else ""
 
 

@@ -157,9 +157,9 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]], *,
     """
     room = width() if room is None else room
     cells = [[name, *(_text(row[i]).plain for row in rows)] for i, (name, _) in enumerate(columns)]
-    widths = _fitted(cells, room + 1 - GAP * len(columns))
+    widths = _fit_columns(cells, room + 1 - GAP * len(columns))
     if widths is None:
-        return _listed(columns, rows)
+        return _list_rows(columns, rows)
     result = Table(header_style="bold", box=SIMPLE_HEAD)
     result.padding, result.show_edge = (0, GAP - 1, 0, 0), False
     for (name, justify), wide in zip(columns, widths, strict=True):
@@ -170,7 +170,7 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]], *,
     return result
 
 
-def _fitted(cells: Sequence[Sequence[str]], room: int) -> list[int] | None:
+def _fit_columns(cells: Sequence[Sequence[str]], room: int) -> list[int] | None:
     """The width of each column, so that the widest are wrapped first; None if words would be broken."""
     whole = [max(map(cell_len, column)) for column in cells]
     words = [max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in cells]
@@ -183,7 +183,7 @@ def _fitted(cells: Sequence[Sequence[str]], room: int) -> list[int] | None:
     return None
 
 
-def _listed(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]]) -> Table:
+def _list_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]]) -> Table:
     """Each row as a line with its name and one with its figures, wrapped where the screen ends."""
     result = Table(box=None, show_header=False, padding=0)
     result.add_column(overflow="fold")

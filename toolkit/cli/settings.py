@@ -198,7 +198,7 @@ def plan_tables() -> dict[str, Any]:
     return {name: dict(table) for name, table in used[0].plan.items()} if used else {}
 
 
-def mentioned(text: str) -> str:
+def mentioned_options(text: str) -> str:
     """Where the options stand that an error message speaks of; "" if none of them is from the file."""
     used = _used.get()
     if used is None:

@@ -29,7 +29,7 @@ from edgepress.toolkit.cli.option_table import (
     nearest,
     normal,
     option_names,
-    shown,
+    show_name,
     takes_list,
     words_of,
 )
@@ -200,18 +200,18 @@ class _Reader:
         in_tables = {command: set(options) for command, options in self.options.items()}
         for key, value in tables.items():
             if key not in READS:
-                for command in self._shared(key):
+                for command in self._commands_sharing(key):
                     if normal(key) not in in_tables[command]:  # the command's own table wins
                         self._take(command, key, value=value)
         return Settings(self.path, self.found, self.options, self.plan, self.text)
 
-    def _shared(self, key: str) -> tuple[str, ...]:
+    def _commands_sharing(self, key: str) -> tuple[str, ...]:
         """The commands that an option above all tables is for."""
         if normal(key) in SHARED:
             return SHARED[normal(key)]
         if having := [f"[{command}]" for command, names in self.names.items() if normal(key) in names]:
             self._wrong((key,), f"{key} is not allowed at top level.", f"Write it below {' or '.join(having)}.")
-        accepted = [*map(shown, SHARED), *READS]
+        accepted = [*map(show_name, SHARED), *READS]
         hint = nearest(key, accepted) or f"Accepted: {', '.join(accepted)}."
         self._wrong((key,), f"{key!r} is neither a command that reads this file nor an option of several.", hint)
 
@@ -223,7 +223,7 @@ class _Reader:
         if normal(key) not in names:
             others = [other for other in READS if normal(key) in self.names[other]]
             else_where = f"It is an option of {', '.join(others)}." if others else f"See edgepress {command} --help."
-            self._wrong(place, f"{command} has no option {key!r}.", nearest(key, map(shown, names)) or else_where)
+            self._wrong(place, f"{command} has no option {key!r}.", nearest(key, map(show_name, names)) or else_where)
         option, meaning = names[normal(key)]
         if option.name in self.options[command]:
             self._wrong(place, f"{key} is set twice.", "Keep one.")
@@ -262,7 +262,7 @@ class _Reader:
             if get_origin(kind) is list:
                 return texts
             text = ",".join(texts)
-            return self._placed(command, option.name, text) if kind is Path or option.name in TEXT_PATHS else text
+            return self._place_path(command, option.name, text) if kind is Path or option.name in TEXT_PATHS else text
         raise _WrongTypeError(f"{_TYPES.get(type(value), 'a date or time')} where {accepted_type(kind)} is accepted")
 
     def _plan(self, name: str, table: dict[str, Any]) -> dict[str, Any]:
@@ -270,12 +270,12 @@ class _Reader:
         taken = {}
         for key, value in table.items():
             is_path = key in TEXT_PATHS and isinstance(value, str)
-            taken[key] = self._placed(f"sweep.{name}", key, value) if is_path else value
+            taken[key] = self._place_path(f"sweep.{name}", key, value) if is_path else value
             if key in TABLES[name]:  # `plan_of` refuses others
                 self._allow(f"sweep.{name}", key, taken[key], ("sweep", name, key))
         return taken
 
-    def _placed(self, command: str, name: str, text: str) -> str:
+    def _place_path(self, command: str, name: str, text: str) -> str:
         """A path in the file as seen from the working directory; a name as it is."""
         if not text or (name in TEXT_PATHS and JUDGED.get((command, name), UNJUDGED).accepts(text)):
             return text

@@ -112,16 +112,16 @@ def look(folder: Path) -> Surroundings:
 def _of_edgepress(found: Surroundings, place: Path, name: str, folders: list[str], files: list[str]) -> bool:
     """Whether a folder is a model, a run, or one of results; then its pictures are no data."""
     if "saved_model.pb" in files:
-        found.models.append(Found(name, "SavedModel", modified=_modified(place)))
+        found.models.append(Found(name, "SavedModel", modified=_modification_time(place)))
         folders.clear()
     elif {"model.keras", "metrics.json"} <= set(files):
-        found.runs.append(Found(name, "run of edgepress train", modified=_modified(place)))
+        found.runs.append(Found(name, "run of edgepress train", modified=_modification_time(place)))
         folders[:] = [each for each in folders if each not in ("images", "partial")]
     elif {"benchmark.json", "sweep.json", "compress.json", "tuning.json", "pruning.json"} & set(files):
-        found.results.append(Found(name, "results", modified=_modified(place)))
+        found.results.append(Found(name, "results", modified=_modification_time(place)))
         folders.clear()
     elif place.name == "variants" and any(each.endswith((".tflite", ".onnx")) for each in files):
-        found.results.append(Found(name, "converted files", modified=_modified(place)))
+        found.results.append(Found(name, "converted files", modified=_modification_time(place)))
         folders.clear()
     else:
         return False
@@ -136,7 +136,7 @@ def _file(found: Surroundings, images: dict[str, _Images], file: Path, folder: s
         seen.count, seen.size = seen.count + 1, seen.size + _size(file.parent, [file.name])
     elif suffix in MODEL_SUFFIXES:
         size = _size(file.parent, [file.name])
-        found.models.append(Found(path, f"{suffix} file", size_bytes=size, modified=_modified(file)))
+        found.models.append(Found(path, f"{suffix} file", size_bytes=size, modified=_modification_time(file)))
     elif suffix == ".npz" and file.is_file():  # opening a pipe would wait for its other end
         found.data += _npz(file, path)
     elif suffix == ".csv":
@@ -183,7 +183,7 @@ def _size(folder: str | Path, files: list[str]) -> int:
     return total
 
 
-def _modified(path: Path) -> float:
+def _modification_time(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except OSError:

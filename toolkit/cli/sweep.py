@@ -15,7 +15,7 @@ from edgepress.toolkit.cli.frame import code_of
 from edgepress.toolkit.columns import CONFIGURATIONS, LATENCY, TEST, Column
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.quantities import SIZE, TIME, parsed
+from edgepress.toolkit.quantities import SIZE, TIME, parse
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 from edgepress.toolkit.training.augment import AUGMENTATIONS
 
@@ -118,7 +118,7 @@ def sweep(
     tables = read_plan(plan) if plan is not None else settings.plan_tables()
     _replace(tables, "data", {"source": data, "skip_unreadable": skip_unreadable or None})
     given = {"arch": arch, "width": width, "size": size, "augmentation": augmentation, "to": to}
-    dimensions: dict[str, Any] = {name: _listed(value) for name, value in given.items()}
+    dimensions: dict[str, Any] = {name: _split_values(value) for name, value in given.items()}
     _replace(tables, "dimensions", dimensions | {"seeds": seeds})
     _replace(tables, "training", {"epochs": epochs})
     _replace(tables, "timing", {"rounds": rounds, "threads": threads})
@@ -149,7 +149,7 @@ def sweep(
 
 def runner_for(*, processes: int | None, **cluster: Any) -> MakeRunner:
     """What the jobs are done by, as the options say; `cluster` has the arguments of `cluster.Where.of`."""
-    from edgepress.toolkit.sweeping.extras import imported
+    from edgepress.toolkit.sweeping.extras import import_extra
     from edgepress.toolkit.sweeping.local import LocalRunner
 
     if any(value not in (None, False) for value in cluster.values()):  # an empty address is a mistake, too
@@ -159,7 +159,7 @@ def runner_for(*, processes: int | None, **cluster: Any) -> MakeRunner:
         if processes is not None:
             raise InputError("A cluster has workers instead of processes.", "Leave out --processes.")
         where = Where.of(**cluster)
-        imported("distributed", "A sweep on a cluster")  # before a folder is made
+        import_extra("distributed", "A sweep on a cluster")  # before a folder is made
         return partial(ClusterRunner, where=where)
 
     return partial(LocalRunner, processes=processes)
@@ -169,7 +169,7 @@ def proposer_for(
     count: int | None, store: Path, *, seed: int, limits: tuple[str | None, str | None], early_stopping: bool
 ) -> MakeProposer:
     """What proposes the combinations, as the options say: the grid of all, or a search."""
-    from edgepress.toolkit.sweeping.extras import imported
+    from edgepress.toolkit.sweeping.extras import import_extra
     from edgepress.toolkit.sweeping.proposals import CostLimits
     from edgepress.toolkit.sweeping.search import Search
     from edgepress.toolkit.sweeping.space import Grid
@@ -179,8 +179,8 @@ def proposer_for(
         if limits != (None, None):
             raise InputError("--max-size and --max-latency are limits of a search.", "Add --search N.")
         return Grid
-    imported("optuna", "A search")  # before a folder is made
-    size, latency = parsed("--max-size", limits[0], SIZE), parsed("--max-latency", limits[1], TIME)
+    import_extra("optuna", "A search")  # before a folder is made
+    size, latency = parse("--max-size", limits[0], SIZE), parse("--max-latency", limits[1], TIME)
     options: dict[str, Any] = {"seed": seed, "limits": CostLimits(size, latency), "early_stopping": early_stopping}
     return lambda space: Search(space, Store(store), count, **options)
 
@@ -198,7 +198,7 @@ def _replace(tables: dict[str, Any], name: str, values: dict[str, Any]) -> None:
             table[key] = value
 
 
-def _listed(value: str | None) -> list[str] | None:
+def _split_values(value: str | None) -> list[str] | None:
     """The values of an option, which are separated by commas."""
     if value is None:
         return None
@@ -212,7 +212,7 @@ def _show(result: Sweep, out: Path) -> None:
     """Print the best configurations, the winners, what failed, and what to do next."""
     from edgepress.toolkit.reports.sweep_view import about_seeds
 
-    names = _varied(result)
+    names = _varying_dimensions(result)
     timed = any(c.latency_us is not None for c in result.configurations)
     figures = [column for column in CONFIGURATIONS if timed or column is not LATENCY]
     columns = [*((name, "left") for name in names), *((column.title, "right") for column in figures), ("", "left")]
@@ -233,7 +233,7 @@ def _show(result: Sweep, out: Path) -> None:
     screen.next_command(shell_line("edgepress", "report", out))
 
 
-def _varied(result: Sweep) -> list[str]:
+def _varying_dimensions(result: Sweep) -> list[str]:
     """The dimensions that differ between configurations, or the architecture where none does."""
     points = [c.point for c in result.configurations]
     return [name for name in points[0] if any(p[name] != points[0][name] for p in points)] or ["arch"]

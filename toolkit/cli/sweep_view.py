@@ -86,7 +86,7 @@ class Table:
     def render(self) -> Any:
         """The table as it is now."""
         now = time.monotonic()
-        rows = [[job.kind, _named(job), _clock(now - began)] for job, began in self._running.copy().values()]
+        rows = [[job.kind, _name_job(job), _clock(now - began)] for job, began in self._running.copy().values()]
         table = screen.table(
             [("job", "left"), ("of", "left"), ("time", "right")], rows, room=console(stderr=True).width
         )
@@ -105,17 +105,17 @@ def line_of(event: Event) -> str:
     job, outcome = event.job, event.outcome
     if isinstance(outcome, EdgepressError):
         word = {"again": "tried again", "left out": "left out", "failed": "failed", "busy": "waits"}[event.what]
-        return f"{job.kind} {_named(job)}: {word}: {outcome.message}"
+        return f"{job.kind} {_name_job(job)}: {word}: {outcome.message}"
     assert isinstance(outcome, Entry)
     accuracy, latency = outcome.result.get("val_accuracy"), outcome.result.get("p50_us")
     figure = (
         text.duration(latency) if latency else f"{text.percent(accuracy)} on validation items" if accuracy else "done"
     )
     how = "was there" if event.what == "kept" else _clock(float(outcome.made.get("seconds", 0.0)))
-    return f"{job.kind} {_named(job)}: {figure} ({how})"
+    return f"{job.kind} {_name_job(job)}: {figure} ({how})"
 
 
-def _named(job: Job) -> str:
+def _name_job(job: Job) -> str:
     return str(job.context.get("title", job.key[:12]))
 
 

@@ -9,7 +9,7 @@ from edgepress.converters.rewrites.table import REWRITES
 from edgepress.converters.variant import Variant
 from edgepress.runtime.contract import Verification
 from edgepress.toolkit.cli.screen import WIDE, table, width
-from edgepress.toolkit.columns import FILES, STATUS, filled, varying
+from edgepress.toolkit.columns import FILES, STATUS, filled_columns, varying
 from edgepress.toolkit.prediction import ImageResult
 from edgepress.toolkit.reports.view import row_names
 from edgepress.toolkit.results.records import DROP, LARGE_ERROR, UNPROVEN, USABLE, Benchmark, Measurement
@@ -95,7 +95,7 @@ def benchmark_table(result: Benchmark) -> Table:
     setting, hosts = varying(rows), ["Host"] if len({r.host for r in rows}) > 1 else []
     room = width() - VARYING_WIDTH * (len(setting) + len(hosts))
     fitting = (c for c in FILES if c.width is not None and room >= c.width)
-    figures = [*setting, *filled(fitting, rows)]
+    figures = [*setting, *filled_columns(fitting, rows)]
     cells: list[list[str | Text]] = []
     for r, name in zip(rows, row_names(rows), strict=True):
         place = [name, *((r.host or "here") for _ in hosts), r.engine]
@@ -123,7 +123,9 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
     """
     labels = [row["label"] for row in result["per_class"]]
     accepted = result.get("accepted")
-    kept = [_kept(row) for row in (*accepted["per_class"], accepted)] if accepted else [[]] * (len(labels) + 1)
+    kept = (
+        [_accepted_cells(row) for row in (*accepted["per_class"], accepted)] if accepted else [[]] * (len(labels) + 1)
+    )
     rows: list[list[str | Text]] = []
     for i, row in enumerate(result["per_class"]):
         mistaken = sorted(((n, j) for j, n in enumerate(result["confusion_matrix"][i]) if n and j != i), reverse=True)
@@ -137,7 +139,7 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
     return table([*columns, ("Most mistaken for", "left")], rows)
 
 
-def _kept(row: Mapping[str, Any]) -> list[str]:
+def _accepted_cells(row: Mapping[str, Any]) -> list[str]:
     """The share of items that are accepted, and how many of the accepted answers are wrong."""
     share = "" if row["share"] is None else number(100 * row["share"]["estimate"], ".1f")
     return [share, f"{row['errors']} of {row['count']}"]
@@ -160,12 +162,12 @@ def predictions_table(results: Sequence[ImageResult]) -> Table:
     for r in results:
         for n, p in enumerate(r.classes):
             row: list[str | Text] = [r.image if n == 0 else "", p.label, f"{p.score:.4f}"]
-            rows.append([*row, _accepted(r.accepted if n == 0 else None)] if judged else row)
+            rows.append([*row, _accepted_cell(r.accepted if n == 0 else None)] if judged else row)
     columns = [("Image", "left"), ("Class", "left"), ("Score", "right")]
     return table([*columns, ("Accepted", "left")] if judged else columns, rows)
 
 
-def _accepted(accepted: bool | None) -> str | Text:
+def _accepted_cell(accepted: bool | None) -> str | Text:
     if accepted is None:
         return ""
     return "yes" if accepted else Text("no: unknown", style="yellow")

@@ -111,7 +111,7 @@ def template(commands: Mapping[str, Any], chosen: Mapping[tuple[str, str], Any],
         parts += _line(option, value, comment, is_set=("", name) in chosen)
     for command in READS:
         parts.append(f"\n[{command}]\n")
-        for option in listed(commands, command):
+        for option in list_options(commands, command):
             value = chosen.get((command, option.name), example(commands, command, option))
             parts += _line(option, value, _help(option), is_set=(command, option.name) in chosen)
         for option in (o for o in options_of(commands[command]) if (command, o.name) in chosen):
@@ -122,7 +122,7 @@ def template(commands: Mapping[str, Any], chosen: Mapping[tuple[str, str], Any],
     return "".join(parts)
 
 
-def listed(commands: Mapping[str, Any], command: str) -> list[Any]:
+def list_options(commands: Mapping[str, Any], command: str) -> list[Any]:
     """The options in a command's table: not those above all tables, of other tables, or for files that are named."""
     return [
         option

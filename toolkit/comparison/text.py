@@ -40,7 +40,9 @@ def pair_rows(result: Comparison, hidden: Collection[str] = ()) -> tuple[list[st
 
 def verdict_rows(result: Comparison) -> list[tuple[str, str, str, str]]:
     """Outcome, gate, pair and finding of each verdict, those that failed first."""
-    return [(v.outcome, one_line(v.gate), one_line(v.pair), one_line(_found(v))) for v in _sorted(result)]
+    return [
+        (v.outcome, one_line(v.gate), one_line(v.pair), one_line(_describe_verdict(v))) for v in _sort_verdicts(result)
+    ]
 
 
 def summary(result: Comparison) -> str:
@@ -77,17 +79,17 @@ def markdown(result: Comparison) -> str:
 
 def github_annotations(result: Comparison) -> Iterator[str]:
     """Workflow commands for GitHub Actions: an error per failed gate, a warning per gate that is not established."""
-    for v in _sorted(result):
+    for v in _sort_verdicts(result):
         if v.outcome != PASSED:
             kind = "error" if v.outcome == FAILED else "warning"
-            yield annotation(kind, f"edgepress {v.gate} {v.outcome}", f"{v.pair}: {_found(v)}")
+            yield annotation(kind, f"edgepress {v.gate} {v.outcome}", f"{v.pair}: {_describe_verdict(v)}")
 
 
-def _sorted(result: Comparison) -> list[Verdict]:
+def _sort_verdicts(result: Comparison) -> list[Verdict]:
     return sorted(result.verdicts, key=lambda v: (FAILED, OPEN, PASSED).index(v.outcome))
 
 
-def _found(verdict: Verdict) -> str:
+def _describe_verdict(verdict: Verdict) -> str:
     return f"{verdict.text}. {verdict.fix}" if verdict.fix else verdict.text
 
 

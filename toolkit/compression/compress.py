@@ -170,7 +170,7 @@ def compress(
             search(state)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Stopped. The same command goes on where it was.") from None
-        return _written(state, folder, note)
+        return _write_result(state, folder, note)
 
 
 def _engine(format: str | None, engine: str | None, limits: Limits) -> tuple[str, str]:
@@ -246,7 +246,7 @@ def _possible(limits: Limits, contract: Contract, path: Path) -> None:
             )
 
 
-def _written(state: StrategySearch, folder: Path, note: Callable[[str], None]) -> CompressResult:
+def _write_result(state: StrategySearch, folder: Path, note: Callable[[str], None]) -> CompressResult:
     """Measure the best file on test items, and write the result; that of other limits is kept."""
     cache, options, best = state.builder.cache, state.options, state.best()
     final: Mapping[str, Any] = {}

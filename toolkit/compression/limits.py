@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from edgepress.toolkit import text
-from edgepress.toolkit.quantities import DROP, SIZE, TIME, Quantity, parsed
+from edgepress.toolkit.quantities import DROP, SIZE, TIME, Quantity, parse
 
 MAX_DROP_PP = 0.5
 
@@ -37,7 +37,7 @@ class Kind(NamedTuple):
         if value is None:
             return "unknown"
         if self.figure == "drop_pp":
-            return f"{text.signed(value)} pp"
+            return f"{text.with_sign(value)} pp"
         return text.duration(value) if self.figure == "latency_us" else text.size(round(value))
 
 
@@ -82,7 +82,7 @@ class Limits:
         """
         given = {"drop": max_drop, "size": max_size, "latency": max_latency, "memory": max_memory}
         given |= {"ram": max_ram, "flash": max_flash}
-        values = {name: parsed(KINDS[name].option, value, KINDS[name].quantity) for name, value in given.items()}
+        values = {name: parse(KINDS[name].option, value, KINDS[name].quantity) for name, value in given.items()}
         return cls({name: value for name, value in values.items() if value is not None})
 
     @property

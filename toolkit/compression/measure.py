@@ -31,7 +31,7 @@ from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.host.cpus import choose_cpus
 from edgepress.toolkit.host.describe import describe_host, host_title
-from edgepress.toolkit.results.packed import packed, unpacked
+from edgepress.toolkit.results.packed import pack, unpack
 from edgepress.toolkit.stats.intervals import paired_drop, paired_ratio
 from edgepress.toolkit.stats.posterior import Evidence, probability_within
 from edgepress.toolkit.workers.opening import Candidate, Opening
@@ -120,11 +120,11 @@ class Measurer:
             y, answers = data.test.y, self._answers(trial, data)
             if reference is None:
                 self._of_reference = answers
-                return {"correct": packed(answers.predicted == y), "expected_lost": None}, {}
+                return {"correct": pack(answers.predicted == y), "expected_lost": None}, {}
             if self._of_reference is None:  # a run that goes on
                 self._of_reference = self._answers(reference, data)
             expected = expected_lost(self._of_reference, answers, y)
-            return {"correct": packed(answers.predicted == y), "expected_lost": expected}, {}
+            return {"correct": pack(answers.predicted == y), "expected_lost": expected}, {}
 
         words = f"accuracy of {trial.how} on {len(data.test)} validation items"
         arguments = {"file": trial.sha256, "reference": "" if reference is None else reference.sha256}
@@ -135,7 +135,7 @@ class Measurer:
         except EdgepressError as e:
             return replace(trial, error=f"{e.message} {e.hint}".strip())
         correct = result["correct"]
-        accuracy = float(np.mean(unpacked(correct, len(data.test))))
+        accuracy = float(np.mean(unpack(correct, len(data.test))))
         return replace(trial, correct=correct, accuracy=accuracy, expected_lost=result["expected_lost"])
 
     def time(self, trial: Trial, reference: Trial | None) -> Trial:

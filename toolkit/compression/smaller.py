@@ -69,7 +69,7 @@ def prune(state: StrategySearch) -> None:
     probed = any(name != "size" for name in OTHERS if name in state.limits.values)
     known: dict[float, float] = {}
     if probed:
-        share, known = _probed(state, share, scheme, by_size=by_size)
+        share, known = _probe_shares(state, share, scheme, by_size=by_size)
     trained = False
     for _ in range(TRAININGS):
         share = on_grid(share) if probed else round(share, 4)
@@ -78,9 +78,9 @@ def prune(state: StrategySearch) -> None:
         if state.time_is_up:
             state.skip(TIME_IS_UP)
             return
-        trials, trained = _pruned(state, share, scheme, by_size=by_size), True
+        trials, trained = _prune_to(state, share, scheme, by_size=by_size), True
         if state.best() is not None and not state.time_is_up:
-            _pruned(state, round(share * FURTHER, 6), scheme, by_size=by_size)
+            _prune_to(state, round(share * FURTHER, 6), scheme, by_size=by_size)
         if state.best() is not None or trials[0].error:
             return
         known[share] = state.excess(trials[0])
@@ -92,7 +92,9 @@ def prune(state: StrategySearch) -> None:
         state.skip(f"{text.percent(share, '.1f')} of the net would be left, which is too little")
 
 
-def _probed(state: StrategySearch, share: float, scheme: str, *, by_size: bool) -> tuple[float, dict[float, float]]:
+def _probe_shares(
+    state: StrategySearch, share: float, scheme: str, *, by_size: bool
+) -> tuple[float, dict[float, float]]:
     """The largest share whose net, trained briefly, keeps the limits other than the drop, and the excess of all others.
 
     The share is the given one if no net can be made, and 0 if none keeps the limits and a smaller one can't be made.
@@ -159,7 +161,7 @@ def on_grid(share: float) -> float:
     return round(2 ** (math.floor(PER_OCTAVE * math.log2(share) + 1e-3) / PER_OCTAVE), 6) if share > 0 else 0.0
 
 
-def _pruned(state: StrategySearch, share: float, scheme: str, *, by_size: bool) -> list[Trial]:
+def _prune_to(state: StrategySearch, share: float, scheme: str, *, by_size: bool) -> list[Trial]:
     """A file of a net pruned to a share of the int8 file's bytes, or of the MACs."""
     how = f"pruned to {text.percent(share, '.0f')} of the {'bytes' if by_size else 'MACs'}"
     target = _target(state, share, by_size=by_size)

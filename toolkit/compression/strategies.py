@@ -90,7 +90,7 @@ def _calibration(state: StrategySearch) -> None:
             return
 
 
-def _mixed(state: StrategySearch) -> None:
+def _try_mixed(state: StrategySearch) -> None:
     limit = state.limits.values["drop"]
     how = "int8 with the layers in float that lose most"
     state.try_schemes(how, [state.scheme("mixed")], max_drop=limit)
@@ -135,7 +135,7 @@ def _tune(state: StrategySearch) -> None:
 STRATEGIES: tuple[Strategy, ...] = (
     Strategy("int8", "plain int8, repaired and rewritten", lambda state: "", _int8),
     Strategy("calibration", "ranges by each method, of more items", _exact, _calibration),
-    Strategy("mixed", "the layers in float that lose most", _exact_otherwise, _mixed),
+    Strategy("mixed", "the layers in float that lose most", _exact_otherwise, _try_mixed),
     Strategy("weights", "weights alone quantized", _exact_otherwise, _weights),
     Strategy("int4", "4-bit weights", _no_int4, _int4),
     Strategy("tune", "quantization-aware training", _exact, _tune, trains=True),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.toolkit.compression.limits import KINDS, Limits
-from edgepress.toolkit.results.packed import unpacked
+from edgepress.toolkit.results.packed import unpack
 from edgepress.toolkit.stats.choice import Costs, Rule
 from edgepress.toolkit.stats.intervals import paired_drop
 from edgepress.toolkit.stats.posterior import Evidence, probability_within
@@ -99,7 +99,7 @@ def with_drop(trial: Trial, reference: Trial, count: int, limit: float) -> Trial
     """
     if not trial.correct or not reference.correct:
         return trial
-    before, after = unpacked(reference.correct, count), unpacked(trial.correct, count)
+    before, after = unpack(reference.correct, count), unpack(trial.correct, count)
     drop = paired_drop(before, after)
     evidence = replace(evidence_of(before, after), expected_lost=trial.expected_lost)
     probability = probability_within(evidence, limit / 100)

@@ -31,7 +31,7 @@ from edgepress.toolkit.data.folder import read_folder
 from edgepress.toolkit.data.idx import is_idx_folder, read_idx_folder
 from edgepress.toolkit.data.items import Items, ReadOptions
 from edgepress.toolkit.data.npz import is_npz, read_npz
-from edgepress.toolkit.data.shards import expanded, is_shards, read_shards
+from edgepress.toolkit.data.shards import expand, is_shards, read_shards
 from edgepress.toolkit.data.splits import (
     SHARES,
     Ints,
@@ -149,7 +149,7 @@ def paths_of(source: str) -> list[str]:
     if "::" not in source and "{" not in source:
         return [source]
     try:
-        shards = expanded(source)
+        shards = expand(source)
     except DataError:  # it is no pattern, so no shard of it is ever read
         shards = []
     return [source, *source.split("::"), *shards]
@@ -191,7 +191,9 @@ def _compare_labels(items: Items, labels: tuple[str, ...], source: str | Path, *
         if labels == tuple(map(str, range(len(items.labels)))):  # it was converted without labels
             hint = "If the outputs are these classes, name them in a copy of the file: edgepress annotate --labels."
         raise DataError(
-            f"The labels do not match: the model has {_shown(labels)}; {source} has {_shown(items.labels)}.", hint
+            f"The labels do not match: the model has {_show_labels(labels)}; "
+            f"{source} has {_show_labels(items.labels)}.",
+            hint,
         )
 
 
@@ -200,7 +202,7 @@ def _no_text(labels: tuple[str, ...]) -> str:
     return next(label for label in labels if not are_text([label]))
 
 
-def _shown(labels: tuple[str, ...]) -> str:
+def _show_labels(labels: tuple[str, ...]) -> str:
     more = f", ... ({len(labels)} in total)" if len(labels) > 12 else ""
     return ", ".join(labels[:12]) + more
 

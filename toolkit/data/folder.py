@@ -62,7 +62,7 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     spec = _natural(root, files, options, problems)
     source = FolderSource(str(root), files, spec)
     if options.sample is not None and len(files) > LARGE:
-        enough = _sampled(source, rows, options, problems)
+        enough = _sample(source, rows, options, problems)
         if enough is not None:
             return dataclasses.replace(enough, labels=labels, skipped=tuple(problems.items()))
         problems.clear()
@@ -84,7 +84,7 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     )
 
 
-def _sampled(
+def _sample(
     source: FolderSource, rows: Sequence[tuple[str, int, str]], options: ReadOptions, problems: dict[str, str]
 ) -> Items | None:
     """As many items as are wanted, the first for calibration, the others to verify on; None if all must be read."""

@@ -23,7 +23,7 @@ from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER
 from edgepress.runtime.filetypes import format_of
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.remembered import remembered
+from edgepress.toolkit.data.remembered import find_remembered
 from edgepress.toolkit.data.types import DataSet, Purpose, Split
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
 
@@ -196,7 +196,7 @@ def data_for(
         raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")
     if isinstance(data, DataSet):
         return data, []
-    source = data if data is not None else remembered(contract.data.source, where)  # type: ignore[union-attr]
+    source = data if data is not None else find_remembered(contract.data.source, where)  # type: ignore[union-attr]
     options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable, "purpose": purpose}
     labels = None if numbered or purpose == "calibration" else contract.labels
     opened = open_data(source, labels=labels, **options)
@@ -223,7 +223,7 @@ def data_for(
     return opened, [*notes, *resize_note(contract, opened)]
 
 
-def unlabelled(data: DataSet, count: int) -> DataSet:
+def without_labels(data: DataSet, count: int) -> DataSet:
     """The same without labels, with up to `count` of all its items as test items, those of its test split first."""
     parts = (data.test, data.val, data.train)
     indices = np.concatenate([part.indices for part in parts])[:count]

@@ -27,12 +27,12 @@ def to_remember(source: str, folder: Path) -> str:
         folder: The folder of the model.
     """
     whole = _below(Path.cwd(), source)
-    if not _is_relative(source) or _found(source, _upwards(folder)) == whole or not _exists(whole):
+    if not _is_relative(source) or _find_data(source, _upwards(folder)) == whole or not _exists(whole):
         return source
     return whole
 
 
-def remembered(source: str, model: Path) -> str:
+def find_remembered(source: str, model: Path) -> str:
     """The data that a model remembers, as a path from the working directory.
 
     Args:
@@ -44,7 +44,7 @@ def remembered(source: str, model: Path) -> str:
     """
     if is_builtin(source):
         return source
-    found = _found(source, [*_upwards(model.parent), Path.cwd()])
+    found = _find_data(source, [*_upwards(model.parent), Path.cwd()])
     if found is None:
         places = f"in {model.parent}, above it, or in {Path.cwd()}" if _is_relative(source) else "any more"
         raise DataError(
@@ -59,7 +59,7 @@ def _upwards(folder: Path) -> list[Path]:
     return [whole, *whole.parents]
 
 
-def _found(source: str, folders: Iterable[Path]) -> str | None:
+def _find_data(source: str, folders: Iterable[Path]) -> str | None:
     """The whole path of data in the first folder that holds them; None if none does."""
     return next(filter(_exists, (_below(folder, source) for folder in folders)), None)
 

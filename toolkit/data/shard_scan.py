@@ -111,7 +111,7 @@ class Scan:
                     if member.offset_data <= last or member.size < 0:
                         raise tarfile.ReadError(f"{member.name} has a size that can't be")
                     last = member.offset_data
-                    reason = _refused(member)
+                    reason = _reason_to_refuse(member)
                     if reason:
                         self._problem(member.name, reason)
                     elif member.isreg() and not re.match(r"__[^/]*__($|/)", member.name):  # WebDataset's own members
@@ -159,7 +159,7 @@ class Scan:
             column.append(value)
 
 
-def _refused(member: tarfile.TarInfo) -> str:
+def _reason_to_refuse(member: tarfile.TarInfo) -> str:
     """Why a member is not accepted, whatever its content; empty for one that is."""
     if member.issym() or member.islnk():
         return f"is a link to {member.linkname}"

@@ -95,7 +95,7 @@ class ShardSource:
         file = self._open.get(number)
         if file is not None:
             return self._read(number, file, offset, length)
-        file = self._opened(number)
+        file = self._open_shard(number)
         if len(self._open) < OPEN_FILES and self._open.setdefault(number, file) == file:
             return self._read(number, file, offset, length)
         try:
@@ -103,7 +103,7 @@ class ShardSource:
         finally:
             os.close(file)
 
-    def _opened(self, number: int) -> int:
+    def _open_shard(self, number: int) -> int:
         """Open a shard, and check that it is the one that was indexed."""
         shard = self.shards[number]
         try:

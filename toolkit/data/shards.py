@@ -113,7 +113,7 @@ def _paths(path: Path) -> list[str]:
     elif path.is_file():
         found = [str(path)]
     else:
-        found = expanded(str(path))
+        found = expand(str(path))
     for name in found:
         if name.lower().endswith(PACKED):
             raise DataError(
@@ -123,7 +123,7 @@ def _paths(path: Path) -> list[str]:
     return found
 
 
-def expanded(pattern: str) -> list[str]:
+def expand(pattern: str) -> list[str]:
     """The shards that a pattern names.
 
     Raises:

@@ -104,7 +104,7 @@ def more(count: int, noun: str) -> str:
     return "" if count <= 0 else f"… and {count} more {noun}{'' if count == 1 else 's'}"
 
 
-def barred(text: str, value: float | None, largest: float | None) -> Cell:
+def bar_cell(text: str, value: float | None, largest: float | None) -> Cell:
     """A figure with a bar below it, as long as its share of the largest one."""
     if value is None or not largest or not 0 <= value <= largest:
         return text

@@ -13,9 +13,19 @@ from xml.etree.ElementTree import Element
 
 from edgepress.runtime.text import one_line
 from edgepress.toolkit import text
-from edgepress.toolkit.columns import CONFIGURATIONS, DROP, FOOTPRINT, SHORT, STATUS, TRIALS, Column, filled, varying
+from edgepress.toolkit.columns import (
+    CONFIGURATIONS,
+    DROP,
+    FOOTPRINT,
+    SHORT,
+    STATUS,
+    TRIALS,
+    Column,
+    filled_columns,
+    varying,
+)
 from edgepress.toolkit.notebooks.charts import curves, span
-from edgepress.toolkit.notebooks.html import MARK, MAX_NAME, Cell, barred, box, element, table
+from edgepress.toolkit.notebooks.html import MARK, MAX_NAME, Cell, bar_cell, box, element, table
 
 Document = Mapping[str, Any]
 MAX_CLASSES = 20
@@ -33,7 +43,7 @@ def figures(columns: Sequence[Column], rows: Sequence[Document]) -> list[list[Ce
     """The figures of each row, those of `BARRED` with bars."""
     largest = {c: max((c.value(r) or 0 for r in rows), default=0) for c in columns if c.title in BARRED}
     return [
-        [barred(c.text(r), c.value(r), largest[c]) if c in largest else c.text(r) for c in columns]  # type: ignore[arg-type]
+        [bar_cell(c.text(r), c.value(r), largest[c]) if c in largest else c.text(r) for c in columns]  # type: ignore[arg-type]
         for r in rows
     ]
 
@@ -75,14 +85,14 @@ def evaluation_html(document: Document) -> str:
     return box(
         title,
         ece,
-        _accepted(document.get("accepted")),
+        _describe_accepted(document.get("accepted")),
         *remarks(document),
         element("div", classes(document), confusion(document), cls="plots"),
         notes=document["notes"],
     )
 
 
-def _accepted(accepted: Document | None) -> str:
+def _describe_accepted(accepted: Document | None) -> str:
     """How many answers a calibrated file accepts, and how many of these are wrong; empty of another file."""
     if accepted is None:
         return ""
@@ -97,7 +107,7 @@ def classes(document: Document) -> Element | None:
     """Precision, recall and F1 of each class, with bars."""
     keys = ("precision", "recall", "f1")
     rows: list[list[Cell]] = [
-        [row["label"], *(barred(text.percent(row[k], ".1f"), row[k], 1.0) for k in keys), str(row["support"])]
+        [row["label"], *(bar_cell(text.percent(row[k], ".1f"), row[k], 1.0) for k in keys), str(row["support"])]
         for row in document["per_class"]
     ]
     macro = [text.percent(document[f"macro_{k}"], ".1f") for k in keys]
@@ -137,7 +147,7 @@ def conversion_html(variants: Iterable[Document]) -> str:
         noise = "exact" if proof and proof.get("sqnr_db") is None else text.number(proof.get("sqnr_db"), ".0f")
         repairs = ", ".join(r["name"] for r in v["compression"].get("repairs", ()) if r["kept"])
         agreement = text.percent(proof.get("agreement"), ".1f")
-        size = barred(text.size(v["size_bytes"]), v["size_bytes"], largest)
+        size = bar_cell(text.size(v["size_bytes"]), v["size_bytes"], largest)
         name = _name(v["file"]) if v["file"] else ""
         rows.append([v["scheme"], size, agreement, noise, repairs, f"{v['seconds']:.1f} s", name, v["error"]])
     heads = ["Scheme", ">Size", ">Same label as the model", ">SNR, dB", "Repairs kept", ">Time", "File", "Error"]
@@ -154,7 +164,7 @@ def benchmark_html(document: Document) -> str:
     ends = [abs(r.get(key) or 0) for r in rows for key in DROP]
     reach = min(10.0 * limit if limit else 10.0, max([2 * limit, 1.0, *ends]))
     by_error = document["data"].get("split") == "all"  # no labels: files are judged by the error of their outputs
-    columns = [*varying(rows), *filled(SHORT, rows)]
+    columns = [*varying(rows), *filled_columns(SHORT, rows)]
     lines = []
     for r, name, cells in zip(rows, names, figures(columns, rows), strict=True):
         drop = [r.get(key) for key in DROP]
@@ -225,7 +235,7 @@ def comparison_html(document: Document) -> str:
 def compress_html(document: Document) -> str:
     """What `compress` tried, and which file keeps the limits."""
     trials = document["trials"]
-    columns = [*TRIALS, *filled(FOOTPRINT, trials)]
+    columns = [*TRIALS, *filled_columns(FOOTPRINT, trials)]
     shown = zip(trials, figures(columns, trials), strict=True)
     rows = [[t["scheme"], t["how"], *cells, t["error"]] for t, cells in shown]
     best = [n for n, t in enumerate(trials) if t["number"] == document["best"]]
@@ -269,7 +279,7 @@ def accuracy_diagnosis_html(document: Document) -> str:
         [
             layer["name"],
             layer["kind"],
-            barred(text.percent(layer["cost"], ".0f"), layer["cost"], 1.0),
+            bar_cell(text.percent(layer["cost"], ".0f"), layer["cost"], 1.0),
             text.percent(layer["agreement"], ".1f"),
             layer["fault"],
         ]

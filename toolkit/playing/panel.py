@@ -18,7 +18,7 @@ from edgepress.runtime import Contract
 from edgepress.runtime.board import usable_cores
 from edgepress.runtime.decisions import decide, threshold_of
 from edgepress.runtime.model import UNKNOWN
-from edgepress.toolkit.benchmarking.collect import crashed
+from edgepress.toolkit.benchmarking.collect import crash_error
 from edgepress.toolkit.data.decoding import CHILD_BYTES, Picture, decode
 from edgepress.toolkit.engines.environments import python_for
 from edgepress.toolkit.errors import EdgepressError, InputError
@@ -64,7 +64,7 @@ class Player:
             list(self._worker.call(open_candidate, opening, silence_s=OPEN_S))
         except ChildDied as e:
             self._worker.close()
-            self.error = crashed(candidate, e)
+            self.error = crash_error(candidate, e)
         except EdgepressError as e:
             self._worker.close()
             self.error = e
@@ -87,7 +87,7 @@ class Player:
                 self._worker.close()
                 self._worker = None
             self._crashes += 1
-            error = crashed(self.shown.candidate, e)
+            error = crash_error(self.shown.candidate, e)
             again = "It is opened again for the next image."
             if self._crashes == CRASHES:
                 again = f"It has crashed {CRASHES} times and is not opened again."
@@ -120,7 +120,7 @@ class Panel:
         with ThreadPoolExecutor(usable_cores()) as pool:
             list(pool.map(Player.open, self.players))
         if self._specs:
-            self._decoded(png(np.zeros((1, 1, 1), np.uint8)))  # the first image need not wait for its start
+            self._decode(png(np.zeros((1, 1, 1), np.uint8)))  # the first image need not wait for its start
 
     def close(self) -> None:
         """End all processes, which takes each a moment."""
@@ -144,7 +144,7 @@ class Panel:
                 f"The files take tensors, not images. Accepted: an .npy array of shape {list(shape)}.",
                 "Save one with numpy.save.",
             )
-        pixels = dict(zip(self._specs, self._decoded(content), strict=True))
+        pixels = dict(zip(self._specs, self._decode(content), strict=True))
         items = [pixels.get(shown.contract.input, pixels[self._specs[0]]) for shown in self.choice.shown]
         return self.answers(items, top=top, quick=quick)
 
@@ -216,7 +216,7 @@ class Panel:
             for player in self.players
         ]
 
-    def _decoded(self, content: bytes) -> list[Array]:
+    def _decode(self, content: bytes) -> list[Array]:
         if self._decoder is None:
             self._decoder = Worker(silence_s=ANSWER_S, memory_bytes=CHILD_BYTES)
         try:

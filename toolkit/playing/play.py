@@ -81,7 +81,7 @@ def play(
             except EdgepressError as e:
                 site.differences = Differences("none", f"No test images: {e.message} Name a data set with --data.")
         if opened is not None:
-            site.differences = _compared(site, choice, *opened, cache=cache)
+            site.differences = _compare_files(site, choice, *opened, cache=cache)
         server.wait()
     except KeyboardInterrupt:  # the way to end it
         pass
@@ -106,7 +106,7 @@ def _ready(port: int, panel: Panel) -> Playing:
     return Playing(f"http://127.0.0.1:{port}/", files, (*panel.choice.notes, *broken, *failures))
 
 
-def _compared(site: Site, choice: Choice, data: DataSet, notes: list[str], *, cache: Path | None) -> Differences:
+def _compare_files(site: Site, choice: Choice, data: DataSet, notes: list[str], *, cache: Path | None) -> Differences:
     what = f"The files answer {plural(len(data.test), 'test item')} of {data.source}."
     begun = Differences("running", f"{what} Until they have, latencies are too high.")
     site.differences = begun

@@ -120,7 +120,7 @@ class Server:
 
     async def _run(self) -> None:
         try:
-            server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, limit=MAX_HEAD)
+            server = await asyncio.start_server(self._serve_connection, "127.0.0.1", self._port, limit=MAX_HEAD)
         except Exception as e:
             self._begun.put(e)
             return
@@ -131,7 +131,7 @@ class Server:
         for task in [task for task in self._tasks if task is not None]:
             task.cancel()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._tasks.add(task := asyncio.current_task())
         try:
             full = len(self._tasks) > MAX_CONNECTIONS

@@ -104,7 +104,7 @@ def own_places(kernels: Sequence[Kernel]) -> set[int]:
     return {k.place for k in kernels if k.place is not None}
 
 
-def paired(kernels: Sequence[Kernel], file_nodes: Sequence[Node], ports: Sequence[Ports]) -> dict[int, Node]:
+def pair(kernels: Sequence[Kernel], file_nodes: Sequence[Node], ports: Sequence[Ports]) -> dict[int, Node]:
     """The operation of a TFLite file that each kernel stands for, where that is certain.
 
     Args:
@@ -120,12 +120,12 @@ def paired(kernels: Sequence[Kernel], file_nodes: Sequence[Node], ports: Sequenc
         for place in in_partitions(ports, own)
         if place not in own and place < len(file_nodes)
     ]
-    found = {left[a][0]: right[b][0] for a, b in aligned([s for _, s in left], [s for _, s in right])}
+    found = {left[a][0]: right[b][0] for a, b in align([s for _, s in left], [s for _, s in right])}
     products = {i for i, sort in left if sort == PRODUCT}
     return pairs | (found if products <= set(found) else {})
 
 
-def aligned(left: Sequence[str], right: Sequence[str]) -> list[tuple[int, int]]:
+def align(left: Sequence[str], right: Sequence[str]) -> list[tuple[int, int]]:
     """Positions of a longest common subsequence of two sequences."""
     longest = np.zeros((len(left) + 1, len(right) + 1), np.int64)
     for a in reversed(range(len(left))):

@@ -29,13 +29,13 @@ from edgepress.toolkit.engines.environments import python_for, usable_engines
 from edgepress.toolkit.profiling.pairing import (
     operation_of,
     own_places,
-    paired,
+    pair,
     paired_by_name,
     ports_of,
     weight_bytes,
 )
 from edgepress.toolkit.results.figures import OperationTime
-from edgepress.toolkit.results.records import rounded
+from edgepress.toolkit.results.records import round_floats
 from edgepress.toolkit.workers.trace import ProfileJob, Traces, trace_file
 
 RUNS = 200
@@ -108,7 +108,7 @@ class Profile:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, rounded to four decimals."""
-        return {name: rounded(value, lambda v: round(v, 4)) for name, value in asdict(self).items()}
+        return {name: round_floats(value, lambda v: round(v, 4)) for name, value in asdict(self).items()}
 
 
 def profile(
@@ -159,7 +159,7 @@ def profile(
     content = read(path) if delegates or format == "onnx" else None
     file_nodes = content.nodes if content else ()
     if delegates:
-        pairs = paired(traces.kernels, file_nodes, ports_of(path))
+        pairs = pair(traces.kernels, file_nodes, ports_of(path))
     else:
         pairs = paired_by_name(traces.kernels, file_nodes)
     if content and any(

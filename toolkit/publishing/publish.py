@@ -28,14 +28,14 @@ from edgepress.toolkit.publishing.repository import (
     Repository,
     Signers,
     add_target,
-    locked,
+    lock_folder,
     read_repository,
     target_path,
     utc_now,
     write_state,
 )
 from edgepress.toolkit.publishing.start import role_signers
-from edgepress.toolkit.quantities import SHARE, parsed
+from edgepress.toolkit.quantities import SHARE, parse
 
 CLOCK_SLACK = timedelta(minutes=5)
 """How far the clock may be behind the last date of a list, as those of two machines may differ."""
@@ -108,7 +108,7 @@ def publish(
         raise InputError(f"The channel is {channel!r}; accepted: {', '.join(CHANNELS)}.")
     wanted = [each.strip() for each in board_type.split(",")] if isinstance(board_type, str) else list(board_type)
     step = on_step or (lambda text: None)
-    with locked(folder):
+    with lock_folder(folder):
         repository, signers = _open(folder, keys, ask)
         lists = _read_lists(repository)
         targets = dict(repository.targets.signed.targets)
@@ -152,7 +152,7 @@ def withdraw(
         PublishError: Keys are missing, or the folder is damaged.
     """
     folder = Path(to)
-    with locked(folder):
+    with lock_folder(folder):
         repository, signers = _open(folder, keys, ask)
         lists = _read_lists(repository)
         if name not in lists:
@@ -195,7 +195,7 @@ def renew(
         PublishError: Keys are missing, or the folder is damaged.
     """
     folder = Path(to)
-    with locked(folder):
+    with lock_folder(folder):
         if redate:
             repository, signers = _open(folder, keys, ask)
             lists = {name: dataclasses.replace(each, dated="") for name, each in _read_lists(repository).items()}
@@ -206,12 +206,12 @@ def renew(
             return _write(repository, signers, repository.targets.signed.targets, {})
         repository = read_repository(folder)
         online = role_signers(repository, "online", _folders(keys), ask)
-        return _published(write_state(repository, Signers((), online), now=utc_now()), [])
+        return _describe_published(write_state(repository, Signers((), online), now=utc_now()), [])
 
 
 def _read_share(share: str | float) -> float:
     """A share as a number above 0 and at most 1."""
-    part = parsed("--share", share, SHARE)
+    part = parse("--share", share, SHARE)
     if part is None or part > 1:
         raise InputError(f"--share is {share}; accepted: above 0, and at most 100%.")
     return part
@@ -265,9 +265,9 @@ def _write(
         date = max(now, date_of(former)) if former else now  # a board refuses a list that is older than one it has seen
         dated = dataclasses.replace(lists[name], dated=date.strftime(DATE))
         files[list_target(name)] = add_target(repository.folder, list_target(name), dated.to_bytes())
-    return _published(write_state(repository, signers, files=files, now=now), changed)
+    return _describe_published(write_state(repository, signers, files=files, now=now), changed)
 
 
-def _published(repository: Repository, changed: Sequence[tuple[str, Release]]) -> Published:
+def _describe_published(repository: Repository, changed: Sequence[tuple[str, Release]]) -> Published:
     expires = {role: signed.expires for role, signed in repository.lists().items()}
     return Published(repository.folder, tuple(changed), expires)

@@ -84,7 +84,7 @@ def utc_now() -> datetime:
 
 
 @contextmanager
-def locked(folder: Path, *, begin: bool = False) -> Iterator[None]:
+def lock_folder(folder: Path, *, begin: bool = False) -> Iterator[None]:
     """Let no other call write the folder at the same time.
 
     Args:

@@ -23,7 +23,7 @@ from edgepress.toolkit.publishing.repository import (
     ROOT_DAYS,
     Repository,
     Signers,
-    locked,
+    lock_folder,
     read_repository,
     root_paths,
     sign,
@@ -102,7 +102,7 @@ def init(
     _check_private(key_folder, folder)
     if url and not url.startswith(("https://", "http://")):
         raise InputError(f"The address is {url!r}; accepted: https://... or http://...")
-    with locked(folder, begin=True):
+    with lock_folder(folder, begin=True):
         return _init(folder, key_folder, counts, url=url, password=password)
 
 
@@ -163,7 +163,7 @@ def rotate(
         raise InputError("No folder of keys was given.", "Name it with --keys.")
     key_folder = Path(new_keys) if new_keys is not None else folders[0]
     _check_private(key_folder, folder)
-    with locked(folder):
+    with lock_folder(folder):
         # a former call with `lost` may have been cut between the root and the lists
         repository = read_repository(folder, former=TUF_ROLES[role] if lost and role in TUF_ROLES else ())
         lists = ("targets", "online") if role in ("targets", "online") else ()

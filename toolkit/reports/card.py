@@ -63,7 +63,7 @@ def _head(result: Benchmark, ship: Measurement | None, name: str, licence: str) 
     files = [view.file_name(r.file) for r in ([ship] if ship else result.results)]
     formats = list(dict.fromkeys(name.rpartition(".")[2] for name in files))
     image = _is_image(result)
-    yield f"license: {_quoted(licence)}"
+    yield f"license: {_quote(licence)}"
     if library := LIBRARIES.get(formats[0]):
         yield f"library_name: {library}"
     if image and not result.by_error:
@@ -71,7 +71,7 @@ def _head(result: Benchmark, ship: Measurement | None, name: str, licence: str) 
     yield "tags:"
     schemes = [ship.scheme] if ship else []
     for tag in dict.fromkeys([*formats, *schemes, "edgepress", "quantized", "edge"]):
-        yield f"- {_quoted(tag)}"
+        yield f"- {_quote(tag)}"
     row = ship or view.baseline_row(result)
     if row is None or row.accuracy is None:
         return
@@ -81,19 +81,19 @@ def _head(result: Benchmark, ship: Measurement | None, name: str, licence: str) 
         yield "- f1"
     source = view.file_name(result.data["source"])
     yield f"""model-index:
-- name: {_quoted(name)}
+- name: {_quote(name)}
   results:
   - task:
       type: {"image-classification" if image else "tabular-classification"}
     dataset:
-      type: {_quoted(source)}
-      name: {_quoted(source)}"""
+      type: {_quote(source)}
+      name: {_quote(source)}"""
     if result.data.get("split"):
-        yield f"      split: {_quoted(str(result.data['split']))}"
+        yield f"      split: {_quote(str(result.data['split']))}"
     yield "    metrics:"
     for kind, title, value in (("accuracy", "Accuracy", row.accuracy), ("f1", "Macro F1", row.macro_f1)):
         if value is not None:
-            yield f"    - type: {kind}\n      name: {_quoted(title)}\n      value: {value:.6g}"
+            yield f"    - type: {kind}\n      name: {_quote(title)}\n      value: {value:.6g}"
 
 
 def _is_image(result: Benchmark) -> bool:
@@ -150,5 +150,5 @@ def _provenance(result: Benchmark, ship: Measurement | None) -> Iterator[str]:
     return (f"{escaped(name)}: {escaped(value)}" for name, value in known if value)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return json_text(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgepress.toolkit.columns import SHORT, filled, varying
+from edgepress.toolkit.columns import SHORT, filled_columns, varying
 from edgepress.toolkit.escaping import markdown as escaped
 from edgepress.toolkit.escaping import markdown_table
 from edgepress.toolkit.host.describe import host_title
@@ -33,7 +33,7 @@ def ship_name(result: Benchmark) -> str:
 def table(result: Benchmark) -> str:
     """All files as a Markdown table; columns without figures are left out, the shipped file is bold."""
     rows, ship, several = result.results, view.shipped_row(result), len(view.hosts_of(result)) > 1
-    columns = [*varying(rows), *filled(SHORT, rows)]
+    columns = [*varying(rows), *filled_columns(SHORT, rows)]
     heads = ["File", "Engine", *(["Host"] if several else []), *(f">{c.title}" for c in columns), "Status"]
     lines = []
     for r, name in zip(rows, view.row_names(rows), strict=True):

@@ -82,7 +82,7 @@ def report(
         out = out or (folder if folder.is_dir() else folder.parent) / PAGE
     else:
         text = markdown(result) if format == "md" else model_card(result, licence=licence)
-    return _written(text, out)
+    return _write(text, out)
 
 
 def _of_sweep(file: Path, out: str | Path | None, format: Format) -> Report:
@@ -94,11 +94,11 @@ def _of_sweep(file: Path, out: str | Path | None, format: Format) -> Report:
         raise InputError("A model card is about one model, not a sweep.", "Make it of a benchmark of the winner.")
     sweep = load_sweep(file)
     if format == "html":
-        return _written(sweep_page(sweep), out or file.with_name(PAGE))
-    return _written(sweep_markdown(sweep), out)
+        return _write(sweep_page(sweep), out or file.with_name(PAGE))
+    return _write(sweep_markdown(sweep), out)
 
 
-def _written(text: str, out: str | Path | None) -> Report:
+def _write(text: str, out: str | Path | None) -> Report:
     if out is not None:
         write_text(out, text)
     return Report(text, None if out is None else Path(out))

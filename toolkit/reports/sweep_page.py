@@ -93,8 +93,8 @@ def _plot(
     sweep: Sweep,
 ) -> Plot:
     logs, accuracies = [math.log(cost) for _, cost in known], [c.val_accuracy for c, _ in known]
-    low_x, high_x = _padded(min(logs), max(logs), 0.05)
-    low_y, high_y = _padded(min(accuracies), max(accuracies), 0.005)
+    low_x, high_x = _pad(min(logs), max(logs), 0.05)
+    low_y, high_y = _pad(min(accuracies), max(accuracies), 0.005)
 
     def x(cost: float) -> float:
         return round(LEFT + (math.log(cost) - low_x) / (high_x - low_x) * (WIDTH - LEFT - RIGHT), 1)
@@ -123,7 +123,7 @@ def _plot(
     return Plot(title, points, " ".join(f"{a},{b}" for a, b in front), ticks_x, ticks_y)
 
 
-def _padded(low: float, high: float, least: float) -> tuple[float, float]:
+def _pad(low: float, high: float, least: float) -> tuple[float, float]:
     """A range with room at its ends."""
     room = max(least, 0.07 * (high - low))
     return low - room, high + room

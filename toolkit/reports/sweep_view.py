@@ -101,7 +101,7 @@ def about_seeds(sweep: Sweep) -> str:
 def effect_of(effect: Effect) -> str:
     """A difference of accuracy with its interval, in which more than 100 pp cannot be."""
     if effect.low_pp is None or effect.high_pp is None:
-        return f"{text.signed(effect.accuracy_pp)} (too few seeds for an interval)"
+        return f"{text.with_sign(effect.accuracy_pp)} (too few seeds for an interval)"
     return text.interval(effect.accuracy_pp, effect.low_pp, effect.high_pp)
 
 

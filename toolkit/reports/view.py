@@ -11,7 +11,7 @@ from pathlib import PureWindowsPath
 from typing import Any
 
 from edgepress.toolkit import text
-from edgepress.toolkit.columns import FILES, SHORT, STATUS, Column, filled, size, varying
+from edgepress.toolkit.columns import FILES, SHORT, STATUS, Column, filled_columns, size, varying
 from edgepress.toolkit.results.records import Benchmark, Measurement
 
 
@@ -158,7 +158,7 @@ def columns(result: Benchmark) -> list[Column]:
     """The columns with at least one figure, and the host if there are several."""
     host = Column("Host", "host it was measured on", ("host",), lambda name: name or result.host["name"], numeric=False)
     chosen = [host] if len(hosts_of(result)) > 1 else []
-    return [*chosen, *varying(result.results), *filled((*SHORT, STATUS, *FILES[len(SHORT) :]), result.results)]
+    return [*chosen, *varying(result.results), *filled_columns((*SHORT, STATUS, *FILES[len(SHORT) :]), result.results)]
 
 
 def drop(row: Measurement) -> str:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from edgepress.toolkit.documents import parse_json, read_limited
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.results.packed import unpacked
+from edgepress.toolkit.results.packed import unpack
 from edgepress.toolkit.results.records import SCHEMA_VERSION, Benchmark, Measurement
 from edgepress.toolkit.results.run_files import folder_with
 
@@ -115,7 +115,7 @@ def correct_items(row: Measurement, count: int) -> npt.NDArray[np.bool_] | None:
     Raises:
         ValueError: The row's value is damaged.
     """
-    return unpacked(row.correct, count) if row.correct else None
+    return unpack(row.correct, count) if row.correct else None
 
 
 def _parse(text: bytes, path: Path) -> Benchmark:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-def packed(correct: npt.NDArray[np.bool_]) -> str:
+def pack(correct: npt.NDArray[np.bool_]) -> str:
     """Base64 of `numpy.packbits`.
 
     Args:
@@ -18,8 +18,8 @@ def packed(correct: npt.NDArray[np.bool_]) -> str:
     return base64.b64encode(np.packbits(correct).tobytes()).decode()
 
 
-def unpacked(text: str, count: int) -> npt.NDArray[np.bool_]:
-    """The reverse of `packed`, for `count` items.
+def unpack(text: str, count: int) -> npt.NDArray[np.bool_]:
+    """The reverse of `pack`, for `count` items.
 
     Raises:
         ValueError: The text is damaged.

@@ -221,16 +221,16 @@ class Benchmark:
     def to_dict(self) -> dict[str, Any]:
         """The content of `benchmark.json`, rounded to six significant digits."""
         document = {"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self)
-        return {name: rounded(value, lambda v: float(f"{v:.6g}")) for name, value in document.items()}
+        return {name: round_floats(value, lambda v: float(f"{v:.6g}")) for name, value in document.items()}
 
     def _repr_html_(self) -> str:
         return benchmark_html(self.to_dict())
 
 
-def rounded(value: Any, to: Callable[[float], float]) -> Any:
+def round_floats(value: Any, to: Callable[[float], float]) -> Any:
     """A JSON value with `to` applied to every float in it; tuples become lists."""
     if isinstance(value, float):
         return to(value)
     if isinstance(value, dict):
-        return {k: rounded(v, to) for k, v in value.items()}
-    return [rounded(v, to) for v in value] if isinstance(value, (list, tuple)) else value
+        return {k: round_floats(v, to) for k, v in value.items()}
+    return [round_floats(v, to) for v in value] if isinstance(value, (list, tuple)) else value

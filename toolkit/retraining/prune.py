@@ -12,7 +12,7 @@ from edgepress.converters.pruning.importance import MEASURES
 from edgepress.converters.pruning.plan import NEAR
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.quantities import SHARE, SIZE, TIME, parsed
+from edgepress.toolkit.quantities import SHARE, SIZE, TIME, parse
 from edgepress.toolkit.retraining.prune_job import PruneJob, Targets
 from edgepress.toolkit.retraining.prune_trainer import GRAPH, PLAN, prune_here
 from edgepress.toolkit.retraining.run import GraphResult, Run, carry_out
@@ -85,9 +85,9 @@ def prune(
         >>> prune("edgepress-demo/model.keras", macs=0.5, minutes=1).model.name
         'model-pruned.tflite'
     """
-    size, latency_us = parsed("--max-size", max_size, SIZE), parsed("--max-latency", max_latency, TIME)
+    size, latency_us = parse("--max-size", max_size, SIZE), parse("--max-latency", max_latency, TIME)
     targets = Targets(
-        parsed("--macs", macs, SHARE),
+        parse("--macs", macs, SHARE),
         None if size is None else int(size),
         None if latency_us is None else latency_us / 1e3,
     )

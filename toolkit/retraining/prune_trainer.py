@@ -16,14 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.calibration import tflite_statistics
-from edgepress.converters.conversion.float_graph import opened
+from edgepress.converters.conversion.float_graph import get_open_model
 from edgepress.converters.distillation.distill import Distillation, Trainee
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import write_bytes
 from edgepress.converters.graph.program import Program
 from edgepress.converters.mixed_precision.layers import layers_of
 from edgepress.converters.pruning.importance import Importance, Measure, Moments, channel_moments, importance_of
-from edgepress.converters.pruning.plan import PruningCosts, normalized, planned_units, weights
+from edgepress.converters.pruning.plan import PruningCosts, normalize, planned_units, weights
 from edgepress.converters.pruning.remove import without_channels
 from edgepress.converters.pruning.units import Units, removable_units
 from edgepress.converters.ptq.score import macs
@@ -72,7 +72,7 @@ def prune_here(job: PruneJob, emit: Emit) -> None:
         ConversionError: The model has no float TFLite graph, or one that can't be pruned as asked.
     """
     emit(Progress(0.0, "planning"))
-    emit(PruneTrainer(job, opened().tflite(job.adapter, job.onnx2tf), emit).run())
+    emit(PruneTrainer(job, get_open_model().tflite(job.adapter, job.onnx2tf), emit).run())
 
 
 class PruneTrainer(Trainer[PruneJob]):
@@ -124,7 +124,7 @@ class PruneTrainer(Trainer[PruneJob]):
     def _important(self, program: Program, moments: Moments) -> tuple[Units, Importance]:
         """The units of a program, and how important each is."""
         units = removable_units(program)
-        return units, normalized(
+        return units, normalize(
             importance_of(self.measure, units, moments, items=self.sample, kind=self.kind, seed=self.job.seed)
         )
 

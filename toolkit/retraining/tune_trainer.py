@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from edgepress.converters.calibration import tflite_statistics
-from edgepress.converters.conversion.float_graph import opened
+from edgepress.converters.conversion.float_graph import get_open_model
 from edgepress.converters.distillation.distill import Student
 from edgepress.converters.files import write_bytes
 from edgepress.converters.graph.program import Program
@@ -53,7 +53,7 @@ def tune_here(job: TuneJob, emit: Emit) -> None:
         ConversionError: The model has no float TFLite graph, or one that can't be trained.
     """
     emit(Progress(0.0, "repairing"))
-    emit(TuneTrainer(job, opened().tflite(job.adapter, job.onnx2tf), emit).run())
+    emit(TuneTrainer(job, get_open_model().tflite(job.adapter, job.onnx2tf), emit).run())
 
 
 class TuneTrainer(Trainer[TuneJob]):

@@ -76,11 +76,11 @@ def diagnose(
     diagnoses: list[Diagnosis] = []
     for file in map(Path, files):
         chosen: Sequence[str | None] = ()
-        with _reported(file, None, on_error):
+        with _report_errors(file, None, on_error):
             chosen = _engines(file, [engine] if isinstance(engine, str) else engine)
         for engine in chosen:
             say(f"Profiling {file}{f' on {engine}' if engine else ''}")
-            with _reported(file, engine, on_error):
+            with _report_errors(file, engine, on_error):
                 measured = _quiet_profile(file, engine, threads, runs)
                 if reach is None:  # only now, because it takes seconds, and no file may be usable
                     say("Measuring what this CPU reaches")
@@ -156,7 +156,7 @@ def diagnosis(measured: Profile, ceiling: Ceiling | None, *, notes: Sequence[str
 
 
 @contextmanager
-def _reported(file: Path, engine: str | None, on_error: OnError | None) -> Iterator[None]:
+def _report_errors(file: Path, engine: str | None, on_error: OnError | None) -> Iterator[None]:
     """Report an error of a file on an engine, and go on; without `on_error`, raise it."""
     try:
         yield

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgepress.toolkit.results.figures import Finding
-from edgepress.toolkit.results.records import Ceiling, rounded
+from edgepress.toolkit.results.records import Ceiling, round_floats
 from edgepress.toolkit.speed_diagnosis.sorting import (
     CONVERSION,
     DEPTHWISE,
@@ -15,8 +15,8 @@ from edgepress.toolkit.speed_diagnosis.sorting import (
     PRODUCT,
     TABLE,
     SortedKernel,
-    rated,
-    reached,
+    rate_kernels,
+    reached_share,
 )
 
 CALL = "outside of kernels"
@@ -78,7 +78,7 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, rounded to six significant digits."""
-        return {name: rounded(value, lambda v: float(f"{v:.6g}")) for name, value in asdict(self).items()}
+        return {name: round_floats(value, lambda v: float(f"{v:.6g}")) for name, value in asdict(self).items()}
 
 
 def parts(kernels: Sequence[SortedKernel], rest_us: float, whole_us: float, *, delegates: bool) -> tuple[WorkTime, ...]:
@@ -96,7 +96,7 @@ def parts(kernels: Sequence[SortedKernel], rest_us: float, whole_us: float, *, d
             group = [k for k in kernels if k.sort == work and delegated in (None, k.node.delegated)]
             if group:
                 taken = sum(k.time_us for k in group)
-                reach = reached(group)
+                reach = reached_share(group)
                 rate = _rate(group)
                 times.append(
                     WorkTime(
@@ -115,6 +115,6 @@ def parts(kernels: Sequence[SortedKernel], rest_us: float, whole_us: float, *, d
 
 
 def _rate(kernels: Sequence[SortedKernel]) -> float | None:
-    known = rated(kernels)
+    known = rate_kernels(kernels)
     taken = sum(k.least_us for k in known)
     return 1e6 * sum(k.node.macs or 0 for k in known) / taken if taken else None

@@ -13,7 +13,7 @@ from edgepress.toolkit.results.figures import Finding
 from edgepress.toolkit.speed_diagnosis import causes, instructions
 from edgepress.toolkit.speed_diagnosis.about import LARGE, SMALL, About
 from edgepress.toolkit.speed_diagnosis.causes import Cause
-from edgepress.toolkit.speed_diagnosis.sorting import CONVERSION, DEPTHWISE, PRODUCT, SortedKernel, reached
+from edgepress.toolkit.speed_diagnosis.sorting import CONVERSION, DEPTHWISE, PRODUCT, SortedKernel, reached_share
 from edgepress.toolkit.text import percent, plural, size
 
 LEAST_SHARE = 0.03
@@ -70,7 +70,7 @@ class Case:
         taken = sum(k.time_us for k in kernels)
         share, ground = taken / self.whole_us, self.profile.method
         result = Finding(kind=kind, text=text, time_us=taken, share=share, count=len(kernels), ground=ground)
-        return result if cause is None else _fixed(result, cause, self.about)
+        return result if cause is None else _finding_with_fix(result, cause, self.about)
 
 
 def findings(case: Case) -> list[Finding]:
@@ -79,7 +79,7 @@ def findings(case: Case) -> list[Finding]:
     return sorted(results, key=lambda one: -one.share)
 
 
-def _fixed(result: Finding, cause: Cause, about: About) -> Finding:
+def _finding_with_fix(result: Finding, cause: Cause, about: About) -> Finding:
     """A finding with its cause's ground, and its fix if the file can have that."""
     result = replace(result, ground=cause.ground)
     again = "converting again" if about.ours else "converting the float model with edgepress"
@@ -101,7 +101,7 @@ def _fixed(result: Finding, cause: Cause, about: About) -> Finding:
 _Key = tuple[str, ...]
 
 
-def _grouped(
+def _group(
     kernels: Iterable[SortedKernel], key: Callable[[SortedKernel], _Key]
 ) -> Iterator[tuple[_Key, list[SortedKernel]]]:
     groups: dict[_Key, list[SortedKernel]] = defaultdict(list)
@@ -125,14 +125,14 @@ def _not_delegated(case: Case) -> Iterator[Finding]:
         kind = "" if cause and not cause.operations else kernel.node.operation
         return kind, kernel.node.computes_in, cause.why if cause else ""
 
-    for (_, computes_in, _), kernels in _grouped(left, alike):
+    for (_, computes_in, _), kernels in _group(left, alike):
         cause = cause_of(kernels[0])
-        why = cause.why if cause else f"does not take{_typed(computes_in)}"
-        typed = _typed(computes_in) if cause and computes_in in ("int8", "uint8") else ""
-        yield case.finding("not delegated", f"{_listed(kernels)}{typed} that XNNPACK {why}", kernels, cause)
+        why = cause.why if cause else f"does not take{_name_type(computes_in)}"
+        typed = _name_type(computes_in) if cause and computes_in in ("int8", "uint8") else ""
+        yield case.finding("not delegated", f"{_list_kinds(kernels)}{typed} that XNNPACK {why}", kernels, cause)
 
 
-def _listed(kernels: Iterable[SortedKernel]) -> str:
+def _list_kinds(kernels: Iterable[SortedKernel]) -> str:
     """Kinds of operations with their numbers, the most frequent first: "48 RELU, 2 PAD"."""
     counts = Counter(k.node.operation for k in kernels)
     return ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
@@ -170,7 +170,9 @@ def _conversions(case: Case) -> Iterator[Finding]:
     cause = _of_dynamic(case) if running else None
     if _left_in_float(case):
         cause = _of_signed(case)
-    yield case.finding("conversion", f"conversions of types and layouts: {_listed(conversions)}", conversions, cause)
+    yield case.finding(
+        "conversion", f"conversions of types and layouts: {_list_kinds(conversions)}", conversions, cause
+    )
 
 
 def _of_dynamic(case: Case) -> Cause:
@@ -192,7 +194,7 @@ def _slow_kernels(case: Case) -> Iterator[Finding]:
     reading = [k for k in rated if k.computing_us < FAR * k.least_us and k.reading_us > WAITING * k.least_us]
     text = f"waiting for the weights of {plural(len(reading), 'layer')}, {size(_bytes(reading))}"
     yield case.finding("memory", text, reading, causes.WEIGHTS.get(case.about.scheme))
-    for (operation, arithmetic, computes_in, mark), kernels in _grouped(slow, partial(_alike, case.about)):
+    for (operation, arithmetic, computes_in, mark), kernels in _group(slow, partial(_alike, case.about)):
         cause = None
         if mark == LARGE and delegates:
             cause = causes.LARGE_KERNEL
@@ -203,7 +205,7 @@ def _slow_kernels(case: Case) -> Iterator[Finding]:
         elif operation == causes.CONV_INTEGER:
             cause = _of_dynamic(case)
         why = f", because {cause.why}" if cause and cause.why else ""
-        share = percent(reached(kernels), ".0f")
+        share = percent(reached_share(kernels), ".0f")
         text = f"{len(kernels)} {operation} in {arithmetic} at {share} of what this CPU reaches in such work{why}"
         yield case.finding("slow kernel", text, kernels, cause)
 
@@ -235,7 +237,7 @@ def _call(case: Case) -> Iterator[Finding]:
         yield Finding(kind="call", text=text, time_us=case.rest_us, share=share, ground=case.profile.method)
 
 
-def _typed(computes_in: str) -> str:
+def _name_type(computes_in: str) -> str:
     plain = {"dynamic": " with 8-bit weights", "other": "", "conversion": "", "constant": "", "": ""}
     return plain.get(computes_in, f" in {computes_in}")
 

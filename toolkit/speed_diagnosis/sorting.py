@@ -63,7 +63,7 @@ class SortedKernel:
     @property
     def time_us(self) -> float:
         """Its time in one inference, microseconds; a mean far above its shortest time is that of a disturbed kernel."""
-        return max(_undisturbed(self.node) - self.tracing_us, 0.0)
+        return max(_undisturbed_time(self.node) - self.tracing_us, 0.0)
 
     @property
     def least_us(self) -> float:
@@ -103,7 +103,7 @@ def sort(profile: Profile, ceiling: Ceiling | None, grouped: Iterable[str] = ())
         grouped: Names of the file's convolutions whose groups are their channels.
     """
     known, kernels = set(grouped), []
-    traced = sum(_undisturbed(node) for node in profile.nodes)
+    traced = sum(_undisturbed_time(node) for node in profile.nodes)
     shortest = sorted(node.least_us for node in profile.nodes)[len(profile.nodes) // 10]
     tracing = min(max(traced - profile.total_us, 0.0) / len(profile.nodes), shortest)
     for node in profile.nodes:
@@ -118,7 +118,7 @@ def sort(profile: Profile, ceiling: Ceiling | None, grouped: Iterable[str] = ())
     return kernels
 
 
-def _undisturbed(node: NodeTime) -> float:
+def _undisturbed_time(node: NodeTime) -> float:
     return min(node.time_us, DISTURBED * node.least_us + 1)
 
 
@@ -140,15 +140,15 @@ def _arithmetic(node: NodeTime) -> str:
     return "int8" if node.computes_in in INTEGERS else "float32" if node.computes_in == "float32" else ""
 
 
-def rated(kernels: Iterable[SortedKernel]) -> list[SortedKernel]:
+def rate_kernels(kernels: Iterable[SortedKernel]) -> list[SortedKernel]:
     """The kernels whose rate is known; none if most of the time goes to others, of which these say nothing."""
     whole = list(kernels)
     known = [k for k in whole if k.share_of_reach is not None]
     return known if sum(k.time_us for k in known) >= ENOUGH * sum(k.time_us for k in whole) else []
 
 
-def reached(kernels: Iterable[SortedKernel]) -> float | None:
+def reached_share(kernels: Iterable[SortedKernel]) -> float | None:
     """How close kernels come to this CPU's reach, 0-1, weighted by their times; None if most of them have no rate."""
-    known = [(k.share_of_reach, k.time_us) for k in rated(kernels)]
+    known = [(k.share_of_reach, k.time_us) for k in rate_kernels(kernels)]
     taken = sum(time for _, time in known)
     return sum((share or 0.0) * time for share, time in known) / taken if taken else None

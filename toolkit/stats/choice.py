@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 from edgepress.toolkit.errors import InputError, unknown
-from edgepress.toolkit.quantities import SHARE, parsed
+from edgepress.toolkit.quantities import SHARE, parse
 
 Prefer = Literal["balanced", "size", "latency"]
 PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
@@ -57,7 +57,7 @@ class Rule:
         Raises:
             InputError: One of them is not accepted.
         """
-        share = parsed("--confidence", confidence, SHARE)
+        share = parse("--confidence", confidence, SHARE)
         if share is None or not LEAST_CONFIDENCE <= share <= MOST_CONFIDENCE:
             accepted = f"{100 * LEAST_CONFIDENCE:g}% to {100 * MOST_CONFIDENCE:g}%"
             raise InputError(f"--confidence is {confidence!r}; accepted: {accepted}, such as 90%.")

@@ -91,13 +91,13 @@ def score_interval(lost: npt.ArrayLike, gained: npt.ArrayLike, n: npt.ArrayLike)
         inside, outside = (b - c) / total, np.full(total.shape, far)
         for _ in range(BISECTIONS):
             middle = (inside + outside) / 2
-            kept = _accepted(middle, b, c, total)
+            kept = _accept(middle, b, c, total)
             inside, outside = np.where(kept, middle, inside), np.where(kept, outside, middle)
         ends.append(inside)
     return ends[0], ends[1]
 
 
-def _accepted(d: Floats, b: Floats, c: Floats, n: Floats) -> Flags:
+def _accept(d: Floats, b: Floats, c: Floats, n: Floats) -> Flags:
     """Whether a score test accepts that the shares of lost and gained items differ by `d`."""
     # The most likely share of gained items, q, solves 2n q^2 + linear q - c d (1 - d) = 0; that of lost ones is q + d.
     linear = (2 * n - b + c) * d - b - c

@@ -92,7 +92,7 @@ def items_to_rule_out(lost: int, gained: int, total: int, *, drop: float) -> int
     Returns:
         The number; None if the observed drop is not below the limit, so that more items would not help.
     """
-    needed = _planned(lost, gained, total, drop)
+    needed = _plan(lost, gained, total, drop)
     return None if needed is None else max(needed, least_items(drop))
 
 
@@ -147,7 +147,7 @@ def items_to_be_sure(evidence: Evidence, *, drop: float, confidence: float) -> i
     return high
 
 
-def _planned(lost: int, gained: int, total: int, drop: float) -> int | None:
+def _plan(lost: int, gained: int, total: int, drop: float) -> int | None:
     """The items that a test at 2.5 % needs; None if the observed drop is not below the limit."""
     assumed = max(0.0, (lost - gained) / total)
     if assumed >= drop:

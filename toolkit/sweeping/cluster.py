@@ -35,7 +35,7 @@ from edgepress.toolkit.sweeping.cluster_nodes import LocalCluster
 from edgepress.toolkit.sweeping.cluster_options import Where
 from edgepress.toolkit.sweeping.cluster_pickles import refused_pickles
 from edgepress.toolkit.sweeping.cluster_worker import do, error_of
-from edgepress.toolkit.sweeping.extras import imported
+from edgepress.toolkit.sweeping.extras import import_extra
 from edgepress.toolkit.sweeping.jobs import Job
 from edgepress.toolkit.sweeping.parcel import entry_files, entry_header, pack, put_entry, unpack
 from edgepress.toolkit.sweeping.store import Store, writing
@@ -123,13 +123,13 @@ class ClusterRunner:
                 resources={TIMING: 1} if job.alone else None,
             )
             self._open[future] = (job, sent)
-        sent.add_done_callback(lambda sent: self._received(future, job, sent))
+        sent.add_done_callback(lambda sent: self._receive(future, job, sent))
 
-    def _received(self, future: concurrent.futures.Future[None], job: Job, sent: Any) -> None:
+    def _receive(self, future: concurrent.futures.Future[None], job: Job, sent: Any) -> None:
         """Check what came back, keep it, and end the job."""
         try:
             if sent.status == "finished":
-                self._keep(job, self._fetched(sent))
+                self._keep(job, self._fetch(sent))
                 error: BaseException | None = None
             elif sent.status == "error":
                 error = LostWorkerError(f"The workers that did it were lost: {_words(sent)}.")
@@ -140,7 +140,7 @@ class ClusterRunner:
         sent.release()
         self._end(future, error)
 
-    def _fetched(self, sent: Any) -> object:
+    def _fetch(self, sent: Any) -> object:
         try:
             return sent.result(timeout=START_S)
         except (TypeError, pickle.UnpicklingError) as e:
@@ -181,7 +181,7 @@ class ClusterRunner:
                 future.set_exception(error)
 
     def __enter__(self) -> ClusterRunner:
-        imported("distributed", "A sweep on a cluster")
+        import_extra("distributed", "A sweep on a cluster")
         for name in ("distributed", "tornado", "asyncio"):
             logging.getLogger(name).setLevel(
                 logging.CRITICAL + 1

@@ -8,7 +8,7 @@ from typing import Any
 from edgepress.toolkit.errors import MissingExtraError
 
 
-def imported(name: str, what: str) -> Any:
+def import_extra(name: str, what: str) -> Any:
     """A package of the extra "sweep".
 
     Args:

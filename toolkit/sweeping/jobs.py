@@ -124,13 +124,13 @@ def run_job(job: Job, store: Store) -> Entry:
             return found
         with machine(alone=job.alone):
             began, created = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-            made = _called(job, {role: entry for role, entry in inputs.items() if entry is not None}, folder)
+            made = _call_kind(job, {role: entry for role, entry in inputs.items() if entry is not None}, folder)
             seconds = round(time.monotonic() - began, 3)
         about = {"host": platform.node(), "seconds": seconds, "created": created} | dict(made.made)
         return store.put(job.key, job.to_dict(), made.result, about, files=made.files)
 
 
-def _called(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
+def _call_kind(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
     """What the function of the job's kind returns; its unexpected errors become errors of this job."""
     module, colon, name = KINDS.get(job.kind, job.kind).partition(":")
     if not colon:

@@ -154,14 +154,14 @@ def plan_of(tables: Mapping[str, Any], where: str = "The plan") -> SweepPlan:
             if key not in accepted:
                 raise unknown("dimension" if name == "dimensions" else f"key of [{name}]:", str(key), accepted)
             if key == "seeds":
-                seeds = _parsed(_count, value, f"{where}: seeds")
+                seeds = _parse(_count, value, f"{where}: seeds")
                 if seeds > MOST:
                     raise InputError(f"{where} has {seeds} seeds; more than {MOST} combinations.", "Give fewer.")
                 found[name]["seed"] = tuple(range(seeds))
             elif name == "dimensions":
                 found[name][key] = _values(key, value, where)
             else:
-                found[name][key] = _parsed(TABLES[name][key], value, f"{where}: {key} of [{name}]")
+                found[name][key] = _parse(TABLES[name][key], value, f"{where}: {key} of [{name}]")
     if "source" not in found["data"]:
         raise InputError(f"{where} names no data.", 'Add source = "PATH" to [data], or --data PATH.')
     return SweepPlan(**found)
@@ -173,15 +173,15 @@ def _values(name: str, value: Any, where: str) -> tuple[Any, ...]:
     if not given:
         raise InputError(f"{where}: the dimension {name} has no value.", "Give one, or leave the dimension out.")
     if name == "to":
-        return parse_schemes(",".join(_parsed(_text, each, f"{where}: to") for each in given))
-    values = tuple(dict.fromkeys(_parsed(DIMENSIONS[name], each, f"{where}: {name}") for each in given))
+        return parse_schemes(",".join(_parse(_text, each, f"{where}: to") for each in given))
+    values = tuple(dict.fromkeys(_parse(DIMENSIONS[name], each, f"{where}: {name}") for each in given))
     known = {"arch": [*architectures.ARCHITECTURES], "augmentation": [*augment.AUGMENTATIONS]}.get(name)
     if known and (wrong := [each for each in values if each not in known]):
         raise unknown("architecture" if name == "arch" else name, wrong[0], known)
     return values
 
 
-def _parsed(parse: Parse, value: Any, what: str) -> Any:
+def _parse(parse: Parse, value: Any, what: str) -> Any:
     try:
         return parse(value)
     except ValueError as e:

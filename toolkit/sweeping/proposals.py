@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.sweeping.extras import imported
+from edgepress.toolkit.sweeping.extras import import_extra
 from edgepress.toolkit.sweeping.space import Point, PointJobs
 
 STARTUP = 8
@@ -97,7 +97,7 @@ class Proposals:
     """
 
     def __init__(self, space: Points, seed: int, limits: CostLimits) -> None:
-        optuna = imported("optuna", "A search")
+        optuna = import_extra("optuna", "A search")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna, self._limits, self._space = optuna, limits, space
         self._values = space.dimensions

@@ -24,7 +24,7 @@ from edgepress.toolkit.documents import parse_json, read_limited
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.notebooks.views import sweep_html
 from edgepress.toolkit.results.file import first_wrong, out_of_range
-from edgepress.toolkit.results.packed import unpacked
+from edgepress.toolkit.results.packed import unpack
 from edgepress.toolkit.results.schema import schema_of
 from edgepress.toolkit.stats.choice import Costs, Rule
 from edgepress.toolkit.stats.posterior import Evidence, probability_within
@@ -283,17 +283,15 @@ def winners_of(
     timed = [n for n in close if configurations[n].latency_us is not None]
     fast = {"fast": min(timed, key=lambda n: configurations[n].latency_us or 0.0)} if timed else {}
     small = {"small": min(close, key=lambda n: configurations[n].size_bytes)}
-    return {"accurate": 0} | fast | small | _recommended(configurations, rows, items, rule)
+    return {"accurate": 0} | fast | small | _recommend(configurations, rows, items, rule)
 
 
-def _recommended(
-    configurations: Sequence[Configuration], rows: Sequence[Row], items: int, rule: Rule
-) -> dict[str, int]:
+def _recommend(configurations: Sequence[Configuration], rows: Sequence[Row], items: int, rule: Rule) -> dict[str, int]:
     """The configuration that the rule chooses; empty if it is not known which items each classifies correctly."""
     best = [rows[c.best] for c in configurations] if rows else []
     if not items or not all(row.val_correct for row in best) or not best:
         return {}
-    right = [unpacked(row.val_correct, items) for row in best]
+    right = [unpack(row.val_correct, items) for row in best]
     costs = []
     for c, own in zip(configurations, right, strict=True):
         evidence = Evidence(items, int((right[0] & ~own).sum()), int((~right[0] & own).sum()))
@@ -320,7 +318,7 @@ def load_sweep(path: str | Path) -> Sweep:
         version = parse_json(content)["schema_version"]
         if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
             raise InputError(f"{path} has version {version!r}; accepted: up to {SCHEMA_VERSION}.", "Update edgepress.")
-        sweep = _typed(content)
+        sweep = _check_types(content)
     except OSError as e:
         raise InputError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
     except (ValueError, KeyError, TypeError, AttributeError) as e:
@@ -329,7 +327,7 @@ def load_sweep(path: str | Path) -> Sweep:
     return sweep
 
 
-def _typed(content: bytes) -> Sweep:
+def _check_types(content: bytes) -> Sweep:
     """The sweep if its fields have their types and ranges, without winners and fields that this version does not know.
 
     Raises:

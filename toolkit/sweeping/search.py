@@ -197,13 +197,13 @@ class Search:
 
 def train_part(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
     """Train up to the epoch "until", from the "part" before if there is one; other arguments are those of "train"."""
-    from edgepress.toolkit.sweeping.work import continue_from, opened, training_options
+    from edgepress.toolkit.sweeping.work import continue_from, open_job_data, training_options
     from edgepress.toolkit.training import checkpoint
     from edgepress.toolkit.training.loop import train
 
     continue_from(str(inputs["part"].files.get(checkpoint.NAME, "")) if "part" in inputs else None, folder / "run")
     how: dict[str, Any] = {"resume": True, "stop_after": job.arguments["until"], "progress": False}
-    done = train(opened(job), out=folder / "run", **how, **training_options(job))
+    done = train(open_job_data(job), out=folder / "run", **how, **training_options(job))
     history = [{k: v for k, v in row.items() if k != "seconds"} for row in done.history]
     saved = folder / "run" / checkpoint.NAME  # missing if patience ran out, so that the training is complete
     return Made({"history": history}, {saved.name: saved} if saved.exists() else {})

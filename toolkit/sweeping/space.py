@@ -97,7 +97,7 @@ class Space:
                     raise InputError("tensors have no image size.")
                 spec = dataclasses.replace(spec, shape=(*given["size"], spec.shape[2]))
             fixed = {name: self.plan.training[name] for name in ("weights", "freeze") if name in self.plan.training}
-            options = architectures.checked(
+            options = architectures.check_options(
                 arch, spec, width=given.get("width"), depth=given.get("depth"), dropout=given.get("dropout"), **fixed
             )
             given["augmentation"] = augment.resolve(given.get("augmentation") or "auto", spec)

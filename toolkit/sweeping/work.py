@@ -15,7 +15,7 @@ from edgepress.converters.files import whole_file
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, SweepError
-from edgepress.toolkit.results.packed import packed
+from edgepress.toolkit.results.packed import pack
 from edgepress.toolkit.sweeping.jobs import Job, Made
 from edgepress.toolkit.sweeping.store import Entry, sha256_of
 from edgepress.toolkit.training import checkpoint
@@ -32,7 +32,7 @@ def train(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
     """
     from edgepress.toolkit.training.loop import train as work
 
-    options, data = training_options(job), opened(job)
+    options, data = training_options(job), open_job_data(job)
     continue_from(job.context.get("checkpoint"), folder / "run")
     done = work(data, out=folder / "run", resume=True, progress=False, **options)
     metrics = dict(done.metrics)
@@ -79,7 +79,7 @@ def convert(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
         raise SweepError(variant.error, variant.hint)
     proof = dataclasses.asdict(variant.verification) if variant.verification else None
     result = {"scheme": scheme, "file": variant.path.name, "size_bytes": variant.size_bytes, "proof": proof}
-    result |= _tested(variant.path, job) | {"notes": list(variant.notes)}
+    result |= _test_file(variant.path, job) | {"notes": list(variant.notes)}
     return Made(result, {variant.path.name: variant.path}, {"converting_seconds": round(variant.seconds, 3)})
 
 
@@ -115,7 +115,7 @@ def time(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
     return Made(result | {"noisy": noise.noisy, "noise": list(noise.reasons), "engine": candidate.engine})
 
 
-def opened(job: Job, source: str | None = None) -> DataSet:
+def open_job_data(job: Job, source: str | None = None) -> DataSet:
     """The data set of a job, if it is still the one that the sweep was planned for."""
     arguments = dict(job.arguments)
     options = {name: arguments[name] for name in READING if arguments.get(name) is not None}
@@ -127,7 +127,7 @@ def opened(job: Job, source: str | None = None) -> DataSet:
     return data
 
 
-def _tested(path: Path, job: Job) -> dict[str, Any]:
+def _test_file(path: Path, job: Job) -> dict[str, Any]:
     """Accuracy of a file on validation and test items, its engine, and the hash of its answers to the latter."""
     from edgepress.toolkit.benchmarking.collect import collect_answers
     from edgepress.toolkit.data.for_model import contract_of, data_for
@@ -147,7 +147,7 @@ def _tested(path: Path, job: Job) -> dict[str, Any]:
             raise answers
         correct = answers.predicted == part.test.y
         found[name] = float(np.mean(correct))
-        found |= {"val_correct": packed(correct)} if name == "val_accuracy" else {}
+        found |= {"val_correct": pack(correct)} if name == "val_accuracy" else {}
         found["engine"] = answers.engine
         found["answers_sha256"] = hashlib.sha256(answers.predicted.astype("<i8").tobytes()).hexdigest()
     return found | {"test_items": len(data.test)}

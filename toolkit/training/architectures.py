@@ -161,7 +161,7 @@ def build(
     """
     row = architecture(name)
     options = dataclasses.replace(
-        checked(name, input, width=width, depth=depth, dropout=dropout, weights=weights, freeze=freeze),
+        check_options(name, input, width=width, depth=depth, dropout=dropout, weights=weights, freeze=freeze),
         mean=None if mean is None else np.asarray(mean, np.float32),
         variance=None if variance is None else np.asarray(variance, np.float32),
     )
@@ -183,7 +183,7 @@ def build(
     return model
 
 
-def checked(
+def check_options(
     name: str,
     input: InputSpec,
     *,

@@ -68,7 +68,7 @@ def alexnet(source: Any, options: Options) -> Any:
         (384, 3, 1, False),
         (256, 3, 1, True),
     ):
-        x = _convolution(x, _scaled(filters, options.width), size, strides=step, activation="relu")
+        x = _convolution(x, _scale_channels(filters, options.width), size, strides=step, activation="relu")
         if pool:
             x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
     return _two_dense(x, options)
@@ -86,7 +86,7 @@ def vgg(source: Any, options: Options) -> Any:
     repeats = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3)}[options.depth]
     for block, (filters, n) in enumerate(zip((64, 128, 256, 512, 512), repeats, strict=True), start=1):
         for i in range(1, n + 1):
-            units = _scaled(filters, options.width)
+            units = _scale_channels(filters, options.width)
             x = _convolution(x, units, 3, activation="relu", name=f"block{block}_conv{i}")
         x = layers.MaxPooling2D(2, padding="same", name=f"block{block}_pool")(x)
     if options.pretrained:
@@ -151,7 +151,7 @@ def mobilenet_v2(source: Any, options: Options) -> Any:
 def mobilenet_v3_small(source: Any, options: Options) -> Any:
     """MobileNetV3-Small of keras.applications with its hidden layer of 1024; see `_application`."""
     x = _application(source, options, "MobileNetV3Small", sizes=(224,), include_preprocessing=False)
-    x = layers.Dense(_scaled(1024, max(1.0, options.width)), activation="hard_silu")(x)
+    x = layers.Dense(_scale_channels(1024, max(1.0, options.width)), activation="hard_silu")(x)
     return _dropout(x, options.dropout)
 
 
@@ -224,7 +224,7 @@ def _two_dense(x: Any, options: Options) -> Any:
     """The two hidden layers of 4096 units of AlexNet and VGG."""
     x = layers.Flatten()(x)
     for _ in range(2):
-        units = _scaled(4096, options.width)
+        units = _scale_channels(4096, options.width)
         x = layers.Dense(units, activation="relu", kernel_initializer="he_normal")(x)
         x = _dropout(x, options.dropout)
     return x
@@ -234,7 +234,7 @@ def _dropout(x: Any, rate: float) -> Any:
     return layers.Dropout(rate)(x) if rate else x
 
 
-def _scaled(channels: int, width: float) -> int:
+def _scale_channels(channels: int, width: float) -> int:
     """Channels times width, rounded to a multiple of 8, for which kernels are fastest."""
     return max(8, round(channels * width / 8) * 8)
 

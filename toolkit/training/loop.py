@@ -128,7 +128,7 @@ def _run(
     """Carry out a run in its folder, whose model is that of the epoch with the highest validation accuracy."""
     if resume and overwrite:
         raise InputError("resume and overwrite exclude each other.", "Give only one of --resume and --overwrite.")
-    arguments = _resolved(given, data)
+    arguments = _resolve_arguments(given, data)
     folder = run_folder.default_folder(data.source, arguments["arch"]) if out is None else Path(out)
     model, deviation = _new_model(data, arguments)
     with ExitStack() as stack:
@@ -148,7 +148,7 @@ def _run(
         return run_folder.load_result(folder)
 
 
-def _resolved(given: dict[str, Any], data: DataSet) -> dict[str, Any]:
+def _resolve_arguments(given: dict[str, Any], data: DataSet) -> dict[str, Any]:
     """The arguments of a run: checked, ready for JSON, and with the architecture's defaults instead of None."""
     row = architectures.architecture(given["arch"])
     unset = [name for name in ("epochs", "batch_size", "learning_rate", "width", "dropout") if given[name] is None]

@@ -80,9 +80,9 @@ class Teacher:
                 notes = about.notes
             else:
                 folder = Path(stack.enter_context(ScratchFolder("teacher-")))
-                contract, notes, candidate = _converted(path, data, folder, trust)
+                contract, notes, candidate = _convert_teacher(path, data, folder, trust)
             self._columns = _columns(path, contract, data)
-            self._data = data if contract.input == data.input else _opened_for(path, contract, data)
+            self._data = data if contract.input == data.input else _open_items(path, contract, data)
             for note in notes:
                 on_note(note)
             self._worker = stack.enter_context(Worker(silence_s=SILENCE_S))
@@ -177,7 +177,9 @@ def label_accuracy(targets: Any, answers: Any) -> Any:
     return ops.cast(ops.cast(ops.argmax(answers, axis=-1), "float32") == targets[:, 0], "float32")
 
 
-def _converted(path: Path, data: DataSet, folder: Path, trust: bool) -> tuple[Contract, tuple[str, ...], Candidate]:
+def _convert_teacher(
+    path: Path, data: DataSet, folder: Path, trust: bool
+) -> tuple[Contract, tuple[str, ...], Candidate]:
     """A float `.tflite` of a Keras model or SavedModel, which answers as it does, on one engine for all teachers."""
     with Conversion(path, hints=Hints(trust=trust)) as conversion:
         facts = conversion.facts
@@ -217,14 +219,14 @@ def _columns(path: Path, contract: Contract, data: DataSet) -> list[int]:
         )
     if {*contract.labels} != {*data.labels}:
         raise InputError(
-            f"The teacher {path} has other labels than {data.source}: {_shown(contract.labels)}; the data have "
-            f"{_shown(data.labels)}.",
+            f"The teacher {path} has other labels than {data.source}: {_show_labels(contract.labels)}; the data have "
+            f"{_show_labels(data.labels)}.",
             "Give a teacher of these classes; if its outputs are these, name them: edgepress annotate --labels.",
         )
     return [contract.labels.index(label) for label in data.labels]
 
 
-def _opened_for(path: Path, contract: Contract, data: DataSet) -> DataSet:
+def _open_items(path: Path, contract: Contract, data: DataSet) -> DataSet:
     """The student's data with items as the teacher takes them, in the same order.
 
     Raises:
@@ -250,5 +252,5 @@ def _size(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def _shown(labels: tuple[str, ...]) -> str:
+def _show_labels(labels: tuple[str, ...]) -> str:
     return f"{', '.join(labels[:8])}{f', ... ({len(labels)})' if len(labels) > 8 else ''}"

@@ -16,7 +16,7 @@ from edgepress.runtime import Contract
 from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.decisions import decide
 from edgepress.runtime.errors import InputError
-from edgepress.toolkit.workers.opening import engine_errors, opened
+from edgepress.toolkit.workers.opening import engine_errors, open_model
 
 CALL_BYTES = 1 << 20
 """Approximate size of the items in one call, which limits the engine's memory to that of a few large images."""
@@ -67,7 +67,7 @@ def answer_shard(shard: AnswerShard, emit: Emit) -> None:
         InputError: An answer is NaN or infinite.
         EngineError: The engine raised an exception.
     """
-    model, items = opened(), np.load(shard.path, mmap_mode="r")
+    model, items = open_model(), np.load(shard.path, mmap_mode="r")
     step = max(1, CALL_BYTES // items[0].nbytes)
     parts: list[tuple[npt.NDArray[Any], ...]] = []
     seconds = 0.0
@@ -78,13 +78,13 @@ def answer_shard(shard: AnswerShard, emit: Emit) -> None:
         seconds += time.perf_counter() - began
         if not np.isfinite(answers).all():
             raise InputError(f"Its {'scores' if model.labels else 'outputs'} contain NaN or infinity.")
-        parts.append(judged(answers, model.contract) if model.labels else (answers.reshape(len(answers), -1),))
+        parts.append(judge(answers, model.contract) if model.labels else (answers.reshape(len(answers), -1),))
         if seconds > shard.left_s:
             break
     emit(Part(tuple(np.concatenate(column) for column in zip(*parts, strict=True)), seconds))
 
 
-def judged(scores: npt.NDArray[np.float32], contract: Contract | None) -> tuple[npt.NDArray[Any], ...]:
+def judge(scores: npt.NDArray[np.float32], contract: Contract | None) -> tuple[npt.NDArray[Any], ...]:
     """The columns of `Part` for scores of items, float32, shape (n, labels)."""
     predicted, confidence = decide(scores, contract)
     limits = contract.limits if contract is not None else AnswerLimits()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import InputError
-from edgepress.toolkit.workers.opening import engine_errors, opened
+from edgepress.toolkit.workers.opening import engine_errors, open_model
 
 MIN_CALLS = 2
 
@@ -50,7 +50,7 @@ def look(job: Look, emit: Emit) -> None:
         InputError: The item does not fit the model, or a score is NaN or infinite.
         EngineError: The engine raised an exception.
     """
-    model, clock = opened(), time.perf_counter_ns
+    model, clock = open_model(), time.perf_counter_ns
     times: list[int] = []
     with engine_errors(model.path):
         item = model.prepare(job.item)

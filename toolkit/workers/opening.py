@@ -73,7 +73,7 @@ def open_candidate(opening: Opening, emit: Emit) -> None:
     emit(model.engine)
 
 
-def opened() -> Model:
+def open_model() -> Model:
     """The model that this process has opened."""
     assert _State.model is not None, "open_candidate comes first"
     return _State.model

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import InputError
-from edgepress.toolkit.workers.opening import engine_errors, opened
+from edgepress.toolkit.workers.opening import engine_errors, open_model
 
 
 def score_items(items: npt.NDArray[Any], emit: Emit) -> None:
@@ -19,7 +19,7 @@ def score_items(items: npt.NDArray[Any], emit: Emit) -> None:
         InputError: One is NaN or infinite.
         EngineError: The engine raised an exception.
     """
-    model = opened()
+    model = open_model()
     with engine_errors(model.path):
         scores = model.scores(items)
     if not np.isfinite(scores).all():

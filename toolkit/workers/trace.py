@@ -114,7 +114,7 @@ def _traces(job: ProfileJob) -> Traces:
             "Fix them first: edgepress convert --size.",
         )
     session.keep_state = session.stateful  # only the time matters, and opening the file again would count
-    items = _stored(job, session)
+    items = _stored_batches(job, session)
     for i in range(WARM_RUNS):
         session.run(items[i % len(items)])
     latencies = []
@@ -136,7 +136,7 @@ def _runs(most: int, least: int = 1) -> Iterator[int]:
             return
 
 
-def _stored(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
+def _stored_batches(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
     """Batches as the file takes them, of one item or of the file's fixed batch size."""
     size = session.batch or 1
     items = job.items
@@ -153,7 +153,7 @@ def _trace_litert(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[
     from edgepress.toolkit.workers import trace_litert
 
     runs: list[tuple[list[Kernel], list[float]]] = []
-    with trace_litert.compiled(job.file, job.threads, items[0]) as model:
+    with trace_litert.compile_file(job.file, job.threads, items[0]) as model:
         for i in _runs(WARM_RUNS + job.runs, least=WARM_RUNS + 1):
             events = model.trace(items[i % len(items)])
             kernels = [Kernel(e.tag, e.tag, e.delegated, None if e.delegated else e.place) for e in events]

@@ -65,7 +65,7 @@ class Ran(NamedTuple):
 
 
 class CompiledModel:
-    """An opened file; `compiled` makes one."""
+    """An opened file; `compile_file` makes one."""
 
     def __init__(self, library: Any, handles: dict[str, Any], size_bytes: int) -> None:
         self._library, self._handles, self._size = library, handles, size_bytes
@@ -104,7 +104,7 @@ class CompiledModel:
 
 
 @contextmanager
-def compiled(file: Path, threads: int, batch: npt.NDArray[Any]) -> Iterator[CompiledModel]:
+def compile_file(file: Path, threads: int, batch: npt.NDArray[Any]) -> Iterator[CompiledModel]:
     """Open a file with the profiler on.
 
     Args:

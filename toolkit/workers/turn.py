@@ -25,7 +25,7 @@ import numpy.typing as npt
 from edgepress.converters.worker import Emit
 from edgepress.runtime.engines import import_engine
 from edgepress.runtime.errors import EdgepressError
-from edgepress.toolkit.workers.opening import Candidate, Opening, engine_errors, open_candidate, opened
+from edgepress.toolkit.workers.opening import Candidate, Opening, engine_errors, open_candidate, open_model
 from edgepress.toolkit.workers.system import in_fork, pin
 
 WINDOW, SLACK = 5, 0.02
@@ -109,7 +109,7 @@ def probe(job: Probe, emit: Emit) -> None:
     before = _forget_peak()
     with engine_errors(candidate.file):
         open_candidate(job.opening, lambda _: None)
-        opened().answer(batch)
+        open_model().answer(batch)
     emit(None if before is None else max(0, (_status("VmHWM") or before) - before))
 
 

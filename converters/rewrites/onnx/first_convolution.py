@@ -44,7 +44,7 @@ def rewrite(graph: OnnxGraph) -> int:
     return _widen(graph, turned, node, shape[1:])
 
 
-def narrowed(wide: Array, shape: tuple[int, ...]) -> list[Array]:
+def narrow_weights(wide: Array, shape: tuple[int, ...]) -> list[Array]:
     """The weights that may have been widened to some weights.
 
     Args:

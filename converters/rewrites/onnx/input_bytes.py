@@ -44,13 +44,13 @@ def rewrite(graph: OnnxGraph) -> int:
             graph.proto.value_info.extend(others)
         changed += 1
     for node in graph.nodes("QuantizeLinear"):
-        bytes_of = _unchanged(graph, node)
+        bytes_of = _find_unchanged(graph, node)
         if bytes_of is not None and graph.move_readers(node.output[0], bytes_of):
             changed += 1
     return changed
 
 
-def _unchanged(graph: OnnxGraph, node: Any) -> str | None:
+def _find_unchanged(graph: OnnxGraph, node: Any) -> str | None:
     """The bytes that a node makes again of themselves, behind a product with a number or a sum; None for others."""
     step = graph.maker(node.input[0])
     if step is None or step.op_type not in ("Add", "Mul") or step.domain:

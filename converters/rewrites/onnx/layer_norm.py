@@ -30,7 +30,7 @@ def rewrite(graph: OnnxGraph) -> int:
     changed = 0
     for node in graph.nodes("Add"):
         shape = graph.shape(node.output[0])
-        norm = _matched(graph, node)
+        norm = _match(graph, node)
         if norm is None or shape is None or graph.shape(norm.value) != shape or graph.opset < 17:
             continue
         rank, axis = len(shape), norm.axis % len(shape)
@@ -60,7 +60,7 @@ def _along(factor: Array, rank: int, axis: int, size: int) -> Array | None:
     return np.full(size, factor.ravel())
 
 
-def _matched(graph: OnnxGraph, node: Any) -> _NormSteps | None:
+def _match(graph: OnnxGraph, node: Any) -> _NormSteps | None:
     """The steps of x * s + (beta - mean * s), with s = gamma / sqrt(variance + epsilon); None for others."""
     for first, second in (node.input, reversed(node.input)):
         scaled, shift = graph.maker(first, "Mul"), graph.maker(second)

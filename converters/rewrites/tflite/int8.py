@@ -31,7 +31,7 @@ def real_values(graph: Graph, tensor: int) -> Array | None:
 
 def add_int8(graph: Graph, shape: tuple[int, ...], name: str, *, scale: float, zero: int) -> int:
     """Add an int8 tensor that an operation will make; returns its index."""
-    return _quantized(graph, graph.add_tensor(shape, name), scale, zero)
+    return _quantize(graph, graph.add_tensor(shape, name), scale, zero)
 
 
 def add_scalar(graph: Graph, value: float) -> int:
@@ -41,10 +41,10 @@ def add_scalar(graph: Graph, value: float) -> int:
 
 def add_int8_constant(graph: Graph, values: Array, scale: float) -> int:
     """Add a constant whose zero point is 0; returns its index."""
-    return _quantized(graph, graph.add_constant(values), scale, 0)
+    return _quantize(graph, graph.add_constant(values), scale, 0)
 
 
-def _quantized(graph: Graph, tensor: int, scale: float, zero: int) -> int:
+def _quantize(graph: Graph, tensor: int, scale: float, zero: int) -> int:
     entry = graph.table.tensors[tensor]
     entry.type, entry.quantization = TYPES[np.dtype(np.int8)], flat.quantization([scale], [zero])
     return tensor

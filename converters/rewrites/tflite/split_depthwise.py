@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.rewrites.tflite.windows import FUSED, Axis, conv, framed, inner_pad
+from edgepress.converters.rewrites.tflite.windows import FUSED, Axis, conv, frame_tensor, inner_pad
 from edgepress.converters.to_tflite.convert import ISLAND_MARK
 from edgepress.converters.to_tflite.graph import Graph
 
@@ -64,10 +64,10 @@ def change(graph: Graph, op: Any) -> None:
     operations: list[Any] = []
     total = -1
     nothing = graph.add_constant(np.zeros(kernel.shape[3], np.float32))
-    _, grids = divided(kernel.shape[1], kernel.shape[2])
+    _, grids = divide(kernel.shape[1], kernel.shape[2])
     for number, grid in enumerate(grids):
         windows = _on(axes[0], grid[0]), _on(axes[1], grid[1])
-        taken, before = framed(graph, source, windows, name)
+        taken, before = frame_tensor(graph, source, windows, name)
         part, taps = graph.add_tensor(shape, f"{name}_part"), graph.add_constant(_taps(kernel, grid))
         bias = int(op.inputs[2]) if number == 0 and len(op.inputs) > 2 and op.inputs[2] >= 0 else nothing
         operations += [*before, conv(graph, "DEPTHWISE_CONV_2D", [taken, taps, bias], part, windows=windows)]
@@ -93,7 +93,7 @@ def _taps(kernel: Array, grid: tuple[Line, Line]) -> Array:
     return kernel[:, rows, columns]
 
 
-def divided(rows: int, columns: int) -> tuple[float, list[tuple[Line, Line]]]:
+def divide(rows: int, columns: int) -> tuple[float, list[tuple[Line, Line]]]:
     """The cheapest division of a kernel into grids of at most 25 taps with its centre: the cost in taps, the grids."""
 
     def across(count: int) -> tuple[float, tuple[Line, ...]]:

@@ -28,7 +28,7 @@ def rewrite(graph: Graph) -> int:
         if kernel is None or kernel.dtype != np.float32 or kernel.ndim != 4 or len(shape) != 4 or min(shape) < 1:
             continue
         axes = axes_of(graph, op)
-        ends = [_unused(axis) for axis in axes]
+        ends = [_count_unused(axis) for axis in axes]
         for cut in (ends, [(min(pair), min(pair)) for pair in ends]):
             windows = [_without(axis, *pair) for axis, pair in zip(axes, cut, strict=True)]
             fits = all(window.is_same for window in windows) or not any(any(window.pads) for window in windows)
@@ -41,7 +41,7 @@ def rewrite(graph: Graph) -> int:
     return count
 
 
-def _unused(axis: Axis) -> tuple[int, int]:
+def _count_unused(axis: Axis) -> tuple[int, int]:
     """Numbers of taps at both ends that meet no value of the input."""
     starts = np.arange(axis.out) * axis.stride - axis.pads[0]
     places = starts[:, np.newaxis] + np.arange(axis.kernel) * axis.dilation

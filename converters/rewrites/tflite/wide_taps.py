@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.tflite.windows import Axis, conv, inner_pad, padded
+from edgepress.converters.rewrites.tflite.windows import Axis, conv, inner_pad, pad_tensor
 from edgepress.converters.to_tflite.graph import Graph
 
 GROUP = 8
@@ -46,7 +46,7 @@ def change(graph: Graph, op: Any) -> None:
     wide = Axis(width // stride, columns.kernel // stride, 1, 1, (0, 0))
     alone = wide.is_same and rows.is_same  # then the convolution makes the zeros around rows by itself
     pads = [(0, 0) if alone else rows.pads, (before, width - columns.size - before)]
-    source, operations = padded(graph, source, pads, name)
+    source, operations = pad_tensor(graph, source, pads, name)
     batch, height, _, channels = graph.shape(source)
     merged = graph.add_tensor((batch, height, wide.size, stride * channels), f"{name}_columns")
     operations.append(graph.reshape(source, merged))

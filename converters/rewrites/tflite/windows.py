@@ -105,7 +105,7 @@ def spatial_pads(graph: Graph, op: Any) -> tuple[Pads, Pads] | None:
     return (int(values[1, 0]), int(values[1, 1])), (int(values[2, 0]), int(values[2, 1]))
 
 
-def framed(graph: Graph, index: int, windows: Sequence[Axis], name: str) -> tuple[int, list[Any]]:
+def frame_tensor(graph: Graph, index: int, windows: Sequence[Axis], name: str) -> tuple[int, list[Any]]:
     """What a convolution of these windows reads instead of a tensor, and the operations that make it.
 
     None are needed if `padding: SAME` gives the right zeros. A PAD costs nothing in XNNPACK, which lets a convolution
@@ -113,10 +113,10 @@ def framed(graph: Graph, index: int, windows: Sequence[Axis], name: str) -> tupl
     """
     if all(window.is_same for window in windows):
         return index, []
-    return padded(graph, index, [window.pads for window in windows], name)
+    return pad_tensor(graph, index, [window.pads for window in windows], name)
 
 
-def padded(graph: Graph, index: int, pads: Sequence[Pads], name: str) -> tuple[int, list[Any]]:
+def pad_tensor(graph: Graph, index: int, pads: Sequence[Pads], name: str) -> tuple[int, list[Any]]:
     """A tensor with zeros around its rows and columns, or with some cut off, and the SLICE and PAD that make it."""
     operations: list[Any] = []
     for kind, sign in (("SLICE", -1), ("PAD", 1)):
@@ -135,7 +135,7 @@ def padded(graph: Graph, index: int, pads: Sequence[Pads], name: str) -> tuple[i
 def conv(
     graph: Graph, kind: str, inputs: Sequence[int], output: int, *, windows: Sequence[Axis], **options: Any
 ) -> Any:
-    """A convolution of windows whose zeros are those of `padding: SAME`, or in its input (`framed`)."""
+    """A convolution of windows whose zeros are those of `padding: SAME`, or in its input (`frame_tensor`)."""
     rows, columns = windows
     if kind == "DEPTHWISE_CONV_2D":
         options = {"depthMultiplier": 1} | options
