@@ -195,3 +195,13 @@ def test_what_integers_cannot_do_is_said_and_not_written(tmp_path: Path) -> None
         assert any(note.startswith("No C for frames of a camera is written: ") for note in exported.notes)
         texts = [(exported.folder / name).read_text() for name in ("README.md", "CMakeLists.txt")]
         assert "model_frame" not in "".join(texts)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(missing("cmake") != "", reason="cmake is not installed")
+def test_cmake_builds_the_functions_into_the_library(tmp_path: Path) -> None:
+    folder = Frames(tmp_path / "f", (16, 16, 3), compiles=False).exported.folder
+    for command in (["cmake", "-B", "b"], ["cmake", "--build", "b"], ["ctest", "--test-dir", "b"]):
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    symbols = subprocess.run(["nm", folder / "b" / "libmodel.a"], check=True, capture_output=True, text=True).stdout
+    assert "model_input_from_rgb565_be" in symbols
