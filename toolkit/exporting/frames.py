@@ -28,12 +28,18 @@ STACK = 440
 CODE = 980
 """Bytes of its code, about, likewise; a table of what the file stores takes 256 more for each channel."""
 _RGB565 = """\
-            green = ({high} & 7u) << 3 | {low} >> 5;
-            red = {high} >> 3;
-            blue = {low} & 31u;
-            red = red << 3 | red >> 2; /* the high bits again, so that white is 255 */
-            green = green << 2 | green >> 4;
-            blue = blue << 3 | blue >> 2;"""
+                const uint8_t *const pixel = frame->bytes + 2 * (at + i);
+                const uint32_t green = (pixel[{high}] & 7u) << 3 | pixel[{low}] >> 5;
+                const uint32_t red = pixel[{high}] >> 3;
+                const uint32_t blue = pixel[{low}] & 31u;
+                /* the high bits again, so that white is 255 */
+                ADD((red << 3 | red >> 2), (green << 2 | green >> 4), (blue << 3 | blue >> 2));"""
+_READER = """\
+        case {name}:
+            for (int32_t i = 0; i < count; i++) {{
+{read}
+            }}
+            break;"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Format:
 
     Attributes:
         meaning: What it is, in Markdown.
-        read: C that reads the pixel at `at` of `frame->bytes` into `red`, `green` and `blue`, or grey into `red`.
+        read: C that adds pixel `at + i` of `frame->bytes`.
     """
 
     meaning: str
@@ -53,19 +59,18 @@ FORMATS = {
     "rgb565_le": Format(
         "16 bits a pixel, 5 of red, 6 of green, 5 of blue from the highest, the low byte first: `uint16_t` in the "
         "memory of a little-endian processor",
-        _RGB565.format(high="(uint32_t)frame->bytes[2 * at + 1]", low="(uint32_t)frame->bytes[2 * at]"),
+        _RGB565.format(high=1, low=0),
     ),
     "rgb565_be": Format(
         "the same, the high byte first, as OV2640 and other sensors send it",
-        _RGB565.format(high="(uint32_t)frame->bytes[2 * at]", low="(uint32_t)frame->bytes[2 * at + 1]"),
+        _RGB565.format(high=0, low=1),
     ),
     "rgb888": Format(
         "three bytes a pixel: red, green, blue",
-        "            red = frame->bytes[3 * at];\n"
-        "            green = frame->bytes[3 * at + 1];\n"
-        "            blue = frame->bytes[3 * at + 2];",
+        "                const uint8_t *const pixel = frame->bytes + 3 * (at + i);\n"
+        "                ADD((uint32_t)pixel[0], (uint32_t)pixel[1], (uint32_t)pixel[2]);",
     ),
-    "grey": Format("one byte a pixel", "            red = frame->bytes[at];"),
+    "grey": Format("one byte a pixel", "                grey += weights[i] * frame->bytes[at + i];"),
 }
 """By the end of the function's name. A grey frame has no colors, so functions of models of colors leave it out."""
 
@@ -128,7 +133,7 @@ def frame_sources(path: Path, program: Program, contract: Contract | None) -> tu
     }
     code = {
         "FORMATS": ", ".join(name.upper() for name in names),
-        "READERS": "\n".join(f"        case {n.upper()}:\n{FORMATS[n].read}\n            break;" for n in names),
+        "READERS": "\n".join(_READER.format(name=name.upper(), read=FORMATS[name].read) for name in names),
         "DECLARATIONS": "\n".join(f"{_signature(name)};" for name in names),
         "DEFINITIONS": "\n".join(_definition(name) for name in names),
     }

@@ -92,20 +92,25 @@ static uint32_t weight_of(uint32_t share, uint32_t sum)
     return weight + (2 * rest >= sum);
 }
 
-/* Add the pixel at a place of the frame, times a weight, to the sum of each channel. */
-static void add_pixel(const frame_pixels *frame, int32_t at, uint32_t weight, uint32_t *sums)
+/* Add pixels that follow each other, each times its weight, to the sum of each channel. */
+static void add_pixels(const frame_pixels *frame, int32_t at, const uint32_t *weights, int32_t count, uint32_t *sums)
 {
-    uint32_t red = 0, green = 0, blue = 0;
+#if CHANNELS == 1
+    uint32_t grey = sums[0];
+#define ADD(red, green, blue) grey += weights[i] * (((red) * 19595 + (green) * 38470 + (blue) * 7471 + 0x8000) >> 16)
+#else
+    uint32_t reds = sums[0], greens = sums[1], blues = sums[2];
+#define ADD(red, green, blue) (reds += weights[i] * (red), greens += weights[i] * (green), blues += weights[i] * (blue))
+#endif
     switch (frame->format) {
 @READERS@
     }
 #if CHANNELS == 1
-    if (!FITS_CHANNELS(frame->format)) red = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
-    sums[0] += weight * red;
+    sums[0] = grey;
 #else
-    sums[0] += weight * red;
-    sums[1] += weight * green;
-    sums[2] += weight * blue;
+    sums[0] = reds;
+    sums[1] = greens;
+    sums[2] = blues;
 #endif
 }
 
@@ -119,16 +124,18 @@ static void write_pixel(int32_t y, int32_t x, const uint32_t *levels)
     }
 }
 
-static void resize_pixel(const frame_pixels *frame, const frame_side *rows, int32_t row_center, frame_span row_span,
-                         const uint32_t *weights, frame_span column_span, uint32_t *levels)
+/* A pixel of the model in row y of it, from the frame's pixels in a span of its columns. */
+static void resize_pixel(const frame_pixels *frame, const frame_side *rows, int32_t y, const uint32_t *weights,
+                         frame_span column_span, uint32_t *levels)
 {
+    const int32_t row_center = center_of(rows, y);
+    const frame_span row_span = span_of(rows, row_center);
     for (int c = 0; c < CHANNELS; c++) levels[c] = HALF;
     for (int32_t r = row_span.first; r < row_span.end; r++) {
         const uint32_t weight = weight_of((uint32_t)share_of(rows, row_center, r), row_span.sum);
         uint32_t sums[CHANNELS];
         for (int c = 0; c < CHANNELS; c++) sums[c] = HALF;
-        for (int32_t t = column_span.first; t < column_span.end; t++)
-            add_pixel(frame, r * frame->width + t, weights[t - column_span.first], sums);
+        add_pixels(frame, r * frame->width + column_span.first, weights, column_span.end - column_span.first, sums);
         for (int c = 0; c < CHANNELS; c++) levels[c] += weight * (sums[c] >> BITS);
     }
     for (int c = 0; c < CHANNELS; c++) levels[c] >>= BITS;
@@ -169,20 +176,18 @@ static int convert(const uint8_t *bytes, int32_t width, int32_t height, frame_fo
     (void)narrow;
 #endif
     if (rows.step > MODEL_FRAME_MAX_RATIO * rows.unit || columns.step > MODEL_FRAME_MAX_RATIO * columns.unit) return -1;
-    for (int32_t y = 0; y < HEIGHT; y++) {
-        const int32_t row_center = center_of(&rows, y - top);
-        const int row_shown = y >= top && y < top + rows.out_length;
-        const frame_span row_span = span_of(&rows, row_center);
-        for (int32_t x = 0; x < WIDTH; x++) {
+    for (int32_t x = 0; x < WIDTH; x++) { /* column by column: the weights of a column are the same in all rows */
+        uint32_t weights[MAX_TAPS];
+        const int32_t center = center_of(&columns, x - left);
+        const int shown = x >= left && x < left + columns.out_length;
+        frame_span span = {0, 0, 0};
+        if (shown) span = span_of(&columns, center);
+        for (int32_t t = span.first; t < span.end; t++)
+            weights[t - span.first] = weight_of((uint32_t)share_of(&columns, center, t), span.sum);
+        for (int32_t y = 0; y < HEIGHT; y++) {
             uint32_t levels[CHANNELS] = {0};
-            if (row_shown && x >= left && x < left + columns.out_length) {
-                uint32_t weights[MAX_TAPS];
-                const int32_t center = center_of(&columns, x - left);
-                const frame_span span = span_of(&columns, center);
-                for (int32_t t = span.first; t < span.end; t++)
-                    weights[t - span.first] = weight_of((uint32_t)share_of(&columns, center, t), span.sum);
-                resize_pixel(&frame, &rows, row_center, row_span, weights, span, levels);
-            }
+            if (shown && y >= top && y < top + rows.out_length)
+                resize_pixel(&frame, &rows, y - top, weights, span, levels);
             write_pixel(y, x, levels);
         }
     }
