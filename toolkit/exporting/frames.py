@@ -19,13 +19,13 @@ from edgepress.toolkit.exporting.vectors import ProgramSession
 
 MAX_SIDE = 2048
 """Pixels of a side of a frame, and of a model's image, at most: products of both fit into 32 bits."""
-MAX_RATIO = 31
-"""How many times as long as the model's a side of a frame may be: 64 weights of a row lie on the stack."""
+MAX_RATIO = 23
+"""How many times as long as the model's a side of a frame may be: 48 weights lie on the stack. 640 is 22.9 times 28."""
 MAX_DENOMINATOR = 100
 """Of F in "crop:F" as a fraction: with more, sums of weights do not fit into 24 bits."""
-STACK = 440
+STACK = 500
 """Bytes of stack that a function takes, about: gcc for Cortex-M4, `-O2`, three channels."""
-CODE = 980
+CODE = 1140
 """Bytes of its code, about, likewise; a table of what the file stores takes 256 more for each channel."""
 _RGB565 = """\
                 const uint8_t *const pixel = frame->bytes + 2 * (at + i);

@@ -124,19 +124,39 @@ static void write_pixel(int32_t y, int32_t x, const uint32_t *levels)
     }
 }
 
-/* A pixel of the model in row y of it, from the frame's pixels in a span of its columns. */
-static void resize_pixel(const frame_pixels *frame, const frame_side *rows, int32_t y, const uint32_t *weights,
-                         frame_span column_span, uint32_t *levels)
+/* A column of the model: what each row of the frame gives for it, which the two pixels that a row counts in share. */
+typedef struct {
+    frame_span span;
+    uint32_t weights[MAX_TAPS];
+    int32_t filtered; /* rows before this one are done, and the last ones of them kept */
+    uint8_t kept[MAX_TAPS][CHANNELS];
+} frame_column;
+
+static const uint8_t *filter_row(const frame_pixels *frame, frame_column *column, int32_t r)
 {
-    const int32_t row_center = center_of(rows, y);
-    const frame_span row_span = span_of(rows, row_center);
-    for (int c = 0; c < CHANNELS; c++) levels[c] = HALF;
-    for (int32_t r = row_span.first; r < row_span.end; r++) {
-        const uint32_t weight = weight_of((uint32_t)share_of(rows, row_center, r), row_span.sum);
+    uint8_t *const kept = column->kept[r % MAX_TAPS];
+    if (r >= column->filtered) {
         uint32_t sums[CHANNELS];
+        const int32_t at = r * frame->width + column->span.first;
         for (int c = 0; c < CHANNELS; c++) sums[c] = HALF;
-        add_pixels(frame, r * frame->width + column_span.first, weights, column_span.end - column_span.first, sums);
-        for (int c = 0; c < CHANNELS; c++) levels[c] += weight * (sums[c] >> BITS);
+        add_pixels(frame, at, column->weights, column->span.end - column->span.first, sums);
+        for (int c = 0; c < CHANNELS; c++) kept[c] = (uint8_t)(sums[c] >> BITS);
+        column->filtered = r + 1;
+    }
+    return kept;
+}
+
+/* The pixel of the model in row y of a column. */
+static void resize_pixel(const frame_pixels *frame, const frame_side *rows, int32_t y, frame_column *column,
+                         uint32_t *levels)
+{
+    const int32_t center = center_of(rows, y);
+    const frame_span span = span_of(rows, center);
+    for (int c = 0; c < CHANNELS; c++) levels[c] = HALF;
+    for (int32_t r = span.first; r < span.end; r++) {
+        const uint32_t weight = weight_of((uint32_t)share_of(rows, center, r), span.sum);
+        const uint8_t *const filtered = filter_row(frame, column, r);
+        for (int c = 0; c < CHANNELS; c++) levels[c] += weight * filtered[c];
     }
     for (int c = 0; c < CHANNELS; c++) levels[c] >>= BITS;
 }
@@ -177,17 +197,18 @@ static int convert(const uint8_t *bytes, int32_t width, int32_t height, frame_fo
 #endif
     if (rows.step > MODEL_FRAME_MAX_RATIO * rows.unit || columns.step > MODEL_FRAME_MAX_RATIO * columns.unit) return -1;
     for (int32_t x = 0; x < WIDTH; x++) { /* column by column: the weights of a column are the same in all rows */
-        uint32_t weights[MAX_TAPS];
+        frame_column column;
         const int32_t center = center_of(&columns, x - left);
         const int shown = x >= left && x < left + columns.out_length;
-        frame_span span = {0, 0, 0};
-        if (shown) span = span_of(&columns, center);
-        for (int32_t t = span.first; t < span.end; t++)
-            weights[t - span.first] = weight_of((uint32_t)share_of(&columns, center, t), span.sum);
+        column.filtered = 0;
+        column.span.first = column.span.end = 0;
+        if (shown) column.span = span_of(&columns, center);
+        for (int32_t t = column.span.first; t < column.span.end; t++)
+            column.weights[t - column.span.first] = weight_of((uint32_t)share_of(&columns, center, t), column.span.sum);
         for (int32_t y = 0; y < HEIGHT; y++) {
             uint32_t levels[CHANNELS] = {0};
             if (shown && y >= top && y < top + rows.out_length)
-                resize_pixel(&frame, &rows, y - top, weights, span, levels);
+                resize_pixel(&frame, &rows, y - top, &column, levels);
             write_pixel(y, x, levels);
         }
     }
