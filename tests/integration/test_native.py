@@ -25,6 +25,7 @@ from edgepress.runtime.native_session import LIBRARY, NativeSession
 from edgepress.toolkit.benchmarking.plan import find_engines
 from edgepress.toolkit.bundles.build import Bundle, bundle
 from edgepress.toolkit.bundles.native import build_library, write_native
+from edgepress.toolkit.calibrating.calibrate import calibrate
 from edgepress.toolkit.errors import BundleError, InputError
 
 pytestmark = pytest.mark.skipif(missing("cc") != "", reason="there is no C compiler")
@@ -81,6 +82,12 @@ def test_only_who_names_the_engine_gets_it(tmp_path: Path) -> None:
     assert "native" not in find_engines("all")
     with pytest.raises(InputError, match="is built of one file on its board"):
         find_engines("native")
+
+
+def test_calibrate_does_not_take_it(run: Any) -> None:
+    """`improve` takes the name of the engine from the contract of a file, which may be a stranger's."""
+    with pytest.raises(InputError, match="'native' is unknown"):
+        calibrate(run.variants["tflite-int8"], max_error="2%", engine="native")
 
 
 def test_what_is_wrong_with_a_library_is_said(tmp_path: Path) -> None:
