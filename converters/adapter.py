@@ -141,11 +141,11 @@ class InputAdapter:
     @classmethod
     def of(cls, contract: Contract) -> InputAdapter:
         """What a model needs whose contract is known, the inverse of `in_runtime`."""
-        if (found := contract.adapter) is None:
+        if (adapter := contract.adapter) is None:
             return cls(contract.input, contract.input.shape)
-        layout: dict[str, Any] = {name: getattr(found, name) for name in ("bgr", "channels_first", "per_image")}
-        end: End | None = "sigmoid" if found.sigmoid else None
-        return cls(contract.input, found.shape, mean=found.mean, std=found.std, end=end, **layout)
+        layout: dict[str, Any] = {name: getattr(adapter, name) for name in ("bgr", "channels_first", "per_image")}
+        end: End | None = "sigmoid" if adapter.sigmoid else None
+        return cls(contract.input, adapter.shape, mean=adapter.mean, std=adapter.std, end=end, **layout)
 
     def apply(self, items: Array) -> Floats:
         """Items (N, *item.shape) as the model takes them: float32, (N, *model_shape)."""

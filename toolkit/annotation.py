@@ -67,10 +67,10 @@ def annotate(file: str | Path, out: str | Path, *, hints: Hints | None = None) -
         )
     if target.exists() and target.samefile(path):
         raise InputError(f"{target} is the file itself, and would be overwritten.", "Name another file.")
-    found = describe_published(path, hints or Hints())
-    contract = write_annotated(path, found.contract, target)
+    description = describe_published(path, hints or Hints())
+    contract = write_annotated(path, description.contract, target)
     none = "no self-test: its answers to random items are not finite, or not probabilities"
-    return Annotated(target, contract, (*found.notes, *([none] if contract.selftest is None else [])))
+    return Annotated(target, contract, (*description.notes, *([none] if contract.selftest is None else [])))
 
 
 def write_annotated(file: Path, contract: Contract, out: Path) -> Contract:

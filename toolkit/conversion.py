@@ -224,14 +224,14 @@ def _with_uncalibrated(
     made: Iterable[Variant], schemes: Sequence[str], path: Path, on_done: Callable[[Variant], None]
 ) -> list[Variant]:
     """The variants in the order of the schemes, with a failed one for each that can't be made without data."""
-    found = {variant.scheme: variant for variant in made}
+    by_scheme = {variant.scheme: variant for variant in made}
     error = f"It must be calibrated, and {path} does not record its training data."
     hint = "Give data like its training data with --data."
     for scheme in schemes:
-        if scheme not in found:
-            found[scheme] = Variant(scheme, None, None, 0.0, error=error, hint=hint)
-            on_done(found[scheme])
-    return [found[scheme] for scheme in schemes]
+        if scheme not in by_scheme:
+            by_scheme[scheme] = Variant(scheme, None, None, 0.0, error=error, hint=hint)
+            on_done(by_scheme[scheme])
+    return [by_scheme[scheme] for scheme in schemes]
 
 
 def items_for(data: DataSet | None, count: int, contract: Contract) -> dict[str, Any]:
@@ -290,11 +290,11 @@ def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str,
 
 def notes_by_text(variants: Iterable[Variant]) -> dict[str, list[str]]:
     """The variants' notes, each with the schemes that it is true of."""
-    found: dict[str, list[str]] = {}
+    schemes_by_text: dict[str, list[str]] = {}
     for variant in variants:
         for note in variant.notes:
-            found.setdefault(note, []).append(variant.scheme)
-    return found
+            schemes_by_text.setdefault(note, []).append(variant.scheme)
+    return schemes_by_text
 
 
 def _without_images(hints: Hints, facts: ModelFacts, data: str | DataSet | None) -> tuple[Hints, tuple[str, ...]]:
@@ -313,11 +313,11 @@ def _with_labels_of(data: DataSet, plan: _Plan) -> _Plan:
     contract = plan.contract
     if contract.task == "none" or not data.labels or {*contract.labels} == {*data.labels}:
         return plan
-    found = with_labels_of(data, contract, plan.notes)
-    if found is None:
+    relabelled = with_labels_of(data, contract, plan.notes)
+    if relabelled is None:
         note = f"data: {data.source} has other classes than the model, so it is used for calibration only"
         return dataclasses.replace(plan, notes=(*plan.notes, note))
-    return dataclasses.replace(plan, contract=found[0], notes=found[1])
+    return dataclasses.replace(plan, contract=relabelled[0], notes=relabelled[1])
 
 
 def _with_range_of(data: DataSet, plan: _Plan) -> _Plan:

@@ -54,20 +54,20 @@ def inspect(
     """
     path = Path(file)
     format_of(path)
-    found: Inspection | None = None
+    inspection: Inspection | None = None
     job = path, size, trust
     try:
         for report in run_in_child(_inspect, job, silence_s=time_limit_s, memory_bytes=memory_limit_bytes):
-            found = report
+            inspection = report
     except ChildDied as e:
-        if found is None:
+        if inspection is None:
             hint = "It is damaged: copy or convert it again."
             if e.late:  # opening a Keras file takes five seconds of a CPU, most of them to import TensorFlow
                 hint = "Try again when this machine is less busy; if that does not help, the file is damaged."
             raise ModelFileError(f"{path} can't be read: the process that read it ended with {e}.", hint) from e
-        return found.refused(f"The process that opened it ended with {e}. {e.log}".strip())
-    assert found is not None
-    return _with_microcontroller(found, path, time_limit_s)
+        return inspection.refused(f"The process that opened it ended with {e}. {e.log}".strip())
+    assert inspection is not None
+    return _with_microcontroller(inspection, path, time_limit_s)
 
 
 def _with_microcontroller(found: Inspection, path: Path, time_limit_s: float) -> Inspection:
@@ -87,6 +87,6 @@ def _with_microcontroller(found: Inspection, path: Path, time_limit_s: float) ->
 
 def _inspect(job: tuple[Path, Size | None, bool], emit: Emit) -> None:
     path, size, trust = job
-    found = read(path, size, trust=trust)
-    emit(found)
-    emit(open_in_engine(path, found, size, trust=trust))
+    inspection = read(path, size, trust=trust)
+    emit(inspection)
+    emit(open_in_engine(path, inspection, size, trust=trust))

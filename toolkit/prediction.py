@@ -122,10 +122,10 @@ def as_dicts(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
 def _images(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]  # if it is missing, only this image has an error
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-    if not found:
+    images = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not images:
         raise InputError(f"{path} holds no image.", f"Accepted: {', '.join(SUFFIXES)}.")
-    return found
+    return images
 
 
 def _classify(job: _Job, emit: Emit) -> None:

@@ -75,10 +75,12 @@ def console(*, stderr: bool) -> Console:
     """What prints to the standard output or error, as that stands now."""
     stream = cast(TextIO, _NoCommands(sys.stderr if stderr else sys.stdout))
     # In notebooks, Rich would ask for ipywidgets.
-    found = Console(file=stream, stderr=stderr, markup=False, emoji=False, highlight=False, force_jupyter=False)
-    if not found.is_terminal and "COLUMNS" not in os.environ:
-        found.width = PIPE_WIDTH
-    return found
+    stream_console = Console(
+        file=stream, stderr=stderr, markup=False, emoji=False, highlight=False, force_jupyter=False
+    )
+    if not stream_console.is_terminal and "COLUMNS" not in os.environ:
+        stream_console.width = PIPE_WIDTH
+    return stream_console
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def searched(case: Case, arguments: argparse.Namespace) -> Found:
     """Every file of all strategies and of the grid for a case's net and format; what was made before is read."""
     path, data = model_of(case, arguments), str(data_of(case, arguments))
     contract, opened = compressing._open(path, data, Hints(), lambda text: None, skip_unreadable=False)
-    format, engine = compressing._engine(case.format, None)
+    format, engine = compressing._engine(case.format, None, Limits.of(0))
     about = {"model": path, "data": data, "hints": Hints(), "opened": opened, "arch": contract.arch}
     options = CompressOptions(**about, format=format, engine=engine, memory=True)
     store = Store(arguments.out / "search")

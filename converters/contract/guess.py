@@ -235,13 +235,13 @@ def _labels(
                 f"Give one label for each output, in the order of the outputs.{background}",
             )
         return labels, (f"labels: {len(given)}, as given",)
-    found = metadata.labels
-    labels = fitting(found)
+    own_labels = metadata.labels
+    labels = fitting(own_labels)
     if labels is None and metadata.characters:
-        labels = fitting(("blank", *found)) or fitting(("blank", *found, " "))
+        labels = fitting(("blank", *own_labels)) or fitting(("blank", *own_labels, " "))
     if labels is not None:
         return labels, (f"labels: {len(labels)} from the file's metadata",)
-    why = f"the file's metadata has {len(found)}, not {count}" if found else "none found"
+    why = f"the file's metadata has {len(own_labels)}, not {count}" if own_labels else "none found"
     return tuple(map(str, range(count))), (f"labels: {why}: numbered 0 to {count - 1}; name them with --labels",)
 
 
@@ -281,7 +281,7 @@ def _image(facts: ModelFacts, hints: Hints) -> tuple[ChannelOrder, int, int, boo
     own: ChannelOrder = "grey" if channels == 1 else "rgb"
     if color is not None and (color == "grey") != (own == "grey"):
         raise InputError(f"The color is {color}, but the model takes {channels} channel{'s' if channels > 1 else ''}.")
-    found = facts.metadata.color
-    if color is None and found is not None and (found == "grey") == (own == "grey"):
-        color = found
+    own_color = facts.metadata.color
+    if color is None and own_color is not None and (own_color == "grey") == (own == "grey"):
+        color = own_color
     return color or own, height, width, first

@@ -191,22 +191,22 @@ class Simulation:
         given = sizes or {}
 
         def rounded(name: str, value: Any) -> Any:
-            found = self.scales.tensors.get(name) if only is None or name in only else None
-            return value if found is None or not value.dtype.is_floating else found.apply(value, given.get(name))
+            scale = self.scales.tensors.get(name) if only is None or name in only else None
+            return value if scale is None or not value.dtype.is_floating else scale.apply(value, given.get(name))
 
         return rounded
 
     def before(self, *, only: Collection[str] | None = None) -> Callable[[Step, int, Any], Any]:
         """The function that `Program.run` takes as `before`: rounds again what a step reads with another scale."""
-        made: dict[tuple[Any, ...], Any] = {}
+        rounded_values: dict[tuple[Any, ...], Any] = {}
 
         def rounded(step: Step, place: int, value: Any) -> Any:
             name = step.inputs[place]
             for found in self.scales.reads.get((step.output, place), ()) if only is None or name in only else ():
                 key = (name, id(value), found.key)
-                if key not in made:
-                    made[key] = value, found.apply(value)  # the value, too: while it lives, its id is its own
-                value = made[key][1]
+                if key not in rounded_values:
+                    rounded_values[key] = value, found.apply(value)  # the value, too: while it lives, its id is its own
+                value = rounded_values[key][1]
             return value
 
         return rounded

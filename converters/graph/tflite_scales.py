@@ -53,8 +53,8 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
             if len(known := [rounding for rounding in places if rounding is not None]) == len(places):
                 tensors[step.output] = _twice(*known)
         for place, (name, index) in enumerate(zip(step.inputs, op.inputs, strict=False)):
-            if name and (found := stored(int(index), name)[name in tensors :]):
-                reads[step.output, place] = found
+            if name and (roundings := stored(int(index), name)[name in tensors :]):
+                reads[step.output, place] = roundings
     if end := stored(int(graph.table.outputs[0]), program.sink)[program.sink in tensors :]:
         tensors[program.sink] = end[0]
     return _merge_roundings(program, tensors, reads)

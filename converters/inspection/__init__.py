@@ -62,11 +62,15 @@ def read(path: Path, size: Size | None = None, *, trust: bool = False) -> Inspec
     reader = _load(_READERS[format])
     options = {"trust": trust} if format == "saved_model" else {}
     with parsing(path):
-        found: Inspection = reader(path, size, **options)
-    free = [f"{p.name}[{axis}]" for p in found.inputs for axis, n in enumerate(p.shape or ()) if axis and n is None]
+        inspection: Inspection = reader(path, size, **options)
+    free = [
+        f"{p.name}[{axis}]" for p in inspection.inputs for axis, n in enumerate(p.shape or ()) if axis and n is None
+    ]
     if not free or size is not None:
-        return found
-    return found.replace(notes=(*found.notes, f"Free sizes taken as 1: {', '.join(free)}; fix them with --size."))
+        return inspection
+    return inspection.replace(
+        notes=(*inspection.notes, f"Free sizes taken as 1: {', '.join(free)}; fix them with --size.")
+    )
 
 
 def open_in_engine(path: Path, found: Inspection, size: Size | None = None, *, trust: bool = False) -> Inspection:

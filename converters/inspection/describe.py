@@ -96,14 +96,14 @@ def _types(
 ) -> tuple[str, str]:
     """The types of a step's data, weights and result as text, and the type that it computes in."""
     data, weights = g.activations_of(graph, step, known), g.weights_of(graph, step, known)
-    made = next((graph.values[n] for n in step.outputs if n in graph.values), None)
+    value = next((graph.values[n] for n in step.outputs if n in graph.values), None)
     read = list(dict.fromkeys(v.dtype for v in data if v.real or not any(d.real for d in data)))
-    text = " x ".join([*read, *([weights.dtype] if weights else [])]) + f" -> {made.dtype if made else '?'}"
+    text = " x ".join([*read, *([weights.dtype] if weights else [])]) + f" -> {value.dtype if value else '?'}"
     if not data:
         return text, "constant" if step.outputs else ""
     if step.operation in conversions:
         return text, "conversion"
-    real = [v for v in (*data, made) if v and v.real] if made is None or made.real else []
+    real = [v for v in (*data, value) if v and v.real] if value is None or value.real else []
     floats = [v.dtype for v in real if v.dtype in g.FLOATS]
     if floats:
         return text, "dynamic" if weights is not None and weights.dtype not in g.FLOATS else floats[0]

@@ -185,10 +185,10 @@ def _walk(model: Any, given: Sequence[str], steps: list[g.InspectedStep], values
             layer, tensors, outputs = _parts(node)
             read = [names[id(t)] for t in tensors]
             inner = _functional(layer)
-            made = _walk(inner, read, steps, values) if inner else [_key(t, values) for t in outputs]
-            names |= {id(t): name for t, name in zip(outputs, made, strict=True)}
+            outputs_made = _walk(inner, read, steps, values) if inner else [_key(t, values) for t in outputs]
+            names |= {id(t): name for t, name in zip(outputs, outputs_made, strict=True)}
             if inner is None:
-                _add(layer, read, made, steps=steps, values=values)
+                _add(layer, read, outputs_made, steps=steps, values=values)
     return [names[id(t)] for t in model.outputs]
 
 

@@ -74,11 +74,20 @@ def lost_labels(source: Answers, file: Answers, task: Task, ends_in: str, *, tru
     least = CERTAIN_APART if end in APART and source.shape[1] > 2 else CERTAIN
     probabilities = _probabilities(_numbers(source.astype(np.float64), end), least)
     if true is not None and len(true) >= LEAST_FIT:
-        scores = probabilities.astype(np.float32)
-        probabilities = fit_temperature(scores, true).probabilities(scores).astype(np.float64)
+        probabilities = _soften(probabilities, true)
     labels = _choose_labels(file)
     given_up = probabilities.max(axis=1, keepdims=True) - probabilities
     return _bound_mean(given_up[np.arange(len(labels)), labels], float(given_up[:, labels].mean()))
+
+
+def _soften(probabilities: Doubles, true: Labels) -> Doubles:
+    """Probabilities calibrated on true labels if that makes them less certain, else as they are.
+
+    A few hundred items that are all right would make even ties certain.
+    """
+    scores = probabilities.astype(np.float32)
+    calibrated = fit_temperature(scores, true).probabilities(scores).astype(np.float64)
+    return calibrated if calibrated.max(axis=1).mean() < probabilities.max(axis=1).mean() else probabilities
 
 
 def _choose_labels(scores: Answers) -> Labels:

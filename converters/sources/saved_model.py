@@ -80,8 +80,8 @@ def _load_signature(path: Path, folder: Path) -> Signature:
 
     def call(**given: Any) -> Mapping[str, Any]:
         assert model is not None  # keeps the variables alive
-        found: Mapping[str, Any] = signature(**given)
-        return found
+        outputs: Mapping[str, Any] = signature(**given)
+        return outputs
 
     inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
     producer = str(getattr(model, "tensorflow_version", ""))
@@ -126,8 +126,8 @@ def _by_tensorflow_1(path: Path, folder: Path, reason: str) -> Signature:
 
     def call(**given: Any) -> Mapping[str, Any]:
         taken = {sources[key]: value for key, value in given.items()}
-        made = tf.import_graph_def(definition, input_map=taken, return_elements=list(sinks.values()), name="")
-        return dict(zip(sinks, made, strict=True))
+        imported = tf.import_graph_def(definition, input_map=taken, return_elements=list(sinks.values()), name="")
+        return dict(zip(sinks, imported, strict=True))
 
     # Imported into a function, the functions it calls are not found when it runs; imported here, they are.
     tf.import_graph_def(v1.GraphDef(library=definition.library, versions=definition.versions), name="")

@@ -98,15 +98,15 @@ class Graph:
 
     def dtype(self, index: int) -> np.dtype[Any] | None:
         """Type of a tensor's elements; None for types that NumPy lacks."""
-        found = DTYPES.get(self.table.tensors[index].type)
-        return None if found is None else np.dtype(found)
+        dtype = DTYPES.get(self.table.tensors[index].type)
+        return None if dtype is None else np.dtype(dtype)
 
     def scales(self, index: int) -> tuple[list[float], list[int]]:
         """Scales and zero points of a tensor, one each unless it is quantized per channel; empty if it is not."""
-        found = self.table.tensors[index].quantization
-        if found is None or found.scale is None:
+        quantization = self.table.tensors[index].quantization
+        if quantization is None or quantization.scale is None:
             return [], []
-        return [float(s) for s in found.scale], [int(z) for z in found.zeroPoint]
+        return [float(s) for s in quantization.scale], [int(z) for z in quantization.zeroPoint]
 
     def constant(self, index: int) -> Array | None:
         """Values of a constant as stored, not dequantized; None if the tensor is none."""

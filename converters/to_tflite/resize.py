@@ -64,8 +64,8 @@ def with_shape(model: bytes, shape: tuple[int, ...], where: str, *, fold: bool =
 
 def _fold_shapes(root: Any, graph: Any, interpreter: Any) -> None:
     """Replace what SHAPE operations lead to by constants, with the values that the interpreter computed."""
-    made = {int(i) for op in graph.operators for i in op.outputs} | {int(i) for i in graph.inputs}
-    constants = {i for i, tensor in enumerate(graph.tensors) if i not in made and not tensor.isVariable} | {-1}
+    computed = {int(i) for op in graph.operators for i in op.outputs} | {int(i) for i in graph.inputs}
+    constants = {i for i, tensor in enumerate(graph.tensors) if i not in computed and not tensor.isVariable} | {-1}
     known, left = set[int](), []
     for op in graph.operators:
         inputs, kind = {int(i) for i in op.inputs}, flat.kind(root, op)

@@ -17,7 +17,7 @@ from playing_page import Client
 
 from edgepress.runtime.keeping import ABOUT
 from edgepress.toolkit.labelling.desk import OUT, TO_DO, Desk
-from edgepress.toolkit.labelling.site import Site
+from edgepress.toolkit.labelling.site import LabelSite
 from edgepress.toolkit.playing.web import Server, start_server
 
 COMMAND = [sys.executable, "-m", "edgepress.toolkit.cli.main", "label"]
@@ -34,18 +34,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def site(folder: Path) -> Site:
-    return Site(Desk(folder), "edgepress improve")
+def site(folder: Path) -> LabelSite:
+    return LabelSite(Desk(folder), "edgepress improve")
 
 
 @pytest.fixture
-def client(site: Site) -> Iterator[Client]:
+def client(site: LabelSite) -> Iterator[Client]:
     server = Server(site.handle, command="label")
     yield Client(start_server(server, 0))
     server.stop()
 
 
-def step(site: Site, path: str) -> str:
+def step(site: LabelSite, path: str) -> str:
     """The address of a step as the page sends it."""
     return f"{path}{'&' if '?' in path else '?'}session={site.session}"
 
@@ -62,7 +62,7 @@ def test_the_page_and_its_files_are_there(client: Client) -> None:
     assert state["next"] == "edgepress improve"
 
 
-def test_a_label_is_on_the_disk_when_the_answer_comes(client: Client, site: Site, folder: Path) -> None:
+def test_a_label_is_on_the_disk_when_the_answer_comes(client: Client, site: LabelSite, folder: Path) -> None:
     name = site.desk.pictures[2].name
     assert client.ask("POST", step(site, "/label?row=2&label=1"), b"").json == {"row": 2, "label": 1, "done": 1}
     assert (folder / HOSTILE / name).exists()
@@ -103,7 +103,7 @@ def test_a_label_is_on_the_disk_when_the_answer_comes(client: Client, site: Site
     ],
 )
 def test_who_and_what_is_refused(
-    method: str, path: str, body: bytes | None, headers: dict[str, str], status: int, client: Client, site: Site
+    method: str, path: str, body: bytes | None, headers: dict[str, str], status: int, client: Client, site: LabelSite
 ) -> None:
     answer = client.ask(method, step(site, path.replace("٣", "%D9%A3")), body, **headers)
     assert answer.status == status
@@ -112,7 +112,7 @@ def test_who_and_what_is_refused(
 
 
 @pytest.mark.parametrize("path", ["/label?row=0&label=0", "/label?row=0&label=0&session=0123456789abcdef", "/undo"])
-def test_a_page_of_an_earlier_start_labels_nothing(path: str, client: Client, site: Site) -> None:
+def test_a_page_of_an_earlier_start_labels_nothing(path: str, client: Client, site: LabelSite) -> None:
     """The numbers of the pictures are others since."""
     assert client.ask("GET", "/state").json["session"] == site.session
     answer = client.ask("POST", path, b"")
@@ -121,7 +121,7 @@ def test_a_page_of_an_earlier_start_labels_nothing(path: str, client: Client, si
     assert site.desk.done == 0
 
 
-def test_what_is_no_picture_any_more_is_not_shown(client: Client, site: Site) -> None:
+def test_what_is_no_picture_any_more_is_not_shown(client: Client, site: LabelSite) -> None:
     site.desk.path(0).write_text("<script>alert(1)</script>")
     assert client.ask("GET", "/picture/0").status == 404
     site.desk.path(1).unlink()
@@ -153,7 +153,7 @@ def test_wrong_input_is_one_message(words: list[str], folder: Path) -> None:
     assert json.loads(done.stdout)["error"]["kind"] == "input"
 
 
-def test_each_picture_is_a_row_of_the_state(client: Client, site: Site) -> None:
+def test_each_picture_is_a_row_of_the_state(client: Client, site: LabelSite) -> None:
     state: Any = client.ask("GET", "/state").json
     assert [row["name"] for row in state["pictures"]] == [picture.name for picture in site.desk.pictures]
     assert {row["answer"] for row in state["pictures"]} == {0, 1}

@@ -140,7 +140,7 @@ def assert_equal(original: Any, folder: Path) -> None:
 def test_a_wrong_upgrade_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "old.onnx"
     onnx.save(model_of(9, *resizing(9, "linear", 2.0)), path)
-    monkeypatch.setattr(interface, "upgraded", lambda model, path: version_converter.convert_version(model, 17))
+    monkeypatch.setattr(interface, "upgrade_model", lambda model, path: version_converter.convert_version(model, 17))
     with pytest.raises(ConversionError, match=r"of opset 9\. Upgraded to 17, it answers otherwise") as caught:
         OnnxSource(path)
     assert "opset 17" in caught.value.hint

@@ -10,17 +10,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from running import COMMAND
 
 from edgepress.runtime import (
     EdgepressError,
+    frames,
 )
 from edgepress.runtime.frames import camera_frames, new_images, newest
 
@@ -30,43 +32,47 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def test_watch_takes_new_whole_files_once(digits: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    item = Image.fromarray(digits.test.read([0])[0, ..., 0])
-    item.save(folder / "old.png")
-    found: list[str] = []
-    images = new_images(folder, poll_s=0.02)
-    threading.Thread(target=lambda: found.extend(p.name for p in _until(images, 3)), daemon=True).start()
-    time.sleep(0.1)
-    with (folder / "a.png").open("wb") as f:  # written in parts, each younger than a look
-        for _ in range(12):
-            f.write(b"part")
-            f.flush()
-            assert "a.png" not in found
-            time.sleep(0.01)
-    _wait(lambda: found == ["a.png"])
-    (folder / "gone.png").touch()
-    (folder / "gone.png").unlink()
-    (folder / ".hidden.png").write_bytes(b"x")
-    (folder / "b.png").write_bytes(b"x")
-    _wait(lambda: found == ["a.png", "b.png"])
-    (folder / "b.png").rename(folder / "old.txt")
-    (folder / "old.png").write_bytes(b"written anew")
-    _wait(lambda: found == ["a.png", "b.png", "old.png"])
+class _OverError(Exception):
+    """All polls of a test are over."""
 
 
-def _until(images: Iterator[Path], count: int) -> Iterator[Path]:
-    for _ in range(count):
-        yield next(images)
+def test_watch_takes_new_whole_files_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happens between two polls is a step; each name is noted with the number of steps before it came."""
+    (tmp_path / "old.png").write_bytes(b"there before")
 
+    def grow() -> None:
+        with (tmp_path / "a.png").open("ab") as file:
+            file.write(b"part")
 
-def _wait(done: Any) -> None:
-    for _ in range(500):
-        if done():
-            return
-        time.sleep(0.01)
-    pytest.fail("it was not done in 500 tries")
+    def come_and_go() -> None:
+        (tmp_path / "gone.png").touch()
+        (tmp_path / "gone.png").unlink()
+        (tmp_path / ".hidden.png").write_bytes(b"x")
+        (tmp_path / "b.png").write_bytes(b"x")
+
+    def rewrite() -> None:
+        (tmp_path / "b.png").rename(tmp_path / "old.txt")
+        (tmp_path / "old.png").write_bytes(b"written anew")
+
+    def end() -> None:
+        raise _OverError
+
+    wait = str  # nothing happens
+    steps = [*[grow] * 12, wait, wait, come_and_go, wait, wait, rewrite, wait, wait, end]
+    taken: list[Callable[[], object]] = []
+
+    def sleep(seconds: float) -> None:
+        assert seconds == 0.02
+        taken.append(steps[len(taken)])
+        taken[-1]()
+
+    monkeypatch.setattr(frames, "time", SimpleNamespace(sleep=sleep))
+    seen: list[tuple[str, int]] = []
+    with suppress(_OverError):
+        for path in new_images(tmp_path, poll_s=0.02):
+            seen.append((path.name, len(taken)))
+    assert len(taken) == len(steps)
+    assert seen == [("a.png", 13), ("b.png", 16), ("old.png", 19)]
 
 
 def test_watch_command_survives_bad_files_and_ends_by_ctrl_c(run: Any, pictures: Path) -> None:

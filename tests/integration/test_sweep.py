@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from edgepress.toolkit.errors import EdgepressError, InputError, SweepError
 from edgepress.toolkit.results.packed import pack
 from edgepress.toolkit.stats.choice import Rule
+from edgepress.toolkit.sweeping.collect import _relative, configurations_of, winners_of
 from edgepress.toolkit.sweeping.jobs import Job
 from edgepress.toolkit.sweeping.plan import DIMENSIONS, TABLES, plan_of, read_plan
-from edgepress.toolkit.sweeping.result import Row, _relative, configurations_of, load_sweep, sweep_schema, winners_of
+from edgepress.toolkit.sweeping.result import Row, load_sweep, sweep_schema
 from edgepress.toolkit.sweeping.space import Grid, Space
 from edgepress.toolkit.sweeping.store import Store
 from edgepress.toolkit.sweeping.sweep import sweep

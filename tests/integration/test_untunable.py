@@ -86,7 +86,7 @@ def test_exact_repairs_are_used_only_if_the_file_errs_no_more_with_it(
 
     monkeypatch.setattr(found, "_quantize_onnx", quantized)
     monkeypatch.setattr(encode, "float_onnx_of", lambda model: OWN)
-    monkeypatch.setattr(encode.interface, "adapted", lambda model, adapter: OWN)
+    monkeypatch.setattr(encode.interface, "prepend_adapter", lambda model, adapter: OWN)
     assert (found.unrepairable(scheme) == "") is used
     assert bool(found.facts(scheme)) is used
     assert found._repairs(scheme) == ("exact" if used else "")

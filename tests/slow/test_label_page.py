@@ -16,7 +16,7 @@ from PIL import Image
 
 from edgepress.runtime.keeping import ABOUT
 from edgepress.toolkit.labelling.desk import TO_DO, Desk
-from edgepress.toolkit.labelling.site import Site
+from edgepress.toolkit.labelling.site import LabelSite
 from edgepress.toolkit.playing.web import Server, start_server
 
 CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
@@ -24,16 +24,16 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this ma
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
+def site(tmp_path: Path) -> LabelSite:
     for n in range(5):
         pixels = np.random.default_rng(n).integers(0, 256, (16, 16)).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"20261128T12000000{n}Z-000-0900-{n:08x}.png")
     (tmp_path / ABOUT).write_text(json.dumps({"labels": ["cat", "dog"], "model": "m"}))
-    return Site(Desk(tmp_path), "edgepress improve")
+    return LabelSite(Desk(tmp_path), "edgepress improve")
 
 
 @pytest.fixture
-def tab(site: Site) -> Iterator[Any]:
+def tab(site: LabelSite) -> Iterator[Any]:
     """The page; the server takes steps back slowly."""
     playwright = pytest.importorskip("playwright.sync_api")
     undo = site.desk.undo
@@ -65,11 +65,11 @@ def press(tab: Any, keys: str) -> None:
     tab.evaluate("async () => { await queue; }")
 
 
-def test_a_key_after_a_step_back_is_for_the_picture_that_came_back(site: Site, tab: Any) -> None:
+def test_a_key_after_a_step_back_is_for_the_picture_that_came_back(site: LabelSite, tab: Any) -> None:
     press(tab, "11u2")
     assert site.desk.given == [0, 1, TO_DO, TO_DO, TO_DO]
 
 
-def test_keys_between_steps_back_are_in_turn(site: Site, tab: Any) -> None:
+def test_keys_between_steps_back_are_in_turn(site: LabelSite, tab: Any) -> None:
     press(tab, "111u2uu21")
     assert site.desk.given == [0, 1, 0, TO_DO, TO_DO]

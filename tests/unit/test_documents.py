@@ -184,7 +184,7 @@ def test_a_run_whose_loss_was_not_finite_is_resumed(tmp_path: Path) -> None:
     """`tune` and `prune` go back to the best weights, and keep the loss in the history."""
     from edgepress.toolkit.training import checkpoint
 
-    checkpoint.save(checkpoint.State({}, [{"loss": float("nan")}, {"loss": float("inf")}]), tmp_path)
+    checkpoint.save(checkpoint.TrainingState({}, [{"loss": float("nan")}, {"loss": float("inf")}]), tmp_path)
     state = checkpoint.load(tmp_path)
     assert state is not None
     assert [str(row["loss"]) for row in state.history] == ["nan", "inf"]
@@ -328,7 +328,7 @@ def test_facts_of_a_checkpoint_have_types(bad: dict[str, Any], tmp_path: Path) -
 
     facts = {"began_with": {}, "history": [{"epoch": 1}], "best_epoch": 1}
     np.savez(tmp_path / checkpoint.NAME, facts=np.array(json.dumps(facts)))
-    assert checkpoint.load(tmp_path) == checkpoint.State(**facts)  # type: ignore[arg-type]
+    assert checkpoint.load(tmp_path) == checkpoint.TrainingState(**facts)  # type: ignore[arg-type]
     np.savez(tmp_path / checkpoint.NAME, facts=np.array(json.dumps(facts | bad)))
     with pytest.raises(EdgepressError, match="can't be read: it "):
         checkpoint.load(tmp_path)

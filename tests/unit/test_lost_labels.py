@@ -95,7 +95,16 @@ def test_true_labels_show_that_a_model_is_too_sure_of_unlike_items() -> None:
 
 def test_true_labels_do_not_excuse_a_file_whose_source_is_right() -> None:
     assert unlike(0.97, lost=60)[0] == pytest.approx(unlike(0.97, lost=60, known=False)[0], abs=0.01)
-    assert unlike(1.0, lost=60)[0] >= unlike(1.0, lost=60, known=False)[0] > 0.08
+    assert unlike(1.0, lost=60) == unlike(1.0, lost=60, known=False)
+
+
+def test_true_labels_make_no_tie_certain() -> None:
+    source = np.tile(np.float32([0.51, 0.49]), (200, 1))
+    source[:150] = [0.99, 0.01]
+    file = source.copy()
+    file[190:] = file[190:, ::-1]
+    true = np.zeros(200, np.int64)
+    assert lost_labels(source, file, "softmax", "softmax", true=true).share == pytest.approx(10 / 200 * 0.02, abs=1e-4)
 
 
 def test_a_few_true_labels_calibrate_nothing() -> None:

@@ -11,10 +11,10 @@ import sweep_results
 pytest.importorskip("optuna")
 
 from edgepress.toolkit.errors import InputError, SweepError
+from edgepress.toolkit.sweeping.collect import _row
 from edgepress.toolkit.sweeping.front import front
 from edgepress.toolkit.sweeping.jobs import Job
 from edgepress.toolkit.sweeping.proposals import CostLimits
-from edgepress.toolkit.sweeping.result import _row
 from edgepress.toolkit.sweeping.search import PART, Search, Unpromising
 from edgepress.toolkit.sweeping.space import PointJobs
 from edgepress.toolkit.sweeping.store import Store

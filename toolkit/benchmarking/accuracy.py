@@ -117,8 +117,8 @@ def error_figures(answers: Answers, baseline: Answers | None) -> ErrorFigures:
         return ErrorFigures()
     assert answers.outputs is not None
     assert baseline.outputs is not None
-    found = compare(baseline.outputs, answers.outputs, on="")
-    return ErrorFigures(max_error=found.max_error, mean_error=found.mean_error, sqnr_db=found.sqnr_db)
+    comparison = compare(baseline.outputs, answers.outputs, on="")
+    return ErrorFigures(max_error=comparison.max_error, mean_error=comparison.mean_error, sqnr_db=comparison.sqnr_db)
 
 
 def error_status(figures: ErrorFigures) -> str:

@@ -143,10 +143,10 @@ def _by_error(results: Sequence[Measurement], host: Mapping[str, Any], count: in
         if not others:
             return _none("no other file than the baseline was measured.", rule)
         near = max(others, key=lambda r: -math.inf if r.sqnr_db is None else r.sqnr_db)
-        found = "no signal" if near.sqnr_db is None else f"{near.sqnr_db:.1f} dB"
+        noise = "no signal" if near.sqnr_db is None else f"{near.sqnr_db:.1f} dB"
         return _none(
             f"no quantized file reaches {bound} to the baseline; the nearest, {_name(near)}, "
-            f"reaches {found}. Calibrate with more data, or measure what the error means for your task.",
+            f"reaches {noise}. Calibrate with more data, or measure what the error means for your task.",
             rule,
         )
     costs = costs_of(results)

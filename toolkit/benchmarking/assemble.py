@@ -221,8 +221,8 @@ def _file_facts(plan: BenchmarkPlan, path: Path) -> dict[str, Any]:
 def _without_promise(plan: BenchmarkPlan) -> list[str]:
     """A sentence for each calibrated file on an engine other than that of its promise."""
     pairs = [(pair.file, pair.engine) for pair in plan.pairs if pair.engine is not None]
-    found = [(file.name, without_promise(plan.contracts[file], engine)) for file, engine in pairs]
-    return list(dict.fromkeys(f"{name}: {text}" for name, texts in found for text in texts))
+    withdrawn = [(file.name, without_promise(plan.contracts[file], engine)) for file, engine in pairs]
+    return list(dict.fromkeys(f"{name}: {text}" for name, texts in withdrawn for text in texts))
 
 
 def _notes(plan: BenchmarkPlan, baseline: Answers | None, noise: Noise | None) -> list[str]:

@@ -79,8 +79,10 @@ def benchmark(
         else open_more(options.more, plan.data, labelled=options.differences, skip_unreadable=options.skip_unreadable)
     )
     host = describe_host()  # before the measurement: the load that it records is that of other processes
-    found = collect_answers(plan.pairs, plan.data, cap_s=options.time_cap, cache=options.cache, on_progress=on_progress)
-    answers = dict(zip(plan.pairs, found, strict=True))
+    collected = collect_answers(
+        plan.pairs, plan.data, cap_s=options.time_cap, cache=options.cache, on_progress=on_progress
+    )
+    answers = dict(zip(plan.pairs, collected, strict=True))
     more = None if further is None else _further(further, plan, options, on_progress)
     items = plan.data.test.read(np.arange(min(ITEMS, len(plan.data.test))))
     answered = [pair for pair in plan.pairs if isinstance(answers[pair], Answers) and is_timed(pair)]
@@ -93,10 +95,10 @@ def benchmark(
 
 def _further(items: More, plan: BenchmarkPlan, options: BenchmarkOptions, on_progress: OnProgress | None) -> Further:
     """The answers to the items of `--more`."""
-    found = collect_answers(
+    more_answers = collect_answers(
         plan.pairs, items.data, cap_s=options.time_cap, cache=options.cache, on_progress=on_progress
     )
-    return Further(items, dict(zip(plan.pairs, found, strict=True)))
+    return Further(items, dict(zip(plan.pairs, more_answers, strict=True)))
 
 
 def _to_label(result: Benchmark, more: Further, plan: BenchmarkPlan, folder: Path | None) -> Benchmark:

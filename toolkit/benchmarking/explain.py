@@ -52,12 +52,12 @@ class Explained:
 
     def of(self, candidate: Candidate, file: FileFigures, p50_us: float | None) -> ExplainingFigures:
         """The figures of a timed candidate."""
-        found = self.profiles.get(candidate._replace(batch=1), ExplainingFigures())
+        figures = self.profiles.get(candidate._replace(batch=1), ExplainingFigures())
         macs, ceiling = self.macs.get(candidate.file), self.ceilings.get(candidate.threads)
         if macs is None or ceiling is None:
-            return found
+            return figures
         limits = limit_figures(file, p50_us, ceiling, macs=macs)
-        return replace(found, **{name: value for name, value in vars(limits).items() if name in _LIMITS})
+        return replace(figures, **{name: value for name, value in vars(limits).items() if name in _LIMITS})
 
 
 def explain(
@@ -79,11 +79,11 @@ def explain(
     for done, candidate in enumerate(profiled, 1):
         try:
             own = None if candidate.contract else items  # a published file takes others; values hardly affect the time
-            made = profile(candidate.file, candidate.engine, threads=candidate.threads, items=own)
-            told = diagnosis(made, explained.ceilings.get(candidate.threads))
+            new_profile = profile(candidate.file, candidate.engine, threads=candidate.threads, items=own)
+            told = diagnosis(new_profile, explained.ceilings.get(candidate.threads))
             explained.profiles[candidate] = ExplainingFigures(
-                profile=made.operations,
-                delegated_share=made.delegated_share,
+                profile=new_profile.operations,
+                delegated_share=new_profile.delegated_share,
                 diagnosis=told.text,
                 findings=told.findings,
             )

@@ -123,8 +123,8 @@ def have_labels(contracts: Mapping[Path, Contract]) -> bool:
         for path, c in contracts.items()
     }
     if len(kinds) > 1:
-        found = "; ".join(f"{name} returns {what}" for what, name in kinds.items())
-        raise InputError(f"The files can't be compared: {found}.", "Benchmark them separately.")
+        answers = "; ".join(f"{name} returns {what}" for what, name in kinds.items())
+        raise InputError(f"The files can't be compared: {answers}.", "Benchmark them separately.")
     return next(iter(contracts.values())).task != "none"
 
 
@@ -142,10 +142,10 @@ def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
     paths = [Path(f) for f in ([files] if isinstance(files, (str, Path)) else files)]
     if len(paths) == 1 and paths[0].is_dir():
         folder = folder_with(paths[0], *MODEL_FILES)
-        found = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
-        if not found:
+        in_folder = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
+        if not in_folder:
             raise InputError(f"{folder} holds no .tflite or .onnx file.", "Make some: edgepress convert.")
-        return found
+        return in_folder
     for path in paths:
         if not path.exists():
             raise InputError(f"{path} does not exist.", "Check the path.")
@@ -192,22 +192,22 @@ def describe_files(
         ModelFileError: No file has a contract, or gets one.
         InputError: A hint does not fit a file, or there is no file without a contract that it could be about.
     """
-    found: dict[Path, Described] = {}
+    described: dict[Path, Described] = {}
     broken: dict[Path, EdgepressError] = {}
     for path in paths:
         try:
-            found[path] = describe(path, hints, alone=len(paths) == 1)
+            described[path] = describe(path, hints, alone=len(paths) == 1)
         except ModelFileError as e:
             broken[path] = e
-    if not found:
+    if not described:
         raise next(iter(broken.values()))
-    if hints is not None and hints.describes and not any(about.published for about in found.values()):
+    if hints is not None and hints.describes and not any(about.published for about in described.values()):
         raise InputError(
             "All files have contracts, so options that describe models made elsewhere do not apply.",
             "Leave them out, or change a file's contract: edgepress annotate.",
         )
     order = {name: n for n, name in enumerate(SCHEMES)}
-    return dict(sorted(found.items(), key=lambda item: order.get(item[1].contract.scheme, len(order)))), broken
+    return dict(sorted(described.items(), key=lambda item: order.get(item[1].contract.scheme, len(order)))), broken
 
 
 def find_baseline(
@@ -244,8 +244,8 @@ def counts(value: int | Sequence[int], name: str, *, most: int) -> tuple[int, ..
     """
     numbers = (value,) if isinstance(value, int) else tuple(value)
     if not numbers or len(set(numbers)) < len(numbers) or not all(1 <= n <= most for n in numbers):
-        found = ", ".join(map(str, numbers)) or "empty"
-        raise InputError(f"{name} is {found}.", f"Accepted: different numbers from 1 to {most}.")
+        given = ", ".join(map(str, numbers)) or "empty"
+        raise InputError(f"{name} is {given}.", f"Accepted: different numbers from 1 to {most}.")
     return numbers
 
 

@@ -124,9 +124,9 @@ def _other_seconds() -> dict[int, tuple[str, float]]:
     """Name and CPU seconds of every other process, by process id."""
     import psutil
 
-    found = {}
+    cpu_times = {}
     for process in psutil.process_iter(["name", "cpu_times"]):
         times = process.info["cpu_times"]
         if process.pid != os.getpid() and times is not None:
-            found[process.pid] = (process.info["name"] or "", times.user + times.system)
-    return found
+            cpu_times[process.pid] = (process.info["name"] or "", times.user + times.system)
+    return cpu_times

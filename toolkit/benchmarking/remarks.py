@@ -44,16 +44,16 @@ def remarks_on(
         options: The benchmark's settings.
     """
     baseline = plan.baseline
-    found = None if baseline is None else answers[baseline]
-    if baseline is None or not isinstance(found, Answers) or plan.contracts[baseline.file].scheme not in BASELINES:
+    reference = None if baseline is None else answers[baseline]
+    if baseline is None or not isinstance(reference, Answers) or plan.contracts[baseline.file].scheme not in BASELINES:
         return ()
     facts = facts_of_file(
         baseline.file,
         plan.contracts[baseline.file],
         plan.data,
-        found.predicted,
+        reference.predicted,
         command=shell_line("edgepress", "benchmark", *_name_files(plan), *_comparison_options(options)),
-        pair=_unproven(plan, baseline, found, answers, results=results, advice=advice),
+        pair=_unproven(plan, baseline, reference, answers, results=results, advice=advice),
         max_drop_pp=options.max_drop,
     )
     return remarks(facts)

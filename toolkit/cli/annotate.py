@@ -23,23 +23,23 @@ def annotate(
     """Write labels, input and meaning of a classifier made elsewhere into a copy, for every command and board."""
     from edgepress.toolkit.annotation import annotate as work
 
-    made = work(file, out, hints=hints)
-    screen.note(*made.notes)
+    annotated = work(file, out, hints=hints)
+    screen.note(*annotated.notes)
     if json_output:
-        screen.document(made.to_dict())
+        screen.document(annotated.to_dict())
         return
-    about = made.contract
+    about = annotated.contract
     item = " x ".join(map(str, about.input.shape)) + (f" {about.input.color} pixels" if about.input.is_image else "")
     meaning = f"{len(about.labels)} labels, {about.task}"
     if about.task == "none":
         meaning = f"no labels, {' x '.join(map(str, about.output_shape))} outputs"
-    screen.say(f"{made.path}: {about.scheme}, {item}, {meaning}.", style="bold")
-    if made.path.suffix == ".json":
+    screen.say(f"{annotated.path}: {about.scheme}, {item}, {meaning}.", style="bold")
+    if annotated.path.suffix == ".json":
         call: list[str | Path] = (
             ["bench", Path(file.name)] if about.task == "none" else ["classify", Path(file.name), "IMAGE"]
         )
-        words = ["python", "-m", "edgepress.runtime", *call, "--contract", Path(made.path.name)]
+        words = ["python", "-m", "edgepress.runtime", *call, "--contract", Path(annotated.path.name)]
         screen.shell_command(f"On a board: {shell_line(*words)}")
     else:
         screen.say(f"Weights and answers are those of {file}.")
-        screen.next_command(shell_line("edgepress", "bundle", made.path))
+        screen.next_command(shell_line("edgepress", "bundle", annotated.path))

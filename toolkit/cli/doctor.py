@@ -10,26 +10,26 @@ def doctor(json_output: Json = False) -> int:
     """Check this machine: Python, memory, CPU extensions, whether each engine runs, and what is missing."""
     from edgepress.toolkit.host.doctor import doctor as work
 
-    found = work()
+    facts = work()
     if json_output:
-        screen.document(found)
-        return int(not found["ok"])
-    screen.say(f"{found['cpu']}, {found['cores']} core(s), {found['machine']}, {found['system']}")
+        screen.document(facts)
+        return int(not facts["ok"])
+    screen.say(f"{facts['cpu']}, {facts['cores']} core(s), {facts['machine']}, {facts['system']}")
     screen.say(
-        f"Python {found['python']} ({found['bits']} bits), numpy {found['packages']['numpy']}, "
-        f"{found['available_bytes'] / 1e9:.1f} of {found['memory_bytes'] / 1e9:.1f} GB of memory available, "
-        f"{found['temporary_bytes'] / 1e9:.1f} GB free for temporary files"
+        f"Python {facts['python']} ({facts['bits']} bits), numpy {facts['packages']['numpy']}, "
+        f"{facts['available_bytes'] / 1e9:.1f} of {facts['memory_bytes'] / 1e9:.1f} GB of memory available, "
+        f"{facts['temporary_bytes'] / 1e9:.1f} GB free for temporary files"
     )
-    rows = [[e["name"], e["version"] or "", e["status"], e["detail"] or e["install"]] for e in found["engines"]]
+    rows = [[e["name"], e["version"] or "", e["status"], e["detail"] or e["install"]] for e in facts["engines"]]
     columns = [("Engine", "left"), ("Version", "left"), ("Status", "left"), ("", "left")]
     screen.show(screen.table(columns, rows))
-    rows = [[e["name"], "yes" if e["present"] else "no", e["meaning"]] for e in found["extensions"]]
+    rows = [[e["name"], "yes" if e["present"] else "no", e["meaning"]] for e in facts["extensions"]]
     if rows:
         screen.show(screen.table([("CPU extension", "left"), ("Present", "left"), ("Meaning", "left")], rows))
-    missing = [p for p in found["toolkit"] if p["version"] is None]
+    missing = [p for p in facts["toolkit"] if p["version"] is None]
     for package in missing:
         screen.say(f"Missing for the toolkit: {package['package']}", style="red")
     if missing:
         screen.say(f"Install with: {missing[0]['install']}")
-    screen.say(found["advice"])
-    return int(not found["ok"])
+    screen.say(facts["advice"])
+    return int(not facts["ok"])

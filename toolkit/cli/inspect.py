@@ -22,12 +22,12 @@ def inspect(
     from edgepress.toolkit.cli import inspect_table as tables
     from edgepress.toolkit.inspection import inspect as work
 
-    found = work(file, size=size, trust=trust)
+    inspection = work(file, size=size, trust=trust)
     if json_output:
-        screen.document(found.as_dict())
+        screen.document(inspection.as_dict())
         return
-    parts = [tables.summary_table(found), tables.operations_table(found), tables.weights_table(found)]
-    for part in [*parts, *([tables.nodes_table(found)] if nodes else [])]:
+    parts = [tables.summary_table(inspection), tables.operations_table(inspection), tables.weights_table(inspection)]
+    for part in [*parts, *([tables.nodes_table(inspection)] if nodes else [])]:
         screen.show(part)
         screen.say()
-    screen.note(*found.notes)
+    screen.note(*inspection.notes)

@@ -30,11 +30,11 @@ def report(
     """Write results as one self-contained web page, a Markdown table, or a model card."""
     from edgepress.toolkit.reports.report import report as work
 
-    made = work(folder, out, format=format, licence=licence)
+    written = work(folder, out, format=format, licence=licence)
     if json_output:
-        where = {"out": str(made.out)} if made.out is not None else {"out": None, "text": made.text}
-        screen.document({"format": format, "size_bytes": made.size_bytes} | where)
-    elif made.out is None:
-        typer.echo(made.text, nl=False)
+        where = {"out": str(written.out)} if written.out is not None else {"out": None, "text": written.text}
+        screen.document({"format": format, "size_bytes": written.size_bytes} | where)
+    elif written.out is None:
+        typer.echo(written.text, nl=False)
     else:
-        screen.say(f"{made.out} ({size(made.size_bytes)})")
+        screen.say(f"{written.out} ({size(written.size_bytes)})")

@@ -146,10 +146,10 @@ def _file(found: Surroundings, images: dict[str, _Images], file: Path, folder: s
 def _npz(file: Path, path: str) -> Iterator[Found]:
     """An .npz that holds items: "x", or "x_train" and others."""
     try:
-        found = headers(file)
+        arrays = headers(file)
     except EdgepressError:
         return
-    shapes = {name: found[name].shape for name in ("x", "x_train", "x_val", "x_test") if name in found}
+    shapes = {name: arrays[name].shape for name in ("x", "x_train", "x_val", "x_test") if name in arrays}
     if any(shapes.values()):
         items = sum(shape[0] for shape in shapes.values() if shape)
         of = "x".join(map(str, next(iter(shapes.values()))[1:])) or "numbers"

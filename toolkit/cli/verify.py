@@ -22,15 +22,15 @@ def verify(
     """Check that a bundle is complete, unchanged and, with --key, signed; nothing is unpacked."""
     from edgepress.toolkit.bundles.verify import verify as work
 
-    found = work(bundle, key=key, signature=signature)
+    verified = work(bundle, key=key, signature=signature)
     if json_output:
-        screen.document(found.to_dict())
+        screen.document(verified.to_dict())
         return
-    m = found.manifest
+    m = verified.manifest
     screen.say(f"{bundle} is complete and unchanged: {m.name} {m.id[:12]}, {m.scheme}, {len(m.files) + 1} files.")
-    if found.signer:
-        screen.say(f"Signed by {found.signer}.", style="bold green")
+    if verified.signer:
+        screen.say(f"Signed by {verified.signer}.", style="bold green")
     else:
-        why = "its signature was not checked; pass --key" if found.signature else "it is not signed"
+        why = "its signature was not checked; pass --key" if verified.signature else "it is not signed"
         screen.say(f"The sender is not known: {why}.", style="yellow")
-    screen.say(f"SHA-256 {found.sha256}")
+    screen.say(f"SHA-256 {verified.sha256}")

@@ -26,7 +26,7 @@ from edgepress.toolkit.benchmarking.advice import advice_of
 from edgepress.toolkit.comparison import match
 from edgepress.toolkit.comparison.figures import Figure
 from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, Gate, parse_gate
-from edgepress.toolkit.comparison.match import Pair, match_models, match_results
+from edgepress.toolkit.comparison.match import MatchedPair, match_models, match_results
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.notebooks.views import comparison_html
 from edgepress.toolkit.results.file import load_benchmark
@@ -78,7 +78,7 @@ class Comparison:
     old: str
     new: str
     strict: bool
-    pairs: tuple[Pair, ...]
+    pairs: tuple[MatchedPair, ...]
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...] = ()
     advice: Advice | None = None
@@ -148,8 +148,8 @@ def compare(
         if hints is not None and hints.describes:
             raise InputError("Options that describe models made elsewhere do not apply to results.", "Leave them out.")
         runs = load_benchmark(old), load_benchmark(new)
-        found = compare_results(*runs, gates, strict=strict, schemes=scheme, engines=engine, names=names)
-        return dataclasses.replace(found, advice=advice_of(runs[1], rule))
+        comparison = compare_results(*runs, gates, strict=strict, schemes=scheme, engines=engine, names=names)
+        return dataclasses.replace(comparison, advice=advice_of(runs[1], rule))
     from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark
 
     options = call_with(BenchmarkOptions, locals(), baseline=str(old))
@@ -204,7 +204,7 @@ def compare_results(
 
 
 def judge(
-    pairs: Sequence[Pair],
+    pairs: Sequence[MatchedPair],
     gates: Sequence[Gate] = (),
     *,
     strict: bool = False,
@@ -247,7 +247,7 @@ def _notes(old: Benchmark, new: Benchmark) -> list[str]:
     return notes
 
 
-def _judge(pair: Pair, gates: Sequence[Gate], strict: bool, same_run: bool) -> Iterator[Verdict]:
+def _judge(pair: MatchedPair, gates: Sequence[Gate], strict: bool, same_run: bool) -> Iterator[Verdict]:
     """Apply the gates to one pair; a single verdict for all of them if the pair has no figures."""
     missing = {
         match.VANISHED: (OPEN, f"it failed in OLD and is not in NEW: {pair.reason}")
@@ -266,7 +266,7 @@ def _judge(pair: Pair, gates: Sequence[Gate], strict: bool, same_run: bool) -> I
             yield _hold(gate, pair, strict, same_run)
 
 
-def _hold(gate: Gate, pair: Pair, strict: bool, same_run: bool) -> Verdict:
+def _hold(gate: Gate, pair: MatchedPair, strict: bool, same_run: bool) -> Verdict:
     """Apply one gate to a pair's figure."""
     figure = next((f for f in pair.figures if f.name == METRICS[gate.metric].figure), None)
     change = None if figure is None else figure.change if gate.of_change else figure.own

@@ -55,13 +55,13 @@ class Figure:
 
     def show(self, *, of_change: bool) -> str:
         """NEW's own value or the change, with its interval, as text; empty if unknown."""
-        found = self.change if of_change else self.own
-        if found is None:
+        interval = self.change if of_change else self.own
+        if interval is None:
             return ""
         unit = _unit(self.name, of_change)
-        values = found.estimate, found.low, found.high
+        values = interval.estimate, interval.low, interval.high
         texts = ["" if value is None else _words(self.name, value, of_change) for value in values]
-        if found.low == found.high == found.estimate:
+        if interval.low == interval.high == interval.estimate:
             return f"{texts[0]}{unit}"
         return f"{texts[0]} [{texts[1]}, {texts[2]}]{unit}" if texts[1] else f"{texts[0]}{unit} (no interval)"
 
@@ -74,12 +74,12 @@ def figures_of(old: Side | None, new: Side, *, same_run: bool) -> tuple[Figure, 
         new: The measurement in NEW.
         same_run: Whether both were measured in the same rounds.
     """
-    found = [_accuracy(old, new), _agreement(old, new)]
-    found += [_accepted_figure(old, new, name) for name in ACCEPTED]
-    found += [_latency(old, new, name, same_run) for name in BY_ROUND]
-    found += [_exact(old, new, name) for name in ("size_bytes", "compressed_bytes")]
-    found.append(_memory(old, new))
-    return tuple(f for f in found if f.old is not None or f.new is not None)
+    figures = [_accuracy(old, new), _agreement(old, new)]
+    figures += [_accepted_figure(old, new, name) for name in ACCEPTED]
+    figures += [_latency(old, new, name, same_run) for name in BY_ROUND]
+    figures += [_exact(old, new, name) for name in ("size_bytes", "compressed_bytes")]
+    figures.append(_memory(old, new))
+    return tuple(f for f in figures if f.old is not None or f.new is not None)
 
 
 def share_interval(right: int, count: int) -> Interval:

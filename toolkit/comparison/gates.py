@@ -136,10 +136,10 @@ def parse_gate(text: str) -> Gate:
     elif unit.lower() in own:
         low, limit, of_change = metric.low, value * own[unit.lower()], name.lower() == "drop"
     else:
-        found = f"the unit {unit!r} is not accepted" if unit else "the unit is missing"
+        problem = f"the unit {unit!r} is not accepted" if unit else "the unit is missing"
         units = ", ".join(unit or "none" for unit in metric.units if unit != "μs")
         units += " (NEW's own figure), x or % (the change from OLD)" if metric.ratio else ""
-        raise InputError(f"--fail-if {text!r}: {found}. Accepted for {name.lower()}: {units}.")
+        raise InputError(f"--fail-if {text!r}: {problem}. Accepted for {name.lower()}: {units}.")
     if not low <= limit <= metric.high or limit == math.inf or (metric.high == math.inf and limit == 0):
         hint = "Accepted: 0 to 1, or a number with %: accuracy<0.97 or accuracy<97%." if metric.high == 1 else ""
         raise InputError(f"--fail-if {text!r}: the limit is {number}{unit}, outside the range of {name.lower()}.", hint)

@@ -21,7 +21,7 @@ NOW_FAILS, FAILED_BEFORE, FAILS_IN_BOTH = "fails now", "failed before", "fails i
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class MatchedPair:
     """A file on an engine in OLD, and its counterpart in NEW.
 
     Attributes:
@@ -47,7 +47,7 @@ class Pair:
     figures: tuple[Figure, ...] = ()
 
 
-def match_results(old: Benchmark, new: Benchmark, schemes: str = "all", engines: str = "all") -> Iterator[Pair]:
+def match_results(old: Benchmark, new: Benchmark, schemes: str = "all", engines: str = "all") -> Iterator[MatchedPair]:
     """Match the rows of two results; rows with the same key are matched by file name.
 
     Args:
@@ -87,7 +87,7 @@ def match_results(old: Benchmark, new: Benchmark, schemes: str = "all", engines:
             yield _pair(key, *sides, name=f"{key}, {name}" if max(map(len, rows)) > 1 else "")
 
 
-def _pair(key: _Key, old: Side | None, new: Side | None, *, name: str = "", same_run: bool = False) -> Pair:
+def _pair(key: _Key, old: Side | None, new: Side | None, *, name: str = "", same_run: bool = False) -> MatchedPair:
     figures: tuple[Figure, ...] = ()
     reasons = [side.row.status for side in (new, old) if side is not None and side.row.failed]
     if new is None:
@@ -98,7 +98,7 @@ def _pair(key: _Key, old: Side | None, new: Side | None, *, name: str = "", same
         usable = old if old is not None and not old.row.failed else None
         state = BOTH if usable else FAILED_BEFORE if old else APPEARED
         figures = figures_of(usable, new, same_run=same_run)
-    return Pair(
+    return MatchedPair(
         name=name or str(key),
         **key._asdict(),
         old_file=old.row.file if old else None,
@@ -109,7 +109,7 @@ def _pair(key: _Key, old: Side | None, new: Side | None, *, name: str = "", same
     )
 
 
-def match_models(run: Benchmark, old: Path, new: Path) -> list[Pair]:
+def match_models(run: Benchmark, old: Path, new: Path) -> list[MatchedPair]:
     """Match the rows of two model files in one result by engine.
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from edgepress.runtime.text import one_line
 from edgepress.toolkit.comparison.compare import Comparison, Verdict
 from edgepress.toolkit.comparison.gates import FAILED, OPEN, PASSED
-from edgepress.toolkit.comparison.match import BOTH, Pair
+from edgepress.toolkit.comparison.match import BOTH, MatchedPair
 from edgepress.toolkit.escaping import annotation, markdown_table
 from edgepress.toolkit.escaping import markdown as escaped
 
@@ -93,10 +93,10 @@ def _describe_verdict(verdict: Verdict) -> str:
     return f"{verdict.text}. {verdict.fix}" if verdict.fix else verdict.text
 
 
-def _cell(pair: Pair, name: str) -> str:
+def _cell(pair: MatchedPair, name: str) -> str:
     return next((f.show(of_change=True) for f in pair.figures if f.name == name), "")
 
 
-def _state(pair: Pair) -> str:
+def _state(pair: MatchedPair) -> str:
     short = one_line(pair.reason, REASON)
     return "" if pair.state == BOTH else f"{pair.state}{f': {short}' if short else ''}"

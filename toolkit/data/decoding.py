@@ -27,14 +27,14 @@ SILENCE_S = 120.0
 """Longest time that the child process may take for one picture."""
 
 
-class Picture(NamedTuple):
+class EncodedPicture(NamedTuple):
     """The path or the bytes of an image file, and the inputs to prepare it for."""
 
     content: bytes | str
     specs: tuple[InputSpec, ...]
 
 
-def decode(picture: Picture, emit: Emit) -> None:
+def decode(picture: EncodedPicture, emit: Emit) -> None:
     """Emit the pixels for each input, uint8, shape `InputSpec.shape`, in their order; this runs in a child process.
 
     Raises:
@@ -70,7 +70,7 @@ class _Child:
             if self._worker is None:
                 self._worker = Worker(silence_s=SILENCE_S, memory_bytes=CHILD_BYTES)
             try:
-                ((pixels,),) = self._worker.call(decode, Picture(image, (spec,)))
+                ((pixels,),) = self._worker.call(decode, EncodedPicture(image, (spec,)))
             except ChildDied as e:
                 self._worker.close()
                 self._worker = None

@@ -47,13 +47,13 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
         DataError: There are no class folders, a class folder has no images, or an image can't be read.
     """
     parts = _parts(root, options)
-    found = {part: _class_files(folder, root, options) for part, folder in parts.items()}
-    names = [label for classes in found.values() for label in classes]
+    files_by_part = {part: _class_files(folder, root, options) for part, folder in parts.items()}
+    names = [label for classes in files_by_part.values() for label in classes]
     labels = () if "" in names else tuple(in_order(names))
     numbers = {label: i for i, label in enumerate(labels)}
     rows = [
         (file, numbers.get(label, 0), part)
-        for part, classes in found.items()
+        for part, classes in files_by_part.items()
         for label, files in sorted(classes.items())
         for file in files
     ]
@@ -91,11 +91,11 @@ def _sample(
     calibration, verification = options.sample or (0, 0)
 
     def digest(i: int) -> str | None:
-        found = source.hash(i, decode=options.skip_unreadable)
-        if isinstance(found, InputError):
-            _note(rows[i][0], found, options, problems)
+        digest = source.hash(i, decode=options.skip_unreadable)
+        if isinstance(digest, InputError):
+            _note(rows[i][0], digest, options, problems)
             return None
-        return found
+        return digest
 
     def size(i: int) -> int:
         return os.stat(os.path.join(source.root, rows[i][0])).st_size

@@ -71,8 +71,8 @@ class Described:
 
     def labelled(self, data: DataSet) -> Described:
         """The same with the labels of its data in their order, if its own are only numbers and there are as many."""
-        found = with_labels_of(data, self.contract, self.found) if self.numbered else None
-        return self if found is None else replace(self, contract=found[0], found=found[1], renamed=True)
+        relabelled = with_labels_of(data, self.contract, self.found) if self.numbered else None
+        return self if relabelled is None else replace(self, contract=relabelled[0], found=relabelled[1], renamed=True)
 
 
 def with_labels_of(
@@ -109,8 +109,8 @@ def describe(path: Path, hints: Hints | None = None, *, alone: bool = True) -> D
     hints = hints or Hints()
     contract = _own_contract(path)
     if contract is None and path.suffix in (".tflite", ".onnx"):
-        found = describe_published(path, hints)
-        return Described(path, found.contract, True, found.notes)
+        description = describe_published(path, hints)
+        return Described(path, description.contract, True, description.notes)
     if contract is None:
         raise _without(path)
     if alone and hints.describes:
@@ -150,10 +150,10 @@ def contract_of(path: Path) -> Contract:
 
 
 def _own_contract(path: Path) -> Contract | None:
-    found = format_of(path, ("tflite", "onnx", "keras"), ".tflite, .onnx and .keras files")
-    if path.suffix != f".{found}":
-        raise ModelFileError(f"{path} is a .{found} file under another name.", f"Rename it to {path.stem}.{found}.")
-    return _onnx_contract(path) if found == "onnx" else read_contract(path)
+    format = format_of(path, ("tflite", "onnx", "keras"), ".tflite, .onnx and .keras files")
+    if path.suffix != f".{format}":
+        raise ModelFileError(f"{path} is a .{format} file under another name.", f"Rename it to {path.stem}.{format}.")
+    return _onnx_contract(path) if format == "onnx" else read_contract(path)
 
 
 def _without(path: Path) -> ModelFileError:

@@ -49,10 +49,10 @@ def read_idx_folder(folder: Path, options: ReadOptions) -> Items:
                 hint = "Keep one."
                 raise DataError(f"{folder} has two files of {' '.join(key)}: {first.name} and {path.name}.", hint)
     parts = {}
-    found = {part for part, _ in files}
+    present = {part for part, _ in files}
     for part in ("train", "test"):
         missing = [what for what in ("images", "labels") if (part, what) not in files]
-        if len(missing) == 1 or (part == "train" and options.lacks_training(found)):
+        if len(missing) == 1 or (part == "train" and options.lacks_training(present)):
             hint = f"Its usual name is {part}-{missing[0]}-idx…-ubyte.gz."
             raise DataError(f"{folder} has no file of {part} {missing[0]}.", hint)
         if not missing:
@@ -85,8 +85,8 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
             require_memory(path, 2 * size, "Give fewer items.", error=DataError)
             data = file.read(size + 1)
             if len(data) != size:
-                found = f"ends after {len(data)} bytes" if len(data) < size else "has more data after them"
-                raise ValueError(f"its header claims {size} bytes of shape {shape}, and it {found}")
+                problem = f"ends after {len(data)} bytes" if len(data) < size else "has more data after them"
+                raise ValueError(f"its header claims {size} bytes of shape {shape}, and it {problem}")
             return np.frombuffer(data, np.uint8).reshape(shape)
     except DataError:
         raise

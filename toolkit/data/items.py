@@ -88,16 +88,20 @@ class ReadOptions:
 
     def tensor(self, shape: tuple[int, ...]) -> InputSpec:
         """The input for float32 tensors of this shape."""
-        found = f"The data are float32 tensors of shape {shape}"
+        description = f"The data are float32 tensors of shape {shape}"
         if self.input is None:
             if self.size or self.color:
-                raise DataError(f"{found}; only images have a size and a colour.", "Leave out --size and --color.")
+                raise DataError(
+                    f"{description}; only images have a size and a colour.", "Leave out --size and --color."
+                )
             return InputSpec(shape=shape, dtype="float32")
         if self.input.is_image:
             hint = "In an .npz, images are uint8 arrays of shape (N, height, width[, 1 or 3])."
-            raise DataError(f"{found}, but the model takes images of {self.input.shape}.", hint)
+            raise DataError(f"{description}, but the model takes images of {self.input.shape}.", hint)
         if (self.input.dtype != "float32" and not self.input.is_integer) or _core(self.input.shape) != _core(shape):
-            raise DataError(f"{found}, but the model takes {self.input.dtype} tensors of shape {self.input.shape}.")
+            raise DataError(
+                f"{description}, but the model takes {self.input.dtype} tensors of shape {self.input.shape}."
+            )
         return self.input
 
     def whole_numbers(self, x: npt.NDArray[Any]) -> bool:

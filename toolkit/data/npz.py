@@ -47,19 +47,19 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
         DataError: The file is damaged or takes more memory than is free; or an array is missing, has a wrong shape or
             type, or contains NaN or infinity.
     """
-    found = headers(path)
-    parts = {"train": ("x", "y")} if "x" in found else {p: (f"x_{p}", f"y_{p}") for p in ("train", "val", "test")}
-    given = {part: keys for part, keys in parts.items() if any(key in found for key in keys)}
+    members = headers(path)
+    parts = {"train": ("x", "y")} if "x" in members else {p: (f"x_{p}", f"y_{p}") for p in ("train", "val", "test")}
+    given = {part: keys for part, keys in parts.items() if any(key in members for key in keys)}
     if options.lacks_training(given):
         given["train"] = parts["train"]
-    bare = options.unlabelled and not any(y in found for _, y in parts.values())
+    bare = options.unlabelled and not any(y in members for _, y in parts.values())
     wanted = [key for keys in given.values() for key in keys[: 1 if bare else 2]]
     for key in wanted:
-        if key not in found:
+        if key not in members:
             hint = f"Accepted: {_ACCEPTED}. {UNLABELLED if key.startswith('y') else ''}".strip()
-            raise DataError(f"{path} has no array {key!r}; found: {', '.join(found)}.", hint)
-    wanted += ["labels"] if "labels" in found and not bare else []
-    require_memory(path, sum(_memory(found[key]) for key in wanted), "Give fewer items.", error=DataError)
+            raise DataError(f"{path} has no array {key!r}; found: {', '.join(members)}.", hint)
+    wanted += ["labels"] if "labels" in members and not bare else []
+    require_memory(path, sum(_memory(members[key]) for key in wanted), "Give fewer items.", error=DataError)
     arrays = read_arrays(path, wanted)
     xs = {part: _items(arrays[x], f"{path}: {x}") for part, (x, _) in given.items()}
     if bare:
@@ -101,16 +101,16 @@ def headers(path: Path) -> dict[str, Header]:
             size, members = path.stat().st_size, archive.infolist()
             claims = (ArchivePart(m.filename, m.file_size, min(m.compress_size, size)) for m in members)
             refuse_bomb(path, claims, f"{SAVED[:-1]}, which packs nothing.", free_bytes=FREE_BYTES, error=DataError)
-            found = {}
+            contents = {}
             for member in members:
                 if member.filename.endswith(".npy"):
                     with archive.open(member) as file:
-                        found[member.filename.removesuffix(".npy")] = header = _header(file)
+                        contents[member.filename.removesuffix(".npy")] = header = _header(file)
                     if math.prod(header.shape) * header.dtype.itemsize > member.file_size:
                         raise ValueError(
                             f"{member.filename} claims the shape {header.shape} in {member.file_size} bytes"
                         )
-            return found
+            return contents
 
 
 def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, Array]:
@@ -127,10 +127,10 @@ def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, Array]:
 def stored_item(path: Path) -> Header | None:
     """Read only the header of an `.npz` for the shape and type of an item; None if it can't be read."""
     try:
-        found = headers(path)
+        arrays = headers(path)
     except DataError:
         return None
-    x = found.get("x") or found.get("x_train")
+    x = arrays.get("x") or arrays.get("x_train")
     return Header(x.dtype, x.shape[1:]) if x else None
 
 

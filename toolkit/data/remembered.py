@@ -44,14 +44,14 @@ def find_remembered(source: str, model: Path) -> str:
     """
     if is_builtin(source):
         return source
-    found = _find_data(source, [*_upwards(model.parent), Path.cwd()])
-    if found is None:
+    path = _find_data(source, [*_upwards(model.parent), Path.cwd()])
+    if path is None:
         places = f"in {model.parent}, above it, or in {Path.cwd()}" if _is_relative(source) else "any more"
         raise DataError(
             f"{model} was trained on {source!r}, a path remembered from its training, and that is not {places}.",
             "Give the data with --data.",
         )
-    return source if found == _below(Path.cwd(), source) else found
+    return source if path == _below(Path.cwd(), source) else path
 
 
 def _upwards(folder: Path) -> list[Path]:

@@ -43,11 +43,11 @@ def index_of(shard: Shard) -> Index:
         with suppress(OSError):
             os.utime(path)
         return kept
-    found = Scan(shard.path).index()
+    index = Scan(shard.path).index()
     with suppress(EdgepressError, OSError):  # without a cache, the index is made again the next time
-        write_bytes(path, found.to_bytes())
+        write_bytes(path, index.to_bytes())
         _remove_old(path.parent)
-    return found
+    return index
 
 
 def _remove_old(cache: Path) -> None:

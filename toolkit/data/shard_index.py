@@ -37,10 +37,10 @@ class Shard:
             DataError: It does not exist.
         """
         try:
-            found = os.stat(path)
+            status = os.stat(path)
         except OSError as e:
             raise DataError(f"The shard {path} can't be read: {e.strerror}.", "Check the path.") from e
-        return cls(path, found.st_size, found.st_mtime_ns)
+        return cls(path, status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)

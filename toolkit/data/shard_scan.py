@@ -181,20 +181,20 @@ def _content(file: IO[bytes], offset: int, length: int) -> bytes:
 
 def _label(file: IO[bytes], item: dict[str, Any]) -> str | None:
     """The label of an item: that of its `.cls`, else of `label` in its `.json`; None if it has none."""
-    found = next((name for name in ("cls", "json") if name in item), None)
-    if found is None:
+    member = next((name for name in ("cls", "json") if name in item), None)
+    if member is None:
         return None
-    offset, length = item[found]
+    offset, length = item[member]
     if length > MAX_LABEL_BYTES:
-        raise InputError(f"has a .{found} of {length} bytes; accepted: up to {MAX_LABEL_BYTES}")
+        raise InputError(f"has a .{member} of {length} bytes; accepted: up to {MAX_LABEL_BYTES}")
     try:
         text = _content(file, offset, length).decode().strip()
-        label = text if found == "cls" else json.loads(text).get("label")
+        label = text if member == "cls" else json.loads(text).get("label")
     except (ValueError, AttributeError, RecursionError) as e:
-        raise InputError(f"has a .{found} that can't be read: {e}") from e
-    if label is None and found == "json":
+        raise InputError(f"has a .{member} that can't be read: {e}") from e
+    if label is None and member == "json":
         return None
     if isinstance(label, bool) or not isinstance(label, (str, int)) or not 0 < len(str(label)) <= 200:
-        raise InputError(f"has the label {label!r} in its .{found}; accepted: a number from 0, or a name")
+        raise InputError(f"has the label {label!r} in its .{member}; accepted: a number from 0, or a name")
     text = str(label)
     return str(int(text)) if text.isascii() and text.isdecimal() else text

@@ -56,9 +56,9 @@ class ShardSource:
         """
         out = np.empty((len(indices), *self.spec.shape), np.uint8)
         order = np.lexsort((self.offset[indices], self.shard[indices])).tolist()  # as they lie on the disk
-        found = map if self.length[indices].sum() < LARGE_IMAGE * len(indices) else in_threads
+        map_items = map if self.length[indices].sum() < LARGE_IMAGE * len(indices) else in_threads
         wanted = indices[order].tolist()
-        for place, pixels in zip(order, found(self._item, wanted), strict=True):
+        for place, pixels in zip(order, map_items(self._item, wanted), strict=True):
             out[place] = pixels
         return out
 
@@ -110,17 +110,17 @@ class ShardSource:
             file = os.open(shard.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as e:
             raise DataError(f"The shard {shard.path} can't be read: {e.strerror}.", "Check that it is there.") from e
-        found = os.fstat(file)
-        if (found.st_size, found.st_mtime_ns) != (shard.size, shard.changed):
+        status = os.fstat(file)
+        if (status.st_size, status.st_mtime_ns) != (shard.size, shard.changed):
             os.close(file)
             raise DataError(f"The shard {shard.path} has changed since it was opened.", "Start again.")
         return file
 
     def _read(self, number: int, file: int, offset: int, length: int) -> bytes:
-        found = read_at(file, offset, length)
-        if len(found) < length:
+        content = read_at(file, offset, length)
+        if len(content) < length:
             raise DataError(f"The shard {self.shards[number].path} has become shorter.", "Start again.")
-        return found
+        return content
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ShardSource, (self.shards, self.shard, self.offset, self.length, self.spec)

@@ -109,18 +109,18 @@ def _paths(path: Path) -> list[str]:
         DataError: One is packed, or the pattern is none, or names too many.
     """
     if path.is_dir():
-        found = _in_folder(path)
+        paths = _in_folder(path)
     elif path.is_file():
-        found = [str(path)]
+        paths = [str(path)]
     else:
-        found = expand(str(path))
-    for name in found:
+        paths = expand(str(path))
+    for name in paths:
         if name.lower().endswith(PACKED):
             raise DataError(
                 f"The shard {name} is packed, so single images can't be read from it.",
                 "Unpack it to a .tar; the images in it are compressed already.",
             )
-    return found
+    return paths
 
 
 def expand(pattern: str) -> list[str]:
@@ -176,8 +176,8 @@ def _indices(shards: Sequence[Shard]) -> Iterable[Index]:
         return map(index_of, shards)
     import joblib
 
-    found: Iterable[Index] = joblib.Parallel(n_jobs=-1)(joblib.delayed(index_of)(shard) for shard in shards)
-    return found
+    indices: Iterable[Index] = joblib.Parallel(n_jobs=-1)(joblib.delayed(index_of)(shard) for shard in shards)
+    return indices
 
 
 def _note(path: str, index: Index, options: ReadOptions, problems: list[tuple[str, str]]) -> None:

@@ -103,9 +103,9 @@ def require_all_classes(split: Names, y: Ints, labels: tuple[str, ...], source: 
     counts = {name: np.bincount(y[split == name], minlength=len(labels)) for name in SPLITS}
     for i, label in enumerate(labels):
         if not counts["train"][i] or not counts["test"][i]:
-            found = ", ".join(f"{n[i]} in {name}" for name, n in counts.items())
+            counted = ", ".join(f"{n[i]} in {name}" for name, n in counts.items())
             raise DataError(
-                f"{source}: class {label!r} has too few different items ({found}); every class needs at least one "
+                f"{source}: class {label!r} has too few different items ({counted}); every class needs at least one "
                 "for training and one for testing.",
                 "Add items to this class, or remove it.",
             )

@@ -134,12 +134,12 @@ def engine_states() -> list[EngineState]:
 
 def engine_version(engine: str) -> str:
     """Version of an engine's package, here or in its environment; "" if it is not installed, or is no package."""
-    python = python_for(engine)
-    path = sys.path if python is None else [str(p) for p in python.parent.parent.glob(PACKAGES)]
     if engine not in ENVIRONMENTS:
         return ""
-    found = importlib.metadata.distributions(name=ENVIRONMENTS[engine].package, path=path)
-    return next((d.version for d in found), "")
+    python = python_for(engine)
+    path = sys.path if python is None else [str(p) for p in python.parent.parent.glob(PACKAGES)]
+    distributions = importlib.metadata.distributions(name=ENVIRONMENTS[engine].package, path=path)
+    return next((d.version for d in distributions), "")
 
 
 def add_engine(name: str, *, python: Path | None = None) -> EngineState:
@@ -264,8 +264,8 @@ def _python(engine: str, given: Path | None) -> Path:
 def _pythons(oldest: Version, newest: Version | None) -> Iterator[Path]:
     yield Path(sys.executable)
     for minor in range((newest or (3, 14))[1], oldest[1] - 1, -1):
-        if found := shutil.which(f"python3.{minor}"):
-            yield Path(found)
+        if python := shutil.which(f"python3.{minor}"):
+            yield Path(python)
         root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
         yield from sorted(root.glob(f"versions/3.{minor}.*/bin/python"), reverse=True)
 

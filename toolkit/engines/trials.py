@@ -33,5 +33,5 @@ def onnx2tf_trial(python: Path) -> str:
             convert_file(job, python)
         except ConversionError as e:
             return e.message
-        found = load(job.target).scores(items)
-    return "" if np.allclose(found, expected, rtol=1e-5) else "it made a file that answers wrongly"
+        scores = load(job.target).scores(items)
+    return "" if np.allclose(scores, expected, rtol=1e-5) else "it made a file that answers wrongly"

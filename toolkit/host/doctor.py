@@ -22,13 +22,13 @@ def doctor() -> dict[str, Any]:
     """
     import psutil
 
-    found = board_doctor()
+    facts = board_doctor()
     memory = psutil.virtual_memory()
-    found["memory_bytes"] = found["memory_bytes"] or memory.total  # the board's are 0 where there is no /proc
-    found["available_bytes"] = found["available_bytes"] or memory.available
+    facts["memory_bytes"] = facts["memory_bytes"] or memory.total  # the board's are 0 where there is no /proc
+    facts["available_bytes"] = facts["available_bytes"] or memory.available
     install = f"{sys.executable} -m pip install 'edgepress[toolkit]'"
     versions = {package: version(package) for package in sorted(set(TOOLKIT_MODULES.values()))}
     packages = [{"package": p, "version": v, "install": "" if v else install} for p, v in versions.items()]
     free = shutil.disk_usage(tempfile.gettempdir()).free
-    ok = found["ok"] and all(versions.values())
-    return found | {"ok": ok, "toolkit": packages, "temporary_bytes": free}
+    ok = facts["ok"] and all(versions.values())
+    return facts | {"ok": ok, "toolkit": packages, "temporary_bytes": free}

@@ -81,8 +81,8 @@ def processor() -> str:
     if sys.platform == "darwin":
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-            found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-            return found or cpu_name()
+            output = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            return output or cpu_name()
     if sys.platform == "win32":
         return platform.processor() or cpu_name()
     return cpu_name()

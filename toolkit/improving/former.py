@@ -15,7 +15,7 @@ from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.training.run_folder import VARIANTS
 
 
-class Kind(NamedTuple):
+class FormerFile(NamedTuple):
     """What `convert` makes: a scheme, for a target, with the last softmax or without it (`logits`)."""
 
     scheme: str
@@ -23,18 +23,18 @@ class Kind(NamedTuple):
     logits: bool = False
 
 
-def kinds_to_make(folder: Path, to: str | None) -> list[Kind]:
+def kinds_to_make(folder: Path, to: str | None) -> list[FormerFile]:
     """The kinds to convert to: those of the old files, or of the schemes `to`, as the old files of these are."""
     former = [*dict.fromkeys(_kind(contract) for _, contract in _files(folder) if contract.scheme in SCHEMES)]
     if to is None:
-        return former or [Kind("tflite-int8")]
+        return former or [FormerFile("tflite-int8")]
     kinds = []
     for scheme in schemes_from(to, "cpu"):
-        kinds += [kind for kind in former if kind.scheme == scheme] or [Kind(scheme)]
+        kinds += [kind for kind in former if kind.scheme == scheme] or [FormerFile(scheme)]
     return kinds
 
 
-def promises(folder: Path) -> dict[Kind, Acceptance]:
+def promises(folder: Path) -> dict[FormerFile, Acceptance]:
     """The promise of each old file that has one."""
     return {_kind(contract): contract.accept for _, contract in _files(folder) if contract.accept is not None}
 
@@ -52,8 +52,8 @@ def not_repeated(folder: Path) -> list[str]:
     return notes
 
 
-def _kind(contract: Contract) -> Kind:
-    return Kind(contract.scheme, contract.target, contract.task == "logits")
+def _kind(contract: Contract) -> FormerFile:
+    return FormerFile(contract.scheme, contract.target, contract.task == "logits")
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, Contract]]:

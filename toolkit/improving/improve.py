@@ -24,7 +24,7 @@ from edgepress.toolkit.data.joined import join
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.evaluation import keras_scores
-from edgepress.toolkit.improving.former import Kind, kinds_to_make, not_repeated, promises
+from edgepress.toolkit.improving.former import FormerFile, kinds_to_make, not_repeated, promises
 from edgepress.toolkit.improving.held_out import learned_by, remember, without_learned_scenes
 from edgepress.toolkit.improving.promised import NewAnswers, new_answers, promise_again
 from edgepress.toolkit.improving.proof import Proof, Verdict, prove_better, prove_not_worse
@@ -203,7 +203,7 @@ def train_on(
     return train(both, arguments["arch"], weights=run / MODEL, continued=True, out=out, **how).model
 
 
-def _make_files(result: Improved, run: Path, kinds: Sequence[Kind], *, data: DataSet, fresh: DataSet) -> Improved:
+def _make_files(result: Improved, run: Path, kinds: Sequence[FormerFile], *, data: DataSet, fresh: DataSet) -> Improved:
     """Convert the new model, and calibrate what had a promise before."""
     files, problems = _files(result.model, kinds, data)
     wishes = promises(run)
@@ -231,9 +231,9 @@ def _make_files(result: Improved, run: Path, kinds: Sequence[Kind], *, data: Dat
     return replace(result, **changes)
 
 
-def _files(model: Path, kinds: Sequence[Kind], data: DataSet) -> tuple[dict[Kind, Path], list[str]]:
+def _files(model: Path, kinds: Sequence[FormerFile], data: DataSet) -> tuple[dict[FormerFile, Path], list[str]]:
     """The converted files, and what went wrong."""
-    files, problems = dict[Kind, Path](), list[str]()
+    files, problems = dict[FormerFile, Path](), list[str]()
     for target, logits in dict.fromkeys((kind.target, kind.logits) for kind in kinds):
         schemes = [kind.scheme for kind in kinds if kind[1:] == (target, logits)]
         how: dict[str, Any] = {"target": target, "hints": Hints(output="logits") if logits else None}
@@ -241,7 +241,7 @@ def _files(model: Path, kinds: Sequence[Kind], data: DataSet) -> tuple[dict[Kind
             if one.path is None:
                 problems.append(f"{one.scheme} was not converted: {one.error}")
             else:
-                files[Kind(one.scheme, target, logits)] = one.path
+                files[FormerFile(one.scheme, target, logits)] = one.path
     return files, problems
 
 

@@ -39,7 +39,7 @@ MOST_NAME = 200
 
 
 @dataclass(frozen=True)
-class Picture:
+class UnlabelledPicture:
     """A picture to label.
 
     Attributes:
@@ -163,7 +163,9 @@ class Desk:
                         places.append((entry.name, given))
         return sorted(places)
 
-    def _in_order(self, places: list[tuple[str, int]], answers: dict[int, int]) -> tuple[list[Picture], list[int]]:
+    def _in_order(
+        self, places: list[tuple[str, int]], answers: dict[int, int]
+    ) -> tuple[list[UnlabelledPicture], list[int]]:
         """The pictures in the order in which they are shown, and their labels."""
         readable, small, said = [], [], []
         paths = [self._folder_of(given) / name for name, given in places]
@@ -210,12 +212,12 @@ def _small(path: Path) -> npt.NDArray[Any] | InputError:
         return e
 
 
-def _picture(name: str, group: int, said: int | None) -> Picture:
+def _picture(name: str, group: int, said: int | None) -> UnlabelledPicture:
     matched = NAME.fullmatch(name)
     if matched is None:
-        return Picture(name, group, None, None, "")
+        return UnlabelledPicture(name, group, None, None, "")
     time = f"{name[:4]}-{name[4:6]}-{name[6:8]} {name[9:11]}:{name[11:13]}"
-    return Picture(name, group, said, None if said is None else int(matched[2]) / 1000, time)
+    return UnlabelledPicture(name, group, said, None if said is None else int(matched[2]) / 1000, time)
 
 
 def _require_folders(labels: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.labelling.desk import Desk
-from edgepress.toolkit.labelling.site import Site
+from edgepress.toolkit.labelling.site import LabelSite
 from edgepress.toolkit.playing.web import Server, start_server
 
 
@@ -46,7 +46,7 @@ def label(
         EdgepressError: The folder, the classes or the port can't be used.
     """
     desk = Desk(Path(folder), labels)
-    site = Site(desk, next_command(desk))
+    site = LabelSite(desk, next_command(desk))
     server = Server(site.handle, command="label")
     try:
         url = f"http://127.0.0.1:{start_server(server, port)}/"

@@ -21,7 +21,7 @@ MOST_SHOWN = 64 << 20
 """Bytes of a picture at most; a larger one can be labelled, and is not shown."""
 
 
-class Site:
+class LabelSite:
     """The page and the pictures of a folder.
 
     Args:

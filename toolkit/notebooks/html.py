@@ -46,15 +46,15 @@ STYLE = """
 
 def element(tag: str, *children: Cell, **attributes: str) -> Element:
     """An element with texts and elements in it; `cls` is its class, and `_` in names of attributes stands for `-`."""
-    found = Element(tag, {{"cls": "class"}.get(name, name).replace("_", "-"): v for name, v in attributes.items()})
+    tree = Element(tag, {{"cls": "class"}.get(name, name).replace("_", "-"): v for name, v in attributes.items()})
     for child in children:
         if isinstance(child, Element):
-            found.append(child)
-        elif child and len(found):
-            found[-1].tail = (found[-1].tail or "") + one_line(child)
+            tree.append(child)
+        elif child and len(tree):
+            tree[-1].tail = (tree[-1].tail or "") + one_line(child)
         elif child:
-            found.text = (found.text or "") + one_line(child)
-    return found
+            tree.text = (tree.text or "") + one_line(child)
+    return tree
 
 
 def table(

@@ -63,8 +63,8 @@ class Differences:
         """A listed test image, as the files take it; None for any other row."""
         if self.data is None or row not in {item["row"] for item in self.items}:
             return None
-        found: npt.NDArray[Any] = self.data.test.read([row])[0]
-        return found
+        values: npt.NDArray[Any] = self.data.test.read([row])[0]
+        return values
 
 
 def find_differences(
@@ -84,11 +84,11 @@ def find_differences(
     """
     jobs = max(1, usable_cores() - 1)  # one is left for who plays
     candidates = [shown.candidate for shown in choice.shown]
-    found = collect_answers(candidates, data, jobs=jobs, cap_s=CAP_S, cache=cache, on_progress=on_progress)
-    reference, *others = found
+    collected = collect_answers(candidates, data, jobs=jobs, cap_s=CAP_S, cache=cache, on_progress=on_progress)
+    reference, *others = collected
     failures = [
         f"{shown.name} is not compared on test images: {answers}"
-        for shown, answers in zip(choice.shown, found, strict=True)
+        for shown, answers in zip(choice.shown, collected, strict=True)
         if isinstance(answers, EdgepressError)
     ]
     if isinstance(reference, EdgepressError):

@@ -19,7 +19,7 @@ from edgepress.runtime.board import usable_cores
 from edgepress.runtime.decisions import decide, threshold_of
 from edgepress.runtime.model import UNKNOWN
 from edgepress.toolkit.benchmarking.collect import crash_error
-from edgepress.toolkit.data.decoding import CHILD_BYTES, Picture, decode
+from edgepress.toolkit.data.decoding import CHILD_BYTES, EncodedPicture, decode
 from edgepress.toolkit.engines.environments import python_for
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.playing.choice import Choice, Shown
@@ -220,7 +220,7 @@ class Panel:
         if self._decoder is None:
             self._decoder = Worker(silence_s=ANSWER_S, memory_bytes=CHILD_BYTES)
         try:
-            (pixels,) = self._decoder.call(decode, Picture(content, self._specs))
+            (pixels,) = self._decoder.call(decode, EncodedPicture(content, self._specs))
         except ChildDied as e:
             self._decoder.close()
             self._decoder = None

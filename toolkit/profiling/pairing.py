@@ -120,9 +120,9 @@ def pair(kernels: Sequence[Kernel], file_nodes: Sequence[Node], ports: Sequence[
         for place in in_partitions(ports, own)
         if place not in own and place < len(file_nodes)
     ]
-    found = {left[a][0]: right[b][0] for a, b in align([s for _, s in left], [s for _, s in right])}
+    nodes = {left[a][0]: right[b][0] for a, b in align([s for _, s in left], [s for _, s in right])}
     products = {i for i, sort in left if sort == PRODUCT}
-    return pairs | (found if products <= set(found) else {})
+    return pairs | (nodes if products <= set(nodes) else {})
 
 
 def align(left: Sequence[str], right: Sequence[str]) -> list[tuple[int, int]]:

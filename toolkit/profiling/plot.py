@@ -93,24 +93,24 @@ def _paths(nodes: Sequence[NodeTime]) -> list[tuple[str, ...]]:
     layers: dict[str, set[str]] = {}
     for part in {part for node in nodes for part in node.name.split("/")[:-1]}:
         layers.setdefault(_block(part), set()).add(part)
-    found = []
+    paths = []
     for node in nodes:
         levels: list[str] = []
         for part in node.name.split("/")[:-1]:
             block = _block(part)
             whole = not block or len(layers[block]) == 1  # a block of one layer is that layer
             levels += [part] if whole else [block, part.removeprefix(f"{block}_")]
-        found.append(tuple(levels))
-    named = [p for p in found if p]
+        paths.append(tuple(levels))
+    named = [p for p in paths if p]
     shared = 0
     while len(named) > 1 and len({p[: shared + 1] for p in named}) == 1 and all(len(p) > shared + 1 for p in named):
         shared += 1
-    return [p[shared:] for p in found]
+    return [p[shared:] for p in paths]
 
 
 def _block(layer: str) -> str:
-    found = re.match(r"(.*?\d)_(?=[A-Za-z])", layer)
-    return found[1] if found else ""
+    match = re.match(r"(.*?\d)_(?=[A-Za-z])", layer)
+    return match[1] if match else ""
 
 
 def _box(

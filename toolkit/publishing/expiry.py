@@ -30,7 +30,7 @@ class Expiry:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedFolder:
     """A published folder that is complete, with what ends in it."""
 
     folder: Path
@@ -50,7 +50,7 @@ class Checked:
         return {"folder": str(self.folder), "passed": self.passed, "targets": self.targets, "lists": lists}
 
 
-def check(to: str | Path, *, days: float = 7.0, now: datetime | None = None) -> Checked:
+def check(to: str | Path, *, days: float = 7.0, now: datetime | None = None) -> CheckedFolder:
     """Check a published folder: its signatures, the hash of each file, and when the lists end.
 
     Args:
@@ -74,4 +74,4 @@ def check(to: str | Path, *, days: float = 7.0, now: datetime | None = None) -> 
     limit = (now or utc_now()) + timedelta(days=days)
     lists = repository.lists()
     ends = tuple(Expiry(role, each.version, each.expires, each.expires < limit) for role, each in lists.items())
-    return Checked(folder, ends, len(repository.targets.signed.targets))
+    return CheckedFolder(folder, ends, len(repository.targets.signed.targets))

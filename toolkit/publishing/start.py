@@ -114,10 +114,10 @@ def _init(
         raise PublishError(f"{folder} is a published folder already.", "Replace its keys: edgepress publish rotate")
     now = utc_now()
     root = Root(expires=now + timedelta(days=ROOT_DAYS), consistent_snapshot=True)
-    made = {role: [make_key(key_folder, role, password) for _ in range(counts[role][0])] for role in ROLES}
-    for role, public in made.items():
+    keys_by_role = {role: [make_key(key_folder, role, password) for _ in range(counts[role][0])] for role in ROLES}
+    for role, public in keys_by_role.items():
         _trust(root, role, public, counts[role][1])
-    signers = {role: _signers(role, public, [key_folder], password) for role, public in made.items()}
+    signers = {role: _signers(role, public, [key_folder], password) for role, public in keys_by_role.items()}
     write_durably(folder / ABOUT, (json.dumps({"url": url}) + "\n").encode())
     signed = sign(root, signers["root"])
     empty = Repository(
@@ -129,7 +129,7 @@ def _init(
     )
     write_state(empty, Signers(signers["targets"], signers["online"]), files={}, now=now)
     write_root(folder, signed)  # last: without it, the folder is none
-    return Begun(folder, root.version, _files(key_folder, made), root.expires)
+    return Begun(folder, root.version, _files(key_folder, keys_by_role), root.expires)
 
 
 def rotate(
@@ -174,11 +174,11 @@ def rotate(
         now = utc_now()
         root.version += 1
         root.expires = now + timedelta(days=ROOT_DAYS)
-        made: list[Key] = []
+        added: list[Key] = []
         if role != "none":
-            made = [make_key(key_folder, role, password) for _ in old.roles[TUF_ROLES[role][0]].keyids]
-            _replace_keys(root, role, made)
-            opened[role] = [*opened.get(role, ()), *_signers(role, made, [key_folder], password)]
+            added = [make_key(key_folder, role, password) for _ in old.roles[TUF_ROLES[role][0]].keyids]
+            _replace_keys(root, role, added)
+            opened[role] = [*opened.get(role, ()), *_signers(role, added, [key_folder], password)]
         if lost:
             write_root(folder, sign(root, opened["root"]))
         if (
@@ -188,7 +188,7 @@ def rotate(
             write_state(repository, signers, files=repository.targets.signed.targets, now=now)
         if not lost:
             write_root(folder, sign(root, opened["root"]))
-    return Begun(folder, root.version, _files(key_folder, {role: made}) if made else {}, root.expires)
+    return Begun(folder, root.version, _files(key_folder, {role: added}) if added else {}, root.expires)
 
 
 def role_signers(

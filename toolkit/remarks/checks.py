@@ -92,34 +92,34 @@ def _of_pair(facts: Facts, pair: FloatPair) -> Remark | None:
 
 
 def _of_accuracy(facts: Facts) -> Remark | None:
-    found = share_interval(facts.right, facts.count)
-    assert found.low is not None
-    assert found.high is not None
-    half = (found.high - found.low) / 2
+    interval = share_interval(facts.right, facts.count)
+    assert interval.low is not None
+    assert interval.high is not None
+    half = (interval.high - interval.low) / 2
     if half <= WIDE:
         return None
     needed = max(
-        ceil(facts.count * (half / WIDE) ** 2), ceil(found.estimate * (1 - found.estimate) * (Z95 / WIDE) ** 2)
+        ceil(facts.count * (half / WIDE) ** 2), ceil(interval.estimate * (1 - interval.estimate) * (Z95 / WIDE) ** 2)
     )
-    between = f"{text.percent(found.low, '.0f')} and {text.percent(found.high, '.0f')}"
+    between = f"{text.percent(interval.low, '.0f')} and {text.percent(interval.high, '.0f')}"
     return Remark(
         kind=FEW,
         text=f"{facts.count} test items only show that the accuracy is between {between} (95 % "
         f"interval): about {text.estimate(needed)} would show it to within 5 pp, and fewer than "
         f"{least_items(RULED_OUT)} can't rule out that quantization costs a percent, whatever the files.",
         command=facts.more,
-        figures={"items": facts.count, "low": found.low, "high": found.high, "items_needed": needed},
+        figures={"items": facts.count, "low": interval.low, "high": interval.high, "items_needed": needed},
     )
 
 
 def remarks(facts: Facts) -> tuple[Remark, ...]:
     """What else than quantization limits the accuracy, in the order of the table; of a short training, epochs first."""
-    found = {kind: remark for kind, check in CHECKS.items() if (remark := check(facts)) is not None}
-    if NEAR_LARGEST in found and facts.pair is None:
-        found.pop(FEW, None)  # how well a net is measured that has learned little does not matter
+    by_kind = {kind: remark for kind, check in CHECKS.items() if (remark := check(facts)) is not None}
+    if NEAR_LARGEST in by_kind and facts.pair is None:
+        by_kind.pop(FEW, None)  # how well a net is measured that has learned little does not matter
     if is_short(facts):
-        found = {kind: found[kind] for kind in sorted(found, key=lambda kind: kind not in FIRST)}
-    return tuple(found.values())
+        by_kind = {kind: by_kind[kind] for kind in sorted(by_kind, key=lambda kind: kind not in FIRST)}
+    return tuple(by_kind.values())
 
 
 def near_largest_class(facts: Facts) -> Remark | None:
@@ -205,17 +205,18 @@ def _for_rare(facts: Facts, never: list[int]) -> str:
 
 def contradictory_labels(facts: Facts) -> Remark | None:
     """Items of equal content in different classes, of which all but one class must be answered wrongly."""
-    found = facts.conflicts
-    if found is None or found.wrong < CONTRADICTED * found.total:
+    conflicts = facts.conflicts
+    if conflicts is None or conflicts.wrong < CONTRADICTED * conflicts.total:
         return None
-    some = "; ".join(" = ".join(f"{name} ({label})" for name, label in group) for group in found.examples[:NAMED])
-    more = "; ..." if len(found.examples) > NAMED or found.groups > len(found.examples) else ""
+    some = "; ".join(" = ".join(f"{name} ({label})" for name, label in group) for group in conflicts.examples[:NAMED])
+    more = "; ..." if len(conflicts.examples) > NAMED or conflicts.groups > len(conflicts.examples) else ""
     return Remark(
         kind=CONTRADICTION,
-        text=f"{found.items} of {found.total} items have the same content as an item of another class, so at least "
-        f"{found.wrong} answers must be wrong, whatever the model, until each is in one class only: {some}{more}.",
+        text=f"{conflicts.items} of {conflicts.total} items have the same content as an item of another class, so at "
+        f"least {conflicts.wrong} answers must be wrong, whatever the model, until each is in one class only: "
+        f"{some}{more}.",
         command=facts.again({}) or facts.look,
-        figures={"items": found.items, "wrong": found.wrong, "total": found.total},
+        figures={"items": conflicts.items, "wrong": conflicts.wrong, "total": conflicts.total},
     )
 
 

@@ -57,12 +57,12 @@ def still_improving(facts: Facts) -> Remark | None:
         return None
     held = facts.held_out
     errors = share_interval(int(held.sum() - np.trace(held)), int(held.sum()))
-    found = _in_second_half(facts) if len(history) > 1 else _in_only_epoch(facts)
-    if not found:
+    gap = _in_second_half(facts) if len(history) > 1 else _in_only_epoch(facts)
+    if not gap:
         return None
     return Remark(
         kind="still improving",
-        text=f"{found}, so a longer training may gain more than a good conversion loses.",
+        text=f"{gap}, so a longer training may gain more than a good conversion loses.",
         command=facts.again({"epochs": more_epochs(facts)}),
         figures={
             "epochs": planned,
@@ -157,16 +157,16 @@ def far_above_validation(facts: Facts) -> Remark | None:
     training = facts.history[-1]["accuracy"]
     held = facts.held_out
     right, items = int(np.trace(held)), int(held.sum())
-    found = difference_interval((round(training * facts.trained_on), facts.trained_on), (right, items))
-    assert found.low is not None
-    if found.low <= GAP:
+    interval = difference_interval((round(training * facts.trained_on), facts.trained_on), (right, items))
+    assert interval.low is not None
+    if interval.low <= GAP:
         return None
     return Remark(
         kind="far above validation",
         text=f"Training accuracy is {_percent(training)}, but {_percent(right / items)} on {items} items that the "
         "float model was not trained on: it is overfit, and needs more or more varied ones.",
         command=facts.again(change) if (change := _against_learning_by_heart(facts)) else facts.look,
-        figures={"training": training, "held_out": right / items, "gap_low": found.low, "items": items},
+        figures={"training": training, "held_out": right / items, "gap_low": interval.low, "items": items},
     )
 
 

@@ -25,9 +25,9 @@ def unpack(text: str, count: int) -> npt.NDArray[np.bool_]:
         ValueError: The text is damaged.
     """
     try:
-        found = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+        bits = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
     except binascii.Error as e:
         raise ValueError(f"correct is not Base64 ({e})") from e
-    if len(found) != (count + 7) // 8:
-        raise ValueError(f"correct holds {len(found)} bytes; {count} items take {(count + 7) // 8}")
-    return np.unpackbits(found, count=count).astype(bool)
+    if len(bits) != (count + 7) // 8:
+        raise ValueError(f"correct holds {len(bits)} bytes; {count} items take {(count + 7) // 8}")
+    return np.unpackbits(bits, count=count).astype(bool)

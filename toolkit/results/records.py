@@ -213,10 +213,10 @@ class Benchmark:
 
     def leading(self) -> tuple[Measurement, ...]:
         """One measurement per file, engine and host: the first of several numbers of threads and batch sizes."""
-        found: dict[tuple[str, str, str], Measurement] = {}
+        by_place: dict[tuple[str, str, str], Measurement] = {}
         for row in self.results:
-            found.setdefault((row.host or self.host["name"], row.file, row.engine), row)
-        return tuple(found.values())
+            by_place.setdefault((row.host or self.host["name"], row.file, row.engine), row)
+        return tuple(by_place.values())
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `benchmark.json`, rounded to six significant digits."""

@@ -76,12 +76,12 @@ def _dataclasses(kind: Any) -> Iterator[type]:
 
 def _attributes(cls: type) -> dict[str, str]:
     """The attributes that a class and its bases document, with their descriptions; the class's summary under ""."""
-    found = {}
+    properties = {}
     for part in reversed(cls.__mro__[:-1]):
-        found[""], _, rest = inspect.cleandoc(part.__doc__ or "").partition("\n\nAttributes:\n")
+        properties[""], _, rest = inspect.cleandoc(part.__doc__ or "").partition("\n\nAttributes:\n")
         for names, text in re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", rest, re.MULTILINE):
-            found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
-    return found | {"": " ".join(found[""].split())}
+            properties |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return properties | {"": " ".join(properties[""].split())}
 
 
 def _options(value: dict[str, Any]) -> list[dict[str, Any]]:

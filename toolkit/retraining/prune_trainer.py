@@ -34,7 +34,7 @@ from edgepress.toolkit.retraining.prune_job import PruneJob, PrunePlan, read_pla
 from edgepress.toolkit.retraining.sizes import Sizes, largest_share, shares
 from edgepress.toolkit.retraining.trainer import LEAST_STEPS, Segment, Trainer, figures_of, row_of, since
 from edgepress.toolkit.training import checkpoint
-from edgepress.toolkit.training.checkpoint import State
+from edgepress.toolkit.training.checkpoint import TrainingState
 
 FACTOR = 0.85
 """What the multiply-accumulates are multiplied by in a part."""
@@ -98,7 +98,7 @@ class PruneTrainer(Trainer[PruneJob]):
         """Prune and train, resuming where the run was, and write the best."""
         state = checkpoint.load(self.folder)
         plan = self._plan() if state is None else read_plan(self.folder / PLAN)
-        state = state or State(dict(self.job.began_with))
+        state = state or TrainingState(dict(self.job.began_with))
         checkpoint.save(state, self.folder)
         done = int(state.history[-1]["part"]) if state.history else 0
         model = (self.folder / GRAPH.format(done)).read_bytes() if done else self.model
@@ -157,7 +157,7 @@ class PruneTrainer(Trainer[PruneJob]):
         trainee = Trainee(program, channel_moments(program, self.sample))
         return trainee, self.distillation(trainee, LABELS)
 
-    def _part(self, model: bytes, part: int, plan: PrunePlan, state: State) -> bytes:
+    def _part(self, model: bytes, part: int, plan: PrunePlan, state: TrainingState) -> bytes:
         """Prune and train for a moment; the trained graph."""
         started = time.monotonic()
         trainee, distillation = self._begin(self._smaller(model, plan, part))
@@ -170,7 +170,7 @@ class PruneTrainer(Trainer[PruneJob]):
         (segment,) = self.train(distillation, range(steps), each=steps, rate=_falling(steps), tell=tell, before=before)
         return self._save_part(_sound(trainee, segment), part, state, segment._replace(started=started))
 
-    def _save_part(self, model: bytes, part: int, state: State, segment: Segment) -> bytes:
+    def _save_part(self, model: bytes, part: int, state: TrainingState, segment: Segment) -> bytes:
         write_bytes(self.folder / GRAPH.format(part), model)
         state.history.append(self._row(part, model, segment))
         state.variables, state.optimizer, state.best, state.best_epoch = [], [], [], 0
@@ -181,7 +181,7 @@ class PruneTrainer(Trainer[PruneJob]):
         row = {"part": part, "macs": macs(model), "step": segment.step, "loss": segment.loss}
         return row | row_of(self.judge.score_file(model)) | {"seconds": since(segment.started)}
 
-    def _last(self, model: bytes, plan: PrunePlan, state: State) -> bytes:
+    def _last(self, model: bytes, plan: PrunePlan, state: TrainingState) -> bytes:
         """Prune to the targets and train; the best graph."""
         part, started = len(plan.shares), time.monotonic()
         if not state.history or int(state.history[-1]["part"]) < part:

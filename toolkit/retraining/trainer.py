@@ -28,7 +28,7 @@ from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.worker import Emit
 from edgepress.toolkit.retraining.job import GraphJob
 from edgepress.toolkit.training import batches, checkpoint
-from edgepress.toolkit.training.checkpoint import State
+from edgepress.toolkit.training.checkpoint import TrainingState
 
 BATCH = 32
 """Items of a step at most."""
@@ -156,12 +156,12 @@ class Trainer(Generic[AnyJob]):
             job.train, batch_size=self.batch_size, augmentation=job.augmentation, seed=job.seed, done=done
         )
 
-    def restore(self, state: State, distillation: Distillation) -> None:
+    def restore(self, state: TrainingState, distillation: Distillation) -> None:
         """Let a training go on where a run was stopped."""
         checkpoint.assign(distillation.student.variables, state.variables)
         checkpoint.assign(distillation.optimizer.variables, state.optimizer)
 
-    def save(self, state: State, distillation: Distillation) -> None:
+    def save(self, state: TrainingState, distillation: Distillation) -> None:
         """Save where a training is."""
         state.variables = checkpoint.values(distillation.student.variables)
         state.optimizer = checkpoint.values(distillation.optimizer.variables)

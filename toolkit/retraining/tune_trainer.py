@@ -26,7 +26,7 @@ from edgepress.converters.worker import Emit
 from edgepress.toolkit.retraining.job import Bits, Progress, Trained, TuneJob, read_ranges
 from edgepress.toolkit.retraining.trainer import Trainer, figures_of, row_of, since
 from edgepress.toolkit.training import checkpoint
-from edgepress.toolkit.training.checkpoint import State
+from edgepress.toolkit.training.checkpoint import TrainingState
 
 RATES: Mapping[Bits, float] = {8: 3e-5, 4: 3e-4}
 """Learning rate at the beginning of the first cycle: some hundred steps move weights by a step of their grid."""
@@ -73,7 +73,7 @@ class TuneTrainer(Trainer[TuneJob]):
         first = self.judge.score_file(file)
         program = Program(model)
         student = Student(program, scales_of_tflite(program, file))
-        state = checkpoint.load(self.folder) or State(dict(self.job.began_with))
+        state = checkpoint.load(self.folder) or TrainingState(dict(self.job.began_with))
         if not (self.job.bits == 8 and first.sound):
             self._train(student, state, first, ranges)
         self.emit(Progress(1.0, "writing"))
@@ -114,7 +114,7 @@ class TuneTrainer(Trainer[TuneJob]):
     def _file(self, model: bytes, ranges: Ranges) -> bytes:
         return with_scheme(model, SCHEMES[f"tflite-{self._precision}"], ranges, uint8=self.judge.uint8)
 
-    def _train(self, student: Student, state: State, first: Score, ranges: Ranges) -> None:
+    def _train(self, student: Student, state: TrainingState, first: Score, ranges: Ranges) -> None:
         """Train until the last step, or until it no longer pays; `state.best` is the best, if any is better."""
         if _brings_nothing(state.history):  # the run was stopped behind its training
             return

@@ -65,10 +65,10 @@ def do(parcel: bytes) -> bytes:
                     put_entry(store, entry, files, folder)
         job = Job(**header["job"])
         _in_child(job, store)
-        found = store.get(job.key)
-        if found is None:
+        stored = store.get(job.key)
+        if stored is None:
             raise LostWorkerError("The result was damaged on the worker's disk.")
-        return pack({"result": entry_header(found)}, entry_files(found))
+        return pack({"result": entry_header(stored)}, entry_files(stored))
     except BaseException as e:
         return pack(_error(e))
 

@@ -78,8 +78,8 @@ class Job:
     def to_dict(self) -> dict[str, Any]:
         """The job as a JSON object; `Job(**...)` makes it again."""
         names = [f.name for f in dataclasses.fields(self)]
-        found = {name: getattr(self, name) for name in names}
-        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in found.items()}
+        values = {name: getattr(self, name) for name in names}
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()}
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def run_job(job: Job, store: Store) -> Entry:
         BusyError: Another process is doing it: come again later.
         EdgepressError: The job failed, and would again.
     """
-    if (found := store.get(job.key)) is not None:
-        return found
+    if (stored := store.get(job.key)) is not None:
+        return stored
     if differ := [f"{n} {_version(n)} instead of {v}" for n, v in (job.versions or {}).items() if _version(n) != v]:
         raise SweepError(
             f"This machine ({platform.node()}) has {', '.join(differ)}.", "Install the same versions on all machines."
@@ -120,8 +120,8 @@ def run_job(job: Job, store: Store) -> Entry:
     if lost := [role for role, entry in inputs.items() if entry is None]:
         raise SweepError(f"The {lost[0]} that the job needs is missing or damaged.", "Run the sweep again.")
     with store.working(job.key) as folder:
-        if (found := store.get(job.key)) is not None:  # another process has just done it
-            return found
+        if (stored := store.get(job.key)) is not None:  # another process has just done it
+            return stored
         with machine(alone=job.alone):
             began, created = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
             made = _call_kind(job, {role: entry for role, entry in inputs.items() if entry is not None}, folder)

@@ -118,8 +118,8 @@ class _Loop:
 
     def _add(self, job: Job) -> None:
         key = job.key
-        if (found := self._store.get(key)) is not None:
-            self._finish(job, "kept", found)
+        if (entry := self._store.get(key)) is not None:
+            self._finish(job, "kept", entry)
             return
         self._missing[key] = {need for need in job.needs.values() if not self._there(need)}
         for need in self._missing[key]:
@@ -130,8 +130,8 @@ class _Loop:
             self._push(key)
 
     def _there(self, need: str) -> bool:
-        found = self._outcomes.get(need)
-        return isinstance(found, Entry) or (need not in self._jobs and self._store.get(need) is not None)
+        outcome = self._outcomes.get(need)
+        return isinstance(outcome, Entry) or (need not in self._jobs and self._store.get(need) is not None)
 
     def _push(self, key: str) -> None:
         job = self._jobs[key]
@@ -157,15 +157,15 @@ class _Loop:
 
     def _next(self) -> Iterable[tuple[str, Future]]:
         """Jobs that have ended: at least one, unless time has come to look at others again."""
-        found: list[tuple[str, Future]] = []
+        futures: list[tuple[str, Future]] = []
         if not self._running and not self._later and not any(self._ready.values()):
             self._refuse_circle()
-            return found
+            return futures
         with contextlib.suppress(queue.Empty):
-            found.append(self._ended.get(timeout=BUSY_S))
+            futures.append(self._ended.get(timeout=BUSY_S))
             while True:
-                found.append(self._ended.get_nowait())
-        return found
+                futures.append(self._ended.get_nowait())
+        return futures
 
     def _end(self, key: str, future: Future) -> None:
         self._running.discard(key)
@@ -179,9 +179,9 @@ class _Loop:
             (self._push if isinstance(error, LostProcessError) else self._look_later)(key)
             self._event("again", job, error)
         elif error is None:
-            if (found := self._store.get(key)) is not None:
+            if (entry := self._store.get(key)) is not None:
                 self._losses.clear()
-                self._finish(job, "done", found)
+                self._finish(job, "done", entry)
             else:
                 self._fail(job, SweepError("The result was damaged as soon as it was written.", "Check the disk."))
         elif isinstance(error, EdgepressError):
@@ -203,8 +203,8 @@ class _Loop:
         """Look at the jobs that another sweep was doing, or whose workers were lost."""
         while self._later and self._later[0][0] <= time.monotonic():
             _, key = heapq.heappop(self._later)
-            if (found := self._store.get(key)) is not None:
-                self._finish(self._jobs[key], "kept", found)
+            if (entry := self._store.get(key)) is not None:
+                self._finish(self._jobs[key], "kept", entry)
             else:
                 self._push(key)
 

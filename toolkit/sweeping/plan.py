@@ -43,15 +43,15 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any, *, low: float, whole: bool) -> Any:
-    found = value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
     if isinstance(value, str):
         try:
-            found = int(value) if whole else float(value)
+            number = int(value) if whole else float(value)
         except ValueError:
-            found = None
-    if found is None or not math.isfinite(found) or found < low or (whole and found != int(found)):
+            number = None
+    if number is None or not math.isfinite(number) or number < low or (whole and number != int(number)):
         raise ValueError(f"{'a whole number' if whole else 'a number'}, {low:g} or more")
-    return int(found) if whole else float(found)
+    return int(number) if whole else float(number)
 
 
 def _size(value: Any) -> tuple[int, int]:
@@ -143,7 +143,7 @@ def plan_of(tables: Mapping[str, Any], where: str = "The plan") -> SweepPlan:
     Raises:
         InputError: A table, a dimension or a key is unknown, or a value can't be used.
     """
-    found: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
+    by_table: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
     for name, table in tables.items():
         if name not in TABLES:
             raise unknown("table of a plan:", name, TABLES)
@@ -157,14 +157,14 @@ def plan_of(tables: Mapping[str, Any], where: str = "The plan") -> SweepPlan:
                 seeds = _parse(_count, value, f"{where}: seeds")
                 if seeds > MOST:
                     raise InputError(f"{where} has {seeds} seeds; more than {MOST} combinations.", "Give fewer.")
-                found[name]["seed"] = tuple(range(seeds))
+                by_table[name]["seed"] = tuple(range(seeds))
             elif name == "dimensions":
-                found[name][key] = _values(key, value, where)
+                by_table[name][key] = _values(key, value, where)
             else:
-                found[name][key] = _parse(TABLES[name][key], value, f"{where}: {key} of [{name}]")
-    if "source" not in found["data"]:
+                by_table[name][key] = _parse(TABLES[name][key], value, f"{where}: {key} of [{name}]")
+    if "source" not in by_table["data"]:
         raise InputError(f"{where} names no data.", 'Add source = "PATH" to [data], or --data PATH.')
-    return SweepPlan(**found)
+    return SweepPlan(**by_table)
 
 
 def _values(name: str, value: Any, where: str) -> tuple[Any, ...]:

@@ -118,17 +118,17 @@ class Proposals:
 
     def ask(self, count: int) -> list[Point]:
         """Points that were not asked for before; no more than are left must be asked for."""
-        found = list[Point]()
+        points = list[Point]()
         for _ in range(ASKS):
-            if len(found) == count:
-                return found
-            self._take(found)
-        while len(found) < count:
+            if len(points) == count:
+                return points
+            self._take(points)
+        while len(points) < count:
             left = [place for name, place in self._places.items() if name not in self._asked]
             place = left[int(self._rng.integers(len(left)))]
             self._study.enqueue_trial(dict(zip(self._values, place, strict=True)))
-            self._take(found)
-        return found
+            self._take(points)
+        return points
 
     def tell(self, tried: Tried) -> None:
         """Tell Optuna what came of a point; what was stopped counts as outside the limits, at the worst cost."""

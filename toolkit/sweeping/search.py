@@ -57,13 +57,13 @@ class Unpromising:
         known = self.reached[rung]
         known |= accuracies
         everyone = [accuracy for _, accuracy in known.values()]
-        found = set()
+        keys = set()
         for key, (network, accuracy) in accuracies.items():
             peers = [other for name, other in known.values() if name == network]
             worse = len(peers) >= PEERS and accuracy < np.median(peers)
             if worse or (len(everyone) >= SEEN and accuracy < np.median(everyone) / 2):
-                found.add(key)
-        return found
+                keys.add(key)
+        return keys
 
 
 class Search:
@@ -109,10 +109,10 @@ class Search:
     @property
     def trials(self) -> Sequence[PointJobs]:
         """All trials that were proposed so far."""
-        found = {id(t.trial): t for t in self.tried}
+        tried = {id(t.trial): t for t in self.tried}
         return [
             dataclasses.replace(trial, stopped=t.epochs if t.status == "stopped" else 0, error=t.error)
-            if (t := found.get(id(trial)))
+            if (t := tried.get(id(trial)))
             else trial
             for trial in self._trials
         ]
@@ -186,10 +186,10 @@ class Search:
             return Tried(trial, "failed", error=str(stopped))
         if stopped is not None:
             return Tried(trial, "stopped", stopped[0], {"val_accuracy": stopped[1]})
-        found = [self._outcomes[job.key] for job in trial.jobs]
-        if errors := [each for each in found if isinstance(each, EdgepressError)]:
+        outcomes = [self._outcomes[job.key] for job in trial.jobs]
+        if errors := [each for each in outcomes if isinstance(each, EdgepressError)]:
             return Tried(trial, "failed", error=str(errors[0]))
-        train, file, *timed = (each.result for each in found if isinstance(each, Entry))
+        train, file, *timed = (each.result for each in outcomes if isinstance(each, Entry))
         figures = {name: file[name] for name in ("val_accuracy", "size_bytes")}
         figures |= {"p50_us": timed[0]["p50_us"]} if timed else {}
         return Tried(trial, "complete", int(train["epochs_run"]), figures)

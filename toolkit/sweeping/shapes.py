@@ -25,13 +25,13 @@ Text = Annotated[str, Field(max_length=10_000)]
 Base64 = Annotated[str, Field(pattern=r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
 
 
-class Checked(BaseModel):
+class StrictObject(BaseModel):
     """A JSON object whose fields are all known: numbers are finite, and no value is turned into another type."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-def _object(base: type[Checked] = Checked, **fields: Any) -> type[Checked]:
+def _object(base: type[StrictObject] = StrictObject, **fields: Any) -> type[StrictObject]:
     """A JSON object with these fields; one that is a pair of type and default may be missing."""
     pairs: dict[str, Any] = {
         name: field if isinstance(field, tuple) else (field, ...) for name, field in fields.items()
@@ -50,8 +50,8 @@ class Shape:
         roles: The roles of its files, for steps of `compress`; None: any.
     """
 
-    result: type[Checked]
-    made: type[Checked]
+    result: type[StrictObject]
+    made: type[StrictObject]
     files: frozenset[str] | None = None
     roles: frozenset[str] | None = None
 

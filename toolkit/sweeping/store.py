@@ -104,10 +104,10 @@ class Store:
 
     def keep(self, key: str) -> bool:
         """Whether the result of this job is there and whole; if so, it counts as new when old ones are removed."""
-        if found := self.get(key) is not None:
+        if exists := self.get(key) is not None:
             with suppress(OSError):
                 os.utime(self._place(key))
-        return found
+        return exists
 
     def put(
         self,
@@ -244,10 +244,10 @@ def _read(folder: Path, key: str) -> Entry:
 
 def _size(path: Path) -> int:
     """The size of a plain file; what is a folder, a link, or no file at all is damage."""
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode):
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path.name} is no plain file")
-    return found.st_size
+    return status.st_size
 
 
 def key_of(job: Mapping[str, Any]) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 from edgepress.converters.files import whole_file, write_json
 from edgepress.toolkit.errors import SweepError
 from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
+from edgepress.toolkit.sweeping.collect import sweep_of
 from edgepress.toolkit.sweeping.local import LocalRunner
 from edgepress.toolkit.sweeping.loop import Event, run
 from edgepress.toolkit.sweeping.plan import plan_of, read_plan
-from edgepress.toolkit.sweeping.result import NAME, Sweep, sweep_of
+from edgepress.toolkit.sweeping.result import NAME, Sweep
 from edgepress.toolkit.sweeping.runner import Runner
 from edgepress.toolkit.sweeping.space import Grid, Proposer, Space
 from edgepress.toolkit.sweeping.store import Store, writing

@@ -137,7 +137,7 @@ def _test_file(path: Path, job: Job) -> dict[str, Any]:
     data, _ = data_for(contract_of(path), str(job.context["data"]), where=path, skip_unreadable=skip)
     if data.sha256 != job.arguments["data"]:
         raise SweepError(f"The data in {data.source} are not those that the sweep was planned for.", "Start it again.")
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, part in (("val_accuracy", data.tested_on("val")), ("accuracy", data)):
         if not len(part.test):
             hint = "Give data that can be trained with: every class in each split."
@@ -146,18 +146,18 @@ def _test_file(path: Path, job: Job) -> dict[str, Any]:
         if isinstance(answers, EdgepressError):
             raise answers
         correct = answers.predicted == part.test.y
-        found[name] = float(np.mean(correct))
-        found |= {"val_correct": pack(correct)} if name == "val_accuracy" else {}
-        found["engine"] = answers.engine
-        found["answers_sha256"] = hashlib.sha256(answers.predicted.astype("<i8").tobytes()).hexdigest()
-    return found | {"test_items": len(data.test)}
+        result[name] = float(np.mean(correct))
+        result |= {"val_correct": pack(correct)} if name == "val_accuracy" else {}
+        result["engine"] = answers.engine
+        result["answers_sha256"] = hashlib.sha256(answers.predicted.astype("<i8").tobytes()).hexdigest()
+    return result | {"test_items": len(data.test)}
 
 
 def _weights(path: Path) -> str:
     """The SHA-256 of a model's weights: the file itself holds the time at which it was saved."""
     from edgepress.converters.sources.keras import load_keras
 
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for array in load_keras(path).get_weights():
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -213,10 +213,10 @@ def _check(row: Architecture, input: InputSpec, options: Options, *, weights: st
     """Raise InputError if the input or the options don't fit the architecture."""
     low, high = row.sides or (0, 0)
     if row.sides and (len(input.shape) != 3 or not all(low <= side <= high for side in input.shape[:2])):
-        found = "x".join(map(str, input.shape))
+        shape = "x".join(map(str, input.shape))
         free = ", ".join(r.name for r in ARCHITECTURES.values() if r.sides is None)
         raise InputError(
-            f"{row.name} can't take items of shape {found}; it takes height x width x channels from {low}x{low} to "
+            f"{row.name} can't take items of shape {shape}; it takes height x width x channels from {low}x{low} to "
             f"{high}x{high}.",
             f"Choose another --size, or an --arch that takes any shape: {free}.",
         )
@@ -232,10 +232,10 @@ def _check(row: Architecture, input: InputSpec, options: Options, *, weights: st
         have = [r.name for r in ARCHITECTURES.values() if r.imagenet]
         raise InputError(f"keras.applications has no weights for {row.name}; it has weights for: {', '.join(have)}.")
     if (options.width, options.depth) not in row.imagenet:
-        found = f"width {options.width:g}" + (f" and depth {options.depth}" if row.depths else "")
+        setting = f"width {options.width:g}" + (f" and depth {options.depth}" if row.depths else "")
         accepted = [f"width {w:g}" + (f" and depth {d}" if row.depths else "") for w, d in row.imagenet]
         raise InputError(
-            f"keras.applications has no weights for {row.name} of {found}; it has weights for: {'; '.join(accepted)}."
+            f"keras.applications has no weights for {row.name} of {setting}; it has weights for: {'; '.join(accepted)}."
         )
     if not input.is_image:
         raise InputError(

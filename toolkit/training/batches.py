@@ -67,10 +67,10 @@ def endless(split: Split, *, batch_size: int, augmentation: str, seed: int, done
     each = steps(len(split), batch_size)
     deviation = np.sqrt(moments(split)[1]) if augmentation == "noise" else None
     for epoch in count(done // each):
-        found = training_batches(
+        batches = training_batches(
             split, batch_size=batch_size, augmentation=augmentation, seed=seed, epoch=epoch, deviation=deviation
         )
-        yield from islice(found, max(done - epoch * each, 0), None)
+        yield from islice(batches, max(done - epoch * each, 0), None)
 
 
 def steps(items: int, batch_size: int) -> int:

@@ -25,7 +25,7 @@ Arrays = list[npt.NDArray[Any]]
 
 
 @dataclasses.dataclass
-class State:
+class TrainingState:
     """The state of a run after an epoch.
 
     Attributes:
@@ -51,7 +51,7 @@ class State:
         return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
 
 
-def save(state: State, folder: Path) -> None:
+def save(state: TrainingState, folder: Path) -> None:
     """Write the checkpoint of a folder, atomically."""
     arrays = {
         f"{group}_{i:04}": value
@@ -63,7 +63,7 @@ def save(state: State, folder: Path) -> None:
         np.savez(temporary, facts=np.array(json.dumps(facts)), **arrays)
 
 
-def load(folder: Path) -> State | None:
+def load(folder: Path) -> TrainingState | None:
     """Load the checkpoint of a folder; None if there is none.
 
     Raises:
@@ -78,7 +78,7 @@ def load(folder: Path) -> State | None:
             group: [arrays[key] for key in sorted(arrays) if key.startswith(f"{group}_")]
             for group in ("variables", "optimizer", "best")
         }
-        state = State(**parse_json(str(arrays["facts"]).encode(), finite=False), **groups)
+        state = TrainingState(**parse_json(str(arrays["facts"]).encode(), finite=False), **groups)
         rows = state.history
         if (
             not isinstance(state.began_with, dict)

@@ -75,8 +75,8 @@ def _image_sizes(data: DataSet) -> ImageSizes | None:
     if not data.input.is_image or stored_size is None:
         return None
     rows = np.unique(np.linspace(0, len(data.test) - 1, LOOKED_AT).astype(np.int64))
-    found = [stored_size(int(i)) for i in data.test.indices[rows]]
-    sizes = np.array([size for size in found if size is not None])
+    stored_sizes = [stored_size(int(i)) for i in data.test.indices[rows]]
+    sizes = np.array([size for size in stored_sizes if size is not None])
     if not len(sizes):
         return None
     height, width = (int(side) for side in np.median(sizes, axis=0))

@@ -65,11 +65,11 @@ def _run_of(file: Path, contract: Contract) -> run_folder.TrainResult | None:
         try:
             if not model.samefile(file) and sha256_of(model) != contract.parent_sha256:
                 continue
-            found = run_folder.load_result(folder)
+            result = run_folder.load_result(folder)
             classes = len(contract.labels)
-            matrix = np.asarray(found.metrics["val"]["confusion_matrix"], np.int64)
-            if matrix.shape == (classes, classes) and (matrix >= 0).all() and _is_whole(found):
-                return found
+            matrix = np.asarray(result.metrics["val"]["confusion_matrix"], np.int64)
+            if matrix.shape == (classes, classes) and (matrix >= 0).all() and _is_whole(result):
+                return result
         except (OSError, EdgepressError, LookupError, TypeError, ValueError):
             continue  # a remark less; whatever lies there is not ours, or damaged
     return None

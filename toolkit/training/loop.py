@@ -25,7 +25,7 @@ from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import SPLITS, DataSet, Split
 from edgepress.toolkit.errors import InputError, NotANumberError, TrainingError
 from edgepress.toolkit.training import architectures, augment, batches, checkpoint, run_folder
-from edgepress.toolkit.training.checkpoint import State
+from edgepress.toolkit.training.checkpoint import TrainingState
 from edgepress.toolkit.training.teacher import StudentTargets, Teacher, distillation_loss, label_accuracy
 
 Advance = Callable[[int, dict[str, float]], None]
@@ -152,16 +152,16 @@ def _resolve_arguments(given: dict[str, Any], data: DataSet) -> dict[str, Any]:
     """The arguments of a run: checked, ready for JSON, and with the architecture's defaults instead of None."""
     row = architectures.architecture(given["arch"])
     unset = [name for name in ("epochs", "batch_size", "learning_rate", "width", "dropout") if given[name] is None]
-    found = given | {name: getattr(row, name) for name in unset}
-    found["augmentation"] = augment.resolve(given["augmentation"], data.input)
-    found["depth"] = given["depth"] or next(iter(row.depths), given["depth"])
-    found |= {name: None if given[name] is None else str(given[name]) for name in ("weights", "teacher")}
+    arguments = given | {name: getattr(row, name) for name in unset}
+    arguments["augmentation"] = augment.resolve(given["augmentation"], data.input)
+    arguments["depth"] = given["depth"] or next(iter(row.depths), given["depth"])
+    arguments |= {name: None if given[name] is None else str(given[name]) for name in ("weights", "teacher")}
     for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("seed", 0)):
-        if found[name] is not None and found[name] < least:
-            raise InputError(f"{name} is {found[name]}; accepted: {least} or more.")
-    if not 0 < found["learning_rate"] < math.inf:
-        raise InputError(f"learning_rate is {found['learning_rate']}; accepted: above 0.")
-    return found
+        if arguments[name] is not None and arguments[name] < least:
+            raise InputError(f"{name} is {arguments[name]}; accepted: {least} or more.")
+    if not 0 < arguments["learning_rate"] < math.inf:
+        raise InputError(f"learning_rate is {arguments['learning_rate']}; accepted: above 0.")
+    return arguments
 
 
 def _new_model(data: DataSet, arguments: dict[str, Any]) -> tuple[Any, Deviation]:
@@ -193,7 +193,7 @@ def _identity(data: DataSet, arguments: dict[str, Any], teacher: Teacher | None)
 def _fit(
     model: Any,
     data: DataSet,
-    state: State,
+    state: TrainingState,
     targets: StudentTargets | None,
     *,
     folder: Path,
@@ -253,7 +253,7 @@ def _fit(
 def _epoch(
     model: Any,
     val: Split,
-    state: State,
+    state: TrainingState,
     read: Callable[..., Iterator[batches.Batch]],
     *,
     steps: int,
@@ -285,7 +285,7 @@ def _loss_and_accuracy(scores: npt.NDArray[np.float32], y: npt.NDArray[np.int64]
     return {"val_loss": float(loss), "val_accuracy": float((scores.argmax(axis=1) == y).mean())}
 
 
-def _is_over(state: State, epochs: int) -> bool:
+def _is_over(state: TrainingState, epochs: int) -> bool:
     """Whether so many epochs are done, or patience has run out."""
     patience, done = state.began_with["patience"], len(state.history)
     return done >= epochs or (patience is not None and done - state.best_epoch >= patience)

@@ -26,7 +26,7 @@ from edgepress.toolkit.notebooks.views import training_html
 from edgepress.toolkit.remarks.checks import remarks
 from edgepress.toolkit.stats.metrics import classification_metrics
 from edgepress.toolkit.training import batches, checkpoint
-from edgepress.toolkit.training.checkpoint import State
+from edgepress.toolkit.training.checkpoint import TrainingState
 from edgepress.toolkit.training.facts import MORE, facts_of
 from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
 
@@ -45,7 +45,7 @@ class TrainResult:
         model: The `.keras` file, with its contract inside.
         metrics: The content of `metrics.json`; "accuracy" and the other metrics are those of the test split, "remarks"
             says what else than quantization limits the accuracy (docs/advice.md).
-        history: One row per epoch; see `checkpoint.State`.
+        history: One row per epoch; see `checkpoint.TrainingState`.
     """
 
     model: Path
@@ -85,7 +85,7 @@ def only_run(folder: Path) -> Iterator[None]:
         yield
 
 
-def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: bool) -> State | None:
+def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: bool) -> TrainingState | None:
     """The state to continue from, a new one, or None if the run is finished.
 
     A finished run has no checkpoint; one that was killed between the two loses it here.
@@ -113,7 +113,7 @@ def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: 
                 path.unlink()
     for name in (MODEL, METRICS, checkpoint.NAME):
         (folder / name).unlink(missing_ok=True)
-    return State(began_with)
+    return TrainingState(began_with)
 
 
 def require_same(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
@@ -161,7 +161,13 @@ def load_result(folder: Path) -> TrainResult:
 
 
 def finish(
-    model: Any, data: DataSet, state: State, *, arguments: dict[str, Any], teacher: dict[str, Any] | None, folder: Path
+    model: Any,
+    data: DataSet,
+    state: TrainingState,
+    *,
+    arguments: dict[str, Any],
+    teacher: dict[str, Any] | None,
+    folder: Path,
 ) -> None:
     """Evaluate the best weights and write the results; the model is written last, to mark the run as finished."""
     import keras

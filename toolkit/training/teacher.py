@@ -119,8 +119,8 @@ class Teacher:
         return {"file": self.path.name, "sha256": self.sha256, **figures}
 
     def _answer(self, x: npt.NDArray[Any]) -> Scores:
-        found: Scores = self._call(score_items, x)
-        return found[:, self._columns]
+        scores: Scores = self._call(score_items, x)
+        return scores[:, self._columns]
 
     def _call(self, function: Callable[..., None], argument: Any) -> Any:
         try:

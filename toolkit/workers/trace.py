@@ -254,7 +254,7 @@ def _openvino_kernel(info: Any, works: Mapping[str, _Work]) -> Kernel:
 
 def _openvino_works(model: Any) -> dict[str, _Work]:
     """What the nodes of OpenVINO's graph multiply, as it runs; weights are their second input."""
-    found = {}
+    places = {}
     for node in model.get_runtime_model().get_ordered_ops():
         kind = node.get_rt_info()["layerType"].astype(str)
         shapes = [list(port.get_shape()) for port in node.inputs()]
@@ -262,8 +262,8 @@ def _openvino_works(model: Any) -> dict[str, _Work]:
             made, weights = math.prod(node.outputs()[0].get_shape()), shapes[1]
             # Weights of a convolution in groups have one axis more, the groups; those of others begin with the outputs.
             summed = weights[max(len(weights) - len(shapes[0]), 0) + 1 :] if kind == "Convolution" else shapes[0][-1:]
-            found[node.get_friendly_name()] = _Work(made * math.prod(summed), math.prod(weights))
-    return found
+            places[node.get_friendly_name()] = _Work(made * math.prod(summed), math.prod(weights))
+    return places
 
 
 _SIDES = ("input", "output")

@@ -92,15 +92,15 @@ class CompiledModel:
         library.LiteRtGetNumProfilerEvents(h["profiler"], ctypes.byref(count))
         events = (_Event * max(count.value, 1))()
         library.LiteRtGetProfilerEvents(h["profiler"], count, events)
-        found = []
+        nodes = []
         for event in events[: count.value]:
             if event.type not in EVENT_TYPES:
                 hint = "Profile the file with another engine, or install ai-edge-litert 2.3."
                 raise EngineError("This release of LiteRT reports its profile in another form than release 2.3.", hint)
             if event.type in (OPERATION, DELEGATE_OPERATION, DELEGATE_PROFILED):
                 tag = event.tag.decode(errors="replace")
-                found.append(Ran(tag, float(event.elapsed_us), event.type != OPERATION, event.place))
-        return found
+                nodes.append(Ran(tag, float(event.elapsed_us), event.type != OPERATION, event.place))
+        return nodes
 
 
 @contextmanager
