@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from edgepress import __version__
-from edgepress.runtime.engines import ENGINES
+from edgepress.runtime.engines import ENGINES, PACKAGED
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.model import load
 from edgepress.runtime.system import FLAGS, cpu_info, read_text, temperature_c
@@ -53,6 +53,7 @@ from edgepress.runtime.board import trial_error
 print(end="\\0" + trial_error(sys.argv[1]))
 """
 """What a new Python runs to try an engine; it prints the `trial_error` after the engine's text and a zero byte."""
+_NATIVE = "Or build integer-only files here: edgepress bundle FILE --engine native."
 _TRIAL_S = 60
 """Seconds that an engine has to answer."""
 
@@ -65,7 +66,7 @@ def doctor() -> dict[str, Any]:
     memory = dict(re.findall(r"^(\w+):\s+(\d+)", read_text("/proc/meminfo"), re.MULTILINE))
     flags = cpu_info(FLAGS).split()
     engines = []
-    for name, row in ENGINES.items():
+    for name, row in PACKAGED.items():
         found = version(row.package)
         status, detail = ("missing", "") if found is None else _trial(name)
         if status == "fails" and "numpy<2" in row.requirements and np.__version__ >= "2":
@@ -115,10 +116,11 @@ def working_set(
             return f"{pip} tflite-runtime 'numpy<2' pillow", f"{why}; tflite-runtime does not, with numpy < 2."
         return f"{pip} onnxruntime pillow", f"{why}, and tflite-runtime has no package for Python > 3.11."
     if machine.startswith("armv6"):
-        return "", "No engine has packages for ARMv6 (Raspberry Pi 1 and Zero); those of a Zero 2 W work."
+        why = "No engine has packages for ARMv6 (Raspberry Pi 1 and Zero); those of a Zero 2 W work."
+        return "", f"{why} {_NATIVE}"
     if python >= (3, 12):
         why = f"On 32 bits only tflite-runtime has packages, up to Python 3.11; this is {python[0]}.{python[1]}."
-        return "", f"{why} Install a 64-bit system, or Raspberry Pi OS bookworm (Python 3.11)."
+        return "", f"{why} Install a 64-bit system, or Raspberry Pi OS bookworm (Python 3.11). {_NATIVE}"
     return f"sudo apt install python3-numpy python3-pil && {pip} --no-deps tflite-runtime", (
         "On 32 bits only tflite-runtime has packages, with numpy < 2 such as Debian 12's, which a virtual environment "
         "sees if made with --system-site-packages."
@@ -141,8 +143,8 @@ def cpu_name() -> str:
 
 
 def version(package: str) -> str | None:
-    """A package's version, None if it is not installed."""
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+    """A package's version, None if it is not installed, or "" was given."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError, ValueError):
         return importlib.metadata.version(package)
     return None
 
@@ -165,7 +167,7 @@ def _can_fork() -> bool:
     An emulated Python can't start another, so a fork is the first choice.
     """
     return sys.platform == "linux" and not any(
-        engine.module.split(".")[0] in sys.modules for engine in ENGINES.values()
+        engine.module.split(".")[0] in sys.modules for engine in PACKAGED.values()
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from edgepress.runtime import amx
 from edgepress.runtime.errors import EngineError, MissingExtraError, first_line, unknown
 from edgepress.runtime.micro_session import MicroSession
+from edgepress.runtime.native_session import NativeSession
 from edgepress.runtime.openvino_session import OpenVinoSession
 from edgepress.runtime.sessions import OnnxSession, Session, TFLiteSession, file_format
 
@@ -37,6 +38,7 @@ class Engine(NamedTuple):
         dynamic_in_float: Whether it unpacks dynamically quantized weights and computes in float32.
         slow_int8_on_x86: Whether it lacks fast int8 kernels for x86.
         timed: Whether its latency says something; it is not measured otherwise, and "all" leaves the engine out.
+        built: Whether it is a library that is built of each file, and no package: only who names it gets it.
     """
 
     formats: tuple[str, ...]
@@ -52,6 +54,7 @@ class Engine(NamedTuple):
     dynamic_in_float: bool = False
     slow_int8_on_x86: bool = False
     timed: bool = True
+    built: bool = False
 
 
 # fmt: off
@@ -71,9 +74,12 @@ ENGINES: dict[str, Engine] = {
     "tflite-micro": Engine(
         ("tflite",), "tflite_micro", "tflite-micro", "micro", MicroSession, "#b0355f",
         requirements=("tflite-micro==0.dev20261023182759",), newest_python=(3, 13), timed=False),
+    "native": Engine(("tflite",), "ctypes", "", "", NativeSession, "#5c6670", built=True),
 }
 # fmt: on
 """The engines, in order of preference. To add one: an adapter module and a row here."""
+PACKAGED = {name: engine for name, engine in ENGINES.items() if not engine.built}
+"""Those that are packages."""
 
 _TELEMETRY = "openvino.tools.ovc"
 """Part of OpenVINO that is not needed here and reports every import over the network; it is kept from loading."""
@@ -83,7 +89,7 @@ def available_engines(format: str | None = None) -> list[str]:
     """Names of the installed engines, best first; optionally only those that open a format ("tflite" or "onnx")."""
     return [
         name
-        for name, engine in ENGINES.items()
+        for name, engine in PACKAGED.items()
         if format in (None, *engine.formats) and importlib.util.find_spec(engine.module.partition(".")[0]) is not None
     ]
 

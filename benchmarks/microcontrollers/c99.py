@@ -2,17 +2,20 @@
 
     python benchmarks/microcontrollers/c99.py sizes FILE.tflite ...  # memory, flash, instructions
     python benchmarks/microcontrollers/c99.py equal 10000 FILE.tflite ...  # answers of the C, NumPy, the wheel
+    python benchmarks/microcontrollers/c99.py native FILE.tflite ...  # latency of the engine native and of LiteRT here
 
-`sizes` needs arm-none-eabi-gcc, qemu-system-arm and gcc, `equal` gcc and EDGEPRESS_TFLM_PYTHON (c99_answers.py).
-Instructions are counted, not timed: they say nothing of milliseconds.
+`sizes` needs arm-none-eabi-gcc, qemu-system-arm and gcc, `equal` gcc and EDGEPRESS_TFLM_PYTHON (c99_answers.py),
+`native` a C compiler. Instructions are counted, not timed: they say nothing of milliseconds.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +25,10 @@ import numpy.typing as npt
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tests" / "support"))
 SEED = 3
+ROUNDS = 40
+"""Turns of each engine."""
+CALLS = 5
+"""Calls in a turn."""
 NUMPY_ITEMS = 200
 """Items that NumPy answers; it is the slowest of the three."""
 
@@ -143,11 +150,44 @@ def equal(count: int, files: list[Path]) -> None:
             print(f"{file}: C {same_c} of {count}, NumPy {same_numpy} of {len(by_numpy)}", flush=True)
 
 
+def native(files: list[Path]) -> None:
+    """Print the least latency of the engine native and of LiteRT with one thread, timed in turns."""
+    from edgepress.runtime import load
+    from edgepress.toolkit.bundles.native import build_library, write_native
+
+    with tempfile.TemporaryDirectory() as name:
+        for number, file in enumerate(files):
+            folder = Path(name, str(number))
+            folder.mkdir()
+            path = Path(shutil.copy(file, folder / "model.tflite"))
+            write_native(path)
+            build_library(folder)
+            models = {engine: load(path, engine) for engine in ("litert", "native")}
+            shape, dtype = models["litert"].ready
+            item = random_items(int(np.prod(shape)), str(dtype), 1).reshape(shape)
+            times: dict[str, list[float]] = {engine: [] for engine in models}
+            for _ in range(ROUNDS):
+                for engine, model in models.items():
+                    model.outputs(item)  # the caches hold the weights of the other one
+                    for _ in range(CALLS):
+                        begin = time.perf_counter()
+                        model.outputs(item)
+                        times[engine].append((time.perf_counter() - begin) * 1e6)
+            us = {engine: min(each) for engine, each in times.items()}
+            ratio = us["native"] / us["litert"]
+            print(
+                f"{file.stem}: native {us['native']:.0f} us, litert {us['litert']:.0f} us, {ratio:.1f} times",
+                flush=True,
+            )
+
+
 def main() -> None:
     """Run what the command line names."""
     what, *words = sys.argv[1:]
     if what == "equal" and re.fullmatch(r"\d+", words[0]):
         equal(int(words[0]), [Path(word) for word in words[1:]])
+    elif what == "native":
+        native([Path(word) for word in words])
     else:
         sizes([Path(word) for word in words])
 

@@ -33,6 +33,7 @@ OTHERWISE = {
         "samples",
         "test_items",
         "offline",
+        "ssh_config",
     },  # `diagnose_accuracy` and `diagnose_engines`
     "inspect": {"nodes"},
     "profile": {"nodes", "plot"},

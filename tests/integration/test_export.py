@@ -20,6 +20,7 @@ from edgepress.toolkit.annotation import annotate
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.errors import InputError, ModelFileError
 from edgepress.toolkit.exporting.export import Exported, export
+from edgepress.toolkit.exporting.layouts import library_name
 from edgepress.toolkit.exporting.microcontrollers import MICROCONTROLLERS
 
 CHAIN = "chain-0"
@@ -174,6 +175,61 @@ def test_the_command_prints_what_the_board_needs(tmp_path: Path, capsys: pytest.
     document = json.loads(capsys.readouterr().out)
     assert document["folder"] == str(tmp_path / "c")
     assert document["selftest"]["items"] == 2
+
+
+ARDUINO = """
+#include <cstdio>
+#include <cstdlib>
+static unsigned long micros() { return 7; }
+static unsigned long millis() { return 0; }
+struct Port {
+  void begin(long) {}
+  explicit operator bool() const { return true; }
+  void print(const char *text) { std::fputs(text, stdout); }
+  void print(long number) { std::printf("%ld", number); }
+  void print(int number) { std::printf("%d", number); }
+  void print(unsigned long number) { std::printf("%lu", number); }
+  void println(const char *text) { std::puts(text); }
+};
+static Port Serial;
+static void delay(unsigned long) { std::exit(0); }
+"""
+"""What the Arduino core declares, for a sketch that ends after its first round."""
+
+
+@pytest.mark.skipif(missing("gcc", "g++") != "", reason="gcc or g++ is not installed")
+def test_an_arduino_library_runs_its_example(tmp_path: Path) -> None:
+    made = exported(tmp_path, layout="arduino", samples=3)
+    files = {str(path.relative_to(made.folder)) for path in made.folder.rglob("*") if path.is_file()}
+    sketch = {"examples/selftest/selftest.ino", "examples/selftest/vectors.h"}
+    assert files == {"library.properties", "README.md", "report.json", "src/model.c", "src/model.h"} | sketch
+    properties = dict(line.split("=", 1) for line in (made.folder / "library.properties").read_text().splitlines())
+    required = {"name", "version", "author", "maintainer", "sentence", "paragraph", "category", "url", "architectures"}
+    assert properties.keys() == required | {"includes"}
+    assert (properties["name"], properties["includes"]) == (CHAIN, "model.h")
+    (tmp_path / "Arduino.h").write_text(ARDUINO)
+    main = tmp_path / "main.cpp"
+    example = made.folder / "examples" / "selftest" / "selftest.ino"
+    main.write_text(f'#include <Arduino.h>\n#include "{example}"\nint main() {{ setup(); for (;;) loop(); }}\n')
+    source = str(made.folder / "src")
+    subprocess.run(["gcc", *STRICT, "-c", f"{source}/model.c", "-o", str(tmp_path / "model.o")], check=True)
+    command = ["g++", "-Wall", "-Wextra", "-Werror", f"-I{source}", f"-I{tmp_path}", str(main)]
+    subprocess.run([*command, str(tmp_path / "model.o"), "-o", str(tmp_path / "sketch")], check=True)
+    printed = subprocess.run([tmp_path / "sketch"], capture_output=True, text=True, check=True).stdout
+    assert printed == "3 of 3 items have the expected answer; one takes up to 0 us\n"
+
+
+def test_names_of_files_become_names_that_arduino_accepts() -> None:
+    assert library_name("model int8 (2)\nname=x") == "model-int8-2-name-x"
+    assert library_name("_\N{SNOWMAN}") == "model"
+    assert library_name("a" * 80) == "a" * 63
+
+
+def test_a_layout_is_for_c99_alone(tmp_path: Path) -> None:
+    for options, text in (({"layout": "arduino", "to": "tflm"}, "layout arduino is for C99"), ({"layout": "ide"}, "")):
+        with pytest.raises(InputError, match=text):
+            exported(tmp_path, **options)
+    assert not (tmp_path / "c").exists()
 
 
 @pytest.mark.slow

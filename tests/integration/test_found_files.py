@@ -78,6 +78,7 @@ OTHER_VALUES: dict[str, Any] = {
     "max_slowdown": 3.0,
     "weights": "start.h5",
     "baseline": "./old.tflite",
+    "engine": "native",
 }
 
 
@@ -91,6 +92,13 @@ def test_what_needs_a_file_that_was_named(command: str, name: str) -> None:
     if value is True:
         write(f"[{command}]\n{key} = false\n")
         assert context(command).params[name] is False
+
+
+def test_engines_that_are_packages_may_be_set() -> None:
+    for command, value in (("evaluate", "litert"), ("benchmark", "litert,onnxruntime"), ("benchmark", ["all"])):
+        assert found_files.refusal(command, "engine", value, Path()) == ""
+    for value in ("native", "litert,native", ["litert", " native"], "other"):
+        assert "a library that lies beside" in found_files.refusal("benchmark", "engine", value, Path())
 
 
 @pytest.mark.parametrize(

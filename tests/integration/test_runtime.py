@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgepress.runtime import (
-    ENGINES,
     EngineError,
     InputError,
     MissingExtraError,
@@ -23,6 +22,7 @@ from edgepress.runtime import (
     available_engines,
     load,
 )
+from edgepress.runtime.engines import PACKAGED
 
 KINDS = ["tflite-int8", "tflite-float32", "onnx-float32"]
 
@@ -181,9 +181,9 @@ def test_engines(run: Any) -> None:
         load(run.variants["tflite-int8"], threads=0)
 
 
-@pytest.mark.parametrize("name", list(ENGINES))
+@pytest.mark.parametrize("name", list(PACKAGED))
 def test_a_missing_engine_says_what_to_install(name: str, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = ENGINES[name]
+    engine = PACKAGED[name]
     monkeypatch.setitem(sys.modules, engine.module, None)
     wanted = re.escape(f"pip install 'edgepress[{engine.extra}]'" if engine.extra else f"pip install {engine.package}")
     with pytest.raises(MissingExtraError, match=wanted):

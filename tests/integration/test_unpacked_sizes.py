@@ -288,6 +288,7 @@ OPENS = {
     "bundles/pyz_main.py": "the bundle that runs it",
     "boards/parcels.py": "a bundle that was built here",
     "boards/remote_answer.py": "items that were sent to the board",
+    "boards/remote_outputs.py": "items that were sent to the board",
     "boards/ssh.py": "writes a tar",
     "boards/session.py": "answers of the user's own board",
     "bundles/shadow.py": "a bundle that was verified",

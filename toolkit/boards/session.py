@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime import ENGINES
+from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.boards import remote_probe
 from edgepress.toolkit.boards.journal import Journal
 from edgepress.toolkit.boards.ssh import Connection
@@ -127,7 +127,7 @@ def look(board: Connection, python: str | None = None, *, only_state: bool = Fal
         BoardError: Its Python could not be run.
     """
     script = Path(remote_probe.__file__).read_bytes()
-    wanted = ["state"] if only_state else [f"{name}={row.package}" for name, row in ENGINES.items()]
+    wanted = ["state"] if only_state else [f"{name}={row.package}" for name, row in PACKAGED.items()]
     try:
         return dict(json.loads(board.run([python or "python3", "-", *wanted], stdin=script)))
     except LostError:

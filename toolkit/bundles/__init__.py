@@ -5,6 +5,7 @@ manifest.py    MANIFEST.json: size and SHA-256 of every file
 signature.py   OpenSSH signatures
 verify.py      check that a bundle is complete and unchanged
 boards.py      supported boards and their pinned packages (pins/)
+native.py      the model as C, for boards that no engine has packages for
 samples.py     test items with the workstation's answers
 updates.py     what a bundle with updates has more than others
 build.py       build a bundle of all these

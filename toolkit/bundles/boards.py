@@ -84,6 +84,14 @@ def boards_for(format: str, wanted: Sequence[str] = (), *, lacking: Collection[s
     return tuple(name for name in able if not wanted or name in wanted)
 
 
+def board_lines(boards: Sequence[str]) -> str:
+    """Where a bundle with the packages of these boards installs, as indented lines of its README."""
+    lines = [f"    {name:<12} Python {BOARDS[name].python}, {BOARDS[name].machine}" for name in boards]
+    return (
+        "\n".join(lines) or "    any machine with Python 3.11 or later, NumPy, Pillow and a C compiler (cc, gcc, clang)"
+    )
+
+
 def pinned(board: str, format: str) -> Path:
     """The requirements file of a board for a format."""
     return PINS / f"{BOARDS[board].engines[format]}-{board}.txt"

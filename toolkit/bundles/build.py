@@ -23,12 +23,14 @@ from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract
+from edgepress.runtime.native_session import LIBRARY
 from edgepress.runtime.sessions import file_format
 from edgepress.runtime.updates.releases import MAX_RELEASE
 from edgepress.toolkit.annotation import write_annotated
 from edgepress.toolkit.bundles.archive import write_archive
-from edgepress.toolkit.bundles.boards import BOARDS, MQTT_PINS, add_pins, boards_for, download_wheels, pinned
+from edgepress.toolkit.bundles.boards import MQTT_PINS, add_pins, board_lines, boards_for, download_wheels, pinned
 from edgepress.toolkit.bundles.manifest import NAME, Format, Manifest, describe_files
+from edgepress.toolkit.bundles.native import ENGINE, add_native, check_native
 from edgepress.toolkit.bundles.proof import prove
 from edgepress.toolkit.bundles.samples import SampleJob, choose_samples, write_samples
 from edgepress.toolkit.bundles.shadow import MAX_SLOWDOWN, SHADOW_FRAMES, ShadowLimits, measured_agreement
@@ -116,7 +118,8 @@ def bundle(
         offline: Include the wheels of these packages.
         data: Data to take samples from; None: the data named in the file's contract.
         samples: Number of test items to include; none of a model without labels.
-        engine: Engine that computes the samples' answers; None: the first that opens the file.
+        engine: Engine that computes the samples' answers; None: the first that opens the file. "native": the bundle
+            holds the model as C, which the board's compiler builds, for boards that no engine has packages for.
         sign: OpenSSH key to sign the bundle with.
         updates: Published folder (`edgepress publish init`) from which boards with this bundle take their updates.
         release: Number of the release, which only rises; None: with `updates`, the next in that folder, else none.
@@ -143,7 +146,10 @@ def bundle(
     boards = [one.strip() for one in board.split(",") if one.strip()] if isinstance(board, str) else board
     published = None if updates is None else Path(updates)
     limits = ShadowLimits.of(shadow, max_slowdown, min_agreement, updates=published is not None)
+    if native := engine == ENGINE:
+        check_native(kind, format, boards=boards, updates=updates, mqtt=mqtt)
     manifest = _manifest(kind, about.contract, name=name, format=format, boards=boards, offline=offline)
+    manifest = replace(manifest, boards=()) if native else manifest
     manifest = _numbered(manifest, published, release)
     if mqtt and format == "pyz":
         raise InputError("A pyz contains no packages, so --mqtt does not apply.", "Leave out --mqtt, or make a zip.")
@@ -163,6 +169,9 @@ def bundle(
         folder = _lay_out(Path(temporary) / name, model, contract=about.contract, manifest=manifest)
         if mqtt:
             add_pins(folder, MQTT_PINS)
+        if native:
+            step("Writing the model as C, and building it")
+            model = add_native(folder, manifest.model)
         if published is not None:
             found, more = measured_agreement(model, opened, limits, published=published, name=name, on_step=step)
             add_updates(folder, published, shadow=found)
@@ -175,6 +184,7 @@ def bundle(
             download_wheels(board, folder / f"requirements-{board}.txt", folder / "wheels")
         step("Running the self-test from the bundle")
         proof = prove(folder, engine) | {"file": str(path)}
+        (folder / LIBRARY).unlink(missing_ok=True)
         manifest = replace(manifest, engine=engine or proof["engine"], files=describe_files(folder))
         step(f"Writing {target}")
         notes += _write(folder, manifest, target=target, key=sign)
@@ -256,7 +266,7 @@ def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest
         "WHAT": f"A classifier with {len(contract.labels)} labels" if contract.labels else "A model without labels",
         "INPUT": " x ".join(map(str, contract.input.shape)) + (" pixels" if contract.input.is_image else ""),
         "VERSION": manifest.edgepress,
-        "BOARDS": "\n".join(f"    {b:<12} Python {BOARDS[b].python}, {BOARDS[b].machine}" for b in manifest.boards),
+        "BOARDS": board_lines(manifest.boards),
     }
     for source in sorted(FILES.iterdir()):
         if source.name in UNITS:

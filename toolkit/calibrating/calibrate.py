@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.worker import ChildDied, Worker
-from edgepress.runtime import ENGINES
 from edgepress.runtime.decisions import decide
+from edgepress.runtime.engines import PACKAGED
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.annotation import write_annotated
 from edgepress.toolkit.arguments import check_arguments
@@ -212,8 +212,8 @@ def _describe(path: Path, source: str | DataSet | None, engine: str | None) -> _
             f"{path} has the task {about.contract.task}; accepted: {', '.join(TASKS)}.",
             "Classes must exclude each other; a decision threshold for several labels: edgepress annotate --threshold.",
         )
-    if engine is not None and engine not in ENGINES:
-        raise InputError(f"The engine {engine!r} is unknown.", f"Accepted: {', '.join(ENGINES)}.")
+    if engine is not None and engine not in PACKAGED:
+        raise InputError(f"The engine {engine!r} is unknown.", f"Accepted: {', '.join(PACKAGED)}.")
     name = engine or next(iter(usable_engines(file_format(path))), None)
     if name is None:
         raise InputError(f"No installed engine opens {path}.", "edgepress doctor shows how to install one.")

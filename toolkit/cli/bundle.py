@@ -43,7 +43,10 @@ def bundle(
     offline: Annotated[bool, Option("--offline", help="Include the boards' wheels; needs --board")] = False,
     data: options.Data = None,
     samples: Annotated[int, Option(min=0, max=100, help="Test items to include, with their answers")] = 8,
-    engine: Annotated[options.Engine | None, options.engine_option("Engine that computes the samples' answers")] = None,
+    engine: Annotated[
+        options.Engine | None,
+        options.engine_option("Engine that computes the samples' answers; native: the board builds the model as C"),
+    ] = None,
     sign: Annotated[Path | None, Option(help="Sign with this OpenSSH key; writes OUT.sig")] = None,
     updates: Annotated[
         Path | None, Option(help="Let boards update themselves from this folder of edgepress publish init")
@@ -96,6 +99,7 @@ def _show(built: Bundle) -> None:
     if m.format == "pyz":
         screen.shell_command(f"Run: {shell_line('python', Path(verified.path.name), 'classify', 'IMAGE')}")
         return
-    screen.say(f"Installs on {', '.join(built.boards)}. On the board:")
+    where = ", ".join(built.boards) or "any board with Python, NumPy, Pillow and a C compiler"
+    screen.say(f"Installs on {where}. On the board:")
     unpacked = shell_line("python3", "-m", "zipfile", "-e", Path(verified.path.name), ".")
     screen.shell_command(f"  {unpacked} && sh {m.name}/install.sh")

@@ -11,6 +11,7 @@ from typer import Argument, Option
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.cli.board import SshConfig
 from edgepress.toolkit.cli.diagnose_accuracy import diagnose_accuracy
 from edgepress.toolkit.cli.diagnose_engines import diagnose_engines
 from edgepress.toolkit.cli.frame import code_of
@@ -54,7 +55,7 @@ def diagnose(
             parser=CommaList,
             metavar="NAMES",
             help="Name the first operation that these engines compute differently, on the items of --data or random "
-            f"ones: two or more of {', '.join(COMPARED)}",
+            f"ones: two or more of {', '.join(COMPARED)}, board:HOST (by ssh)",
             autocompletion=options.list_of(COMPARED),
         ),
     ] = None,
@@ -76,6 +77,7 @@ def diagnose(
     skip_unreadable: Annotated[
         bool, Accuracy("--skip-unreadable", help="Skip unreadable images, and list them")
     ] = False,
+    ssh_config: SshConfig = None,
     json_output: options.Json = False,
 ) -> int:
     """Say why files are slow and how to fix it; or, with --data, which layers make a file inaccurate.
@@ -84,7 +86,9 @@ def diagnose(
     With --engines: which operation of one file engines compute differently.
     """
     if engines is not None:
-        diagnose_engines(files, engines, hints, data=data, samples=samples, json_output=json_output)
+        diagnose_engines(
+            files, engines, hints, data=data, samples=samples, ssh_config=ssh_config, json_output=json_output
+        )
         return 0
     if data is not None:
         call_with(diagnose_accuracy, locals(), items=test_items, layer_items=samples)

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def diagnose_engines(
-    files: list[Path], engines: str, hints: Hints, *, data: str | None, samples: int, json_output: bool
+    files: list[Path],
+    engines: str,
+    hints: Hints,
+    *,
+    data: str | None,
+    samples: int,
+    ssh_config: Path | None,
+    json_output: bool,
 ) -> None:
     """Compare engines on one file, and show the first operation that differs."""
     from edgepress.toolkit.engine_diagnosis.diagnose import diagnose_engines as work
@@ -23,7 +30,9 @@ def diagnose_engines(
     if len(files) != 1:
         raise InputError(f"With --engines, one file is run; found {len(files)}.", "Give one .tflite file.")
     names = [name.strip() for name in engines.split(",") if name.strip()]
-    comparison = work(files[0], names, data=data, samples=samples, hints=hints, on_step=screen.step)
+    comparison = work(
+        files[0], names, data=data, samples=samples, hints=hints, ssh_config=ssh_config, on_step=screen.step
+    )
     screen.note(*comparison.notes)
     if json_output:
         screen.document(comparison.to_dict())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
-from edgepress.runtime.engines import ENGINES
+from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.frame import command
 from edgepress.toolkit.cli.options import Installable, Json
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgepress.toolkit.engines.environments import EngineState
 
 EngineName = Argument(
-    metavar="NAME", help=f"Engine: {', '.join(ENGINES)}; or {ONNX2TF}, which makes TFLite files of ONNX models"
+    metavar="NAME", help=f"Engine: {', '.join(PACKAGED)}; or {ONNX2TF}, which makes TFLite files of ONNX models"
 )
 app = typer.Typer(help="Manage engines, and onnx2tf, that are installed in a separate environment.")
 

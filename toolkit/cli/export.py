@@ -29,7 +29,8 @@ def export(
         ),
     ] = "c99",
     out: Annotated[
-        Path | None, Option(help="Folder to write", show_default="next to the file, with -c99 or -tflm behind its name")
+        Path | None,
+        Option(help="Folder to write", show_default="next to the file, with -c99, -arduino or -tflm behind its name"),
     ] = None,
     board: Annotated[
         str | None,
@@ -46,6 +47,13 @@ def export(
     specialize: Annotated[
         bool, Option("--specialize", help="Give each layer C of its own: faster, several times the code; for c99")
     ] = False,
+    layout: Annotated[
+        str,
+        Option(
+            help="How a folder of c99 is arranged: cmake, or arduino, a library of the Arduino IDE",
+            autocompletion=list_of(("cmake", "arduino")),
+        ),
+    ] = "cmake",
     json_output: Json = False,
 ) -> None:
     """Write a file as C99 for a microcontroller, or for firmware with TensorFlow Lite Micro."""
@@ -59,6 +67,7 @@ def export(
         data=data,
         samples=samples,
         specialize=specialize,
+        layout=layout,  # type: ignore[arg-type]
         hints=hints,
         on_step=screen.step,
     )
@@ -81,6 +90,9 @@ def export(
     right = "" if selftest["right"] is None else f", {selftest['right']} of which get their label"
     screen.say(f"Self-test: {selftest['items']} items ({selftest['source']}){right}")
     folder = made.folder
+    if layout == "arduino":
+        screen.say(f"Library for the Arduino IDE: {folder}. Copy it to the sketchbook's folder libraries.")
+        return
     clone = ["-DTFLM_DIR=CLONE_OF_TFLM"] if to == "tflm" else []
     build = shell_line("cmake", "-S", folder, "-B", folder / "build", *clone)
     screen.shell_command(f"Build and test: {build} && {shell_line('cmake', '--build', folder / 'build')}", style="bold")

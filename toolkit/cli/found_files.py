@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.data import NAMES, paths_of
 from edgepress.toolkit.data.shards import CLASSES
 
@@ -54,6 +55,12 @@ def _is_data(name: Any) -> bool:
     return name in NAMES
 
 
+def _names_packages(engines: Any) -> bool:
+    """Whether all engines are packages: their names are in a table, and nothing is installed."""
+    names = engines if isinstance(engines, list) else str(engines).split(",")
+    return all(str(name).strip() in ("all", "", *PACKAGED) for name in names)
+
+
 SOURCES = "convert tune compress prune"
 MODELS = f"{SOURCES} evaluate benchmark compare bundle"
 TABLE = (
@@ -84,7 +91,13 @@ TABLE = (
     Judged("processes", "sweep", "named", "more processes than CPUs can use up the memory", _is_few),
     Judged("board", "bundle", "free", "a kind of board, a name in a table"),
     Judged("mqtt", "bundle", "free", "whether a pinned package is included"),
-    Judged("engine", "evaluate compress bundle benchmark compare", "free", "a name in a table; nothing is installed"),
+    Judged(
+        "engine",
+        "evaluate compress bundle benchmark compare",
+        "named",
+        "native runs a library that lies beside the model",
+        _names_packages,
+    ),
     Judged("arch", "train sweep", "free", "a name in a table"),
     Judged("augmentation", "train tune prune sweep", "free", "a name in a table"),
     Judged("to", "convert sweep", "free", "names in a table, of which those of files follow"),

@@ -21,7 +21,7 @@ from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.schemes import ALL, SCHEMES
 from edgepress.runtime.adapter import PerImage
 from edgepress.runtime.contract import Task
-from edgepress.runtime.engines import ENGINES
+from edgepress.runtime.engines import ENGINES, PACKAGED
 from edgepress.runtime.resize import RESIZES, resize_rule
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli.help import FOREIGN
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     Tracer: TypeAlias = str
 else:  # made from tables, which type checkers can't follow
     Engine, Tracer = Literal[tuple(ENGINES)], Literal[tuple(TRACERS)]
-    Installable = Literal[(*ENGINES, ONNX2TF)]
+    Installable = Literal[(*PACKAGED, ONNX2TF)]
     Architecture, Augmentation = Literal[tuple(ARCHITECTURES)], Literal[tuple(AUGMENTATIONS)]
 
 
@@ -88,7 +88,7 @@ def resize_option(option: Callable[..., Any]) -> Any:
 
 Several = partial(Option, parser=CommaList, metavar="<str>")
 MANY_ENGINES = Several(
-    help=f"Engines, separated by commas: all, {', '.join(ENGINES)}", autocompletion=list_of(("all", *ENGINES))
+    help=f"Engines, separated by commas: all, {', '.join(PACKAGED)}", autocompletion=list_of(("all", *PACKAGED))
 )
 MANY_SCHEMES = ("all", *dict.fromkeys(s.format for s in SCHEMES.values()), *SCHEMES)
 _BY_NAME = tuple(name for name in SCHEMES if name not in ALL)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.runtime.engines import ENGINES
+from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.text import plural
@@ -29,8 +29,8 @@ def play(
     engine: Annotated[
         str | None,
         options.Several(
-            help=f"Engines to show each file on, separated by commas: all, {', '.join(ENGINES)}",
-            autocompletion=options.list_of(("all", *ENGINES)),
+            help=f"Engines to show each file on, separated by commas: all, {', '.join(PACKAGED)}",
+            autocompletion=options.list_of(("all", *PACKAGED)),
             show_default="the first installed one that opens the file",
         ),
     ] = None,

@@ -2,6 +2,7 @@
 
 diagnose.py  runs a file on engines, and compares what each operation returns
 outputs.py   the outputs of all operations on one engine
+on_board.py  the same on a board, by ssh
 causes.py    why two engines differ in an operation, where it is known
 result.py    what was found, as records
 

@@ -15,6 +15,7 @@ from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.data.for_model import describe
 from edgepress.toolkit.engine_diagnosis.causes import ENGINES, cause_of
+from edgepress.toolkit.engine_diagnosis.on_board import PREFIX, outputs_on_board
 from edgepress.toolkit.engine_diagnosis.outputs import Outputs, expose_outputs, outputs_of_program, outputs_on
 from edgepress.toolkit.engine_diagnosis.result import Difference, EngineComparison, Pair
 from edgepress.toolkit.errors import InputError, unknown
@@ -32,6 +33,7 @@ def diagnose_engines(
     data: str | None = None,
     samples: int = SAMPLES,
     hints: Hints | None = None,
+    ssh_config: Path | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> EngineComparison:
     """Say which operation of an integer-only file different engines compute differently, and why where it is known.
@@ -41,16 +43,18 @@ def diagnose_engines(
 
     Args:
         file: A `.tflite` file that `export` takes.
-        engines: Two or more of "litert", "litert-built-in" (without XNNPACK), "tflite-micro" and "c99" (the exact model
-            of the exported C).
+        engines: Two or more of "litert", "litert-built-in" (without XNNPACK), "tflite-micro", "c99" (the exact model
+            of the exported C), and "board:HOST", what LiteRT or tflite-runtime answers on a board that ssh reaches.
         data: Data whose test items are used; None: random items.
         samples: Number of items, 1 to 10000.
         hints: What you know of a file that edgepress did not make.
+        ssh_config: Configuration of ssh instead of the user's.
         on_step: Called with a sentence when a step begins.
 
     Raises:
         ModelFileError: The file is damaged, or holds what `export` does not take.
         EdgepressError: An engine is unknown, not installed or does not run the file, or an argument can't be used.
+        BoardError: A board can't be reached, or has no engine.
 
     Example:
         >>> from edgepress.toolkit import convert, diagnose_engines
@@ -67,6 +71,7 @@ def diagnose_engines(
     vectors, notes = make_vectors(session, about, data, samples)
     tensors = tuple(operation.output.index for operation in program.graph.operations)
     outputs: dict[str, list[Outputs]] = {}
+    engine_by_name = {name: name for name in engines}
     with ScratchFolder() as folder:
         copy = Path(folder) / path.name
         expose_outputs(path, tensors, copy)
@@ -74,9 +79,16 @@ def diagnose_engines(
             step(f"Running every operation on {engine}")
             if engine == "c99":
                 outputs[engine] = outputs_of_program(program, vectors.inputs)
+            elif engine.startswith(PREFIX):
+                host = engine.removeprefix(PREFIX)
+                ends = [operation.output for operation in program.graph.operations]
+                answer = outputs_on_board(host, copy, vectors.inputs, ends, config=ssh_config)
+                outputs[engine] = answer.outputs
+                engine_by_name[engine] = answer.engine
+                notes.append(f"{engine}: {answer.about}.")
             else:
                 outputs[engine] = outputs_on(engine, copy, vectors.inputs, tensors)
-    pairs = tuple(_compare(program, (engines[0], other), outputs) for other in engines[1:])
+    pairs = tuple(_compare(program, (engines[0], other), outputs, engine_by_name) for other in engines[1:])
     return EngineComparison(
         file=str(path),
         source=vectors.source,
@@ -89,10 +101,10 @@ def diagnose_engines(
 
 def _check(path: Path, engines: Sequence[str], samples: int) -> None:
     for name in engines:
-        if name not in ENGINES:
+        if name not in ENGINES and not name.startswith(PREFIX):
             raise unknown("engine to compare", name, ENGINES)
     if len(engines) < 2:
-        raise InputError("--engines compares two engines or more.", f"Accepted: {', '.join(ENGINES)}.")
+        raise InputError("--engines compares two engines or more.", f"Accepted: {', '.join(ENGINES)}, {PREFIX}HOST.")
     if not 1 <= samples <= MOST:
         raise InputError(f"samples is {samples}; accepted: 1 to {MOST}.")
     if file_format(path) != "tflite":
@@ -100,8 +112,10 @@ def _check(path: Path, engines: Sequence[str], samples: int) -> None:
         raise InputError(what, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
 
 
-def _compare(program: Program, engines: tuple[str, str], outputs: dict[str, list[Outputs]]) -> Pair:
-    """Two engines, operation by operation."""
+def _compare(
+    program: Program, engines: tuple[str, str], outputs: dict[str, list[Outputs]], engine_by_name: dict[str, str]
+) -> Pair:
+    """Two engines, operation by operation; `engine_by_name` says which one ran on a board."""
     one, other = outputs[engines[0]], outputs[engines[1]]
     first = None
     for operation in program.graph.operations:
@@ -116,7 +130,7 @@ def _compare(program: Program, engines: tuple[str, str], outputs: dict[str, list
                 steps=steps,
                 items=int(apart.any(axis=1).sum()),
                 values=float((apart > 0).mean()),
-                why=cause_of(operation.kind, engines, steps),
+                why=cause_of(operation.kind, (engine_by_name[engines[0]], engine_by_name[engines[1]]), steps),
             )
             break
     last = program.output.index

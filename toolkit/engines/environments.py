@@ -27,7 +27,8 @@ from typing import NamedTuple
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.to_tflite.from_onnx import VERSION, not_installed
 from edgepress.converters.worker import ChildDied
-from edgepress.runtime import ENGINES, available_engines
+from edgepress.runtime import available_engines
+from edgepress.runtime.engines import PACKAGED
 from edgepress.runtime.errors import EdgepressError, EngineError, InputError
 from edgepress.toolkit.engines import ONNX2TF
 from edgepress.toolkit.engines.trials import engine_trial, onnx2tf_trial
@@ -76,7 +77,7 @@ ENVIRONMENTS = {
         newest=row.newest_python,
         trial=partial(engine_trial, name),
     )
-    for name, row in ENGINES.items()
+    for name, row in PACKAGED.items()
 }
 ENVIRONMENTS[ONNX2TF] = Environment(
     ("onnx",), ONNX2TF, ("--requirement", str(PINS)), oldest=(3, 12), newest=(3, 13), trial=onnx2tf_trial
@@ -121,7 +122,7 @@ def usable_engines(format: str | None = None) -> list[str]:
     here = available_engines(format)
     return [
         name
-        for name, row in ENGINES.items()
+        for name, row in PACKAGED.items()
         if name in here or (format in (None, *row.formats) and python_for(name) is not None)
     ]
 
@@ -132,7 +133,9 @@ def engine_states() -> list[EngineState]:
 
 
 def engine_version(engine: str) -> str:
-    """Version of an engine's package, here or in its environment; "" if it is not installed."""
+    """Version of an engine's package, here or in its environment; "" if it is not installed, or is no package."""
+    if engine not in ENVIRONMENTS:
+        return ""
     python = python_for(engine)
     path = sys.path if python is None else [str(p) for p in python.parent.parent.glob(PACKAGES)]
     distributions = importlib.metadata.distributions(name=ENVIRONMENTS[engine].package, path=path)

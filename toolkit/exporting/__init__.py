@@ -3,7 +3,9 @@
 export.py            checks the arguments
 job.py               the arguments, the check against a board, and what every report holds
 c99.py, tflm.py      write a folder of self-contained C99, or one for firmware with TFLM
+frames.py            C that makes the input of a camera's frames
 vectors.py           items of the self-test, with the answers that the sources must give
+layouts.py           the folder for CMake, or as a library of the Arduino IDE
 texts.py             templates, rows of C, and what input and output mean
 microcontrollers.py  boards, their memory, and where that is written
 files/               the templates of each kind of folder

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import edgepress
 from edgepress.converters.files import write_json, write_text
-from edgepress.converters.to_c.emission import C_TYPES, Sources, emit
+from edgepress.converters.to_c.emission import C_TYPES, emit
 from edgepress.converters.to_c.footprint import Footprint, footprint
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.converters.to_c.placement import place
 from edgepress.converters.to_c.removal import without_constant_channels
 from edgepress.runtime import Contract, read_contract
 from edgepress.toolkit.escaping import markdown
+from edgepress.toolkit.exporting.frames import FrameSources, frame_sources
 from edgepress.toolkit.exporting.job import Exported, Job
-from edgepress.toolkit.exporting.texts import Port, fill, input_text, output_text, rows_of, table_of
+from edgepress.toolkit.exporting.layouts import folder_texts
+from edgepress.toolkit.exporting.texts import Port, fill, input_text, output_text, table_of
 from edgepress.toolkit.exporting.vectors import (
     ProgramSession,
     Vectors,
@@ -44,8 +45,15 @@ def export_c99(job: Job) -> Exported:
     notes += calibration_notes(path, contract)
     report = _report(job, program, takes, vectors)
     report |= {"file_macs": whole.macs, "constant_channels": sum(each.constant_channels for each in whole.steps)}
+    frames, more = frame_sources(path, whole, contract)
+    notes += more
+    report["frames"] = frames.report if frames else None
     job.step(f"Writing {job.folder}")
-    _write(job.folder, sources, vectors, _readme(path, program, contract, takes, vectors), report)
+    texts = folder_texts(job, sources, frames, vectors)
+    texts["README.md"] = _readme(job, program, contract, takes=takes, vectors=vectors, frames=frames)
+    for name, text in texts.items():
+        write_text(job.folder / name, text)
+    write_json(job.folder / "report.json", report)
     return Exported(job.folder, report, tuple(notes))
 
 
@@ -68,24 +76,15 @@ def _report(job: Job, program: Program, takes: Footprint, vectors: Vectors) -> d
     }
 
 
-def _write(folder: Path, sources: Sources, vectors: Vectors, readme: str, report: dict[str, Any]) -> None:
-    selftest = fill(
-        "c99/selftest.c",
-        ITEMS=str(len(vectors.inputs)),
-        INPUT_TYPE=C_TYPES[vectors.inputs.dtype.name],
-        OUTPUT_TYPE=C_TYPES[vectors.outputs.dtype.name],
-        INPUTS=rows_of(vectors.inputs),
-        OUTPUTS=rows_of(vectors.outputs),
-    )
-    write_text(folder / "model.h", sources.header)
-    write_text(folder / "model.c", sources.source)
-    write_text(folder / "selftest.c", selftest)
-    write_text(folder / "CMakeLists.txt", fill("c99/CMakeLists.txt"))
-    write_text(folder / "README.md", readme)
-    write_json(folder / "report.json", report)
-
-
-def _readme(path: Path, program: Program, contract: Contract | None, takes: Footprint, vectors: Vectors) -> str:
+def _readme(
+    job: Job,
+    program: Program,
+    contract: Contract | None,
+    *,
+    takes: Footprint,
+    vectors: Vectors,
+    frames: FrameSources | None,
+) -> str:
     table = [
         ("weights and other constants", f"{sum(takes.constants.values())} bytes of flash"),
         ("numbers of the layers", f"{takes.layers} bytes of flash"),
@@ -94,17 +93,18 @@ def _readme(path: Path, program: Program, contract: Contract | None, takes: Foot
         ("stack", f"about {takes.stack} bytes of memory"),
         ("multiply-accumulates for one item", str(program.macs)),
     ]
+    build = fill(f"{job.layout}/build.md", ITEMS=str(len(vectors.inputs)), SOURCE=markdown(vectors.source))
     return fill(
         "c99/README.md",
-        NAME=markdown(path.stem),
-        FILE=markdown(path.name),
+        NAME=markdown(job.path.stem),
+        FILE=markdown(job.path.name),
         VERSION=edgepress.__version__,
         OUTPUT_TYPE=C_TYPES[program.output.dtype],
         FOOTPRINT=table_of(table),
         INPUT=input_text(_port(program.input), contract),
         OUTPUT=output_text(_port(program.output), contract),
-        ITEMS=str(len(vectors.inputs)),
-        SOURCE=markdown(vectors.source),
+        FRAMES=f"{frames.readme}\n" if frames else "",
+        BUILD=build,
     )
 
 

@@ -10,7 +10,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.exporting.c99 import export_c99
-from edgepress.toolkit.exporting.job import Exported, Job, Language
+from edgepress.toolkit.exporting.job import Exported, Job, Language, Layout
 from edgepress.toolkit.exporting.microcontrollers import MICROCONTROLLERS
 from edgepress.toolkit.exporting.tflm import export_tflm
 
@@ -27,6 +27,7 @@ def export(
     data: str | None = None,
     samples: int = SAMPLES,
     specialize: bool = False,
+    layout: Layout = "cmake",
     hints: Hints | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Exported:
@@ -37,11 +38,12 @@ def export(
         to: "c99", self-contained C99 that answers what TensorFlow Lite for Microcontrollers (TFLM) answers, bit for
             bit; or "tflm", the file with what firmware with TFLM needs to run it, for which the extra `micro` has to be
             installed, and which takes every file that TFLM runs.
-        out: Folder to write; None: next to the file, with its name and "-c99" or "-tflm".
+        out: Folder to write; None: next to the file, with its name and "-c99", "-arduino" or "-tflm".
         board: A name in `MICROCONTROLLERS`; a file that takes more memory or flash is refused.
         data: Data whose test items the self-test holds; None: it holds random items.
         samples: Number of items in the self-test, 1 to 1000.
         specialize: Whether each layer gets C of its own, which is faster and several times the code; "c99" alone.
+        layout: "cmake", or "arduino", a library of the Arduino IDE with the self-test as its example; "c99" alone.
         hints: What you know of a file that edgepress did not make.
         on_step: Called with a sentence when a step begins.
 
@@ -67,13 +69,19 @@ def export(
         raise InputError(f"samples is {samples}; accepted: 1 to 1000.")
     if specialize and to != "c99":
         raise InputError(f"specialize is for kernels of C99; the kernels of {to} are TFLM's.", "Leave it out.")
+    if layout not in get_args(Layout):
+        raise unknown("layout", layout, get_args(Layout))
+    if layout != "cmake" and to != "c99":
+        raise InputError(f"The layout {layout} is for C99; {to} is built with a clone of TFLM.", "Leave it out.")
     if file_format(path) != "tflite":
         what = f"{path} is an ONNX file; export reads TFLite files."
         raise InputError(what, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
+    kind = layout if layout != "cmake" else to
     job = Job(
         path=path,
         to=to,
-        folder=path.with_name(f"{path.stem}-{to}") if out is None else Path(out),
+        layout=layout,
+        folder=path.with_name(f"{path.stem}-{kind}") if out is None else Path(out),
         board=board,
         data=data,
         samples=samples,

@@ -16,6 +16,8 @@ from edgepress.toolkit.exporting.microcontrollers import KIB, MICROCONTROLLERS
 from edgepress.toolkit.exporting.vectors import Vectors
 
 Language = Literal["c99", "tflm"]
+Layout = Literal["cmake", "arduino"]
+"""How a folder of C99 is arranged: for CMake, or as a library of the Arduino IDE."""
 SCHEMA_VERSION = 1
 """Version of `report.json`."""
 
@@ -47,11 +49,13 @@ class Job:
         path: The file.
         to: The kind of folder.
         folder: Where it is written.
+        layout: How it is arranged.
     """
 
     path: Path
     to: Language
     folder: Path
+    layout: Layout
     board: str | None
     data: str | None
     samples: int

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from edgepress.converters.schemes import SCHEMES
-from edgepress.runtime.engines import ENGINES
+from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.sweeping.shapes import SHAPES, Shape
 
 DEEPEST = 32
@@ -89,8 +89,8 @@ def _contradictions(
         yield f"result.scheme is {result['scheme']!r}; accepted: {arguments.get('scheme')}"
     if kind == "convert" and sizes[result["file"]] not in (None, result["size_bytes"]):
         yield f"result.size_bytes is {result['size_bytes']}, but the file has {sizes[result['file']]} bytes"
-    if kind in ("convert", "time") and result["engine"] not in ENGINES:
-        yield f"result.engine is {result['engine'][:80]!r}; accepted: {', '.join(ENGINES)}"
+    if kind in ("convert", "time") and result["engine"] not in PACKAGED:
+        yield f"result.engine is {result['engine'][:80]!r}; accepted: {', '.join(PACKAGED)}"
     if kind.startswith("compress-") and set(result["files"].values()) != names:
         yield f"result.files names {sorted(result['files'].values())}, but the files are {sorted(names)}"
     if shape.roles is not None and set(result["files"]) != shape.roles:

@@ -31,6 +31,9 @@ sh install.sh [ACTION] [OPTION...]
   --timer            also look for updates every hour (systemd; needs root and a bundle with updates)
   --unit-dir DIR     folder of the service's unit; default: the one used before, else /etc/systemd/system
 
+A bundle of the engine native has the model as C instead of packages: it is built here by a C compiler
+(CC, cc, gcc or clang), and NumPy and Pillow are those that PYTHON already has.
+
 A release that fails its self-test is removed, and the previous one stays in use. Exit codes: 0 done, 1 failed, 2 wrong usage;
 of stage, switch and confirm also 3: the self-test says that it failed, or the service does not answer; 4: the self-test ended
 without saying anything, as if it was killed.
@@ -123,6 +126,7 @@ case $unit_dir in
   *) unit_dir=$(pwd)/$unit_dir ;;
 esac
 case $python in /* | '') ;; */*) python=$(pwd)/$python ;; esac
+if [ -e "$here/native/model.c" ]; then system=yes; fi # its packages are the system's
 cd / # Python looks for modules in the current folder, which may be anybody's
 unit=$unit_dir/edgepress-@NAME@.service
 update_unit=$unit_dir/edgepress-@NAME@-update
@@ -316,6 +320,23 @@ for path in [*wanted, "MANIFEST.json"]:
 END
 }
 
+# Builds the library of the engine native from the C that was copied and compared with the manifest.
+build_native() { # RELEASE_FOLDER
+  "$python" -c 'import numpy, PIL' 2>/dev/null || die "NumPy or Pillow is missing for $python." \
+    "Install them: sudo apt install python3-numpy python3-pil (Alpine: apk add py3-numpy py3-pillow)"
+  if [ -n "${CC:-}" ]; then set -- "$1" "$CC"; else set -- "$1" cc gcc clang; fi
+  release=$1 && shift
+  for compiler in "$@" ''; do
+    [ -n "$compiler" ] || die "A C compiler is missing ($*), which builds the model on this machine." \
+      "Install one: sudo apt install gcc libc6-dev (Alpine: apk add gcc musl-dev)"
+    if command -v -- "$compiler" >/dev/null; then break; fi
+  done
+  say "Building the model with $compiler"
+  attempt "The model could not be built." "Try another compiler: CC=clang sh install.sh ..." \
+    "$compiler" -std=c99 -O3 -fPIC -shared -o "$release/native/model.so" \
+    "$release/native/model.c" "$release/native/about.c"
+}
+
 fill() { # RELEASE_FOLDER: copies the bundle's files and installs the packages
   release=$1
   if ! copy_checked "$release"; then
@@ -324,6 +345,7 @@ fill() { # RELEASE_FOLDER: copies the bundle's files and installs the packages
   fi
   chmod 755 "$release/install.sh" "$release/run"
   if [ -n "$system" ]; then
+    if [ -e "$release/native/model.c" ]; then build_native "$release"; fi
     printf '%s\n' "$python" >"$release/interpreter"
     return
   fi

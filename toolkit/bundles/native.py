@@ -1,0 +1,115 @@
+"""The model as C in a bundle, for boards that no engine has packages for: the engine `native`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from edgepress.converters.to_c.emission import c_string, emit
+from edgepress.converters.to_c.graph import Tensor
+from edgepress.converters.to_c.lowering import lower
+from edgepress.converters.to_c.placement import place
+from edgepress.converters.to_c.removal import without_constant_channels
+from edgepress.runtime.native_session import LIBRARY
+from edgepress.toolkit.errors import BundleError, InputError
+
+ENGINE = "native"
+COMPILERS = ("cc", "gcc", "clang")
+"""In the order in which they are tried if $CC names none; `install.sh` tries the same."""
+FLAGS = ("-std=c99", "-O3", "-fPIC", "-shared")
+"""`install.sh` passes the same."""
+_ABOUT = """\
+/* What the runtime has to know of the model. */
+#include "model.h"
+
+const char *model_about(void);
+
+const char *model_about(void) {{ return {text}; }}
+"""
+
+
+def check_native(kind: str, format: str, *, boards: object, updates: object, mqtt: bool) -> None:
+    """Refuse options that do not go with the engine native.
+
+    Raises:
+        InputError: There is one.
+    """
+    if kind != "tflite":
+        what = f"The engine native is made of TFLite files, not of .{kind} files."
+        raise InputError(what, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
+    if format != "zip":
+        raise InputError("A pyz has no installer, which builds the engine native.", "Make a zip.")
+    if boards:
+        raise InputError("A bundle of the engine native has no packages.", "Leave out --board: it installs anywhere.")
+    if mqtt:
+        raise InputError("A bundle of the engine native has no packages.", "Leave out --mqtt.")
+    if updates is not None:
+        raise InputError("Bundles of the engine native take no updates.", "Leave out --updates.")
+
+
+def add_native(folder: Path, model: str) -> Path:
+    """Write the C of a model into its folder, and build it for this machine.
+
+    Args:
+        folder: The folder.
+        model: Name of the model's file in it.
+
+    Returns:
+        The model's file.
+
+    Raises:
+        ModelFileError: It is damaged, or holds something that is not exactly supported.
+        BundleError: There is no C compiler, or it fails.
+    """
+    write_native(folder / model)
+    build_library(folder)
+    return folder / model
+
+
+def write_native(path: Path) -> None:
+    """Write the C of a model file beside it."""
+    program = without_constant_channels(lower(path))
+    sources = emit(program, place(program))
+    about = {
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "input": _port(program.input),
+        "output": _port(program.output),
+    }
+    target = (path.parent / LIBRARY).parent
+    target.mkdir()
+    texts = {"model.h": sources.header, "model.c": sources.source}
+    texts["about.c"] = _ABOUT.format(text=c_string(json.dumps(about)))
+    for name, text in texts.items():
+        (target / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def build_library(folder: Path) -> None:
+    """Build the library of the C in a folder, as `install.sh` does on a board.
+
+    Raises:
+        BundleError: There is no compiler, or it fails.
+    """
+    named = os.environ.get("CC")
+    compiler = next((name for name in ([named] if named else COMPILERS) if shutil.which(name)), None)
+    if compiler is None:
+        what = "A C compiler is missing, with which the bundle's self-test is run here."
+        raise BundleError(what, "Install one, such as: sudo apt install gcc libc6-dev; CC names another.")
+    library = folder / LIBRARY
+    sources = [str(library.with_name(name)) for name in ("model.c", "about.c")]
+    done = subprocess.run([compiler, *FLAGS, *sources, "-o", str(library)], capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+        raise BundleError(
+            f"{compiler} can't build the model: {reason}", "Name another compiler: CC=clang edgepress ..."
+        )
+
+
+def _port(tensor: Tensor) -> dict[str, Any]:
+    """The input or output of a program, as an interpreter describes it."""
+    quantization = [float(tensor.scale), int(tensor.zero_point)] if len(tensor.scales) else [0.0, 0]
+    return {"shape": list(map(int, tensor.shape)), "dtype": tensor.dtype, "quantization": quantization}

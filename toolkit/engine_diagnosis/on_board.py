@@ -1,0 +1,104 @@
+"""The outputs of all operations of a file on a board, by ssh."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.to_c.graph import Tensor
+from edgepress.toolkit.boards import remote_outputs
+from edgepress.toolkit.boards.session import ANSWER_S, FOLDER, TIDY
+from edgepress.toolkit.boards.ssh import Connection
+from edgepress.toolkit.engine_diagnosis.outputs import Outputs
+from edgepress.toolkit.errors import BoardError, LostError
+
+PREFIX = "board:"
+"""What a board's name begins with among the engines."""
+HEADER_BYTES = 1000
+"""Limit on what a board says of its engine."""
+WORD = 60
+"""Characters of a word of it at most."""
+
+
+class BoardOutputs(NamedTuple):
+    """What a board answered.
+
+    Attributes:
+        engine: The engine that ran there, as the board says.
+        about: The engine with its version, and the board's processor.
+        outputs: As of `outputs_on`.
+    """
+
+    engine: str
+    about: str
+    outputs: list[Outputs]
+
+
+def outputs_on_board(
+    host: str, file: Path, items: npt.NDArray[np.generic], tensors: Sequence[Tensor], *, config: Path | None = None
+) -> BoardOutputs:
+    """The outputs of operations for each item on a board, which needs LiteRT or tflite-runtime.
+
+    Args:
+        host: As for `Connection`.
+        file: The copy that returns these tensors.
+        items: Items as the file stores them, shape (N, values).
+        tensors: The tensors.
+        config: As for `Connection`.
+
+    Raises:
+        BoardError: The board can't be reached, has no such engine, or answers something else.
+    """
+    stored = file.with_suffix(".npy")
+    np.save(stored, items)
+    members: dict[str, bytes | Path] = {"model.tflite": file, "items.npy": stored}
+    members["outputs.py"] = Path(remote_outputs.__file__)
+    folder = f"{FOLDER}/outputs-{secrets.token_hex(8)}"
+    numbers = ",".join(str(tensor.index) for tensor in tensors)
+    expected = len(items) * sum(tensor.size * np.dtype(tensor.dtype).itemsize for tensor in tensors)
+    with Connection(host, config=config) as board:
+        try:
+            board.push(members, folder)
+            answer = board.run(
+                ["python3", "outputs.py", "model.tflite", "items.npy", numbers],
+                folder=folder,
+                timeout_s=ANSWER_S,
+                most=expected + HEADER_BYTES,
+            )
+        except LostError:
+            raise
+        except BoardError as e:
+            hint = e.hint or f"Install a bundle there: edgepress bundle FILE, edgepress board push {host} BUNDLE"
+            raise BoardError(e.message, hint) from e
+        finally:
+            with contextlib.suppress(BoardError):  # an error of the run itself is more informative
+                board.run(["sh", "-c", TIDY, "sh", folder, FOLDER])
+    return read_outputs(host, answer, tensors, expected)
+
+
+def read_outputs(host: str, answer: bytes, tensors: Sequence[Tensor], expected: int) -> BoardOutputs:
+    """Check and read what a board wrote, which is not trusted."""
+    header, _, content = answer.partition(b"\n")
+    try:
+        about = json.loads(header)
+        engine, version, machine = (str(about[key])[:WORD] for key in ("engine", "version", "machine"))
+    except (ValueError, TypeError, KeyError) as e:
+        raise BoardError(f"{host} did not say what ran the file.", "Try again.") from e
+    if len(content) != expected:
+        raise BoardError(f"{host} returned {len(content)} bytes of outputs; expected: {expected}.", "Try again.")
+    rows: list[Outputs] = []
+    at = 0
+    while at < len(content):
+        row: Outputs = {}
+        for tensor in tensors:
+            row[tensor.index] = np.frombuffer(content, tensor.dtype, tensor.size, at)
+            at += row[tensor.index].nbytes
+        rows.append(row)
+    return BoardOutputs(engine, f"{engine} {version} on {machine}", rows)
