@@ -3,13 +3,14 @@
 Where a file chooses another label, the source model's own probabilities tell what that costs: p(its label) less p(the
 file's label) is the expected loss of right answers, 1 where it is certain, 0 where the two are tied. The mean over
 items is the accuracy that the file is expected to lose, without any true label. Where true labels are known, the
-probabilities are calibrated by them first: a model is too sure of its answers to items unlike its training data. Labels
-of the file are those of its final output, as the runtime chooses them: of equal scores, the first.
+probabilities are calibrated by them first: a model is too sure of its answers to items unlike its training data. The
+loss is then at least what these labels prove. Labels of the file are those of its final output, as the runtime chooses
+them: of equal scores, the first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,12 +19,12 @@ from edgepress.converters.temperature import LEAST_FIT, fit_temperature
 from edgepress.runtime.contract import Task
 from edgepress.runtime.decisions import softmax
 
-CERTAIN = 0.5
+LEAST_CERTAINTY = 0.5
 """Least mean probability of the source model's own labels, to which numbers whose scale means nothing, such as logits
 that were divided by 100, are multiplied."""
-CERTAIN_APART = 0.8
+LEAST_CERTAINTY_INDEPENDENT = 0.8
 """The same where each label has a sigmoid or tanh of its own, whose scale was never learned to tell labels apart."""
-APART = ("sigmoid", "logistic", "tanh")
+INDEPENDENT_ENDS = ("sigmoid", "logistic", "tanh")
 """Last operations that compute each label's score by itself."""
 CONFIDENCE = 0.9
 """Of each bound."""
@@ -71,13 +72,38 @@ def lost_labels(source: Answers, file: Answers, task: Task, ends_in: str, *, tru
         chances = (weights * np.where(expected > 0.5, 1 - frequency, frequency)).sum(axis=1)
         return _bound_mean(costs, float(np.minimum(1, chances).mean()))
     end = ends_in.lower()
-    least = CERTAIN_APART if end in APART and source.shape[1] > 2 else CERTAIN
+    least = LEAST_CERTAINTY_INDEPENDENT if end in INDEPENDENT_ENDS and source.shape[1] > 2 else LEAST_CERTAINTY
     probabilities = _probabilities(_numbers(source.astype(np.float64), end), least)
     if true is not None and len(true) >= LEAST_FIT:
         probabilities = _soften(probabilities, true)
     labels = _choose_labels(file)
-    given_up = probabilities.max(axis=1, keepdims=True) - probabilities
-    return _bound_mean(given_up[np.arange(len(labels)), labels], float(given_up[:, labels].mean()))
+    cost_of_label = probabilities.max(axis=1, keepdims=True) - probabilities
+    lost = _bound_mean(cost_of_label[np.arange(len(labels)), labels], float(cost_of_label[:, labels].mean()))
+    return lost if true is None else _at_least_measured(lost, _choose_labels(source) == true, labels == true)
+
+
+def _at_least_measured(expected: Lost, before: Array, after: Array) -> Lost:
+    """The expected loss, raised to what true labels prove: an expectation can't see that a file errs on known classes.
+
+    Given the number of items that differ, that of lost ones is binomial, so the lower bound of its share is exact.
+    Source: Q. McNemar, Psychometrika 12 (1947), 153-157.
+
+    Args:
+        expected: The expected loss.
+        before: Which items the source model has right, bool, shape (N,).
+        after: Which the file has right.
+    """
+    from scipy.stats import beta
+
+    lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
+    if lost <= gained:
+        return expected
+    share_lost = float(beta.ppf(1 - CONFIDENCE, lost, gained + 1))
+    low = (lost + gained) * (2 * share_lost - 1) / len(before)
+    if low <= expected.low:
+        return expected
+    measured = (lost - gained) / len(before)
+    return replace(expected, share=max(expected.share, measured), low=low, high=max(expected.high, measured))
 
 
 def _soften(probabilities: Doubles, true: Labels) -> Doubles:
