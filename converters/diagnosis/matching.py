@@ -88,7 +88,7 @@ class Matched:
         """A step without its activation if the file leaves that to the rounding, whose codes should begin at 0."""
         if step.output not in self.roundings or self.tensors.get(step.output) not in self.file.unactivated:
             return step
-        return step.linear
+        return step.without_activation
 
     def rounds_while_running(self, step: Step) -> bool:
         """Whether a step rounds its float input to the range of an item."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgepress.converters.graph.layers import activate
-from edgepress.converters.graph.step import Operation, Step
+from edgepress.converters.graph.step import OperationFunction, Step
 
 
 def _tensorflow(path: str) -> Callable[..., Any]:
@@ -23,7 +23,7 @@ def _tensorflow(path: str) -> Callable[..., Any]:
     return call
 
 
-def _plain(path: str) -> Operation:
+def _plain(path: str) -> OperationFunction:
     """A function of all inputs."""
     function = _tensorflow(path)
     return lambda step, x: activate(step, function(*x) if _first_is_items(step) else _item_by_item(step, x, function))
@@ -50,19 +50,19 @@ def _item_by_item(step: Step, x: Sequence[Any], function: Callable[..., Any]) ->
     return tf.reshape(together, [tf.shape(together)[0] * step.shape[0], *step.shape[1:]]) if step.shape else together
 
 
-def _clip(low: float, high: float) -> Operation:
+def _clip(low: float, high: float) -> OperationFunction:
     function = _tensorflow("clip_by_value")
     return lambda step, x: function(x[0], low, high)
 
 
-def _reduction(path: str) -> Operation:
+def _reduction(path: str) -> OperationFunction:
     function = _tensorflow(path)
-    return lambda step, x: function(x[0], step.integers(1), keepdims=bool(step.options.keepDims))
+    return lambda step, x: function(x[0], step.constant_integers(1), keepdims=bool(step.options.keepDims))
 
 
-def _extreme(path: str) -> Operation:
+def _extreme(path: str) -> OperationFunction:
     function = _tensorflow(path)
-    return lambda step, x: function(x[0], step.integers(1)[0], output_type=step.dtype)
+    return lambda step, x: function(x[0], step.constant_integers(1)[0], output_type=step.dtype)
 
 
 def _hard_swish(step: Step, x: Sequence[Any]) -> Any:
@@ -161,7 +161,7 @@ _PLAIN = {
     "TANH": "tanh",
     "ZEROS_LIKE": "zeros_like",
 }
-ARITHMETIC: dict[str, Operation] = {kind: _plain(path) for kind, path in _PLAIN.items()} | {
+ARITHMETIC: dict[str, OperationFunction] = {kind: _plain(path) for kind, path in _PLAIN.items()} | {
     "RELU_N1_TO_1": _clip(-1.0, 1.0),
     "RELU_0_TO_1": _clip(0.0, 1.0),
     "HARD_SWISH": _hard_swish,

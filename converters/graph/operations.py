@@ -11,5 +11,5 @@ from edgepress.converters.graph.layers import LAYERS
 from edgepress.converters.graph.shapes import SHAPES
 from edgepress.converters.graph.step import Operation
 
-OPERATIONS: dict[str, Operation] = LAYERS | ARITHMETIC | SHAPES
+OPERATIONS: dict[str, OperationFunction] = LAYERS | ARITHMETIC | SHAPES
 """By the name of the kind in the schema."""

@@ -71,7 +71,7 @@ def correct_biases(program: Program, file: bytes, items: Array) -> dict[str, Arr
     other: dict[str, Any] = {program.source: quantized.rounded(program.source, source)}
     biases: dict[str, Array] = {}
     for step in program.steps if size else ():
-        plain = step.linear if step.bias else step
+        plain = step.without_activation if step.bias else step
         expected = run_step(plain, true)
         approximate = run_step(
             plain, other, {step.inputs[p]: quantized.constant(step.inputs[p], c) for p, c in step.constants.items()}
