@@ -92,7 +92,7 @@ class Matched:
         return in_layout
 
     def step_in_file(self, step: Step) -> Step:
-        """The step as the file computes it: without its activation if the file leaves that to the range of the rounding."""
+        """The step as the file computes it, without its activation if the file leaves that to the range of rounding."""
         if step.output not in self.roundings or self.tensors.get(step.output) not in self.file.unactivated:
             return step
         return step.without_activation
@@ -272,7 +272,7 @@ def _in_layout(values: Array, shape: tuple[int, ...]) -> Array | None:
 
 
 def _most_similar_constant(step: Step, constants: Mapping[str, Array], least: float) -> tuple[str, Array] | None:
-    """The name of the constant most similar to the weights of a step, and its values in their layout; None if none is."""
+    """The name of the constant most similar to the weights of a step, and its values in their layout; else None."""
     best = None
     for name, values in constants.items():
         arranged, cosine = _most_similar_arrangement(values, step, least)
