@@ -95,7 +95,7 @@ def _keeps_channels(step: Step) -> bool:
     if getattr(step.options, "fusedActivationFunction", 0) not in LINEAR:
         return False
     if step.kind == "MEAN":
-        return len(step.input_shape) - 1 not in [i % len(step.input_shape) for i in step.integers(1)]
+        return len(step.input_shape) - 1 not in [i % len(step.input_shape) for i in step.constant_integers(1)]
     if step.kind == "PAD":
         return not step.constants[1][-1].any()
     flat = len(step.shape) == 2 and step.shape[-1] == int(np.prod(step.input_shape))

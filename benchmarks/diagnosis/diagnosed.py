@@ -22,7 +22,7 @@ from damaged_nets import channel_scaled, onnx_widened, ranged, tflite_widened
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.diagnosis.layers import measure_layers
-from edgepress.converters.diagnosis.matching import Matched, by_name, by_reference
+from edgepress.converters.diagnosis.matching import Matched, match_by_name, match_by_reference
 from edgepress.converters.diagnosis.onnx_file import OnnxFile
 from edgepress.converters.diagnosis.tflite_file import TFLiteFile
 from edgepress.converters.graph.program import Program
@@ -62,7 +62,7 @@ def quantized_tflite(graph: bytes, scheme: Scheme, items: Array, widen: int | No
         names = ranged(program, TFLiteFile(file).roundings)
         layer = names[widen % len(names)]
         file = tflite_widened(file, layer)
-    return program, by_name(program, TFLiteFile(file)), layer
+    return program, match_by_name(program, TFLiteFile(file)), layer
 
 
 def quantized_onnx(
@@ -78,14 +78,18 @@ def quantized_onnx(
     file, _ = rewritten_onnx(file, rewrites_for(scheme, "cpu", "quantized"))
     program, reference, layer = Program(graph), OnnxFile(to_onnx.prepare_model(model)), ""
     few = items[:4]
-    mine = {name: np.asarray(value) for name, value in program.run(few.astype(program.dtype)).items()}
-    theirs = reference.values(few, reference.names)
-    held = by_reference(program, OnnxFile(file), reference, mine=mine, theirs=theirs)
+    graph_values = {name: np.asarray(value) for name, value in program.run(few.astype(program.dtype)).items()}
+    reference_values = reference.values(few, reference.names)
+    held = match_by_reference(
+        program, OnnxFile(file), reference, graph_values=graph_values, reference_values=reference_values
+    )
     if widen is not None:
         names = ranged(program, held.roundings)
         layer = names[widen % len(names)]
         file = onnx_widened(file, held.tensors[layer])
-        held = by_reference(program, OnnxFile(file), reference, mine=mine, theirs=theirs)
+        held = match_by_reference(
+            program, OnnxFile(file), reference, graph_values=graph_values, reference_values=reference_values
+        )
     return program, held, layer
 
 

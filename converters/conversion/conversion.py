@@ -87,7 +87,7 @@ class Conversion:
         try:
             return self._processes.open("tflite")
         except ChildDied as e:
-            raise self._processes.crash(e) from e
+            raise self._processes.crash_error(e) from e
 
     @property
     def stem(self) -> str:
@@ -195,7 +195,7 @@ class Conversion:
                     learned=learned,
                     left_off=left_off,
                 )
-                for report in self._processes.files(job):
+                for report in self._processes.make_all_files(job):
                     if isinstance(report, Began) and on_start:
                         on_start(report.scheme)
                     if isinstance(report, Done):
@@ -251,10 +251,10 @@ class Conversion:
                 raise InputError(f"{path} is the model itself, and would be overwritten.", "Name another folder.")
         return paths
 
-    def work(self, function: Callable[[Any, Emit], None], job: Any) -> Iterator[Any]:
-        """The reports of another function, called with a job in the process that has the model open.
+    def call(self, function: Callable[[Any, Emit], None], job: Any) -> Iterator[Any]:
+        """Call another function with a job in the TFLite process, which has the model open, and yield its reports.
 
         Raises:
             ModelFileError: The process died.
         """
-        return self._processes.work(function, job)
+        return self._processes.call(function, job)

@@ -1,4 +1,4 @@
-"""The child processes of one conversion, one a format: what they do, and what becomes of it if one dies."""
+"""The child processes of a conversion, one per format: their jobs, and the reports and errors if one dies."""
 
 from __future__ import annotations
 
@@ -28,53 +28,62 @@ Report = Began | Done
 
 
 class Processes:
-    """The processes that have opened a model.
+    """The child processes of a conversion, one per format.
+
+    Each is started when it is first needed, opens the model and keeps it open.
 
     Args:
         path: The model.
         hints: How to open it.
-        limits: `silence_s` and `memory_bytes` of each (`worker.Worker`).
+        worker_options: `silence_s` and `memory_bytes` of each `worker.Worker`.
     """
 
-    def __init__(self, path: Path, hints: Hints, **limits: Any) -> None:
+    def __init__(self, path: Path, hints: Hints, **worker_options: Any) -> None:
         self.path = path
         self._hints = hints
-        self._limits = limits
+        self._worker_options = worker_options
         self._workers: dict[str, Worker] = {}
         self._looks: Looks | None = None
         self._closed = False
 
     def close(self) -> None:
-        """End all of them."""
+        """End all processes."""
         self._closed = True
         for worker in list(self._workers.values()):
             worker.close()
 
     def abandon(self, targets: Iterable[Path]) -> None:
-        """End all of them, and delete what they have written of files that are not complete."""
+        """End all processes, and delete the incomplete files that they have written."""
         workers = list(self._workers.values())  # before they close: a thread removes its own when it dies
         self.close()
         for worker in workers:
             _remove_partial(targets, worker)
 
     def float_graph(self, schemes: Sequence[str], job: FloatGraphJob) -> FloatGraph:
-        """The float graph that files are made from; meanwhile, the process for ONNX files opens the model."""
+        """Make the float graph in the TFLite process.
+
+        If ONNX files are wanted and memory suffices, the ONNX process opens the model at the same time.
+        """
         parts: list[Iterator[Any]] = [self._float_graph_reports(job)]
         if self._room_for_two() and any(SCHEMES[name].format == "onnx" for name in schemes):
-            parts.append(self._open_model("onnx"))
+            parts.append(self._open_for_later("onnx"))
         (float_graph,) = merge(parts)
         assert isinstance(float_graph, FloatGraph)
         return float_graph
 
-    def work(self, function: Callable[[Any, Emit], None], job: Any) -> Iterator[Any]:
-        """See `Conversion.work`."""
+    def call(self, function: Callable[[Any, Emit], None], job: Any) -> Iterator[Any]:
+        """Call another function with a job in the TFLite process, and yield its reports.
+
+        Raises:
+            ModelFileError: The process died.
+        """
         try:
             if "tflite" not in self._workers:
                 self.open("tflite")
             yield from self._workers["tflite"].call(function, job)
         except ChildDied as e:
             self._workers.pop("tflite").close()
-            raise ModelFileError(f"The process that worked on {self.path} died: {_last_words(e)}") from e
+            raise ModelFileError(f"The process that worked on {self.path} died: {_cause_and_log(e)}") from e
 
     def _float_graph_reports(self, job: FloatGraphJob) -> Iterator[FloatGraph]:
         try:
@@ -84,15 +93,20 @@ class Processes:
         except ChildDied as e:
             self._workers.pop("tflite").close()
             if self._closed:
-                raise self.crash(e) from e
+                raise self.crash_error(e) from e
             if job.model.exists():
-                note = f"nothing was repaired: the process that did it died: {_last_words(e)}"
+                note = f"nothing was repaired: the process that did it died: {_cause_and_log(e)}"
                 yield FloatGraph(job.model, methods=job.methods, notes=(note,))
             else:
-                yield FloatGraph(ConversionError(f"The process that made the float TFLite file died: {_last_words(e)}"))
+                yield FloatGraph(
+                    ConversionError(f"The process that made the float TFLite file died: {_cause_and_log(e)}")
+                )
 
-    def _open_model(self, format: str) -> Iterator[Any]:
-        """Open the model in the process of a format, which reports nothing; if it dies, it is started again later."""
+    def _open_for_later(self, format: str) -> Iterator[Any]:
+        """An iterator without items, for `merge`, which opens the model in the process of a format.
+
+        If the process dies, it is started again when it is next needed.
+        """
         with contextlib.suppress(ChildDied):
             if format not in self._workers:
                 self.open(format)
@@ -100,8 +114,8 @@ class Processes:
         self._workers.pop(format).close()
         yield from ()
 
-    def files(self, job: FilesJob) -> Iterator[Report]:
-        """The reports of all formats, made at the same time or, if memory is short, one format after the other."""
+    def make_all_files(self, job: FilesJob) -> Iterator[Report]:
+        """Make the files of all formats, at the same time or, if memory is short, one format after the other."""
         groups: dict[str, list[str]] = {}
         for name in job.targets:
             groups.setdefault(SCHEMES[name].format, []).append(name)
@@ -117,29 +131,29 @@ class Processes:
 
     def _format_reports(self, format: str, schemes: Sequence[str], job: FilesJob) -> Iterator[Report]:
         """Make the files of one format, in a new process whenever one dies."""
-        left, now = list(schemes), ""
-        while left and not self._closed:
+        remaining, current = list(schemes), ""
+        while remaining and not self._closed:
             try:
                 if format not in self._workers:
                     self.open(format)
-                part = dataclasses.replace(job, targets={name: job.targets[name] for name in left})
+                part = dataclasses.replace(job, targets={name: job.targets[name] for name in remaining})
                 for report in self._workers[format].call(make_files, part):
-                    now = report.scheme if isinstance(report, Began) else ""
+                    current = report.scheme if isinstance(report, Began) else ""
                     if isinstance(report, Done):
-                        left.remove(report.variant.scheme)
+                        remaining.remove(report.variant.scheme)
                     yield report
             except ChildDied as e:
                 worker = self._workers.pop(format)
                 worker.close()
                 _remove_partial(job.targets.values(), worker)
-                if self._closed or (not now and len(left) == len(schemes)):
-                    raise self.crash(e) from e
+                if self._closed or (not current and len(remaining) == len(schemes)):
+                    raise self.crash_error(e) from e
                 # Between two files, or while the model is opened again, no scheme is to blame, and none can continue.
-                for name in [now] if now else list(left):
-                    left.remove(name)
-                    error = f"The process that made it died: {_last_words(e)}"
+                for name in [current] if current else list(remaining):
+                    remaining.remove(name)
+                    error = f"The process that made it died: {_cause_and_log(e)}"
                     yield Done(Variant(name, None, None, 0.0, error=error))
-                now = ""
+                current = ""
 
     def _room_for_two(self) -> bool:
         """Whether two processes of this model fit into memory at the same time."""
@@ -153,7 +167,7 @@ class Processes:
         Raises:
             ChildDied: It died.
         """
-        worker = self._workers[format] = Worker(**self._limits)
+        worker = self._workers[format] = Worker(**self._worker_options)
         if self._closed:  # meanwhile, by Ctrl-C
             worker.close()
         (facts,) = worker.call(open_model, OpenJob(self.path, self._hints, self._looks))
@@ -161,15 +175,16 @@ class Processes:
         self._looks = facts.looks
         return facts
 
-    def crash(self, death: ChildDied) -> ModelFileError:
-        """The error of a model that crashes the process that opens it."""
+    def crash_error(self, death: ChildDied) -> ModelFileError:
+        """The error that says that a model crashed the process that opened it."""
         return ModelFileError(
-            f"{self.path} crashed the process that opened it: {_last_words(death)}",
+            f"{self.path} crashed the process that opened it: {_cause_and_log(death)}",
             "The file is damaged, or its suffix is wrong.",
         )
 
 
-def _last_words(death: ChildDied) -> str:
+def _cause_and_log(death: ChildDied) -> str:
+    """Why a process died, and the end of its log, for messages."""
     return f"{death}." + (f" Its log ends: {death.log}" if death.log else "")
 
 

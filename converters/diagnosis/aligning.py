@@ -14,7 +14,7 @@ from edgepress.converters.arrays import Array
 from edgepress.converters.conversion.float_graph import FloatGraph, get_open_model, make_float_graph
 from edgepress.converters.diagnosis.damage import other_weights
 from edgepress.converters.diagnosis.job import ExamineJob
-from edgepress.converters.diagnosis.matching import Matched, by_name, by_reference, by_value
+from edgepress.converters.diagnosis.matching import Matched, match_by_name, match_by_reference, match_by_value
 from edgepress.converters.diagnosis.onnx_file import OnnxFile
 from edgepress.converters.diagnosis.refit import refit_factors
 from edgepress.converters.diagnosis.tflite_file import TFLiteFile
@@ -135,15 +135,17 @@ def _match(
     if isinstance(file, TFLiteFile):
         program = _program(graph if again else rewritten_tflite(graph, _rewrites(job))[0])
         if _share(program, file.names) >= MATCHED:
-            return program, by_name(program, file)
-        return program, by_value(program, file, _values(program, few), file.values(few, file.names))
+            return program, match_by_name(program, file)
+        return program, match_by_value(program, file, _values(program, few), file.values(few, file.names))
     program = _program(graph)
-    mine = _values(program, few)
+    graph_values = _values(program, few)
     for reference in _references(job, graph, kind):
         if len({*reference.names} & {*file.names}) >= MATCHED * len(reference.names):
-            theirs = reference.values(few, reference.names)
-            return program, by_reference(program, file, reference, mine=mine, theirs=theirs)
-    return program, by_value(program, file, mine, file.values(few, file.names))
+            reference_values = reference.values(few, reference.names)
+            return program, match_by_reference(
+                program, file, reference, graph_values=graph_values, reference_values=reference_values
+            )
+    return program, match_by_value(program, file, graph_values, file.values(few, file.names))
 
 
 def _references(job: ExamineJob, graph: bytes, kind: RepairKind) -> Iterator[OnnxFile]:

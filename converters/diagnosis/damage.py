@@ -144,15 +144,15 @@ def _width(extent: Extent | None) -> float:
 
 
 def _weights_off(step: Step, held: Matched) -> Array | None:
-    """Distance of each weight from the float graph's in steps; None where steps are unknown."""
-    if step.weights not in held.constants or step.weights not in held.steps:
+    """Distance of each weight from the float graph's in steps; None where scales are unknown."""
+    if step.weights not in held.constants or step.weights not in held.scales:
         return None
-    own, size = step.constants[1], held.steps[step.weights]
+    own, scale = step.constants[1], held.scales[step.weights]
     shape = [1] * own.ndim
-    if size.size > 1:
-        shape[WEIGHTED[step.kind]] = size.size
-    size = np.maximum(size.reshape(shape), np.finfo(np.float32).tiny)
-    return np.asarray(np.abs(held.constants[step.weights] - own) / size)
+    if scale.size > 1:
+        shape[WEIGHTED[step.kind]] = scale.size
+    scale = np.maximum(scale.reshape(shape), np.finfo(np.float32).tiny)
+    return np.asarray(np.abs(held.constants[step.weights] - own) / scale)
 
 
 def other_weights(step: Step, held: Matched) -> float:

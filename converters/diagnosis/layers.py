@@ -22,7 +22,7 @@ from edgepress.converters.diagnosis.replay import effect
 from edgepress.converters.diagnosis.rounding import Rounding
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program, run_step
-from edgepress.converters.graph.step import Operation, Step
+from edgepress.converters.graph.step import OperationFunction, Step
 from edgepress.converters.metrics import Decision, agreement, squared_margins
 
 PASSING = ("MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "PAD", "RELU")
@@ -152,10 +152,10 @@ class _Measurement:
             rounding = self._held.roundings.get(name)
             return value if rounding is None or value.dtype.name != "float32" else rounding.apply(value)
 
-        def as_in_file(kind: str) -> Operation:
-            return lambda step, values: OPERATIONS[kind](self._held.as_in_file(step), values)
+        def step_in_file(kind: str) -> OperationFunction:
+            return lambda step, values: OPERATIONS[kind](self._held.step_in_file(step), values)
 
-        kinds = {step.kind: as_in_file(step.kind) for step in self._program.steps}
+        kinds = {step.kind: step_in_file(step.kind) for step in self._program.steps}
         values = self._program.run(items, constants=self._files, after=after, operations=kinds)
         return _flat(values[self._program.logits], len(items))
 
@@ -168,7 +168,7 @@ class _Measurement:
             own = {name: self._files[name] for name in step.inputs if name in self._files}
             plain = run_step(step, batch.rounded, base)
             stored = run_step(step, own, batch.rounded, base) if own else plain
-            bare = self._held.as_in_file(step)
+            bare = self._held.step_in_file(step)
             values = stored if bare is step else run_step(bare, own, batch.rounded, base)
         changed: dict[str, Any] = {}
         reads: dict[tuple[str, str], Any] = {}
@@ -240,7 +240,7 @@ class _Measurement:
         for step in self._program.steps:
             if step.kind in PASSING and step.inputs[0] in passed:
                 passed |= run_step(step, passed, base)
-            elif step.inputs[:1] and step.inputs[0] in passed and self._held.rounds_while_running(step):
+            elif step.inputs[:1] and step.inputs[0] in passed and self._held.quantizes_dynamically(step):
                 rounding = roundings.get(step.inputs[0])
                 if rounding is not None and rounding.kind == "dynamic":
                     reads[step.output, step.inputs[0]] = rounding.apply(passed[step.inputs[0]])

@@ -45,7 +45,7 @@ class OnnxFile:
         ]
         self.roundings: dict[str, Rounding] = {}
         self.constants = {name: v.astype(np.float32) for name, v in stored.items() if v.dtype.kind == "f"}
-        self.steps: dict[str, Array] = {}
+        self.scales: dict[str, Array] = {}
         self.hybrid: set[str] = set()
         makers = {name: node.op_type for node in graph.node for name in node.output}
         read = {n.input[0] for n in graph.node if n.op_type == "QuantizeLinear"}
@@ -66,9 +66,9 @@ class OnnxFile:
         """Weights of a float file that this one was made from, as this one holds them, dequantized; None if unknown."""
         return next((self.constants[n] for n in self._names_of(name, of) if n in self.constants), None)
 
-    def step_named(self, name: str, of: OnnxFile) -> Array | None:
-        """Steps between the codes of such weights, one or one for each channel; None if they are not integers."""
-        return next((self.steps[n].ravel() for n in self._names_of(name, of) if n in self.steps), None)
+    def scale_named(self, name: str, of: OnnxFile) -> Array | None:
+        """Scales of such weights, one or one for each channel; None if they are not stored as integers."""
+        return next((self.scales[n].ravel() for n in self._names_of(name, of) if n in self.scales), None)
 
     def biases_named(self, name: str, of: OnnxFile) -> tuple[Array, Array] | None:
         """The bias of the product with such weights in the float file and in this one; None if one has none."""
@@ -106,14 +106,17 @@ class OnnxFile:
             shape = [1] * stored[node.input[0]].ndim
             if scale.size > 1:
                 shape[axis] = scale.size
-            self.steps[node.output[0]] = scale.astype(np.float32).reshape(shape)
+            self.scales[node.output[0]] = scale.astype(np.float32).reshape(shape)
         elif node.op_type in ("MatMulInteger", "ConvInteger") and node.input[1] in stored:
             name = node.input[1].removesuffix("_quantized")
-            step, zeros = stored.get(f"{name}_scale"), stored.get(node.input[3]) if len(node.input) > 3 else None
-            if step is not None and name not in self.constants:
+            weight_scale, zeros = (
+                stored.get(f"{name}_scale"),
+                stored.get(node.input[3]) if len(node.input) > 3 else None,
+            )
+            if weight_scale is not None and name not in self.constants:
                 codes = stored[node.input[1]].astype(np.float32) - (0 if zeros is None else zeros.astype(np.float32))
-                self.constants[name] = codes * step
-                self.steps[name] = step.astype(np.float32)
+                self.constants[name] = codes * weight_scale
+                self.scales[name] = weight_scale.astype(np.float32)
 
     def _run(self, names: Collection[str], items: Array) -> dict[str, Array]:
         import onnx

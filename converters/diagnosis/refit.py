@@ -27,13 +27,13 @@ NEAR = 2.0
 
 @dataclass(frozen=True)
 class _StepRatios:
-    """What the weights of one step show: for each, the groups of its channels, both values, and the file's step."""
+    """What the weights of one step show: for each, the groups of its channels, both values, and the file's scale."""
 
     source: Array
     output: Array
     plain: Array
     stored: Array
-    step: Array
+    scale: Array
     output_ids: Array
     bias: Array
     """Logarithms of its biases' factors by channel of the output; NaN where they show none."""
@@ -41,7 +41,7 @@ class _StepRatios:
     @property
     def ratios(self) -> Array:
         """Logarithms of the file's weights to the float graph's; NaN where rounding hides them."""
-        clear = (np.abs(self.stored) >= LARGE * self.step) & (self.stored * self.plain > 0)
+        clear = (np.abs(self.stored) >= LARGE * self.scale) & (self.stored * self.plain > 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(clear, np.log(np.abs(self.stored)) - np.log(np.abs(self.plain)), np.nan)
 
@@ -72,25 +72,25 @@ def refit_factors(program: Program, held: Matched) -> bytes | None:
 
 def _step_ratios(step: Step, held: Matched, groups: ScaleGroups) -> _StepRatios | None:
     """What a step's weights show; None if the file's are unknown or not integers."""
-    if step.weights not in held.constants or step.weights not in held.steps or step.inputs[0] not in groups.of:
+    if step.weights not in held.constants or step.weights not in held.scales or step.inputs[0] not in groups.of:
         return None
     source, output = groups.of[step.inputs[0]], groups.of[step.output]
     index = input_channels(step, len(source))
     if index is None:
         return None
-    own, stored, size = step.constants[1], held.constants[step.weights], held.steps[step.weights]
+    own, stored, scale = step.constants[1], held.constants[step.weights], held.scales[step.weights]
     wide = [1] * own.ndim
-    wide[WEIGHTED[step.kind]] = size.size
+    wide[WEIGHTED[step.kind]] = scale.size
     bias = np.full(len(output), np.nan)
     if step.bias in held.constants:
         plain, file = step.constants[2], held.constants[step.bias]
         told = plain * file > 0
         bias[told] = np.log(np.abs(plain[told])) - np.log(np.abs(file[told]))
-    ids, outputs, steps = (
+    ids, outputs, scales = (
         np.broadcast_to(part, own.shape).ravel()
-        for part in (source[index], output[output_channels(step)], size.reshape(wide))
+        for part in (source[index], output[output_channels(step)], scale.reshape(wide))
     )
-    return _StepRatios(ids, outputs, own.ravel(), stored.ravel(), steps, output, bias)
+    return _StepRatios(ids, outputs, own.ravel(), stored.ravel(), scales, output, bias)
 
 
 def _medians(ids: Array, values: Array, count: int) -> Array:
@@ -117,8 +117,8 @@ def _median_vote(votes: list[Array], before: Array) -> Array:
 def _refine(shown: _StepRatios, factors: Array) -> Array:
     """The same with the factors of what a step makes fitted to all its weights that agree with them, if most do."""
     scaled = shown.plain * np.exp(factors[shown.source])
-    scale = np.exp(-factors[shown.output])
-    near = np.abs(shown.stored - scaled * scale) <= NEAR * shown.step
+    output_factors = np.exp(-factors[shown.output])
+    near = np.abs(shown.stored - scaled * output_factors) <= NEAR * shown.scale
     count = len(factors)
     both = np.bincount(shown.output, scaled * shown.stored * near, count)
     size = np.bincount(shown.output, scaled * scaled * near, count)

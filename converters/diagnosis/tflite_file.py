@@ -36,7 +36,7 @@ class TFLiteFile:
     Attributes:
         roundings: How its tensors are rounded, by name; those that it computes in float are missing.
         constants: Values of its constants of numbers, dequantized, float32, by name.
-        steps: Scale of the constants that are stored as integers, by name, of a shape that broadcasts with them.
+        scales: Scales of the constants that are stored as integers, by name, of a shape that broadcasts with them.
         hybrid: Names of what operations make that round their float input while they run.
         reads: Names of what makes a tensor reads, by the name of the tensor.
         unactivated: Names of tensors that are rounded without the activation of the float graph: none here, where
@@ -47,7 +47,7 @@ class TFLiteFile:
         graph = Graph(model)
         self.roundings: dict[str, Rounding] = {}
         self.constants: dict[str, Array] = {}
-        self.steps: dict[str, Array] = {}
+        self.scales: dict[str, Array] = {}
         self.hybrid: set[str] = set()
         self.unactivated: set[str] = set()
         self.reads = {
@@ -83,7 +83,7 @@ class TFLiteFile:
             scale.shape if len(zeros) == scale.size else [1] * values.ndim
         )
         self.constants[name] = (values.astype(np.float32) - zero) * scale
-        self.steps[name] = scale
+        self.scales[name] = scale
 
     def _is_hybrid(self, graph: Graph, op: Any) -> bool:
         data, weights = (graph.dtype(int(i)) for i in op.inputs[:2])

@@ -1,4 +1,4 @@
-"""Operations of a program that compute each value of a tensor from values at its place, or reduce axes."""
+"""Elementwise operations, normalizations and reductions of a `Program`, computed by TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgepress.converters.graph.layers import activate
-from edgepress.converters.graph.step import Operation, Step
+from edgepress.converters.graph.step import OperationFunction, Step
 
 
-def _tensorflow(path: str) -> Callable[..., Any]:
+def _tensorflow_function(path: str) -> Callable[..., Any]:
     """A function of TensorFlow, such as "nn.relu", which is looked up when it is called."""
 
     def call(*x: Any, **options: Any) -> Any:
@@ -23,46 +23,51 @@ def _tensorflow(path: str) -> Callable[..., Any]:
     return call
 
 
-def _plain(path: str) -> Operation:
-    """A function of all inputs."""
-    function = _tensorflow(path)
-    return lambda step, x: activate(step, function(*x) if _first_is_items(step) else _item_by_item(step, x, function))
+def _from_function(path: str) -> OperationFunction:
+    """An operation that calls a function of TensorFlow with all its inputs, then the fused activation."""
+    function = _tensorflow_function(path)
+    return lambda step, x: activate(
+        step, function(*x) if _has_batch_first(step) else _with_batch_axis(step, x, function)
+    )
 
 
-def _first_is_items(step: Step) -> bool:
-    """Whether the first axis of each computed tensor is that of the items alone, or there is nothing to broadcast."""
-    shapes = [shape for place, shape in enumerate(step.input_shapes) if place not in step.constants]
+def _has_batch_first(step: Step) -> bool:
+    """Whether the first axis of each computed input is the batch alone, or there is only one input."""
+    shapes = [shape for position, shape in enumerate(step.input_shapes) if position not in step.constants]
     return len(step.inputs) < 2 or all(len(shape) == len(step.shape) and shape[0] == 1 for shape in shapes)
 
 
-def _item_by_item(step: Step, x: Sequence[Any], function: Callable[..., Any]) -> Any:
-    """A function of tensors of which one has several values an item in its first axis, such as (channels,)."""
+def _with_batch_axis(step: Step, x: Sequence[Any], function: Callable[..., Any]) -> Any:
+    """Call a function of inputs of which one has no batch axis of its own for one item, such as (channels,).
+
+    Each computed input gets a batch axis in front for the call, and the result is reshaped back.
+    """
     import tensorflow as tf
 
-    rank, parts = len(step.shape), []
-    for place, (value, shape) in enumerate(zip(x, step.input_shapes, strict=True)):
-        if place in step.constants or not shape:
-            parts.append(value)
+    rank, batched = len(step.shape), []
+    for position, (value, shape) in enumerate(zip(x, step.input_shapes, strict=True)):
+        if position in step.constants or not shape:
+            batched.append(value)
         else:
             ones = [1] * (rank - len(shape))
-            parts.append(tf.reshape(value, [tf.shape(value)[0] // shape[0], *ones, *shape]))
-    together = function(*parts)
-    return tf.reshape(together, [tf.shape(together)[0] * step.shape[0], *step.shape[1:]]) if step.shape else together
+            batched.append(tf.reshape(value, [tf.shape(value)[0] // shape[0], *ones, *shape]))
+    result = function(*batched)
+    return tf.reshape(result, [tf.shape(result)[0] * step.shape[0], *step.shape[1:]]) if step.shape else result
 
 
-def _clip(low: float, high: float) -> Operation:
-    function = _tensorflow("clip_by_value")
+def _clip(low: float, high: float) -> OperationFunction:
+    function = _tensorflow_function("clip_by_value")
     return lambda step, x: function(x[0], low, high)
 
 
-def _reduction(path: str) -> Operation:
-    function = _tensorflow(path)
-    return lambda step, x: function(x[0], step.integers(1), keepdims=bool(step.options.keepDims))
+def _reduction(path: str) -> OperationFunction:
+    function = _tensorflow_function(path)
+    return lambda step, x: function(x[0], step.constant_integers(1), keepdims=bool(step.options.keepDims))
 
 
-def _extreme(path: str) -> Operation:
-    function = _tensorflow(path)
-    return lambda step, x: function(x[0], step.integers(1)[0], output_type=step.dtype)
+def _arg_extreme(path: str) -> OperationFunction:
+    function = _tensorflow_function(path)
+    return lambda step, x: function(x[0], step.constant_integers(1)[0], output_type=step.dtype)
 
 
 def _hard_swish(step: Step, x: Sequence[Any]) -> Any:
@@ -113,13 +118,13 @@ def _sum_of_all(step: Step, x: Sequence[Any]) -> Any:
 
 
 def _cast(step: Step, x: Sequence[Any]) -> Any:
-    """Also of DEQUANTIZE, which files of float16 have behind their weights."""
+    """Compute CAST, and DEQUANTIZE, which float16 files have behind their weights."""
     import tensorflow as tf
 
     return tf.cast(x[0], step.dtype)
 
 
-_PLAIN = {
+_FUNCTIONS = {
     "ADD": "add",
     "SUB": "subtract",
     "MUL": "multiply",
@@ -161,7 +166,8 @@ _PLAIN = {
     "TANH": "tanh",
     "ZEROS_LIKE": "zeros_like",
 }
-ARITHMETIC: dict[str, Operation] = {kind: _plain(path) for kind, path in _PLAIN.items()} | {
+"""Functions of TensorFlow by the kind of operation that they compute."""
+ARITHMETIC: dict[str, OperationFunction] = {kind: _from_function(path) for kind, path in _FUNCTIONS.items()} | {
     "RELU_N1_TO_1": _clip(-1.0, 1.0),
     "RELU_0_TO_1": _clip(0.0, 1.0),
     "HARD_SWISH": _hard_swish,
@@ -179,7 +185,7 @@ ARITHMETIC: dict[str, Operation] = {kind: _plain(path) for kind, path in _PLAIN.
     "REDUCE_MAX": _reduction("reduce_max"),
     "REDUCE_MIN": _reduction("reduce_min"),
     "REDUCE_PROD": _reduction("reduce_prod"),
-    "ARG_MAX": _extreme("argmax"),
-    "ARG_MIN": _extreme("argmin"),
+    "ARG_MAX": _arg_extreme("argmax"),
+    "ARG_MIN": _arg_extreme("argmin"),
 }
-"""By the name of the kind in the schema."""
+"""Functions that compute operations, by the kind in TFLite's schema."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgepress.converters.graph.step import Operation, Step, UnknownOperationError
+from edgepress.converters.graph.step import OperationFunction, Step, UnknownOperationError
 
 ACTIVATIONS = ("", "relu", "relu_n1_to_1", "relu6", "tanh")
 """Names of the schema's `ActivationFunctionType`, by number."""
@@ -119,7 +119,7 @@ def _transpose_convolution(step: Step, x: Sequence[Any]) -> Any:
     return activate(step, convolved if len(x) <= 3 or x[3] is None else convolved + x[3])
 
 
-def _pool(reduce: str) -> Operation:
+def _pool(reduce: str) -> OperationFunction:
     def compute(step: Step, x: Sequence[Any]) -> Any:
         import tensorflow as tf
 
@@ -130,7 +130,7 @@ def _pool(reduce: str) -> Operation:
     return compute
 
 
-def _resize(operation: str) -> Operation:
+def _resize(operation: str) -> OperationFunction:
     def compute(step: Step, x: Sequence[Any]) -> Any:
         import tensorflow as tf
 
@@ -145,7 +145,7 @@ def _resize(operation: str) -> Operation:
     return compute
 
 
-LAYERS: dict[str, Operation] = {
+LAYERS: dict[str, OperationFunction] = {
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _depthwise,
     "TRANSPOSE_CONV": _transpose_convolution,

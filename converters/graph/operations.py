@@ -9,7 +9,7 @@ from __future__ import annotations
 from edgepress.converters.graph.arithmetic import ARITHMETIC
 from edgepress.converters.graph.layers import LAYERS
 from edgepress.converters.graph.shapes import SHAPES
-from edgepress.converters.graph.step import Operation
+from edgepress.converters.graph.step import OperationFunction
 
-OPERATIONS: dict[str, Operation] = LAYERS | ARITHMETIC | SHAPES
+OPERATIONS: dict[str, OperationFunction] = LAYERS | ARITHMETIC | SHAPES
 """By the name of the kind in the schema."""

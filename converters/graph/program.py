@@ -10,7 +10,7 @@ import numpy as np
 
 from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.graph.operations import OPERATIONS
-from edgepress.converters.graph.step import Operation, Step
+from edgepress.converters.graph.step import OperationFunction, Step
 from edgepress.converters.graph.step import UnknownOperationError as UnknownOperationError
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.graph import TYPES, Graph
@@ -102,7 +102,7 @@ class Program:
         constants: Mapping[str, Any] | None = None,
         after: Callable[[str, Any], Any] | None = None,
         before: Callable[[Step, int, Any], Any] | None = None,
-        operations: Mapping[str, Operation] | None = None,
+        operations: Mapping[str, OperationFunction] | None = None,
     ) -> dict[str, Any]:
         """Every tensor that the graph computes, and its input, by name; usable in a `tf.function`.
 
@@ -120,7 +120,7 @@ class Program:
         """
         import tensorflow as tf
 
-        kinds: Mapping[str, Operation] = OPERATIONS | dict(operations or {})
+        kinds: Mapping[str, OperationFunction] = OPERATIONS | dict(operations or {})
         changed, hook = constants or {}, after or (lambda name, value: value)
         values: dict[str, Any] = {self.source: hook(self.source, tf.convert_to_tensor(items))}
 

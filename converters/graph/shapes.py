@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgepress.converters.graph.step import Operation, Step
+from edgepress.converters.graph.step import OperationFunction, Step
 
 REFLECT = 0
 """Of the schema's `MirrorPadMode`."""
@@ -56,7 +56,7 @@ def _broadcast(step: Step, x: Sequence[Any]) -> Any:
 def _slice(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    begin, size = step.integers(1), step.integers(2)
+    begin, size = step.constant_integers(1), step.constant_integers(2)
     if begin[0] == 0 and size[0] == step.input_shape[0]:
         size[0] = -1
     return tf.slice(x[0], begin, size)
@@ -65,7 +65,7 @@ def _slice(step: Step, x: Sequence[Any]) -> Any:
 def _strided_slice(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    begin, end, strides, o = step.integers(1), step.integers(2), step.integers(3), step.options
+    (begin, end, strides), o = (step.constant_integers(i) for i in (1, 2, 3)), step.options
     begins, ends = int(o.beginMask), int(o.endMask)
     special = int(o.ellipsisMask) | int(o.newAxisMask) | int(o.shrinkAxisMask)
     from_start = begins & 1 or begin[0] == 0
@@ -88,13 +88,13 @@ def _split(step: Step, x: Sequence[Any]) -> Any:
     """Inputs are the axis and the tensor."""
     import tensorflow as tf
 
-    return tuple(tf.split(x[1], step.options.numSplits, step.integers(0)[0]))
+    return tuple(tf.split(x[1], step.options.numSplits, step.constant_integers(0)[0]))
 
 
 def _split_by_sizes(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    return tuple(tf.split(x[0], step.integers(1), step.integers(2)[0]))
+    return tuple(tf.split(x[0], step.constant_integers(1), step.constant_integers(2)[0]))
 
 
 def _unpack(step: Step, x: Sequence[Any]) -> Any:
@@ -118,7 +118,7 @@ def _concatenation(step: Step, x: Sequence[Any]) -> Any:
 def _transpose(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    return tf.transpose(x[0], step.integers(1))
+    return tf.transpose(x[0], step.constant_integers(1))
 
 
 def _pad(step: Step, x: Sequence[Any]) -> Any:
@@ -138,7 +138,7 @@ def _mirror_pad(step: Step, x: Sequence[Any]) -> Any:
 def _tile(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    return tf.tile(x[0], step.integers(1))
+    return tf.tile(x[0], step.constant_integers(1))
 
 
 def _gather(step: Step, x: Sequence[Any]) -> Any:
@@ -162,7 +162,7 @@ def _embedding(step: Step, x: Sequence[Any]) -> Any:
 def _reverse(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    return tf.reverse(x[0], step.integers(1))
+    return tf.reverse(x[0], step.constant_integers(1))
 
 
 def _shape(step: Step, x: Sequence[Any]) -> Any:
@@ -192,16 +192,18 @@ def _depth_to_space(step: Step, x: Sequence[Any]) -> Any:
 def _space_to_batch(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    return tf.space_to_batch(x[0], step.integers(1), step.constants[2].tolist())
+    return tf.space_to_batch(x[0], step.constant_integers(1), step.constants[2].tolist())
 
 
 def _batch_to_space(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    return tf.raw_ops.BatchToSpaceND(input=x[0], block_shape=step.integers(1), crops=step.constants[2].tolist())
+    return tf.raw_ops.BatchToSpaceND(
+        input=x[0], block_shape=step.constant_integers(1), crops=step.constants[2].tolist()
+    )
 
 
-SHAPES: dict[str, Operation] = {
+SHAPES: dict[str, OperationFunction] = {
     "RESHAPE": _reshape,
     "SQUEEZE": _reshape,
     "EXPAND_DIMS": _reshape,

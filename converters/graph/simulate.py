@@ -25,7 +25,7 @@ from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.graph.layers import activate
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program
-from edgepress.converters.graph.step import WEIGHTED, Operation, Step
+from edgepress.converters.graph.step import WEIGHTED, OperationFunction, Step
 
 REPEATS = ("QUANTIZE", "DEQUANTIZE")
 """Kinds of operations that only store what they read in another type."""
@@ -141,7 +141,7 @@ class Simulation:
             before=self.before(only=only),
         )
 
-    def operations(self, *, only: Collection[str] | None = None) -> dict[str, Operation]:
+    def operations(self, *, only: Collection[str] | None = None) -> dict[str, OperationFunction]:
         """The weighted operations computed on integers, whose sums are exact in float32 up to 2**24; for inference."""
         import tensorflow as tf
 

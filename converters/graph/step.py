@@ -15,11 +15,11 @@ from edgepress.converters.arrays import Array
 from edgepress.converters.macs import TFLITE, count
 
 WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
-"""Axis of the output's channels in the weights of each kind of operation that has some."""
+"""The kinds of operations that have weights, and the axis of their weights that holds the output channels."""
 
 
 class UnknownOperationError(Exception):
-    """The graph has an operation that programs can't compute; the message names it and its tensor."""
+    """A `Program` can't compute the graph, for example because it does not know an operation; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Step:
     """One operation of a graph.
 
     Attributes:
-        kind: Name of its kind in the schema, such as "CONV_2D".
+        kind: Its kind, by the name in TFLite's schema, such as "CONV_2D".
         inputs: Names of the tensors that it reads, "" for one that is left out.
         outputs: Names of the tensors that it makes.
         options: Its table of options in the schema; None if it has none.
         shape: Shape of its first output for one item.
-        dtype: Type of its first output.
+        dtype: NumPy type of its first output; None if NumPy has none.
         input_shapes: Shapes of its inputs for one item, () of one that is left out.
         constants: Values of its constant inputs by position.
     """
@@ -67,7 +67,7 @@ class Step:
         return self.inputs[2] if self.weights and 2 in self.constants else ""
 
     @property
-    def linear(self) -> Step:
+    def without_activation(self) -> Step:
         """The same step without its activation."""
         if not getattr(self.options, "fusedActivationFunction", 0):
             return self
@@ -77,15 +77,15 @@ class Step:
 
     @property
     def macs(self) -> int:
-        """Multiplications for one item; of an operation without weights, the size of its output."""
+        """MACs for one item; for an operation without weights, the number of elements of its output."""
         counted = count(TFLITE, self.kind, self.input_shapes, self.shape) if self.weights else None
         return math.prod(self.shape) if counted is None else counted
 
-    def integers(self, position: int) -> list[int]:
+    def constant_integers(self, position: int) -> list[int]:
         """A constant input of integers as a list."""
         values: list[int] = self.constants[position].ravel().tolist()
         return values
 
 
-Operation = Callable[[Step, Sequence[Any]], Any]
+OperationFunction = Callable[[Step, Sequence[Any]], Any]
 """Computes the output of a step, or a tuple of several, from its inputs; an input that is left out is None."""

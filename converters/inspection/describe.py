@@ -45,32 +45,32 @@ def describe(
     Args:
         graph: The file's graph, as its reader built it.
         conversions: Kinds of operations that only convert one type to another.
-        as_run: Steps that the engine runs differently from the file, by place; None if it skips them.
-        dynamic: Places of steps whose data are quantized while the model runs.
-        islands: What the engine makes of steps of float islands, by place (`becomes`).
+        as_run: Steps that the engine runs differently from the file, by position; None if it skips them.
+        dynamic: Positions of steps whose data are quantized while the model runs.
+        islands: What the engine makes of steps of float islands, by position (`island_implementations`).
         main: Number of steps that run one after another; the others are the bodies of control flow.
         items: Batch size of the graph's shapes. Multiply-accumulates are divided by it; the memory for one item does
             not follow from it.
     """
     known, counts = g.known_beforehand(graph), g.parameters(graph)
-    steps = [(as_run or {}).get(place, step) for place, step in enumerate(graph.steps)]
+    steps = [(as_run or {}).get(position, step) for position, step in enumerate(graph.steps)]
     labels, values = islands or {}, dict(graph.values)
     for name in unmade(graph, labels):
         values[name] = dataclasses.replace(values[name], shape=(0,))
     run = dataclasses.replace(graph, steps=tuple(s for s in steps[:main] if s), values=values)
     peak = g.peak_memory(run)
     nodes = []
-    for place, (written, step, count) in enumerate(zip(graph.steps, steps, counts, strict=True)):
+    for position, (written, step, count) in enumerate(zip(graph.steps, steps, counts, strict=True)):
         types, kind = _types(graph, step or written, known, conversions)
         node = Node(
             operation=written.operation,
             name=written.name,
             version=written.version,
             data_types=types,
-            computes_in="dynamic" if place in dynamic else kind,
+            computes_in="dynamic" if position in dynamic else kind,
             parameters=count,
             macs=None if written.macs is None or written.macs % items else written.macs // items,
-            becomes=labels.get(place, ""),
+            becomes=labels.get(position, ""),
         )
         nodes.append(node)
     notes: tuple[str, ...] = ()
@@ -110,30 +110,30 @@ def _types(
     return text, real[0].dtype if real else "other"
 
 
-def becomes(graph: g.InspectedGraph) -> Mapping[int, str]:
-    """What steps of islands become, by their place: "look-up table", or "float kernel" where a rewrite chose one."""
+def island_implementations(graph: g.InspectedGraph) -> Mapping[int, str]:
+    """How the engine computes steps of float islands, by position: "look-up table" or "float kernel"."""
     readers: dict[str, list[int]] = {name: [-1] for name in graph.outputs}
-    for place, step in enumerate(graph.steps):
+    for position, step in enumerate(graph.steps):
         for name in dict.fromkeys(step.inputs):
-            readers.setdefault(name, []).append(place)
+            readers.setdefault(name, []).append(position)
     kinds: dict[int, str] = {}
-    for place, step in enumerate(graph.steps):
+    for position, step in enumerate(graph.steps):
         if step.operation == "DEQUANTIZE" and _dtype(graph, step.inputs[0]) in BYTES:
-            kinds |= dict.fromkeys(_table(graph, place, readers), TABLE)
+            kinds |= dict.fromkeys(_table(graph, position, readers), TABLE)
         elif ISLAND.match(step.name) and step.operation != "QUANTIZE":
-            kinds.setdefault(place, KERNEL)
+            kinds.setdefault(position, KERNEL)
     return kinds
 
 
 def unmade(graph: g.InspectedGraph, islands: Mapping[int, str]) -> list[str]:
     """Names of the tensors inside tables, which take no memory."""
-    inside = [graph.steps[place] for place, name in islands.items() if name == TABLE]
+    inside = [graph.steps[position] for position, name in islands.items() if name == TABLE]
     return [name for step in inside if step.operation != "QUANTIZE" for name in step.outputs]
 
 
-def _table(graph: g.InspectedGraph, place: int, readers: Mapping[str, list[int]]) -> list[int]:
-    """The places of the chain that begins at a DEQUANTIZE, if it is a table; else none."""
-    chain = [place]
+def _table(graph: g.InspectedGraph, position: int, readers: Mapping[str, list[int]]) -> list[int]:
+    """The positions of the chain that begins at a DEQUANTIZE, if it is a table; else none."""
+    chain = [position]
     while len(chain) < LONGEST:
         output = graph.steps[chain[-1]].outputs[0]
         following = readers.get(output, [])

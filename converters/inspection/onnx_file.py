@@ -1,8 +1,8 @@
 """Read an `.onnx` file without an engine: its graph, constants and metadata.
 
-Free dimensions are set to 1, then ONNX's shape inference adds the other shapes. A QDQ file stores float operations
-between DequantizeLinear and QuantizeLinear, which the engine computes in integers; they are shown as integer ones.
-The bodies of If, Loop and Scan, and functions in the file, are not inspected.
+Free dimensions are set to 1, then ONNX's shape inference adds the other shapes. In a QDQ file, float operations stand
+between DequantizeLinear and QuantizeLinear, and the engine computes them in integers. They are shown as integer
+operations. The bodies of If, Loop and Scan, and functions in the file, are not inspected.
 """
 
 from __future__ import annotations
@@ -39,13 +39,17 @@ if TYPE_CHECKING:
     import onnx
 
 RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
+"""Operations whose first axis is time unless their attribute `layout` is 1."""
 
 
 def read(path: Path, size: Size | None = None) -> Inspection:
     """Describe an `.onnx` file, for inputs of `size` if they leave sizes free.
 
+    `inspection.read` turns other errors, which damaged files cause, into `ModelFileError`.
+
     Raises:
-        ModelFileError: It is not an ONNX model, damaged, or holds a contract that is.
+        ModelFileError: It holds no ONNX graph, or its contract is damaged.
+        InputError: `size` does not fit its inputs.
     """
     import onnx
 
@@ -56,29 +60,30 @@ def read(path: Path, size: Size | None = None) -> Inspection:
     if not model.graph.node or not model.graph.output:
         raise ModelFileError(f"{path} holds no ONNX graph.", "It is damaged or of another kind.")
     _check_text(model)
-    inspection = _read(path, model, len(content), size)
+    inspection = _inspect(path, model, len(content), size)
     props = {p.key: p.value for p in model.metadata_props}
     if MEMBER in props:
         return inspection.replace(contract=Contract.from_json(props[MEMBER], where=str(path)))
     return inspection.replace(metadata=metadata_dict(onnx_metadata(props)))
 
 
-def _read(path: Path, model: onnx.ModelProto, size_bytes: int, size: Size | None) -> Inspection:
+def _inspect(path: Path, model: onnx.ModelProto, size_bytes: int, size: Size | None) -> Inspection:
+    """Describe a parsed model, which is changed, without its metadata and contract."""
     inputs = [v for v in model.graph.input if v.name not in {t.name for t in model.graph.initializer}]
     if size is not None:
-        _fix(inputs, size, str(path))
-    ports = [tuple(_port(v) for v in ends) for ends in (inputs, model.graph.output)]
+        _set_free_sizes(inputs, size, str(path))
+    ports = [tuple(_port(v) for v in values) for values in (inputs, model.graph.output)]
     constants = {t.name: t for t in model.graph.initializer}
     constants |= {
         n.output[0]: a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"
     }
-    _fix_free_dimensions(model, inputs)
+    _set_free_dimensions_to_one(model, inputs)
     shaped, notes = _with_shapes(model)
     graph = graph_of(shaped, constants)
-    items = 1 if _time_leads(shaped, graph) else g.fixed_batch(graph)
-    if items > 1 and (one := _for_one_item(model, graph, items, constants)):
+    items = 1 if _is_time_major(shaped, graph) else g.fixed_batch(graph)
+    if items > 1 and (single := _graph_of_one_item(model, graph, items, constants)):
         notes += (f"It takes {items} items at a time, by the first dimension: figures are for one.",)
-        graph, items = one, 1
+        graph, items = single, 1
     figures = describe(graph, conversions=CONVERSIONS, as_run=as_run(graph), dynamic=dynamic_steps(graph), items=items)
     weights = [
         Weight(name=name, shape=tuple(t.dims), dtype=dtype_of(t.data_type), size_bytes=_stored_bytes(t))
@@ -91,7 +96,7 @@ def _read(path: Path, model: onnx.ModelProto, size_bytes: int, size: Size | None
         for n in model.graph.node
         if n.domain not in BUILT_IN and (n.domain, n.op_type) not in local
     ]
-    notes += tuple(f"Not looked into: {kind}." for kind in _bodies(model))
+    notes += tuple(f"Not inspected: {part}." for part in _not_inspected(model))
     if any(t.data_location == t.EXTERNAL for t in constants.values()):
         notes += ("Weights are in files beside it, which are not counted.",)
     figures["notes"] += notes
@@ -121,16 +126,17 @@ def _check_text(model: onnx.ModelProto) -> None:
         raise ValueError(f"{bad[0]!r} is not UTF-8")
 
 
-def _fix(inputs: Iterable[Any], size: Size, where: str) -> None:
+def _set_free_sizes(inputs: Iterable[Any], size: Size, where: str) -> None:
     """Set the free sizes of inputs, but not their batch."""
     dims = [value.type.tensor_type.shape.dim[1:] for value in inputs]
-    shapes = fixed_shapes([[dim.dim_value if dim.dim_value > 0 else None for dim in one] for one in dims], size, where)
-    for one, shape in zip(dims, shapes, strict=True):
-        for dim, length in zip(one, shape, strict=True):
+    sizes = [[dim.dim_value if dim.dim_value > 0 else None for dim in dims_of_input] for dims_of_input in dims]
+    shapes = fixed_shapes(sizes, size, where)
+    for dims_of_input, shape in zip(dims, shapes, strict=True):
+        for dim, length in zip(dims_of_input, shape, strict=True):
             dim.dim_value = length
 
 
-def _fix_free_dimensions(model: onnx.ModelProto, inputs: Iterable[Any]) -> None:
+def _set_free_dimensions_to_one(model: onnx.ModelProto, inputs: Iterable[Any]) -> None:
     """Set free dimensions of inputs to 1, and delete shapes that depend on them."""
     for value in inputs:
         for dim in value.type.tensor_type.shape.dim:
@@ -144,6 +150,7 @@ def _fix_free_dimensions(model: onnx.ModelProto, inputs: Iterable[Any]) -> None:
 
 
 def _with_shapes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A model with inferred shapes, and no notes; if ONNX can't infer them, the model itself and a note."""
     import onnx
 
     try:
@@ -152,7 +159,7 @@ def _with_shapes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ..
         return model, (f"Shapes could not be inferred: {first_line(e)}",)
 
 
-def _time_leads(model: onnx.ModelProto, graph: g.InspectedGraph) -> bool:
+def _is_time_major(model: onnx.ModelProto, graph: g.InspectedGraph) -> bool:
     """Whether the first dimension of the model's inputs is the time axis of a recurrent layer, not the batch."""
     first = g.fixed_batch(graph)
     for node in model.graph.node:
@@ -163,7 +170,7 @@ def _time_leads(model: onnx.ModelProto, graph: g.InspectedGraph) -> bool:
     return False
 
 
-def _for_one_item(
+def _graph_of_one_item(
     model: onnx.ModelProto, graph: g.InspectedGraph, items: int, constants: dict[str, onnx.TensorProto]
 ) -> g.InspectedGraph | None:
     """The graph of a model for a batch of 1; None if something in it, such as a Reshape, fixes the batch to `items`.
@@ -177,24 +184,24 @@ def _for_one_item(
             value.type.tensor_type.shape.dim[0].dim_value = 1
     del model.graph.value_info[:]
     try:
-        one = graph_of(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), constants)
+        single = graph_of(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), constants)
     except Exception:  # InferenceError, ValueError
         return None
     known = g.known_beforehand(graph)
     for name, value in graph.values.items():
         if value.real and value.shape is not None and name not in known:
-            fewer = one.values[name].elements if name in one.values else None
-            if fewer is None or value.elements != items * fewer:
+            elements_of_one = single.values[name].elements if name in single.values else None
+            if elements_of_one is None or value.elements != items * elements_of_one:
                 return None
-    output_shapes = [one.values[name].shape for name in one.outputs]
-    return one if all(shape and shape[0] == 1 for shape in output_shapes) else None
+    output_shapes = [single.values[name].shape for name in single.outputs]
+    return single if all(shape and shape[0] == 1 for shape in output_shapes) else None
 
 
 def _runtime(model: onnx.ModelProto, domains: set[str]) -> Runtime:
     opset = max((o.version for o in model.opset_import if o.domain in STANDARD), default=1)
     release = oldest_onnxruntime(opset, model.ir_version)
     needed = {f"operator set {opset}": (opset, 0), f"format {model.ir_version}": (0, model.ir_version)}
-    if _casts_four_bits(model):
+    if _casts_int4(model):
         needed["Cast int4"] = CAST_OF_FOUR_BITS
         release = oldest_onnxruntime(max(opset, CAST_OF_FOUR_BITS[0]), model.ir_version)
     because = [name for name, (o, ir) in needed.items() if oldest_onnxruntime(o, ir) in (release, None)]
@@ -208,13 +215,14 @@ def _runtime(model: onnx.ModelProto, domains: set[str]) -> Runtime:
     )
 
 
-def _casts_four_bits(model: onnx.ModelProto) -> bool:
-    """Whether constants of four bits are unpacked by Cast."""
-    few = {t.name for t in model.graph.initializer if dtype_of(t.data_type) in ("int4", "uint4")}
-    return any(n.op_type == "Cast" and n.input[0] in few for n in model.graph.node)
+def _casts_int4(model: onnx.ModelProto) -> bool:
+    """Whether a Cast reads constants of int4 or uint4."""
+    packed = {t.name for t in model.graph.initializer if dtype_of(t.data_type) in ("int4", "uint4")}
+    return any(n.op_type == "Cast" and n.input[0] in packed for n in model.graph.node)
 
 
-def _bodies(model: onnx.ModelProto) -> list[str]:
+def _not_inspected(model: onnx.ModelProto) -> list[str]:
+    """The bodies of control flow and the functions in the file, in words."""
     kinds = dict.fromkeys(n.op_type for n in model.graph.node for a in n.attribute if a.HasField("g"))
     return [f"the bodies of {kind}" for kind in kinds] + [f"the function {f.name}" for f in model.functions]
 

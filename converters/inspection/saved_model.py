@@ -26,13 +26,14 @@ def read(path: Path, size: Size | None = None, *, trust: bool = False) -> Inspec
     """Describe a SavedModel folder, for inputs of `size` if they leave sizes free; `trust` as for `serving_signature`.
 
     Raises:
-        ModelFileError: It is no SavedModel, damaged, or has no signature.
+        ModelFileError: It is not a SavedModel, is damaged, has no serving signature, can't be traced, or may not be run
+            without `trust`.
         InputError: `size` does not fit its inputs.
     """
     signature = serving_signature(path, trust=trust)
     inputs = with_size(_ports(signature.inputs), size, str(path))
     try:
-        frozen, variables = _frozen(signature, inputs)
+        frozen, variable_names = _freeze(signature, inputs)
     except MemoryError:
         raise
     except Exception as e:  # TensorFlow's errors, and ValueError, TypeError and others of the functions in it
@@ -40,12 +41,12 @@ def read(path: Path, size: Size | None = None, *, trust: bool = False) -> Inspec
         free = size is None and any(None in (port.shape or ())[1:] for port in inputs)
         hint = "Fix its free sizes with --size." if free else "Save it again with model.export of Keras."
         raise ModelFileError(message, hint) from e
-    graph, weights = _graph(frozen, variables, signature.variables)
+    graph, weights = _graph(frozen, variable_names, signature.variables)
     figures = describe(graph, conversions=("Cast", "QuantizeV2", "Dequantize"), items=g.fixed_batch(graph))
-    others = f"; also there: {', '.join(signature.others)}." if signature.others else "."
+    others = f"; other signatures: {', '.join(signature.others)}." if signature.others else "."
     figures["notes"] += (f"Signature {signature.name}{others}", *signature.notes)
-    bodies = dict.fromkeys(op.type for op in frozen.graph.get_operations() if _calls(op))
-    figures["notes"] += tuple(f"Not looked into: the bodies of {kind}." for kind in bodies)
+    bodies = dict.fromkeys(op.type for op in frozen.graph.get_operations() if _calls_functions(op))
+    figures["notes"] += tuple(f"Not inspected: the bodies of {kind}." for kind in bodies)
     return Inspection(
         file=str(path),
         format="saved_model",
@@ -58,7 +59,7 @@ def read(path: Path, size: Size | None = None, *, trust: bool = False) -> Inspec
     ).opened()
 
 
-def _frozen(signature: Signature, inputs: Sequence[Port]) -> tuple[Any, set[str]]:
+def _freeze(signature: Signature, inputs: Sequence[Port]) -> tuple[Any, set[str]]:
     """A signature for one item with its variables as constants, and the names of these constants."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -68,18 +69,24 @@ def _frozen(signature: Signature, inputs: Sequence[Port]) -> tuple[Any, set[str]
         shape = None if port.shape is None else [1 if n is None else n for n in port.shape]
         specs[port.name] = tf.TensorSpec(shape, port.dtype, name=port.name)
     function = tf.function(lambda **given: signature.call(**given), autograph=False).get_concrete_function(**specs)
-    # Lowered, a loop would be a cycle of operations, in which nothing is known beforehand.
+    # Lowering control flow would turn a loop into a cycle of operations, in which no value counts as a constant.
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     return frozen, {inner.name for _, inner in function.graph.captures}
 
 
-def _graph(frozen: Any, variables: set[str], stored: Sequence[Any]) -> tuple[g.InspectedGraph, list[Weight]]:
-    """The graph, and its weights: the variables or, if there are none, the real constants."""
+def _graph(frozen: Any, variable_names: set[str], variables: Sequence[Any]) -> tuple[g.InspectedGraph, list[Weight]]:
+    """The graph, and its weights: the variables or, if there are none, the constants of real numbers.
+
+    Args:
+        frozen: The frozen function.
+        variable_names: Names of the tensors through which the function reads variables.
+        variables: The variables that the signature reads.
+    """
     alias: dict[str, str] = {}
     values: dict[str, g.Value] = {}
     steps: list[g.InspectedStep] = []
     weights = [
-        _weight(v.name, v.shape if v.shape.is_fully_defined() else v.read_value().shape, v.dtype) for v in stored
+        _weight(v.name, v.shape if v.shape.is_fully_defined() else v.read_value().shape, v.dtype) for v in variables
     ]
     for op in frozen.graph.get_operations():
         for tensor in op.outputs:
@@ -87,7 +94,7 @@ def _graph(frozen: Any, variables: set[str], stored: Sequence[Any]) -> tuple[g.I
             shape = tuple(int(n) for n in tensor.shape) if known else None
             values[tensor.name] = g.Value(shape, tensor.dtype.base_dtype.name, constant=op.type == "Const")
         if op.type == "Const":
-            if values[op.outputs[0].name].real and not stored:
+            if values[op.outputs[0].name].real and not variables:
                 weights.append(_weight(op.name, op.outputs[0].shape, op.outputs[0].dtype))
         elif op.type == "Identity":
             alias[op.outputs[0].name] = alias.get(op.inputs[0].name, op.inputs[0].name)
@@ -97,13 +104,13 @@ def _graph(frozen: Any, variables: set[str], stored: Sequence[Any]) -> tuple[g.I
             steps.append(
                 g.InspectedStep(op.type, op.name, read, outputs, macs=_macs(op, read, values), index=len(steps))
             )
-    ends = [alias.get(t.name, t.name) for t in frozen.outputs]
-    graph = g.InspectedGraph(tuple(steps), values, tuple(t.name for t in frozen.inputs), tuple(ends))
-    return (_with_parameters(graph, variables) if stored else graph), weights
+    outputs_of_graph = [alias.get(t.name, t.name) for t in frozen.outputs]
+    graph = g.InspectedGraph(tuple(steps), values, tuple(t.name for t in frozen.inputs), tuple(outputs_of_graph))
+    return (_with_variables_as_weights(graph, variable_names) if variables else graph), weights
 
 
 def _macs(op: Any, read: Sequence[str], values: Mapping[str, g.Value]) -> int | None:
-    if _calls(op):
+    if _calls_functions(op):
         return None
     shapes = [g.shape_of(values.get(name)) for name in read]
     attributes = op.node_def.attr
@@ -112,19 +119,22 @@ def _macs(op: Any, read: Sequence[str], values: Mapping[str, g.Value]) -> int | 
     return macs.count(macs.TENSORFLOW, op.type, shapes, values[op.outputs[0].name].shape if op.outputs else None)
 
 
-def _calls(op: Any) -> bool:
+def _calls_functions(op: Any) -> bool:
     """Whether an operation runs functions: control flow, and calls that could not be resolved."""
     return any(a.HasField("func") or a.list.func for a in op.node_def.attr.values())
 
 
-def _with_parameters(graph: g.InspectedGraph, variables: set[str]) -> g.InspectedGraph:
-    """The graph, with only variables as parameters of its steps: a loop's initial zeros are none."""
-    known, variables_read, steps = g.known_beforehand(graph), set(variables), []
+def _with_variables_as_weights(graph: g.InspectedGraph, variable_names: set[str]) -> g.InspectedGraph:
+    """The graph whose steps have only variables, and what is computed from them and constants, as weights.
+
+    Constants alone, such as the zeros that a loop starts with, are not weights.
+    """
+    known, from_variables, steps = g.known_beforehand(graph), set(variable_names), []
     for step in graph.steps:
-        if not variables_read.isdisjoint(step.inputs) and known.issuperset(step.inputs):
-            variables_read.update(step.outputs)
+        if not from_variables.isdisjoint(step.inputs) and known.issuperset(step.inputs):
+            from_variables.update(step.outputs)
         steps.append(
-            dataclasses.replace(step, weights=tuple(i for i, n in enumerate(step.inputs) if n in variables_read))
+            dataclasses.replace(step, weights=tuple(i for i, n in enumerate(step.inputs) if n in from_variables))
         )
     return dataclasses.replace(graph, steps=tuple(steps))
 
@@ -134,12 +144,12 @@ def _weight(name: str, shape: Any, dtype: Any) -> Weight:
     return Weight(name=name, shape=value.shape or (), dtype=value.dtype, size_bytes=value.size_bytes or 0)
 
 
-def _ports(ends: Any) -> tuple[Port, ...]:
+def _ports(specs: Any) -> tuple[Port, ...]:
     return tuple(
         Port(
             name=name,
             shape=None if spec.shape.rank is None else tuple(spec.shape.as_list()),
             dtype=spec.dtype.base_dtype.name,
         )
-        for name, spec in ends.items()
+        for name, spec in specs.items()
     )

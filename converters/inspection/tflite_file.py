@@ -18,7 +18,7 @@ from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.inspection import graph as g
-from edgepress.converters.inspection.describe import becomes, describe
+from edgepress.converters.inspection.describe import describe, island_implementations
 from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, metadata_dict
 from edgepress.converters.inspection.versions import Use, oldest_release, on_pypi, required_version
 from edgepress.converters.to_tflite import resize
@@ -29,7 +29,9 @@ CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST", "FAKE_QUANT", "DENSIFY")
 DATA_AT = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
 """Index of an operation's data among its inputs, if not 0."""
 CUSTOM = "CUSTOM:"
+"""Prefix of the names of custom operations in an inspection."""
 FLEX = "Flex"
+"""Prefix of the names of custom operations that the Flex delegate computes by TensorFlow."""
 
 
 def read(path: Path, size: Size | None = None) -> Inspection:
@@ -40,8 +42,8 @@ def read(path: Path, size: Size | None = None) -> Inspection:
         InputError: `size` does not fit its input.
     """
     contract, content = read_contract(path), path.read_bytes()
-    sized = content if size is None else _resize_input(path, content, size)
-    inspection = _read(path, content, sized)
+    fixed_content = content if size is None else _resize_input(path, content, size)
+    inspection = _inspect(path, content, fixed_content)
     return inspection.replace(contract=contract, metadata={} if contract else metadata_dict(tflite_metadata(content)))
 
 
@@ -54,19 +56,21 @@ def _resize_input(path: Path, content: bytes, size: Size) -> bytes:
         raise InputError(f"--size can't be used for {path}. {e.message}", "Leave it out.") from e
 
 
-def _read(path: Path, content: bytes, sized: bytes) -> Inspection:
-    """Describe a file by its bytes, and by those of the same graph with its sizes fixed."""
+def _inspect(path: Path, content: bytes, fixed_content: bytes) -> Inspection:
+    """Describe a file by its content, and by that of the same graph with fixed sizes."""
     from ai_edge_litert import schema_py_generated as fb
 
-    root = fb.Model.GetRootAs(sized, 0)
+    root = fb.Model.GetRootAs(fixed_content, 0)
     # A tensor may refer to a missing buffer; it is then an activation.
-    buffers = defaultdict(int, enumerate(_buffer_size(b, len(sized)) for b in _all(root.BuffersLength(), root.Buffers)))
-    codes = [_operation(code, fb) for code in _all(root.OperatorCodesLength(), root.OperatorCodes)]
-    subgraphs = list(_all(root.SubgraphsLength(), root.Subgraphs))
+    buffers = defaultdict(
+        int, enumerate(_buffer_size(b, len(fixed_content)) for b in _elements(root.BuffersLength(), root.Buffers))
+    )
+    codes = [_name_and_version(code, fb) for code in _elements(root.OperatorCodesLength(), root.OperatorCodes)]
+    subgraphs = list(_elements(root.SubgraphsLength(), root.Subgraphs))
     types = {v: k.lower() for k, v in vars(fb.TensorType).items() if isinstance(v, int)}
     values, weights, steps = {}, {}, list[g.InspectedStep]()
     for number, sub in enumerate(subgraphs):
-        tensors = list(_all(sub.TensorsLength(), sub.Tensors))
+        tensors = list(_elements(sub.TensorsLength(), sub.Tensors))
         keys = [f"{number}:{i}" for i in range(len(tensors))]
         for key, tensor in zip(keys, tensors, strict=True):
             value, size = _value(tensor, types, buffers), buffers[tensor.Buffer()]
@@ -75,19 +79,19 @@ def _read(path: Path, content: bytes, sized: bytes) -> Inspection:
                 weights[tensor.Buffer()] = Weight(
                     name=_text(tensor.Name()), shape=value.shape or (), dtype=value.dtype, size_bytes=size
                 )
-        for op in _all(sub.OperatorsLength(), sub.Operators):
+        for op in _elements(sub.OperatorsLength(), sub.Operators):
             steps.append(_step(op, codes, keys=keys, tensors=tensors, values=values, index=len(steps)))
-    inputs, outputs = (_ints(subgraphs[0], end) for end in ("Inputs", "Outputs"))
+    inputs, outputs = (_ints(subgraphs[0], field) for field in ("Inputs", "Outputs"))
     main = subgraphs[0].OperatorsLength()
     graph = g.InspectedGraph(tuple(steps), values, tuple(f"0:{i}" for i in inputs), tuple(f"0:{i}" for i in outputs))
-    items, islands = g.fixed_batch(graph), becomes(graph)
+    items, islands = g.fixed_batch(graph), island_implementations(graph)
     figures = describe(graph, conversions=CONVERSIONS, islands=islands, main=main, items=items)
     if len(subgraphs) > 1:
         figures["notes"] += (
             f"{len(subgraphs)} graphs (control flow): each is counted as if it ran once; peak memory is the first's.",
         )
     custom = dict.fromkeys(s.operation.removeprefix(CUSTOM) for s in steps if s.operation.startswith(CUSTOM))
-    metadata = [m.Buffer() for m in _all(root.MetadataLength(), root.Metadata)]
+    metadata = [m.Buffer() for m in _elements(root.MetadataLength(), root.Metadata)]
     return Inspection(
         file=str(path),
         format="tflite",
@@ -112,7 +116,8 @@ def _buffer_size(buffer: Any, file_size: int) -> int:
     return 0 if buffer.DataIsNone() or not buffer.DataLength() else len(buffer.DataAsNumpy())
 
 
-def _operation(code: Any, fb: Any) -> tuple[str, int]:
+def _name_and_version(code: Any, fb: Any) -> tuple[str, int]:
+    """The name of a kind of operation, and its version."""
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     if code.CustomCode():
         return CUSTOM + _text(code.CustomCode()), code.Version()
@@ -191,26 +196,26 @@ def _runtime(graph: g.InspectedGraph) -> Runtime:
     known = g.known_beforehand(graph)
     uses = {}
     for step in graph.steps:
-        place = min(DATA_AT.get(step.operation, 0), len(step.inputs) - 1)
-        data = graph.values.get(step.inputs[place]) if step.inputs else None
+        position = min(DATA_AT.get(step.operation, 0), len(step.inputs) - 1)
+        data = graph.values.get(step.inputs[position]) if step.inputs else None
         weights, output = g.weights_of(graph, step, known), graph.values.get(next(iter(step.outputs), ""))
-        ends = [weights] if step.operation not in ("QUANTIZE", "DEQUANTIZE") else [data, output]
+        scaled = [weights] if step.operation not in ("QUANTIZE", "DEQUANTIZE") else [data, output]
         use = Use(
             step.operation,
             step.version or 1,
             data.dtype if data else "",
             weights.dtype if weights and weights is not data else "",
             output.dtype if output else "",
-            any(v.per_channel for v in ends if v),
+            any(v.per_channel for v in scaled if v),
         )
         uses[use] = oldest_release(use)
     releases = [r for r in uses.values() if r]
-    newest = max(releases, default=(1, 5))
+    required = max(releases, default=(1, 5))
     unknown = [f"{u.operation} version {required_version(u)}" for u, r in uses.items() if r is None]
-    names = on_pypi(newest) | {"tensorflow_lite": ".".join(map(str, newest))}
+    names = on_pypi(required) | {"tensorflow_lite": ".".join(map(str, required))}
     return Runtime(
         releases=dict.fromkeys(names) if unknown else names,
-        because=tuple(dict.fromkeys(str(u) for u, r in uses.items() if r == newest)),
+        because=tuple(dict.fromkeys(str(u) for u, r in uses.items() if r == required)),
         unknown=tuple(dict.fromkeys(unknown)),
     )
 
@@ -224,7 +229,8 @@ def _appended_bytes(content: bytes) -> int:
         return 0
 
 
-def _all(length: int, get: Callable[[int], Any]) -> Iterator[Any]:
+def _elements(length: int, get: Callable[[int], Any]) -> Iterator[Any]:
+    """The elements of a vector, by its length and its accessor."""
     return (get(i) for i in range(length))
 
 

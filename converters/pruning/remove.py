@@ -78,7 +78,7 @@ def _adapt(step: Step, units: Units, keep: Keep, means: Means) -> dict[int, Arra
             before, amounts = int(step.constants[1][-1][0]), step.constants[1].copy()
             amounts[-1] = out[:before].sum(), out[before + len(source) :].sum()
             return {1: amounts}
-        case "SPLIT_V" if step.integers(2)[0] % len(step.shape) == len(step.shape) - 1:
+        case "SPLIT_V" if step.constant_integers(2)[0] % len(step.shape) == len(step.shape) - 1:
             sizes = [units.kept(name, keep).sum() for name in step.outputs]
             return {1: np.array(sizes, step.constants[1].dtype)}
         case "SLICE":

@@ -115,7 +115,7 @@ class _Rounder:
         """A layer's outputs in float and as they will be, after its weights and biases were decided."""
         import tensorflow as tf
 
-        linear = step.linear
+        linear = step.without_activation
         expected = run_step(linear, true)[step.output]
         if step.output in self.names and step.weights not in self.program.shared:
             weights = self._four_bits(step, true[step.inputs[0]], rounded[step.inputs[0]])

@@ -17,7 +17,7 @@ from edgepress.converters.graph.layers import activate
 from edgepress.converters.graph.program import Program, run_step
 from edgepress.converters.graph.simulate import TensorGrid
 from edgepress.converters.graph.step import WEIGHTED, Step
-from edgepress.converters.graph.tflite_scales import rounding_of
+from edgepress.converters.graph.tflite_scales import grid_of
 from edgepress.converters.to_tflite.graph import Graph
 
 BYTES = 96 << 20
@@ -33,17 +33,17 @@ class Quantized:
 
     def __init__(self, file: bytes) -> None:
         graph = Graph(file)
-        self._roundings: dict[str, TensorGrid] = {}
+        self._grids: dict[str, TensorGrid] = {}
         self._constants: dict[str, Array] = {}
         for index in range(len(graph.table.tensors)):
-            rounding, values = rounding_of(graph, index), graph.constant(index)
-            if rounding is None:
+            grid, values = grid_of(graph, index), graph.constant(index)
+            if grid is None:
                 continue
             if values is not None:
-                integers = values.astype(np.float64) - rounding.zero
-                self._constants[graph.name(index)] = (integers * rounding.scale).astype(np.float32)
-            elif not rounding.scale.ndim:
-                self._roundings[graph.name(index)] = rounding
+                integers = values.astype(np.float64) - grid.zero
+                self._constants[graph.name(index)] = (integers * grid.scale).astype(np.float32)
+            elif not grid.scale.ndim:
+                self._grids[graph.name(index)] = grid
 
     def constant(self, name: str, values: Array) -> Array:
         """A constant as the file holds it."""
@@ -51,7 +51,7 @@ class Quantized:
 
     def rounded(self, name: str, value: Any) -> Any:
         """A computed tensor as the file holds it."""
-        return self._roundings[name].apply(value) if name in self._roundings else value
+        return self._grids[name].apply(value) if name in self._grids else value
 
 
 def correct_biases(program: Program, file: bytes, items: Array) -> dict[str, Array]:
@@ -71,7 +71,7 @@ def correct_biases(program: Program, file: bytes, items: Array) -> dict[str, Arr
     other: dict[str, Any] = {program.source: quantized.rounded(program.source, source)}
     biases: dict[str, Array] = {}
     for step in program.steps if size else ():
-        plain = step.linear if step.bias else step
+        plain = step.without_activation if step.bias else step
         expected = run_step(plain, true)
         approximate = run_step(
             plain, other, {step.inputs[p]: quantized.constant(step.inputs[p], c) for p, c in step.constants.items()}

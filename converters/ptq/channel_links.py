@@ -205,7 +205,7 @@ def _link_product(step: Step, links: Links) -> None:
 def _link_reduction(step: Step, links: Links) -> None:
     """Reductions of other axes than that of the channels."""
     last = len(step.input_shape) - 1
-    if 1 not in step.constants or last in [axis % (last + 1) for axis in step.integers(1)]:
+    if 1 not in step.constants or last in [axis % (last + 1) for axis in step.constant_integers(1)]:
         links.pin(*step.inputs, step.output)
     else:
         by_first(step, links)
@@ -247,7 +247,7 @@ def _link_split(step: Step, links: Links) -> None:
     rank, outs = len(step.shape), [links.ids[name] for name in step.outputs]
     if source not in links.ids or place not in step.constants:
         links.pin(*step.inputs, *step.outputs)
-    elif step.integers(place)[0] % rank == rank - 1:
+    elif step.constant_integers(place)[0] % rank == rank - 1:
         links.tie(np.concatenate(outs), links.ids[source])
     else:
         for out in outs:
@@ -258,7 +258,7 @@ def _link_slice(step: Step, links: Links) -> None:
     """A part of the channels if the operation says where it begins, all of them otherwise."""
     source, out = links.ids.get(step.inputs[0]), links.ids[step.output]
     if source is not None and step.kind == "SLICE" and 1 in step.constants:
-        begin = step.integers(1)[-1]
+        begin = step.constant_integers(1)[-1]
         links.tie(out, source[begin : begin + len(out)])
     elif source is not None and step.kind == "STRIDED_SLICE" and _keeps_channels(step) and len(source) == len(out):
         links.tie(out, source)
@@ -269,12 +269,12 @@ def _link_slice(step: Step, links: Links) -> None:
 def _keeps_channels(step: Step) -> bool:
     """Whether the last axis of a STRIDED_SLICE stays the last, in its order."""
     moved = step.options.newAxisMask or step.options.ellipsisMask or len(step.input_shape) != len(step.shape)
-    return not moved and 3 in step.constants and step.integers(3)[-1] == 1
+    return not moved and 3 in step.constants and step.constant_integers(3)[-1] == 1
 
 
 def _link_transpose(step: Step, links: Links) -> None:
     last = len(step.shape) - 1
-    if 1 in step.constants and step.integers(1)[-1] == last:
+    if 1 in step.constants and step.constant_integers(1)[-1] == last:
         by_first(step, links)
     else:
         links.pin(step.inputs[0], step.output)

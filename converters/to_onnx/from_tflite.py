@@ -1,8 +1,8 @@
 """Convert a float TFLite file to float ONNX.
 
-The graph is written by `emission`, under the names of TFLite's tensors, if all its operations are known there and the
-result answers like LiteRT; others are left to tf2onnx. A TFLite file takes one item, and so does its graph in ONNX. The
-first dimension is made a free one where the graph allows it, which is tried.
+`Emission` writes the graph with the names of TFLite's tensors. tf2onnx converts the graph instead if `Emission` does
+not know an operation, or if its ONNX model gives other answers than LiteRT. A TFLite file takes one item, and so does
+its ONNX graph. The batch dimension is made free if a trial with several items gives the right answers.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import onnx
 
 _UNSUPPORTED = "Unsupported ops: "
-TRIED = 3
-"""Number of items on which a free batch is tried."""
+TRIAL_ITEMS = 3
+"""Number of items in the trial of a free batch."""
 
 
 def float_onnx_of(model: bytes) -> onnx.ModelProto:
@@ -40,29 +40,29 @@ def float_onnx_of(model: bytes) -> onnx.ModelProto:
     Raises:
         ConversionError: It has operations that tf2onnx can't convert; the message names them.
     """
-    return written_onnx_of(model) or _by_tf2onnx(model)
+    return _by_emission(model) or _by_tf2onnx(model)
 
 
-def written_onnx_of(model: bytes) -> onnx.ModelProto | None:
-    """The graph as `emission` writes it, like `float_onnx_of`, but None where that leaves it to tf2onnx.
+def _by_emission(model: bytes) -> onnx.ModelProto | None:
+    """The model as `Emission` writes it, with a free batch where that answers correctly; None if it can't be used.
 
-    That is so if it has an operation that is not known, or if the result answers otherwise than LiteRT.
+    It can't be used if it has an operation that `Emission` does not know, or if it gives other answers than LiteRT.
     """
     try:
-        written = Emission(Graph(model), of_one).write(TABLE)
-        items, expected = _answers(model)
+        emitted = Emission(Graph(model), of_one).write(TABLE)
+        items, expected = _items_and_litert_answers(model)
     except Exception:  # UnsupportedError; others because a foreign file may hold anything
         logging.getLogger(__name__).info("left to tf2onnx", exc_info=True)
         return None
     for batch in ("batch", 1):
-        _set_batch(written, batch)
-        if _answers_alike(written, items, expected, at_once=batch == "batch"):
-            return written
+        _set_batch(emitted, batch)
+        if _gives_answers(emitted, items, expected, at_once=batch == "batch"):
+            return emitted
     return None
 
 
 def _set_batch(model: onnx.ModelProto, batch: str | int) -> None:
-    """Name the first size of the input and of the output, or set it."""
+    """Set the first dimension of the input and of the output to a name, which makes it free, or to a number."""
     for value in (*model.graph.input, *model.graph.output):
         size = value.type.tensor_type.shape.dim[0]
         if isinstance(batch, str):
@@ -72,7 +72,7 @@ def _set_batch(model: onnx.ModelProto, batch: str | int) -> None:
 
 
 def _by_tf2onnx(model: bytes) -> onnx.ModelProto:
-    """The graph as tf2onnx writes it."""
+    """The model as tf2onnx writes it, with a free batch where that gives the same answers."""
     from tf2onnx.convert import from_tflite
 
     logged: list[str] = []
@@ -92,12 +92,15 @@ def _by_tf2onnx(model: bytes) -> onnx.ModelProto:
             "TFLite schemes may still work; or convert the Keras model or SavedModel that it was made from.",
         ) from e
     single = finish(_number_constants(proto))
-    free, items = _with_free_batch(single), _seed_items(single)
-    return free if _answers_alike(free, items, _run(single, np.split(items, len(items))), at_once=True) else single
+    free, items = _with_free_batch(single), _random_items_for(single)
+    return free if _gives_answers(free, items, _run(single, np.split(items, len(items))), at_once=True) else single
 
 
 def _number_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Constants named and sorted in the order of their use: tf2onnx numbers them in the order of a set of objects."""
+    """Rename and sort the constants, in place, by first use.
+
+    tf2onnx numbers them in the order of a set, which differs from run to run.
+    """
     import onnx
 
     held = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -114,10 +117,11 @@ def _number_constants(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with a free batch; it may be wrong or not run where operations use the batch otherwise than RESHAPE does.
+    """A copy with a free batch dimension, which callers have to test.
 
-    RESHAPE of TFLite states all sizes. Items are the outermost dimension, so its first size can be left to be computed,
-    even where the batch was merged with a dimension of the item.
+    Operations other than Reshape may depend on batch 1. A constant shape of Reshape states all sizes. Its first size is
+    replaced by -1, for which ONNX Runtime computes the size: the batch is the outermost dimension, even where it was
+    merged with a dimension of the item.
     """
     import onnx
 
@@ -139,28 +143,29 @@ def _with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
     return free
 
 
-def _seed_items(model: onnx.ModelProto) -> Array:
-    """A few items that a model takes."""
+def _random_items_for(model: onnx.ModelProto) -> Array:
+    """Random items for the input of a model."""
     import onnx
 
     source = model.graph.input[0].type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(source.elem_type)
-    return _items([d.dim_value for d in source.shape.dim][1:], dtype)
+    return _random_items([d.dim_value for d in source.shape.dim][1:], dtype)
 
 
-def _items(shape: Sequence[int], dtype: Any) -> Array:
-    items: Array = np.abs(np.random.default_rng(0).normal(size=(TRIED, *shape))).astype(dtype)
-    return items  # integers: 0 and above
+def _random_items(shape: Sequence[int], dtype: Any) -> Array:
+    """Random items, which are at least 0; the same in each call."""
+    items: Array = np.abs(np.random.default_rng(0).normal(size=(TRIAL_ITEMS, *shape))).astype(dtype)
+    return items
 
 
-def _answers(model: bytes) -> tuple[Array, Array]:
-    """A few items that a TFLite model takes, and LiteRT's answers."""
+def _items_and_litert_answers(model: bytes) -> tuple[Array, Array]:
+    """Random items for the input of a TFLite model, and LiteRT's answers to them."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=model, num_threads=1)
     interpreter.allocate_tensors()
     source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    items, answers = _items(source["shape"][1:], source["dtype"]), []
+    items, answers = _random_items(source["shape"][1:], source["dtype"]), []
     for item in items:
         interpreter.set_tensor(source["index"], item[np.newaxis])
         interpreter.invoke()
@@ -172,7 +177,7 @@ def _session(model: onnx.ModelProto) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # of models that do not run
+    options.log_severity_level = 4  # no errors of models that do not run
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
@@ -182,11 +187,18 @@ def _run(model: onnx.ModelProto, batches: Sequence[Array]) -> Array:
     return np.concatenate([session.run(None, {name: batch})[0] for batch in batches])
 
 
-def _answers_alike(model: onnx.ModelProto, items: Array, expected: Array, *, at_once: bool) -> bool:
-    """Whether items, all at once or one by one, get the answers expected."""
+def _gives_answers(model: onnx.ModelProto, items: Array, expected: Array, *, at_once: bool) -> bool:
+    """Whether a model, after `finish`, which changes it in place, gives the expected answers.
+
+    Args:
+        model: The model.
+        items: Its inputs.
+        expected: The answers to them.
+        at_once: Whether to run it with all items in one batch, or with one item at a time.
+    """
     try:
         answers = _run(finish(model), [items] if at_once else np.split(items, len(items)))
-    except Exception:  # ONNX Runtime's errors share no base class, and finished() refuses wrong shapes
+    except Exception:  # ONNX Runtime's errors share no base class, and finish() refuses wrong shapes
         return False
     return answers.shape == expected.shape and bool(np.abs(answers - expected).max() <= 1e-4 * np.abs(expected).max())
 

@@ -136,7 +136,7 @@ def test_loops_and_unknown_ranks_of_a_saved_model_are_told(tmp_path: Path) -> No
     f = found[loop]
     assert (f.parameters, f.macs) == (16, 0)
     assert any(name.endswith("While") for name in f.macs_not_counted)
-    assert any("Not looked into: the bodies of" in note for note in f.notes)
+    assert any("Not inspected: the bodies of" in note for note in f.notes)
     assert found[product].macs == 12
     f = found[ranks]
     assert (f.inputs[0].shape, f.peak_activation_bytes, f.macs_not_counted) == (None, None, ("MatMul",))

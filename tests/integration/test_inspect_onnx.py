@@ -85,7 +85,7 @@ def test_onnx_branches_are_not_counted(tmp_path: Path) -> None:
     constants = {"w": np.ones((4, 3), np.float32), "c": np.array(True)}
     f = onnx_model(tmp_path / "model.onnx", [("If", ["c"], "y", bodies)], [1, 4], [1, 3], constants)
     assert f.macs_not_counted == ("If",)
-    assert f.notes == ("Not looked into: the bodies of If.",)
+    assert f.notes == ("Not inspected: the bodies of If.",)
 
 
 @pytest.mark.parametrize(("shape", "peak"), [((-1, 2, 2), 4 * (16 + 4)), ((8, 2, 2), None)])

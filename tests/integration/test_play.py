@@ -26,7 +26,7 @@ from edgepress.toolkit import predict
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.playing.choice import choose
 from edgepress.toolkit.playing.panel import CRASHES, Panel, decision
-from edgepress.toolkit.playing.web import Reply, Request, Server, document, start_server
+from edgepress.toolkit.playing.web import Reply, Request, Server, json_reply, start_server
 from edgepress.toolkit.workers.look import Seen
 
 COMMAND = [sys.executable, "-m", "edgepress.toolkit.cli.main", "play"]
@@ -169,15 +169,15 @@ def test_what_goes_wrong_inside_is_answered_and_not_taken_for_a_bad_request(
     assert type(problem).__name__ in capfd.readouterr().err
 
 
-def test_a_port_that_is_none_is_one_error() -> None:
+def test_a_number_that_is_no_port_is_one_error() -> None:
     server = Server(lambda request: asyncio.sleep(0, Reply(200, "text/plain", b"")))
-    with pytest.raises(InputError, match="70000"):
+    with pytest.raises(InputError, match="70000 is not a port number"):
         start_server(server, 70_000)
 
 
 def test_names_that_are_no_text_can_be_answered() -> None:
     name = os.fsdecode(b"m\xff.tflite") if os.name != "nt" else "m\udcff.tflite"
-    assert json.loads(document({"name": name}).body) == {"name": name}
+    assert json.loads(json_reply({"name": name}).body) == {"name": name}
 
 
 def test_an_image_of_too_many_pixels_is_refused(client: Client) -> None:

@@ -27,7 +27,7 @@ def layer(weights: Any = PLAIN, bias: Any = BIAS, **fields: Any) -> tuple[Step, 
     step = Step("FULLY_CONNECTED", ("x", "w", "b"), ("y",), None, (1, 4), np.dtype(np.float32), shapes, constants)
     file: Any = SimpleNamespace(unactivated=set())
     stored = {"w": np.round(np.asarray(weights) / STEP) * STEP, "b": np.asarray(bias)}
-    held = {"constants": stored, "steps": {"w": np.array([STEP])}, "roundings": {"y": OUTPUT}, "tensors": {}}
+    held = {"constants": stored, "scales": {"w": np.array([STEP])}, "roundings": {"y": OUTPUT}, "tensors": {}}
     return step, Matched(file, **(held | fields))
 
 
@@ -46,13 +46,13 @@ def test_one_weight_that_rounding_did_not_make_is_put_back() -> None:
     assert np.abs(found.constants["w"] - PLAIN).max() <= STEP
 
 
-def test_a_wrong_scale_of_a_channel_is_damage_though_its_steps_are_wrong_too() -> None:
+def test_a_wrong_scale_of_a_channel_is_damage_though_its_scale_is_wrong_too() -> None:
     for factor in (1 / 8, 8.0):
         step, held = layer()
-        weights, steps = held.constants["w"].copy(), np.full(4, STEP)
+        weights, scales = held.constants["w"].copy(), np.full(4, STEP)
         weights[1] *= factor
-        steps[1] *= factor
-        other = Matched(held.file, {}, held.roundings, {"w": weights}, {"w": steps})
+        scales[1] *= factor
+        other = Matched(held.file, {}, held.roundings, {"w": weights}, {"w": scales})
         found = sound_of(step, other, EXTENTS, fixed=False)
         assert found.weights > 5
         assert np.abs(found.constants["w"] - PLAIN).max() < 2.5 * STEP * max(factor, 1)

@@ -12,7 +12,7 @@ from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.image_header import read_header
 from edgepress.runtime.web import Refused
 from edgepress.toolkit.labelling.desk import OUT, TO_DO, Desk
-from edgepress.toolkit.playing.web import Reply, Request, document
+from edgepress.toolkit.playing.web import Reply, Request, json_reply
 from edgepress.toolkit.reports.page import style_sheet
 
 HERE = Path(__file__).parent
@@ -65,13 +65,13 @@ class LabelSite:
             else:
                 row = _number(request, "row", 0, len(desk.pictures) - 1)
                 desk.label(row, _number(request, "label", TO_DO, len(desk.labels) - 1))
-            return document({"row": row, "label": None if row is None else desk.given[row], "done": desk.done})
+            return json_reply({"row": row, "label": None if row is None else desk.given[row], "done": desk.done})
         if match := PICTURE.fullmatch(path):
             if int(match[1]) >= len(desk.pictures):
                 raise Refused(404, "There is no such picture.")
             return _picture(desk.path(int(match[1])))
         if path == "/state":
-            return document(self.state())
+            return json_reply(self.state())
         if path in self._files:
             return self._files[path]
         raise Refused(404, "Nothing is here. The page is at /.")

@@ -14,7 +14,7 @@ from edgepress.toolkit.data.decoding import MAX_PIXELS
 from edgepress.toolkit.host.describe import describe_host, host_title
 from edgepress.toolkit.playing.differences import Differences
 from edgepress.toolkit.playing.panel import Panel, png
-from edgepress.toolkit.playing.web import MAX_BODY, Reply, Request, document
+from edgepress.toolkit.playing.web import MAX_BODY, Reply, Request, json_reply
 from edgepress.toolkit.reports.chart_data import color_of, shape_of
 from edgepress.toolkit.reports.page import style_sheet
 
@@ -55,11 +55,11 @@ class Site:
         test = TEST_IMAGE.fullmatch(path)
         if posted and path == "/classify":
             top, quick = _top(request), "quick" in request.query
-            return document(await self._ask(lambda: self.panel.classify(request.body, top=top, quick=quick)))
+            return json_reply(await self._ask(lambda: self.panel.classify(request.body, top=top, quick=quick)))
         if posted and test and not test[2]:
             top, item = _top(request), await self._test_item(int(test[1]))
             count = len(self.panel.players)
-            return document(await self._ask(lambda: self.panel.answers([item] * count, top=top)))
+            return json_reply(await self._ask(lambda: self.panel.answers([item] * count, top=top)))
         if posted or (test and not test[2]):
             raise Refused(404 if not test else 405, "Accepted: POST /classify and /test/ROW; see docs/play.md.")
         if test:
@@ -68,9 +68,9 @@ class Site:
                 raise Refused(404, "The test items are not images.")
             return Reply(200, "image/png", png(item))
         if path == "/state":
-            return document(self.state())
+            return json_reply(self.state())
         if path == "/differences":
-            return document(self.differences.to_dict())
+            return json_reply(self.differences.to_dict())
         if path in self._files:
             return self._files[path]
         raise Refused(404, "Nothing is here. The page is at /.")

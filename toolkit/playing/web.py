@@ -1,10 +1,10 @@
 """A small HTTP server for one page on this machine: an event loop, with limits on everything that a client sends.
 
-Only 127.0.0.1 is listened on, and that alone protects nobody from other pages in the same browser. So a request must
-name this machine as its host (no page can reach the server under a name of its own: DNS rebinding), and come from the
-page itself, as `Origin` and `Sec-Fetch-Site` say, which browsers set and pages can't (`edgepress.runtime.web` has the
-rule; here the host must be this machine, and other pages may not even load a picture). All answers forbid the browser
-to load anything from elsewhere, or to show the page inside another one.
+The server listens on 127.0.0.1 only. Pages of other sites in the same browser could still send requests to it.
+Therefore the headers `Host` (against DNS rebinding), `Origin` and `Sec-Fetch-Site` of each request are checked by the
+rule in `edgepress.runtime.web`. The check is stricter here: the host must be this machine, and pages of other sites may
+not even load a picture. Every answer forbids the browser to load anything from another site, and to show the page
+inside another page.
 
 As in `edgepress.runtime.serve`, a request has to arrive in time as a whole, a slow client delays nobody, and there is
 one request per connection.
@@ -30,8 +30,9 @@ from edgepress.runtime.web import MAX_HEAD, Bodies, Refused, read_head, refusal,
 from edgepress.toolkit.errors import EdgepressError, InputError
 
 MAX_BODY = 32 << 20
+"""Largest body of a request, bytes."""
 MAX_BODIES = 96 << 20
-"""Bytes of a body, and of all that are arriving or being answered."""
+"""Largest sum of the bodies of all requests that are arriving or being answered, bytes."""
 MAX_CONNECTIONS = 100
 TIMEOUT_S = 10.0
 """Time to receive a request, and to send its answer."""
@@ -52,7 +53,7 @@ HEADERS = {
 
 
 class Request(NamedTuple):
-    """A request that was allowed: its method, path, query (the last value of each name) and body."""
+    """A request that passed `check_request`: its method, path, query (the last value of each name) and body."""
 
     method: str
     path: str
@@ -61,15 +62,15 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer: its status, type and content."""
+    """An answer: its HTTP status, the media type of its body, and the body."""
 
     status: int
-    kind: str
+    content_type: str
     body: bytes
 
 
-def document(value: Any, status: int = 200) -> Reply:
-    """An answer in JSON; bytes of file names that are no text become escapes of it."""
+def json_reply(value: Any, status: int = 200) -> Reply:
+    """An answer in JSON. Bytes of file names that can't be decoded become escapes."""
     return Reply(status, "application/json", json_text(value).encode() + b"\n")
 
 
@@ -97,14 +98,14 @@ class Server:
 
         Raises:
             OSError: The port is in use, or may not be used.
-            OverflowError: It is no number of a port.
+            OverflowError: It is not a port number.
         """
-        self._port, self._begun = port, SimpleQueue[int | Exception]()
+        self._port, self._start_result = port, SimpleQueue[int | Exception]()
         self._thread.start()
-        begun = self._begun.get()
-        if isinstance(begun, Exception):
-            raise begun
-        return begun
+        result = self._start_result.get()
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def wait(self) -> None:
         """Wait until the server ends; Ctrl-C interrupts it on every system."""
@@ -112,9 +113,9 @@ class Server:
             self._thread.join(0.5)
 
     def stop(self) -> None:
-        """End it; requests that are being answered are given up."""
+        """Stop the server and cancel the requests that are being answered."""
         if self._loop is not None:
-            with suppress(RuntimeError):  # it has ended
+            with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(self._timeout_s)
 
@@ -122,10 +123,10 @@ class Server:
         try:
             server = await asyncio.start_server(self._serve_connection, "127.0.0.1", self._port, limit=MAX_HEAD)
         except Exception as e:
-            self._begun.put(e)
+            self._start_result.put(e)
             return
         self._loop = asyncio.get_running_loop()
-        self._begun.put(server.sockets[0].getsockname()[1])
+        self._start_result.put(server.sockets[0].getsockname()[1])
         await self._stop.wait()
         server.close()
         for task in [task for task in self._tasks if task is not None]:
@@ -135,8 +136,11 @@ class Server:
         self._tasks.add(task := asyncio.current_task())
         try:
             full = len(self._tasks) > MAX_CONNECTIONS
-            reply = failure(503, "Too many connections.") if full else await self._reply(reader, writer)
-            lines = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}", f"Content-Type: {reply.kind}"]
+            reply = error_reply(503, "Too many connections.") if full else await self._reply(reader, writer)
+            lines = [
+                f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}",
+                f"Content-Type: {reply.content_type}",
+            ]
             lines += [f"Content-Length: {len(reply.body)}", "Connection: close"]
             lines += [f"{name}: {value}" for name, value in HEADERS.items()]
             answer = "\r\n".join([*lines, "", ""]).encode() + reply.body
@@ -154,9 +158,9 @@ class Server:
             async with asyncio.timeout(self._timeout_s):
                 request = await self._receive(reader, writer, body)
         except Refused as e:
-            return failure(e.status, str(e))
+            return error_reply(e.status, str(e))
         except TimeoutError:
-            return failure(408, f"The request did not arrive in {self._timeout_s:g} s.")
+            return error_reply(408, f"The request did not arrive in {self._timeout_s:g} s.")
         else:
             return await self._answer(request)
         finally:
@@ -166,18 +170,18 @@ class Server:
         try:
             return await self._handle(request)
         except Refused as e:
-            return failure(e.status, str(e))
+            return error_reply(e.status, str(e))
         except EdgepressError as e:
-            return document({"error": e.to_dict()}, 400)
+            return json_reply({"error": e.to_dict()}, 400)
         except Exception as e:  # a bug, or a file that is gone: only this request fails
             sys.stderr.write(traceback_of(e))
-            return failure(500, f"Internal error; the terminal of edgepress {self._command} says more.")
+            return error_reply(500, f"Internal error; the terminal of edgepress {self._command} says more.")
 
     async def _receive(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytearray
     ) -> Request:  # fmt: skip
         method, path, words, headers = await read_head(reader)
-        allow(method, path, headers)
+        check_request(method, path, headers)
         if method == "POST":
             await self._bodies.read(headers, reader, writer, body)
         try:
@@ -187,8 +191,8 @@ class Server:
         return Request(method, path, query, bytes(body))
 
 
-def allow(method: str, path: str, headers: Message) -> None:
-    """Refuse what does not come from the page itself.
+def check_request(method: str, path: str, headers: Message) -> None:
+    """Check that a request comes from the page itself.
 
     Raises:
         Refused: The method is unknown, the host is not this machine, or another page sent the request.
@@ -199,18 +203,19 @@ def allow(method: str, path: str, headers: Message) -> None:
         raise Refused(403, "Refused: the request names another host than this machine. Open http://127.0.0.1:PORT/.")
     if why := refusal(method, headers, loopback=True, allowed=()):
         raise Refused(403, why)
-    followed = path == "/" and headers.get("Sec-Fetch-Mode") == "navigate"  # a link on another page
-    if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not followed:
+    # A link on another page may lead to this one.
+    is_followed_link = path == "/" and headers.get("Sec-Fetch-Mode") == "navigate"
+    if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not is_followed_link:
         raise Refused(403, "Refused: another page sent this request.")
 
 
-def failure(status: int, message: str) -> Reply:
-    """The answer to a request that is refused."""
-    return document({"error": {"kind": "http", "message": message, "hint": ""}}, status)
+def error_reply(status: int, message: str) -> Reply:
+    """The answer to a request that failed or is refused: its error in JSON."""
+    return json_reply({"error": {"kind": "http", "message": message, "hint": ""}}, status)
 
 
 def start_server(server: Server, port: int) -> int:
-    """Start a server and return its port; 0 takes a free one.
+    """Call `Server.start`, and raise an error for the user if the port can't be used.
 
     Raises:
         InputError: The port can't be used.
@@ -218,7 +223,7 @@ def start_server(server: Server, port: int) -> int:
     try:
         return server.start(port)
     except OverflowError as e:
-        raise InputError(f"Port {port} is none.", "Accepted: 0 to 65535; 0 takes a free one.") from e
+        raise InputError(f"{port} is not a port number.", "Accepted: 0 to 65535; 0 takes a free one.") from e
     except OSError as e:
         why = {errno.EADDRINUSE: "is in use", errno.EACCES: "may not be used by you"}
         what = f"Port {port} {why.get(e.errno or 0, f'can not be used: {e.strerror}')}."

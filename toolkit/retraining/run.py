@@ -132,7 +132,7 @@ def carry_out(
         onnx2tf = onnx2tf_python(note, install=not run.offline) if conversion.facts.format == "onnx" else None
         done = Trained({}, [])
         try:
-            for report in conversion.work(work, job_of(**job, **asked, **own, onnx2tf=onnx2tf, began_with=began)):
+            for report in conversion.call(work, job_of(**job, **asked, **own, onnx2tf=onnx2tf, began_with=began)):
                 if isinstance(report, Progress):
                     progress(report.share, report.text)
                 else:
