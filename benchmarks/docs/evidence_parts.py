@@ -188,10 +188,11 @@ CLAIMS = (
     Claim(
         "proof",
         "`convert` accepts no file that loses 5 points of accuracy or more, and refuses at most 1 % of sound ones.",
-        "A net of each of 12 kinds, drawn by a fresh seed, trained on digits of MNIST in random colors, and made hard for "
-        "quantization; files of all schemes, and copies that were broken on purpose. A file is wrong if it loses at "
-        "least 5 points of accuracy on 3,000 other images, and sound if nothing was changed in it and it loses at most "
-        "2. The files' answers are kept in the cache, and a later run judges them again. Needs the folder of real data.",
+        "A net of each of 12 kinds, drawn by a fresh seed, trained on digits of MNIST in random colors, and made hard "
+        "for quantization; files of all schemes, and copies that were broken on purpose. A file is wrong if it loses "
+        "at least 5 points of accuracy on 3,000 other images, and sound if nothing was changed in it and it loses at "
+        "most 2. The files' answers are kept in the cache, and a later run judges them again. Needs the folder of real "
+        "data.",
         ("proof/proof_table.py", "--real", REAL, "--cache", f"{CACHE}/proof", "--fresh", "50621", "--jobs", "1"),
         12,
         _proof,
