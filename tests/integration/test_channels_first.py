@@ -62,7 +62,10 @@ def small_digits_net(order: str) -> Any:
 
 
 def make_uneven(weights: list[Any], exponent: float) -> None:
-    """Scale channels of the first two convolutions by up to 2^exponent, and what reads them back."""
+    """Scale channels of the first two convolutions by up to 2^exponent, and what reads them back.
+
+    Not those of the third: with the channels first a TRANSPOSE is behind it, and they are not equalized.
+    """
     rng = np.random.default_rng(0)
     for layer in (0, 1):
         factors = np.exp2(rng.uniform(-exponent, exponent, len(weights[2 * layer + 1]))).astype(np.float32)
