@@ -20,10 +20,11 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evidence_parts import CACHE, CLAIMS, ELSEWHERE, Claim
+from evidence_parts import CACHE, CLAIMS, ELSEWHERE, REAL, Claim
 
 from edgepress.toolkit.host.describe import describe_host, host_title
 
@@ -49,6 +50,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="parts, separated by commas, or all")
     parser.add_argument("--cache", type=Path, default=Path("evidence-cache"), help="folder of nets and files")
+    parser.add_argument(
+        "--real", type=Path, default=BENCHMARKS.parents[1] / "shared" / "real", help="folder of real models and data"
+    )
     parser.add_argument("--list", action="store_true", help="only list the parts")
     args = parser.parse_args()
     if args.list:
@@ -61,7 +65,7 @@ def main() -> None:
         parser.error(f"no parts: {', '.join(unknown)}; parts: {', '.join(by_name)}")
     broken = []
     for name in names:
-        found = measure(by_name[name], args.cache)
+        found = measure(by_name[name], {CACHE: args.cache, REAL: args.real})
         broken += [name] if found["exit_code"] else []
         PAGE.write_text(page())
     PAGE.write_text(page())
@@ -69,9 +73,11 @@ def main() -> None:
         sys.exit(f"not kept: {', '.join(broken)}")
 
 
-def measure(claim: Claim, cache: Path) -> dict[str, Any]:
-    """Run a part and keep what it printed; its output goes to standard error, too."""
-    command = [word.replace(CACHE, str(cache.resolve())) for word in claim.command]
+def measure(claim: Claim, folders: Mapping[str, Path]) -> dict[str, Any]:
+    """Run a part, with folders instead of what stands for them, and keep what it printed, which is shown, too."""
+    command = [*claim.command]
+    for name, folder in folders.items():
+        command = [word.replace(name, str(folder.resolve())) for word in command]
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     began, version = time.monotonic(), commit(command[0])
     print(f"{claim.name}: {' '.join(claim.command)}", file=sys.stderr, flush=True)
@@ -153,7 +159,7 @@ def section(claim: Claim, found: dict[str, Any] | None) -> str:
             + ("; it times, so measure it again on an idle machine." if busy and claim.timed else ".")
         )
     command = found["command"] if found else " ".join(claim.command)
-    lines.append(f"- Script: `benchmarks/{command.replace(CACHE, 'CACHE')}`")
+    lines.append(f"- Script: `benchmarks/{command.replace(CACHE, 'CACHE').replace(REAL, 'REAL')}`")
     return "\n".join(lines) + "\n"
 
 

@@ -86,9 +86,10 @@ def main() -> None:
     parser.add_argument("--saved", action="store_true", help="measure nothing: take the last results of the cache")
     args = parser.parse_args()
     result = load_benchmark(args.out) if args.saved else measure(args.out)
-    text = table(result)
+    found = document(result)
+    text = table(found, result.host)
     print(text)
-    print(json.dumps(document(result)))
+    print(json.dumps(found))
     if not args.saved:
         write_benchmark(result, args.out)
     picture = args.out / PICTURE.name
@@ -144,39 +145,38 @@ def document(result: Benchmark) -> dict[str, Any]:
         | {"bare": row.scheme in RIVALS.values(), "format": Path(row.file).suffix[1:]}
         for row in result.results
     ]
-    return {"count": result.data["count"], "ship": names.get(result.advice.ship or ""), "rows": rows}
+    limits = {"confidence": result.advice.confidence, "max_drop_pp": result.max_drop_pp}
+    return {"count": result.data["count"], "ship": names.get(result.advice.ship or ""), **limits, "rows": rows}
 
 
-def table(result: Benchmark) -> str:
-    """The benchmark as a Markdown table, with what it was measured on and which file to ship."""
+def table(found: Mapping[str, Any], host: Mapping[str, Any]) -> str:
+    """The figures of `document` as a Markdown table, with what they were measured on and which file to ship."""
     lines = [
         "| file | size | accuracy | drop, pp [95 %] | p50 | speed-up |",
         "|---|--:|--:|--:|--:|--:|",
-        *(_row(row) for row in result.results),
+        *(_row(row) for row in found["rows"]),
         "",
-        _about(result),
+        _about(found, host),
     ]
     return "\n".join(lines)
 
 
-def _row(row: Measurement) -> str:
-    name = f"{row.scheme}, bare" if row.scheme in RIVALS.values() else f"`{row.scheme}`"
-    drop = f"{row.drop_pp:+.2f} [{row.drop_low_pp:+.2f}, {row.drop_high_pp:+.2f}]" if row.drop_pp is not None else ""
-    size, accuracy = f"{row.size_bytes / 1000:.0f} kB", f"{row.accuracy:.2%}"
-    return f"| {name} | {size} | {accuracy} | {drop} | {row.p50_us:.0f} µs | {row.speedup:.2f} |"
+def _row(row: Mapping[str, Any]) -> str:
+    name = f"{row['scheme']}, bare" if row["bare"] else f"`{row['scheme']}`"
+    drop = (
+        "{drop_pp:+.2f} [{drop_low_pp:+.2f}, {drop_high_pp:+.2f}]".format(**row) if row["drop_pp"] is not None else ""
+    )
+    size, accuracy = f"{row['size_bytes'] / 1000:.0f} kB", f"{row['accuracy']:.2%}"
+    return f"| {name} | {size} | {accuracy} | {drop} | {row['p50_us']:.0f} µs | {row['speedup']:.2f} |"
 
 
-def _about(result: Benchmark) -> str:
-    rows = {(row.file, row.engine): row for row in result.results}
-    advice = result.advice
-    assert advice.ship is not None
-    assert advice.engine is not None
-    ship = rows[advice.ship, advice.engine]
+def _about(found: Mapping[str, Any], host: Mapping[str, Any]) -> str:
+    assert found["ship"] is not None
     return (
-        f"MobileNetV3-Small at {SIDE}x{SIDE}; {result.data['count']:,} test images, handwritten digits of MNIST; "
-        f"1 thread, {host_title(dict(result.host))}. `benchmark` recommends `{ship.scheme}`: of the files that are at "
-        f"least {advice.confidence:.0%} sure to lose less than {result.max_drop_pp:g} pp, it has the least product of "
-        f"size and latency. Bare: the tool alone with its defaults, on the same net and calibration images. "
+        f"MobileNetV3-Small at {SIDE}x{SIDE}; {found['count']:,} test images, handwritten digits of MNIST; "
+        f"1 thread, {host_title(host)}. `benchmark` recommends `{found['ship']}`: of the files that are at "
+        f"least {found['confidence']:.0%} sure to lose less than {found['max_drop_pp']:g} pp, it has the least product "
+        f"of size and latency. Bare: the tool alone with its defaults, on the same net and calibration images. "
         f"(Table and picture: `benchmarks/docs/readme_table.py`.)"
     )
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from edgepress.converters.sources.open import open_source
+from edgepress.runtime import load
+from edgepress.toolkit.conversion import convert
 
 SHAPE = (16, 16, 3)
 
@@ -41,3 +43,68 @@ def test_the_truth_is_what_keras_computes_eagerly(kind: str, activation: str, tm
     items = np.random.default_rng(0).integers(0, 256, (4, *SHAPE)).astype(np.float32)
     eager = np.asarray(model(items))
     np.testing.assert_allclose(open_source(tmp_path / "m.keras").answer(items), eager, atol=1e-4)
+
+
+def small_digits_net(order: str) -> Any:
+    """A small net for digits whose convolutions take this order of axes."""
+    import keras
+    from keras import layers
+
+    options: dict[str, Any] = {"strides": 2, "padding": "same", "activation": "relu", "data_format": order}
+    x = inputs = keras.Input((28, 28, 1))
+    if order == "channels_first":
+        x = layers.Permute((3, 1, 2))(x)
+    x = layers.Rescaling(1 / 255)(x)
+    for channels, kernel in ((8, 5), (16, 3), (24, 3)):
+        x = layers.Conv2D(channels, kernel, **options)(x)
+    x = layers.GlobalAveragePooling2D(data_format=order)(x)
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(x))
+
+
+def make_uneven(weights: list[Any], exponent: float) -> None:
+    """Scale channels of the first two convolutions by up to 2^exponent, and what reads them back.
+
+    Not those of the third: with the channels first a TRANSPOSE is behind it, and they are not equalized.
+    """
+    rng = np.random.default_rng(0)
+    for layer in (0, 1):
+        factors = np.exp2(rng.uniform(-exponent, exponent, len(weights[2 * layer + 1]))).astype(np.float32)
+        weights[2 * layer] *= factors
+        weights[2 * layer + 1] *= factors
+        weights[2 * layer + 2] /= factors[:, np.newaxis]
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> dict[str, Path]:
+    """A net with uneven channels by its order of axes: both compute the same."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    nets = {order: small_digits_net(order) for order in ("channels_last", "channels_first")}
+    last = nets["channels_last"]
+    last.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy())
+    x = digits.train.read(slice(0, len(digits.train)))
+    last.fit(x.astype(np.float32), digits.train.y, batch_size=32, epochs=6, verbose=0)
+    weights = last.get_weights()
+    make_uneven(weights, 5.0)
+    folder = tmp_path_factory.mktemp("twins")
+    for order, net in nets.items():
+        net.set_weights(weights)
+        net.save(folder / f"{order}.keras")
+    return {order: folder / f"{order}.keras" for order in nets}
+
+
+@pytest.mark.slow
+def test_int8_files_keep_as_much_of_them_as_of_channels_last(
+    twins: dict[str, Path], digits: Any, tmp_path: Path
+) -> None:
+    items = digits.test.read(slice(0, 200))
+    kept: dict[str, list[int]] = {}
+    for order, path in twins.items():
+        own = open_source(path).answer(items.astype(np.float32)).argmax(1)
+        made = convert(path, "tflite-int8,onnx-int8", data="digits", out=tmp_path / order, verify=False)
+        assert [v.error for v in made] == ["", ""]
+        kept[order] = [int((load(v.path).scores(items).argmax(1) == own).sum()) for v in made]
+    for first, last in zip(kept["channels_first"], kept["channels_last"], strict=True):
+        assert abs(first - last) <= 2
+        assert min(first, last) >= 0.97 * len(items)

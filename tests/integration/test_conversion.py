@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from foreign_models import converted
+from rewriting import Net
 
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.contract.guess import guess_contract
@@ -246,3 +247,40 @@ def test_where_memory_is_short_formats_are_made_one_after_the_other(
         assert list(conversion._processes._workers) == ["onnx"], "the other format's process still holds its memory"
     assert [v.status for v in variants] == ["ok", "ok"], [v.error for v in variants]
     assert order == ["begin tflite-float32", "end tflite-float32", "begin onnx-float32", "end onnx-float32"]
+
+
+def test_labels_of_the_proof_say_what_a_source_model_s_certainty_is_worth(tmp_path: Path) -> None:
+    """It is sure of every answer, and right by chance alone: labels that a file changes cost hardly anything.
+
+    The file changes some, because it was calibrated on items whose values are too small.
+    """
+    net = Net((1, 1), 6, seed=5)
+    for size in (16, 3):
+        weights = net.random.normal(0, 3, (size, net.shape[-1])).astype(np.float32)
+        net.add("FULLY_CONNECTED", [net.now, weights, np.zeros(size, np.float32)], (1, size))
+    net.add("SOFTMAX", [net.now], (1, 3), beta=1.0)
+    path = tmp_path / "sure.tflite"
+    path.write_bytes(net.model())
+    spec = InputSpec(shape=(1, 1, 6), dtype="float32")
+    contract = Contract(task="softmax", labels=("a", "b", "c"), input=spec, scheme="keras")
+    proof = np.concatenate(tensors()).reshape(-1, *spec.shape)
+    small = partial(list, [proof / 4])
+    chance = np.random.default_rng(0).integers(0, 3, len(proof))
+    lost = []
+    with Conversion(path) as conversion:
+        for labels in (None, chance):
+            (variant,) = conversion.run(
+                ["tflite-int8"],
+                contract,
+                calibration=small,
+                out=tmp_path,
+                proof=proof,
+                proof_labels=labels,
+                proof_name="numbers",
+                enforce=False,
+                repairs=False,
+            )
+            assert variant.verification is not None, variant.error
+            lost.append(variant.verification.lost)
+    assert lost[0] > 0.01
+    assert lost[1] < lost[0] / 4

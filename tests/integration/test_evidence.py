@@ -23,6 +23,16 @@ def test_the_page_is_what_its_measurements_say(evidence: ModuleType) -> None:
     assert evidence.PAGE.read_text() == evidence.page(), "python benchmarks/docs/evidence.py writes it"
 
 
+def test_the_readme_s_table_is_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "docs"))
+    maker = importlib.import_module("readme_table")
+    found = json.loads((ROOT / "benchmarks" / "docs" / "evidence" / "table.json").read_text())
+    table = maker.table(found["document"], found["host"])
+    _, shown, _ = (ROOT / "README.md").read_text().split(maker.MARK)
+    assert shown == f"\n{table}\n", "python benchmarks/docs/readme_table.py writes it"
+    assert found["lines"] == table.splitlines()
+
+
 def test_every_claim_has_a_script_and_every_measurement_a_claim(evidence: ModuleType) -> None:
     names = [claim.name for claim in evidence.CLAIMS]
     assert len(set(names)) == len(names) >= 8

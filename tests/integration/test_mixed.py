@@ -215,6 +215,59 @@ def test_a_float_graph_that_is_too_sure_expects_no_more_than_its_labels_show(wid
     assert sure <= 100 * (own != other).mean()
 
 
+def swish_features(dense: tuple[Array, Array] | None = None) -> bytes:
+    """Four random convolutions, each with a swish, and a dense layer if its weights and biases are given."""
+    made = Net((14, 14), 1, seed=1)
+    for channels, kernel, stride in ((8, (3, 3), 2), (16, (1, 1), 1), (16, (3, 3), 2), (24, (1, 1), 1)):
+        linear = made.conv(channels, kernel, stride=stride)
+        gate = made.add("LOGISTIC", [linear], made.shape)
+        made.add("MUL", [linear, gate], made.shape)
+    made.add("RESHAPE", [made.now, np.array([1, -1], np.int32)], (1, int(np.prod(made.shape))))
+    if dense is not None:
+        made.add("FULLY_CONNECTED", [made.now, *dense], (1, 10))
+    return made.model()
+
+
+def swish_net(x: Array, y: Array) -> bytes:
+    """A net that knows all of these items by heart, and is sure of every answer."""
+    features = answers_before_end(swish_features(), x)
+    mean, spread = features.mean(0), features.std()
+    known = (features - mean) / spread
+    solved = np.linalg.solve(known.T @ known + 0.02 * np.eye(known.shape[1]), known.T @ (np.eye(10)[y] - 0.1))
+    weights = (40 / spread * solved).T.astype(np.float32)
+    return swish_features((weights, -weights @ mean))
+
+
+def small_digits(split: Any, count: int) -> tuple[Array, Array]:
+    """Digits of half the size, values 0-1, and their labels."""
+    images = split.read(slice(0, count)).astype(np.float32) / 255
+    return images.reshape(-1, 14, 2, 14, 2, 1).mean((2, 4)), split.y[:count]
+
+
+def test_a_net_that_is_too_sure_keeps_no_layer_where_int8_is_as_accurate(
+    digits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers that its int8 file changes were as often wrong before, whatever the net prefers its own by."""
+    (x, y), (others, labels) = small_digits(digits.train, 300), small_digits(digits.val, 180)
+    model = swish_net(x, y)
+    ranges = tflite_statistics(model, lambda: [x[:200]], None).ranges()
+
+    def make(kept: FloatLayers) -> bytes:
+        return with_scheme(model, MIXED, ranges, uint8=False, float_layers=kept)
+
+    def choice() -> FloatLayers:
+        return choose(model, make, Scorer(model, others, labels), x[:100], options=KeepOptions("", 4.0))
+
+    calibrated = choice()
+    assert calibrated.layers == ()
+    assert calibrated.record["drop_pp"][0] <= 0
+    monkeypatch.setattr("edgepress.converters.mixed_precision.choose.LEAST_FIT", 1 + len(labels))
+    as_it_says = choice()
+    assert len(as_it_says.layers) > 2
+    assert as_it_says.record["drop_pp"][0] == calibrated.record["drop_pp"][0]
+    assert as_it_says.record["expected_drop_pp"][0] > 1.5 * calibrated.record["expected_drop_pp"][0]
+
+
 def test_a_graph_that_can_not_be_simulated_is_an_error(wide: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(model: bytes) -> Program:
         raise UnknownOperationError("ATAN2, which makes x")

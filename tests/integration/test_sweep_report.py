@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sweeping import made_up_sweep, write
 
+from edgepress.toolkit.cli.sweep import _show
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.reports import sweep_view
 from edgepress.toolkit.reports.report import report
@@ -162,3 +163,14 @@ def test_no_interval_of_a_difference_is_beyond_what_can_be():
     effects = effects_of(dataclasses.replace(sweep, rows=wild))
     assert any(abs(effect.low_pp or 0) == 100 or abs(effect.high_pp or 0) == 100 for effect in effects)
     assert all(-100 <= (effect.low_pp or 0) <= (effect.high_pp or 0) <= 100 for effect in effects)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_screen_says_how_far_seeds_differ(seeds: int, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "200")
+    sweep = made_up_sweep(seeds=seeds)
+    _show(sweep, tmp_path)
+    shown = capsys.readouterr().out
+    assert " ".join(sweep_view.about_seeds(sweep).split()) in " ".join(shown.split())
+    assert ("Between seeds, validation accuracy differs by" in shown) == (seeds == 3)
+    assert (re.search(r"\(SD \d", shown) is not None) == (seeds == 3)

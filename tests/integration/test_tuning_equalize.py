@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from rewriting import Net
 
+from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.conversion import float_graph as opening
+from edgepress.converters.conversion.float_graph import FloatGraph, FloatGraphJob, make_float_graph
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program
 from edgepress.converters.ptq.channel_ranges import ChannelRanges, channel_ranges, tensor_ranges
@@ -14,6 +21,7 @@ from edgepress.converters.ptq.equalization import equalizing_factors
 from edgepress.converters.ptq.pipeline import repair
 from edgepress.converters.ptq.score import Score, Scorer
 from edgepress.converters.rewrites.table import CHANNEL_AFFINE
+from edgepress.runtime import InputSpec
 
 RELU = 1
 ITEMS = np.random.default_rng(0).normal(size=(160, 6, 6, 3)).astype(np.float32)
@@ -202,3 +210,35 @@ def test_repairs_are_judged_with_the_graph_that_files_are_made_from(seed: int) -
     assert as_product.after.snr_db < 5
     assert as_convolution.kept
     assert as_convolution.after.snr_db > 20
+
+
+def validation(count: int) -> tuple[np.ndarray, None]:
+    return TEST[:count], None
+
+
+def float_graph_of(model: bytes, folder: Path, *, rewrite: bool) -> FloatGraph:
+    """What a conversion makes of a model whose float graph this is, repaired for int8."""
+    folder.mkdir()
+    adapter = InputAdapter(InputSpec(shape=ITEMS.shape[1:], dtype="float32"), ITEMS.shape[1:])
+    job = FloatGraphJob(folder, adapter, None, batches, validation=validation, wanted=("int8",), rewrite=rewrite)
+    source: Any = SimpleNamespace(tflite=lambda adapter, onnx2tf: model)
+    reports: list[Any] = []
+    opening._opened[:] = [source]
+    try:
+        make_float_graph(job, reports.append)
+    finally:
+        opening._opened.clear()
+    (report,) = reports
+    assert isinstance(report, FloatGraph)
+    return report
+
+
+def test_a_conversion_judges_repairs_with_the_rewrites_that_its_files_get(tmp_path: Path) -> None:
+    model = affine_net(0)
+    as_product, as_convolution = (
+        float_graph_of(model, tmp_path / str(rewrite), rewrite=rewrite).facts["int8"]["repairs"][0]
+        for rewrite in (False, True)
+    )
+    assert as_product["after"]["snr_db"] < 5
+    assert as_convolution["kept"]
+    assert as_convolution["after"]["snr_db"] > 20

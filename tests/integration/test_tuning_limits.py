@@ -38,8 +38,13 @@ def test_a_file_is_refused_from_the_factor_on_that_kernels_refuse(share: float, 
     ranges[step.output] = (0.0, float(output))
     model = program.with_constants({})
     if refused:
-        with pytest.raises(ConversionError, match=r"layer2.*too far apart"):
+        with pytest.raises(ConversionError, match=r"layer2.*too far apart") as e:
             with_scheme(model, SCHEMES["tflite-int8"], ranges, uint8=False)
+        assert "--no-repairs" in e.value.hint
+        (named,) = (name for name in SCHEMES if name in e.value.hint)
+        assert SCHEMES[named].precision in ("float16", "float32"), "tflite-dynamic multiplies integers, too"
+        named_file = with_scheme(model, SCHEMES[named], ranges, uint8=False)
+        np.testing.assert_allclose(runner(named_file)(ITEMS[0]), runner(model)(ITEMS[0]), rtol=0.01, atol=0.01)
     else:
         assert np.isfinite(runner(with_scheme(model, SCHEMES["tflite-int8"], ranges, uint8=False))(ITEMS[0])).all()
 

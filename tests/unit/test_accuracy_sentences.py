@@ -1,0 +1,91 @@
+"""What `diagnose` says of a layer without a fault: whether its weights or its output make most of its error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgepress.converters.diagnosis.layer import QuantizedLayer
+from edgepress.toolkit.accuracy_diagnosis.result import AccuracyDiagnosis, sentences
+
+PLAIN: dict[str, Any] = {
+    "name": "first",
+    "kind": "CONV_2D",
+    "stored": "int8",
+    "cost": 0.4,
+    "agreement": 0.9,
+    "added_db": 30.0,
+    "channel_db": 30.0,
+    "sqnr_db": 30.0,
+    "from_weights": 0.5,
+    "range_used": 0.9,
+    "clipped": 0.0,
+    "channels": 8,
+    "dead": 0,
+    "lost": 0,
+    "spread": 2.0,
+    "widest": 0,
+    "weights_spread": 2.0,
+    "weights_error": 0.01,
+    "fault": "",
+}
+STANDS_OUT = "No layer stands out by a fault; first (CONV_2D) makes 40 % of the error"
+WEIGHTS = ", and most of what it adds is by the rounding of its weights and biases"
+OUTPUT = ", and most of what it adds is by the rounding of its output"
+
+
+def said_of(layer: QuantizedLayer) -> str:
+    """What is said of a file whose worst layer this is, behind the first sentence."""
+    diagnosis = AccuracyDiagnosis(
+        model="m.keras",
+        file="m.tflite",
+        scheme="tflite-int8",
+        engine="litert",
+        data="digits",
+        items=100,
+        accuracy=None,
+        model_accuracy=None,
+        drop_pp=None,
+        drop_low_pp=None,
+        drop_high_pp=None,
+        agreement=0.9,
+        simulated_agreement=None,
+        text="",
+        layers=(layer,),
+        layer_items=100,
+        classes=(),
+        fixes=(),
+    )
+    text = sentences(diagnosis, ["a", "b"]).replace("\N{NO-BREAK SPACE}", " ")
+    _, _, rest = text.partition("items. ")
+    return rest
+
+
+@pytest.mark.parametrize(
+    ("figures", "source"),
+    [
+        ({"from_weights": 0.51}, WEIGHTS),
+        ({"from_weights": 0.5}, OUTPUT),
+        ({"from_weights": 0.0}, OUTPUT),
+        ({"from_weights": 0.49, "stored": "dynamic"}, f"{OUTPUT} while the file runs"),
+        ({"from_weights": 0.51, "stored": "dynamic"}, WEIGHTS),
+        ({"from_weights": 0.49, "stored": "float32"}, ""),
+        ({"from_weights": 0.51, "stored": "float32"}, WEIGHTS),
+        ({"weights_error": 0.0, "from_weights": 0.51}, WEIGHTS),
+        ({"weights_error": 0.0, "from_weights": 0.49}, OUTPUT),
+        ({"weights_error": 0.0, "from_weights": 0.0}, ""),
+        ({"weights_error": None, "from_weights": 0.0}, OUTPUT),
+        ({"weights_error": None, "from_weights": 0.0, "stored": "dynamic"}, f"{OUTPUT} while the file runs"),
+        ({"weights_error": None, "from_weights": 0.0, "stored": "float32"}, ""),
+        ({"weights_error": None, "from_weights": 0.51}, ""),
+    ],
+)
+def test_where_an_error_comes_from_is_said_as_far_as_it_is_known(figures: dict[str, Any], source: str) -> None:
+    """Weights without any error were taken from the file; a layer without weights can only round its output."""
+    assert said_of(QuantizedLayer(**PLAIN | figures)) == f"{STANDS_OUT}{source}."
+
+
+def test_a_fault_is_said_instead() -> None:
+    layer = QuantizedLayer(**PLAIN | {"from_weights": 1.0, "fault": "outlier", "spread": 60.0, "widest": 3})
+    assert said_of(layer).startswith("first (CONV_2D) makes 40 % of the error: its channel 3 has 60 times the range")
