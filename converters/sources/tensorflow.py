@@ -91,12 +91,14 @@ class TensorFlowSource:
         """See `SourceModel`."""
         from edgepress.converters.to_tflite import passes
         from edgepress.converters.to_tflite.convert import float_tflite
+        from edgepress.converters.to_tflite.transposes import without_last_transposes
 
         scaling, adapter = adapter.split()
         whole = adapter.item.is_integer
         bare = not (adapter.steps or adapter.end or self._unrolled or whole)
         infer, dtype = self._unrolled or self._infer, adapter.item.dtype if whole else "float32"
-        model = float_tflite(freeze(self._bare if bare else self._traced(infer, adapter, batch=1, dtype=dtype)))
+        traced = self._bare if bare else self._traced(infer, adapter, batch=1, dtype=dtype)
+        model = without_last_transposes(float_tflite(freeze(traced)))
         return passes.prepend_adapter(model, scaling) if scaling.steps else model
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgepress.converters.contract.guess import guess_contract
+from edgepress.converters.contract.hints import Hints
 from edgepress.converters.sources.open import open_source
+from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime import load
 from edgepress.toolkit.conversion import convert
 
@@ -62,12 +65,9 @@ def small_digits_net(order: str) -> Any:
 
 
 def make_uneven(weights: list[Any], exponent: float) -> None:
-    """Scale channels of the first two convolutions by up to 2^exponent, and what reads them back.
-
-    Not those of the third: with the channels first a TRANSPOSE is behind it, and they are not equalized.
-    """
+    """Scale channels of the three convolutions by up to 2^exponent, and what reads them back."""
     rng = np.random.default_rng(0)
-    for layer in (0, 1):
+    for layer in (0, 1, 2):
         factors = np.exp2(rng.uniform(-exponent, exponent, len(weights[2 * layer + 1]))).astype(np.float32)
         weights[2 * layer] *= factors
         weights[2 * layer + 1] *= factors
@@ -108,3 +108,52 @@ def test_int8_files_keep_as_much_of_them_as_of_channels_last(
     for first, last in zip(kept["channels_first"], kept["channels_last"], strict=True):
         assert abs(first - last) <= 2
         assert min(first, last) >= 0.97 * len(items)
+
+
+def heads() -> dict[str, Any]:
+    """What follows the convolutions, by its name: a function of a tensor with its channels first."""
+    from keras import layers, ops
+
+    first = {"data_format": "channels_first"}
+    return {
+        "mean": layers.GlobalAveragePooling2D(**first),
+        "largest": layers.GlobalMaxPooling2D(**first),
+        "kept axes": lambda x: layers.Flatten()(layers.GlobalAveragePooling2D(keepdims=True, **first)(x)),
+        "two readers": lambda x: layers.Concatenate()(
+            [layers.GlobalAveragePooling2D(**first)(x), layers.GlobalMaxPooling2D(**first)(x)]
+        ),
+        "flat": layers.Flatten(),
+        "pooled": lambda x: layers.Flatten()(layers.AveragePooling2D(2, **first)(x)),
+        "mean of channels": lambda x: layers.Flatten()(ops.mean(x, axis=1)),
+        "mean of rows": lambda x: layers.Flatten()(ops.mean(x, axis=2)),
+        "flat twice": lambda x: layers.Dense(10)(layers.Flatten()(x)) + layers.Dense(10)(layers.Flatten()(x)),
+        "with the output": lambda x: layers.Flatten()(layers.Softmax(axis=1)(x)),
+    }
+
+
+NAMES = ("mean", "largest", "kept axes", "two readers", "flat", "pooled", "mean of channels")
+"""The heads that can work with the channels last."""
+
+
+@pytest.mark.parametrize("name", [*NAMES, "mean of rows", "flat twice", "with the output"])
+def test_what_follows_the_convolutions_reads_channels_last_if_it_can(name: str, tmp_path: Path) -> None:
+    import keras
+    from ai_edge_litert.interpreter import Interpreter
+    from keras import layers
+
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((1, 10, 14))
+    x = layers.Conv2D(6, 3, strides=2, activation="relu", data_format="channels_first")(inputs)
+    model = keras.Model(inputs, layers.Dense(4)(heads()[name](x)))
+    model.save(tmp_path / "m.keras")
+    source = open_source(tmp_path / "m.keras")
+    content = source.tflite(guess_contract(source.facts, Hints()).adapter)
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    items = np.random.default_rng(0).uniform(0, 255, (1, 10, 14, 1)).astype(np.float32)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], items)
+    interpreter.invoke()
+    answers = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(answers, np.asarray(model(items.reshape(1, 1, 10, 14))), rtol=1e-4, atol=1e-4)
+    graph = Graph(content)
+    assert ("TRANSPOSE" not in {graph.kind(op) for op in graph.operators}) == (name in NAMES)
