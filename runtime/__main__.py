@@ -121,7 +121,7 @@ def _stream(args: argparse.Namespace, frames: Iterable[Any]) -> Documents:
     with streaming(model, args, _tell):
         for count, frame in enumerate(frames, 1):
             if count == 1 and args.run is camera and model.crop is not None:
-                model.crop.cut(frame)  # all frames have its size: one error, not one a frame
+                model.crop.box(*frame.shape[:2])  # all frames have its size: one error, not one a frame
             answer = _answer(model, frame, str(frame) if isinstance(frame, Path) else f"frame {count}", args.top)
             times.append(time.monotonic())
             yield answer | {"frames_per_s": round((len(times) - 1) / (times[-1] - times[0]), 2) if count > 1 else None}

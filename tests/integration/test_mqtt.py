@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import ipaddress
 import json
 import signal
@@ -11,16 +12,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import scripts
+from PIL import Image
 from serving import Running
 
 from edgepress.runtime import frames, mqtt
 from edgepress.runtime.__main__ import main as command
+from edgepress.runtime.crop import read_crop
 from edgepress.runtime.errors import InputError, MissingExtraError
+from edgepress.runtime.image import load_image
+from edgepress.runtime.input_spec import InputSpec
+from edgepress.runtime.items import ItemReader
 from edgepress.runtime.mqtt import Broker, describe_to_home_assistant, publish_once
 from edgepress.runtime.mqtt_options import PASSWORD, USER, BrokerOptions, read_address, read_login, read_prefix
 
@@ -165,9 +172,20 @@ def test_a_crop_is_what_is_classified_and_kept(
         answers.append(json.loads(capsys.readouterr().out)["classes"])
     assert answers[0] == answers[1]
     (picture,) = kept.glob("*.png")
-    from PIL import Image
-
     assert Image.open(picture).size == (28, 28)
+
+
+@pytest.mark.parametrize("kind", ["array", "file"])
+def test_a_part_of_the_models_size_goes_through_its_rule(kind: str, tmp_path: Path) -> None:
+    """As a picture of that size does; it is no array that was prepared already."""
+    spec = InputSpec.image(24, 24, "rgb", "crop:0.5")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    reader = ItemReader(tmp_path, SimpleNamespace(contract=SimpleNamespace(input=spec), shape=spec.shape, dtype=np.uint8, scale=1))  # type: ignore[arg-type]  # fmt: skip
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, "PNG")
+    item, _ = reader.prepare_part(pixels if kind == "array" else written.getvalue(), read_crop("8,8,24,24"))
+    np.testing.assert_array_equal(item, load_image(Image.fromarray(pixels[8:32, 8:32]), spec))
+    assert (item != pixels[8:32, 8:32]).any()
 
 
 @pytest.mark.parametrize(
