@@ -89,7 +89,7 @@ def read_address(text: str, *, tls: bool) -> tuple[str, int]:
         known = False
     if match is None or not known or not 0 < port < 1 << 16:
         what = f"{one_line(text, 100)!r} is not the address of an MQTT broker."
-        hint = "Accepted: HOST or HOST:PORT, such as 192.168.1.5:1883 or [fd00::5]; no login and no zone, such as %eth0."
+        hint = "Accepted: HOST or HOST:PORT, such as 192.168.1.5:1883 or [fd00::5]; no login, no zone (%eth0)."
         raise InputError(what, hint)
     return match[1].strip("[]"), port
 

@@ -396,7 +396,7 @@ def test_addresses() -> None:
     assert read_address("broker.local", tls=False) == ("broker.local", 1883)
     assert read_address("broker.local", tls=True) == ("broker.local", 8883)
     assert read_address("[::1]:99", tls=False) == ("::1", 99)
-    with pytest.raises(InputError, match="no zone, such as %eth0"):
+    with pytest.raises(InputError, match=r"no zone \(%eth0\)"):
         read_address("[fe80::1%eth0]", tls=False)
     for text in ("", "a b", "host:0", "host:70000", "::1", "a..b", "x" * 64, "user@host", "h\n"):
         with pytest.raises(InputError, match="is not the address of an MQTT broker"):
