@@ -167,12 +167,13 @@ class Broker:
         from paho.mqtt.enums import MQTTErrorCode
 
         self._ends = True
-        self._wait_until(lambda: not self.waiting)
+        end = time.monotonic() + END_S
+        self._wait_for(lambda: not self.waiting, end)
         said = False
         if self._client.is_connected() and not self.waiting:
             offline = self._send(f"{self.prefix}/status", "offline")
             offline.rc = MQTTErrorCode.MQTT_ERR_SUCCESS  # as in `publish`
-            self._wait_until(offline.is_published)
+            self._wait_for(offline.is_published, end)
             said = offline.is_published()
         connected = self._client.is_connected()
         self._disconnected.clear()  # it is set if the connection was lost before
@@ -186,9 +187,8 @@ class Broker:
             lost = f"{self.waiting} events were not acknowledged by the broker, {self.dropped} were dropped"
             self._tell(f"MQTT: {lost}, of {self.queued + self.dropped}.")
 
-    def _wait_until(self, done: Callable[[], bool]) -> None:
-        """Wait while the broker is there, `END_S` at most."""
-        end = time.monotonic() + END_S
+    def _wait_for(self, done: Callable[[], bool], end: float) -> None:
+        """Wait while the broker is there, at most until `end`, seconds of `time.monotonic`."""
         while not done() and self._client.is_connected() and time.monotonic() < end:
             time.sleep(0.01)
 
