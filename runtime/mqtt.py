@@ -177,7 +177,8 @@ class Broker:
             said = offline.is_published()
         connected = self._client.is_connected()
         self._disconnected.clear()  # it is set if the connection was lost before
-        if not said and (link := self._client.socket()) is not None:
+        link = self._client.socket()
+        if not said and isinstance(link, socket.socket):
             with suppress(OSError):  # so that the broker tells the will, which DISCONNECT would discard
                 link.shutdown(socket.SHUT_RDWR)
         self._client.disconnect()
