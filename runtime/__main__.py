@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -121,7 +122,7 @@ def _stream(args: argparse.Namespace, frames: Iterable[Any]) -> Documents:
     with streaming(model, args, _tell):
         for count, frame in enumerate(frames, 1):
             if count == 1 and args.run is camera and model.crop is not None:
-                model.crop.cut(frame)  # all frames have its size: one error, not one a frame
+                model.crop.box(*frame.shape[:2])  # all frames have its size: one error, not one a frame
             answer = _answer(model, frame, str(frame) if isinstance(frame, Path) else f"frame {count}", args.top)
             times.append(time.monotonic())
             yield answer | {"frames_per_s": round((len(times) - 1) / (times[-1] - times[0]), 2) if count > 1 else None}
@@ -258,6 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(wrong)
     if args.run is not bench and "," in getattr(args, "threads", ""):
         parser.error(f"--threads is {args.threads}; only bench accepts several numbers")
+    if args.run in (watch, camera):  # `systemctl stop` is the same end as Ctrl-C: events are still sent
+        with suppress(ValueError):  # in another thread than the first
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _limited(args):
             for document in args.run(args):

@@ -28,7 +28,7 @@ class Answer(NamedTuple):
         drift: State of the test for drift (`DriftWatch.state`); None if there is none.
         promised: Whether the promise of accepted answers holds: not after an alarm of drift, with another engine, or of
             means over images; None if nothing is accepted or rejected.
-        state: The state that lasts, and whether it changed (`EventMaker`); None if nothing makes events.
+        state: The label that has lasted for `--hold`, and the event if it changed; None if nothing makes events.
     """
 
     classes: list[Prediction]

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.runtime.errors import InputError
-from edgepress.runtime.input_spec import InputSpec
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from PIL import Image
 
+    from edgepress.runtime.input_spec import InputSpec
     from edgepress.runtime.items import ImageLike
 
 EXAMPLE = "x,y,width,height in pixels or percent of the frame, such as 64,0,320,480 or 25%,0,50%,100%"
@@ -70,22 +71,45 @@ class Crop:
             raise InputError(what, f"Accepted: {EXAMPLE}.")
         return left, top, right - left, bottom - top
 
-    def cut(self, image: ImageLike) -> npt.NDArray[Any]:
+    def cut(self, image: ImageLike, spec: InputSpec) -> Image.Image | npt.NDArray[Any]:
         """The part of an image: a path, the bytes of a file, a Pillow image, or an array (height, width[, channels]).
 
+        Args:
+            image: The image.
+            spec: What the model takes: of a large JPEG no more is decoded than it needs, and the bytes of an array of
+                its size are refused, because a client prepared it from another part.
+
         Returns:
-            Pixels 0-255, uint8, shape (height, width, 3), or of grey images (height, width[, 1]); of an array a view.
+            An upright image, "L" or "RGB"; of an array a view.
 
         Raises:
             InputError: It can't be read, is no image, or the part is not within it.
             MissingExtraError: Pillow is not installed.
         """
-        pixels = _decode(image)
+        pixels = _array(image)
+        if pixels is None:
+            from edgepress.runtime.image import load_part
+
+            return load_part(image, self.box, spec)  # type: ignore[arg-type] # `_array` returns those of arrays
         if pixels.ndim not in (2, 3):
             what = f"An array of shape {list(pixels.shape)} has no part to look at."
             raise InputError(what, "Give an array of shape (height, width) or (height, width, channels).")
+        if isinstance(image, bytes) and pixels.shape in (spec.shape, spec.shape[:2]):
+            what = f"The array has the size that the model takes, so it is not clear whether it is the part {self.text}"
+            raise InputError(f"{what} already.", "Send the whole picture.")
         x, y, width, height = self.box(*pixels.shape[:2])
         return pixels[y : y + height, x : x + width]
+
+    def png_of(self, image: bytes, spec: InputSpec) -> bytes:
+        """The part of an image as a file; ValueError or TypeError of an array that is no picture."""
+        from PIL import Image
+
+        part = self.cut(image, spec)
+        if isinstance(part, np.ndarray):
+            part = Image.fromarray(part[:, :, 0] if part.shape[2:] == (1,) else part)
+        written = io.BytesIO()
+        part.save(written, "PNG")
+        return written.getvalue()
 
 
 def read_crop(text: str) -> Crop:
@@ -100,7 +124,15 @@ def read_crop(text: str) -> Crop:
         raise ValueError(f"{text[:60]!r} is not a crop; accepted: {EXAMPLE}")
     if any(length.is_share and length.value > 1 for length in lengths):
         raise ValueError(f"{text!r} is more than the frame; accepted: {EXAMPLE}")
+    if _never_fits(*lengths[::2]) or _never_fits(*lengths[1::2]):
+        raise ValueError(f"{text!r} leaves every frame; accepted: {EXAMPLE}")
     return Crop(text, *lengths)
+
+
+def _never_fits(start: Length, length: Length) -> bool:
+    """Whether a part ends after the last pixel, whatever the side of the frame."""
+    share = round(sum(each.value for each in (start, length) if each.is_share), 9)
+    return share > 1 or (share == 1 and any(each.value for each in (start, length) if not each.is_share))
 
 
 def _edges(start: Length, length: Length, side: int) -> tuple[int, int]:
@@ -111,8 +143,8 @@ def _edges(start: Length, length: Length, side: int) -> tuple[int, int]:
     return first, first + length.pixels(side)
 
 
-def _decode(image: ImageLike) -> npt.NDArray[Any]:
-    """All pixels of an image."""
+def _array(image: ImageLike) -> npt.NDArray[Any] | None:
+    """The array that an image is, or its file; None of a picture."""
     from edgepress.runtime.items import load_array
 
     if isinstance(image, np.ndarray):
@@ -121,11 +153,4 @@ def _decode(image: ImageLike) -> npt.NDArray[Any]:
         return load_array(image, os.fspath(image))
     if isinstance(image, bytes) and image.startswith(b"\x93NUMPY"):
         return load_array(io.BytesIO(image), "The array")
-    from edgepress.runtime.image import load_image, peek
-
-    if isinstance(image, (str, os.PathLike, bytes)):
-        height, width, color = peek(image)
-    else:
-        width, height = image.size
-        color = "grey" if image.mode in ("1", "L") else "rgb"
-    return load_image(image, InputSpec.image(height, width, color))
+    return None

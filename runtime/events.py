@@ -2,7 +2,8 @@
 
 One frame is no news. `--average N` decides by the mean of the scores of the last N frames, `--hold 2s` waits until a
 label has been the answer to every frame for that long, and an event is a change of what is then the state. A label
-that is not accepted counts as the label `unknown`. An alarm of drift is an event, too.
+that is not accepted, and one of scores that are no numbers, counts as the label `unknown`. An alarm of drift is an
+event of its own, which says nothing of a frame.
 
 What `calibrate` promises was measured on answers to single images, so nothing is promised of means.
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.runtime.answers import Answer
+from edgepress.runtime.answers import UNKNOWN, Answer, Prediction
 from edgepress.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 MOST_AVERAGED = 1000
 """Largest number of frames in a mean."""
-MOST_LABEL = 255
+MAX_LABEL_CHARACTERS = 255
 """Characters of a label in an event at most, which is what Home Assistant takes as a state."""
 
 
@@ -43,7 +44,7 @@ class HeldLabel:
         self._candidate: str | None = None
         self._since = 0.0
 
-    def look(self, label: str, now_s: float) -> bool:
+    def take(self, label: str, now_s: float) -> bool:
         """Take the label of the next frame and its time, seconds of a clock that never goes back.
 
         Returns:
@@ -63,7 +64,7 @@ class MeanScores:
     def __init__(self, count: int) -> None:
         self._last = deque["Floats"](maxlen=count)
 
-    def look(self, scores: Floats) -> Floats:
+    def take(self, scores: Floats) -> Floats:
         """Take the scores of the next frame, shape (1, labels); the mean, of the same shape."""
         self._last.append(np.asarray(scores, np.float32))
         return np.asarray(np.mean(np.stack(self._last), axis=0, dtype=np.float64), np.float32)
@@ -111,42 +112,43 @@ class EventMaker:
 
         Returns:
             The answer, that of the mean if it replaces answers, with `state`: `{"state": LABEL}`, null until a label
-            has lasted, and at a change `"event"`, the document that is sent,
-            with `"queued"`, whether it will be delivered.
+            has lasted, at a change `"event"`, and at an alarm of drift `"drift_event"`, the documents that are sent,
+            with `"queued"`, whether they will be delivered.
         """
         judged = answer
         mean = scores
-        if self._average > 1:
-            mean = self._mean.look(scores)
+        known = bool(np.isfinite(scores).all())
+        if self._average > 1 and known:
+            mean = self._mean.take(scores)
             judged = self._model.answer_to(mean, top, answer.drift)
             judged = judged._replace(promised=None if judged.promised is None else False)
-        best = self._model.decision(mean)[0]
+        best = self._model.decision(mean)[0] if known else Prediction(UNKNOWN, 0.0)
         before = self._held.label
-        changed = self._held.look(best.label[:MOST_LABEL], self._clock())
+        changed = self._held.take(best.label[:MAX_LABEL_CHARACTERS], self._clock())
         alarm = bool((answer.drift or {}).get("alarm"))
+        why = str((answer.drift or {}).get("meaning", ""))
         state: dict[str, Any] = {"state": self._held.label}
-        if self._held.label is not None and (changed or alarm != self._alarm):
-            about = {"what": "label" if changed else "drift", "before": before, "score": round(best.score, 4)}
-            state["event"] = self._event(judged, about)
+        if changed:
+            about = {"what": "label", "before": before, "score": round(best.score, 4) if known else None}
+            if judged.accepted is not None:
+                about |= {"accepted": judged.accepted, "promised": judged.promised, "promise": why or self._promise()}
+            elif why:
+                about["promise"] = why
+            state["event"] = self._event(about, alarm=alarm)
+        if alarm != self._alarm:
             self._alarm = alarm
+            state["drift_event"] = self._event({"what": "drift"} | ({"promise": why} if why else {}), alarm=alarm)
         return (judged if self._replaces else answer)._replace(state=state)
 
-    def _event(self, answer: Answer, about: dict[str, Any]) -> dict[str, Any]:
+    def _event(self, about: dict[str, Any], *, alarm: bool) -> dict[str, Any]:
         """An event, sent if there is where to."""
         self._count += 1
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        event = {"id": f"{self._run}-{self._count}", "at": now, "label": self._held.label, **about}
-        event["drift"] = bool((answer.drift or {}).get("alarm"))
-        if answer.accepted is not None:
-            event |= {"accepted": answer.accepted, "promised": answer.promised, "promise": self._promise(answer)}
-        elif event["drift"]:
-            event["promise"] = self._promise(answer)
+        event = {"id": f"{self._run}-{self._count}", "at": now, "label": self._held.label, **about, "drift": alarm}
         return event if self._send is None else event | {"queued": self._send(event)}
 
-    def _promise(self, answer: Answer) -> str:
-        """What is promised of this answer, or why nothing is, one sentence."""
-        if meaning := (answer.drift or {}).get("meaning"):
-            return str(meaning)
+    def _promise(self) -> str:
+        """What is promised of accepted answers without drift, or why nothing is, one sentence."""
         if self._average > 1:
             return f"Nothing is promised of means over {self._average} images: acceptance was measured on single ones."
         return self._model.limits.promise(self._model.engine)

@@ -24,14 +24,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.errors import InputError, MissingExtraError
+from edgepress.runtime.errors import EdgepressError, InputError, MissingExtraError
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.image_header import ImageHeader, check_sides, read_header
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import resize_rule
-from edgepress.runtime.upright import SIDEWAYS, STRIP_BYTES, STRIP_PIXELS, converted, differs, orientation_of
+from edgepress.runtime.upright import STRIP_BYTES, STRIP_PIXELS, converted, differs, upright_size
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
@@ -97,7 +99,7 @@ def load_image(
             return _pixels(image, spec)
         with _stream(image) as file:
             header, opened = _open(file, most_bytes)
-            side = 2 * max(spec.shape[:2]) / resize_rule(spec.resize)[1]
+            side = _least_side(spec)
             opened.draft(None, (round(side), round(side)))
             _check_memory(opened, header.held, spec, most_bytes)
             opened.load()
@@ -107,12 +109,67 @@ def load_image(
         raise _unreadable(image, e) from e
 
 
-def resize_array(array: npt.NDArray[Any], spec: InputSpec) -> Pixels:
+def load_part(
+    image: str | os.PathLike[str] | bytes | Image.Image,
+    box_in: Callable[[int, int], tuple[int, int, int, int]],
+    spec: InputSpec,
+) -> Image.Image:
+    """Decode a part of an image, upright and in grey or RGB as it is itself, to be resized by `load_image`.
+
+    Args:
+        image: What to decode, as for `load_image`.
+        box_in: The part of an image of a height and a width, as (x, y, width, height), pixels; it may raise.
+        spec: The model's input: of a large JPEG whose part has many times its size, fewer pixels are decoded.
+
+    Raises:
+        EdgepressError: As by `load_image`, and what `box_in` raises.
+    """
+    pillow = _pillow()
+    try:
+        if isinstance(image, pillow.Image):
+            check_sides(*image.size)
+            return _part(image, 0, box_in, None)
+        with _stream(image) as file:
+            header, opened = _open(file)
+            return _part(opened, header.held, box_in, _least_side(spec))
+    except EdgepressError:
+        raise
+    except Exception as e:  # as above
+        raise _unreadable(image, e) from e
+
+
+def _part(
+    image: Image.Image,
+    held: int,
+    box_in: Callable[[int, int], tuple[int, int, int, int]],
+    least_side: float | None,
+) -> Image.Image:
+    width, height = upright_size(image)
+    left, top, wide, high = box_in(height, width)
+    if least_side is not None:
+        scale = least_side / min(wide, high)
+        image.draft(None, (round(scale * image.width), round(scale * image.height)))
+    x, y = (now / full for now, full in zip(upright_size(image), (width, height), strict=True))
+    left, right, top, bottom = round(x * left), round(x * (left + wide)), round(y * top), round(y * (top + high))
+    mode = "L" if image.mode in _GREY_MODES else "RGB"
+    needed = held + (right - left) * (bottom - top) * (1 if mode == "L" else 4)
+    _check_sum(needed + _decoded(image), None)
+    image.load()
+    _check_sum(needed + _decoded(image), None)  # as above
+    return converted(image, mode, (left, top, right, bottom))
+
+
+def _least_side(spec: InputSpec) -> float:
+    """Pixels that the shorter side of what is resized must have, so that a JPEG decoded smaller looks the same."""
+    return 2 * max(spec.shape[:2]) / resize_rule(spec.resize)[1]
+
+
+def resize_array(array: npt.NDArray[Any], spec: InputSpec, *, prepared: bool = True) -> Pixels:
     """Resize pixels 0-255, uint8, shape (height, width), (height, width, 1) or (..., 3), like those of a file.
 
     Returns:
-        Pixels 0-255, uint8, shape `spec.shape`. An array of this shape is returned as it is: it is taken for one that
-        was prepared already, and "crop:F" does not crop it again.
+        Pixels 0-255, uint8, shape `spec.shape`. If `prepared`, an array of this shape is returned as it is: it is taken
+        for one that was prepared already, and "crop:F" does not crop it again.
 
     Raises:
         InputError: The array is not such an image, or `spec` is not for images.
@@ -124,7 +181,7 @@ def resize_array(array: npt.NDArray[Any], spec: InputSpec) -> Pixels:
             f"An array of {array.dtype} with shape {array.shape} is not an image.",
             "Give uint8 pixels 0-255 of shape (height, width), (height, width, 1) or (height, width, 3).",
         )
-    if array.shape == spec.shape:
+    if prepared and array.shape == spec.shape:
         return array
     try:
         check_sides(array.shape[1], array.shape[0])
@@ -141,8 +198,7 @@ def peek(path: str | os.PathLike[str] | bytes) -> tuple[int, int, Color]:
     try:
         with _stream(path) as file:
             image = _open(file)[1]
-            sideways = orientation_of(image) in SIDEWAYS
-            height, width = image.size if sideways else image.size[::-1]
+            width, height = upright_size(image)
             return height, width, "grey" if image.mode in _GREY_MODES else "rgb"
     except Exception as e:
         raise _unreadable(path, e) from e
@@ -190,11 +246,15 @@ def _check_memory(opened: Image.Image, held: int, spec: InputSpec, most: int | N
     """Raise _TooLarge if all that is in memory at the same time takes more than it may."""
     width, height = opened.size
     final = 1 if spec.color == "grey" else 4
-    each = {"1": 1, "L": 1, "P": 1}.get(opened.mode, 2 if opened.mode.startswith("I;16") else 4)
-    if differs(opened, "L" if spec.color == "grey" else "RGB"):
-        each += final
-    strip = STRIP_BYTES if width * height > STRIP_PIXELS else 24 * width * height
-    _check_sum(held + width * height * each + strip + max(width, height) * max(spec.shape[:2]) * final, most)
+    whole = width * height * final if differs(opened, "L" if spec.color == "grey" else "RGB") else 0
+    _check_sum(held + _decoded(opened) + whole + max(width, height) * max(spec.shape[:2]) * final, most)
+
+
+def _decoded(image: Image.Image) -> int:
+    """Bytes that an image takes when it is decoded, with the copies of a strip."""
+    pixels = image.width * image.height
+    each = {"1": 1, "L": 1, "P": 1}.get(image.mode, 2 if image.mode.startswith("I;16") else 4)
+    return pixels * each + (STRIP_BYTES if pixels > STRIP_PIXELS else 24 * pixels)
 
 
 def _check_sum(needed: int, most: int | None) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
+    from edgepress.runtime.crop import Crop
+
     ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
 
@@ -42,6 +44,16 @@ class ItemReader:
         from edgepress.runtime.image import load_image
 
         return load_image(image, spec)
+
+    def prepare_part(self, image: ImageLike, crop: Crop) -> tuple[npt.NDArray[Any], Image.Image | npt.NDArray[Any]]:
+        """The item of a part of an image, and the part itself; `resize` of the contract applies to the part."""
+        from edgepress.runtime.image import load_image, resize_array
+
+        spec = self._image_spec()
+        part = crop.cut(image, spec)
+        return resize_array(part, spec, prepared=False) if isinstance(part, np.ndarray) else load_image(
+            part, spec
+        ), part
 
     def _image_spec(self) -> InputSpec:
         if self._contract is not None and self._contract.input.is_image:

@@ -186,9 +186,10 @@ class Model:
         if top < 1:
             raise InputError(f"top is {top}; at least 1 is needed.")
         self.require_labels()
-        if self.crop is not None:
-            image = self.crop.cut(image)
-        item = self.prepare(image)
+        if self.crop is None:
+            item = self.prepare(image)
+        else:
+            item, image = self._items.prepare_part(image, self.crop)
         scores = self.scores(item[np.newaxis])
         drift = None if self.drift is None else self.drift.look(item, float(self.limits.certainty(scores)[0]))
         answer = self.answer_to(scores, top, drift)

@@ -1,7 +1,7 @@
 """Events, state and availability to an MQTT broker, with paho-mqtt (the extra `mqtt`); nothing is subscribed to.
 
     PREFIX/event     each event, QoS 1, not retained: at least once, so receivers tell repeated ones by their `id`
-    PREFIX/state     the last event, retained
+    PREFIX/state     the last event, retained; at the start `NO_STATE`
     PREFIX/status    `online`, or `offline` at the end or as the last will, retained
     PREFIX/update    what `run status --json` prints, retained
     homeassistant/device/ID/config    how Home Assistant shows the state, retained
@@ -16,11 +16,15 @@ Sources: MQTT 3.1.1 (OASIS standard, 2014), 3.1.2.5 (will), 4.3.2 (QoS 1); the d
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.runtime.errors import MissingExtraError, reason_of
@@ -40,6 +44,11 @@ MOST_RETRY_S = 30
 """Most seconds between two tries."""
 END_S = 5.0
 """Seconds that the end waits for acknowledgements."""
+MAX_PACKET_BYTES = 2
+"""Bytes after the head of the longest packet that a broker may send to a client that subscribes to nothing (MQTT 3.1.1,
+3.2 and 3.4)."""
+NO_STATE = {"label": None, "what": "start", "score": None, "drift": False}
+"""The state before a label has lasted; Home Assistant shows it as unknown."""
 
 
 def make_client(options: BrokerOptions) -> Client:
@@ -53,8 +62,20 @@ def make_client(options: BrokerOptions) -> Client:
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion
     except ImportError as e:
-        raise MissingExtraError("--mqtt", "paho-mqtt", "mqtt") from e
-    client = Client(CallbackAPIVersion.VERSION2, client_id=f"edgepress-{os.urandom(6).hex()}")
+        missing = MissingExtraError("--mqtt", "paho-mqtt", "mqtt")
+        if (Path(__file__).resolve().parents[2] / "MANIFEST.json").exists():
+            missing.hint = "Make the bundle with: edgepress bundle --mqtt"
+        raise missing from e
+
+    class Sender(Client):
+        """A client that leaves a broker before it reads a longer packet than the answers to what it sends."""
+
+        def _sock_recv(self, bufsize: int) -> bytes:
+            if bufsize > MAX_PACKET_BYTES:
+                raise ConnectionError("a packet that was not asked for")
+            return super()._sock_recv(bufsize)
+
+    client = Sender(CallbackAPIVersion.VERSION2, client_id=f"edgepress-{os.urandom(6).hex()}")
     user, password = read_login(options.login)
     if user is not None:
         client.username_pw_set(user, password)
@@ -79,10 +100,12 @@ class Broker:
         self.prefix = read_prefix(options.prefix)
         self._host, self._port = read_address(options.address, tls=options.tls)
         self._tell = tell
-        self._said = ""
-        self._retained: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._connected_at = -math.inf
+        self._was_connected = self._ends = False
+        self._retained = {f"{self.prefix}/state": json_text(NO_STATE)}
         self._lock = threading.Lock()
-        self._ended = threading.Event()
+        self._disconnected = threading.Event()
         self._promised: list[MQTTMessageInfo] = []
         self.queued = 0
         self.dropped = 0
@@ -90,8 +113,9 @@ class Broker:
         self._client.max_queued_messages_set(2 * QUEUE)  # events are counted here, so that `online` always fits
         self._client.reconnect_delay_set(LEAST_RETRY_S, MOST_RETRY_S)
         self._client.will_set(f"{self.prefix}/status", "offline", qos=1, retain=True)
-        doubt = " or its certificate is not trusted" if options.tls else ""
-        self._client.on_connect_fail = lambda client, data: self._say(f"can't be reached{doubt}; it is tried again")
+        tls_hint = " or its certificate is not trusted" if options.tls else ""
+        unreachable = f"can't be reached{tls_hint}; it is tried again"
+        self._client.on_connect_fail = lambda client, data: self._tell_if_new("unreachable", unreachable)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
 
@@ -111,9 +135,9 @@ class Broker:
             self._retained[topic] = payload
             self._send(topic, payload)
 
-    def _send(self, topic: str, payload: str) -> None:
+    def _send(self, topic: str, payload: str) -> MQTTMessageInfo:
         """Send what a topic holds; the availability with QoS 1 as the will, so that no session keeps only the will."""
-        self._client.publish(topic, payload, qos=int(topic == f"{self.prefix}/status"), retain=True)
+        return self._client.publish(topic, payload, qos=int(topic == f"{self.prefix}/status"), retain=True)
 
     def publish(self, event: dict[str, Any]) -> bool:
         """Take an event for delivery and make it the state; False if it is dropped, because too many wait."""
@@ -121,6 +145,8 @@ class Broker:
 
         payload = json_text(event)
         self._promised = [info for info in self._promised if not info.is_published()]
+        if not self._promised:
+            self._told.discard("full")
         accepted = len(self._promised) < QUEUE
         if accepted:
             info = self._client.publish(f"{self.prefix}/event", payload, qos=1)
@@ -132,44 +158,67 @@ class Broker:
             self.queued += 1
         else:
             self.dropped += 1
-            self._say(f"is away, and {QUEUE} events wait, so further ones are dropped")
+            self._tell_if_new("full", f"acknowledges too little: {QUEUE} events wait, so further ones are dropped")
         self.retain(f"{self.prefix}/state", payload)
         return accepted
 
     def close(self) -> None:
         """Wait a moment for acknowledgements, say `offline`, and disconnect."""
+        from paho.mqtt.enums import MQTTErrorCode
+
+        self._ends = True
         end = time.monotonic() + END_S
-        while self.waiting and self._client.is_connected() and time.monotonic() < end:
-            time.sleep(0.01)
-        self.retain(f"{self.prefix}/status", "offline")
+        self._wait_for(lambda: not self.waiting, end)
+        said = False
+        if self._client.is_connected() and not self.waiting:
+            offline = self._send(f"{self.prefix}/status", "offline")
+            offline.rc = MQTTErrorCode.MQTT_ERR_SUCCESS  # as in `publish`
+            self._wait_for(offline.is_published, end)
+            said = offline.is_published()
         connected = self._client.is_connected()
-        self._ended.clear()  # it is set if the connection was lost before
+        self._disconnected.clear()  # it is set if the connection was lost before
+        link = self._client.socket()
+        if not said and isinstance(link, socket.socket):
+            with suppress(OSError):  # so that the broker tells the will, which DISCONNECT would discard
+                link.shutdown(socket.SHUT_RDWR)
         self._client.disconnect()
         if connected:
-            self._ended.wait(END_S)
+            self._disconnected.wait(END_S)
         if self.waiting or self.dropped:
             lost = f"{self.waiting} events were not acknowledged by the broker, {self.dropped} were dropped"
             self._tell(f"MQTT: {lost}, of {self.queued + self.dropped}.")
 
+    def _wait_for(self, done: Callable[[], bool], end: float) -> None:
+        """Wait while the broker is there, at most until `end`, seconds of `time.monotonic`."""
+        while not done() and self._client.is_connected() and time.monotonic() < end:
+            time.sleep(0.01)
+
     def _on_connect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._say(f"refuses the connection: {one_line(reason, 100)}")
+            self._tell_if_new("refused", f"refuses the connection: {one_line(reason, 100)}")
             return
+        self._was_connected = True
+        now = time.monotonic()
+        if now - self._connected_at > MOST_RETRY_S:  # else one that accepts and leaves at once would fill the log
+            self._told.clear()
+        self._connected_at = now
         with self._lock:
             self._retained.setdefault(f"{self.prefix}/status", "online")
             for topic, payload in self._retained.items():
                 self._send(topic, payload)
-        self._say("is connected" + (f"; {self.waiting} events wait for it" if self.waiting else ""))
+        waiting = f"; {self.waiting} events wait for it" if self.waiting else ""
+        self._tell_if_new("connected", f"is connected{waiting}")
 
     def _on_disconnect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
-        self._ended.set()
-        if reason.is_failure:
-            self._say("is away, and is tried again; events wait")
+        self._disconnected.set()
+        if reason.is_failure and self._was_connected and not self._ends:  # a refusal is told already
+            self._tell_if_new("away", "is away, and is tried again; events wait")
+        self._was_connected = False
 
-    def _say(self, what: str) -> None:
-        """Tell something of the broker, once."""
-        if what != self._said:
-            self._said = what
+    def _tell_if_new(self, kind: str, what: str) -> None:
+        """Tell something of the broker, each kind once until it is over."""
+        if kind not in self._told:
+            self._told.add(kind)
             with suppress(OSError, ValueError):  # a closed stderr must not end paho's thread
                 self._tell(f"MQTT broker {self._host}:{self._port} {what}.")
 
@@ -185,6 +234,8 @@ def describe_to_home_assistant(prefix: str, model: str, *, drift: bool) -> tuple
     from edgepress import __version__
 
     identifier = prefix.replace("/", "_")
+    if identifier != prefix:  # another prefix may have this name
+        identifier += f"_{hashlib.sha256(prefix.encode()).hexdigest()[:8]}"
     label = {
         "platform": "sensor",
         "name": "Label",
@@ -194,7 +245,9 @@ def describe_to_home_assistant(prefix: str, model: str, *, drift: bool) -> tuple
     score = {
         "platform": "sensor",
         "name": "Score",
-        "value_template": "{{ (100 * value_json.score) | round(1) }}",
+        # Events of drift have no score: what is empty is ignored. None is unknown.
+        "value_template": "{% if value_json.score is number %}{{ (100 * value_json.score) | round(1) }}"
+        "{% elif value_json.score is defined %}{{ None }}{% endif %}",
         "unit_of_measurement": "%",
         "state_class": "measurement",
     }

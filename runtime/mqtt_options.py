@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.runtime.errors import InputError
+from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.text import one_line
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ PLAIN_PORT = 1883
 """Port of a broker."""
 TLS_PORT = 8883
 """Port of a broker with TLS."""
-MOST_LOGIN = 4096
+MAX_LOGIN_BYTES = 4096
 """Bytes of a file with a login at most."""
 USER = "EDGEPRESS_MQTT_USER"
 """Environment variable with the name at the broker."""
@@ -65,7 +66,7 @@ def misused_mqtt_option(args: argparse.Namespace) -> str:
 
 
 def broker_options(args: argparse.Namespace) -> BrokerOptions:
-    """The options of a command line (`streams.add_mqtt_options`)."""
+    """The options of a command line (`add_mqtt_options`)."""
     return BrokerOptions(
         address=args.mqtt,
         prefix=args.mqtt_topic or "",
@@ -88,7 +89,8 @@ def read_address(text: str, *, tls: bool) -> tuple[str, int]:
         known = False
     if match is None or not known or not 0 < port < 1 << 16:
         what = f"{one_line(text, 100)!r} is not the address of an MQTT broker."
-        raise InputError(what, "Accepted: HOST or HOST:PORT, such as 192.168.1.5:1883; the login is not a part of it.")
+        hint = "Accepted: HOST or HOST:PORT, such as 192.168.1.5:1883 or [fd00::5]; no login, no zone (%eth0)."
+        raise InputError(what, hint)
     return match[1].strip("[]"), port
 
 
@@ -110,18 +112,20 @@ def read_login(path: Path | None) -> tuple[str | None, str | None]:
     """Name and password at the broker, from a file or else the environment; None where there is none.
 
     Raises:
-        InputError: The file can't be read, or others than its owner may read it.
+        InputError: The file can't be read, or others than its owner may read it. Those of systemd's LoadCredential= are
+            accepted: root's, mode 0440, where the group's bits stand for the one user of the service (acl(5)).
     """
     if path is None:
         return os.environ.get(USER), os.environ.get(PASSWORD)
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            lines = file.read(MOST_LOGIN).decode().splitlines()
+        with open_regular(path) as file:
+            about = os.fstat(file.fileno())
+            lines = file.read(MAX_LOGIN_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"{path} can't be read: {getattr(e, 'strerror', None) or 'it is no text'}.") from e
-    if os.name == "posix" and (not stat.S_ISREG(mode) or mode & 0o077):
-        raise InputError(f"{path} can be read by others, or is no file.", f"Keep it to yourself: chmod 600 {path}")
+    given_by_systemd = about.st_uid == 0 and stat.S_IMODE(about.st_mode) == 0o440
+    if os.name == "posix" and about.st_mode & 0o077 and not given_by_systemd:
+        raise InputError(f"{path} can be read by others.", f"Keep it to yourself: chmod 600 {path}")
     if not 1 <= len(lines) <= 2 or not lines[0]:
         raise InputError(f"{path} is not a login.", "Accepted: the name in the first line, the password in the second.")
     return lines[0], lines[1] if len(lines) == 2 else None

@@ -58,6 +58,7 @@ async function classify(file) {
       });
     }
     if (why) {
+      if (board.crop) throw Error(`The board looks at a part of each picture, so it needs the picture itself, but ${why.replace(/\.$/, "")}.`);
       if ($("picture").hidden) throw Error(`This browser can't read ${name}, and ${why}.`);
       const small = await shrink(file);
       begin = performance.now();

@@ -100,7 +100,9 @@ class _Server:
         with suppress(ModuleNotFoundError):  # only bundles with updates have it
             from edgepress.runtime.updates.frames import FrameKeeper
 
-            self._keep = FrameKeeper(model.path).keep
+            crop, contract = model.crop, model.contract
+            shown = (lambda body: crop.png_of(body, contract.input)) if crop and contract else None
+            self._keep = FrameKeeper(model.path, shown).keep
 
     async def run(self, host: str, port: int, on_ready: Callable[[int], None]) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -222,6 +224,7 @@ def _about(model: Model) -> dict[str, Any]:
         "model": model.path.name,
         "engine": model.engine,
         "shape": list(spec.shape if spec else model.shape),
+        "crop": model.crop and model.crop.text,
         "image": spec and {"color": spec.color, "resize": spec.resize},
         "decodes_images": "PIL.Image" in sys.modules,
         "keeps_state": model.keeps_state,

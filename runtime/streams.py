@@ -52,6 +52,8 @@ def misused_option(args: argparse.Namespace, *, serves: bool) -> str:
         return "--quota is for --keep"
     if serves and args.mqtt is None and (args.hold is not None or args.average is not None):
         return "--hold and --average of serve are for --mqtt"
+    if not getattr(args, "discovery", True) and args.mqtt is None:
+        return "--no-discovery is for --mqtt"
     return misused_mqtt_option(args)
 
 

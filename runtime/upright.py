@@ -12,6 +12,8 @@ from edgepress.runtime.exif import orientation
 if TYPE_CHECKING:
     from PIL import Image
 
+    Box = tuple[int, int, int, int]
+
 STRIP_PIXELS = 1 << 19
 """Pixels of a strip of rows, to which the steps after decoding are applied at a time."""
 STRIP_BYTES = 24 * STRIP_PIXELS
@@ -20,8 +22,10 @@ _TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANS
 _TURNS |= {6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
 """The transposition that turns an image upright, by EXIF orientation (Exif 2.32, 4.6.4)."""
 SIDEWAYS = (5, 6, 7, 8)
-_BACKWARDS = (3, 4, 7, 8)
-"""Orientations whose upright rows are stored as columns, and those whose first one is stored last."""
+_MIRRORED = (2, 3, 7, 8)
+_UPSIDE_DOWN = (3, 4, 6, 7)
+"""Orientations whose upright rows are stored as columns; and those where x, and where y, of what is stored goes back.
+"""
 
 
 def differs(image: Image.Image, mode: str) -> bool:
@@ -29,28 +33,41 @@ def differs(image: Image.Image, mode: str) -> bool:
     return image.mode != mode or "transparency" in image.info or orientation_of(image) in _TURNS
 
 
-def converted(image: Image.Image, mode: str) -> Image.Image:
-    """An image upright and in "L" or "RGB", made by strips, because there are several copies of each."""
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an image when it is upright."""
+    width, height = image.size
+    return (height, width) if orientation_of(image) in SIDEWAYS else (width, height)
+
+
+def converted(image: Image.Image, mode: str, box: Box | None = None) -> Image.Image:
+    """An image upright and in "L" or "RGB", made by strips, because there are several copies of each.
+
+    `box` is the part that is wanted of the upright image, (left, top, right, bottom); None: all of it.
+    """
     upward = orientation_of(image)
-    width, height = image.size if upward not in SIDEWAYS else image.size[::-1]
-    rows = max(1, STRIP_PIXELS // width)
-    if rows >= height:
-        return _upright(image, upward, mode)
+    left, top, right, bottom = box or (0, 0, *upright_size(image))
+    rows = max(1, STRIP_PIXELS // (right - left))
+    if rows >= bottom - top:
+        return _upright(image if box is None else _stored(image, upward, box), upward, mode)
     from PIL import Image
 
-    whole = Image.new(mode, (width, height))
-    for top in range(0, height, rows):
-        strip = _strip(image, upward, top, min(height, top + rows))
-        whole.paste(_upright(strip, upward, mode), (0, top))
+    whole = Image.new(mode, (right - left, bottom - top))
+    for row in range(top, bottom, rows):
+        strip = _stored(image, upward, (left, row, right, min(bottom, row + rows)))
+        whole.paste(_upright(strip, upward, mode), (0, row - top))
     return whole
 
 
-def _strip(image: Image.Image, upward: int, top: int, bottom: int) -> Image.Image:
-    """Some upright rows of an image, as they are stored."""
-    length = image.size[upward not in SIDEWAYS]
-    if upward in _BACKWARDS:
-        top, bottom = length - bottom, length - top
-    return image.crop((top, 0, bottom, image.height) if upward in SIDEWAYS else (0, top, image.width, bottom))
+def _stored(image: Image.Image, upward: int, box: Box) -> Image.Image:
+    """A part of the upright image, as it is stored."""
+    left, top, right, bottom = box
+    if upward in SIDEWAYS:
+        left, top, right, bottom = top, left, bottom, right
+    if upward in _MIRRORED:
+        left, right = image.width - right, image.width - left
+    if upward in _UPSIDE_DOWN:
+        top, bottom = image.height - bottom, image.height - top
+    return image.crop((left, top, right, bottom))
 
 
 def _upright(image: Image.Image, upward: int, mode: str) -> Image.Image:

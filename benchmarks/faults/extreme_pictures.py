@@ -328,7 +328,7 @@ import io, json, sys, time
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.image import load_image, resize_array
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.runtime.items import _load_array
+from edgepress.runtime.items import load_array
 spec, data = InputSpec.image(96, 96, "rgb"), sys.stdin.buffer.read()
 load_image(bytes.fromhex("{warm}"), spec)
 def peak():
@@ -336,7 +336,7 @@ def peak():
 before, began, answer = peak(), time.process_time(), "answered"
 try:
     if data.startswith(bytes([0x93])):
-        resize_array(_load_array(io.BytesIO(data), "The array"), spec)
+        resize_array(load_array(io.BytesIO(data), "The array"), spec)
     else:
         load_image(data, spec)
 except EdgepressError as e:

@@ -45,8 +45,9 @@ UNITS = ".units"
 class FrameKeeper:
     """Keeps frames in a service, while they are wanted; it never disturbs the service."""
 
-    def __init__(self, model: Path) -> None:
-        """Begin; `model` is the model's path in its release."""
+    def __init__(self, model: Path, shown: Callable[[bytes], bytes] | None = None) -> None:
+        """Begin; `model` is the model's path in its release, `shown` makes a file of what it looks at in a body."""
+        self._shown = shown
         folder = os.environ.get("RUNTIME_DIRECTORY", "")
         parents = model.resolve().parents
         self._folder = Path(folder) if folder and len(parents) > 2 else None
@@ -75,7 +76,10 @@ class FrameKeeper:
             if asked != self._asked:
                 self._asked = asked
                 self._wanted = self._read() if asked else 0
-        if len(self._kept) < self._wanted and self._size + len(body) <= MAX_FRAMES_BYTES:
+        if len(self._kept) >= self._wanted:
+            return
+        body = body if self._shown is None else self._shown(body)
+        if self._size + len(body) <= MAX_FRAMES_BYTES:
             path = folder / f"{asked}-{len(self._kept):05}.frame"
             self._kept.append(path)
             self._size += len(body)

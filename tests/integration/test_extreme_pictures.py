@@ -39,7 +39,7 @@ import io, json, sys, time
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.image import Memory, load_image, resize_array
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.runtime.items import _load_array
+from edgepress.runtime.items import load_array
 spec = InputSpec.image(96, 96, "rgb")
 Memory.most = int(sys.argv[1])
 def status(name):
@@ -50,7 +50,7 @@ for path in sys.argv[2:]:
     before, began = status("VmRSS"), time.process_time()
     try:
         if data.startswith(bytes([0x93])):
-            resize_array(_load_array(io.BytesIO(data), "The array"), spec)
+            resize_array(load_array(io.BytesIO(data), "The array"), spec)
         else:
             load_image(data, spec)
     except EdgepressError as e:

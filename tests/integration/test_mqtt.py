@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import datetime
+import io
 import ipaddress
 import json
+import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import scripts
+from PIL import Image
 from serving import Running
 
 from edgepress.runtime import frames, mqtt
 from edgepress.runtime.__main__ import main as command
+from edgepress.runtime.crop import read_crop
 from edgepress.runtime.errors import InputError, MissingExtraError
-from edgepress.runtime.mqtt import Broker, describe_to_home_assistant, publish_once
+from edgepress.runtime.image import load_image
+from edgepress.runtime.input_spec import InputSpec
+from edgepress.runtime.items import ItemReader
+from edgepress.runtime.mqtt import NO_STATE, Broker, describe_to_home_assistant, publish_once
 from edgepress.runtime.mqtt_options import PASSWORD, USER, BrokerOptions, read_address, read_login, read_prefix
 
 sys.path.append(str(scripts.ROOT / "benchmarks" / "faults"))
@@ -120,6 +131,144 @@ def show(monkeypatch: Any, *shown: Any) -> None:
     monkeypatch.setattr(frames, "newest", lambda given: given)
 
 
+class FakeBroker:
+    """Does what mosquitto never does; a connection of a client is a list of its packets, as (first byte, rest).
+
+    Args:
+        connack: What the answer to CONNECT says; 0: welcome.
+        acknowledges: Whether it acknowledges what has QoS 1.
+        first: What it sends to its first client after that.
+    """
+
+    def __init__(self, *, connack: int = 0, acknowledges: bool = True, first: bytes = b"") -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.connections: list[list[tuple[int, bytes]]] = []
+        self.ended: list[bool] = []
+        self._connack, self._acknowledges, self._first = connack, acknowledges, first
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self._socket.accept()
+            self.connections.append([])
+            self.ended.append(False)
+            with connection, connection.makefile("rb") as file, suppress(OSError, IndexError):
+                self._answer(connection, file)
+            self.ended[-1] = True
+
+    def _answer(self, connection: socket.socket, file: Any) -> None:
+        while head := file.read(1):
+            length = shift = 0
+            while (byte := file.read(1)[0]) & 128:
+                length |= (byte & 127) << shift
+                shift += 7
+            body = file.read(length | byte << shift)
+            self.connections[-1].append((head[0], body))
+            if head[0] == 0x10:
+                connection.sendall(bytes((0x20, 2, 0, self._connack)) + self._first)
+                self._first = b""
+                if self._connack:
+                    return
+            elif head[0] >> 4 == 3 and head[0] & 6 and self._acknowledges:
+                begin = 2 + int.from_bytes(body[:2], "big")
+                connection.sendall(b"\x40\x02" + body[begin : begin + 2])
+
+    def published(self, number: int = -1) -> list[tuple[str, bytes]]:
+        """Topics, and what follows them, of a connection, the last one by default."""
+        found = []
+        for head, body in self.connections[number]:
+            if head >> 4 == 3:
+                end = 2 + int.from_bytes(body[:2], "big")
+                found.append((body[2:end].decode(), body[end + 2 * bool(head & 6) :]))
+        return found
+
+
+def test_a_broker_that_acknowledges_nothing_tells_the_will(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More wait than are in flight at a time, so `offline` would, too, and DISCONNECT would discard the will."""
+    monkeypatch.setattr(mqtt, "END_S", 0.2)
+    broker = FakeBroker(acknowledges=False)
+    client = Broker(options(broker.port), str)
+    client.start()
+    mosquitto.wait_until(lambda: bool(broker.connections and broker.published()), "online")
+    for number in range(60):
+        client.publish({"id": str(number)})
+    client.close()
+    mosquitto.wait_until(lambda: broker.ended[0], "the connection ends")
+    assert 0xE0 not in {head for head, _ in broker.connections[0]}
+    assert len(broker.connections) == 1
+
+
+def test_the_state_is_unknown_before_the_board_is_online() -> None:
+    """What was retained is of a former run."""
+    broker = FakeBroker()
+    client = Broker(options(broker.port), str)
+    client.start()
+    mosquitto.wait_until(lambda: bool(broker.connections and len(broker.published()) > 1), "online")
+    (state, document), status = broker.published()[:2]
+    assert (state, json.loads(document)) == (f"{PREFIX}/state", NO_STATE)
+    assert status == (f"{PREFIX}/status", b"online")
+    client.close()
+    mosquitto.wait_until(lambda: broker.ended[0], "the connection ends")
+    assert broker.published()[-1] == (f"{PREFIX}/status", b"offline")
+    assert broker.connections[0][-1][0] == 0xE0
+
+
+def test_a_refusal_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "LEAST_RETRY_S", 0)
+    broker = FakeBroker(connack=5)
+    said: list[str] = []
+    client = Broker(options(broker.port), said.append)
+    client.start()
+    mosquitto.wait_until(lambda: len(broker.connections) > 3, "three retries")
+    client.close()
+    assert said == [f"MQTT broker 127.0.0.1:{broker.port} refuses the connection: Not authorized."]
+
+
+@pytest.mark.parametrize("packet", [b"\x30\xff\xff\xff\x7f\x00\x01a" + bytes(1 << 20), b"\x30\x04\x00\x01ab"])
+def test_a_broker_that_sends_what_was_not_asked_for_is_left(packet: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its packet, here of 256 MB, is in memory; then it is another try."""
+    monkeypatch.setattr(mqtt, "LEAST_RETRY_S", 0)
+    broker = FakeBroker(first=packet)
+    said: list[str] = []
+    client = Broker(options(broker.port), said.append)
+    client.start()
+    mosquitto.wait_until(lambda: len(broker.connections) == 2, "another try")
+    client.publish({"id": "1"})
+    mosquitto.wait_until(lambda: not client.waiting, "acknowledged")
+    client.close()
+    assert len(client._client._in_packet["packet"]) < 1000
+    assert len(said) == 2, "it is connected, and away"
+
+
+def test_two_prefixes_are_two_devices_in_home_assistant() -> None:
+    names = [describe_to_home_assistant(prefix, "m", drift=False)[0] for prefix in ("edgepress/a_b", "edgepress/a/b")]
+    assert len({*names}) == 2
+    assert describe_to_home_assistant("kitchen", "m", drift=False)[0] == "homeassistant/device/kitchen/config"
+
+
+def test_home_assistant_keeps_the_score_at_an_event_of_drift() -> None:
+    """Its templates are those of jinja2; None is unknown there, and what is empty changes nothing."""
+    jinja2 = pytest.importorskip("jinja2")
+    document = json.loads(describe_to_home_assistant("kitchen", "m", drift=True)[1])
+    template = jinja2.Template(document["components"]["score"]["value_template"])
+    states = ({"score": 0.1234}, {"what": "drift"}, NO_STATE)
+    assert [template.render(value_json=state) for state in states] == ["12.3", "", "None"]
+
+
+def test_a_stopped_service_ends_as_by_ctrl_c(run: Any, tmp_path: Path) -> None:
+    """`systemctl stop` sends SIGTERM."""
+    broker = FakeBroker()
+    where = ["--mqtt", f"127.0.0.1:{broker.port}", "--mqtt-topic", PREFIX]
+    command = [sys.executable, "-m", "edgepress.runtime", "watch", str(run.variants["tflite-int8"]), str(tmp_path)]
+    process = subprocess.Popen([*command, *where])
+    mosquitto.wait_until(lambda: bool(broker.connections and len(broker.published()) > 2), "online")
+    process.terminate()
+    assert process.wait(timeout=20) == 0
+    mosquitto.wait_until(lambda: broker.ended[0], "the connection ends")
+    assert broker.published()[-1] == (f"{PREFIX}/status", b"offline")
+
+
 @needs_mosquitto
 def test_a_camera_publishes_what_its_lines_say(
     run: Any, digits: Any, broker: Any, subscriber: Any, monkeypatch: Any, capsys: Any
@@ -165,9 +314,21 @@ def test_a_crop_is_what_is_classified_and_kept(
         answers.append(json.loads(capsys.readouterr().out)["classes"])
     assert answers[0] == answers[1]
     (picture,) = kept.glob("*.png")
-    from PIL import Image
-
     assert Image.open(picture).size == (28, 28)
+
+
+@pytest.mark.parametrize("kind", ["array", "file"])
+def test_a_part_of_the_models_size_goes_through_its_rule(kind: str, tmp_path: Path) -> None:
+    """As a picture of that size does; it is no array that was prepared already."""
+    spec = InputSpec.image(24, 24, "rgb", "crop:0.5")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    session = SimpleNamespace(contract=SimpleNamespace(input=spec), shape=spec.shape, dtype=np.uint8, scale=1)
+    reader = ItemReader(tmp_path, session)  # type: ignore[arg-type]
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, "PNG")
+    item, _ = reader.prepare_part(pixels if kind == "array" else written.getvalue(), read_crop("8,8,24,24"))
+    np.testing.assert_array_equal(item, load_image(Image.fromarray(pixels[8:32, 8:32]), spec))
+    assert (item != pixels[8:32, 8:32]).any()
 
 
 @pytest.mark.parametrize(
@@ -180,6 +341,8 @@ def test_a_crop_is_what_is_classified_and_kept(
         ),
         (["--crop", "1,2"], 2, "is not a crop; accepted: x,y,width,height in pixels or percent"),
         (["--mqtt-topic", "a"], 2, "--mqtt-topic is for --mqtt"),
+        (["--no-discovery"], 2, "--no-discovery is for --mqtt"),
+        (["--crop", "60%,0,60%,100%"], 2, "leaves every frame"),
         (["--mqtt", "mqtt://user:secret@host"], 1, "is not the address of an MQTT broker"),
         (["--mqtt", "host", "--mqtt-topic", "a/#"], 1, "can't begin a topic"),
         (["--mqtt", "host", "--mqtt-login", "missing"], 1, "missing can't be read: No such file"),
@@ -213,6 +376,14 @@ def test_without_the_package_the_message_says_what_to_install(monkeypatch: pytes
         Broker(options(1), str)
 
 
+def test_in_a_bundle_the_message_says_how_to_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    monkeypatch.setattr(mqtt, "__file__", str(tmp_path / "edgepress" / "runtime" / "mqtt.py"))
+    (tmp_path / "MANIFEST.json").write_text("{}")
+    with pytest.raises(MissingExtraError, match="Make the bundle with: edgepress bundle --mqtt"):
+        Broker(options(1), str)
+
+
 def test_the_package_is_loaded_with_the_option_only() -> None:
     code = (
         "import sys; import edgepress.runtime.__main__, edgepress.runtime.streams, edgepress.runtime.events;"
@@ -225,6 +396,8 @@ def test_addresses() -> None:
     assert read_address("broker.local", tls=False) == ("broker.local", 1883)
     assert read_address("broker.local", tls=True) == ("broker.local", 8883)
     assert read_address("[::1]:99", tls=False) == ("::1", 99)
+    with pytest.raises(InputError, match=r"no zone \(%eth0\)"):
+        read_address("[fe80::1%eth0]", tls=False)
     for text in ("", "a b", "host:0", "host:70000", "::1", "a..b", "x" * 64, "user@host", "h\n"):
         with pytest.raises(InputError, match="is not the address of an MQTT broker"):
             read_address(text, tls=False)
@@ -246,9 +419,18 @@ def test_a_login_is_read_from_a_file_of_ones_own_or_the_environment(
     file.write_text("anna\nsecret\n")
     file.chmod(0o600)
     assert read_login(file) == ("anna", "secret")
-    file.chmod(0o640)
-    with pytest.raises(InputError, match="can be read by others"):
-        read_login(file)
+    for mode in (0o640, 0o444, 0o604):
+        file.chmod(mode)
+        with pytest.raises(InputError, match="can be read by others"):
+            read_login(file)
+    file.chmod(0o440)
+    about = os.stat_result((stat.S_IFREG | 0o440, 0, 0, 1, 0, 0, 12, 0, 0, 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", lambda number: about)
+        assert read_login(file) == ("anna", "secret"), "a credential of systemd"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="it is a pipe, a socket or a device"):
+        read_login(tmp_path / "pipe")
     file.chmod(0o600)
     file.write_text("anna\nsecret\nmore\n")
     with pytest.raises(InputError, match="is not a login"):

@@ -64,6 +64,20 @@ def test_it_answers_what_the_model_answers(server: Running, run: Any, digits: An
         assert (status, answer["status"], answer["engine"]) == (200, "ok", "litert")
 
 
+def test_with_a_crop_pictures_of_phones_are_taken_and_prepared_arrays_are_not(run: Any, digits: Any) -> None:
+    """`/ready` says so to the page, which then prepares none."""
+    server = Running(run.variants["tflite-int8"], "--crop", "25%,0,50%,100%")
+    assert server.ask("GET", "/ready")[1]["crop"] == "25%,0,50%,100%"
+    photo = io.BytesIO()
+    Image.new("RGB", (4000, 3000), "white").save(photo, "JPEG")
+    assert server.ask("POST", "/classify", photo.getvalue())[0] == 200
+    array = io.BytesIO()
+    np.save(array, digits.test.read([0])[0])
+    status, answer, _ = server.ask("POST", "/classify", array.getvalue())
+    assert (status, answer["error"]["hint"]) == (400, "Send the whole picture.")
+    server.end()
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [

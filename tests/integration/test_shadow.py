@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import re
@@ -15,9 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import scripts
+from PIL import Image
 
+from edgepress.runtime.crop import read_crop
+from edgepress.runtime.input_spec import InputSpec
+from edgepress.runtime.system import boot_s, read_text
 from edgepress.runtime.updates import frames, shadow, shadow_process
 from edgepress.runtime.updates.frames import FrameKeeper, read_frames
 from edgepress.runtime.updates.place import read_place
@@ -225,6 +231,31 @@ def test_the_service_keeps_frames_only_while_they_are_wanted(tmp_path: Path, mon
     assert list(kept.iterdir()) == []
     monkeypatch.delenv("RUNTIME_DIRECTORY")
     FrameKeeper(Path("/model.tflite")).keep(b"z")
+
+
+def test_a_service_keeps_what_it_looks_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `--crop`, which releases do not know in a shadow run: the part, and only while frames are wanted."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "updates").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, "PNG")
+    body = written.getvalue()
+    crop, spec, cut = read_crop("50%,0,50%,50%"), InputSpec.image(8, 8, "rgb"), []
+    keeper = FrameKeeper(
+        tmp_path / "releases" / "one" / "model.tflite", lambda body: cut.append(body) or crop.png_of(body, spec)
+    )
+    keeper.keep(body)
+    assert not cut
+    asked = tmp_path / "updates" / frames.REQUEST
+    wanted = {"frames": 1, "boot": read_text(frames.BOOT_ID).strip(), "until_s": boot_s() + 60}
+    asked.write_text(json.dumps(wanted))
+    keeper.keep(body)
+    keeper.keep(body)
+    assert len(cut) == 1
+    (kept,) = read_frames(tmp_path / "run", asked.stat().st_mtime_ns, 2)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(kept))), pixels[:20, 30:])
 
 
 def test_what_a_service_may_have_laid_there_is_not_followed(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome")
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
 ROOT = Path(__file__).parents[2]
 FIRST_ANSWER_MS = 1000.0
-MOST_BYTES = 12_600
+MOST_BYTES = 12_700
 CLOCK = """() => {
   const answer = document.querySelector("#answer");
   document.querySelector("#pick").addEventListener("change", () => {
@@ -224,6 +224,16 @@ def test_a_file_that_the_board_does_not_take_is_made_small_by_the_browser(
     array = np.load(io.BytesIO(sent))
     assert (array.shape, array.dtype) == ((28, 28, 1), np.uint8)
     assert opened.rows() == written(load(model).classify(sent))
+    opened.context.close()
+
+
+@in_a_browser
+def test_the_browser_prepares_nothing_for_a_board_that_crops(browser: Any, server: Running, tmp_path: Path) -> None:
+    """It would prepare the whole picture, and the board would look at a part of that."""
+    Image.new("RGB", (20, 20)).save(tmp_path / "other.ico")
+    opened = Opened(browser, server.page, server.ask("GET", "/ready")[1] | {"crop": "0,0,50%,50%"})
+    assert "The board looks at a part of each picture" in opened.choose(tmp_path / "other.ico")
+    assert len(opened.posted()) == 1
     opened.context.close()
 
 

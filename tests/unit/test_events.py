@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from edgepress.runtime.answers import UNKNOWN, Answer, Prediction
 from edgepress.runtime.errors import InputError
-from edgepress.runtime.events import MOST_LABEL, EventMaker, HeldLabel, MeanScores
+from edgepress.runtime.events import MAX_LABEL_CHARACTERS, EventMaker, HeldLabel, MeanScores
+from edgepress.runtime.text import json_text
 
 PROMISE = "At most 1 % of accepted answers are wrong."
 frames = st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 30)), max_size=60)
@@ -68,21 +69,21 @@ def test_the_state_is_the_last_label_that_lasted(shown: list[tuple[str, int]], h
             begin = at
         if now - begin >= hold:
             expected = label
-        assert held.look(label, now / 10) == (expected != before) or abs(now - begin - hold) < 1e-6
+        assert held.take(label, now / 10) == (expected != before) or abs(now - begin - hold) < 1e-6
         assert held.label == expected or abs(now - begin - hold) < 1e-6
         expected = held.label
 
 
 def test_a_label_that_flickers_never_becomes_the_state() -> None:
     held = HeldLabel(2.0)
-    assert [held.look(label, second) for second, label in enumerate("aaabababab")] == [False, False, True, *[False] * 7]
+    assert [held.take(label, second) for second, label in enumerate("aaabababab")] == [False, False, True, *[False] * 7]
     assert held.label == "a"
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40), st.integers(1, 12))
 def test_a_mean_is_that_of_the_last_frames(values: list[float], count: int) -> None:
     mean = MeanScores(count)
-    found = [float(mean.look(np.array([[value, 1 - value]], np.float32))[0, 0]) for value in values]
+    found = [float(mean.take(np.array([[value, 1 - value]], np.float32))[0, 0]) for value in values]
     expected = [np.mean(values[max(0, end - count) : end]) for end in range(1, len(values) + 1)]
     assert found == pytest.approx(expected, abs=1e-6)
 
@@ -119,13 +120,60 @@ def test_an_alarm_of_drift_withdraws_the_promise_in_an_event() -> None:
     alarm = {"alarm": True, "meaning": "Drift: nothing is promised."}
     for drift in ({"alarm": False}, {"alarm": False}, alarm, alarm):
         answer = look(maker, model, 0.9, drift)
-    assert [(event["what"], event["promised"], event["drift"]) for event in sent] == [
+    assert [(event["what"], event.get("promised"), event["drift"]) for event in sent] == [
         ("label", True, False),
-        ("drift", False, True),
+        ("drift", None, True),
     ]
     assert sent[1]["promise"] == "Drift: nothing is promised."
     assert (answer.accepted, answer.promised) == (True, False)
     assert answer.to_dict()["promised"] is False
+
+
+def test_an_alarm_is_an_event_of_its_own() -> None:
+    """Of the state that lasts, not of the frame, also before the first state and together with a change of it."""
+    alarm = {"alarm": True, "meaning": "Drift: nothing is promised."}
+    now = [0.0]
+    model = Stub()
+    maker = made(model, hold_s=2.0, clock=lambda: now[0])
+    found = look(maker, model, 0.9, alarm).to_dict()
+    assert "event" not in found
+    fields = {"label": None, "what": "drift", "drift": True, "promise": "Drift: nothing is promised."}
+    assert found["drift_event"] | {"id": "", "at": ""} == {"id": "", "at": "", **fields}
+    now[0] = 2.0
+    found = look(maker, model, 0.9, alarm).to_dict()
+    assert (found["event"]["label"], found["event"]["promised"], found["event"]["promise"]) == (
+        "a",
+        False,
+        "Drift: nothing is promised.",
+    )
+    assert "drift_event" not in found, "it is told once"
+    model = Stub()
+    maker = made(model)
+    look(maker, model, 0.9)
+    found = look(maker, model, 0.1, alarm).to_dict()
+    assert (found["event"]["what"], found["event"]["label"]) == ("label", "b")
+    assert (found["drift_event"]["what"], found["drift_event"]["label"]) == ("drift", "b")
+
+
+def test_an_alarm_says_nothing_of_the_frame() -> None:
+    now = [0.0]
+    model = Stub()
+    maker = made(model, hold_s=2.0, clock=lambda: now[0])
+    look(maker, model, 0.9)
+    now[0] = 2.0
+    look(maker, model, 0.9)
+    event = look(maker, model, 0.02, {"alarm": True, "meaning": "Drift."}).to_dict()["drift_event"]
+    assert event["label"] == "a"
+    assert not {"score", "accepted", "promised", "before"} & event.keys()
+
+
+def test_scores_that_are_no_numbers_are_unknown_and_in_no_mean() -> None:
+    model = Stub(promised=False)
+    maker = made(model, average=5, send=lambda event: bool(json_text(event)))
+    found = [look(maker, model, first).to_dict() for first in (0.9, np.nan, 0.9)]
+    assert [answer["state"] for answer in found] == ["a", UNKNOWN, "a"]
+    assert found[1]["event"]["score"] is None
+    assert found[2]["classes"][0]["score"] == pytest.approx(0.9)
 
 
 def test_nothing_is_promised_of_means() -> None:
@@ -155,7 +203,7 @@ def test_files_without_a_promise_have_events_without_one() -> None:
 
 def test_labels_of_others_are_bounded_in_events() -> None:
     model = Stub(labels=("x" * 10_000, "b"))
-    assert len(look(made(model), model, 0.9).to_dict()["event"]["label"]) == MOST_LABEL
+    assert len(look(made(model), model, 0.9).to_dict()["event"]["label"]) == MAX_LABEL_CHARACTERS
 
 
 def test_what_can_not_be_held_is_an_error() -> None:
