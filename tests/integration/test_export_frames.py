@@ -185,6 +185,43 @@ def test_large_frames_stay_within_32_bits(tmp_path: Path) -> None:
     assert abs(apart).max() <= 1
 
 
+@pytest.mark.parametrize("layout", ["cmake", "arduino"])
+def test_frames_of_an_earlier_export_never_meet_another_model(layout: Any, tmp_path: Path) -> None:
+    """A stale model_frame.c would write behind the memory of a smaller model."""
+    large = Frames(tmp_path / "large", (64, 64, 3), compiles=False).file
+    small = Frames(tmp_path / "small", (8, 8, 3), "crop:0.8765", compiles=False).file
+    sources = tmp_path / "both" / ("src" if layout == "arduino" else "")
+    export(large, out=tmp_path / "both", samples=1, layout=layout)
+    stale = (sources / "model_frame.c").read_text()
+    assert export(small, out=tmp_path / "both", samples=1, layout=layout).report["frames"] is None
+    assert {path.name for path in sources.glob("model*")} == {"model.h", "model.c"}
+    (sources / "model_frame.c").write_text(stale)
+    export(large, out=tmp_path / "large" / "again", samples=1)
+    (sources / "model_frame.h").write_text((tmp_path / "large" / "again" / "model_frame.h").read_text())
+    command = ["gcc", "-c", str(sources / "model_frame.c"), "-o", str(tmp_path / "x.o")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "exported for another model" in done.stderr
+
+
+def test_the_arduino_layout_holds_the_functions_for_frames(tmp_path: Path) -> None:
+    file = Frames(tmp_path / "f", (16, 16, 3), compiles=False).file
+    folder = export(file, out=tmp_path / "library", samples=1, layout="arduino").folder
+    assert "includes=model.h,model_frame.h" in (folder / "library.properties").read_text().splitlines()
+    for name in ("model", "model_frame"):
+        command = ["gcc", *STRICT, "-c", str(folder / "src" / f"{name}.c"), "-o", str(tmp_path / f"{name}.o")]
+        subprocess.run(command, check=True)
+    main = tmp_path / "main.cpp"
+    main.write_text(
+        "#include <model.h>\n#include <model_frame.h>\nstatic const uint8_t frame[27] = {9};\n"
+        "int main() { return model_input_from_rgb888(frame, 3, 3); }\n"
+    )
+    objects = [str(tmp_path / f"{name}.o") for name in ("model", "model_frame")]
+    include, out = f"-I{folder / 'src'}", str(tmp_path / "main")
+    subprocess.run(["g++", "-Wall", "-Wextra", "-Werror", include, str(main), *objects, "-o", out], check=True)
+    assert subprocess.run([out]).returncode == 0
+
+
 def test_what_integers_cannot_do_is_said_and_not_written(tmp_path: Path) -> None:
     shape = (16, 16, 3)
     own = Adapter(shape=shape, per_image="standardize")

@@ -80,7 +80,7 @@ def test_only_who_names_the_engine_gets_it(tmp_path: Path) -> None:
     assert load(path).engine != "native"
     assert "native" not in available_engines()
     assert "native" not in find_engines("all")
-    with pytest.raises(InputError, match="is built of one file on its board"):
+    with pytest.raises(InputError, match="compiled on the board for one model"):
         find_engines("native")
 
 

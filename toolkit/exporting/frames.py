@@ -126,8 +126,8 @@ def frame_sources(path: Path, program: Program, contract: Contract | None) -> tu
         "BLUE_FIRST": str(int(adapter is not None and adapter.bgr)),
         "CROP": str(int(rule == "crop")),
         "PAD": str(int(rule == "pad")),
-        "SHOWN": str(shown.numerator),
-        "OF": str(shown.denominator),
+        "SHOWN_NUMERATOR": str(shown.numerator),
+        "SHOWN_DENOMINATOR": str(shown.denominator),
         "STORED": _stored(_tables(path, program, contract)),
         "RULE": spec.resize,
     }
