@@ -223,6 +223,15 @@ def test_names_of_files_become_names_that_arduino_accepts() -> None:
     assert library_name("model int8 (2)\nname=x") == "model-int8-2-name-x"
     assert library_name("_\N{SNOWMAN}") == "model"
     assert library_name("a" * 80) == "a" * 63
+    assert library_name("123") == "model-123"
+    assert library_name(f"{'1' * 70}a") == f"model-{'1' * 57}"
+
+
+def test_the_default_folder_has_a_name_that_arduino_accepts(tmp_path: Path) -> None:
+    for stem, name in (("my m\N{LATIN SMALL LETTER O WITH DIAERESIS}del (2)", "my-m-del-2-arduino"), ("7", "model-7-arduino")):
+        path = tmp_path / f"{stem}.tflite"
+        path.write_bytes(graph(CHAIN))
+        assert export(path, samples=1, layout="arduino").folder == tmp_path / name
 
 
 def files_in(folder: Path) -> set[str]:
