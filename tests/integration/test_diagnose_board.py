@@ -102,7 +102,17 @@ def test_what_a_board_returns_is_read_by_its_length(chain: Path) -> None:
     answer = read_outputs("kitchen", ANSWER + content[: 2 * size], tensors, 2 * size)
     assert (answer.engine, answer.about) == ("litert", "litert 1 on m")
     assert [row[tensors[0].index][0].tobytes() for row in answer.outputs] == [content[:1], content[size : size + 1]]
-    for damaged in (ANSWER + content[: 2 * size - 1], ANSWER, content, b"[]\n", b"{}\n", b"", b"\xff" * HEADER_BYTES, NESTED, PADDED):
+    for damaged in (
+        ANSWER + content[: 2 * size - 1],
+        ANSWER,
+        content,
+        b"[]\n",
+        b"{}\n",
+        b"",
+        b"\xff" * HEADER_BYTES,
+        NESTED,
+        PADDED,
+    ):
         with pytest.raises(BoardError):
             read_outputs("kitchen", damaged, tensors, 2 * size)
 

@@ -228,7 +228,10 @@ def test_names_of_files_become_names_that_arduino_accepts() -> None:
 
 
 def test_the_default_folder_has_a_name_that_arduino_accepts(tmp_path: Path) -> None:
-    for stem, name in (("my m\N{LATIN SMALL LETTER O WITH DIAERESIS}del (2)", "my-m-del-2-arduino"), ("7", "model-7-arduino")):
+    for stem, name in (
+        ("my m\N{LATIN SMALL LETTER O WITH DIAERESIS}del (2)", "my-m-del-2-arduino"),
+        ("7", "model-7-arduino"),
+    ):
         path = tmp_path / f"{stem}.tflite"
         path.write_bytes(graph(CHAIN))
         assert export(path, samples=1, layout="arduino").folder == tmp_path / name

@@ -187,7 +187,7 @@ def test_a_compiler_may_have_arguments(tmp_path: Path, monkeypatch: pytest.Monke
     function = script.partition("\nbuild_native() {")[2].partition("\n}\n")[0]
     (tmp_path / LIBRARY).unlink()
     helpers = 'say() { echo "$*"; }; die() { echo "$*" >&2; exit 1; }; attempt() { shift 2; "$@"; }; python=true'
-    program = f"set -eu; {helpers}\nbuild_native() {{{function}\n}}\nbuild_native \"$1\""
+    program = f'set -eu; {helpers}\nbuild_native() {{{function}\n}}\nbuild_native "$1"'
     done = subprocess.run(["sh", "-c", program, "sh", str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "Building the model with env EDGEPRESS_TEST=1 cc -DX=1\n"

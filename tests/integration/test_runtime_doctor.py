@@ -45,7 +45,8 @@ def test_doctor_finds_what_works(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_doctor_works_in_a_process_that_has_used_an_engine(engine: str, tmp_path: Path) -> None:
     code = (
-        f"from edgepress.runtime.board import doctor, trial_error\nassert not trial_error({engine!r}, {str(tmp_path)!r})\n"
+        f"from edgepress.runtime.board import doctor, trial_error\n"
+        f"assert not trial_error({engine!r}, {str(tmp_path)!r})\n"
         "print(*(e['detail'] for e in doctor()['engines'] if e['version'] and e['status'] != 'works'))"
     )
     script = tmp_path / "script.py"

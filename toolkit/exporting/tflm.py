@@ -142,9 +142,7 @@ def _values(
     }
 
 
-def _texts(
-    job: Job, values: dict[str, str], labels: tuple[str, ...], report: dict[str, Any]
-) -> dict[str, str]:
+def _texts(job: Job, values: dict[str, str], labels: tuple[str, ...], report: dict[str, Any]) -> dict[str, str]:
     """The files of the folder by their names."""
     name = job.path.name.encode("ascii", "replace").decode().replace("*/", "* /")
     methods = [f"Add{operation}" for operation in report["operations"]]

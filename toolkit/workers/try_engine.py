@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgepress.converters.worker import Emit
 import tempfile
 
+from edgepress.converters.worker import Emit
 from edgepress.runtime.board import trial_error
 
 
