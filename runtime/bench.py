@@ -43,8 +43,9 @@ def bench(
     """Time a file and store the best number of threads, if several were timed; docs/runtime.md lists the result.
 
     `threads` are the numbers to compare (empty: 1, 2, 4, 8 and the number of cores, up to that number), each timed for
-    `seconds`; of an engine with one thread, 1 alone is timed. The best one then continues for `sustained_s`, to see whether the CPU is throttled: `on_minute` is called
-    with the figures of every `minute_s`. Errors are those of `load`.
+    `seconds`; of an engine with one thread, 1 alone is timed. The best one then continues for `sustained_s`, to see
+    whether the CPU is throttled: `on_minute` is called with the figures of every `minute_s`. Errors are those of
+    `load`.
     """
     cores, before = usable_cores(), temperature_c()
     one_thread = engine in ENGINES and ENGINES[engine].one_thread

@@ -72,7 +72,7 @@ def doctor() -> dict[str, Any]:
     command, why = working_set(machine, bits, sys.version_info[:2], libc)
     memory = dict(re.findall(r"^(\w+):\s+(\d+)", read_text("/proc/meminfo"), re.MULTILINE))
     flags = cpu_info(FLAGS).split()
-    engines = []
+    engines: list[dict[str, Any]] = []
     if (_RELEASE / LIBRARY).is_file() and (_RELEASE / "interpreter").is_file():  # `run` names this engine here, too
         status, detail = _trial("native")
         engines.append({"name": "native", "version": __version__, "status": status, "detail": detail, "install": ""})

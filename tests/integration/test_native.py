@@ -256,7 +256,7 @@ def test_a_library_that_does_not_describe_its_model_is_one_error(about: Any, tmp
     source = f"const char *model_about(void); const char *model_about(void) {{ return {text}; }}"
     (tmp_path / "native" / "about.c").write_text(source)
     build_library(tmp_path)
-    with pytest.raises((EngineError, ModelFileError), match="can't be used|output"):
+    with pytest.raises((EngineError, ModelFileError), match=r"can't be used|output"):
         load(path, "native")
 
 
