@@ -43,11 +43,13 @@ def bench(
     """Time a file and store the best number of threads, if several were timed; docs/runtime.md lists the result.
 
     `threads` are the numbers to compare (empty: 1, 2, 4, 8 and the number of cores, up to that number), each timed for
-    `seconds`. The best one then continues for `sustained_s`, to see whether the CPU is throttled: `on_minute` is called
-    with the figures of every `minute_s`. Errors are those of `load`.
+    `seconds`; of an engine with one thread, 1 alone is timed. The best one then continues for `sustained_s`, to see
+    whether the CPU is throttled: `on_minute` is called with the figures of every `minute_s`. Errors are those of
+    `load`.
     """
     cores, before = usable_cores(), temperature_c()
-    counts = sorted(set(threads)) or sorted(n for n in {1, 2, 4, 8, cores} if n <= cores)
+    one_thread = engine in ENGINES and ENGINES[engine].one_thread
+    counts = [1] if one_thread else sorted(set(threads)) or sorted(n for n in {1, 2, 4, 8, cores} if n <= cores)
     models, opened, items = _opened(path, engine, counts, contract)
     times = [array.array("f") for _ in counts]
     for _ in range(max(1, round(seconds / TURN_S))):
@@ -89,6 +91,8 @@ def best_threads(
 ) -> int:
     """The number of threads that `bench` found best for a file on this machine; InputError if it has not run here."""
     model = load(path, engine, contract=contract)
+    if ENGINES[model.engine].one_thread:
+        return 1
     if not isinstance(found := _kept().get(_key(model)), int):
         what = f"The best number of threads for {path} on {model.engine} is not known here."
         raise InputError(what, f"Find it with: python -m edgepress.runtime bench {path}")

@@ -17,6 +17,8 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from edgepress import __version__
 from edgepress.runtime.engines import ENGINES, PACKAGED
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.model import load
+from edgepress.runtime.native_session import LIBRARY
 from edgepress.runtime.system import FLAGS, cpu_info, read_text, temperature_c
 
 EXTENSIONS = (
@@ -48,14 +51,18 @@ _TRIAL = {  # softmax(x W) of four numbers x: a deflated file in base 85
 
 _NEW_PYTHON = """
 import sys
-sys.path[:] = sys.argv[2:]
+sys.path[:] = sys.argv[3:]
 from edgepress.runtime.board import trial_error
-print(end="\\0" + trial_error(sys.argv[1]))
+print(end="\\0" + trial_error(*sys.argv[1:3]))
 """
 """What a new Python runs to try an engine; it prints the `trial_error` after the engine's text and a zero byte."""
-_NATIVE = "Or build integer-only files here: edgepress bundle FILE --engine native."
+_NATIVE = "on the workstation: edgepress bundle FILE --engine native; this board then compiles the model."
+_RELEASE = Path(__file__).parents[2]
+"""The folder of the installed bundle, where this is part of one."""
 _TRIAL_S = 60
 """Seconds that an engine has to answer."""
+_MOST = 2000
+"""Characters of its error that are kept: a pipe takes them at once."""
 
 
 def doctor() -> dict[str, Any]:
@@ -65,7 +72,13 @@ def doctor() -> dict[str, Any]:
     command, why = working_set(machine, bits, sys.version_info[:2], libc)
     memory = dict(re.findall(r"^(\w+):\s+(\d+)", read_text("/proc/meminfo"), re.MULTILINE))
     flags = cpu_info(FLAGS).split()
-    engines = []
+    engines: list[dict[str, Any]] = []
+    if (_RELEASE / LIBRARY).is_file() and (_RELEASE / "interpreter").is_file():  # `run` names this engine here, too
+        status, detail = _trial("native")
+        engines.append({"name": "native", "version": __version__, "status": status, "detail": detail, "install": ""})
+        command, why = "", "The model of this bundle was compiled here, and needs no other engine."
+        if status == "fails":
+            why = "The model of this bundle was compiled here, but does not run: install the bundle again."
     for name, row in PACKAGED.items():
         found = version(row.package)
         status, detail = ("missing", "") if found is None else _trial(name)
@@ -107,20 +120,28 @@ def working_set(
     The command names packages, because the sources in a bundle have no extras.
     """
     pip = pip or _pip()
+    instead = f"; instead, {_NATIVE}"
+    if libc[0] not in ("glibc", "darwin", "win32"):
+        return "", f"No engine has packages for systems with {libc[0] or 'musl'}{instead}"
+    linux = libc[0] == "glibc"
+    if machine.startswith("armv6"):
+        why = "No engine has packages for ARMv6 (Raspberry Pi 1 and Zero); those of a Zero 2 W work."
+        return "", f"{why} Or, {_NATIVE}"
+    if linux and machine not in (("x86_64", "aarch64") if bits == 64 else ("armv7l", "armv8l", "aarch64")):
+        return "", f"No engine has packages for {machine} with {bits} bits{instead}"
     if bits == 64:
         new = libc[0] == "glibc" and tuple(map(int, re.findall(r"\d+", libc[1]))) >= (2, 34)
         if new or (libc[0], machine) in (("darwin", "arm64"), ("win32", "AMD64")):
             return f"{pip} ai-edge-litert pillow", "This machine can run LiteRT and ONNX Runtime (onnxruntime)."
-        why = f"LiteRT needs glibc 2.34, found {' '.join(libc).strip() or 'another C library'}"
+        if not linux:
+            return f"{pip} onnxruntime pillow", f"LiteRT has no package for {machine} on this system."
+        why = f"LiteRT needs glibc 2.34, found {' '.join(libc)}"
         if python < (3, 12):
             return f"{pip} tflite-runtime 'numpy<2' pillow", f"{why}; tflite-runtime does not, with numpy < 2."
         return f"{pip} onnxruntime pillow", f"{why}, and tflite-runtime has no package for Python > 3.11."
-    if machine.startswith("armv6"):
-        why = "No engine has packages for ARMv6 (Raspberry Pi 1 and Zero); those of a Zero 2 W work."
-        return "", f"{why} {_NATIVE}"
     if python >= (3, 12):
         why = f"On 32 bits only tflite-runtime has packages, up to Python 3.11; this is {python[0]}.{python[1]}."
-        return "", f"{why} Install a 64-bit system, or Raspberry Pi OS bookworm (Python 3.11). {_NATIVE}"
+        return "", f"{why} Install a 64-bit system, or Raspberry Pi OS bookworm (Python 3.11). Or, {_NATIVE}"
     return f"sudo apt install python3-numpy python3-pil && {pip} --no-deps tflite-runtime", (
         "On 32 bits only tflite-runtime has packages, with numpy < 2 such as Debian 12's, which a virtual environment "
         "sees if made with --system-site-packages."
@@ -151,7 +172,8 @@ def version(package: str) -> str | None:
 
 def _trial(name: str) -> tuple[str, str]:
     """Let an engine answer in a process of its own: ("works", "") or ("fails", why)."""
-    code, error = (_run_in_fork if _can_fork() else _run_in_new_python)(name)
+    with tempfile.TemporaryDirectory() as folder:  # made here, because an engine that dies would leave it
+        code, error = (_run_in_fork if _can_fork() else _run_in_new_python)(name, folder)
     if code is None:
         return "fails", f"no answer in {_TRIAL_S} s"
     if code < 0:
@@ -162,55 +184,73 @@ def _trial(name: str) -> tuple[str, str]:
 
 
 def _can_fork() -> bool:
-    """Whether the trial may be a fork: no engine is loaded whose threads would be missing in it.
+    """Whether the trial may be a fork: there are no threads, an engine's or others, which would be missing in it.
 
     An emulated Python can't start another, so a fork is the first choice.
     """
-    return sys.platform == "linux" and not any(
-        engine.module.split(".")[0] in sys.modules for engine in PACKAGED.values()
-    )
+    loaded = any(engine.module.split(".")[0] in sys.modules for engine in PACKAGED.values())
+    return sys.platform == "linux" and threading.active_count() == 1 and not loaded
 
 
-def trial_error(name: str) -> str:
-    """Why an engine does not answer the trial model as it should, "" if it does. It may end the process."""
+def trial_error(name: str, folder: str) -> str:
+    """Why an engine does not answer the trial model as it should, "" if it does. It may end the process.
+
+    Args:
+        name: The engine; "native": the library of the installed bundle, whose answer has to consist of numbers.
+        folder: An empty folder for the trial model.
+    """
     format = ENGINES[name].formats[0]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"trial.{format}"
-        path.write_bytes(zlib.decompress(base64.b85decode(_TRIAL[format])))
-        try:
+    path = Path(folder) / f"trial.{format}"
+    try:
+        if ENGINES[name].built:
+            model = load(_RELEASE / f"model.{format}", name)
+            shape, dtype = model.ready
+            scores = model.answer(np.zeros(shape, dtype))[0]
+            right = bool(np.isfinite(scores).all())
+        else:
+            path.write_bytes(zlib.decompress(base64.b85decode(_TRIAL[format])))
             scores = load(path, name).scores(np.ones((1, 4), np.float32))[0]
-        except EdgepressError as e:
-            return e.message
-        except Exception as e:  # engines raise exceptions of any type
-            return f"{type(e).__name__}: {e}"
-    right = np.allclose(scores, (0.26894143, 0.7310586), atol=1e-5)
-    return "" if right else f"wrong answer: {scores.tolist()}"
+            right = np.allclose(scores, (0.26894143, 0.7310586), atol=1e-5)
+    except EdgepressError as e:
+        return e.message[:_MOST]
+    except Exception as e:  # engines raise exceptions of any type
+        return f"{type(e).__name__}: {e}"[:_MOST]
+    return "" if right else f"wrong answer: {scores.tolist()}"[:_MOST]
 
 
-def _run_in_fork(name: str) -> tuple[int | None, str | None]:
+def _run_in_fork(name: str, folder: str) -> tuple[int | None, str | None]:
     """The exit code of a fork that tries an engine (None: time is up) and its `trial_error` (None: no answer)."""
     import multiprocessing
 
     context: Any = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_answer, args=(name, theirs))
+    child = context.Process(target=_answer, args=(name, folder, theirs))
+    end = time.monotonic() + _TRIAL_S
     child.start()
     theirs.close()
-    child.join(_TRIAL_S)
+    error = None
+    with contextlib.suppress(EOFError):  # it died without an answer
+        if ours.poll(_TRIAL_S):
+            error = ours.recv()
+    child.join(max(0.0, end - time.monotonic()))
     code = child.exitcode
     if code is None:
         child.kill()
-    return code, ours.recv() if code == 0 and ours.poll() else None
+        child.join()
+    return code, error if code == 0 else None
 
 
-def _answer(name: str, pipe: Any) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the engines' own log
-    pipe.send(trial_error(name))
+def _answer(name: str, folder: str, pipe: Any) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # what engines print
+        os.dup2(null, stream)
+    sys.stdout = sys.stderr = os.fdopen(null, "w")
+    pipe.send(trial_error(name, folder))
 
 
-def _run_in_new_python(name: str) -> tuple[int | None, str | None]:
+def _run_in_new_python(name: str, folder: str) -> tuple[int | None, str | None]:
     """As `_run_in_fork`, in a Python that runs no script of the user; `multiprocessing` would run it again."""
-    command = [sys.executable, "-c", _NEW_PYTHON, name, *sys.path]
+    command = [sys.executable, "-c", _NEW_PYTHON, name, folder, *sys.path]
     try:
         child = subprocess.run(command, capture_output=True, check=False, timeout=_TRIAL_S)
     except subprocess.TimeoutExpired:

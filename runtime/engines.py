@@ -38,7 +38,8 @@ class Engine(NamedTuple):
         dynamic_in_float: Whether it unpacks dynamically quantized weights and computes in float32.
         slow_int8_on_x86: Whether it lacks fast int8 kernels for x86.
         timed: Whether its latency says something; it is not measured otherwise, and "all" leaves the engine out.
-        built: Whether it is a library that is built of each file, and no package: only who names it gets it.
+        built: Whether each model is compiled into its own library; such an engine is never chosen automatically.
+        one_thread: Whether it computes with one thread, however many it is given.
     """
 
     formats: tuple[str, ...]
@@ -55,6 +56,7 @@ class Engine(NamedTuple):
     slow_int8_on_x86: bool = False
     timed: bool = True
     built: bool = False
+    one_thread: bool = False
 
 
 # fmt: off
@@ -73,13 +75,13 @@ ENGINES: dict[str, Engine] = {
         profiler="OpenVINO's own performance counters", dynamic_in_float=True),
     "tflite-micro": Engine(
         ("tflite",), "tflite_micro", "tflite-micro", "micro", MicroSession, "#b0355f",
-        requirements=("tflite-micro==0.dev20261023182759",), newest_python=(3, 13), timed=False),
-    "native": Engine(("tflite",), "ctypes", "", "", NativeSession, "#5c6670", built=True),
+        requirements=("tflite-micro==0.dev20261023182759",), newest_python=(3, 13), timed=False, one_thread=True),
+    "native": Engine(("tflite",), "ctypes", "", "", NativeSession, "#5c6670", built=True, one_thread=True),
 }
 # fmt: on
 """The engines, in order of preference. To add one: an adapter module and a row here."""
 PACKAGED = {name: engine for name, engine in ENGINES.items() if not engine.built}
-"""Those that are packages."""
+"""Engines installed as Python packages; all but native."""
 
 _TELEMETRY = "openvino.tools.ovc"
 """Part of OpenVINO that is not needed here and reports every import over the network; it is kept from loading."""

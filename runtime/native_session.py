@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.runtime.contract import read_contract
-from edgepress.runtime.errors import EngineError, ModelFileError
+from edgepress.runtime.errors import EngineError, ModelFileError, reason_of
 from edgepress.runtime.flatbuffer import check_model
 from edgepress.runtime.sessions import Session, dequantization_table, input_scale
 
@@ -50,18 +50,25 @@ class NativeSession(Session):
             self._run, self._input, self._output = library.model_run, library.model_input, library.model_output
             library.model_about.restype = module.c_char_p
             about = json.loads(library.model_about())
-        except (OSError, AttributeError) as e:  # of another machine, or no such library
-            raise EngineError(f"{place} can't be used: {e}.", "Install the bundle again on this machine.") from e
-        if about["sha256"] != hashlib.sha256(data).hexdigest():
-            raise ModelFileError(f"{place} was built of another file than {path}.", "Install the bundle again.")
+            if about["sha256"] != hashlib.sha256(data).hexdigest():
+                raise ModelFileError(f"{place} was built of another file than {path}.", "Install the bundle again.")
+            self._describe_as(path, about["input"], about["output"])
+        # of another machine, no such library, or one that describes its model in another way
+        except (OSError, AttributeError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as e:
+            reason = f"{place} can't be used: {reason_of(e)}."
+            raise EngineError(reason, "Install the bundle again on this machine.") from e
         self._input.restype = self._output.restype = module.c_void_p
         self._copy, self._read = module.memmove, module.string_at
-        source, result = about["input"], about["output"]
+        self._lock = _LOCKS.setdefault(str(place), threading.Lock())
+
+    def _describe_as(self, path: Path, source: dict[str, Any], result: dict[str, Any]) -> None:
+        """Take the input and output from what the library says of itself."""
         self._describe(path, [source["shape"]], [result["shape"]])
         self.dtype, self._stored = np.dtype(source["dtype"]), np.dtype(result["dtype"])
         self.scale, self._table = input_scale(source), dequantization_table(result)
         self._bytes, self._answer_bytes = (int(np.prod(each["shape"])) for each in (source, result))
-        self._lock = _LOCKS.setdefault(str(place), threading.Lock())
+        if min(self._bytes, self._answer_bytes) < 1 or {self.dtype.itemsize, self._stored.itemsize} != {1}:
+            raise ValueError("it describes no numbers of 8 bits")
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch of one item."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from edgepress.toolkit.engine_diagnosis.diagnose import diagnose_engines
 from edgepress.toolkit.engine_diagnosis.on_board import HEADER_BYTES, read_outputs
 from edgepress.toolkit.errors import BoardError, InputError
 
+NESTED, PADDED = b"[" * 200_000 + b"\n", b'{"engine": "a", "version": "1", "machine": "%s"}\n' % (b"x" * HEADER_BYTES)
 ANSWER = b'{"engine": "litert", "version": "1", "machine": "m"}\n'
 
 
@@ -69,6 +69,11 @@ def test_an_engine_of_an_installed_bundle_is_used(server: Any, chain: Path) -> N
     installed = server.folder / "home" / ".local" / "share" / "edgepress" / "app" / "current"
     installed.mkdir(parents=True)
     (installed / "interpreter").write_text(f"{sys.executable}\n")
+    for name, text in (("a", "/gone/python\n"), ("aa", str(server.folder)), ("ab", ""), ("ac", "a\0b")):
+        broken = installed.parents[1] / name / "current"
+        broken.mkdir(parents=True)
+        (broken / "interpreter").write_text(text)
+    (installed.parents[1] / "ad" / "current" / "interpreter").mkdir(parents=True)
     comparison = diagnose_engines(chain, ["litert", "board:board"], samples=2, ssh_config=server.config)
     assert comparison.pairs[0].first is None
     assert not (server.folder / "home" / ".cache" / "edgepress").exists()
@@ -78,11 +83,12 @@ def test_a_board_that_fails_is_one_error(server: Any, chain: Path) -> None:
     for script, text in (
         ("echo hello", "did not say what ran the file"),
         ("exec yes", "wrote more than"),
-        ("exit 3", "3"),
+        ("exit 3", "exit code 3"),
     ):
         python3(server, script)
-        with pytest.raises(BoardError, match=text):
+        with pytest.raises(BoardError, match=text) as caught:
             diagnose_engines(chain, ["c99", "board:board"], samples=1, ssh_config=server.config)
+        assert "Install a bundle there" not in caught.value.hint
     with pytest.raises(BoardError, match="can't be reached"):
         diagnose_engines(chain, ["c99", "board:denied"], samples=1, ssh_config=server.config)
     with pytest.raises(InputError, match="is not a host"):
@@ -96,7 +102,17 @@ def test_what_a_board_returns_is_read_by_its_length(chain: Path) -> None:
     answer = read_outputs("kitchen", ANSWER + content[: 2 * size], tensors, 2 * size)
     assert (answer.engine, answer.about) == ("litert", "litert 1 on m")
     assert [row[tensors[0].index][0].tobytes() for row in answer.outputs] == [content[:1], content[size : size + 1]]
-    for damaged in (ANSWER + content[: 2 * size - 1], ANSWER, content, b"[]\n", b"{}\n", b"", b"\xff" * HEADER_BYTES):
+    for damaged in (
+        ANSWER + content[: 2 * size - 1],
+        ANSWER,
+        content,
+        b"[]\n",
+        b"{}\n",
+        b"",
+        b"\xff" * HEADER_BYTES,
+        NESTED,
+        PADDED,
+    ):
         with pytest.raises(BoardError):
             read_outputs("kitchen", damaged, tensors, 2 * size)
 
@@ -107,4 +123,15 @@ def test_the_script_names_engines_by_their_modules(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(remote_outputs, "INSTALLED", ())
     with pytest.raises(SystemExit, match="Error: neither python3 nor"):
         remote_outputs.load_engine()
-    assert shutil.which("python3")
+    assert remote_outputs.version_of("no-such-package") == ""
+
+
+def test_options_that_do_nothing_are_refused_and_boards_are_listed(
+    chain: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        main(["diagnose", str(chain), "--ssh-config", str(tmp_path)])
+    assert "--ssh-config is for boards in --engines" in capfd.readouterr().err.replace("\n", " ")
+    with pytest.raises(InputError) as caught:
+        diagnose_engines(chain, ["c99", "gpu"])
+    assert "board:HOST" in str(caught.value)

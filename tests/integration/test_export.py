@@ -223,6 +223,41 @@ def test_names_of_files_become_names_that_arduino_accepts() -> None:
     assert library_name("model int8 (2)\nname=x") == "model-int8-2-name-x"
     assert library_name("_\N{SNOWMAN}") == "model"
     assert library_name("a" * 80) == "a" * 63
+    assert library_name("123") == "model-123"
+    assert library_name(f"{'1' * 70}a") == f"model-{'1' * 57}"
+
+
+def test_the_default_folder_has_a_name_that_arduino_accepts(tmp_path: Path) -> None:
+    for stem, name in (
+        ("my m\N{LATIN SMALL LETTER O WITH DIAERESIS}del (2)", "my-m-del-2-arduino"),
+        ("7", "model-7-arduino"),
+    ):
+        path = tmp_path / f"{stem}.tflite"
+        path.write_bytes(graph(CHAIN))
+        assert export(path, samples=1, layout="arduino").folder == tmp_path / name
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_files_of_an_earlier_export_do_not_stay_and_those_of_the_user_do(tmp_path: Path) -> None:
+    """The Arduino IDE compiles everything in src/."""
+    folder = exported(tmp_path, layout="arduino", samples=1).folder
+    (folder / "src" / "mine.c").write_text("int mine;")
+    sketch = folder / "examples" / "selftest" / "selftest.ino"
+    sketch.write_text("/* changed */")
+    made = exported(tmp_path, samples=1)
+    changed = "examples/selftest/selftest.ino"
+    assert files_in(folder) == FILES | {"src/mine.c", changed}
+    assert [note for note in made.notes if changed in note]
+    assert json.loads((folder / "report.json").read_text())["files"].keys() == FILES - {"report.json"}
+    (folder / "mine.h").write_text("")
+    forged = {"mine.h": "", "../chain-0.tflite": "", "model.c": 1, "README.md": [], "src/mine.c": None}
+    (folder / "report.json").write_text(json.dumps({"files": forged}))
+    exported(tmp_path, layout="arduino", samples=1)
+    assert {"mine.h", "src/mine.c", "model.c", "README.md", "src/model.c"} <= files_in(folder)
+    assert (tmp_path / "chain-0.tflite").exists()
 
 
 def test_a_layout_is_for_c99_alone(tmp_path: Path) -> None:

@@ -21,11 +21,15 @@ from c99_graphs import GRAPHS, graph, items
 
 from edgepress.converters.to_c.lowering import lower
 from edgepress.runtime import EngineError, ModelFileError, available_engines, load
+from edgepress.runtime import board as board_module
+from edgepress.runtime.bench import bench, best_threads
 from edgepress.runtime.native_session import LIBRARY, NativeSession
 from edgepress.toolkit.benchmarking.plan import find_engines
+from edgepress.toolkit.bundles import native as native_module
 from edgepress.toolkit.bundles.build import Bundle, bundle
 from edgepress.toolkit.bundles.native import build_library, write_native
 from edgepress.toolkit.calibrating.calibrate import calibrate
+from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.errors import BundleError, InputError
 
 pytestmark = pytest.mark.skipif(missing("cc") != "", reason="there is no C compiler")
@@ -80,7 +84,7 @@ def test_only_who_names_the_engine_gets_it(tmp_path: Path) -> None:
     assert load(path).engine != "native"
     assert "native" not in available_engines()
     assert "native" not in find_engines("all")
-    with pytest.raises(InputError, match="is built of one file on its board"):
+    with pytest.raises(InputError, match="compiled on the board for one model"):
         find_engines("native")
 
 
@@ -149,6 +153,7 @@ def test_options_that_do_not_fit_are_named(run: Any, tmp_path: Path) -> None:
         ("onnx-int8", {}, r"not of \.onnx files"),
         ("tflite-int8", {"format": "pyz"}, "no installer"),
         ("tflite-int8", {"mqtt": True}, "no packages"),
+        ("tflite-int8", {"offline": True}, "no packages"),
         ("tflite-int8", {"board": "pi64-py313"}, "no packages"),
         ("tflite-int8", {"updates": tmp_path}, "no updates"),
     ):
@@ -164,9 +169,107 @@ def test_without_a_compiler_no_bundle_is_made(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BundleError, match="A C compiler is missing"):
         build_library(tmp_path)
-    monkeypatch.setenv("CC", "no-such-cc")
-    with pytest.raises(BundleError, match="A C compiler is missing"):
+    monkeypatch.undo()
+    for named in ("no-such-cc", "no-such-cc -O2"):
+        monkeypatch.setenv("CC", named)
+        with pytest.raises(BundleError, match="A C compiler is missing"):
+            build_library(tmp_path)
+    monkeypatch.setenv("CC", "'cc")
+    with pytest.raises(BundleError, match="quotation"):
         build_library(tmp_path)
+
+
+def test_a_compiler_may_have_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in make: CC="ccache gcc"."""
+    monkeypatch.setenv("CC", "env EDGEPRESS_TEST=1 cc -DX=1")
+    assert load(build_in(tmp_path), "native").engine == "native"
+    script = (Path(native_module.__file__).parent / "files" / "install.sh").read_text()
+    function = script.partition("\nbuild_native() {")[2].partition("\n}\n")[0]
+    (tmp_path / LIBRARY).unlink()
+    helpers = 'say() { echo "$*"; }; die() { echo "$*" >&2; exit 1; }; attempt() { shift 2; "$@"; }; python=true'
+    program = f'set -eu; {helpers}\nbuild_native() {{{function}\n}}\nbuild_native "$1"'
+    done = subprocess.run(["sh", "-c", program, "sh", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "Building the model with env EDGEPRESS_TEST=1 cc -DX=1\n"
+    assert (tmp_path / LIBRARY).is_file()
+
+
+def test_a_release_whose_model_is_compiled_works_for_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_in(tmp_path)
+    (tmp_path / "interpreter").write_text(sys.executable)
+    monkeypatch.setattr(board_module, "_RELEASE", tmp_path)
+    monkeypatch.setattr(board_module, "version", lambda package: "1" if package in ("numpy", "pillow") else None)
+    monkeypatch.setattr(board_module, "_can_fork", lambda: True)  # a new Python would not have this folder
+    monkeypatch.setattr(board_module.platform, "machine", lambda: "riscv64")
+    found = board_module.doctor()
+    assert found["ok"], found["engines"]
+    assert (found["engines"][0]["name"], found["engines"][0]["status"], found["install"]) == ("native", "works", "")
+    assert "needs no other engine" in found["advice"]
+    (tmp_path / LIBRARY).write_bytes(b"not even a library")
+    found = board_module.doctor()
+    assert not found["ok"]
+    assert "can't be used" in found["engines"][0]["detail"]
+    assert "install the bundle again" in found["advice"]
+    (tmp_path / "interpreter").unlink()  # a library that lies there by chance is not run
+    assert "native" not in {engine["name"] for engine in board_module.doctor()["engines"]}
+
+
+def test_bench_times_the_one_thread_that_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = build_in(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for threads in ((), (1, 2, 4)):
+        timed = bench(path, "native", threads=threads, seconds=0.01)
+        assert [each["threads"] for each in timed["results"]] == [1]
+        assert (timed["best_threads"], timed["kept_in"]) == (1, None)
+    assert best_threads(path, "native") == 1
+    assert not (tmp_path / "cache").exists()
+
+
+PORT = {"shape": [1, 4], "dtype": "uint8", "quantization": [1.0, 0]}
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        "not json",
+        "{}",
+        "[]",
+        "0",
+        None,
+        {"input": 1, "output": PORT},
+        {"input": PORT},
+        {"input": PORT | {"shape": []}, "output": PORT},
+        {"input": PORT | {"shape": [1, "x"]}, "output": PORT},
+        {"input": PORT | {"dtype": "nothing"}, "output": PORT},
+        {"input": PORT | {"dtype": "float64"}, "output": PORT},
+        {"input": PORT | {"quantization": []}, "output": PORT},
+        {"input": PORT, "output": PORT | {"shape": [1, -4]}},
+    ],
+)
+def test_a_library_that_does_not_describe_its_model_is_one_error(about: Any, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(graph(CHAIN))
+    write_native(path)
+    if isinstance(about, dict):
+        about = json.dumps({"sha256": hashlib.sha256(path.read_bytes()).hexdigest()} | about)
+    text = "(const char *)0" if about is None else json.dumps(about)
+    source = f"const char *model_about(void); const char *model_about(void) {{ return {text}; }}"
+    (tmp_path / "native" / "about.c").write_text(source)
+    build_library(tmp_path)
+    with pytest.raises((EngineError, ModelFileError), match=r"can't be used|output"):
+        load(path, "native")
+
+
+@pytest.mark.parametrize("command", ["calibrate", "compress", "init"])
+def test_commands_that_never_take_it_do_not_offer_it(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = [] if command == "init" else [str(tmp_path / "a.tflite")]
+    with pytest.raises(SystemExit, match="2"):
+        main([command, *file, "--engine", "native"])
+    assert "'native' is not one of" in " ".join(capfd.readouterr().err.split())
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.slow

@@ -9,6 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,8 @@ def test_doctor_finds_what_works(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_doctor_works_in_a_process_that_has_used_an_engine(engine: str, tmp_path: Path) -> None:
     code = (
-        f"from edgepress.runtime.board import doctor, trial_error\nassert not trial_error({engine!r})\n"
+        f"from edgepress.runtime.board import doctor, trial_error\n"
+        f"assert not trial_error({engine!r}, {str(tmp_path)!r})\n"
         "print(*(e['detail'] for e in doctor()['engines'] if e['version'] and e['status'] != 'works'))"
     )
     script = tmp_path / "script.py"
@@ -75,6 +79,44 @@ def test_doctor_reports_an_engine_that_does_not_run(
     assert detail in capsys.readouterr().out
 
 
+def talk(*_: Any) -> Any:
+    os.write(1, b"a line of the engine")
+    print("another one")
+    raise ValueError("x" * 500_000)
+
+
+def test_what_an_engine_prints_and_a_long_error_do_no_harm(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(board_module, "load", talk)
+    monkeypatch.setattr(board_module, "_can_fork", lambda: True)
+    begin = time.monotonic()
+    assert main(["doctor", "--json"]) == 1
+    found = json.loads(capfd.readouterr().out)
+    assert time.monotonic() - begin < 30, "it waited for an engine that had answered"
+    details = [e["detail"] for e in found["engines"] if e["version"]]
+    assert details
+    assert all("ValueError: xxx" in detail and len(detail) < 3000 for detail in details)
+
+
+def test_a_trial_that_dies_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(board_module, "load", lambda *_: os._exit(3))
+    monkeypatch.setattr(board_module, "_can_fork", lambda: True)
+    assert not doctor()["ok"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_process_with_threads_is_not_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread may hold a lock that the fork would wait for."""
+    for engine in PACKAGED.values():
+        monkeypatch.delitem(sys.modules, engine.module.split(".")[0], raising=False)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    assert board_module._can_fork()
+    monkeypatch.setattr(threading, "active_count", lambda: 2)
+    assert not board_module._can_fork()
+
+
 @pytest.mark.parametrize(
     ("machine", "bits", "python", "libc", "command", "why"),
     [
@@ -94,6 +136,27 @@ def test_what_works_on_a_board(
     assert command in found[0]
     assert bool(found[0]) is bool(command)
     assert why in found[1]
+
+
+@pytest.mark.parametrize(
+    ("machine", "bits", "libc"),
+    [
+        ("riscv64", 64, ("glibc", "2.41")),
+        ("loongarch64", 64, ("glibc", "2.41")),
+        ("i686", 32, ("glibc", "2.31")),
+        ("aarch64", 64, ("", "")),
+        ("x86_64", 64, ("musl", "1.2.5")),
+        ("armv7l", 32, ("", "")),
+        ("armv6l", 32, ("glibc", "2.36")),
+    ],
+)
+def test_where_no_engine_has_packages_the_model_itself_is_compiled(
+    machine: str, bits: int, libc: tuple[str, str]
+) -> None:
+    command, why = working_set(machine, bits, (3, 11), libc)
+    assert command == ""
+    assert "No engine has packages" in why
+    assert "on the workstation: edgepress bundle FILE --engine native" in why
 
 
 @pytest.mark.parametrize(("machine", "system"), [("arm64", "darwin"), ("AMD64", "win32")])
@@ -132,7 +195,7 @@ def test_the_runtime_stays_small() -> None:
     root = Path(board_module.__file__).parent
     updates = {path.read_text() for path in (root / "updates").glob("*.py")}
     texts = {path.read_text() for path in root.rglob("*.py")} - updates
-    assert sum(len(text.encode()) for text in texts) < 308_000
+    assert sum(len(text.encode()) for text in texts) < 313_000
     # The updater, which a board runs without NumPy and an engine, and so without the rest of the runtime: TUF,
     # downloads and the installation are 70 kB; then the shadow run, the watch, and what `run status` says;
     # then who is to blame when a service fails later or a child process ends.

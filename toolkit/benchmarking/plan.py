@@ -170,7 +170,7 @@ def find_engines(text: str) -> list[str]:
         if name not in ENGINES:
             raise unknown("engine", name, ("all", *ENGINES))
         if ENGINES[name].built:
-            what = f"{name} is built of one file on its board, and not benchmarked here."
+            what = f"{name} is compiled on the board for one model, so it can't be benchmarked here."
             raise InputError(what, "Time it there, in the installed bundle: current/run bench")
         if name not in usable:
             raise MissingExtraError(f"The engine {name}", ENGINES[name].package, ENGINES[name].extra)

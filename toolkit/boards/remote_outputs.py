@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ ENGINES = (
 """Name, module and package."""
 INSTALLED = ("~/.local/share/edgepress/*/current/interpreter", "/opt/edgepress/*/current/interpreter")
 """Files of bundles that hold the path of their Python."""
+NONE = "neither python3 nor an installed bundle has LiteRT or tflite-runtime"
+"""What is said where no Python has an interpreter."""
 TRIED = "EDGEPRESS_TRIED"
 """The variable with the number of Pythons that were tried."""
 
@@ -41,7 +43,7 @@ def main(path: str, items_path: str, numbers: str) -> None:
     tensors = [int(number) for number in numbers.split(",")]
     interpreter = module.Interpreter(model_path=path, num_threads=1)
     interpreter.allocate_tensors()
-    about = {"engine": engine, "version": version(package), "machine": platform.machine()}
+    about = {"engine": engine, "version": version_of(package), "machine": platform.machine()}
     out.write(json.dumps(about).encode() + b"\n")
     source = interpreter.get_input_details()[0]
     for item in items:
@@ -58,12 +60,20 @@ def load_engine() -> tuple[str, Any, str]:
         with contextlib.suppress(ImportError):
             return name, importlib.import_module(module), package
     files = [file for pattern in INSTALLED for file in sorted(glob.glob(os.path.expanduser(pattern)))]
-    pythons = [Path(file).read_text().strip() for file in files]
-    tried = int(os.environ.get(TRIED, "0"))
-    if tried < len(pythons):
+    for tried in range(int(os.environ.get(TRIED, "0")), len(files)):
         os.environ[TRIED] = str(tried + 1)
-        os.execv(pythons[tried], [pythons[tried], *sys.argv])
-    sys.exit("Error: neither python3 nor an installed bundle has LiteRT or tflite-runtime.")
+        with contextlib.suppress(OSError, ValueError):  # of a bundle that was removed in part, or of another machine
+            python = Path(files[tried]).read_text().strip()
+            os.execv(python, [python, *sys.argv])
+    sys.exit(f"Error: {NONE}.")
+
+
+def version_of(package: str) -> str:
+    """A package's version, "" if it is not known, as of one that was copied without its metadata."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 if __name__ == "__main__":

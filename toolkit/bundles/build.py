@@ -23,6 +23,7 @@ from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract
+from edgepress.runtime.engines import available_engines
 from edgepress.runtime.native_session import LIBRARY
 from edgepress.runtime.sessions import file_format
 from edgepress.runtime.updates.releases import MAX_RELEASE
@@ -147,7 +148,7 @@ def bundle(
     published = None if updates is None else Path(updates)
     limits = ShadowLimits.of(shadow, max_slowdown, min_agreement, updates=published is not None)
     if native := engine == ENGINE:
-        check_native(kind, format, boards=boards, updates=updates, mqtt=mqtt)
+        check_native(kind, format, boards=boards, offline=offline, updates=updates, mqtt=mqtt)
     manifest = _manifest(kind, about.contract, name=name, format=format, boards=boards, offline=offline)
     manifest = replace(manifest, boards=()) if native else manifest
     manifest = _numbered(manifest, published, release)
@@ -178,7 +179,9 @@ def bundle(
             notes += more
         if opened is not None:
             step("Choosing samples")
-            engine = _write_samples(SampleJob(model, engine, folder, choose_samples(opened, samples)))
+            expecting = next(iter(available_engines(kind)), engine) if native else engine  # as the file's self-test
+            used = _write_samples(SampleJob(model, expecting, folder, choose_samples(opened, samples)))
+            engine = engine if native else used
         for board in manifest.boards if offline else ():
             step(f"Downloading wheels for {board}")
             download_wheels(board, folder / f"requirements-{board}.txt", folder / "wheels")

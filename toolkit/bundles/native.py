@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,6 +22,7 @@ from edgepress.toolkit.errors import BundleError, InputError
 ENGINE = "native"
 COMPILERS = ("cc", "gcc", "clang")
 """In the order in which they are tried if $CC names none; `install.sh` tries the same."""
+_ALONE = [[name] for name in COMPILERS]
 FLAGS = ("-std=c99", "-O3", "-fPIC", "-shared")
 """`install.sh` passes the same."""
 _ABOUT = """\
@@ -33,7 +35,7 @@ const char *model_about(void) {{ return {text}; }}
 """
 
 
-def check_native(kind: str, format: str, *, boards: object, updates: object, mqtt: bool) -> None:
+def check_native(kind: str, format: str, *, boards: object, offline: bool, updates: object, mqtt: bool) -> None:
     """Refuse options that do not go with the engine native.
 
     Raises:
@@ -46,6 +48,8 @@ def check_native(kind: str, format: str, *, boards: object, updates: object, mqt
         raise InputError("A pyz has no installer, which builds the engine native.", "Make a zip.")
     if boards:
         raise InputError("A bundle of the engine native has no packages.", "Leave out --board: it installs anywhere.")
+    if offline:
+        raise InputError("A bundle of the engine native has no packages.", "Leave out --offline: it downloads nothing.")
     if mqtt:
         raise InputError("A bundle of the engine native has no packages.", "Leave out --mqtt.")
     if updates is not None:
@@ -94,18 +98,21 @@ def build_library(folder: Path) -> None:
     Raises:
         BundleError: There is no compiler, or it fails.
     """
-    named = os.environ.get("CC")
-    compiler = next((name for name in ([named] if named else COMPILERS) if shutil.which(name)), None)
+    try:
+        named = shlex.split(os.environ.get("CC", ""))  # it may have arguments, as in make
+    except ValueError as e:
+        raise BundleError(f"CC is {os.environ['CC']!r}, whose quotation does not end.", "CC names a compiler.") from e
+    compiler = next((words for words in ([named] if named else _ALONE) if shutil.which(words[0])), None)
     if compiler is None:
         what = "A C compiler is missing, with which the bundle's self-test is run here."
         raise BundleError(what, "Install one, such as: sudo apt install gcc libc6-dev; CC names another.")
     library = folder / LIBRARY
     sources = [str(library.with_name(name)) for name in ("model.c", "about.c")]
-    done = subprocess.run([compiler, *FLAGS, *sources, "-o", str(library)], capture_output=True, text=True)
+    done = subprocess.run([*compiler, *FLAGS, *sources, "-o", str(library)], capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
         raise BundleError(
-            f"{compiler} can't build the model: {reason}", "Name another compiler: CC=clang edgepress ..."
+            f"{' '.join(compiler)} can't build the model: {reason}", "Name another compiler: CC=clang edgepress ..."
         )
 
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import Data, Engine, Json, engine_option
+from edgepress.toolkit.cli.options import Data, Json, PackagedEngine, engine_option
 from edgepress.toolkit.escaping import shell_line
 
 NOT_PROMISED = 4
@@ -28,7 +29,7 @@ def calibrate(
         Path | None, Option(help="Folder or data set of items of none of the labels", show_default="none")
     ] = None,
     confidence: Annotated[str, Option(metavar="SHARE", help="Probability that the promise holds")] = "95%",
-    engine: Annotated[Engine | None, engine_option("Engine that runs the files")] = None,
+    engine: Annotated[PackagedEngine | None, engine_option("Engine that runs the files", PACKAGED)] = None,
     out: Annotated[
         Path | None, Option(help="Folder for the copies", show_default="calibrated/ beside the first file")
     ] = None,

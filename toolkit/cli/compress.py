@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Option
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit import text
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
@@ -46,7 +47,9 @@ def compress(
     max_flash: Annotated[
         str | None, Option(metavar="SIZE", help="Most flash that the file takes as exported C, such as 128kB")
     ] = None,
-    engine: Annotated[options.Engine | None, options.engine_option("Engine that runs the file")] = None,
+    engine: Annotated[
+        options.PackagedEngine | None, options.engine_option("Engine that runs the file", PACKAGED)
+    ] = None,
     format: Annotated[
         Literal["tflite", "onnx"] | None,
         Option(help="Format of the file", show_default="what the engine opens, tflite"),

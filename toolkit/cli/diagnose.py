@@ -90,6 +90,8 @@ def diagnose(
             files, engines, hints, data=data, samples=samples, ssh_config=ssh_config, json_output=json_output
         )
         return 0
+    if ssh_config is not None:
+        raise InputError("--ssh-config is for boards in --engines, such as board:HOST.", "Leave it out.")
     if data is not None:
         call_with(diagnose_accuracy, locals(), items=test_items, layer_items=samples)
         return 0

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from edgepress.converters.files import write_text
+from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit import text
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.option_table import CommaList
-from edgepress.toolkit.cli.options import DATA_HELP, Engine, Json, engine_option
+from edgepress.toolkit.cli.options import DATA_HELP, Json, PackagedEngine, engine_option
 from edgepress.toolkit.cli.settings_file import NAME, load, relative
 from edgepress.toolkit.errors import InputError, UsageError
 from edgepress.toolkit.escaping import shell_line
@@ -49,7 +50,7 @@ def init(
     max_memory: Annotated[
         str | None, Option(help="Maximum memory, excluding the engine, such as 64MB", show_default="none")
     ] = None,
-    engine: Annotated[Engine | None, engine_option("Engine of the board")] = None,
+    engine: Annotated[PackagedEngine | None, engine_option("Engine of the board", PACKAGED)] = None,
     out: Annotated[Path, Option(help="File to write")] = Path(NAME),
     overwrite: Annotated[bool, Option("--overwrite", help="Replace a file that is there")] = False,
     json_output: Json = False,

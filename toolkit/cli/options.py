@@ -38,10 +38,11 @@ if TYPE_CHECKING:
     Augmentation: TypeAlias = str
     Engine: TypeAlias = str
     Installable: TypeAlias = str
+    PackagedEngine: TypeAlias = str
     Tracer: TypeAlias = str
 else:  # made from tables, which type checkers can't follow
     Engine, Tracer = Literal[tuple(ENGINES)], Literal[tuple(TRACERS)]
-    Installable = Literal[(*PACKAGED, ONNX2TF)]
+    Installable, PackagedEngine = Literal[(*PACKAGED, ONNX2TF)], Literal[tuple(PACKAGED)]
     Architecture, Augmentation = Literal[tuple(ARCHITECTURES)], Literal[tuple(AUGMENTATIONS)]
 
 

@@ -102,7 +102,7 @@ def diagnose_engines(
 def _check(path: Path, engines: Sequence[str], samples: int) -> None:
     for name in engines:
         if name not in ENGINES and not name.startswith(PREFIX):
-            raise unknown("engine to compare", name, ENGINES)
+            raise unknown("engine to compare", name, (*ENGINES, f"{PREFIX}HOST"))
     if len(engines) < 2:
         raise InputError("--engines compares two engines or more.", f"Accepted: {', '.join(ENGINES)}, {PREFIX}HOST.")
     if not 1 <= samples <= MOST:

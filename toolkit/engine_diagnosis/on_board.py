@@ -75,7 +75,9 @@ def outputs_on_board(
         except LostError:
             raise
         except BoardError as e:
-            hint = e.hint or f"Install a bundle there: edgepress bundle FILE, edgepress board push {host} BUNDLE"
+            if remote_outputs.NONE not in e.message:
+                raise
+            hint = f"Install a bundle there: edgepress bundle FILE, edgepress board push {host} BUNDLE"
             raise BoardError(e.message, hint) from e
         finally:
             with contextlib.suppress(BoardError):  # an error of the run itself is more informative
@@ -87,9 +89,11 @@ def read_outputs(host: str, answer: bytes, tensors: Sequence[Tensor], expected: 
     """Check and read what a board wrote, which is not trusted."""
     header, _, content = answer.partition(b"\n")
     try:
+        if len(header) > HEADER_BYTES:
+            raise ValueError(f"{len(header)} bytes")
         about = json.loads(header)
         engine, version, machine = (str(about[key])[:WORD] for key in ("engine", "version", "machine"))
-    except (ValueError, TypeError, KeyError) as e:
+    except (ValueError, TypeError, KeyError, RecursionError) as e:
         raise BoardError(f"{host} did not say what ran the file.", "Try again.") from e
     if len(content) != expected:
         raise BoardError(f"{host} returned {len(content)} bytes of outputs; expected: {expected}.", "Try again.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import edgepress
-from edgepress.converters.files import write_json, write_text
 from edgepress.converters.to_c.emission import C_TYPES, emit
 from edgepress.converters.to_c.footprint import Footprint, footprint
 from edgepress.converters.to_c.lowering import Program, lower
@@ -51,9 +50,8 @@ def export_c99(job: Job) -> Exported:
     job.step(f"Writing {job.folder}")
     texts = folder_texts(job, sources, frames, vectors)
     texts["README.md"] = _readme(job, program, contract, takes=takes, vectors=vectors, frames=frames)
-    for name, text in texts.items():
-        write_text(job.folder / name, text)
-    write_json(job.folder / "report.json", report)
+    report, more = job.write(texts, report)
+    notes += more
     return Exported(job.folder, report, tuple(notes))
 
 
@@ -93,7 +91,13 @@ def _readme(
         ("stack", f"about {takes.stack} bytes of memory"),
         ("multiply-accumulates for one item", str(program.macs)),
     ]
-    build = fill(f"{job.layout}/build.md", ITEMS=str(len(vectors.inputs)), SOURCE=markdown(vectors.source))
+    names = ["model.c", *(name for name in (frames.files if frames else ()) if name.endswith(".c"))]
+    build = fill(
+        f"{job.layout}/build.md",
+        ITEMS=str(len(vectors.inputs)),
+        SOURCE=markdown(vectors.source),
+        SOURCES=" and ".join(f"`{name}`" for name in names),
+    )
     return fill(
         "c99/README.md",
         NAME=markdown(job.path.stem),

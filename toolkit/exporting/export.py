@@ -11,6 +11,7 @@ from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.exporting.c99 import export_c99
 from edgepress.toolkit.exporting.job import Exported, Job, Language, Layout
+from edgepress.toolkit.exporting.layouts import library_name
 from edgepress.toolkit.exporting.microcontrollers import MICROCONTROLLERS
 from edgepress.toolkit.exporting.tflm import export_tflm
 
@@ -77,11 +78,12 @@ def export(
         what = f"{path} is an ONNX file; export reads TFLite files."
         raise InputError(what, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
     kind = layout if layout != "cmake" else to
+    stem = library_name(path.stem) if layout == "arduino" else path.stem  # the IDE refuses other names of folders
     job = Job(
         path=path,
         to=to,
         layout=layout,
-        folder=path.with_name(f"{path.stem}-{kind}") if out is None else Path(out),
+        folder=path.with_name(f"{stem}-{kind}") if out is None else Path(out),
         board=board,
         data=data,
         samples=samples,

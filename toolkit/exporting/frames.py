@@ -126,8 +126,8 @@ def frame_sources(path: Path, program: Program, contract: Contract | None) -> tu
         "BLUE_FIRST": str(int(adapter is not None and adapter.bgr)),
         "CROP": str(int(rule == "crop")),
         "PAD": str(int(rule == "pad")),
-        "SHOWN": str(shown.numerator),
-        "OF": str(shown.denominator),
+        "SHOWN_NUMERATOR": str(shown.numerator),
+        "SHOWN_DENOMINATOR": str(shown.denominator),
         "STORED": _stored(_tables(path, program, contract)),
         "RULE": spec.resize,
     }
@@ -154,10 +154,12 @@ def frame_sources(path: Path, program: Program, contract: Contract | None) -> tu
 def _refusal(contract: Contract) -> str:
     """Why integers of 32 bits can't prepare frames as a contract says; empty if they can."""
     spec, adapter = contract.input, contract.adapter
+    share = resize_rule(spec.resize)[1]
     if adapter is not None and adapter.per_image:
         return f"images are scaled by their own values ({adapter.per_image})"
-    if Fraction(str(resize_rule(spec.resize)[1])).denominator > MAX_DENOMINATOR:
-        return f"the share of {spec.resize} is no whole number of hundredths"
+    if Fraction(str(share)).denominator > MAX_DENOMINATOR:
+        near = max(0.01, round(share, 2))
+        return f"{spec.resize} has too fine a share; use one with two decimals, such as crop:{near:g}"
     if max(spec.shape[:2]) > MAX_SIDE:
         return f"the model's image has more than {MAX_SIDE} pixels a side"
     return ""
@@ -167,15 +169,21 @@ def _equality(rule: str, exact: bool) -> str:
     """How far the numbers are from the runtime's, in Markdown."""
     if not exact:
         return (
-            "A frame of the model's own size and channels gives the runtime's numbers; of others, single pixels differ "
-            "by one grey level, because the runtime rounds the borders of what it shows to single precision."
+            "A frame of the model's own size and channels gives the runtime's numbers. Of others, pixels differ by one "
+            "grey level, rarely by two and never by more, because the runtime rounds the borders of what it shows to "
+            "single precision: mostly single pixels, but up to a third of them where borders of the model's pixels "
+            "lie at halves of the frame's, or where (frame height - model height) > 2 x (frame width - model width)."
         )
+    other = "shown" if rule == "pad" else "model"
     text = (
-        "The numbers are those of the runtime, bit for bit, for every frame whose height is not above the model's by "
-        "more than twice what its width is. Of other frames, pixels may differ by one grey level: Pillow 13 resizes "
-        "their columns first, earlier versions their rows."
+        f"The numbers are those of the runtime, bit for bit, if (frame height - {other} height) <= 2 x (frame width - "
+        f"{other} width). Of other frames, pixels may differ by one grey level: Pillow 13 resizes their columns first, "
+        "earlier versions their rows."
     )
-    ties = " Where a side of the picture on black is a half number, it may be one pixel longer or shorter."
+    ties = (
+        " Shown is the picture on black. Where scaling gives a side of exactly n + 1/2 pixels, it may be one pixel "
+        "longer or shorter."
+    )
     return text + (ties if rule == "pad" else "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 
 import edgepress
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.files import write_json, write_text
 from edgepress.toolkit.data.for_model import Described, describe
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.exporting.microcontrollers import KIB, MICROCONTROLLERS
@@ -20,6 +22,14 @@ Layout = Literal["cmake", "arduino"]
 """How a folder of C99 is arranged: for CMake, or as a library of the Arduino IDE."""
 SCHEMA_VERSION = 1
 """Version of `report.json`."""
+_CODE = ("model.h", "model.c", "model_frame.h", "model_frame.c")
+WRITTEN = (
+    *_CODE,
+    *(f"src/{name}" for name in _CODE),
+    *("README.md", "CMakeLists.txt", "model.cc", "selftest.c", "selftest.cc", "library.properties"),
+    *("examples/selftest/selftest.ino", "examples/selftest/vectors.h"),
+)
+"""The files of all kinds of folders, apart from the report; no other file is ever removed."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +109,49 @@ class Job:
             "schema_version": SCHEMA_VERSION,
             "edgepress": edgepress.__version__,
             "file": self.path.name,
-            "sha256": hashlib.sha256(self.path.read_bytes()).hexdigest(),
+            "sha256": _digest(self.path.read_bytes()),
             "language": self.to,
             "board": chip and {"name": self.board, "ram": chip.ram, "flash": chip.flash, "source": chip.source},
             "selftest": {"source": vectors.source, "items": len(vectors.inputs), "right": vectors.right},
         }
+
+    def write(self, texts: dict[str, str], report: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Write the folder, without files of an earlier export that the new one lacks: build tools would compile them.
+
+        Args:
+            texts: Texts by their paths in the folder, all of `WRITTEN`.
+            report: The report; the files and their hashes are added to it.
+
+        Returns:
+            The report as it was written, and a note on each older file that stays because it was changed since.
+        """
+        notes = []
+        for name, digest in _earlier(self.folder).items():
+            path = self.folder / name
+            if name in texts or not path.is_file():
+                continue
+            if _digest(path.read_bytes()) == digest:
+                path.unlink()
+            else:
+                notes.append(f"{path} is of an earlier export and was changed since, so it stays; do not build it.")
+        for name, text in texts.items():
+            write_text(self.folder / name, text)
+        report = report | {"files": {name: _digest(text.encode()) for name, text in texts.items()}}
+        write_json(self.folder / "report.json", report)
+        return report, notes
+
+
+def _earlier(folder: Path) -> dict[str, str]:
+    """Hashes of the files that an earlier export wrote into a folder, by their paths; the report is not trusted."""
+    try:
+        files = json.loads((folder / "report.json").read_bytes())["files"]
+        return {name: files[name] for name in WRITTEN if name in files}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # none, or somebody else's file
+        return {}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _as_option(count: int) -> str:

@@ -57,6 +57,8 @@ def _arduino_texts(job: Job, code: dict[str, str], selftest: dict[str, str]) -> 
 
 
 def library_name(stem: str) -> str:
-    """A name that the Arduino IDE accepts: a letter or digit, and then letters, digits, spaces, and _ . -."""
+    """A name that the Arduino IDE accepts: letters, of which it needs one, digits and _ . -, these not first."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-_.")
-    return name[:_NAME_LENGTH] or "model"
+    if not re.search("[A-Za-z]", name[:_NAME_LENGTH]):
+        name = f"model-{name}"
+    return name[:_NAME_LENGTH].rstrip("-")

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 import edgepress
-from edgepress.converters.files import write_json, write_text
 from edgepress.converters.inspection import Inspection
 from edgepress.converters.inspection import Port as FilePort
 from edgepress.converters.to_c.emission import LABELS, label_table, lines
@@ -81,7 +80,8 @@ def export_tflm(job: Job) -> Exported:
     values = _values(job, report, vectors, ports, methods)
     values |= {"INPUT": input_text(ports[0], contract), "OUTPUT": output_text(ports[1], contract)}
     job.step(f"Writing {job.folder}")
-    _write(job, values, labels, report)
+    report, more = job.write(_texts(job, values, labels, report), report)
+    notes += more
     return Exported(job.folder, report, tuple(notes))
 
 
@@ -142,7 +142,8 @@ def _values(
     }
 
 
-def _write(job: Job, values: dict[str, str], labels: tuple[str, ...], report: dict[str, Any]) -> None:
+def _texts(job: Job, values: dict[str, str], labels: tuple[str, ...], report: dict[str, Any]) -> dict[str, str]:
+    """The files of the folder by their names."""
     name = job.path.name.encode("ascii", "replace").decode().replace("*/", "* /")
     methods = [f"Add{operation}" for operation in report["operations"]]
     source = values | {
@@ -151,13 +152,13 @@ def _write(job: Job, values: dict[str, str], labels: tuple[str, ...], report: di
         "LABELS": LABELS.format(count=len(labels)) if labels else "",
         "CONTENT": lines(map(str, np.fromfile(job.path, np.uint8).tolist())),
     }
-    folder = job.folder
-    write_text(folder / "model.h", fill("tflm/model.h", **source))
-    write_text(folder / "model.cc", fill("tflm/model.cc", **source | {"LABELS": label_table(labels) if labels else ""}))
-    write_text(folder / "selftest.cc", fill("tflm/selftest.cc", **source))
-    write_text(folder / "CMakeLists.txt", fill("tflm/CMakeLists.txt"))
-    write_text(folder / "README.md", fill("tflm/README.md", **values))
-    write_json(folder / "report.json", report)
+    return {
+        "model.h": fill("tflm/model.h", **source),
+        "model.cc": fill("tflm/model.cc", **source | {"LABELS": label_table(labels) if labels else ""}),
+        "selftest.cc": fill("tflm/selftest.cc", **source),
+        "CMakeLists.txt": fill("tflm/CMakeLists.txt"),
+        "README.md": fill("tflm/README.md", **values),
+    }
 
 
 def _port(end: FilePort) -> Port:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+
 from edgepress.converters.worker import Emit
 from edgepress.runtime.board import trial_error
 
 
 def try_engine(engine: str, emit: Emit) -> None:
     """Emit why an engine does not answer the trial model as it should, "" if it does."""
-    emit(trial_error(engine))
+    with tempfile.TemporaryDirectory() as folder:
+        emit(trial_error(engine, folder))

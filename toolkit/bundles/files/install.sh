@@ -324,16 +324,22 @@ END
 build_native() { # RELEASE_FOLDER
   "$python" -c 'import numpy, PIL' 2>/dev/null || die "NumPy or Pillow is missing for $python." \
     "Install them: sudo apt install python3-numpy python3-pil (Alpine: apk add py3-numpy py3-pillow)"
-  if [ -n "${CC:-}" ]; then set -- "$1" "$CC"; else set -- "$1" cc gcc clang; fi
-  release=$1 && shift
-  for compiler in "$@" ''; do
-    [ -n "$compiler" ] || die "A C compiler is missing ($*), which builds the model on this machine." \
-      "Install one: sudo apt install gcc libc6-dev (Alpine: apk add gcc musl-dev)"
-    if command -v -- "$compiler" >/dev/null; then break; fi
+  release=$1
+  compiler=${CC:-}
+  for name in cc gcc clang; do
+    if [ -z "$compiler" ] && command -v -- "$name" >/dev/null; then compiler=$name; fi
   done
-  say "Building the model with $compiler"
+  set -f # CC may have arguments, as in make, but no patterns of files
+  # shellcheck disable=SC2086
+  set -- $compiler
+  set +f
+  if [ $# -eq 0 ] || ! command -v -- "$1" >/dev/null; then
+    die "A C compiler is missing (${CC:-cc gcc clang}), which builds the model on this machine." \
+      "Install one: sudo apt install gcc libc6-dev (Alpine: apk add gcc musl-dev)"
+  fi
+  say "Building the model with $*"
   attempt "The model could not be built." "Try another compiler: CC=clang sh install.sh ..." \
-    "$compiler" -std=c99 -O3 -fPIC -shared -o "$release/native/model.so" \
+    "$@" -std=c99 -O3 -fPIC -shared -o "$release/native/model.so" \
     "$release/native/model.c" "$release/native/about.c"
 }
 

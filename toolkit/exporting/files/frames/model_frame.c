@@ -8,14 +8,18 @@
 #define HEIGHT @HEIGHT@
 #define WIDTH @WIDTH@
 #define CHANNELS @CHANNELS@
+#if MODEL_INPUT_BYTES != HEIGHT * WIDTH * CHANNELS
+#error "model_frame.c was exported for another model than model.h: export both again into an empty folder"
+#endif
 #define CHANNELS_FIRST @CHANNELS_FIRST@
 #define BLUE_FIRST @BLUE_FIRST@
-/* Images of another shape than the model's: CROP fills the model's and cuts off the rest, showing SHOWN / OF of each side; PAD shows the
-   whole image on black; neither ignores the aspect ratio. */
+/* Images of another shape than the model's: CROP fills the model's and cuts off the rest, showing
+   SHOWN_NUMERATOR / SHOWN_DENOMINATOR of each side; PAD shows the whole image on black; neither ignores the aspect
+   ratio. */
 #define CROP @CROP@
 #define PAD @PAD@
-#define SHOWN @SHOWN@
-#define OF @OF@
+#define SHOWN_NUMERATOR @SHOWN_NUMERATOR@
+#define SHOWN_DENOMINATOR @SHOWN_DENOMINATOR@
 
 #if CHANNELS == 1
 #define FITS_CHANNELS(format) ((format) == GREY)
@@ -176,24 +180,24 @@ static int convert(const uint8_t *bytes, int32_t width, int32_t height, frame_fo
 {
     if (width < 1 || height < 1 || width > MODEL_FRAME_MAX_SIDE || height > MODEL_FRAME_MAX_SIDE) return -1;
     const frame_pixels frame = {bytes, width, format};
-    const int narrow = width * (int32_t)HEIGHT <= height * (int32_t)WIDTH; /* than the model's image */
+    const int narrower_than_model = width * (int32_t)HEIGHT <= height * (int32_t)WIDTH;
     frame_side rows = {height, HEIGHT, HEIGHT, height};
     frame_side columns = {width, WIDTH, WIDTH, width};
     int32_t top = 0, left = 0;
 #if CROP
     /* A frame that has the model's size and channels is taken as it is. */
     const int same = width == WIDTH && height == HEIGHT && FITS_CHANNELS(format);
-    const int32_t unit = (same ? 1 : OF) * (narrow ? WIDTH : HEIGHT);
-    const int32_t step = (same ? 1 : SHOWN) * (narrow ? width : height);
+    const int32_t unit = (same ? 1 : SHOWN_DENOMINATOR) * (narrower_than_model ? WIDTH : HEIGHT);
+    const int32_t step = (same ? 1 : SHOWN_NUMERATOR) * (narrower_than_model ? width : height);
     rows.unit = columns.unit = unit;
     rows.step = columns.step = step;
 #elif PAD
-    if (narrow) columns.out_length = columns.unit = fitted(width, HEIGHT, height);
+    if (narrower_than_model) columns.out_length = columns.unit = fitted(width, HEIGHT, height);
     else rows.out_length = rows.unit = fitted(height, WIDTH, width);
     top = (HEIGHT - rows.out_length) / 2;
     left = (WIDTH - columns.out_length) / 2;
 #else
-    (void)narrow;
+    (void)narrower_than_model;
 #endif
     if (rows.step > MODEL_FRAME_MAX_RATIO * rows.unit || columns.step > MODEL_FRAME_MAX_RATIO * columns.unit) return -1;
     for (int32_t x = 0; x < WIDTH; x++) { /* column by column: the weights of a column are the same in all rows */
