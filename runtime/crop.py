@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
+    from edgepress.runtime.arrays import ImageLike
     from edgepress.runtime.input_spec import InputSpec
-    from edgepress.runtime.items import ImageLike
 
 EXAMPLE = "x,y,width,height in pixels or percent of the frame, such as 64,0,320,480 or 25%,0,50%,100%"
 """What is accepted, for messages."""
@@ -145,7 +145,7 @@ def _edges(start: Length, length: Length, side: int) -> tuple[int, int]:
 
 def _array(image: ImageLike) -> npt.NDArray[Any] | None:
     """The array that an image is, or its file; None of a picture."""
-    from edgepress.runtime.items import load_array
+    from edgepress.runtime.arrays import load_array
 
     if isinstance(image, np.ndarray):
         return image

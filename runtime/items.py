@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.runtime.adapted import quantized
+from edgepress.runtime.arrays import load_array
 from edgepress.runtime.contract import Contract
-from edgepress.runtime.errors import InputError, parsing
-from edgepress.runtime.filetypes import open_regular
+from edgepress.runtime.errors import InputError
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.sessions import Session
 
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
+    from edgepress.runtime.arrays import ImageLike
     from edgepress.runtime.crop import Crop
-
-    ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
 
 class ItemReader:
@@ -122,17 +121,3 @@ def random_items(contract: Contract | None, shape: tuple[int, ...]) -> npt.NDArr
     spec = contract.input if contract is not None and contract.input.is_integer else None
     low, high = map(int, spec.limits) if spec else (0, 255)
     return np.random.default_rng(0).integers(low, high + 1, shape)
-
-
-def load_array(file: Any, name: str) -> npt.NDArray[Any]:
-    """The array in a `.npy` file: a path, or a `BytesIO` of its bytes; `name` is for messages.
-
-    Raises:
-        InputError: It is damaged or of another kind.
-    """
-    with parsing(name, "Save it with numpy.save.", failed="can't be read as an array", error=InputError):
-        with file if isinstance(file, io.BytesIO) else open_regular(file) as opened:
-            array: npt.NDArray[Any] = np.load(opened, allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is an archive of arrays, .npz")
-    return array

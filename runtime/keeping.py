@@ -36,7 +36,7 @@ from edgepress.runtime.text import json_text
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from edgepress.runtime.items import ImageLike
+    from edgepress.runtime.arrays import ImageLike
 
 QUOTA = 200
 """Number of pictures that are kept unless another is given."""

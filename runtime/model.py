@@ -33,8 +33,8 @@ from edgepress.runtime.sessions import Session, check_outputs
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from edgepress.runtime.arrays import ImageLike
     from edgepress.runtime.crop import Crop
-    from edgepress.runtime.items import ImageLike
 
     Run = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 

@@ -328,7 +328,7 @@ import io, json, sys, time
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.image import load_image, resize_array
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.runtime.items import load_array
+from edgepress.runtime.arrays import load_array
 spec, data = InputSpec.image(96, 96, "rgb"), sys.stdin.buffer.read()
 load_image(bytes.fromhex("{warm}"), spec)
 def peak():

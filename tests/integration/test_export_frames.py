@@ -244,6 +244,11 @@ def test_the_arduino_layout_holds_the_functions_for_frames(tmp_path: Path) -> No
     assert subprocess.run([out]).returncode == 0
 
 
+def test_the_readme_names_all_sources_to_compile(tmp_path: Path) -> None:
+    folder = Frames(tmp_path / "f", (16, 16, 3), compiles=False).exported.folder
+    assert "add `model.c` and `model_frame.c` to your project" in (folder / "README.md").read_text()
+
+
 def test_what_integers_cannot_do_is_said_and_not_written(tmp_path: Path) -> None:
     shape = (16, 16, 3)
     own = Adapter(shape=shape, per_image="standardize")

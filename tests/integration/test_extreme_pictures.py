@@ -39,7 +39,7 @@ import io, json, sys, time
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.image import Memory, load_image, resize_array
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.runtime.items import load_array
+from edgepress.runtime.arrays import load_array
 spec = InputSpec.image(96, 96, "rgb")
 Memory.most = int(sys.argv[1])
 def status(name):

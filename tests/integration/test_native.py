@@ -285,6 +285,9 @@ def test_a_bundle_builds_its_library_where_it_is_installed(native_bundle: Bundle
     assert done.returncode == 0, done.stderr
     assert "Building the model with cc" in done.stdout
     assert json.loads((prefix / "current" / "selftest.json").read_text())["engine"] == "native"
+    command = [prefix / "current" / "run", "doctor", "--json"]
+    doctor = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert [doctor["engines"][0][key] for key in ("name", "status")] == ["native", "works"]
     command = [prefix / "current" / "run", "classify", folder / "samples" / "0.png", "--json"]
     answer = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert answer["classes"][0]["label"] == "0"

@@ -14,12 +14,12 @@ from PIL import Image
 
 from edgepress.converters.contract.metadata import read_labels
 from edgepress.runtime import load
+from edgepress.runtime.arrays import load_array
 from edgepress.runtime.contract import contract_in
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.image import load_image, peek
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.runtime.items import _load_array
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.idx import read_idx
 from edgepress.toolkit.results.file import load_benchmark
@@ -50,7 +50,7 @@ def in_time(work: Callable[[], Any]) -> EdgepressError:
 READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "image": ("x.png", lambda path: load_image(path, SPEC)),
     "image's header": ("x.jpg", peek),
-    "item": ("x.npy", lambda path: _load_array(path, str(path))),
+    "item": ("x.npy", lambda path: load_array(path, str(path))),
     "TFLite model": ("x.tflite", load),
     "ONNX model": ("x.onnx", load),
     "contract": ("x.json", contract_in),

@@ -93,11 +93,12 @@ TABLE = (
     Judged("mqtt", "bundle", "free", "whether a pinned package is included"),
     Judged(
         "engine",
-        "evaluate compress bundle benchmark compare",
+        "evaluate bundle benchmark compare",
         "named",
         "native runs a library that lies beside the model",
         _names_packages,
     ),
+    Judged("engine", "compress", "free", "a name in a table, in which native is not"),
     Judged("arch", "train sweep", "free", "a name in a table"),
     Judged("augmentation", "train tune prune sweep", "free", "a name in a table"),
     Judged("to", "convert sweep", "free", "names in a table, of which those of files follow"),

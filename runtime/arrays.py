@@ -1,0 +1,32 @@
+"""Arrays as callers give them: what stands for an image, and `.npy` files."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.runtime.errors import InputError, parsing
+from edgepress.runtime.filetypes import open_regular
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from PIL import Image
+
+    ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+
+
+def load_array(file: Any, name: str) -> npt.NDArray[Any]:
+    """The array in a `.npy` file: a path, or a `BytesIO` of its bytes; `name` is for messages.
+
+    Raises:
+        InputError: It is damaged or of another kind.
+    """
+    with parsing(name, "Save it with numpy.save.", failed="can't be read as an array", error=InputError):
+        with file if isinstance(file, io.BytesIO) else open_regular(file) as opened:
+            array: npt.NDArray[Any] = np.load(opened, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive of arrays, .npz")
+    return array
