@@ -95,7 +95,7 @@ def test_frigate_takes_the_file_and_its_labels(file: Path, tmp_path: Path) -> No
         x, y, width, height = crop.box(HEIGHT, WIDTH)
         frame[y : y + height, x : x + width] = picture(label, random, HEIGHT, WIDTH)[:height, :width]
         theirs, probabilities = answer_in_frigate(interpreter, labels, cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), cv2)
-        answer = model.classify(crop.cut(frame), top=3)
+        answer = model.classify(crop.cut(frame, model.contract.input), top=3)
         assert theirs == LABELS[label] == answer[0].label
         ours = {prediction.label: prediction.score for prediction in answer}
         assert probabilities == pytest.approx([ours[name] for name in LABELS], abs=0.05)
