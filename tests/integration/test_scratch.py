@@ -231,6 +231,7 @@ ALLOWED = {
     "toolkit/bundles/pyz_main.py": "runs without the toolkit",
     "toolkit/sweeping/cluster_nodes.py": "in the folder of the cluster",
     "toolkit/workers/trace.py": "in the folder of the child process",
+    "toolkit/workers/try_engine.py": "in the folder of the child process",
     "runtime/board.py": "runs without the toolkit; in the folder of a child process, or for a second",
 }
 """Modules that make folders by `tempfile`, and why."""
