@@ -339,7 +339,7 @@ def test_a_list_holds_so_many_releases_and_no_more() -> None:
 
 
 def test_records_are_frozen() -> None:
-    assert_frozen(expiry, by_position=frozenset({"Expiry", "Checked"}))
+    assert_frozen(expiry, by_position=frozenset({"Expiry", "CheckedFolder"}))
     assert_frozen(publishing, by_position=frozenset({"Published"}))
 
 
