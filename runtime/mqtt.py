@@ -102,7 +102,8 @@ class Broker:
         self._tell = tell
         self._told: set[str] = set()
         self._connected_at = -math.inf
-        self._was_connected = self._ends = False
+        self._was_connected = self._ends = self._closed = False
+        self._tried = threading.Event()
         self._retained = {f"{self.prefix}/state": json_text(NO_STATE)}
         self._lock = threading.Lock()
         self._disconnected = threading.Event()
@@ -115,7 +116,7 @@ class Broker:
         self._client.will_set(f"{self.prefix}/status", "offline", qos=1, retain=True)
         tls_hint = " or its certificate is not trusted" if options.tls else ""
         unreachable = f"can't be reached{tls_hint}; it is tried again"
-        self._client.on_connect_fail = lambda client, data: self._tell_if_new("unreachable", unreachable)
+        self._client.on_connect_fail = lambda client, data: self._on_connect_fail(unreachable)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
 
@@ -168,6 +169,7 @@ class Broker:
 
         self._ends = True
         end = time.monotonic() + END_S
+        self._tried.wait(END_S)  # a short run may end before it is connected
         self._wait_for(lambda: not self.waiting, end)
         said = False
         if self._client.is_connected() and not self.waiting:
@@ -181,6 +183,7 @@ class Broker:
         if not said and isinstance(link, socket.socket):
             with suppress(OSError):  # so that the broker tells the will, which DISCONNECT would discard
                 link.shutdown(socket.SHUT_RDWR)
+        self._closed = True
         self._client.disconnect()
         if connected:
             self._disconnected.wait(END_S)
@@ -194,8 +197,12 @@ class Broker:
             time.sleep(0.01)
 
     def _on_connect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if self._closed:  # it was connecting
+            client.disconnect()
+            return
         if reason.is_failure:
             self._tell_if_new("refused", f"refuses the connection: {one_line(reason, 100)}")
+            self._tried.set()
             return
         self._was_connected = True
         now = time.monotonic()
@@ -208,6 +215,11 @@ class Broker:
                 self._send(topic, payload)
         waiting = f"; {self.waiting} events wait for it" if self.waiting else ""
         self._tell_if_new("connected", f"is connected{waiting}")
+        self._tried.set()
+
+    def _on_connect_fail(self, what: str) -> None:
+        self._tell_if_new("unreachable", what)
+        self._tried.set()
 
     def _on_disconnect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._disconnected.set()

@@ -199,6 +199,30 @@ def test_a_broker_that_acknowledges_nothing_tells_the_will(monkeypatch: pytest.M
     assert len(broker.connections) == 1
 
 
+def test_a_run_that_ends_before_it_is_connected_delivers_its_events() -> None:
+    for _ in range(10):
+        broker = FakeBroker()
+        client = Broker(options(broker.port), str)
+        client.start()
+        client.publish({"id": "1"})
+        client.close()
+        assert client.waiting == 0
+        assert broker.published()[-1] == (f"{PREFIX}/status", b"offline")
+        mosquitto.wait_until(lambda broker=broker: broker.ended[0], "the connection ends")  # type: ignore[misc]
+        assert len(broker.connections) == 1
+
+
+def test_a_run_without_a_broker_does_not_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "END_S", 3600.0)
+    said: list[str] = []
+    client = Broker(options(unused_port()), said.append)
+    client.start()
+    client.publish({"id": "1"})
+    client.close()
+    assert "can't be reached" in said[0]
+    assert "1 events were not acknowledged" in said[1]
+
+
 def test_the_state_is_unknown_before_the_board_is_online() -> None:
     """What was retained is of a former run."""
     broker = FakeBroker()
