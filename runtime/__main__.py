@@ -166,14 +166,14 @@ def _text(value: Any, name: str = "", indent: str = "") -> list[str]:
     """Format a document: an image's classes or a flat object on one line, other values indented below their name."""
     name = one_line(name, WORD)
     if isinstance(value, dict) and "image" in value:
-        found = [f"{one_line(c['label'], WORD)} {c['score']:.3f}" for c in value.get("classes", ())] or [
-            one_line(f"{value['error']['message']} {value['error']['hint']}".strip())
-        ]
+        classes = [(one_line(c["label"], WORD), c["score"]) for c in value.get("classes", ())]
+        words = [f"{label} {'not a number' if score is None else f'{score:.3f}'}" for label, score in classes]
+        words = words or [one_line(f"{value['error']['message']} {value['error']['hint']}".strip())]
         rejected = f"{UNKNOWN}: " if value.get("accepted") is False else ""
         rejected = f"drift: {rejected}" if value.get("drift", {}).get("alarm") else rejected
         rate = f"  {value['frames_per_s']:.1f}/s" if value.get("frames_per_s") else ""
         changed = f"  now {one_line(value['event']['label'], WORD)}" if "event" in value else ""
-        return [f"{one_line(value['image'])}: {rejected}{', '.join(found)}{rate}{changed}"]
+        return [f"{one_line(value['image'])}: {rejected}{', '.join(words)}{rate}{changed}"]
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
         return [f"{indent}{name}", *(line for v in value for line in _text(v, "-", f"{indent}  "))]
     if not isinstance(value, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ class Prediction(NamedTuple):
 
     label: str
     score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that commands print; a score that is not finite is None, because JSON lacks it."""
+        return {"label": self.label, "score": self.score if math.isfinite(self.score) else None}
 
 
 class Answer(NamedTuple):
@@ -41,7 +46,7 @@ class Answer(NamedTuple):
         """The document that commands print; the fields beside "classes" only if they are known."""
         fields = {"accepted": self.accepted, "promised": self.promised, "drift": self.drift}
         known = {name: value for name, value in fields.items() if value is not None}
-        return {"classes": [p._asdict() for p in self.classes], **known, **(self.state or {})}
+        return {"classes": [p.to_dict() for p in self.classes], **known, **(self.state or {})}
 
 
 class Follower(Protocol):

@@ -19,7 +19,8 @@ from edgepress.toolkit.engine_diagnosis.diagnose import diagnose_engines
 from edgepress.toolkit.engine_diagnosis.on_board import HEADER_BYTES, read_outputs
 from edgepress.toolkit.errors import BoardError, InputError
 
-NESTED, PADDED = b"[" * 200_000 + b"\n", b'{"engine": "a", "version": "1", "machine": "%s"}\n' % (b"x" * HEADER_BYTES)
+NESTED = b"[" * 200_000 + b"\n"
+PADDED = b'{"engine": "a", "version": "1", "machine": "%s"}\n' % (b"x" * HEADER_BYTES)
 ANSWER = b'{"engine": "litert", "version": "1", "machine": "m"}\n'
 
 

@@ -25,7 +25,8 @@ SIDE = 224
 LABELS = ("blue", "green", "red")
 SHARES = (0.25, 0.1, 0.75, 0.85)
 """Left, upper, right and lower edge of the crop, as Frigate's configuration has them."""
-HEIGHT, WIDTH = 480, 640
+HEIGHT = 480
+WIDTH = 640
 
 
 @pytest.fixture(scope="module")

@@ -5,31 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import quantized_layers
 
 from edgepress.converters.diagnosis.layer import QuantizedLayer
 from edgepress.toolkit.accuracy_diagnosis.result import AccuracyDiagnosis, sentences
 
-PLAIN: dict[str, Any] = {
-    "name": "first",
-    "kind": "CONV_2D",
-    "stored": "int8",
-    "cost": 0.4,
-    "agreement": 0.9,
-    "added_db": 30.0,
-    "channel_db": 30.0,
-    "sqnr_db": 30.0,
-    "from_weights": 0.5,
-    "range_used": 0.9,
-    "clipped": 0.0,
-    "channels": 8,
-    "dead": 0,
-    "lost": 0,
-    "spread": 2.0,
-    "widest": 0,
-    "weights_spread": 2.0,
-    "weights_error": 0.01,
-    "fault": "",
-}
+PLAIN = quantized_layers.PLAIN | {"name": "first", "cost": 0.4, "agreement": 0.9, "weights_error": 0.01}
 STANDS_OUT = "No layer stands out by a fault; first (CONV_2D) makes 40 % of the error"
 WEIGHTS = ", and most of what it adds is by the rounding of its weights and biases"
 OUTPUT = ", and most of what it adds is by the rounding of its output"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepress.runtime.__main__ import _text
 from edgepress.runtime.answers import UNKNOWN, Answer, Prediction
 from edgepress.runtime.errors import InputError
 from edgepress.runtime.events import MAX_LABEL_CHARACTERS, EventMaker, HeldLabel, MeanScores
@@ -211,3 +213,10 @@ def test_what_can_not_be_held_is_an_error() -> None:
         made(Stub(task="multilabel"))
     with pytest.raises(InputError, match="The mean is over 0 frames; accepted: 1 to 1000"):
         made(Stub(), average=0)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_null_in_json(score: float) -> None:
+    answer = Answer([Prediction("cat", 0.5), Prediction("dog", score)], None)
+    assert json.loads(json_text(answer.to_dict()))["classes"][1] == {"label": "dog", "score": None}
+    assert _text({"image": "a.png", **answer.to_dict()}) == ["a.png: cat 0.500, dog not a number"]
