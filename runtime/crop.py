@@ -125,7 +125,7 @@ def read_crop(text: str) -> Crop:
     if any(length.is_share and length.value > 1 for length in lengths):
         raise ValueError(f"{text!r} is more than the frame; accepted: {EXAMPLE}")
     if _never_fits(*lengths[::2]) or _never_fits(*lengths[1::2]):
-        raise ValueError(f"{text!r} leaves every frame; accepted: {EXAMPLE}")
+        raise ValueError(f"{text!r} is within no frame; accepted: {EXAMPLE}")
     return Crop(text, *lengths)
 
 

@@ -167,8 +167,24 @@ def _show(rows: list[Row]) -> dict[str, int]:
     for what, some in (("accepted", [r for r in rows if not r.reason]), ("refused", [r for r in rows if r.reason])):
         costs = sorted((row.cost for row in some), reverse=what == "accepted")
         print(f"{what} {len(some)}; nearest, points: {', '.join(f'{100 * cost:.1f}' for cost in costs[:8])}")
+    for truth, end in (("right", max), ("wrong", min)):
+        shares = [_share_of_chance(row) for row in rows if row.on == "seeded" and row.truth == truth and _is_quiet(row)]
+        if shares:
+            print(f"proven loss on seeded items, of {truth} files that are not too noisy: {end(shares):.2f} of chance")
     counts = collections.Counter(row.truth for row in rows)
     return {**counts, "wrong accepted": len(missed), "right refused": len(refused)}
+
+
+def _is_quiet(row: Row) -> bool:
+    """Whether labels decide about a file on seeded items, not the noise of its answers."""
+    found = row.found
+    bound = SCHEMES[row.cell.scheme].min_spread_db
+    return bool(found.lost_by_chance) and (found.spread_db is None or found.spread_db >= bound)
+
+
+def _share_of_chance(row: Row) -> float:
+    """The lower bound of what is lost, as a share of what a file loses that ignores the items."""
+    return (row.found.lost_low or 0.0) / (row.found.lost_by_chance or 1.0)
 
 
 if __name__ == "__main__":

@@ -366,7 +366,7 @@ def test_a_part_of_the_models_size_goes_through_its_rule(kind: str, tmp_path: Pa
         (["--crop", "1,2"], 2, "is not a crop; accepted: x,y,width,height in pixels or percent"),
         (["--mqtt-topic", "a"], 2, "--mqtt-topic is for --mqtt"),
         (["--no-discovery"], 2, "--no-discovery is for --mqtt"),
-        (["--crop", "60%,0,60%,100%"], 2, "leaves every frame"),
+        (["--crop", "60%,0,60%,100%"], 2, "is within no frame"),
         (["--mqtt", "mqtt://user:secret@host"], 1, "is not the address of an MQTT broker"),
         (["--mqtt", "host", "--mqtt-topic", "a/#"], 1, "can't begin a topic"),
         (["--mqtt", "host", "--mqtt-login", "missing"], 1, "missing can't be read: No such file"),
