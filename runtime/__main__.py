@@ -263,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with suppress(ValueError):  # in another thread than the first
             signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _limited(args):
+        with _check_limit(args):
             for document in args.run(args):
                 failed |= "error" in document or not document.get("passed", document.get("ok", True))
                 _print(document, args)
@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _limited(args: argparse.Namespace) -> Iterator[None]:
+def _check_limit(args: argparse.Namespace) -> Iterator[None]:
     """Within --limit, with its error."""
     if not (limit := getattr(args, "limit", 0)):
         yield

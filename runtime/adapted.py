@@ -51,12 +51,12 @@ def adapted(items: npt.NDArray[Any], adapter: Adapter, stored: Stored | None = N
 
     They are real numbers, float32, unless `stored` makes something else of items with the file's channels and layout.
     """
-    x = _arranged(items, adapter)
+    x = _arrange(items, adapter)
     x = scaled(x, adapter) if stored is None else stored(x)
     return np.ascontiguousarray(x.reshape(len(x), *adapter.shape))
 
 
-def _arranged(items: npt.NDArray[Any], adapter: Adapter) -> npt.NDArray[Any]:
+def _arrange(items: npt.NDArray[Any], adapter: Adapter) -> npt.NDArray[Any]:
     """Items with their channels in the order and place that the file wants."""
     if not (adapter.bgr or adapter.channels_first):
         return items

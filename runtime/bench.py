@@ -50,18 +50,18 @@ def bench(
     cores, before = usable_cores(), temperature_c()
     one_thread = engine in ENGINES and ENGINES[engine].one_thread
     counts = [1] if one_thread else sorted(set(threads)) or sorted(n for n in {1, 2, 4, 8, cores} if n <= cores)
-    models, opened, items = _opened(path, engine, counts, contract)
+    models, opened, items = _open_models(path, engine, counts, contract)
     times = [array.array("f") for _ in counts]
     for _ in range(max(1, round(seconds / TURN_S))):
         for model, found in zip(models, times, strict=True):
-            _timed(model, items, min(seconds, TURN_S) / 10)  # the caches hold the weights of the previous one
-            found.extend(_timed(model, items, min(seconds, TURN_S)))
+            _time_calls(model, items, min(seconds, TURN_S) / 10)  # the caches hold the weights of the previous one
+            found.extend(_time_calls(model, items, min(seconds, TURN_S)))
     results = [start | _summary(found) for start, found in zip(opened, times, strict=True)]
     fastest = min(float(r["p50_us"]) for r in results)
     best = next(i for i, r in enumerate(results) if r["p50_us"] <= NEAR * fastest)
     model, minutes = models[best], list[dict[str, Any]]()
     while (left := sustained_s - len(minutes) * minute_s) > 0:
-        part = _summary(_timed(model, items, min(minute_s, left)))
+        part = _summary(_time_calls(model, items, min(minute_s, left)))
         minutes.append({"minute": len(minutes) + 1} | part | {"temperature_c": temperature_c()})
         if on_minute:
             on_minute(minutes[-1])
@@ -93,13 +93,13 @@ def best_threads(
     model = load(path, engine, contract=contract)
     if ENGINES[model.engine].one_thread:
         return 1
-    if not isinstance(found := _kept().get(_key(model)), int):
+    if not isinstance(found := _read_choices().get(_key(model)), int):
         what = f"The best number of threads for {path} on {model.engine} is not known here."
         raise InputError(what, f"Find it with: python -m edgepress.runtime bench {path}")
     return found
 
 
-def _opened(
+def _open_models(
     path: Any, engine: str | None, counts: list[int], contract: Any
 ) -> tuple[list[Model], list[dict[str, Any]], list[Any]]:
     """A model for each number of threads, how long opening and the first call took, and items to time calls with."""
@@ -116,11 +116,11 @@ def _opened(
             what = f"{path} leaves the size of its input open: {list(model.shape)}."
             raise InputError(what, "Fix the size when exporting the model.")
         items = list(random_items(model.contract, (8, *model.ready[0])).astype(model.ready[1]))
-        opened.append({"threads": n, "load_ms": load_ms, "first_us": float(_timed(model, items, 0)[0])})
+        opened.append({"threads": n, "load_ms": load_ms, "first_us": float(_time_calls(model, items, 0)[0])})
     return models, opened, items
 
 
-def _timed(model: Model, items: Sequence[Any], seconds: float) -> array.array[float]:
+def _time_calls(model: Model, items: Sequence[Any], seconds: float) -> array.array[float]:
     """Latencies of calls for some seconds (at least one call), microseconds, as float32."""
     clock, answer, found, i = time.perf_counter_ns, model.answer, array.array("f"), 0
     end = (now := clock()) + int(seconds * 1e9)
@@ -146,7 +146,7 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgepress" / "threads.json"
 
 
-def _kept() -> dict[str, Any]:
+def _read_choices() -> dict[str, Any]:
     try:
         return dict(json.loads(_cache().read_bytes()))
     except (OSError, ValueError, TypeError):  # missing or damaged: nothing has been measured
@@ -158,7 +158,7 @@ def _keep(model: Model, threads: int) -> str | None:
     path, temporary = _cache(), _cache().with_name(f".threads.{os.getpid()}.json")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(_kept() | {_key(model): threads}))
+        temporary.write_text(json.dumps(_read_choices() | {_key(model): threads}))
         os.replace(temporary, path)
     except OSError:
         return None

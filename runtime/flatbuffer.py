@@ -126,7 +126,7 @@ def _check_calls(flat: Flatbuffer) -> None:
     if not _CALLS.keys() & codes:
         return
     called = [
-        {index for op in flat.tables(graph, 3) for index in _called(flat, codes[flat.value(op, 0, "<I")], op)}
+        {index for op in flat.tables(graph, 3) for index in _called_graphs(flat, codes[flat.value(op, 0, "<I")], op)}
         for graph in flat.tables(flat.root, _GRAPHS)
     ]
     if beyond := {index for indices in called for index in indices if not 0 <= index < len(called)}:
@@ -138,7 +138,7 @@ def _check_calls(flat: Flatbuffer) -> None:
         raise ValueError(f"its graphs call each other in a circle, or more than {MAX_DEPTH} in a row")
 
 
-def _called(flat: Flatbuffer, code: int, operation: int) -> tuple[int, ...]:
+def _called_graphs(flat: Flatbuffer, code: int, operation: int) -> tuple[int, ...]:
     """The graphs that an operation calls. An interpreter takes options of another type than its for zeros."""
     if code not in _CALLS:
         return ()

@@ -153,9 +153,9 @@ def _part(
     left, right, top, bottom = round(x * left), round(x * (left + wide)), round(y * top), round(y * (top + high))
     mode = "L" if image.mode in _GREY_MODES else "RGB"
     needed = held + (right - left) * (bottom - top) * (1 if mode == "L" else 4)
-    _check_sum(needed + _decoded(image), None)
+    _check_sum(needed + _decoded_size(image), None)
     image.load()
-    _check_sum(needed + _decoded(image), None)  # as above
+    _check_sum(needed + _decoded_size(image), None)  # as above
     return converted(image, mode, (left, top, right, bottom))
 
 
@@ -247,10 +247,10 @@ def _check_memory(opened: Image.Image, held: int, spec: InputSpec, most: int | N
     width, height = opened.size
     final = 1 if spec.color == "grey" else 4
     whole = width * height * final if differs(opened, "L" if spec.color == "grey" else "RGB") else 0
-    _check_sum(held + _decoded(opened) + whole + max(width, height) * max(spec.shape[:2]) * final, most)
+    _check_sum(held + _decoded_size(opened) + whole + max(width, height) * max(spec.shape[:2]) * final, most)
 
 
-def _decoded(image: Image.Image) -> int:
+def _decoded_size(image: Image.Image) -> int:
     """Bytes that an image takes when it is decoded, with the copies of a strip."""
     pixels = image.width * image.height
     each = {"1": 1, "L": 1, "P": 1}.get(image.mode, 2 if image.mode.startswith("I;16") else 4)
@@ -268,11 +268,11 @@ def _pixels(image: Image.Image, spec: InputSpec) -> Pixels:
     mode = "L" if spec.color == "grey" else "RGB"
     if differs(image, mode):
         image = converted(image, mode)
-    box, size = _shown(image.size, spec)
-    return _framed(image.resize(size, _pillow().Resampling.BILINEAR, box=box), spec)
+    box, size = _visible_part(image.size, spec)
+    return _on_black(image.resize(size, _pillow().Resampling.BILINEAR, box=box), spec)
 
 
-def _shown(whole: tuple[int, int], spec: InputSpec) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
+def _visible_part(whole: tuple[int, int], spec: InputSpec) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
     """The part of an image that the rule of the spec shows, (left, top, right, bottom), and its size."""
     size = (spec.shape[1], spec.shape[0])
     rule, share = resize_rule(spec.resize)
@@ -287,7 +287,7 @@ def _shown(whole: tuple[int, int], spec: InputSpec) -> tuple[tuple[float, float,
     return (0, 0, *whole), size
 
 
-def _framed(image: Image.Image, spec: InputSpec) -> Pixels:
+def _on_black(image: Image.Image, spec: InputSpec) -> Pixels:
     """The pixels of an image, on black if it is smaller than the spec says."""
     height, width = spec.shape[:2]
     if image.size != (width, height):

@@ -97,8 +97,8 @@ class Model:
         self.stateful, self.keeps_state, self.reset = session.stateful, session.keep_state, session.reset
         # Wrapped here, so that calls need not check the task.
         failed = f"{path} does not run on {engine}"
-        self._raw = _guarded(session.run, failed)
-        self._run = self._no_scores if raw else _guarded(_probabilities(session.run, task), failed)
+        self._raw = _guard(session.run, failed)
+        self._run = self._no_scores if raw else _guard(_probabilities(session.run, task), failed)
         self.output_shape = contract.output_shape if contract and raw else session.output_shape
         self.answer = self.outputs if raw else self.scores
         self._items = ItemReader(path, session)
@@ -203,7 +203,7 @@ class Model:
     def answer_to(self, scores: npt.NDArray[np.float32], top: int, drift: dict[str, Any] | None) -> Answer:
         """The answer that scores of one item, shape (1, labels), mean, with the state of the test for drift."""
         accepted = self.limits.accepted(scores)
-        classes = self._named(self.limits.probabilities(scores)[0], np.argsort(-scores[0], kind="stable")[:top])
+        classes = self._with_name(self.limits.probabilities(scores)[0], np.argsort(-scores[0], kind="stable")[:top])
         if accepted is None:
             return Answer(classes, None, drift)
         promised = self.limits.promises(self.engine) and not (drift or {}).get("alarm")
@@ -265,9 +265,9 @@ class Model:
         if accepted is not None and not accepted[0]:
             return [Prediction(UNKNOWN, float(scores.max()))]
         if self.threshold is None or self.contract is None or self.contract.task == "sigmoid":
-            return self._named(scores, decide(batch, self.contract)[0])
+            return self._with_name(scores, decide(batch, self.contract)[0])
         rows = np.argsort(-scores, kind="stable")
-        return self._named(scores, rows[scores[rows] >= self.threshold])
+        return self._with_name(scores, rows[scores[rows] >= self.threshold])
 
     def prepare(self, image: ImageLike) -> npt.NDArray[Any]:
         """One item as the model takes it, an array of shape `shape`, from anything that `classify` accepts."""
@@ -285,7 +285,7 @@ class Model:
         self.require_labels()
         raise AssertionError("it has labels")
 
-    def _named(self, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.intp]) -> list[Prediction]:
+    def _with_name(self, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.intp]) -> list[Prediction]:
         return [Prediction(self.labels[i], float(scores[i])) for i in rows]
 
 
@@ -342,7 +342,7 @@ def _probabilities(run: Run, task: Task | None) -> Run:
     return run
 
 
-def _guarded(run: Run, failed: str) -> Run:
+def _guard(run: Run, failed: str) -> Run:
     """The call, whose exceptions, of any kind, become errors; it is called in loops, so without context managers."""
 
     def guarded(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

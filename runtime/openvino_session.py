@@ -52,7 +52,7 @@ class OpenVinoSession(Session):
                 self._describe(path, inputs, outputs)
                 self._type, output = model.inputs[0].element_type, model.outputs[0].element_type.to_dtype()
                 del model
-                self._requests = {self.batch or 1: self._compiled(self.batch or 1)}
+                self._requests = {self.batch or 1: self._compile(self.batch or 1)}
             except RuntimeError as e:
                 lines = [line for line in str(e).splitlines() if line.strip()]  # the reason is the last
                 raise (unsupported_operations(path, data) if tflite else None) or RuntimeError(*lines[-1:]) from e
@@ -66,7 +66,7 @@ class OpenVinoSession(Session):
         if self._input.shape != batch.shape:
             size = len(batch) if len(batch) in self._requests else -1
             if size not in self._requests:
-                self._requests[size] = self._compiled(size)
+                self._requests[size] = self._compile(size)
             self._request = self._requests[size]
             tensor = self._module.Tensor(self._type, self._module.Shape(batch.shape))
             self._request.set_input_tensor(tensor)
@@ -77,7 +77,7 @@ class OpenVinoSession(Session):
         out = out.copy() if self._table is None else self._table[out]
         return out if self._flat else out.reshape(len(batch), -1)
 
-    def _compiled(self, batch: int) -> Any:
+    def _compile(self, batch: int) -> Any:
         model = self._core.read_model(str(self._path))  # again: kept, it would double the memory
         if self.batch is None:
             model.reshape([batch, *self.shape])

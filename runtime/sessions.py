@@ -85,7 +85,7 @@ class TFLiteSession(Session):
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         taken, given = ([d["shape"].tolist() for d in details] for details in (inputs, outputs))
         self._describe(path, taken, given)
-        self.dtype, self._half = _taken(np.dtype(inputs[0]["dtype"]))
+        self.dtype, self._half = _session_type(np.dtype(inputs[0]["dtype"]))
         self.scale = input_scale(inputs[0])
         self._table = dequantization_table(outputs[0])
         self._reopens, self.keep_state = assigns_resources(path, data), False
@@ -151,7 +151,7 @@ class OnnxSession(Session):
         self._describe(path, [port.shape for port in inputs], [port.shape for port in outputs])
         if inputs[0].type not in _ONNX_TYPES:
             raise ModelFileError(f"{path} takes {inputs[0].type}; accepted: {', '.join(_ONNX_TYPES)}.")
-        self.dtype, self._half = _taken(np.dtype(_ONNX_TYPES[inputs[0].type]))
+        self.dtype, self._half = _session_type(np.dtype(_ONNX_TYPES[inputs[0].type]))
         self._run, self._input, self._outputs = session.run, inputs[0].name, [outputs[0].name]
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -161,7 +161,7 @@ class OnnxSession(Session):
         return out if self._flat else out.reshape(len(batch), -1)
 
 
-def _taken(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], bool]:
+def _session_type(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], bool]:
     """The type that a session takes for a file of this type, and whether it has to store that as float16."""
     half = dtype == np.float16
     return np.dtype(np.float32) if half else dtype, bool(half)
@@ -184,11 +184,11 @@ def onnx_session(module: Any, model: str | bytes, **settings: Any) -> Any:
     check_functions(model)
     if _products_saturate():
         with suppress(Exception):  # ONNX Runtime 1.32 fails on signed activations; its errors share no base class
-            return _opened(module, model, settings | {"log_severity_level": 4}, precise=True)
-    return _opened(module, model, settings)
+            return _open_session(module, model, settings | {"log_severity_level": 4}, precise=True)
+    return _open_session(module, model, settings)
 
 
-def _opened(module: Any, model: str | bytes, settings: dict[str, Any], *, precise: bool = False) -> Any:
+def _open_session(module: Any, model: str | bytes, settings: dict[str, Any], *, precise: bool = False) -> Any:
     options = module.SessionOptions()
     for name, value in settings.items():
         setattr(options, name, value)

@@ -48,17 +48,17 @@ def converted(image: Image.Image, mode: str, box: Box | None = None) -> Image.Im
     left, top, right, bottom = box or (0, 0, *upright_size(image))
     rows = max(1, STRIP_PIXELS // (right - left))
     if rows >= bottom - top:
-        return _upright(image if box is None else _stored(image, upward, box), upward, mode)
+        return _upright(image if box is None else _store_part(image, upward, box), upward, mode)
     from PIL import Image
 
     whole = Image.new(mode, (right - left, bottom - top))
     for row in range(top, bottom, rows):
-        strip = _stored(image, upward, (left, row, right, min(bottom, row + rows)))
+        strip = _store_part(image, upward, (left, row, right, min(bottom, row + rows)))
         whole.paste(_upright(strip, upward, mode), (0, row - top))
     return whole
 
 
-def _stored(image: Image.Image, upward: int, box: Box) -> Image.Image:
+def _store_part(image: Image.Image, upward: int, box: Box) -> Image.Image:
     """A part of the upright image, as it is stored."""
     left, top, right, bottom = box
     if upward in SIDEWAYS:

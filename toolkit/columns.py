@@ -104,7 +104,7 @@ def _with_half(value: float | None, low: float | None, high: float | None) -> st
     return f"{value:.2f} ±{(high - low) / 2:.2f}"
 
 
-def _rounded_percent(share: float | None) -> str:
+def _round_percent(share: float | None) -> str:
     return percent(share, ".1f")
 
 
@@ -183,8 +183,8 @@ FILES = (
     Column("Ratio", "size of the file / the baseline's", ("size_ratio",), text.times, 140, rest=True),
     Column("Deflated", "compressed size of the file", ("compressed_bytes",), size, rest=True),
     Column("F1", "macro average over the classes", ("macro_f1",), percent, 160, rest=True),
-    Column("ECE", "expected calibration error, 15 bins", ("ece",), _rounded_percent, rest=True),
-    Column("Of limit", "MACs per second / what this CPU reaches", ("compute_share",), _rounded_percent, 170, rest=True),
+    Column("ECE", "expected calibration error, 15 bins", ("ece",), _round_percent, rest=True),
+    Column("Of limit", "MACs per second / what this CPU reaches", ("compute_share",), _round_percent, 170, rest=True),
 )
 """All figures, as a page or a wide screen has room for."""
 LATENCY = Column("Latency", "median latency of a call", ("latency_us",), duration)

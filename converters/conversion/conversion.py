@@ -157,7 +157,7 @@ class Conversion:
         """
         adapter = adapter or InputAdapter(contract.input, contract.input.shape)
         paths = self._paths(schemes, Path(out), stem, contract=contract, adapter=adapter, target=target)
-        left_off = self._left_off(contract, adapter) if logits else None
+        left_off = self._last_operation(contract, adapter) if logits else None
         tools = {name: metadata.version(name) for name in TOOLS}
         if self.facts.format == "onnx" and isinstance(onnx2tf, Path):
             tools["onnx2tf"] = VERSION
@@ -208,7 +208,7 @@ class Conversion:
         answers = {name: done.scores for name, done in reports.items() if done.scores is not None}
         return [across(reports[name].variant, answers) for name in schemes]
 
-    def _left_off(self, contract: Contract, adapter: InputAdapter) -> End | None:
+    def _last_operation(self, contract: Contract, adapter: InputAdapter) -> End | None:
         """The last operation that files of logits leave to the runtime; None if the model returns logits itself.
 
         Raises:

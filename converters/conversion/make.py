@@ -98,7 +98,7 @@ class _FileMaker:
         """Write one file, whole, and only if it opens, answers and is near enough to the source model."""
         encode, rewrites = self.encoder.prepare(scheme)
         contract = self._contract(scheme, rewrites)
-        written = _left_off(contract, self.job.left_off)
+        written = _without_last(contract, self.job.left_off)
         is_logits = contract.task == "logits"
         with whole_file(target) as temporary:
             # Logits are compared as they are: softmax would hide errors where it saturates.
@@ -174,7 +174,7 @@ class _FileMaker:
         return model, scores, verification
 
 
-def _left_off(contract: Contract, end: End | None) -> Contract:
+def _without_last(contract: Contract, end: End | None) -> Contract:
     """The contract of a file without its last operation, which the runtime does instead."""
     if end == "softmax":
         return contract.replace(task="logits")

@@ -48,14 +48,14 @@ class LayerSimulation:
     def __init__(self, program: Program, scales: Scales) -> None:
         self.program, self._reads = program, scales.reads
         self.grids: dict[str, TensorGrid] = {**scales.constants, **scales.tensors}
-        self.layers = {layer: names for layer in layers_of(program) if (names := self._rounded_by(layer))}
+        self.layers = {layer: names for layer in layers_of(program) if (names := self._tensors_of(layer))}
         source = self.grids.get(program.source)
         if source is not None and float(np.max(source.scale)) != 1.0:  # raw pixels are exact
             self.layers[SourceLayer("input", (), (), 0, 0)] = [program.source]
         self.names = tuple(name for names in self.layers.values() for name in names)
         self._function: Any = None
 
-    def _rounded_by(self, layer: SourceLayer) -> list[str]:
+    def _tensors_of(self, layer: SourceLayer) -> list[str]:
         """The tensors that a layer rounds: not those with the grid of its input, whose values are on it already."""
         names = [name for name in layer.weights if name in self.grids]
         for step in layer.steps:

@@ -81,7 +81,7 @@ def compare(
     exact = variant if before_end is None else apply_end(before_end, end)
     least = LEAST if before_end is not None or not end else LEAST_ROUNDED
     true, other = (_comparable(answers, end, least) for answers in (source, exact))
-    saturated = end == "softmax" and _saturated(source, least)
+    saturated = end == "softmax" and _is_saturated(source, least)
     noise, spread = other - true, true - true.mean(axis=0)
     classifies = task != "none"
     lost = lost_labels(source, variant, task, ends_in, true=labels) if classifies else None
@@ -128,7 +128,7 @@ def apply_end(before_end: Answers, end: End) -> Answers:
     return softmax(before_end) if end == "softmax" else sigmoid(before_end)
 
 
-def _saturated(probabilities: Answers, least: float) -> bool:
+def _is_saturated(probabilities: Answers, least: float) -> bool:
     """Whether most probabilities of labels that are not chosen are too small to have a logarithm."""
     others = probabilities.size - len(probabilities)
     return bool(others and np.count_nonzero(probabilities <= least) > others / 2)

@@ -124,7 +124,7 @@ def scaling_links(program: Program) -> Links:
     """The channels of a program that have one factor; products of two tensors are left to the caller."""
     links, shared = Links(program), _read_twice(program)
     for step in program.steps:
-        links.apply({} if shared & set(_adapted_constants(step)) else RULES, step)
+        links.apply({} if shared & set(_scalable_constants(step)) else RULES, step)
         name = ACTIVATIONS[getattr(step.options, "fusedActivationFunction", 0) or 0]
         if step.kind == "RELU6" or name == "relu6":
             links.bounded.append(links.ids[step.output])
@@ -143,7 +143,7 @@ def _read_twice(program: Program) -> set[str]:
     return {name for name in twice if name in program.constants and program.constants[name].any()}
 
 
-def _adapted_constants(step: Step) -> list[str]:
+def _scalable_constants(step: Step) -> list[str]:
     """Constants of a step that take up factors."""
     if step.weights:
         return [name for name in step.inputs[1:] if name]

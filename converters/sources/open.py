@@ -42,7 +42,7 @@ def open_source(path: Path, hints: Hints | None = None) -> SourceModel:
         return source
 
 
-def _saved_model_source(path: Path, hints: Hints) -> SourceModel:
+def _source_of_saved_model(path: Path, hints: Hints) -> SourceModel:
     signature = serving_signature(path, trust=hints.trust)
     infer, batch, shape, declared, dtype = function_of(path, signature, hints.output)
     fixed, number = fixed_shape(shape, hints.size, str(path)), _number(path, dtype)
@@ -93,7 +93,7 @@ def _keras_source(path: Path, hints: Hints) -> SourceModel:
 _OPENERS: dict[str, Callable[[Path, Hints], SourceModel]] = {
     "keras": _keras_source,
     "h5": _keras_source,
-    "saved_model": _saved_model_source,
+    "saved_model": _source_of_saved_model,
     "tflite": lambda path, hints: TFLiteSource(path, hints.size, hints.output),
     "onnx": lambda path, hints: OnnxSource(path, hints.size, hints.output),
 }

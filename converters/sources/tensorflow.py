@@ -97,7 +97,7 @@ class TensorFlowSource:
         whole = adapter.item.is_integer
         bare = not (adapter.steps or adapter.end or self._unrolled or whole)
         infer, dtype = self._unrolled or self._infer, adapter.item.dtype if whole else "float32"
-        traced = self._bare if bare else self._traced(infer, adapter, batch=1, dtype=dtype)
+        traced = self._bare if bare else self._trace(infer, adapter, batch=1, dtype=dtype)
         model = without_last_transposes(float_tflite(freeze(traced)))
         return passes.prepend_adapter(model, scaling) if scaling.steps else model
 
@@ -108,10 +108,10 @@ class TensorFlowSource:
 
         scaling, adapter = adapter.split()
         dtype = "float32" if scaling.steps else adapter.item.dtype
-        model = float_onnx(freeze(self._traced(self._infer, adapter, batch=self._batch, dtype=dtype)))
+        model = float_onnx(freeze(self._trace(self._infer, adapter, batch=self._batch, dtype=dtype)))
         return interface.prepend_adapter(model, scaling) if scaling.steps else model
 
-    def _traced(self, infer: Callable[[Any], Any], adapter: InputAdapter, *, batch: int | None, dtype: str) -> Any:
+    def _trace(self, infer: Callable[[Any], Any], adapter: InputAdapter, *, batch: int | None, dtype: str) -> Any:
         tf = self._tf
         render = {
             "gather": lambda x, channels: tf.gather(x, channels, axis=-1),

@@ -43,7 +43,7 @@ def tidy_model(model: onnx.ModelProto, where: str, output: str = "") -> list[str
     floats = [value.type.tensor_type.elem_type in (TensorProto.FLOAT, *_OTHER_FLOATS) for value in graph.output]
     inner = {name for node in graph.node for name in node.output if name} - {*names}
     if (chosen := chosen_output(where, dict(zip(names, floats, strict=True)), output, inner)) is not None:
-        labels = labels or _named_labels(graph)
+        labels = labels or _class_names(graph)
         sink = _inner_value(model, chosen) if chosen in inner else _copy_value(graph.output[names.index(chosen)])
         del graph.output[:]
         graph.output.append(sink)
@@ -84,7 +84,7 @@ def _without_zip_maps(graph: onnx.GraphProto) -> list[str]:
     return labels
 
 
-def _named_labels(graph: onnx.GraphProto) -> list[str]:
+def _class_names(graph: onnx.GraphProto) -> list[str]:
     """The class names among the constants, if there is one list of texts."""
     texts = [tensor for tensor in graph.initializer if tensor.data_type == TensorProto.STRING and len(tensor.dims) == 1]
     return [text.decode(errors="replace") for text in texts[0].string_data] if len(texts) == 1 else []

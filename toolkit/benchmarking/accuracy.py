@@ -137,7 +137,7 @@ def in_words(drop: Interval) -> str:
         return f"Worse: the drop is {drop.estimate:.2g} pp [{drop.low:.2g}, {drop.high:.2g}]."
     if drop.high < 0:
         return f"Better: the gain is {-drop.estimate:.2g} pp [{-drop.high:.2g}, {-drop.low:.2g}]."
-    return f"No difference seen; a drop over {_rounded_up(drop.high):.2g} pp can be ruled out."
+    return f"No difference seen; a drop over {_round_up(drop.high):.2g} pp can be ruled out."
 
 
 def disagreements(answers: Mapping[str, Answers], baseline: Answers, *, data: DataSet) -> tuple[Disagreement, ...]:
@@ -173,7 +173,7 @@ def _drop(drop: Interval) -> dict[str, Any]:
     return {"drop_pp": drop.estimate, "drop_low_pp": drop.low, "drop_high_pp": drop.high}
 
 
-def _rounded_up(value: float) -> float:
+def _round_up(value: float) -> float:
     """Round up to two digits, so that "can be ruled out" stays true."""
     if value <= 0:
         return 0.0

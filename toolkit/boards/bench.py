@@ -148,13 +148,13 @@ def board_bench(
         before = _before(old, path, cargo=cargo, max_drop_pp=max_drop_pp)
         plan = BoardPlan(cargo.parcels, cargo.items, python, counts, rounds, seconds, keep)
         visits = _visit_all(hosts, plan, cargo.data, resume=resume, ssh_config=ssh_config, on_step=step)
-    made = _merged(before, visits, cargo=cargo, path=path, max_drop_pp=max_drop_pp, rule=rule, new=old is None)
+    made = _merge_rows(before, visits, cargo=cargo, path=path, max_drop_pp=max_drop_pp, rule=rule, new=old is None)
     for host in set(hosts) - made.failed.keys():
         _journal(host, plan, cargo.data, resume=True).remove()
     return made
 
 
-def _merged(
+def _merge_rows(
     result: Benchmark,
     visits: Mapping[str, Visit | EdgepressError],
     *,
@@ -182,7 +182,7 @@ def _merged(
         return BoardBench(None, path, failed)
     result = replace(result, notes=tuple(dict.fromkeys(notes)))
     if new:
-        result = _advised(result, baseline)
+        result = _take_advice(result, baseline)
     write_json(path, result.to_dict())
     return BoardBench(result, path, failed)
 
@@ -251,7 +251,7 @@ def _before(result: Benchmark | None, path: Path, *, cargo: Cargo, max_drop_pp: 
     )
 
 
-def _advised(result: Benchmark, baseline: str) -> Benchmark:
+def _take_advice(result: Benchmark, baseline: str) -> Benchmark:
     """Take the advice and baseline of the first board, for a benchmark without the workstation."""
     first = result.boards[0]
     rows: list[Measurement] = [r for r in result.results if r.host == first["name"] and r.scheme == baseline]

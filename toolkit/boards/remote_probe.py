@@ -53,7 +53,7 @@ def state(root: str = "/") -> dict[str, Any]:
     return {
         "temperature_c": max((t / 1000 for t in temperatures if t is not None), default=None),
         "frequency_mhz": min((f for f in frequencies if f is not None), default=None),
-        "throttled": _throttled(root),
+        "throttled": _read_throttling(root),
         "cooling": sorted(_cooling(root)),
         "load_1min": _load(),
     }
@@ -65,7 +65,7 @@ def _load() -> float | None:
     return None
 
 
-def _throttled(root: str) -> int | None:
+def _read_throttling(root: str) -> int | None:
     """The throttling bits of a Raspberry Pi, from vcgencmd, or from the kernel if that is missing or not permitted."""
     tool = shutil.which("vcgencmd")
     text = ""

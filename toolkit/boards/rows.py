@@ -63,7 +63,7 @@ def board_rows(
         elif entry["reasons"]:
             row = dataclasses.replace(row, status=f"{NOT_COMPARABLE}: {', '.join(entry['reasons'])}; {row.status}")
         timed = None if reference is None else visit.found[reference].rounds
-        rows += _timed(row, found.rounds, timed) or [row]
+        rows += _timing_rows(row, found.rounds, timed) or [row]
     if data is not None:
         count = len(data.test)
         fewest = [r for r in rows if r.threads == min(r.threads for r in rows)]
@@ -105,7 +105,7 @@ def _answers(found: BoardResults, contract: Contract) -> Answers | None:
     return Answers(found.engine, *judge(found.scores, contract))
 
 
-def _timed(
+def _timing_rows(
     row: Measurement, rounds: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]] | None
 ) -> list[Measurement]:
     """One row per number of threads; percentiles are medians over the rounds."""

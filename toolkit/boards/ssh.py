@@ -107,7 +107,7 @@ class Connection:
         until = time.monotonic() + CONNECT_S + 15
         while not control.exists():
             if self._master.poll() is not None or time.monotonic() > until:
-                raise self._failed("can't be reached")
+                raise self._failure("can't be reached")
             time.sleep(0.02)
 
     def _try(self) -> None:
@@ -118,9 +118,9 @@ class Connection:
                 command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, timeout=CONNECT_S + 15
             )
         except subprocess.TimeoutExpired as e:
-            raise self._failed("can't be reached") from e
+            raise self._failure("can't be reached") from e
         if done.returncode:
-            raise self._failed("can't be reached")
+            raise self._failure("can't be reached")
 
     def __enter__(self) -> Connection:
         return self
@@ -232,7 +232,7 @@ class Connection:
         words = shlex.join(["env", *(f"{k}={v}" for k, v in (environment or {}).items()), *command])
         line = f"cd {shlex.quote(folder)} && exec {words}" if folder is not None else f"exec {words}"
         if not self.alive:  # else ssh would reconnect in the middle of a measurement
-            raise self._failed("was lost", LostError)
+            raise self._failure("was lost", LostError)
         # Use sh, because the user's login shell may be any.
         return [*self._ssh, "-T", "--", self.host, shlex.join(["sh", "-c", line])]
 
@@ -277,7 +277,7 @@ class Connection:
         with file.open("rb") as content:
             self.run(["sh", "-c", 'cat >"$1"', "sh", name], folder=folder, stdin=content, timeout_s=3600)
 
-    def _failed(self, what: str, kind: type[BoardError] = BoardError) -> BoardError:
+    def _failure(self, what: str, kind: type[BoardError] = BoardError) -> BoardError:
         self._log.seek(0)
         output = self._log.read().decode(errors="replace")
         name = self.host.rpartition("@")[2]

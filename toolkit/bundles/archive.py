@@ -156,7 +156,7 @@ def _check_names(names: list[str]) -> None:
 
 def _local_header(member: Member, date: int) -> bytes:
     sizes = (member.crc, member.size, member.size, len(member.name), 0)
-    return _LOCAL.pack(b"PK\x03\x04", _VERSION, 0, 0, date & 0xFFFF, date >> 16, *sizes) + _encoded(member)
+    return _LOCAL.pack(b"PK\x03\x04", _VERSION, 0, 0, date & 0xFFFF, date >> 16, *sizes) + _encode(member)
 
 
 def _directory(members: list[Member], date: int, start: int) -> bytes:
@@ -168,11 +168,11 @@ def _directory(members: list[Member], date: int, start: int) -> bytes:
         entries += _CENTRAL.pack(
             *(b"PK\x01\x02", _UNIX | _VERSION, _VERSION, 0, 0, date & 0xFFFF, date >> 16),
             *(m.crc, m.size, m.size, len(m.name), 0, 0, 0, 0, mode, header),
-        ) + _encoded(m)
+        ) + _encode(m)
     return entries + _END.pack(b"PK\x05\x06", 0, 0, len(members), len(members), len(entries), start, 0)
 
 
-def _encoded(member: Member) -> bytes:
+def _encode(member: Member) -> bytes:
     return member.name.encode("ascii", errors="replace")
 
 

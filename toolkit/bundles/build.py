@@ -151,7 +151,7 @@ def bundle(
         check_native(kind, format, boards=boards, offline=offline, updates=updates, mqtt=mqtt)
     manifest = _manifest(kind, about.contract, name=name, format=format, boards=boards, offline=offline)
     manifest = replace(manifest, boards=()) if native else manifest
-    manifest = _numbered(manifest, published, release)
+    manifest = _with_number(manifest, published, release)
     if mqtt and format == "pyz":
         raise InputError("A pyz contains no packages, so --mqtt does not apply.", "Leave out --mqtt, or make a zip.")
     target = path.with_suffix(f".{format}") if out is None else Path(out)
@@ -214,14 +214,14 @@ def _manifest(
         model=f"model.{kind}",
         scheme=contract.scheme,
         engine="",
-        dated=_dated(),
+        dated=_member_date(),
         boards=boards_for(kind, boards, lacking=lacking) if format == "zip" else (),
         offline=offline,
         files=(),
     )
 
 
-def _numbered(manifest: Manifest, published: Path | None, release: int | None) -> Manifest:
+def _with_number(manifest: Manifest, published: Path | None, release: int | None) -> Manifest:
     """The manifest with the number of its release, if it is to have one."""
     if published is not None and manifest.format == "pyz":
         raise InputError("A pyz has no installer, so --updates does not apply.", "Leave out --updates, or make a zip.")
@@ -292,7 +292,7 @@ def _write_samples(job: SampleJob) -> str:
     return str(engine)
 
 
-def _dated() -> str:
+def _member_date() -> str:
     """The date of all members: SOURCE_DATE_EPOCH (reproducible-builds.org), or 1980."""
     text = os.environ.get("SOURCE_DATE_EPOCH", str(EPOCH_1980))
     try:

@@ -73,9 +73,9 @@ def published_releases(published: Path, name: str) -> list[tuple[Release, Path]]
         what = f"{published} is not a published folder: metadata/timestamp.json is missing."
         raise BundleError(what, "Begin one: edgepress publish init --to FOLDER --keys KEYS")
     with parsing(published, "", failed="is not a complete published folder", error=BundleError):
-        snapshot = _signed(metadata / "timestamp.json")["meta"]["snapshot.json"]["version"]
-        targets = _signed(metadata / f"{int(snapshot)}.snapshot.json")["meta"]["targets.json"]["version"]
-        files = _signed(metadata / f"{int(targets)}.targets.json")["targets"]
+        snapshot = _is_signed(metadata / "timestamp.json")["meta"]["snapshot.json"]["version"]
+        targets = _is_signed(metadata / f"{int(snapshot)}.snapshot.json")["meta"]["targets.json"]["version"]
+        files = _is_signed(metadata / f"{int(targets)}.targets.json")["targets"]
 
         def path_of(target: str) -> Path:
             parent, _, last = target.rpartition("/")
@@ -100,6 +100,6 @@ def _newest_root(published: Path) -> Path:
     return versions[max(versions)]
 
 
-def _signed(path: Path) -> dict[str, Any]:
+def _is_signed(path: Path) -> dict[str, Any]:
     signed: dict[str, Any] = json.loads(path.read_bytes())["signed"]
     return signed

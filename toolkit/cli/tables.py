@@ -123,9 +123,9 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
     """
     labels = [row["label"] for row in result["per_class"]]
     accepted = result.get("accepted")
-    kept = (
-        [_accepted_cells(row) for row in (*accepted["per_class"], accepted)] if accepted else [[]] * (len(labels) + 1)
-    )
+    kept: list[list[str]] = [[]] * (len(labels) + 1)
+    if accepted:
+        kept = [_cells_of_acceptance(row) for row in (*accepted["per_class"], accepted)]
     rows: list[list[str | Text]] = []
     for i, row in enumerate(result["per_class"]):
         mistaken = sorted(((n, j) for j, n in enumerate(result["confusion_matrix"][i]) if n and j != i), reverse=True)
@@ -139,7 +139,7 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
     return table([*columns, ("Most mistaken for", "left")], rows)
 
 
-def _accepted_cells(row: Mapping[str, Any]) -> list[str]:
+def _cells_of_acceptance(row: Mapping[str, Any]) -> list[str]:
     """The share of items that are accepted, and how many of the accepted answers are wrong."""
     share = "" if row["share"] is None else number(100 * row["share"]["estimate"], ".1f")
     return [share, f"{row['errors']} of {row['count']}"]
@@ -162,12 +162,12 @@ def predictions_table(results: Sequence[ImageResult]) -> Table:
     for r in results:
         for n, p in enumerate(r.classes):
             row: list[str | Text] = [r.image if n == 0 else "", p.label, f"{p.score:.4f}"]
-            rows.append([*row, _accepted_cell(r.accepted if n == 0 else None)] if judged else row)
+            rows.append([*row, _cell_of_acceptance(r.accepted if n == 0 else None)] if judged else row)
     columns = [("Image", "left"), ("Class", "left"), ("Score", "right")]
     return table([*columns, ("Accepted", "left")] if judged else columns, rows)
 
 
-def _accepted_cell(accepted: bool | None) -> str | Text:
+def _cell_of_acceptance(accepted: bool | None) -> str | Text:
     if accepted is None:
         return ""
     return "yes" if accepted else Text("no: unknown", style="yellow")

@@ -75,7 +75,7 @@ def figures_of(old: Side | None, new: Side, *, same_run: bool) -> tuple[Figure, 
         same_run: Whether both were measured in the same rounds.
     """
     figures = [_accuracy(old, new), _agreement(old, new)]
-    figures += [_accepted_figure(old, new, name) for name in ACCEPTED]
+    figures += [_figure_of_acceptance(old, new, name) for name in ACCEPTED]
     figures += [_latency(old, new, name, same_run) for name in BY_ROUND]
     figures += [_exact(old, new, name) for name in ("size_bytes", "compressed_bytes")]
     figures.append(_memory(old, new))
@@ -153,7 +153,7 @@ def _agreement(old: Side | None, new: Side) -> Figure:
     return Figure(name="agreement", old=before, new=value, own=own, count=count, counted="test items")
 
 
-def _accepted_figure(old: Side | None, new: Side, name: str) -> Figure:
+def _figure_of_acceptance(old: Side | None, new: Side, name: str) -> Figure:
     """What a calibrated file accepts, or the error of that, compared as if the items of OLD and NEW were others.
 
     Of the same items, that interval is too wide rather than too narrow: answers to an item are alike in both.

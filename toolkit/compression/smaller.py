@@ -60,7 +60,7 @@ def prune(state: StrategySearch) -> None:
     When one keeps them, the accuracy of a smaller one decides which of both is the better file.
     """
     plain, scheme, ratio = _plain(state)
-    most = _missed_most(plain, state)
+    most = _worst_limit(plain, state)
     by_size = most in ("size", "flash")
     share = 1 / state.excess(plain)
     if most == "size":
@@ -173,7 +173,7 @@ def _target(state: StrategySearch, share: float, *, by_size: bool) -> dict[str, 
     return {"max_size": round(share * (state.of("int8")[0].size_bytes or 0))} if by_size else {"macs": share}
 
 
-def _missed_most(plain: Trial, state: StrategySearch) -> str:
+def _worst_limit(plain: Trial, state: StrategySearch) -> str:
     """The limit, other than the drop, that a file misses by most."""
     names = [name for name in OTHERS if name in state.limits.values]
     return max(names, key=lambda name: (plain.figures[name] or math.inf) / state.limits.values[name])

@@ -136,11 +136,11 @@ def _folders(path: Path) -> list[Path]:
     return [
         entry
         for entry in sorted(path.iterdir())
-        if entry.is_dir() and not _ignored(entry.name) and not here.is_relative_to(entry.resolve())
+        if entry.is_dir() and not _is_ignored(entry.name) and not here.is_relative_to(entry.resolve())
     ]
 
 
-def _ignored(name: str) -> bool:
+def _is_ignored(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"  # hidden, or added to a zip by macOS
 
 
@@ -163,9 +163,9 @@ def _class_files(folder: Path, root: Path, options: ReadOptions) -> dict[str, li
 
 def _images(folder: Path, root: Path) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):  # does not follow links to folders
-        folders[:] = [name for name in folders if not _ignored(name)]
+        folders[:] = [name for name in folders if not _is_ignored(name)]
         for name in files:
-            if not _ignored(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+            if not _is_ignored(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
                 yield os.path.relpath(os.path.join(parent, name), root)
 
 

@@ -138,7 +138,7 @@ def _list_kinds(kernels: Iterable[SortedKernel]) -> str:
     return ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
 
 
-def _left_in_float(case: Case) -> list[SortedKernel]:
+def _products_in_float(case: Case) -> list[SortedKernel]:
     """Products that compute in float in a file of integers, on an engine without delegates."""
     if not SCHEMES[case.about.scheme].calibrated or case.profile.delegated_share is not None:
         return []
@@ -147,7 +147,7 @@ def _left_in_float(case: Case) -> list[SortedKernel]:
 
 def _float(case: Case) -> Iterator[Finding]:
     """Products that compute in float in a file of integers."""
-    if floats := _left_in_float(case):
+    if floats := _products_in_float(case):
         products = sum(k.sort in (PRODUCT, DEPTHWISE) for k in case.kernels)
         text = f"{len(floats)} of {products} convolutions and dense layers, which stay in float in this integer file"
         yield case.finding("float", text, floats, _of_signed(case))
@@ -168,7 +168,7 @@ def _conversions(case: Case) -> Iterator[Finding]:
         conversions = [k for k in conversions if k not in left]
     running = any(k.node.kernel == causes.CONV_INTEGER for k in case.kernels)
     cause = _of_dynamic(case) if running else None
-    if _left_in_float(case):
+    if _products_in_float(case):
         cause = _of_signed(case)
     yield case.finding(
         "conversion", f"conversions of types and layouts: {_list_kinds(conversions)}", conversions, cause

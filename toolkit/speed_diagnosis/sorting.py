@@ -63,7 +63,7 @@ class SortedKernel:
     @property
     def time_us(self) -> float:
         """Its time in one inference, microseconds; a mean far above its shortest time is that of a disturbed kernel."""
-        return max(_undisturbed_time(self.node) - self.tracing_us, 0.0)
+        return max(_least_time(self.node) - self.tracing_us, 0.0)
 
     @property
     def least_us(self) -> float:
@@ -103,7 +103,7 @@ def sort(profile: Profile, ceiling: Ceiling | None, grouped: Iterable[str] = ())
         grouped: Names of the file's convolutions whose groups are their channels.
     """
     known, kernels = set(grouped), []
-    traced = sum(_undisturbed_time(node) for node in profile.nodes)
+    traced = sum(_least_time(node) for node in profile.nodes)
     shortest = sorted(node.least_us for node in profile.nodes)[len(profile.nodes) // 10]
     tracing = min(max(traced - profile.total_us, 0.0) / len(profile.nodes), shortest)
     for node in profile.nodes:
@@ -118,7 +118,7 @@ def sort(profile: Profile, ceiling: Ceiling | None, grouped: Iterable[str] = ())
     return kernels
 
 
-def _undisturbed_time(node: NodeTime) -> float:
+def _least_time(node: NodeTime) -> float:
     return min(node.time_us, DISTURBED * node.least_us + 1)
 
 

@@ -137,11 +137,11 @@ def load_report(file: Path) -> dict[str, Any]:
         if not isinstance(report.get("began_with"), dict):
             raise ValueError(f"{file.name} does not say what it began with")
     except (OSError, ValueError) as e:
-        raise _unfinished_error(file.parent, e) from e
+        raise _error_of_unfinished(file.parent, e) from e
     return report
 
 
-def _unfinished_error(folder: Path, e: Exception) -> TrainingError:
+def _error_of_unfinished(folder: Path, e: Exception) -> TrainingError:
     return TrainingError(f"{folder} contains no finished run: {e}.", "Start again with --overwrite.")
 
 
@@ -156,7 +156,7 @@ def load_result(folder: Path) -> TrainResult:
         table = read_limited(folder / HISTORY).decode()
         history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(table))]
     except (OSError, ValueError, TypeError, csv.Error) as e:
-        raise _unfinished_error(folder, e) from e
+        raise _error_of_unfinished(folder, e) from e
     return TrainResult(folder / MODEL, metrics, history)
 
 

@@ -114,7 +114,7 @@ def _traces(job: ProfileJob) -> Traces:
             "Fix them first: edgepress convert --size.",
         )
     session.keep_state = session.stateful  # only the time matters, and opening the file again would count
-    items = _stored_batches(job, session)
+    items = _read_batches(job, session)
     for i in range(WARM_RUNS):
         session.run(items[i % len(items)])
     latencies = []
@@ -136,7 +136,7 @@ def _runs(most: int, least: int = 1) -> Iterator[int]:
             return
 
 
-def _stored_batches(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
+def _read_batches(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
     """Batches as the file takes them, of one item or of the file's fixed batch size."""
     size = session.batch or 1
     items = job.items

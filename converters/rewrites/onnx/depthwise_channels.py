@@ -78,7 +78,7 @@ class _Channels:
                 if other is not maker and _is_dense(self.graph, other) and value == other.input[0]:
                     self._ends += [other] if all(other is not e for e in self._ends) else []
                     continue
-                connected = self._connected_values(other)
+                connected = self._values_beside(other)
                 if connected is None:
                     return False
                 if all(other is not m for m in self.makers):
@@ -86,7 +86,7 @@ class _Channels:
                 pending += connected
         return True
 
-    def _connected_values(self, node: Any) -> list[str] | None:
+    def _values_beside(self, node: Any) -> list[str] | None:
         """The values with these channels that a node reads and makes; None if it does not keep channels apart."""
         graph = self.graph
         if node.domain:

@@ -18,7 +18,7 @@ def rewrite(graph: OnnxGraph) -> int:
     changed = 0
     for node in graph.nodes("Reshape"):
         shape, start = graph.shape(node.output[0]), node.input[0]
-        if not _fixed_but_batch(shape):
+        if not _has_known_sizes(shape):
             continue
         source = None
         while True:
@@ -33,6 +33,6 @@ def rewrite(graph: OnnxGraph) -> int:
     return changed
 
 
-def _fixed_but_batch(shape: tuple[int, ...] | None) -> bool:
+def _has_known_sizes(shape: tuple[int, ...] | None) -> bool:
     """Whether all sizes are known, or all but the first, so that equal ones mean an equal batch."""
     return shape is not None and len(shape) > 0 and min(shape[1:], default=1) > 0

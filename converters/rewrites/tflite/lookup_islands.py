@@ -63,9 +63,9 @@ def _is_refused(graph: Graph, op: Any) -> bool:
     if kind in FLOATS:
         return True
     if kind in RATIOS:
-        return _refused_scales(graph, kind, op)
+        return _refuses_scales(graph, kind, op)
     if kind == "LEAKY_RELU":
-        return _refused_slope(graph, op)
+        return _refuses_slope(graph, op)
     if kind == "AVERAGE_POOL_2D":
         options = op.builtinOptions
         filters, strides = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
@@ -83,14 +83,14 @@ def _overflows(graph: Graph, op: Any) -> bool:
     return source * (127 - zero) - math.log(output) > 31 * math.log(2)
 
 
-def _refused_scales(graph: Graph, kind: str, op: Any) -> bool:
+def _refuses_scales(graph: Graph, kind: str, op: Any) -> bool:
     """Whether the delegate refuses the scales of an addition or a product."""
     first, second, output = (np.float32(graph.scales(int(i))[0][0]) for i in (*op.inputs, op.outputs[0]))
     ratios = [first * second / output] if kind == "MUL" else [first / output, second / output]
     return not all(RATIOS[kind] <= r < 256 for r in ratios)
 
 
-def _refused_slope(graph: Graph, op: Any) -> bool:
+def _refuses_slope(graph: Graph, op: Any) -> bool:
     """Whether the delegate refuses the scales of a LEAKY_RELU, but not its slope."""
     slope = float(op.builtinOptions.alpha)
     if not abs(slope) >= np.finfo(np.float32).tiny or not np.isfinite(slope):
