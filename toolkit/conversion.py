@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.adapter import InputAdapter, end_for
-from edgepress.converters.contract.guess import guess_contract
-from edgepress.converters.contract.hints import Hints, ModelFacts
+from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import Conversion
 from edgepress.converters.ends import IF_ANY, LOGITS
 from edgepress.converters.float_layers import KeepOptions
@@ -29,9 +26,8 @@ from edgepress.converters.statistics import CALIBRATION_METHODS
 from edgepress.converters.targets import checked_target, schemes_from
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
-from edgepress.toolkit.data import calibration_rows, open_data
-from edgepress.toolkit.data.for_model import data_for, resize_note, with_labels_of
-from edgepress.toolkit.data.npz import stored_item
+from edgepress.toolkit.conversion_plan import SAMPLES, plan_for
+from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.engines.environments import onnx2tf_python
 from edgepress.toolkit.errors import InputError, unknown
@@ -39,22 +35,11 @@ from edgepress.toolkit.notebooks.views import conversion_html
 
 __all__ = ["Hints", "convert", "notes_by_text", "summary"]
 
-SAMPLES = 200
 CALIBRATION_BATCH = 50
 PROOF_BYTES = 64 << 20
 """Size of the items on which files are verified."""
 JUDGED = 500
 """Validation items on which files are judged at most."""
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What a model's files will say, what adapts the model to it, its data if there are any, and notes on these."""
-
-    contract: Contract
-    adapter: InputAdapter
-    data: DataSet | None
-    notes: tuple[str, ...] = ()
 
 
 class Variants(list[Variant]):
@@ -172,43 +157,6 @@ def convert(
     return Variants(_with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None)))
 
 
-def plan_for(
-    path: Path, facts: ModelFacts, hints: Hints, *, data: str | DataSet | None, count: int, skip_unreadable: bool
-) -> _Plan:
-    """The contract, adapter and data of a model; of data that are not in its contract, `count` training items."""
-    if facts.contract is not None and not hints.about_contract:
-        adapter = InputAdapter.of(facts.contract)
-        if hints.softmax:
-            adapter = dataclasses.replace(adapter, end=end_for(facts.contract.outputs))
-        contract = facts.contract.without_limits().replace(adapter=None)  # the graph will do what it says
-        if contract.data is not None:  # edgepress trained it: its labels are the data's
-            opened, found = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, purpose="calibration")
-            return _Plan(contract, adapter, opened, tuple(found))
-        plan = _Plan(contract, adapter, None)
-    else:
-        hints, numbers = _without_images(hints, facts, data)
-        try:
-            guess = guess_contract(facts, hints)
-        except InputError as e:
-            raise InputError(f"{path}: {e.message}", e.hint) from e
-        plan = _Plan(guess.contract, guess.adapter, None, (*numbers, *guess.notes))
-    if data is None:
-        return plan
-    opened = (
-        data
-        if isinstance(data, DataSet)
-        else open_data(
-            data,
-            input=plan.contract.input,
-            skip_unreadable=skip_unreadable,
-            purpose="calibration",
-            sample=(count, ITEMS),
-        )
-    )
-    plan = dataclasses.replace(plan, notes=(*plan.notes, *resize_note(plan.contract, opened)))
-    return _with_labels_of(opened, _with_range_of(opened, dataclasses.replace(plan, data=opened)))
-
-
 def _note_if_weak(variants: Iterable[Variant], note: Callable[[str], None], *, images: bool) -> None:
     proofs = [v.verification for v in variants if v.verification is not None]
     for found in [proof for proof in proofs if not proof.varies or proof.saturated][:1]:
@@ -295,41 +243,6 @@ def notes_by_text(variants: Iterable[Variant]) -> dict[str, list[str]]:
         for note in variant.notes:
             schemes_by_text.setdefault(note, []).append(variant.scheme)
     return schemes_by_text
-
-
-def _without_images(hints: Hints, facts: ModelFacts, data: str | DataSet | None) -> tuple[Hints, tuple[str, ...]]:
-    """Hints that items are tensors if the data are an `.npz` of numbers in the shape of an image, and a note of it."""
-    if not isinstance(data, str) or Path(data).suffix != ".npz" or facts.contract is not None or len(facts.shape) != 3:
-        return hints, ()
-    item = stored_item(Path(data)) if not hints.image_options else None
-    if item is None or item[0] == np.uint8 or item[1] != facts.shape:
-        return hints, ()
-    note = f"input: {data} holds numbers in the model's shape, so they are not images; if they are, give --color"
-    return dataclasses.replace(hints, color="none"), (note,)
-
-
-def _with_labels_of(data: DataSet, plan: _Plan) -> _Plan:
-    """A model without labels takes the data's, if there are as many; other classes serve for calibration alone."""
-    contract = plan.contract
-    if contract.task == "none" or not data.labels or {*contract.labels} == {*data.labels}:
-        return plan
-    relabelled = with_labels_of(data, contract, plan.notes)
-    if relabelled is None:
-        note = f"data: {data.source} has other classes than the model, so it is used for calibration only"
-        return dataclasses.replace(plan, notes=(*plan.notes, note))
-    return dataclasses.replace(plan, contract=relabelled[0], notes=relabelled[1])
-
-
-def _with_range_of(data: DataSet, plan: _Plan) -> _Plan:
-    """A model of integers without a limit takes that of the data, for the items of its self-test."""
-    if not plan.contract.input.is_integer or plan.contract.input.value_range is not None:
-        return plan
-    x = data.train.read(calibration_rows(data.train, SAMPLES))
-    low, high = float(x.min()), float(x.max())
-    item = dataclasses.replace(plan.contract.input, value_range=(low, high))
-    note = f"input: whole numbers from {low:.0f} to {high:.0f}, as in {data.source}"
-    adapter, contract = dataclasses.replace(plan.adapter, item=item), plan.contract.replace(input=item)
-    return dataclasses.replace(plan, contract=contract, adapter=adapter, notes=(*plan.notes, note))
 
 
 def _batches(split: Split) -> Iterable[npt.NDArray[Any]]:

@@ -14,7 +14,8 @@ from edgepress.converters.arrays import Array
 from edgepress.converters.conversion.float_graph import FloatGraph, get_open_model, make_float_graph
 from edgepress.converters.diagnosis.damage import other_weights
 from edgepress.converters.diagnosis.job import ExamineJob
-from edgepress.converters.diagnosis.matching import Matched, match_by_name, match_by_reference, match_by_value
+from edgepress.converters.diagnosis.matched import Matched
+from edgepress.converters.diagnosis.matching import match_by_name, match_by_reference, match_by_value
 from edgepress.converters.diagnosis.onnx_file import OnnxFile
 from edgepress.converters.diagnosis.refit import refit_factors
 from edgepress.converters.diagnosis.tflite_file import TFLiteFile

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.diagnosis.matching import Matched
+from edgepress.converters.diagnosis.matched import Matched
 from edgepress.converters.diagnosis.rounding import Rounding
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import WEIGHTED, Step

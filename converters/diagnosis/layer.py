@@ -10,7 +10,7 @@ import numpy as np
 
 from edgepress.converters.arrays import Array
 from edgepress.converters.diagnosis.damage import Extent, Sound, fault_of_range, held_part
-from edgepress.converters.diagnosis.matching import Matched
+from edgepress.converters.diagnosis.matched import Matched
 from edgepress.converters.diagnosis.rounding import Rounding
 from edgepress.converters.graph.step import WEIGHTED, Step
 from edgepress.converters.metrics import decibels

@@ -17,7 +17,7 @@ import numpy as np
 from edgepress.converters.arrays import Array
 from edgepress.converters.diagnosis.damage import Extent, extents_of, is_tied, sound_of
 from edgepress.converters.diagnosis.layer import DEAD, FIXED, INPUT, OUTLIER, QuantizedLayer, Sums, layer_of
-from edgepress.converters.diagnosis.matching import Matched
+from edgepress.converters.diagnosis.matched import Matched
 from edgepress.converters.diagnosis.replay import effect
 from edgepress.converters.diagnosis.rounding import Rounding
 from edgepress.converters.graph.operations import OPERATIONS

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.diagnosis.matching import Matched
+from edgepress.converters.diagnosis.matched import Matched
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import WEIGHTED, Step
 from edgepress.converters.ptq.channel_links import PINNED, input_channels, output_channels

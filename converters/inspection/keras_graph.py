@@ -16,8 +16,9 @@ from edgepress.converters.contract.size import Size
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.report import Inspection, Port, total, with_size
-from edgepress.converters.sources.keras import Saved, keras_of, load_keras_model, read_saved, refusal
+from edgepress.converters.sources.keras import keras_of, load_keras_model, refusal
 from edgepress.converters.sources.keras_2 import PACKAGE, objects_of
+from edgepress.converters.sources.saved_keras import Saved, read_saved
 from edgepress.runtime.errors import EdgepressError, InputError, parsing
 
 KERNELS = {

@@ -302,7 +302,7 @@ OPENS = {
     "inspection/tflite_file.py": "reads names only",
     "publishing/entries.py": "a bundle that was verified",
     "sources/bombs.py": "refuse_bomb",
-    "sources/keras.py": "refuse_unsafe",
+    "sources/saved_keras.py": "a file that sources/keras.py or inspection/keras_file.py has judged",
     "training/pretrained.py": "refuse_unsafe",
     "workers/answer.py": "items that the parent wrote",
     "workers/operation_outputs.py": "items that the parent wrote",

@@ -24,7 +24,8 @@ from edgepress.runtime.contract import Contract
 from edgepress.runtime.decisions import decide
 from edgepress.toolkit.accuracy_diagnosis.job import Subject
 from edgepress.toolkit.accuracy_diagnosis.result import Fix
-from edgepress.toolkit.conversion import SAMPLES, convert
+from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion_plan import SAMPLES
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.escaping import shell_line

@@ -19,7 +19,8 @@ from edgepress.converters.proof.compare import SEEDED
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.runtime.contract import Contract
-from edgepress.toolkit import conversion
+from edgepress.toolkit.conversion import items_for
+from edgepress.toolkit.conversion_plan import SAMPLES, plan_for
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.for_model import data_for, describe, without_labels
 from edgepress.toolkit.data.types import DataSet, Split
@@ -108,7 +109,7 @@ def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: i
         InputError: They do not.
     """
     path, file, contract, hints = subject.model, subject.file, subject.contract, subject.hints
-    plan = conversion.plan_for(path, facts, hints, data=subject.data, count=layer_items, skip_unreadable=True)
+    plan = plan_for(path, facts, hints, data=subject.data, count=layer_items, skip_unreadable=True)
     if plan.contract.input.shape != contract.input.shape or plan.contract.outputs != contract.outputs:
         raise InputError(
             f"{file} takes {list(contract.input.shape)} and has {contract.outputs} outputs; {path} takes "
@@ -144,7 +145,7 @@ def _float_graph(subject: Subject, folder: Path, adapter: Any, onnx2tf: Any) -> 
     scheme = SCHEMES.get(contract.scheme)
     if scheme is None or not scheme.repairs or not contract.compression.get("repairs") or not len(opened.train):
         return None
-    given = conversion.items_for(opened, conversion.SAMPLES, contract)
+    given = items_for(opened, SAMPLES, contract)
     return FloatGraphJob(
         folder,
         adapter,

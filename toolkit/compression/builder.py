@@ -12,7 +12,8 @@ from edgepress.converters.targets import Target, schemes_for
 from edgepress.toolkit import text
 from edgepress.toolkit.compression.step_cache import Files, StepCache
 from edgepress.toolkit.compression.trial import Trial
-from edgepress.toolkit.conversion import SAMPLES, convert
+from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion_plan import SAMPLES
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.types import SPLITS, Split
 from edgepress.toolkit.retraining.prune import prune

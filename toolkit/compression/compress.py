@@ -27,7 +27,7 @@ from edgepress.toolkit.compression.search import StrategySearch
 from edgepress.toolkit.compression.step_cache import CompressOptions, StepCache
 from edgepress.toolkit.compression.strategies import STRATEGIES, search
 from edgepress.toolkit.compression.trial import Trial
-from edgepress.toolkit.conversion import plan_for
+from edgepress.toolkit.conversion_plan import plan_for
 from edgepress.toolkit.data.for_model import data_for, data_record
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import usable_engines

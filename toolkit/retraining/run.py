@@ -16,7 +16,8 @@ from edgepress.converters.conversion.conversion import TOOLS, Conversion
 from edgepress.converters.files import whole_file
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.converters.worker import Emit
-from edgepress.toolkit import conversion as conversions
+from edgepress.toolkit.conversion import JUDGED, items_for
+from edgepress.toolkit.conversion_plan import SAMPLES, plan_for
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.engines.environments import onnx2tf_python
@@ -169,15 +170,13 @@ def job_arguments(
     """
     facts = conversion.facts
     hints = run.hints or Hints()
-    plan = conversions.plan_for(
-        conversion.path, facts, hints, data=run.data, count=EVERY, skip_unreadable=run.skip_unreadable
-    )
+    plan = plan_for(conversion.path, facts, hints, data=run.data, count=EVERY, skip_unreadable=run.skip_unreadable)
     for text in (*facts.notes, *plan.notes):
         note(text)
     if plan.data is None or not len(plan.data.train):
         hint = "Give data like its training data with --data."
         raise InputError(f"{conversion.path} does not record its training data, and training needs some.", hint)
-    items = conversions.items_for(plan.data, conversions.SAMPLES, plan.contract)
+    items = items_for(plan.data, SAMPLES, plan.contract)
     train: Split = plan.data.train
     tools = {name: metadata.version(name) for name in TOOLS}
     contract = plan.contract.replace(parent_sha256=sha256_of(conversion.path), tools=tools)
@@ -196,7 +195,7 @@ def job_arguments(
 
 def _first(train: Split, count: int) -> tuple[Any, None]:
     """Training items, where there are no others."""
-    rows = calibration_rows(train, min(count, conversions.JUDGED))
+    rows = calibration_rows(train, min(count, JUDGED))
     return train.read(rows), None
 
 

@@ -1,0 +1,105 @@
+"""The contract, adapter and data that a model is converted with."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgepress.converters.adapter import InputAdapter, end_for
+from edgepress.converters.contract.guess import guess_contract
+from edgepress.converters.contract.hints import Hints, ModelFacts
+from edgepress.converters.proof.compare import ITEMS
+from edgepress.runtime import Contract
+from edgepress.toolkit.data import calibration_rows, open_data
+from edgepress.toolkit.data.for_model import data_for, resize_note, with_labels_of
+from edgepress.toolkit.data.npz import stored_item
+from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.errors import InputError
+
+SAMPLES = 200
+"""Training items to calibrate with, unless another number is given."""
+
+
+@dataclass(frozen=True)
+class ConversionPlan:
+    """What a model's files will say, what adapts the model to it, its data if there are any, and notes on these."""
+
+    contract: Contract
+    adapter: InputAdapter
+    data: DataSet | None
+    notes: tuple[str, ...] = ()
+
+
+def plan_for(
+    path: Path, facts: ModelFacts, hints: Hints, *, data: str | DataSet | None, count: int, skip_unreadable: bool
+) -> ConversionPlan:
+    """The contract, adapter and data of a model; of data that are not in its contract, `count` training items."""
+    if facts.contract is not None and not hints.about_contract:
+        adapter = InputAdapter.of(facts.contract)
+        if hints.softmax:
+            adapter = dataclasses.replace(adapter, end=end_for(facts.contract.outputs))
+        contract = facts.contract.without_limits().replace(adapter=None)  # the graph will do what it says
+        if contract.data is not None:  # edgepress trained it: its labels are the data's
+            opened, found = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, purpose="calibration")
+            return ConversionPlan(contract, adapter, opened, tuple(found))
+        plan = ConversionPlan(contract, adapter, None)
+    else:
+        hints, numbers = _without_images(hints, facts, data)
+        try:
+            guess = guess_contract(facts, hints)
+        except InputError as e:
+            raise InputError(f"{path}: {e.message}", e.hint) from e
+        plan = ConversionPlan(guess.contract, guess.adapter, None, (*numbers, *guess.notes))
+    if data is None:
+        return plan
+    opened = (
+        data
+        if isinstance(data, DataSet)
+        else open_data(
+            data,
+            input=plan.contract.input,
+            skip_unreadable=skip_unreadable,
+            purpose="calibration",
+            sample=(count, ITEMS),
+        )
+    )
+    plan = dataclasses.replace(plan, notes=(*plan.notes, *resize_note(plan.contract, opened)))
+    return _with_labels_of(opened, _with_range_of(opened, dataclasses.replace(plan, data=opened)))
+
+
+def _without_images(hints: Hints, facts: ModelFacts, data: str | DataSet | None) -> tuple[Hints, tuple[str, ...]]:
+    """Hints that items are tensors if the data are an `.npz` of numbers in the shape of an image, and a note of it."""
+    if not isinstance(data, str) or Path(data).suffix != ".npz" or facts.contract is not None or len(facts.shape) != 3:
+        return hints, ()
+    item = stored_item(Path(data)) if not hints.image_options else None
+    if item is None or item[0] == np.uint8 or item[1] != facts.shape:
+        return hints, ()
+    note = f"input: {data} holds numbers in the model's shape, so they are not images; if they are, give --color"
+    return dataclasses.replace(hints, color="none"), (note,)
+
+
+def _with_labels_of(data: DataSet, plan: ConversionPlan) -> ConversionPlan:
+    """A model without labels takes the data's, if there are as many; other classes serve for calibration alone."""
+    contract = plan.contract
+    if contract.task == "none" or not data.labels or {*contract.labels} == {*data.labels}:
+        return plan
+    relabelled = with_labels_of(data, contract, plan.notes)
+    if relabelled is None:
+        note = f"data: {data.source} has other classes than the model, so it is used for calibration only"
+        return dataclasses.replace(plan, notes=(*plan.notes, note))
+    return dataclasses.replace(plan, contract=relabelled[0], notes=relabelled[1])
+
+
+def _with_range_of(data: DataSet, plan: ConversionPlan) -> ConversionPlan:
+    """A model of integers without a limit takes that of the data, for the items of its self-test."""
+    if not plan.contract.input.is_integer or plan.contract.input.value_range is not None:
+        return plan
+    x = data.train.read(calibration_rows(data.train, SAMPLES))
+    low, high = float(x.min()), float(x.max())
+    item = dataclasses.replace(plan.contract.input, value_range=(low, high))
+    note = f"input: whole numbers from {low:.0f} to {high:.0f}, as in {data.source}"
+    adapter, contract = dataclasses.replace(plan.adapter, item=item), plan.contract.replace(input=item)
+    return dataclasses.replace(plan, contract=contract, adapter=adapter, notes=(*plan.notes, note))
