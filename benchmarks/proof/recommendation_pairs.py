@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parents[1] / "shared"))
 
 import accuracy_data
 
-NETS = {"dense": 8, "lenet": 6, "mobilenet-v1": 6, "ds-cnn": 5, "resnet8": 4}
+NETS = {"dense": 8, "lenet": 6, "mobilenet-v1": 24, "ds-cnn": 5, "resnet8": 4}
 """Architectures, and the epochs that each is trained for."""
 DATA = ("mnist", "noisy", "dim", "signs")
 TRAIN = 2000
