@@ -28,7 +28,6 @@ from edgepress.toolkit.host.cpus import choose_cpus, out_of_the_way, parse_cpus
 from edgepress.toolkit.workers.opening import Candidate, Opening
 from edgepress.toolkit.workers.turn import SLICES
 
-
 ROOT = Path(__file__).parents[2]
 NO_POSIX = Path(__file__).parents[1] / "support" / "no_posix.py"
 IMPORT_ALL = """
