@@ -90,8 +90,8 @@ def seeded_item(spec, seed):
     return {None: bytes(4)}
 """
 """The module `selftest` of the bundles' runtime; its items can be indexed with None, as an array can."""
-PACKAGES = ("securesystemslib", "tuf", "urllib3")
-"""Packages that the updater needs."""
+PACKAGES = ("paho", "securesystemslib", "tuf", "urllib3")
+"""Packages that the updater needs, also for MQTT."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import forked_workers
 import pytest
 import scripts
+from brokers import mosquitto
 from shared_folders import once_per_run
 
 from edgepress.converters.worker import Worker
@@ -64,3 +65,22 @@ def publisher(first_release: Path, tmp_path: Path, simulated: Any) -> Any:
 def board(first_release: Path, tmp_path: Path, simulated: Any) -> Any:
     """A board that runs release 1, which is published."""
     return simulated.Board(shutil.copytree(first_release / "board", tmp_path / "board", symlinks=True))
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Any]:
+    """A broker that runs."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    running = mosquitto.Mosquitto(folder)
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def subscriber(broker: Any) -> Iterator[Any]:
+    """What arrives there."""
+    found = mosquitto.Subscriber(broker.port)
+    yield found
+    found.end()

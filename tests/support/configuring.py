@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import typer
 
+from edgepress.toolkit.cli import settings
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.cli.settings_file import NAME, load
@@ -63,3 +64,14 @@ def other_value(command: str, option: Any) -> Any:
     if value == option.default and isinstance(value, (int, float)):
         return value - 1 if option.name == "bits" else value + 1
     return value
+
+
+def began(command: str, *arguments: str) -> str:
+    """What happens when a command begins and ends: "" or the error."""
+    about = context(command, *arguments)
+    try:
+        settings.begin(about)
+        settings.end(about)
+    except UsageError as e:
+        return f"{e.message} {e.hint}"
+    return ""
