@@ -81,10 +81,7 @@ class Bench:
         self.start = folder / "start"
         self.publisher = Publisher(folder / "publisher")
         self.publisher.publish(1)
-        python = folder / "python"
-        python.write_text(f'#!/bin/sh\nexec {sys.executable} -B "$@"\n')
-        python.chmod(0o755)
-        self.board = Board(folder / "board", python=str(python))
+        self.board = Board(folder / "board", options=" -B")
         done = self.board.install(self.publisher.bundle(1))
         if done.returncode:
             raise RuntimeError(done.stderr)

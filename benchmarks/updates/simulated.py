@@ -1,7 +1,8 @@
 """A published folder with its keys, bundles with a stub for a model, and boards that are folders.
 
 The installer, `run` and the updater are the real ones; the runtime in the bundles is a stub whose self-test compares
-the model with its hash, so that a board needs neither NumPy nor an engine.
+the model with its hash, so that a board needs neither NumPy nor an engine. An update starts Python dozens of times, so
+boards start it without looking for packages; those are on its path nevertheless.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -37,6 +39,12 @@ DATED = "1980-01-01T00:00:00Z"
 """Date of the members of bundles."""
 APPLICATION = "demo"
 """Name of the application."""
+LEAN = """\
+#!/bin/sh
+export PYTHONPATH="${{PYTHONPATH:+$PYTHONPATH:}}{packages}"
+exec {python} -S{options} "$@"
+"""
+"""Python that does not look for packages (`-S`), which takes most of its start in an environment with many."""
 STUB = """\
 import hashlib, json, os, sys
 folder = sys.argv[2]
@@ -180,6 +188,15 @@ def make_bundle(
     return out
 
 
+def lean_python(folder: Path, options: str = "") -> str:
+    """Write a Python that starts fast into a folder; its path. `options` are further ones, each with a space before."""
+    path = folder / "python"
+    packages = sysconfig.get_path("purelib")
+    path.write_text(LEAN.format(packages=packages, python=sys.executable, options=options))
+    path.chmod(0o755)
+    return str(path)
+
+
 class Publisher:
     """A published folder and its keys, below a folder; made with these options unless they are there."""
 
@@ -208,12 +225,13 @@ class Publisher:
 
 
 class Board:
-    """An installation in a folder, which is made unless it is there."""
+    """An installation in a folder, which is made unless it is there; `options` are those of its Python."""
 
-    def __init__(self, folder: Path, *, board_id: str = "board", python: str = sys.executable) -> None:
+    def __init__(self, folder: Path, *, board_id: str = "board", options: str = "") -> None:
         self.prefix = folder / "prefix"
         self.unpacked = folder / "unpacked"
-        self.python = python
+        folder.mkdir(parents=True, exist_ok=True)
+        self.python = lean_python(folder, options)
         if self.prefix.exists():
             return
         (self.prefix / "updates").mkdir(parents=True)

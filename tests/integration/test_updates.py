@@ -54,7 +54,7 @@ def test_the_commands_install_a_newer_release_and_say_so(publisher: Any, board: 
     left = {path.name for path in (board.prefix / "updates").iterdir()} | {
         path.name for path in (board.prefix / "updates" / "download").iterdir()
     }
-    assert left == {"board-id", "download", "metadata", "releases.json", "state.json", ".lock"}
+    assert left == {"board-id", "download", "metadata", "releases.json", "state.json", "state.json.reserve", ".lock"}
     failed = subprocess.run(board.command("update", "--from", "nowhere"), capture_output=True, text=True)
     assert failed.returncode == 1
     assert "neither an address of a web server nor a published folder" in failed.stderr
