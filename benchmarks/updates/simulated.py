@@ -129,7 +129,9 @@ def make_bundle(
     name: str = APPLICATION,
     size: int = 3000,
     how: How = How(),
+    stub: str = "",
     shadow: Mapping[str, Any] | None = None,
+    run: Path | None = None,
 ) -> Path:
     """Write a bundle whose model holds the number of its release.
 
@@ -142,7 +144,9 @@ def make_bundle(
         name: Name of the application.
         size: Bytes of the model, about.
         how: How it answers.
+        stub: What its self-test does before it compares anything.
         shadow: The limits of its shadow run; None: there is none.
+        run: Where its updater looks for the folder in which a service keeps frames; None: where systemd makes it.
     """
     model = f"{name} {release}\n".encode() * (size // 8)
     files = {
@@ -153,10 +157,10 @@ def make_bundle(
         "edgepress/__init__.py": b"",
         "edgepress/runtime/__init__.py": MODEL.encode(),
         "edgepress/runtime/selftest.py": SELFTEST.encode(),
-        "edgepress/runtime/__main__.py": STUB.encode(),
+        "edgepress/runtime/__main__.py": (stub + STUB).encode(),
         f"requirements-{board_type()}.txt": b"",
     }
-    for module in ("errors.py", "mqtt.py", "mqtt_options.py", "system.py", "text.py"):
+    for module in ("errors.py", "filetypes.py", "mqtt.py", "mqtt_options.py", "system.py", "text.py"):
         files[f"edgepress/runtime/{module}"] = (RUNTIME / module).read_bytes()
     for script in ("install.sh", "run", "service.unit", "README.md"):
         text = (FILES / script).read_bytes()
@@ -168,6 +172,9 @@ def make_bundle(
             (folder / path).write_bytes(content)
         if site is not None:
             add_updates(folder, site, shadow=shadow)
+        if run is not None:
+            module = folder / "edgepress" / "runtime" / "updates" / "frames.py"
+            module.write_text(module.read_text() + f"RUN, LOOK_S = Path({str(run)!r}), 0.02\n")
         manifest = Manifest(
             name=name,
             format="zip",
