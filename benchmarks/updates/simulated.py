@@ -1,8 +1,7 @@
 """A published folder with its keys, bundles with a stub for a model, and boards that are folders.
 
 The installer, `run` and the updater are the real ones; the runtime in the bundles is a stub whose self-test compares
-the model with its hash, so that a board needs neither NumPy nor an engine. An update starts Python dozens of times, so
-boards start it without looking for packages; those are on its path nevertheless.
+the model with its hash, so that a board needs neither NumPy nor an engine.
 """
 
 from __future__ import annotations
@@ -19,6 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "updates"))
+
+from stubs import LEAN, MODEL, SELFTEST, STUB
 
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.text import json_text
@@ -39,67 +42,6 @@ DATED = "1980-01-01T00:00:00Z"
 """Date of the members of bundles."""
 APPLICATION = "demo"
 """Name of the application."""
-LEAN = """\
-#!/bin/sh
-export PYTHONPATH="${{PYTHONPATH:+$PYTHONPATH:}}{packages}"
-exec {python} -S{options} "$@"
-"""
-"""Python that does not look for packages (`-S`), which takes most of its start in an environment with many."""
-STUB = """\
-import hashlib, json, os, sys
-folder = sys.argv[2]
-model = open(os.path.join(folder, "model.tflite"), "rb").read()
-wanted = open(os.path.join(folder, "samples", "hash")).read()
-passed = hashlib.sha256(model).hexdigest() == wanted
-print(json.dumps({"passed": passed, "checks": [{"name": "model", "detail": "differs", "passed": passed}]}))
-sys.exit(not passed)
-"""
-"""The runtime of the bundles: a self-test."""
-MODEL = """\
-import builtins, json, os, signal, time
-
-
-class Model:
-    engine = "stub"
-
-    class contract:
-        input = None
-
-    def __init__(self, path):
-        with open(os.path.join(os.path.dirname(path), "samples", "how.json")) as file:
-            self.how = json.load(file)
-
-    def answer(self, item):
-        if self.how["ends"].startswith("SIG"):
-            os.kill(os.getpid(), getattr(signal, self.how["ends"]))
-        if self.how["ends"]:
-            raise getattr(builtins, self.how["ends"])("stub")
-        end = time.perf_counter() + self.how["us"] / 1e6
-        while time.perf_counter() < end:
-            pass
-
-    def judge(self, frame, top):
-        self.answer(frame)
-        if frame[0] % 100 < self.how["crashes"]:
-            os._exit(9)
-        if frame[1:5] == b"user":
-            return type("Answer", (), {"classes": [type("Class", (), {"label": f"{os.getuid()} {os.getgroups()}"})]})
-        label = type("Class", (), {"label": str(frame[0] % 100 < self.how["differs"])})
-        return type("Answer", (), {"classes": [label]})
-
-
-def load(path):
-    return Model(path)
-"""
-"""The runtime's `load` of the bundles: frames whose first byte is below a number are answered in another way."""
-SELFTEST = """\
-import numpy
-
-
-def seeded_item(spec, seed):
-    return numpy.zeros(4)
-"""
-"""The module `selftest` of the bundles' runtime."""
 
 
 @dataclass(frozen=True)

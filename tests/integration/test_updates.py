@@ -35,7 +35,7 @@ simulated = sys.modules["simulated"]
 def test_an_attack_installs_nothing_and_the_refusal_names_it(
     name: str, first_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attacks, "FIRST_RELEASE", first_release)
+    monkeypatch.setattr(sys.modules["attack_world"], "FIRST_RELEASE", first_release)
     said, wrong = attacks.attack(name, tmp_path)
     assert wrong == []
     assert said
