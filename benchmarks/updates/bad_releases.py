@@ -4,9 +4,11 @@
 
 A board runs release 1 with a service that answers frames; release 2 is bad. Updater, shadow run, watch and install.sh
 are the real ones; the model is a stub, and so are systemd, whose answers a script gives, and the clock of the watch and
-of systemd, which only waiting moves. Afterwards release 1 must run, release 2 must be refused unless only the disk is
-to blame, and a sound release 3 must be installed. Printed are the time that release 2 was in use after it had failed,
-by that clock, and the reason. Exits with 1 if anything was not so. The disk is a small file system in memory (root).
+of systemd, which only waiting moves. Afterwards release 1 must run, and release 2 must be refused, unless something
+else may be to blame: a full disk, or a flood of requests, in which neither release answers. When that is over, release
+2 is tried again, and a sound release 3 must be installed. Printed are the time that release 2 was in use after it had
+failed, by that clock, and the reason. Exits with 1 if anything was not so. The disk is a small file system in memory
+(root).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import contextlib
 import http.server
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,6 +43,17 @@ DISK = "3m"
 """Size of the small disk."""
 LARGE = 1_600_000
 """Bytes of a model that fits on it once."""
+LOG = "log"
+"""File of another program that fills the disk, beside the installation."""
+FILLING = f"""\
+import os, sys
+log = os.path.join(sys.argv[2], "..", "..", "..", "{LOG}")
+if not os.path.exists(log):
+    with open(log, "wb", buffering=0) as file:
+        while os.statvfs(log).f_bavail:
+            file.write(bytes(4096))
+"""
+"""Fills the disk once, while the self-test runs."""
 SYSTEMCTL = """\
 #!/bin/sh
 case $1 in
@@ -59,7 +73,7 @@ class World:
         self.now_s = 0.0
         self.events: list[tuple[float, Callable[[], object]]] = []
         self.failed_s: float | None = None
-        self.silent = False
+        self.silent: set[int | None] = set()
         self.publisher = Publisher(folder / "publisher")
         self.publisher.publish(1)
         self.board = Board(board_folder)
@@ -76,8 +90,24 @@ class World:
 
     def fall_silent(self) -> None:
         """Release 2 does not answer its health check any more."""
-        self.silent = True
+        self.silent = {2}
         self.failed_s = self.now_s
+
+    def flood(self) -> None:
+        """Others ask for so much that no release answers its health check any more."""
+        self.silent = {1, 2}
+        self.failed_s = self.now_s
+
+    def fill_disk(self) -> None:
+        """Another program fills the disk."""
+        with (self.board.prefix.parent / LOG).open("wb") as file:
+            file.write(bytes(shutil.disk_usage(self.board.prefix).free))
+
+    def end_trouble(self) -> None:
+        """The flood is over, and the disk has room again."""
+        self.silent = set()
+        if (self.board.prefix.parent / LOG).exists():
+            os.truncate(self.board.prefix.parent / LOG, 0)
 
     def sleep(self, seconds: float) -> None:
         """Let time go by."""
@@ -93,7 +123,7 @@ class World:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(500 if world.silent and world.board.running() == 2 else 200)
+                self.send_response(503 if world.board.running() in world.silent else 200)
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
@@ -153,6 +183,8 @@ class Bad:
         happens: What happens to the world, and after how many seconds.
         blamed: Whether the release must be refused for good.
         disk: Whether the board has a small disk.
+        full_at: Beginning of what the updater says when another program fills the disk; "": none does.
+        then: What the board must say when the trouble that is not the release's is over; "": it is not asked.
     """
 
     words: str
@@ -160,6 +192,8 @@ class Bad:
     happens: tuple[tuple[float, Callable[[World], object]], ...] = ()
     blamed: bool = True
     disk: bool = False
+    full_at: str = ""
+    then: str = ""
 
 
 BAD = {
@@ -171,7 +205,20 @@ BAD = {
     "crashes after nine minutes": Bad("its service has failed", {}, ((540, lambda world: world.tell("failed", 2)),)),
     "hangs": Bad("has not answered for", {}, ((300, lambda world: world.fall_silent()),)),
     "crashes after an hour": Bad("is not started again", {}, ((3600, lambda world: world.tell("failed", 2)),)),
+    "is flooded": Bad(
+        "does not answer either", {}, ((300, lambda world: world.flood()),), blamed=False, then="installed 2"
+    ),
     "fills the disk": Bad("", {"size": LARGE}, blamed=False, disk=True),
+    "self-test fails on a full disk": Bad(
+        "is full", {"broken": True, "stub": FILLING}, blamed=False, disk=True, then="fails its self-test"
+    ),
+    "answers differently on a full disk": Bad(
+        "agrees with the release in use on",
+        {"how": How(differs=30)},
+        disk=True,
+        full_at="Answering",
+        then="nothing new",
+    ),
 }
 """All bad releases by name."""
 
@@ -189,7 +236,12 @@ def try_release(name: str, folder: Path) -> tuple[float, str, list[str]]:
         world.events = [(at_s, lambda happen=happen: happen(world)) for at_s, happen in bad.happens]  # type: ignore[misc]
         made = {**bad.made}
         world.publisher.publish(2, broken=made.pop("broken", False), made=made | {"shadow": LIMITS})
-        said = world.board.attempt(world.publisher.site)
+
+        def hear(text: str) -> None:
+            if bad.full_at and text.startswith(bad.full_at):
+                world.fill_disk()
+
+        said = world.board.attempt(world.publisher.site, say=hear)
         while world.events:  # the hours after the watch; systemd starts the update when it gives the service up
             world.sleep(watch.LOOK_S)
             if not world.events:
@@ -202,7 +254,9 @@ def try_release(name: str, folder: Path) -> tuple[float, str, list[str]]:
             wrong.append(f"the release was in use for {in_use_s:.0f} s after it failed")
         if len(world.board.status()["refused"]) != bad.blamed:
             wrong.append("it is refused for good" if not bad.blamed else "it is not refused for good")
-        world.silent = False
+        world.end_trouble()
+        if bad.then and bad.then not in (then := world.board.attempt(world.publisher.site)):
+            wrong.append(f"when that is over, it says: {then}")
         world.publisher.publish(3, made={"shadow": LIMITS})
         if (then := world.board.attempt(world.publisher.site)) != "installed 3":
             wrong.append(f"a sound release is not installed: {then}")

@@ -15,125 +15,35 @@ history takes a fraction of a second; `power_cuts.py` kills the real one.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import hashlib
-import json
-import os
 import shutil
 import sys
 import tempfile
-import unittest.mock
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "updates"))
 
+import cut_steps
+from cut_steps import CUTS, MAX_RELEASES, CutError, copy_template, id_of, listed_in, switch
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from simulated import Publisher, complete, make_bundle
+from simulated import complete, make_bundle
 
 from edgepress.runtime.errors import UpdateError
-from edgepress.runtime.updates import installer, state, update
-from edgepress.runtime.updates.place import Place, read_place
-from edgepress.runtime.updates.releases import list_target, parse_list
+from edgepress.runtime.updates import state, update
+from edgepress.runtime.updates.place import read_place
 from edgepress.toolkit.publishing import publish as publishing
 from edgepress.toolkit.publishing import start
-from edgepress.toolkit.publishing.repository import read_repository, root_paths, target_path
+from edgepress.toolkit.publishing.repository import root_paths
 
-MEMORY = Path("/dev/shm")
-"""A folder in memory: there, to flush files to the disk takes no time."""
 MAX_CUT = 40
 """Cuts are at one of so many steps, or behind the last one."""
 CUT_CALLS = st.sampled_from([*[None] * 10, *range(10)])
 """Whether a call of the publisher is cut, and at which step."""
-MAX_RELEASES = 8
-"""Releases of a history."""
-STEPS = 20
-"""Steps of a history at most."""
-BUNDLES: dict[tuple[int, bool], Path] = {}
-"""Bundles that were made, by number and whether they fail; all publishers of a process have the same keys."""
-
-
-class CutError(BaseException):
-    """Stands for a power failure; no handler of errors catches it."""
-
-
-class Cuts:
-    """Counts the steps that change something, and cuts at one of them; afterwards each further step is cut, too."""
-
-    def __init__(self) -> None:
-        self.left: int | None = None
-
-    def step(self) -> None:
-        """Count a step.
-
-        Raises:
-            CutError: It is the one to cut at, or a later one.
-        """
-        if self.left is not None:
-            if self.left <= 0:
-                raise CutError
-            self.left -= 1
-
-    def counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function that counts as a step."""
-
-        def counted(*values: Any, **named: Any) -> Any:
-            self.step()
-            return function(*values, **named)
-
-        return counted
-
-
-CUTS = Cuts()
-
-
-def fake_installer(place: Place, folder: Path, action: str) -> str:
-    """What install.sh does, in Python: "stage" installs beside, "switch" replaces the link, "confirm" keeps it."""
-    if action == "confirm":
-        return ""
-    manifest = json.loads((folder / "MANIFEST.json").read_bytes())
-    release = place.prefix / "releases" / f"{manifest['id'][:12]}-{place.board}-system"
-    if action == "stage":
-        if complete(release):
-            return ""
-        shutil.rmtree(release, ignore_errors=True)
-        CUTS.step()
-        shutil.copytree(folder, release)
-        CUTS.step()
-        (release / "interpreter").write_text(sys.executable)
-        model, wanted = (release / "model.tflite").read_bytes(), (release / "samples" / "hash").read_text()
-        CUTS.step()
-        if hashlib.sha256(model).hexdigest() != wanted:
-            shutil.rmtree(release)
-            raise installer.VerdictError("The self-test fails.")
-        (release / "selftest.json").write_text('{"passed": true}')
-        return ""
-    switch(place.prefix, release)
-    return ""
-
-
-def switch(prefix: Path, release: Path) -> None:
-    """Replace the link `current`, as install.sh does; the former release has its link already."""
-    current = prefix / "current"
-    former = release / "former"
-    former.unlink(missing_ok=True)
-    if current.exists():
-        former.symlink_to(Path("..") / current.resolve().name)
-    CUTS.step()
-    temporary = prefix / ".link"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(Path("releases") / release.name)
-    CUTS.step()
-    os.rename(temporary, current)
-    CUTS.step()
-    kept = {release.name, former.resolve().name if former.exists() else ""}
-    for other in (prefix / "releases").iterdir():
-        if other.name not in kept:
-            shutil.rmtree(other)
+SETTINGS: Any = {"stateful_step_count": 20, "deadline": None, "database": None, "suppress_health_check": [*HealthCheck]}
+"""Settings of hypothesis: steps of a history at most, however long they take, and nothing is kept."""
 
 
 class Histories(RuleBasedStateMachine):
@@ -150,8 +60,7 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
-        shutil.copytree(TEMPLATE, self.folder, dirs_exist_ok=True, symlinks=True)
+        self.folder = copy_template()
         self.site = self.folder / "publisher" / "site"
         self.keys = self.folder / "publisher" / "keys"
         self.prefix = self.folder / "prefix"
@@ -170,12 +79,10 @@ class Histories(RuleBasedStateMachine):
     def bundle(self, release: int, broken: bool) -> Path:
         """The bundle of a release: as it was published, else one that trusts the newest keys."""
         if release not in self.listed or release not in self.bundles:
-            version = len(root_paths(self.site))
-            made = BUNDLES[release, broken]
-            if version > 1:
-                made = self.folder / f"{release}-{broken}-{version}.zip"
-                make_bundle(made, release, site=self.site, broken=broken)
-            self.bundles[release] = made
+            self.bundles[release] = cut_steps.BUNDLES[release, broken]
+            if (version := len(root_paths(self.site))) > 1:
+                out = self.folder / f"{release}-{broken}-{version}.zip"
+                self.bundles[release] = make_bundle(out, release, site=self.site, broken=broken)
         return self.bundles[release]
 
     def expected(self) -> int | None:
@@ -206,9 +113,7 @@ class Histories(RuleBasedStateMachine):
             act()
         except CutError:
             CUTS.left = None
-            listed = read_repository(self.site).targets.signed.targets[list_target("demo")]
-            found = parse_list(target_path(self.site, listed).read_bytes(), "demo").releases
-            seen = {entry.release: (entry.channel, entry.withdrawn) for entry in found}
+            seen = listed_in(self.site)
             for possible in (self.listed, after):
                 if seen == {number: row[:2] for number, row in possible.items()}:
                     self.listed = possible
@@ -339,8 +244,8 @@ class Histories(RuleBasedStateMachine):
     def take_refused(self) -> None:
         """What the board has refused must have failed; a cut may have come before it was written down."""
         reasons = state.read_state(self.prefix / "updates").refused
-        bundles = [*((number, path) for (number, _), path in BUNDLES.items()), *self.bundles.items()]
-        ids = {json.loads(read_manifest(path))["id"]: number for number, path in bundles}
+        bundles = [*((number, path) for (number, _), path in cut_steps.BUNDLES.items()), *self.bundles.items()]
+        ids = {id_of(path): number for number, path in bundles}
         refused = {ids[each] for each in reasons}
         assert self.refused <= refused
         assert all(self.listed[number][2] for number in refused)
@@ -363,50 +268,6 @@ class Histories(RuleBasedStateMachine):
         assert self.actual() == self.running
 
 
-TEMPLATE = Path(tempfile.gettempdir()) / "unused"
-"""A publisher with release 1 and a board that runs it; set by `prepare`."""
-
-
-def read_manifest(bundle: Path) -> bytes:
-    """The manifest of a bundle."""
-    with zipfile.ZipFile(bundle) as archive:
-        return archive.read("demo/MANIFEST.json")
-
-
-def prepare(folder: Path) -> None:
-    """Make the template and the bundles, and let steps be counted; for the rest of the process."""
-    global TEMPLATE
-    TEMPLATE = folder / "template"
-    publisher = Publisher(TEMPLATE / "publisher")
-    for release in range(1, MAX_RELEASES + 1):
-        for broken in (False, True):
-            made = publisher.bundle(release, broken=broken)
-            BUNDLES[release, broken] = folder / made.name
-            shutil.move(made, folder / made.name)
-    publishing.publish(BUNDLES[1, False], publisher.site, keys=publisher.keys)
-    prefix = TEMPLATE / "prefix"
-    (prefix / "releases").mkdir(parents=True)
-    (prefix / "updates").mkdir()
-    (prefix / "updates" / "board-id").write_text("board")
-    place = Place(prefix, prefix, "demo", "", 0, "", "pc")
-    unpacked = folder / "unpacked"
-    shutil.unpack_archive(BUNDLES[1, False], unpacked)
-    fake_installer(place, unpacked / "demo", "stage")
-    fake_installer(place, unpacked / "demo", "switch")
-
-
-@contextlib.contextmanager
-def counted() -> Iterator[None]:
-    """Replace install.sh, and count the steps of the publisher and of the updater."""
-    steps = [(os, name) for name in ("replace", "fsync", "symlink", "remove")]
-    steps += [(shutil, name) for name in ("copyfileobj", "rmtree")]
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(unittest.mock.patch.object(update, "run_installer", fake_installer))
-        for module, name in steps:
-            stack.enter_context(unittest.mock.patch.object(module, name, CUTS.counting(getattr(module, name))))
-        yield
-
-
 def check(histories: int, folder: Path, *, phases: Sequence[Phase] = tuple(Phase), derandomize: bool = False) -> None:
     """Make histories, and raise if one differs from the model.
 
@@ -416,17 +277,9 @@ def check(histories: int, folder: Path, *, phases: Sequence[Phase] = tuple(Phase
         phases: What hypothesis does: by default, it also shortens a history that differs.
         derandomize: Whether the histories are the same each time.
     """
-    prepare(folder)
-    limits = settings(
-        max_examples=histories,
-        stateful_step_count=STEPS,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        phases=phases,
-        derandomize=derandomize,
-    )
-    with counted():
+    cut_steps.prepare(folder)
+    limits = settings(max_examples=histories, phases=phases, derandomize=derandomize, **SETTINGS)
+    with cut_steps.counted():
         run_state_machine_as_test(Histories, settings=limits)
 
 
@@ -435,7 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--histories", type=int, default=10_000, help="number of histories")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory(dir=cut_steps.MEMORY if cut_steps.MEMORY.is_dir() else None) as folder:
         check(arguments.histories, Path(folder))
     print(f"{arguments.histories} histories, none differs from the model")
 

@@ -7,17 +7,21 @@ the model with its hash, so that a board needs neither NumPy nor an engine.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "updates"))
+
+from stubs import LEAN, MODEL, SELFTEST, STUB
 
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.text import json_text
@@ -38,60 +42,6 @@ DATED = "1980-01-01T00:00:00Z"
 """Date of the members of bundles."""
 APPLICATION = "demo"
 """Name of the application."""
-STUB = """\
-import hashlib, json, os, sys
-folder = sys.argv[2]
-model = open(os.path.join(folder, "model.tflite"), "rb").read()
-wanted = open(os.path.join(folder, "samples", "hash")).read()
-passed = hashlib.sha256(model).hexdigest() == wanted
-print(json.dumps({"passed": passed, "checks": [{"name": "model", "detail": "differs", "passed": passed}]}))
-sys.exit(not passed)
-"""
-"""The runtime of the bundles: a self-test."""
-MODEL = """\
-import builtins, json, os, signal, time
-
-
-class Model:
-    engine = "stub"
-
-    class contract:
-        input = None
-
-    def __init__(self, path):
-        with open(os.path.join(os.path.dirname(path), "samples", "how.json")) as file:
-            self.how = json.load(file)
-
-    def answer(self, item):
-        if self.how["ends"].startswith("SIG"):
-            os.kill(os.getpid(), getattr(signal, self.how["ends"]))
-        if self.how["ends"]:
-            raise getattr(builtins, self.how["ends"])("stub")
-        end = time.perf_counter() + self.how["us"] / 1e6
-        while time.perf_counter() < end:
-            pass
-
-    def judge(self, frame, top):
-        self.answer(frame)
-        if frame[0] % 100 < self.how["crashes"]:
-            os._exit(9)
-        if frame[1:5] == b"user":
-            return type("Answer", (), {"classes": [type("Class", (), {"label": f"{os.getuid()} {os.getgroups()}"})]})
-        label = type("Class", (), {"label": str(frame[0] % 100 < self.how["differs"])})
-        return type("Answer", (), {"classes": [label]})
-
-
-def load(path):
-    return Model(path)
-"""
-"""The runtime's `load` of the bundles: frames whose first byte is below a number are answered in another way."""
-SELFTEST = """\
-def seeded_item(spec, seed):
-    return {None: bytes(4)}
-"""
-"""The module `selftest` of the bundles' runtime; its items can be indexed with None, as an array can."""
-PACKAGES = ("paho", "securesystemslib", "tuf", "urllib3")
-"""Packages that the updater needs, also for MQTT."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +71,9 @@ def make_bundle(
     name: str = APPLICATION,
     size: int = 3000,
     how: How = How(),
+    stub: str = "",
     shadow: Mapping[str, Any] | None = None,
+    run: Path | None = None,
 ) -> Path:
     """Write a bundle whose model holds the number of its release.
 
@@ -134,7 +86,9 @@ def make_bundle(
         name: Name of the application.
         size: Bytes of the model, about.
         how: How it answers.
+        stub: What its self-test does before it compares anything.
         shadow: The limits of its shadow run; None: there is none.
+        run: Where its updater looks for the folder in which a service keeps frames; None: where systemd makes it.
     """
     model = f"{name} {release}\n".encode() * (size // 8)
     files = {
@@ -145,7 +99,7 @@ def make_bundle(
         "edgepress/__init__.py": b"",
         "edgepress/runtime/__init__.py": MODEL.encode(),
         "edgepress/runtime/selftest.py": SELFTEST.encode(),
-        "edgepress/runtime/__main__.py": STUB.encode(),
+        "edgepress/runtime/__main__.py": (stub + STUB).encode(),
         f"requirements-{board_type()}.txt": b"",
     }
     for module in ("errors.py", "filetypes.py", "mqtt.py", "mqtt_options.py", "system.py", "text.py"):
@@ -160,6 +114,9 @@ def make_bundle(
             (folder / path).write_bytes(content)
         if site is not None:
             add_updates(folder, site, shadow=shadow)
+        if run is not None:
+            module = folder / "edgepress" / "runtime" / "updates" / "frames.py"
+            module.write_text(module.read_text() + f"RUN, LOOK_S = Path({str(run)!r}), 0.02\n")
         manifest = Manifest(
             name=name,
             format="zip",
@@ -178,6 +135,15 @@ def make_bundle(
         out.parent.mkdir(parents=True, exist_ok=True)
         write_archive(out, folder.parent, names, date=dos_date(DATED))
     return out
+
+
+def lean_python(folder: Path, options: str = "") -> str:
+    """Write a Python that starts fast into a folder; its path. `options` are further ones, each with a space before."""
+    path = folder / "python"
+    packages = sysconfig.get_path("purelib")
+    path.write_text(LEAN.format(packages=packages, python=sys.executable, options=options))
+    path.chmod(0o755)
+    return str(path)
 
 
 class Publisher:
@@ -208,12 +174,13 @@ class Publisher:
 
 
 class Board:
-    """An installation in a folder, which is made unless it is there; `python` is by default that of `lean_python`."""
+    """An installation in a folder, which is made unless it is there; `options` are those of its Python."""
 
-    def __init__(self, folder: Path, *, board_id: str = "board", python: str = "") -> None:
+    def __init__(self, folder: Path, *, board_id: str = "board", options: str = "") -> None:
         self.prefix = folder / "prefix"
         self.unpacked = folder / "unpacked"
-        self.python = python or str(lean_python(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        self.python = lean_python(folder, options)
         if self.prefix.exists():
             return
         (self.prefix / "updates").mkdir(parents=True)
@@ -259,27 +226,6 @@ class Board:
         """The number of the release in use, read from its model; None if its files are not complete."""
         folder = (self.prefix / "current").resolve()
         return int((folder / "model.tflite").read_text().split()[1]) if complete(folder) else None
-
-
-def lean_python(folder: Path) -> Path:
-    """Write a Python that starts in a third of the time: without `site`, with `PACKAGES` and empty NumPy and Pillow.
-
-    An update starts Python a dozen times.
-    """
-    python, packages = folder / "python", folder / "packages"
-    if not python.exists():
-        packages.mkdir(parents=True)
-        for name in PACKAGES:
-            spec = importlib.util.find_spec(name)
-            assert spec is not None
-            assert spec.origin is not None
-            (packages / name).symlink_to(Path(spec.origin).parent)
-        for name in ("numpy", "PIL"):
-            (packages / f"{name}.py").touch()
-        search = f'PYTHONPATH="${{PYTHONPATH:+$PYTHONPATH:}}{packages}"'
-        python.write_text(f'#!/bin/sh\n{search} exec {sys.executable} -S "$@"\n')
-        python.chmod(0o755)
-    return python
 
 
 def complete(release: Path) -> bool:

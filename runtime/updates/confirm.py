@@ -12,7 +12,7 @@ from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.releases import date_of
 from edgepress.runtime.updates.state import State, read_state, write_state
 from edgepress.runtime.updates.trust import utc_now
-from edgepress.runtime.updates.watch import can_go_back, go_back, reason_of_failure, watch
+from edgepress.runtime.updates.watch import Failure, can_go_back, go_back, reason_of_failure, watch
 
 MAX_ATTEMPTS = 3
 """How often a release is tried whose self-test ends without a result, or whose watch is interrupted."""
@@ -34,7 +34,7 @@ def confirm(place: Place, state: State, say: Callable[[str], object]) -> tuple[S
             _watch_again(place, state, say)
         elif why := reason_of_failure(place):
             if _is_new(place, state) and can_go_back(place, state, place.release):
-                go_back(place, state, (place.release, place.id), why)
+                go_back(place, state, (place.release, place.id), Failure(why))
             say(f"Starting the service of release {place.release} again, because it has failed")
             run_installer(place, place.release_folder, "restart")
     except VerdictError as e:
@@ -57,15 +57,15 @@ def _watch_again(place: Place, state: State, say: Callable[[str], object]) -> No
     """Test a release whose watch was interrupted, such as because it resets the board; go back if it does not work."""
     release, count = (place.release, place.id), state.attempts.get(place.id, 0)
     if place.id in state.refused:
-        go_back(place, state, release, "it was refused before")
+        go_back(place, state, release, Failure("it was refused before"))
     if count >= MAX_ATTEMPTS:
-        go_back(place, state, release, f"its watch was interrupted {count} times")
+        go_back(place, state, release, Failure(f"its watch was interrupted {count} times"))
     state = dataclasses.replace(state, attempts=state.attempts | {place.id: count + 1})
     write_state(place.updates, state)
     say(f"Testing release {place.release}, because the update to it was interrupted")
     run_installer(place, place.release_folder, "confirm")
-    if why := watch(place, release, say=say):
-        go_back(place, state, release, why)
+    if failure := watch(place, release, say=say):
+        go_back(place, state, release, failure)
 
 
 def _is_new(place: Place, state: State) -> bool:

@@ -7,6 +7,7 @@ PREFIX/updates/metadata/       TUF's lists that this board has accepted
 PREFIX/updates/download/       a bundle as far as it has arrived
 PREFIX/updates/unpacked/       a bundle while it is installed
 PREFIX/updates/state.json      what was refused and when the last check was
+PREFIX/updates/state.json.reserve  room for later states on a full disk
 PREFIX/updates/board-id        this board's id, if the hardware and the system have none
 """
 

@@ -25,6 +25,8 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     lines.append(f"Last check: {checked}.")
     if status["shadow"]:
         lines += shadow_lines(status["shadow"])
+    if status["note"] and status["note"] != (status["shadow"] or {}).get("note"):
+        lines.append(status["note"])
     lines += [f"Refused: {release[:ID]}: {why}" for release, why in status["refused"].items()]
     if status["last"]:
         lines += last_lines(status["last"])

@@ -2,13 +2,20 @@
 
 `PREFIX/updates/state.json` is replaced in one step. A missing file is an empty state; a damaged one is an error,
 because it says which releases were refused.
+
+A full disk must not lose a refusal, so `PREFIX/updates/state.json.reserve` keeps room for later states. Where a state
+has no room, the reserve is shortened, a little for each state, so that a program that goes on filling the disk does not
+get all of it. It is filled again when there is room for several of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +28,16 @@ MAX_STATE_BYTES = 4 << 20
 """Limit on the size of the file; `MAX_REFUSED` reasons twice, each of `MOST` characters, are below half of it."""
 MAX_REFUSED = 200
 """Releases that are remembered as refused; the oldest ones are forgotten."""
+RESERVE = "state.json.reserve"
+"""File beside the state that is given up when the disk is full; its name is no shorter than that of a new state."""
+RESERVE_BYTES = 256 << 10
+"""Size of the reserve; a state is a few kB."""
+RESERVE_ROOM = 8 * RESERVE_BYTES
+"""Free bytes on the disk below which no reserve is written, so that the reserve fills no disk that is almost full."""
+RESERVE_STEP = 16 << 10
+"""Bytes that are given up beside the size of a state, for whole blocks and what the file system writes about a file."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a full disk and of a user's full share of it."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +109,47 @@ def _check(state: State, types: dict[str, type]) -> None:
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Write the state; a power failure leaves the former or the new one."""
+    """Write the state; a power failure leaves the former or the new one.
+
+    Raises:
+        OSError: It could not be written. A full disk is such a reason only after the reserve has been given up.
+    """
     document = {name: _bounded(value) for name, value in dataclasses.asdict(state).items()}
-    write_durably(folder / "state.json", (json_text(document, indent=1) + "\n").encode())
+    data = (json_text(document, indent=1) + "\n").encode()
+    while True:
+        try:
+            write_durably(folder / "state.json", data)
+            break
+        except OSError as e:
+            if e.errno not in FULL or not _shorten_reserve(folder, len(data) + RESERVE_STEP):
+                raise
+    _fill_reserve(folder)
+
+
+def _fill_reserve(folder: Path) -> None:
+    """Make the reserve whole if the disk has room for several of it; it is never a reason for an error."""
+    path = folder / RESERVE
+    with contextlib.suppress(OSError):
+        if path.exists() and path.stat().st_size >= RESERVE_BYTES:
+            return
+        if shutil.disk_usage(folder).free >= RESERVE_ROOM:
+            write_durably(path, os.urandom(RESERVE_BYTES))  # a file system that compresses would keep no room for zeros
+
+
+def _shorten_reserve(folder: Path, size: int) -> bool:
+    """Give bytes of the reserve up, and its name with the last ones; False if nothing is left to give up."""
+    path = folder / RESERVE
+    try:
+        left = path.stat().st_size - size
+        if left > 0:
+            os.truncate(path, left)
+        else:
+            path.unlink()
+    except OSError:
+        return False
+    with contextlib.suppress(OSError):
+        flush_folder(folder)  # some file systems reuse bytes only after that
+    return True
 
 
 def _bounded(value: Any) -> Any:
@@ -108,11 +163,16 @@ def write_durably(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, and flush it and its folder to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)  # half a file would keep room on a full disk
+        raise
     flush_folder(path.parent)
 
 

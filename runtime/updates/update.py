@@ -17,7 +17,7 @@ from typing import Any
 
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates.confirm import MAX_ATTEMPTS, confirm, with_verdict
-from edgepress.runtime.updates.frames import REQUEST
+from edgepress.runtime.updates.frames import REQUEST, keeps_no_frames
 from edgepress.runtime.updates.installer import (
     UnsureError,
     VerdictError,
@@ -35,7 +35,7 @@ from edgepress.runtime.updates.shadow import shadow_run
 from edgepress.runtime.updates.state import State, read_state, write_state
 from edgepress.runtime.updates.transfer import Source
 from edgepress.runtime.updates.trust import Trusted, utc_now
-from edgepress.runtime.updates.watch import go_back, watch
+from edgepress.runtime.updates.watch import go_back, in_use, watch
 
 
 def update(
@@ -77,6 +77,9 @@ def update(
             state = dataclasses.replace(state, channel=channel or state.channel, checked=checked)
             write_state(place.updates, state)
         state, trouble = confirm(place, state, say)
+        if in_use(place) != place.id:  # it has gone back without a verdict, or somebody else has changed it meanwhile
+            what = f"Release {place.release}, to which this update belongs, is not in use any more."
+            raise trouble or UpdateError(what, "The next update goes on from the release in use.")
         if bundle is not None:
             state, result = _take(place, bundle, state, shadow=shadow, say=say)
         elif source or place.url:
@@ -106,6 +109,7 @@ def status(place: Place) -> dict[str, Any]:
         "refused": state.refused,
         "shadow": state.shadow or None,
         "last": state.last,
+        "note": keeps_no_frames(place) or None,
         "updating": is_running(place),
     }
 
@@ -221,8 +225,8 @@ def _install(
     state = dataclasses.replace(state, watched=chosen.id, switched={chosen.id: _now()}, attempts={chosen.id: 1})
     write_state(place.updates, state)
     run_installer(place, folder, "switch")
-    if why := watch(place, (chosen.release, chosen.id), say=say):
-        go_back(place, state, (chosen.release, chosen.id), why)
+    if failure := watch(place, (chosen.release, chosen.id), say=say):
+        go_back(place, state, (chosen.release, chosen.id), failure)
     return dataclasses.replace(state, watched="", attempts={})
 
 

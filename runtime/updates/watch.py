@@ -7,13 +7,16 @@ back; later, or if there is nothing to go back to, it starts the service again.
 
 Times are those since the start of the board, so a clock that jumps changes nothing. Before the former release comes
 back, the reason is written down, so that no power cut makes a board try the release again.
+
+A service that ended is to blame itself. One that was only silent is compared with that of the former release, which
+install.sh asks for half a minute: if both are silent, then a flood of requests, the network or want of memory explains
+it, and the release is tried again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +37,19 @@ SILENT_S = 20.0
 """Longest time without an answer, in seconds; a service that is restarted is silent for less."""
 MAX_RESTARTS = 2
 """Restarts of the service while it is watched."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a release must not stay.
+
+    Attributes:
+        reason: The reason, the end of a sentence.
+        silent: Whether its service ran and did not answer, which something else than the release may explain.
+    """
+
+    reason: str
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,7 @@ def reason_of_failure(place: Place) -> str:
     return ""
 
 
-def watch(place: Place, release: tuple[int, str], *, say: Callable[[str], object]) -> str:
+def watch(place: Place, release: tuple[int, str], *, say: Callable[[str], object]) -> Failure | None:
     """Watch the service after a switch.
 
     Args:
@@ -82,7 +98,7 @@ def watch(place: Place, release: tuple[int, str], *, say: Callable[[str], object
         say: Called with a sentence when it begins.
 
     Returns:
-        Why the release must not stay; "" if it may, or if there is no service.
+        Why the release must not stay; None if it may, or if there is no service.
 
     Raises:
         UpdateError: Another release is in use now, or the health of the service was never known.
@@ -90,7 +106,7 @@ def watch(place: Place, release: tuple[int, str], *, say: Callable[[str], object
     known: bool | None = None
     answered_s = began_s = boot_s()
     while boot_s() < began_s + WATCH_S:
-        if _in_use(place) != release[1]:
+        if in_use(place) != release[1]:
             raise UpdateError(f"Release {release[0]} was left by hand while its service was watched.")
         try:
             service = health(place)
@@ -99,25 +115,26 @@ def watch(place: Place, release: tuple[int, str], *, say: Callable[[str], object
             time.sleep(LOOK_S)
             continue
         if service.state == "none":
-            return ""
+            return None
         if not known:
             minutes = f"{WATCH_S / 60:g} minutes"
             say(f"Watching the service for {minutes}; if this ends early, the next update goes on with it")
         known, now_s = True, boot_s()
         if service.state == "failed":
-            return "its service has failed"
+            return Failure("its service has failed")
         if service.restarts > MAX_RESTARTS:
-            return f"its service was restarted {service.restarts} times in {(now_s - began_s) / 60:.1f} minutes"
+            minutes = f"{(now_s - began_s) / 60:.1f} minutes"
+            return Failure(f"its service was restarted {service.restarts} times in {minutes}")
         if service.answers:
             answered_s = now_s
         elif now_s - answered_s > SILENT_S:
-            return f"its service has not answered for {now_s - answered_s:.0f} s"
+            return Failure(f"its service has not answered for {now_s - answered_s:.0f} s", silent=True)
         time.sleep(LOOK_S)
     if known is False:
         raise UpdateError(
             f"The health of the service of release {release[0]} is not known.", "The next update watches it."
         )
-    return ""
+    return None
 
 
 def can_go_back(place: Place, state: State, number: int) -> bool:
@@ -129,38 +146,59 @@ def can_go_back(place: Place, state: State, number: int) -> bool:
     return former_number <= number and former_id not in state.refused
 
 
-def go_back(place: Place, state: State, release: tuple[int, str], why: str) -> NoReturn:
-    """Go back to the former release, and never try this one again.
+def go_back(place: Place, state: State, release: tuple[int, str], failure: Failure) -> NoReturn:
+    """Go back to the former release, and try this one again only if the former one is silent, too.
 
     Args:
         place: The installation; its release folder may be that of the former release.
         state: The state.
         release: Number and id of the release to leave.
-        why: The reason.
+        failure: The reason.
 
     Raises:
         VerdictError: The former release is in use again; the message says why.
-        UpdateError: Another release is in use already, or there is none to go back to, or the way back failed.
+        UpdateError: Both services are silent and the former release is in use again; or another release is in use
+            already, or there is none to go back to, or the way back failed.
     """
     number, release_id = release
-    what = state.refused.get(release_id) or f"Release {number} was left: {why}."
-    if _in_use(place) != release_id or not can_go_back(place, state, number):
+    what = state.refused.get(release_id) or f"Release {number} was left: {failure.reason}."
+    if in_use(place) != release_id or not can_go_back(place, state, number):
         write_state(place.updates, dataclasses.replace(state, watched=""))
         hint = "It stays in use until there is a newer release."
-        raise UpdateError(f"Release {number} does not work: {why}. There is no release to go back to.", hint)
-    state = dataclasses.replace(state, watched=release_id, refused=state.refused | {release_id: what})
+        raise UpdateError(f"Release {number} does not work: {failure.reason}. There is no release to go back to.", hint)
+    refused = dataclasses.replace(state, watched=release_id, refused=state.refused | {release_id: what})
+    with contextlib.suppress(OSError):  # a full disk keeps no board on a release that does not work
+        write_state(place.updates, refused)
+    silent = _return(place, release_id)
+    if silent and failure.silent and release_id not in state.refused:
+        attempts = {each: count for each, count in state.attempts.items() if each != release_id}
+        write_state(place.updates, dataclasses.replace(state, watched="", attempts=attempts))
+        cause = "The former release is in use again, and its service does not answer either."
+        hint = "Something else may be the cause, such as too many requests; the release is tried again."
+        raise UpdateError(f"{what} {cause}", hint)
+    with contextlib.suppress(OSError):  # the refusal is written down already, if that was possible
+        write_state(place.updates, dataclasses.replace(refused, watched=""))
+    end = " Its service does not answer." if silent else ""
+    raise VerdictError(f"{what} The former release is in use again.{end}", "It is not tried again.")
+
+
+def _return(place: Place, release_id: str) -> bool:
+    """Switch to the former release, and restart its service; whether that did not answer in half a minute.
+
+    Raises:
+        UpdateError: The release with this id is still in use.
+    """
     try:
-        write_state(place.updates, state)
-    except OSError:  # a full disk keeps no board on a release that does not work
-        for name in ("unpacked", "download"):
-            shutil.rmtree(place.updates / name, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            write_state(place.updates, state)
-    run_installer(place, place.release_folder, "back")
-    write_state(place.updates, dataclasses.replace(state, watched=""))
-    raise VerdictError(f"{what} The former release is in use again.", "It is not tried again.")
+        run_installer(place, place.release_folder, "back")
+    except UpdateError:
+        if in_use(place) == release_id:
+            raise
+        with contextlib.suppress(UpdateError):
+            return not health(place).answers
+        return True
+    return False
 
 
-def _in_use(place: Place) -> str:
+def in_use(place: Place) -> str:
     """Id of the release that is in use now."""
     return read_release((place.prefix / "current").resolve())[1]

@@ -28,7 +28,7 @@ from edgepress.runtime.updates import frames, shadow, shadow_process
 from edgepress.runtime.updates.frames import FrameKeeper, read_frames
 from edgepress.runtime.updates.place import read_place
 from edgepress.runtime.updates.shadow import is_below
-from edgepress.runtime.updates.shown import shadow_lines, update_lines
+from edgepress.runtime.updates.shown import shadow_lines, status_lines, update_lines
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 simulated = importlib.import_module("simulated")
@@ -353,15 +353,18 @@ def test_a_service_that_can_not_keep_frames_is_named(publisher: Any, board: Any,
     place = read_place(board.prefix / "current")
     assert frames.keeps_no_frames(place) == ""
     unit.write_text("[Service]\nExecStart=/elsewhere/current/run serve --port 1\n")
+    assert len([line for line in status_lines(board.status()) if "sudo sh install.sh --service" in line]) == 1
     publish(publisher, 2, How())
     said: list[str] = []
     assert board.attempt(publisher.site, say=said.append) == "installed 2"
     note = board.status()["shadow"]["note"]
+    assert len([line for line in status_lines(board.status()) if note in line]) == 1
     assert "sudo sh install.sh --service" in note
     assert note in said
     assert f"  {note}" in shadow_lines(board.status()["shadow"])
     unit.write_text("[Service]\nRuntimeDirectory=edgepress-demo\n")
     assert frames.keeps_no_frames(place) == ""
+    assert board.status()["note"] is None
 
 
 def test_a_share_is_below_a_limit_only_if_chance_does_not_explain_it() -> None:

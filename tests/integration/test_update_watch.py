@@ -20,9 +20,11 @@ import pytest
 import scripts
 from updating import Service, fake
 
+from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import watch
 from edgepress.runtime.updates.place import read_place
 from edgepress.runtime.updates.state import State, read_state, write_state
+from edgepress.runtime.updates.update import update
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 simulated = scripts.script("benchmarks/updates/simulated.py")
@@ -62,19 +64,10 @@ class System:
 
 
 @pytest.fixture
-def publisher(tmp_path: Path) -> Any:
-    return simulated.Publisher(tmp_path / "publisher", url="https://updates.example.org")
-
-
-@pytest.fixture
-def board(publisher: Any, tmp_path: Path) -> Any:
+def board(board: Any, publisher: Any) -> Any:
     """A board that runs release 1; release 2 is published."""
-    publisher.publish(1)
-    found = simulated.Board(tmp_path / "board")
-    done = found.install(publisher.bundle(1))
-    assert done.returncode == 0, done.stderr
     publisher.publish(2)
-    return found
+    return board
 
 
 @pytest.fixture
@@ -110,6 +103,118 @@ def test_a_service_that_stays_up_is_watched_for_ten_minutes(
     assert board.attempt(publisher.site, say=said.append) == "installed 2"
     assert clock.now_s == 1600.0
     assert [text for text in said if "Watching the service for 10 minutes" in text]
+
+
+def test_a_release_is_tried_again_if_the_former_one_is_silent_too(
+    publisher: Any, board: Any, service: Service, system: System, clock: Clock
+) -> None:
+    refused = []
+
+    def flood() -> None:
+        service.good.clear()
+        refused.append(board.status()["refused"])
+
+    clock.events[300.0] = flood
+    said = board.attempt(publisher.site)
+    assert "Release 2 was left: its service has not answered for" in said
+    assert "does not answer either" in said
+    assert "is tried again" in said
+    assert clock.now_s - 1300.0 <= 50.0
+    assert board.running() == 1
+    status = board.status()
+    assert status["refused"] == {}
+    assert "does not answer either" in status["last"]["message"]
+    state = read_state(board.prefix / "updates")
+    assert (state.watched, state.attempts) == ("", {})
+    service.good = {1, 2}
+    assert board.attempt(publisher.site) == "installed 2"
+
+
+def test_a_release_that_crashed_is_refused_although_the_former_one_is_silent(
+    publisher: Any, board: Any, service: Service, system: System, clock: Clock
+) -> None:
+    def crash() -> None:
+        service.good.clear()
+        system.tell("failed", 2)
+
+    clock.events[300.0] = crash
+    said = board.attempt(publisher.site)
+    assert "its service has failed. The former release is in use again. Its service does not answer." in said
+    assert board.running() == 1
+    assert len(board.status()["refused"]) == 1
+    service.good = {1, 2}
+    assert board.attempt(publisher.site) == "nothing new"
+
+
+@pytest.mark.parametrize("former", ["answers", "is silent"])
+def test_the_refusal_is_written_before_the_way_back_and_a_power_cut_then_keeps_it(
+    former: str, publisher: Any, board: Any, service: Service, system: System, clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    class Cut(BaseException):
+        """Stands for the power cut."""
+
+    def cut(*_: Any) -> str:
+        raise Cut
+
+    assert board.attempt(publisher.site) == "installed 2"
+    place = read_place(board.prefix / "current")
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "run_installer", cut)
+        with pytest.raises(Cut):
+            watch.go_back(place, State(), (2, place.id), watch.Failure("it was silent", silent=True))
+    assert read_state(place.updates).refused == {place.id: "Release 2 was left: it was silent."}
+    service.good = {1} if former == "answers" else set()
+    assert "it was silent. The former release is in use again." in board.attempt(publisher.site)
+    assert board.running() == 1
+    assert list(board.status()["refused"]) == [place.id]
+
+
+def test_a_way_back_that_ends_otherwise_although_the_former_service_answers_is_no_excuse(
+    publisher: Any, board: Any, service: Service, system: System, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert board.attempt(publisher.site) == "installed 2"
+    place = read_place(board.prefix / "current")
+    called = watch.run_installer
+
+    def back(place: Any, folder: Path, action: str) -> str:
+        said = called(place, folder, action)
+        if action == "back":
+            raise watch.UpdateError("the names could not be flushed")
+        return str(said)
+
+    monkeypatch.setattr(watch, "run_installer", back)
+    with pytest.raises(watch.VerdictError, match=r"it was silent\. The former release is in use again\. It is not"):
+        watch.go_back(place, State(), (2, place.id), watch.Failure("it was silent", silent=True))
+    assert list(board.status()["refused"]) == [place.id]
+
+
+def test_an_update_ends_if_its_release_was_left_by_hand_while_it_was_tested(
+    publisher: Any, board: Any, service: Service, system: System, clock: Clock
+) -> None:
+    assert board.attempt(publisher.site) == "installed 2"
+    write_state(board.prefix / "updates", State(watched=board.status()["id"]))
+    publisher.publish(3)
+
+    def by_hand() -> None:
+        assert board.install(publisher.bundle(2), "rollback").returncode == 0
+
+    clock.events[clock.now_s - 1000.0 + 100.0] = by_hand
+    assert "was left by hand while its service was watched" in board.attempt(publisher.site)
+    assert board.running() == 1
+    assert board.attempt(publisher.site) == "installed 3"
+
+
+def test_an_update_of_a_release_that_is_not_in_use_installs_nothing(
+    publisher: Any, board: Any, system: System, clock: Clock
+) -> None:
+    former = read_place(board.prefix / "current")
+    assert board.attempt(publisher.site) == "installed 2"
+    publisher.publish(3)
+    with pytest.raises(UpdateError, match="Release 1, to which this update belongs, is not in use any more"):
+        update(former, source=str(publisher.site))
+    assert board.running() == 2
+    assert board.status()["refused"] == {}
 
 
 BAD = {
@@ -268,23 +373,22 @@ def test_a_release_that_always_interrupts_its_watch_is_left(
     assert board.attempt(publisher.site) == "nothing new"
 
 
-def test_the_reason_is_true_at_any_time_and_a_full_disk_does_not_lose_it(
+def test_a_disk_without_any_room_keeps_no_board_on_a_release_that_does_not_work(
     publisher: Any, board: Any, system: System, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert board.attempt(publisher.site) == "installed 2"
     place = read_place(board.prefix / "current")
-    (place.updates / "download" / "large").write_bytes(b"x")
-    written: list[State] = []
+    tried: list[State] = []
 
-    def write(folder: Path, state: State) -> None:
-        if (folder / "download").exists():
-            raise OSError(28, "No space left on device")
-        written.append(state)
+    def write(_: Path, state: State) -> None:
+        tried.append(state)
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(watch, "write_state", write)
     with pytest.raises(watch.VerdictError, match=r"it crashed\. The former release is in use again\."):
-        watch.go_back(place, State(), (2, place.id), "it crashed")
-    assert [state.refused[place.id] for state in written] == ["Release 2 was left: it crashed."] * 2
+        watch.go_back(place, State(), (2, place.id), watch.Failure("it crashed"))
+    assert [state.refused[place.id] for state in tried] == ["Release 2 was left: it crashed."] * 2
+    assert [state.watched for state in tried] == [place.id, ""]
     assert board.running() == 1
 
 
@@ -376,9 +480,11 @@ def test_the_clock_of_the_watch_does_not_jump_and_no_service_is_not_watched(publ
 
 
 def test_the_timer_limits_restarts_and_starts_the_update(
-    publisher: Any, board: Any, service: Service, system: System, tmp_path: Path
+    board: Any, service: Service, system: System, tmp_path: Path
 ) -> None:
     unit = service.unit
+    publisher = simulated.Publisher(tmp_path / "other", url="https://updates.example.org")
+    assert board.install(publisher.bundle(1)).returncode == 0
     script = board.unpacked / "demo" / "install.sh"
     words = ["install", "--timer", "--unit-dir", str(unit.parent), "--prefix", str(board.prefix), "--system"]
     text = script.read_text().replace("check_timer() {", "check_timer() { return 0;")  # folders of tests are anybody's

@@ -35,7 +35,7 @@ simulated = sys.modules["simulated"]
 def test_an_attack_installs_nothing_and_the_refusal_names_it(
     name: str, first_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attacks, "FIRST_RELEASE", first_release)
+    monkeypatch.setattr(sys.modules["attack_world"], "FIRST_RELEASE", first_release)
     said, wrong = attacks.attack(name, tmp_path)
     assert wrong == []
     assert said
@@ -54,7 +54,7 @@ def test_the_commands_install_a_newer_release_and_say_so(publisher: Any, board: 
     left = {path.name for path in (board.prefix / "updates").iterdir()} | {
         path.name for path in (board.prefix / "updates" / "download").iterdir()
     }
-    assert left == {"board-id", "download", "metadata", "releases.json", "state.json", ".lock"}
+    assert left == {"board-id", "download", "metadata", "releases.json", "state.json", "state.json.reserve", ".lock"}
     failed = subprocess.run(board.command("update", "--from", "nowhere"), capture_output=True, text=True)
     assert failed.returncode == 1
     assert "neither an address of a web server nor a published folder" in failed.stderr

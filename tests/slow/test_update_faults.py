@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from pathlib import Path
 
 import pytest
 import scripts
+
+from edgepress.runtime.updates import state, watch
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "faults"))
@@ -62,7 +65,13 @@ def test_the_model_notices_mistakes(mistake: str, tmp_path: Path, monkeypatch: p
     assert "AssertionError" in repr(caught.value) + str(type(caught.value))
 
 
-@pytest.mark.parametrize("name", [name for name, bad in bad_releases.BAD.items() if not bad.disk])
+needs_mount = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can mount a disk")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[needs_mount] if bad.disk else []) for name, bad in bad_releases.BAD.items()],
+)
 def test_no_bad_release_stays(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bad_releases.watch, "LOOK_S", 20.0)
     in_use_s, said, wrong = bad_releases.try_release(name, tmp_path)
@@ -75,6 +84,23 @@ def test_the_script_notices_a_release_that_stays(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(bad_releases.BAD, "hangs", bad_releases.Bad("has not answered for"))
     wrong = bad_releases.try_release("hangs", tmp_path)[2]
     assert "release 2 runs" in wrong
+
+
+@needs_mount
+def test_the_script_notices_a_refusal_that_is_lost_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "RESERVE_ROOM", 1 << 60)  # no disk has so much: there is no reserve
+    wrong = bad_releases.try_release("answers differently on a full disk", tmp_path)[2]
+    assert "it is not refused for good" in wrong
+
+
+def test_the_script_notices_a_release_that_is_blamed_for_a_flood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    come_back = watch._return
+    monkeypatch.setattr(watch, "_return", lambda *where: come_back(*where) and False)
+    assert "it is refused for good" in bad_releases.try_release("is flooded", tmp_path)[2]
 
 
 def test_a_fleet_follows_the_share(tmp_path: Path) -> None:
