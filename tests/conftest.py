@@ -7,6 +7,7 @@ tests/unit fails if it imports TensorFlow or starts a process.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scripts
 import typer.rich_utils  # noqa: F401 - it reads the environment, which some tests change, when it is first imported
 from hypothesis import settings
 from micro_package import install  # noqa: F401 - a fixture
@@ -201,3 +203,37 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the user's engines, which does not exist yet."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     return tmp_path / "data" / "edgepress" / "engines"
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Any:
+    """The module that simulates publishers and boards."""
+    sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
+    import simulated
+
+    return simulated
+
+
+@pytest.fixture(scope="session")
+def first_release(tmp_path_factory: pytest.TempPathFactory, simulated: Any) -> Path:
+    """A published folder with release 1, and a board that runs it; read-only."""
+
+    def make(folder: Path) -> None:
+        publisher = simulated.Publisher(folder / "publisher")
+        publisher.publish(1)
+        done = simulated.Board(folder / "board").install(publisher.bundle(1))
+        assert done.returncode == 0, done.stderr
+
+    return once_per_run(tmp_path_factory, "first-release", make)
+
+
+@pytest.fixture
+def publisher(first_release: Path, tmp_path: Path, simulated: Any) -> Any:
+    """A publisher of release 1."""
+    return simulated.Publisher(shutil.copytree(first_release / "publisher", tmp_path / "publisher"))
+
+
+@pytest.fixture
+def board(first_release: Path, tmp_path: Path, simulated: Any) -> Any:
+    """A board that runs release 1, which is published."""
+    return simulated.Board(shutil.copytree(first_release / "board", tmp_path / "board", symlinks=True))
