@@ -486,7 +486,7 @@ def test_a_timer_that_could_not_update_is_refused_before_anything_is_installed(
 def test_the_document_of_status_is_json_with_these_fields(publisher: Any, board: Any) -> None:
     document = json.loads(subprocess.run(board.command("status", "--json"), capture_output=True, text=True).stdout)
     fields = ["name", "release", "id", "previous", "board", "channel", "source", "checked", "newest", "refused"]
-    fields += ["shadow", "last", "updating"]
+    fields += ["shadow", "last", "note", "updating"]
     assert list(document) == fields
     text = subprocess.run(board.command("status"), capture_output=True, text=True).stdout
     assert "demo: release 1 (" in text
