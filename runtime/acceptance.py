@@ -212,11 +212,17 @@ class AnswerLimits:
         """Calibrated probabilities; the scores themselves if there is no temperature."""
         return scores if self.probability is None else self.probability.probabilities(scores)
 
-    def accepted(self, scores: Floats) -> npt.NDArray[Any] | None:
-        """Whether each answer is accepted, bool, shape (N,); None if nothing says so."""
+    def accepted(self, scores: Floats, certainty: Floats | None = None) -> npt.NDArray[Any] | None:
+        """Whether each answer is accepted, bool, shape (N,); None if nothing says so.
+
+        Args:
+            scores: Scores of the items, float32, shape (N, labels).
+            certainty: What `certainty` returns for them; None computes it.
+        """
         if self.accept is None:
             return None
-        return self.certainty(scores) >= np.float32(self.accept.at_least)
+        certainty = self.certainty(scores) if certainty is None else certainty
+        return certainty >= np.float32(self.accept.at_least)
 
     def certainty(self, scores: Floats) -> Floats:
         """The certainty of answers, float32, shape (N,); minus infinity for those that are unlike all references."""
