@@ -1,35 +1,162 @@
-"""The temperature that makes scores calibrated probabilities (`edgepress.runtime.acceptance.Temperature`)."""
+"""The temperature that makes scores calibrated probabilities (`edgepress.runtime.acceptance.Temperature`).
+
+What is minimized is the negative log-likelihood in two parts: whether the best label is the true one, and which of the
+others is if it is not. The first counts several times, because boards show the best label with its probability. Its
+targets are Platt's, so that a few right items make no answer certain. Three calibrations are tried: none, one exponent
+for all items, and an exponent that follows the odds of the best label. The one with the least negative log-likelihood
+of items that it was not fitted on is taken, so that a fit to few items is not worse than none.
+
+Sources: C. Guo et al., "On calibration of modern neural networks", ICML 2017; J. Platt, "Probabilistic outputs for
+support vector machines", Advances in Large Margin Classifiers (1999), section 2.2, for the targets.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.acceptance import SMALLEST, Temperature
+from edgepress.runtime.acceptance import LEAST_SLOPE, MOST_SLOPE, SMALLEST, Temperature
 
 LEAST_FIT = 50
 """Fewer items fit no temperature: scores are then taken for probabilities."""
+MOST_SCORES = 200_000
+"""Scores, items times labels, that are fitted at most: some seconds."""
+BEST_WEIGHT = 4.0
+"""How many times the best label counts."""
+FOLDS = 4
+"""Parts of the items, each of which is judged by fits to the others."""
+TEMPERATURES = (0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.5, 5.0)
+"""Where the search may begin, with each of the offsets and slopes."""
+OFFSETS = (SMALLEST, 1e-4, 1 / 512, 1 / 128, 1 / 32)
+SLOPES = (0.0, 0.05)
+STEPS = (0.3, 0.7, 0.03)
+"""First steps of the search: of the logarithms of temperature and offset, and of the slope."""
+LEAST = (float(np.log(0.01)), float(np.log(SMALLEST)), LEAST_SLOPE)
+"""Bounds of the same."""
+MOST = (float(np.log(50.0)), float(np.log(0.5)), MOST_SLOPE)
+EVALUATIONS = 80
+"""Evaluations of the loss at most, for each number that is searched for."""
+NONE = Temperature(temperature=1.0, offset=0.0)
+"""Scores that are probabilities already."""
 
 Scores = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class CrossFit:
+    """A temperature, and what others like it say of items that they were not fitted on.
+
+    Attributes:
+        temperature: Fitted to all items.
+        rows: The items that were fitted, int64, shape (M,), in ascending order: all, unless there are too many.
+        held_out: Their probabilities by fits to the other folds, float32, shape (M, labels).
+    """
+
+    temperature: Temperature
+    rows: Ints
+    held_out: Scores
+
+
 def fit_temperature(scores: Scores, y: Ints) -> Temperature:
-    """The temperature and offset with the least negative log-likelihood, from several starts."""
+    """The temperature with the least negative log-likelihood of items that it was not fitted on (`cross_fit`)."""
+    return cross_fit(scores, y).temperature
+
+
+def cross_fit(scores: Scores, y: Ints) -> CrossFit:
+    """Fit a temperature, with an offset and perhaps a slope, and judge it by cross-validation.
+
+    Args:
+        scores: Scores of items, float32, shape (N, labels), N > 0.
+        y: Their labels, int64, shape (N,).
+
+    Returns:
+        The fit; no change of the scores (temperature 1) if nothing is better than that.
+    """
+    count = min(len(y), max(LEAST_FIT, MOST_SCORES // scores.shape[1]))
+    rows = np.linspace(0, len(y) - 1, count).astype(np.int64)
+    scores, y = scores[rows], y[rows]
+    folds = np.random.default_rng(0).permutation(count) % FOLDS
+    choices = [CrossFit(NONE, rows, NONE.probabilities(scores))]
+    for fit in (fit_plain, _fit_slope):
+        whole, held_out = fit(scores, y), np.empty_like(scores, np.float32)
+        for fold in range(min(FOLDS, count)):
+            others, own = folds != fold, folds == fold
+            part = fit(scores[others], y[others], start=whole) if others.any() else NONE
+            held_out[own] = part.probabilities(scores[own])
+        choices.append(CrossFit(whole, rows, held_out))
+    best = min(choices, key=lambda choice: negative_log_likelihood(choice.held_out, y))
+    fitted, given = (negative_log_likelihood(t.probabilities(scores), y) for t in (best.temperature, NONE))
+    return best if fitted <= given else choices[0]
+
+
+def fit_plain(scores: Scores, y: Ints, *, start: Temperature | None = None) -> Temperature:
+    """The temperature and the offset with the least loss (`weighted_loss`), without a slope.
+
+    Args:
+        scores: Scores of items, float32, shape (N, labels), N > 0.
+        y: Their labels, int64, shape (N,).
+        start: Where the search begins; None: at the best point of a grid.
+    """
+    return _search(scores, y, slopes=SLOPES[:1], searched=2, start=start)
+
+
+def _fit_slope(scores: Scores, y: Ints, *, start: Temperature | None = None) -> Temperature:
+    """The same with a slope."""
+    return _search(scores, y, slopes=SLOPES, searched=3, start=start)
+
+
+def _search(
+    scores: Scores, y: Ints, *, slopes: tuple[float, ...], searched: int, start: Temperature | None
+) -> Temperature:
+    """Nelder and Mead's search over the first `searched` of temperature, offset and slope.
+
+    The loss has several minima, so it begins at the best point of a grid. The steps are given, because SciPy's own are
+    a share of the numbers, and the logarithm of a temperature of 1 is 0.
+    """
     from scipy.optimize import minimize
 
-    def of(point: Floats) -> Temperature:
-        temperature, offset = np.exp(np.clip(point, np.log([0.01, SMALLEST]), np.log([50.0, 0.5])))
-        return Temperature(temperature=float(temperature), offset=float(offset))
-
     def loss(point: Floats) -> float:
-        return negative_log_likelihood(of(point).probabilities(scores), y)
+        return weighted_loss(_temperature_at(point).probabilities(scores), y, best)
 
-    starts = [np.log([1.0, SMALLEST]), np.log([1.0, 1 / 512]), np.log([2.0, 1 / 256]), np.log([1.5, 1e-5])]
-    outcomes = [minimize(loss, start, method="Nelder-Mead", options={"maxiter": 200}) for start in starts]
-    points = [starts[0], *(outcome.x for outcome in outcomes)]
-    return of(min(points, key=loss))
+    best = scores.argmax(axis=1)
+    if start is None:
+        grid = [np.array([np.log(t), np.log(e), s]) for s in slopes for e in OFFSETS for t in TEMPERATURES]
+        first = min(grid, key=loss)
+    else:
+        first = np.array([np.log(start.temperature), np.log(max(start.offset, SMALLEST)), start.slope])
+    points = np.concatenate([first[np.newaxis], first + np.diag(STEPS)])[: searched + 1, :searched]
+    options = {"maxfev": EVALUATIONS * searched, "xatol": 1e-3, "fatol": 1e-6, "initial_simplex": points}
+    outcome = minimize(loss, points[0], method="Nelder-Mead", options=options)
+    return _temperature_at(min(first, outcome.x, key=loss))
+
+
+def _temperature_at(point: Floats) -> Temperature:
+    """The temperature at the logarithms of temperature and offset, and a slope if there is a third number."""
+    whole = np.append(point, [0.0] * (len(LEAST) - len(point)))
+    log_temperature, log_offset, slope = np.clip(whole, LEAST, MOST).tolist()
+    return Temperature(temperature=float(np.exp(log_temperature)), offset=float(np.exp(log_offset)), slope=slope)
+
+
+def weighted_loss(probabilities: Scores, y: Ints, best: Ints) -> float:
+    """The negative log-likelihood in which the best label counts `BEST_WEIGHT` times, with Platt's targets.
+
+    Args:
+        probabilities: Calibrated probabilities, float32, shape (N, labels), N > 0.
+        y: Labels, int64, shape (N,).
+        best: The label with the highest score, int64, shape (N,).
+    """
+    rows, right = np.arange(len(y)), best == y
+    count = int(right.sum())
+    targets = np.where(right, (count + 1) / (count + 2), 1 / (len(y) - count + 2))
+    top = np.clip(probabilities[rows, best].astype(np.float64), SMALLEST, 1 - SMALLEST)
+    of_best = -(targets * np.log(top) + (1 - targets) * np.log1p(-top))
+    own = np.maximum(probabilities[rows, y].astype(np.float64), SMALLEST)
+    of_others = -np.log(np.minimum(own / (1 - top), 1.0)) * ~right
+    return float((BEST_WEIGHT * of_best + of_others).mean())
 
 
 def negative_log_likelihood(probabilities: Scores, y: Ints) -> float:

@@ -26,28 +26,47 @@ MAX_REFERENCES = 4096
 """Largest number of reference answers; each answer is compared with all of them."""
 MAX_VALUES = 1 << 20
 """Largest number of their values."""
+LARGEST_ODDS = 1e4
+"""Odds of the best label above are taken for this, and those below its inverse for that."""
+LEAST_SLOPE = -0.1
+"""Least slope of exponents. Above -1 / ln(`LARGEST_ODDS`), of two labels the more certain answer stays so."""
+MOST_SLOPE = 0.5
+"""Largest slope."""
 LEAST_FLOOR = 1e-9
 """Smallest score whose logarithm is told from that of 0."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Temperature:
-    """How scores become calibrated probabilities: (score + offset)^(1 / temperature), divided by their sum.
+    """How scores become calibrated probabilities: (score + offset)^exponent, divided by their sum.
 
-    The offset stands for what a quantized softmax has rounded to 0. Source of temperatures: C. Guo et al., "On
-    calibration of modern neural networks", ICML 2017.
+    All labels of an item have the same exponent, odds^slope / temperature, so their order stays. Source of
+    temperatures: C. Guo et al., "On calibration of modern neural networks", ICML 2017.
+
+    Attributes:
+        temperature: 0.01 to 100; above 1, probabilities become more alike.
+        offset: What is added to scores, 0-1, for what a quantized softmax has rounded to 0.
+        slope: How much larger the exponent of certain answers is, `LEAST_SLOPE` to `MOST_SLOPE`. The odds are those of
+            the best label against all others, with the offset added.
     """
 
     temperature: float
     offset: float
+    slope: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (0.01 <= self.temperature <= 100 and 0 <= self.offset <= 1):
-            raise ValueError(f"temperature is {self.temperature}, offset {self.offset}")
+        sound = 0.01 <= self.temperature <= 100 and 0 <= self.offset <= 1 and LEAST_SLOPE <= self.slope <= MOST_SLOPE
+        if not sound:
+            raise ValueError(f"temperature is {self.temperature}, offset {self.offset}, slope {self.slope}")
 
     def probabilities(self, scores: Floats) -> Floats:
         """Calibrated probabilities, float32, of scores of the same shape, (N, labels)."""
-        logits = np.log(np.maximum(scores, 0) + max(self.offset, SMALLEST)) / self.temperature
+        known = np.maximum(scores, 0) + max(self.offset, SMALLEST)
+        logits = np.log(known) / self.temperature
+        if self.slope:
+            top = known.max(axis=1, keepdims=True)
+            others = np.maximum((known / top).sum(axis=1, keepdims=True) - 1, SMALLEST)  # as shares, no sum overflows
+            logits = logits * np.clip(1 / others, 1 / LARGEST_ODDS, LARGEST_ODDS) ** self.slope
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))  # exponents <= 0 cannot overflow
         return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
@@ -193,11 +212,17 @@ class AnswerLimits:
         """Calibrated probabilities; the scores themselves if there is no temperature."""
         return scores if self.probability is None else self.probability.probabilities(scores)
 
-    def accepted(self, scores: Floats) -> npt.NDArray[Any] | None:
-        """Whether each answer is accepted, bool, shape (N,); None if nothing says so."""
+    def accepted(self, scores: Floats, certainty: Floats | None = None) -> npt.NDArray[Any] | None:
+        """Whether each answer is accepted, bool, shape (N,); None if nothing says so.
+
+        Args:
+            scores: Scores of the items, float32, shape (N, labels).
+            certainty: What `certainty` returns for them; None computes it.
+        """
         if self.accept is None:
             return None
-        return self.certainty(scores) >= np.float32(self.accept.at_least)
+        certainty = self.certainty(scores) if certainty is None else certainty
+        return certainty >= np.float32(self.accept.at_least)
 
     def certainty(self, scores: Floats) -> Floats:
         """The certainty of answers, float32, shape (N,); minus infinity for those that are unlike all references."""

@@ -29,7 +29,7 @@ from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.input_spec import InputSpec, input_spec_from
 from edgepress.runtime.records import record
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Newest version that is read; a contract has the lowest one that says all of it."""
 MEMBER = "edgepress.json"
 """Name of the contract in a zip, and of its key in ONNX `metadata_props`."""
@@ -259,7 +259,9 @@ class Contract:
             raise ValueError(f"the task {self.task} has no classes that exclude each other")
         if self.unknown is not None and self.unknown.labels != len(self.labels):
             raise ValueError(f"references of {self.unknown.labels} labels; it has {len(self.labels)}")
-        object.__setattr__(self, "schema_version", 3 if limited else 1 if self.adapter is None else 2)
+        sloped = self.probability is not None and self.probability.slope != 0
+        version = 4 if sloped else 3 if limited else 1 if self.adapter is None else 2
+        object.__setattr__(self, "schema_version", version)
 
 
 def _ranges(raw: Any) -> dict[str, tuple[float, float]]:

@@ -11,21 +11,26 @@ I. Nouretdinov, E. Ahlberg, L. Carlsson, A. Gammerman, "Retrain or not retrain: 
 change-point detection", PMLR 152 (2021), 191-210; J. Ville, Étude critique de la notion de collectif (1939); bets take
 turns as in M. Herbster, M. K. Warmuth, "Tracking the best expert", Machine Learning 32 (1998), 151-178.
 
-Images of one scene depend on each other, so only the first of each scene counts: that whose thumbnail differs from the
-thumbnail of the one that counted last. Scenes differ less where a camera shows less contrast, so what is asked of a
-difference is relative to that. A camera that shows no scenes any more, such as a covered one, is noticed because one of
-`STILL` images counts in any case. Tensors have no thumbnails, and all count.
+Images of one scene depend on each other, so only the first of each scene counts (`edgepress.runtime.scenes`). A camera
+that shows no scenes any more, such as a covered one, is noticed because one of `STILL` images counts in any case.
+Tensors have no thumbnails, and all count.
+
+A board looks at every image, so that what is done for each is done in plain Python: for a few numbers it takes a
+fraction of the instructions that calls of NumPy take (`benchmarks/memory/drift_cost.py`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepress.runtime.errors import InputError
+from edgepress.runtime.scenes import is_other_scene, parts_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -41,14 +46,6 @@ LEAST_REFERENCE = 100
 MOST_REFERENCE = 100_000
 EDGE_SHARE = 0.25
 """Share of these scenes that sets the edges of the bins, which must not depend on the others, which are counted."""
-SIDE = 8
-"""Height and width of a thumbnail."""
-NEW_SCENE = 25.0
-"""Root mean square difference of two thumbnails, grey levels of 255, from which on an image is of another scene."""
-NEW_PATTERN = 0.6
-"""The same without their mean levels, relative to the larger standard deviation of the two."""
-LEAST_PATTERN = 4.0
-"""Least such difference, grey levels; noise is below it."""
 STILL = 1000
 """Number of images without another scene after which one counts all the same."""
 SLOPES = (-0.9, -0.45, 0.45, 0.9)
@@ -57,6 +54,8 @@ BENDS = (-0.45, 0.9)
 """Of quadratic bets, on certainties in the middle (below 0) or at both ends."""
 POWER = 0.3
 """Exponent of bets on certainties that fall, or rise, beyond most of the reference."""
+LEAST_P = 1e-12
+"""P-values below are taken for this, and those as near to 1 alike, so that no bet gains without limit."""
 WAKE = 100.0
 """Number of images after which half of the waiting capital's rate of betting is left."""
 SHARE = 0.01
@@ -92,15 +91,15 @@ class DriftReference:
     def of(cls, edges: Iterable[float], certainty: npt.NDArray[Any], engine: str) -> DriftReference:
         """The reference of items with these certainties, shape (N,), N > 0; those not finite are in the lowest bin."""
         edges = tuple(edges)
-        bins = bins_of(np.array(edges), certainty)
-        counts = np.bincount(bins, minlength=len(edges) + 1)
-        return cls(edges=edges, counts=tuple(counts.tolist()), engine=engine)
+        counts = [0] * (len(edges) + 1)
+        for each in certainty.tolist():
+            counts[bin_of(edges, each)] += 1
+        return cls(edges=edges, counts=tuple(counts), engine=engine)
 
 
-def bins_of(edges: Floats, certainty: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """The bin of each certainty, 0 to len(edges), of the shape of `certainty`; one that is not finite is the least."""
-    known = np.asarray(certainty, np.float64)
-    return np.searchsorted(edges, np.where(np.isfinite(known), known, -np.inf), side="right")
+def bin_of(edges: Sequence[float], certainty: float) -> int:
+    """The bin of a certainty, 0 to len(edges); one that is not finite is in the lowest."""
+    return bisect_right(edges, certainty) if math.isfinite(certainty) else 0
 
 
 def edges_of(certainty: npt.NDArray[Any], bins: int = BINS) -> tuple[float, ...]:
@@ -120,10 +119,10 @@ class DriftTest:
     """
 
     def __init__(self, reference: DriftReference, *, alpha: float = ALPHA, seed: int = 0) -> None:
-        self._edges, self._seen = np.array(reference.edges), np.array(reference.counts, np.int64)
+        self._edges, self._seen, self._sum = reference.edges, [*reference.counts], sum(reference.counts)
         self._random, self._alpha = np.random.default_rng(seed), alpha
         self._waiting = 1.0
-        self._bets = np.zeros(len(SLOPES) + len(BENDS) + 2)
+        self._bets = [0.0] * len(bets_on(0.5))
         self.counted, self.capital, self.most = 0, 1.0, 1.0
 
     @property
@@ -138,28 +137,27 @@ class DriftTest:
         p = self._p_value(certainty)
         woken = self._waiting * 0.5 / (WAKE + self.counted)
         self._waiting -= woken
-        shared = SHARE * self._bets.sum() + woken
-        self._bets = ((1 - SHARE) * self._bets + shared / len(self._bets)) * bets_on(p)
+        part = (SHARE * sum(self._bets) + woken) / len(self._bets)
+        self._bets = [((1 - SHARE) * bet + part) * gain for bet, gain in zip(self._bets, bets_on(p), strict=True)]
         self.counted += 1
-        self.capital = self._waiting + float(self._bets.sum())
+        self.capital = self._waiting + sum(self._bets)
         self.most = max(self.most, self.capital)
 
     def _p_value(self, certainty: float) -> float:
         """The smoothed conformal p-value, 0-1, of a certainty, which joins what the next one is compared with."""
-        place = int(bins_of(self._edges, certainty))
+        place = bin_of(self._edges, certainty)
         self._seen[place] += 1
-        below, equal = self._seen[:place].sum(), self._seen[place]
-        return float((below + self._random.random() * equal) / self._seen.sum())
+        self._sum += 1
+        return (sum(self._seen[:place]) + self._random.random() * self._seen[place]) / self._sum
 
 
-def bets_on(p: float | Floats) -> Floats:
-    """What each bet makes of 1 at p-values `p`, 0-1, of any shape: densities of p, float64, shape (*shape, bets)."""
-    p = np.clip(np.asarray(p, np.float64), 1e-12, 1 - 1e-12)
+def bets_on(p: float) -> list[float]:
+    """What each bet makes of 1 at a p-value, 0-1: densities of p."""
+    p = min(max(p, LEAST_P), 1 - LEAST_P)
     u = 2 * p - 1
-    linear = [1 + slope * u for slope in SLOPES]
-    bent = [1 + bend * (3 * u * u - 1) for bend in BENDS]
-    powers = [POWER * side ** (POWER - 1) for side in (p, 1 - p)]
-    return np.stack([*linear, *bent, *powers], axis=-1)
+    bend = 3 * u * u - 1
+    linear, bent = [1 + slope * u for slope in SLOPES], [1 + each * bend for each in BENDS]
+    return [*linear, *bent, POWER * p ** (POWER - 1), POWER * (1 - p) ** (POWER - 1)]
 
 
 def reference_in(where: str, found: DriftReference | None, *, engine: str, learn: int | None) -> DriftReference | None:
@@ -204,7 +202,7 @@ class DriftWatch:
         self._engine, self._images, self._on_alarm = engine, images, on_alarm
         self._test = None if reference is None else DriftTest(reference)
         self._learn, self._learned = learn, list[float]()
-        self._last: Floats | None = None
+        self._last: list[float] | None = None
         self._still = 0
         self.of = "learned here" if reference is None else "of calibration"
 
@@ -244,29 +242,13 @@ class DriftWatch:
         """Whether an image counts: it is of another scene than the one that counted last, or that was long ago."""
         if not self._images:
             return True
-        small = thumbnail(item).ravel()
+        small = parts_of(item)
         self._still += 1
-        if self._last is not None and self._still < STILL and not other_scene(small, self._last):
+        known = math.isfinite(sum(small))  # a thumbnail that is not would differ from none that follow
+        new = known and (self._last is None or is_other_scene(small, self._last))
+        if not (new or self._still >= STILL):
             return False
-        self._last, self._still = small, 0
+        if known:
+            self._last = small
+        self._still = 0
         return True
-
-
-def other_scene(small: npt.NDArray[Any], last: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Whether thumbnails, shape (..., parts), are of other scenes than `last`, of this shape: bool, (...)."""
-    change = small - last
-    contrast = np.maximum(small.std(axis=-1), last.std(axis=-1))
-    pattern = change.std(axis=-1) >= np.maximum(LEAST_PATTERN, NEW_PATTERN * contrast)
-    return np.asarray(pattern | (np.sqrt(np.mean(change**2, axis=-1)) >= NEW_SCENE))
-
-
-def thumbnail(item: npt.NDArray[Any]) -> Floats:
-    """Mean grey levels of at most 8 x 8 parts of an image, (height, width, channels): float64."""
-    grey = item.astype(np.float64).mean(axis=2)
-    for axis in (0, 1):
-        size = grey.shape[axis]
-        starts = np.unique(np.arange(min(SIDE, size)) * size // min(SIDE, size))
-        sums = np.add.reduceat(grey, starts, axis=axis)
-        counts = np.diff([*starts, size])
-        grey = sums / (counts[:, None] if axis == 0 else counts)
-    return np.asarray(grey)

@@ -4,7 +4,7 @@ The name of a file holds what is known of it, so that the folder is all the stat
 where it was. Each picture draws a random key. Of each class those with the smallest keys are kept, so that old and new
 ones have the same chance (a reservoir). If the folder is full, a picture leaves from the class with the most.
 
-A scene is new if its thumbnail differs from the last one (`drift.other_scene`) and from those of all pictures that are
+A scene is new if its thumbnail differs from the last one (`scenes.other_scene`) and from those of all pictures that are
 in the folder. One whose picture has left is new when it comes back.
 Pictures are stored smaller and without EXIF data, each in at most `MOST_BYTES`. Nothing is sent anywhere.
 """
@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.runtime.drift import other_scene, thumbnail
 from edgepress.runtime.errors import EdgepressError, InputError, MissingExtraError
 from edgepress.runtime.input_spec import Color, InputSpec
+from edgepress.runtime.scenes import other_scene, thumbnail
 from edgepress.runtime.text import json_text
 
 if TYPE_CHECKING:

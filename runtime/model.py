@@ -191,8 +191,9 @@ class Model:
         else:
             item, image = self._items.prepare_part(image, self.crop)
         scores = self.scores(item[np.newaxis])
-        drift = None if self.drift is None else self.drift.look(item, float(self.limits.certainty(scores)[0]))
-        answer = self.answer_to(scores, top, drift)
+        certainty = None if self.drift is None else self.limits.certainty(scores)
+        drift = None if self.drift is None or certainty is None else self.drift.look(item, float(certainty[0]))
+        answer = self.answer_to(scores, top, drift, certainty)
         if self.events is not None:
             answer = self.events.look(answer, scores, top)
         ms = (time.perf_counter() - begin) * 1e3
@@ -200,9 +201,18 @@ class Model:
             self.keeper.look(image, item, self.limits.probabilities(scores)[0])
         return answer, ms
 
-    def answer_to(self, scores: npt.NDArray[np.float32], top: int, drift: dict[str, Any] | None) -> Answer:
-        """The answer that scores of one item, shape (1, labels), mean, with the state of the test for drift."""
-        accepted = self.limits.accepted(scores)
+    def answer_to(
+        self,
+        scores: npt.NDArray[np.float32],
+        top: int,
+        drift: dict[str, Any] | None,
+        certainty: npt.NDArray[np.float32] | None = None,
+    ) -> Answer:
+        """The answer that scores of one item, shape (1, labels), mean, with the state of the test for drift.
+
+        `certainty` is that of the scores, shape (1,), if it is known.
+        """
+        accepted = self.limits.accepted(scores, certainty)
         classes = self._with_name(self.limits.probabilities(scores)[0], np.argsort(-scores[0], kind="stable")[:top])
         if accepted is None:
             return Answer(classes, None, drift)

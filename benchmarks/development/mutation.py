@@ -127,8 +127,10 @@ ROOMS = {
     "formats": Room("toolkit/data/idx.py toolkit/data/npz.py toolkit/text.py", "data_formats data_idx data text"),
     "archive": Room("toolkit/bundles/archive.py toolkit/bundles/manifest.py", "archive"),
     "expected": Room("toolkit/benchmarking/expected.py toolkit/benchmarking/accepted.py", "expected accepted"),
-    "drift": Room("runtime/drift.py", "drift drift_proof"),
-    "acceptance": Room("runtime/acceptance.py toolkit/calibrating/fit.py", "acceptance temperature drift"),
+    "drift": Room("runtime/drift.py runtime/scenes.py", "drift drift_proof"),
+    "acceptance": Room(
+        "runtime/acceptance.py toolkit/calibrating/fit.py converters/temperature.py", "acceptance temperature drift"
+    ),
     "compression": Room(
         "toolkit/compression/limits.py toolkit/compression/search.py toolkit/compression/trial.py",
         "trial compress",

@@ -35,10 +35,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.drift import other_scene, thumbnail
 from edgepress.runtime.image import load_image
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.keeping import ABOUT, LOCK, MOST_BYTES, NAME, UNFINISHED, Keeper
+from edgepress.runtime.scenes import other_scene, thumbnail
 
 FRAMES_A_SECOND = 10
 SCENE_S = 30.0

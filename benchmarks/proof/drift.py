@@ -37,7 +37,8 @@ from scipy.ndimage import gaussian_filter, shift, uniform_filter1d
 
 from edgepress.runtime import Model, load
 from edgepress.runtime.acceptance import AnswerLimits
-from edgepress.runtime.drift import ALPHA, BINS, SHARE, STILL, WAKE, bets_on, edges_of, other_scene, thumbnail
+from edgepress.runtime.drift import ALPHA, BENDS, BINS, LEAST_P, POWER, SHARE, SLOPES, STILL, WAKE, edges_of
+from edgepress.runtime.scenes import other_scene, thumbnail
 from edgepress.toolkit.calibrating.fit import fit
 from edgepress.toolkit.calibrating.items import Wish
 
@@ -117,7 +118,7 @@ class Bets:
     def __init__(self, counts: Array, *, exact: bool = False, seed: int = 0) -> None:
         self.seen, self.exact, self.random = counts.astype(np.int64), exact, np.random.default_rng(seed)
         self.waiting, self.counted = np.ones(len(counts)), np.zeros(len(counts), np.int64)
-        self.bets = np.zeros((len(counts), len(bets_on(0.5))))
+        self.bets = np.zeros((len(counts), gains(np.zeros(1)).shape[1]))
         self.alarm = np.full(len(counts), -1)
 
     def observe(self, bins: Array, counts: Array | None = None) -> None:
@@ -131,12 +132,20 @@ class Bets:
         p = (sums[np.arange(len(live)), own] - equal + self.random.random(len(live)) * equal) / sums[:, -1]
         woken = self.waiting[live] * 0.5 / (WAKE + self.counted[live])
         shared = SHARE * self.bets[live].sum(axis=1) + woken
-        bets = ((1 - SHARE) * self.bets[live] + shared[:, None] / self.bets.shape[1]) * bets_on(p)
+        bets = ((1 - SHARE) * self.bets[live] + shared[:, None] / self.bets.shape[1]) * gains(p)
         self.bets[live] = bets
         self.waiting[live] -= woken
         self.counted[live] += 1
         reached = live[self.waiting[live] + bets.sum(axis=1) >= 1 / ALPHA]
         self.alarm[reached] = self.counted[reached]
+
+
+def gains(p: Array) -> Array:
+    """What each bet makes of 1 at p-values, (streams,): `bets_on` of many, (streams, bets)."""
+    p = np.clip(p, LEAST_P, 1 - LEAST_P)[:, np.newaxis]
+    u = 2 * p - 1
+    powers = [POWER * side ** (POWER - 1) for side in (p, 1 - p)]
+    return np.concatenate([1 + np.array(SLOPES) * u, 1 + np.array(BENDS) * (3 * u * u - 1), *powers], axis=1)
 
 
 class Scenes:

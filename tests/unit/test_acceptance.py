@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from scipy.stats import beta, binom
 
 from edgepress.converters.temperature import fit_temperature
 from edgepress.runtime.acceptance import (
+    LEAST_SLOPE,
+    MOST_SLOPE,
     AnswerLimits,
     Temperature,
     Unknown,
@@ -297,9 +300,11 @@ def test_what_a_file_decides_is_what_is_promised() -> None:
 
 @pytest.mark.parametrize("temperature", [0.01, 0.05, 1.0, 50.0, 100.0])
 @pytest.mark.parametrize("labels", [2, 10, 1000])
-def test_probabilities_are_numbers_for_any_scores(temperature: float, labels: int) -> None:
+@pytest.mark.parametrize("slope", [LEAST_SLOPE, 0.0, MOST_SLOPE])
+def test_probabilities_are_numbers_for_any_scores(temperature: float, labels: int, slope: float) -> None:
     rows = np.stack([np.zeros(labels), np.full(labels, 1 / labels), np.eye(labels)[0], np.full(labels, 3e38)])
-    probabilities = Temperature(temperature=temperature, offset=0.0).probabilities(rows.astype(np.float32))
+    made = Temperature(temperature=temperature, offset=0.0, slope=slope)
+    probabilities = made.probabilities(rows.astype(np.float32))
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(4), abs=1e-4)
     certainty = certainty_of(rows[:3].astype(np.float32))
     assert np.isfinite(certainty).all()
@@ -328,11 +333,45 @@ def test_a_contract_with_limits_is_of_version_3_and_reads_the_same() -> None:
     assert Contract.from_json(made.to_json()) == made
 
 
+def test_a_contract_with_a_slope_is_of_version_4_and_one_from_before_has_none() -> None:
+    """A runtime from before slopes would compute other probabilities; one of today reads what lacks them."""
+    made = contract(probability=Temperature(temperature=2.0, offset=0.001, slope=0.05), accept=ACCEPT)
+    assert made.schema_version == 4
+    assert Contract.from_json(made.to_json()) == made
+    document = json.loads(contract(probability=Temperature(temperature=2.0, offset=0.001)).to_json())
+    assert document["schema_version"] == 3
+    del document["probability"]["slope"]
+    assert Contract.from_json(json.dumps(document)).probability == Temperature(temperature=2.0, offset=0.001)
+
+
+def test_the_exponent_follows_the_odds_of_the_best_label() -> None:
+    """Odds of 9 and 1, with an offset of .1 on each of three labels: exponents of 9^s / T and 1."""
+    scores = np.array([[0.98, 0.01, 0.01], [0.4, 0.3, 0.1]], np.float32)
+    exponents = np.array([[(1.08 / 0.22) ** 0.2 / 2], [(0.5 / 0.6) ** 0.2 / 2]])
+    powers = (scores + 0.1) ** exponents
+    found = Temperature(temperature=2.0, offset=0.1, slope=0.2).probabilities(scores)
+    assert found == pytest.approx(powers / powers.sum(axis=1, keepdims=True), rel=1e-4)
+
+
+@pytest.mark.parametrize("slope", [LEAST_SLOPE, 0.0, 0.1, MOST_SLOPE])
+@pytest.mark.parametrize("offset", [0.0, 0.01, 0.3])
+def test_of_two_labels_the_surer_answer_stays_surer(slope: float, offset: float) -> None:
+    top = np.linspace(0.5, 1, 2001)
+    scores = np.stack([top, 1 - top], axis=1).astype(np.float32)
+    found = Temperature(temperature=3.0, offset=offset, slope=slope).probabilities(scores)[:, 0]
+    assert (np.diff(found.astype(np.float64)) >= -1e-6).all()
+    assert found[0] == pytest.approx(0.5, abs=1e-3)
+    assert found[-1] > 0.6
+
+
 @pytest.mark.parametrize(
     "fields",
     [
         {"probability": {"temperature": 0, "offset": 0}},
         {"probability": {"temperature": 2, "offset": -1}},
+        {"probability": {"temperature": 2, "offset": 0, "slope": -0.11}},
+        {"probability": {"temperature": 2, "offset": 0, "slope": 0.51}},
+        {"probability": {"temperature": 2, "offset": 0, "slope": None}},
         {"probability": {"temperature": "2", "offset": 0}},
         {"accept": dataclasses.asdict(ACCEPT) | {"errors": 301}},
         {"accept": dataclasses.asdict(ACCEPT) | {"promise": "all"}},

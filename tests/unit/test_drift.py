@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,21 @@ from scipy.stats import binom, kstest, spearmanr
 from edgepress.runtime import Contract, InputSpec, Model
 from edgepress.runtime.drift import (
     ALPHA,
+    BENDS,
     BINS,
-    NEW_SCENE,
+    POWER,
+    SHARE,
+    SLOPES,
     STILL,
+    WAKE,
     DriftReference,
     DriftTest,
     DriftWatch,
     bets_on,
     edges_of,
-    thumbnail,
 )
 from edgepress.runtime.errors import InputError, ModelFileError
+from edgepress.runtime.scenes import NEW_SCENE, is_other_scene, other_scene, parts_of, thumbnail
 from edgepress.runtime.sessions import Session
 from edgepress.toolkit.calibrating.fit import fit
 from edgepress.toolkit.calibrating.items import Wish, divide_items
@@ -46,11 +51,11 @@ def test_each_bet_is_a_density(bet: int) -> None:
     """So that no bet gains on average from p-values that are uniform, and none can lose more than all."""
     halves = [quad(lambda p: bets_on(p)[bet], low, high, limit=200)[0] for low, high in ((0, 0.5), (0.5, 1))]
     assert sum(halves) == pytest.approx(1, abs=1e-4)
-    assert (bets_on(np.linspace(0, 1, 999))[:, bet] > 0).all()
+    assert all(bets_on(p)[bet] > 0 for p in np.linspace(0, 1, 999).tolist())
 
 
 def test_bets_rise_on_the_side_that_they_are_for() -> None:
-    low, middle, high = bets_on(0.01), bets_on(0.5), bets_on(0.99)
+    low, middle, high = (np.array(bets_on(p)) for p in (0.01, 0.5, 0.99))
     assert (low[[0, 1, 6]] > 1).all()
     assert (high[[0, 1, 6]] < 1).all()
     assert (high[[2, 3, 7]] > 1).all()
@@ -146,9 +151,101 @@ def test_thumbnails_are_means_of_parts() -> None:
     assert small[:4] == pytest.approx(90)
     assert small[4:] == pytest.approx(0)
     assert thumbnail(np.full((5, 40, 1), 7, np.uint8)) == pytest.approx(np.full((5, 8), 7))
-    rng = np.random.default_rng(0).integers(0, 256, (28, 30, 1))
-    parts = [[part.mean() for part in np.array_split(row, 1, axis=1)] for row in (rng[0:3, 0:3],)]
-    assert thumbnail(rng)[0, 0] == pytest.approx(parts[0][0], abs=40)
+
+
+@pytest.mark.parametrize("shape", [(28, 30, 1), (96, 96, 3), (5, 40, 1), (1, 1, 1), (8, 12, 4), (2056, 3, 1)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_thumbnails_are_exact_for_all_sizes(shape: tuple[int, int, int], dtype: Any) -> None:
+    """Parts of unlike sizes, few pixels, and so many rows of white ones that 16 bits do not hold their sum."""
+    image = np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
+    image[:, 0] = 255
+    height, width, _ = shape
+    rows, columns = ([n * size // min(8, size) for n in range(min(8, size) + 1)] for size in (height, width))
+    expected = [
+        [image[rows[i] : rows[i + 1], columns[k] : columns[k + 1]].mean(dtype=np.float64) for k in range(min(8, width))]
+        for i in range(min(8, height))
+    ]
+    assert thumbnail(image) == pytest.approx(np.array(expected), rel=1e-12)
+    assert parts_of(image) == thumbnail(image).ravel().tolist()
+
+
+@given(st.integers(0, 10_000), st.floats(0, 60), st.floats(0, 60), st.floats(-40, 40))
+def test_one_pair_of_thumbnails_is_compared_as_many_are(seed: int, noise: float, contrast: float, shift: float) -> None:
+    rng = np.random.default_rng(seed)
+    last = 128 + contrast * rng.normal(size=64)
+    small = last + shift + noise * rng.normal(size=64)
+    assert is_other_scene(small.tolist(), last.tolist()) == bool(other_scene(small, last))
+    assert not is_other_scene(last.tolist(), last.tolist())
+
+
+@pytest.mark.parametrize(
+    ("change", "contrast", "new"), [(24.9, 0.0, False), (25.1, 0.0, True), (24.9, 60.0, False), (25.1, 60.0, True)]
+)
+def test_another_level_from_a_limit_on_is_another_scene(change: float, contrast: float, new: bool) -> None:
+    last = [100.0 + contrast * (-1) ** n for n in range(64)]
+    assert is_other_scene([level + change for level in last], last) == new
+
+
+@pytest.mark.parametrize(
+    ("pattern", "contrast", "new"), [(3.9, 1.0, False), (4.1, 1.0, True), (14.9, 20.0, False), (15.1, 20.0, True)]
+)
+def test_another_pattern_is_another_scene_relative_to_the_contrast(pattern: float, contrast: float, new: bool) -> None:
+    """The change has nothing of the pattern that was there, so the larger contrast is the root of both squares."""
+    last = [100.0 + contrast * (-1) ** n for n in range(64)]
+    small = [level + pattern * (-1) ** (n // 2) for n, level in enumerate(last)]
+    assert is_other_scene(small, last) == is_other_scene(last, small) == new
+
+
+def test_pixels_and_scores_that_are_no_numbers_do_not_spoil_the_state() -> None:
+    """An image of NaN counts as little as one that stays, and those after it are compared with the last known one."""
+    watch = DriftWatch(reference())
+    bad = np.full((16, 16, 1), np.nan, np.float32)
+    assert watch.look(bad, 0.5)["scenes"] == 0
+    assert watch.look(scene(100), 0.5)["scenes"] == 1
+    assert watch.look(bad, float("nan"))["scenes"] == 1
+    assert watch.look(scene(100), 0.5)["scenes"] == 1
+    assert watch.look(scene(200), float("nan"))["scenes"] == 2
+    assert math.isfinite(watch.state()["capital"])
+    for _ in range(STILL - 1):
+        assert watch.look(bad, 0.5)["scenes"] == 2
+    assert watch.look(bad, 0.5)["scenes"] == 3, "one of STILL counts in any case"
+    assert watch.look(scene(200), 0.5)["scenes"] == 3, "and is not what the next ones are compared with"
+
+
+class NumpyTest:
+    """The test as it is in the papers' notation, with arrays: what `DriftTest` must compute."""
+
+    def __init__(self, reference: DriftReference, seed: int) -> None:
+        self.edges, self.seen = np.array(reference.edges), np.array(reference.counts)
+        self.random, self.waiting, self.bets, self.counted = np.random.default_rng(seed), 1.0, np.zeros(8), 0
+
+    def observe(self, certainty: float) -> float:
+        place = int(np.searchsorted(self.edges, certainty if np.isfinite(certainty) else -np.inf, side="right"))
+        self.seen[place] += 1
+        p = (self.seen[:place].sum() + self.random.random() * self.seen[place]) / self.seen.sum()
+        p = np.clip(p, 1e-12, 1 - 1e-12)
+        u = 2 * p - 1
+        gains = [*(1 + np.array(SLOPES) * u), *(1 + np.array(BENDS) * (3 * u * u - 1))]
+        gains += [POWER * p ** (POWER - 1), POWER * (1 - p) ** (POWER - 1)]
+        woken = self.waiting * 0.5 / (WAKE + self.counted)
+        self.waiting -= woken
+        self.bets = ((1 - SHARE) * self.bets + (SHARE * self.bets.sum() + woken) / 8) * np.array(gains)
+        self.counted += 1
+        return float(self.waiting + self.bets.sum())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_capital_is_that_of_arrays(seed: int) -> None:
+    """On a stream that stays, changes, has certainties on edges and some that are no numbers, until the alarm."""
+    rng = np.random.default_rng(seed)
+    stream = [*rng.uniform(size=400), np.nan, 0.5, np.inf, -np.inf, 0.0625, *(rng.uniform(size=2000) ** 2)]
+    one, other = DriftTest(reference(500, seed=seed), seed=seed), NumpyTest(reference(500, seed=seed), seed)
+    for certainty in map(float, stream):
+        if one.alarm:
+            break
+        one.observe(certainty)
+        assert one.capital == pytest.approx(other.observe(certainty), rel=1e-12)
+    assert one.alarm
 
 
 def scene(level: int, *, noise: int = 0) -> Any:
@@ -224,7 +321,7 @@ def test_a_reference_is_learned_on_site_and_changes_are_told_in_words() -> None:
         assert watch.look(np.zeros(1), float(rng.uniform())) == {"scenes": n + 1, "learns_from": 200, "alarm": False}
     watch.look(np.zeros(1), float(rng.uniform()))
     assert watch._test is not None
-    assert watch._test._seen.sum() == 150, "the first quarter sets the edges and is not counted"
+    assert sum(watch._test._seen) == 150, "the first quarter sets the edges and is not counted"
     for _ in range(300):
         state = watch.look(np.zeros(1), float(rng.uniform()))
     assert not state["alarm"]

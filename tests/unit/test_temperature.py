@@ -7,7 +7,17 @@ import math
 import numpy as np
 import pytest
 
-from edgepress.converters.temperature import fit_temperature, negative_log_likelihood
+from edgepress.converters import temperature
+from edgepress.converters.temperature import (
+    LEAST_FIT,
+    NONE,
+    _fit_slope,
+    cross_fit,
+    fit_plain,
+    fit_temperature,
+    negative_log_likelihood,
+    weighted_loss,
+)
 from edgepress.runtime.acceptance import SMALLEST
 
 
@@ -35,9 +45,116 @@ def test_the_loss_is_the_mean_of_the_labels_own_logarithms() -> None:
     assert found == pytest.approx(-(math.log(0.5) + math.log(0.9) + math.log(SMALLEST)) / 3, rel=1e-5)
 
 
-def test_a_model_that_is_always_right_or_knows_nothing_has_a_temperature_within_bounds() -> None:
+def test_a_model_that_is_always_right_is_no_surer_than_its_items_allow() -> None:
+    """Platt's target of a right answer is (N + 1) / (N + 2), so that even ties do not become certain."""
     scores, _ = scored(1.0, 100)
     right = fit_temperature(scores, scores.argmax(axis=1))
-    assert 0.01 <= right.temperature < 0.2
-    nothing = fit_temperature(scores, np.arange(100) % 5)
-    assert 3 < nothing.temperature <= 50
+    top = right.probabilities(scores).max(axis=1)
+    assert 0.95 < top.mean() < 101 / 102 + 1e-3
+    assert right.temperature >= 0.01
+
+
+def test_scores_that_say_nothing_become_alike() -> None:
+    scores, _ = scored(4.0, 400)
+    y = np.random.default_rng(1).integers(0, 5, 400)
+    nothing = fit_temperature(scores, y)
+    assert nothing.probabilities(scores).max(axis=1).mean() < 0.35
+    assert nothing.temperature <= 50
+
+
+def test_the_loss_counts_the_best_label_four_times_with_platts_targets() -> None:
+    """Two of three answers are right: their target is 3/4, that of the wrong one 1/3; its label has 2/3 of the rest."""
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.5, 0.25, 0.25], [0.7, 0.1, 0.2]], np.float32)
+    y, best = np.array([0, 0, 2]), np.array([0, 0, 0])
+    of_best = [-(t * math.log(p) + (1 - t) * math.log(1 - p)) for t, p in ((3 / 4, 0.8), (3 / 4, 0.5), (1 / 3, 0.7))]
+    expected = (4 * sum(of_best) - math.log(0.2 / 0.3)) / 3
+    assert weighted_loss(probabilities, y, best) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_of_certain_and_wrong_answers_is_finite() -> None:
+    sure = np.eye(3, dtype=np.float32)
+    assert math.isfinite(weighted_loss(sure, np.array([1, 1, 1]), np.array([0, 1, 2])))
+
+
+def sloped(count: int = 3000) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of two labels that are right where they are sure, and too sure where they are not."""
+    rng = np.random.default_rng(5)
+    logits = rng.uniform(0, 6, count)
+    true = 1 / (1 + np.exp(-0.4 * logits * np.exp(0.15 * logits)))
+    top = 1 / (1 + np.exp(-logits))
+    y = (rng.uniform(size=count) > true).astype(np.int64)
+    return np.stack([top, 1 - top], axis=1).astype(np.float32), y
+
+
+def test_an_exponent_that_follows_the_odds_is_recovered() -> None:
+    scores, y = sloped()
+    fitted, plain = fit_temperature(scores, y), fit_plain(scores, y)
+    assert fitted.slope == pytest.approx(0.15, abs=0.05)
+    assert fitted.temperature == pytest.approx(2.5, rel=0.2)
+    loss = [negative_log_likelihood(t.probabilities(scores), y) for t in (fitted, plain)]
+    assert plain.slope == 0
+    assert loss[0] < loss[1] - 0.001
+
+
+def test_a_slope_that_does_not_help_other_items_is_not_taken() -> None:
+    scores, y = scored(4.0)
+    whole = cross_fit(scores, y)
+    slope = _fit_slope(scores, y)
+    best = scores.argmax(axis=1)
+    assert slope.slope != 0
+    assert weighted_loss(slope.probabilities(scores), y, best) <= weighted_loss(
+        fit_plain(scores, y).probabilities(scores), y, best
+    )
+    assert whole.temperature.slope == 0
+
+
+def test_calibrated_scores_stay_as_they_are() -> None:
+    """A few items can't prove that anything else is better, and a fit to them would be worse for others."""
+    changed = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        scores = rng.dirichlet(np.full(5, 0.6), 60).astype(np.float32)
+        y = (scores.cumsum(axis=1) > rng.uniform(size=(60, 1))).argmax(axis=1)
+        fitted = fit_temperature(scores, y)
+        changed += fitted != NONE
+        given = negative_log_likelihood(NONE.probabilities(scores), y)
+        assert negative_log_likelihood(fitted.probabilities(scores), y) <= given
+    assert changed < 12
+
+
+def test_the_search_finds_a_minimum_with_an_offset() -> None:
+    """Right probabilities of .7 and .95 that became .9 and 1: no temperature alone gives both."""
+    rng = np.random.default_rng(2)
+    sure = rng.uniform(size=4000) < 0.5
+    top = np.where(sure, 1.0, 0.9)
+    y = (rng.uniform(size=4000) > np.where(sure, 0.95, 0.7)).astype(np.int64)
+    scores = np.stack([top, 1 - top], axis=1).astype(np.float32)
+    fitted = fit_plain(scores, y).probabilities(scores)[:, 0]
+    assert fitted[sure].mean() == pytest.approx(0.95, abs=0.02)
+    assert fitted[~sure].mean() == pytest.approx(0.7, abs=0.03)
+
+
+def test_probabilities_of_items_are_of_fits_to_others() -> None:
+    """A label that is right by chance alone is not learned: held out items are no better than guessed."""
+    scores, y = scored(3.0, 400)
+    whole = cross_fit(scores, y)
+    assert whole.rows.tolist() == list(range(400))
+    assert whole.held_out.sum(axis=1) == pytest.approx(np.ones(400), abs=1e-5)
+    own = negative_log_likelihood(whole.temperature.probabilities(scores), y)
+    held_out = negative_log_likelihood(whole.held_out, y)
+    assert own < held_out < own + 0.05
+    other = y.copy()
+    other[7] = (y[7] + 1) % 5
+    assert not np.array_equal(cross_fit(scores, other).held_out, whole.held_out)
+
+
+def test_so_many_scores_are_fitted_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.dirichlet(np.full(6, 0.3), 300).astype(np.float32)
+    y = scores.argmax(axis=1)
+    monkeypatch.setattr(temperature, "MOST_SCORES", 600)
+    rows = cross_fit(scores, y).rows
+    assert len(set(rows.tolist())) == 100
+    assert (rows[0], rows[-1]) == (0, 299)
+    monkeypatch.setattr(temperature, "MOST_SCORES", 6 * (LEAST_FIT - 1))
+    assert len(cross_fit(scores, y).rows) == LEAST_FIT

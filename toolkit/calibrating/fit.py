@@ -1,7 +1,8 @@
 """Fit what the contract says of a file's answers, from its scores of items with labels.
 
-The items are divided once: a quarter fits the temperature, the references and the order of thresholds, the rest
-measures the promise. So the promise is measured on items that chose nothing.
+The items are divided once: a quarter fits the references and the order of thresholds, the rest measures the promise. So
+the promise is measured on items that chose nothing. It does not depend on the temperature of the contract, which all
+items fit: what is accepted follows from the scores themselves.
 """
 
 from __future__ import annotations
@@ -12,12 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.temperature import LEAST_FIT, fit_temperature, negative_log_likelihood
-from edgepress.runtime.acceptance import (
-    SMALLEST,
-    Acceptance,
-    AnswerLimits,
-)
+from edgepress.converters.temperature import LEAST_FIT, NONE, cross_fit, fit_plain, negative_log_likelihood
+from edgepress.runtime.acceptance import Acceptance, AnswerLimits
 from edgepress.runtime.drift import DriftReference, edges_of
 from edgepress.toolkit.calibrating.items import ROUNDING, Wish, divide_items
 from edgepress.toolkit.calibrating.references import with_references
@@ -47,8 +44,9 @@ class Fit:
         limits: What the contract gets; without `accept` if nothing can be promised.
         items: Number of items that measured the promise.
         accuracy: Share of right answers among them, 0-1.
-        ece: Expected calibration error on them before and after, 0-1.
-        nll: Mean negative log-likelihood on them before and after.
+        ece: Expected calibration error before and after, 0-1, of the items that fit the temperature: after, by fits to
+            others of them.
+        nll: Mean negative log-likelihood of the same before and after.
         reachable: Without `accept`, the smallest limit that could be promised, 0-1.
         drift: How certain the answers are, for a board to notice that images change; None without `accept`.
         tied: Without `accept`, if that is why no error can be promised: the number of answers that have the highest
@@ -99,23 +97,22 @@ def fit(
     Raises:
         InputError: There are too few items to divide.
     """
-    wrong = (scores.argmax(axis=1) if decided is None else decided) != y
+    decided = scores.argmax(axis=1) if decided is None else decided
+    wrong = decided != y
     fits, measures = divide_items(len(y))
-    limits = AnswerLimits(fit_temperature(scores[fits], y[fits]) if len(fits) >= LEAST_FIT else None)
+    limits = AnswerLimits(fit_plain(scores[fits], y[fits]) if len(fits) >= LEAST_FIT else None)
     auroc = None
     if unknown is not None and scores.shape[1] > 1:
         limits, auroc = with_references(limits, scores, unknown, fits, measures, wish)
-    limits, missing = with_acceptance(limits, scores, y, wish, engine=engine, data=data, wrong=wrong)
+    limits, missing = with_acceptance(limits, scores, y, wish, engine=engine, data=data, decided=decided)
     tied, tied_wrong = _count_ties(limits, scores[measures], wrong[measures], wish) or (None, None)
-    sums = np.maximum(scores[measures].sum(axis=1, keepdims=True), SMALLEST)
-    before = np.divide(scores[measures], sums, dtype=np.float32)
-    after = limits.probabilities(scores[measures])
+    limits, ece, nll = _with_temperature(limits, scores, y, decided)
     return Fit(
         limits,
         len(measures),
         float(1 - wrong[measures].mean()),
-        (expected_error(before, ~wrong[measures]), expected_error(after, ~wrong[measures])),
-        (negative_log_likelihood(before, y[measures]), negative_log_likelihood(after, y[measures])),
+        ece,
+        nll,
         reachable=None if missing is None else missing[0],
         missing=None if missing is None else missing[1],
         auroc=auroc,
@@ -123,6 +120,24 @@ def fit(
         tied=tied,
         tied_wrong=tied_wrong,
         drift=None if limits.accept is None else _drift(limits, scores[fits], scores[measures], engine),
+    )
+
+
+def _with_temperature(
+    limits: AnswerLimits, scores: Scores, y: Ints, decided: Ints
+) -> tuple[AnswerLimits, tuple[float, float], tuple[float, float]]:
+    """The limits with the temperature of all items, and calibration error and likelihood before and after."""
+    if len(y) < LEAST_FIT:
+        before = after = NONE.probabilities(scores)
+    else:
+        fitted = cross_fit(scores, y)
+        limits = replace(limits, probability=fitted.temperature)
+        scores, y, decided = scores[fitted.rows], y[fitted.rows], decided[fitted.rows]
+        before, after = NONE.probabilities(scores), fitted.held_out
+    return (
+        limits,
+        (expected_error(before, y, decided), expected_error(after, y, decided)),
+        (negative_log_likelihood(before, y), negative_log_likelihood(after, y)),
     )
 
 
@@ -162,27 +177,29 @@ def with_acceptance(
     *,
     engine: str,
     data: str = "",
-    wrong: npt.NDArray[np.bool_] | None = None,
+    decided: Ints | None = None,
 ) -> tuple[AnswerLimits, tuple[float, int] | None]:
     """The limits with what is accepted, or why nothing can be: the reachable limit, and the missing items.
 
     Args:
-        limits: The temperature and the references, fitted to the items of `divided` that fit.
+        limits: The references, and a temperature for the order of thresholds, both of items that fit (`divide_items`).
         scores: Scores of all items, shape (N, labels).
         y: Their labels, shape (N,).
         wish: What shall be promised.
         engine: The engine that answered.
         data: Where the items came from.
-        wrong: Whether the file decides for another class, shape (N,); None: whether the highest score is another's.
+        decided: The class that the file decides for each item, shape (N,); None: the one with the highest score.
     """
-    wrong = scores.argmax(axis=1) != y if wrong is None else wrong
+    decided = scores.argmax(axis=1) if decided is None else decided
+    wrong = decided != y
     fits, measures = divide_items(len(y))
     measured = limits.certainty(scores[measures]).astype(np.float64)
     if wish.promise == "rejected":
         outcome = _rejection(measured, wrong[measures], limits, wish)
         problem = None if outcome else _rejection_missing(len(y), limits, wish)
     else:
-        doubt = (1 - limits.probabilities(scores[fits]).max(axis=1) + wrong[fits]) / 2  # what was seen is of few items
+        own = np.take_along_axis(limits.probabilities(scores[fits]), decided[fits, np.newaxis], axis=1)[:, 0]
+        doubt = (1 - own + wrong[fits]) / 2  # what was seen is of few items
         fitted = limits.certainty(scores[fits]).astype(np.float64)
 
         def bounded(limit: float) -> Accepted | None:
@@ -244,8 +261,9 @@ def _error_missing(bounded: Callable[[float], Accepted | None], wish: Wish) -> t
     return reachable, least_items_to_promise(wish.limit, wish.confidence)
 
 
-def expected_error(probabilities: Scores, right: npt.NDArray[np.bool_]) -> float:
-    """The expected calibration error of the best class, 0-1; `right` says whether it is the label, shape (N,)."""
+def expected_error(probabilities: Scores, y: Ints, decided: Ints) -> float:
+    """The expected calibration error, 0-1, of the class that is decided for each item, int64, shape (N,)."""
     from edgepress.toolkit.stats.metrics import calibration_error
 
-    return calibration_error(probabilities.max(axis=1), right)
+    own = np.take_along_axis(probabilities, decided[:, np.newaxis], axis=1)[:, 0]
+    return calibration_error(own, decided == y)

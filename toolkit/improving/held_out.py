@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.files import write_json
-from edgepress.runtime.drift import other_scene, thumbnail
+from edgepress.runtime.scenes import other_scene, thumbnail
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.text import plural

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.drift import other_scene, thumbnail
 from edgepress.runtime.image import IMAGE_SUFFIXES, load_image
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.keeping import ABOUT, NAME
+from edgepress.runtime.scenes import other_scene, thumbnail
 from edgepress.toolkit.data.kept import read_about
 from edgepress.toolkit.data.threads import in_threads
 from edgepress.toolkit.errors import InputError

@@ -27,6 +27,7 @@ UNSEEN = 0.5
 """Errors that are added to those expected, because few items tell little."""
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 
@@ -98,18 +99,22 @@ def sequence(certainty: Floats, doubt: Floats, *, items: int, limit: float, conf
     counts = accepted.sum(axis=1)
     rates = ((accepted * doubt).sum(axis=1) + UNSEEN) / (counts + 1)
     expected = np.rint(counts / len(certainty) * items).astype(np.int64)
-    chances = [_chance(n, rate, limit, confidence) for n, rate in zip(expected.tolist(), rates.tolist(), strict=True)]
-    return np.asarray(thresholds[int(np.argmax(chances)) :])
+    return np.asarray(thresholds[int(np.argmax(_chances(expected, rates, limit, confidence))) :])
 
 
-def _chance(items: int, rate: float, limit: float, confidence: float) -> float:
-    """The probability that so many accepted items with this rate of errors rule out an error above the limit."""
+def _chances(items: Ints, rates: Floats, limit: float, confidence: float) -> Floats:
+    """The probabilities that so many accepted items with these rates of errors rule out an error above the limit."""
+    from scipy.special import betaincinv
     from scipy.stats import binom
 
-    most = int(binom.ppf(1 - confidence, items, limit))
-    passes = [errors for errors in (most + 1, most, most - 1) if 0 <= errors < items]
-    largest = next((e for e in passes if upper_bound(e, items, confidence) <= limit), -1)
-    return float(binom.cdf(largest, items, rate)) if largest >= 0 else 0.0
+    most = binom.ppf(1 - confidence, np.maximum(items, 1), limit).astype(np.int64)
+    largest = np.full(len(items), -1)
+    for errors in (most - 1, most, most + 1):  # the largest number of errors that passes is near `most`
+        possible = (errors >= 0) & (errors < items)
+        known = np.where(possible, errors, 0)
+        bounds = betaincinv(known + 1, np.where(possible, items - known, 1), confidence)
+        largest = np.where(possible & (bounds <= limit), errors, largest)
+    return np.where(largest >= 0, binom.cdf(largest, items, rates), 0.0)
 
 
 def bound_error(
