@@ -198,8 +198,8 @@ def test_the_runtime_stays_small() -> None:
     assert sum(len(text.encode()) for text in texts) < 313_000
     # The updater, which a board runs without NumPy and an engine, and so without the rest of the runtime: TUF,
     # downloads and the installation are 70 kB; then the shadow run, the watch, and what `run status` says;
-    # then who is to blame when a service fails later or a child process ends; then the reserve on the disk, and a former
-    # release that is silent, too.
+    # then who is to blame when a service fails later or a child process ends; then the reserve on the disk, and a
+    # former release that is silent, too.
     assert sum(len(text.encode()) for text in updates) < 123_000
     lines = 0
     for text in texts:
