@@ -292,6 +292,7 @@ def test_what_a_file_decides_is_what_is_promised() -> None:
     decided = (positive >= 0.9).astype(np.int64)
     result = fit(scores, y, Wish("error", 0.3, 0.95), engine="litert", decided=decided)
     assert result.accuracy == pytest.approx((decided == y)[divide_items(3000)[1]].mean())
+    assert max(result.ece) < 0.05, "the scores are true, so that of the class that is decided is, too"
     kept = result.limits.accepted(scores)
     if kept is not None:
         assert (decided != y)[kept].mean() < 0.33
