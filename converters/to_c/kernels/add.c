@@ -8,15 +8,43 @@ typedef struct {
     int low, high;
 } ep_add_layer;
 
+/* ep_divide for |v| < 2^30 with what does not depend on v computed before. */
+typedef struct {
+    int32_t ties; /* -1: halves of negative numbers are rounded down; 0: nothing is rounded */
+    int32_t half;
+    int right;
+} ep_rounding;
+
+EP_INLINE ep_rounding ep_rounding_of(int right)
+{
+    const ep_rounding r = {right ? -1 : 0, right ? (int32_t)1 << (right - 1) : 0, right};
+    return r;
+}
+
+EP_INLINE int32_t ep_round(const ep_rounding *r, int32_t v)
+{
+    return (v + (r->ties & (v >> 31)) + r->half) >> r->right;
+}
+
 /* Order: one number after another; a repeated operand is read until the end. */
 EP_KERNEL void ep_add(const ep_add_layer *l, const int8_t *a, const int8_t *b, int8_t *out)
 {
     const ep_add_layer c = *l;
-    for (int i = 0, j = 0, k = 0; k < c.count; k++) {
-        const int32_t x = ep_divide(ep_high_small((a[i] - c.zero_point0) * (1 << 20), c.multiplier0), c.right0);
-        const int32_t y = ep_divide(ep_high_small((b[j] - c.zero_point1) * (1 << 20), c.multiplier1), c.right1);
-        out[k] = ep_clamp(ep_divide(ep_high_small(x + c.sign * y, c.multiplier), c.right) + c.zero_point, c.low, c.high);
-        if (++i == c.count0) i = 0;
-        if (++j == c.count1) j = 0;
+    const ep_rounding rounding0 = ep_rounding_of(c.right0), rounding1 = ep_rounding_of(c.right1);
+    const ep_rounding rounding = ep_rounding_of(c.right);
+    const int32_t zero0 = c.zero_point0 * (1 << 20), zero1 = c.zero_point1 * (1 << 20);
+    const int8_t *const end = out + c.count;
+    for (int i = 0, j = 0; out != end;) {
+        const int left = (int)(end - out), left0 = c.count0 - i, left1 = c.count1 - j; /* until an operand begins again */
+        const int run = left0 < left1 ? (left0 < left ? left0 : left) : (left1 < left ? left1 : left);
+        const int8_t *p = a + i, *q = b + j;
+        for (const int8_t *const stop = out + run; out != stop; out++) {
+            const int32_t x = ep_round(&rounding0, ep_high_small(*p++ * (1 << 20) - zero0, c.multiplier0));
+            const int32_t y = ep_round(&rounding1, ep_high_small(*q++ * (1 << 20) - zero1, c.multiplier1));
+            const int32_t sum = ep_round(&rounding, ep_high_small(x + c.sign * y, c.multiplier));
+            *out = ep_clamp(sum + c.zero_point, c.low, c.high);
+        }
+        i = i + run == c.count0 ? 0 : i + run;
+        j = j + run == c.count1 ? 0 : j + run;
     }
 }

@@ -20,6 +20,8 @@ typedef char ep_right_shift_keeps_the_sign[(-3 >> 1) == -2 && ((int64_t)-3 >> 1)
 #if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && !defined(__ARM_BIG_ENDIAN) && !defined(EP_NO_DSP)
 #include <arm_acle.h>
 #define EP_DSP 1
+/* Loads are not moved across it: a compiler that moves too many ahead has no registers for them. */
+#define EP_IN_ORDER __asm__ volatile("" ::: "memory");
 #else
 #define EP_DSP 0
 #endif
@@ -80,22 +82,36 @@ typedef struct {
 
 /* Small: (v + 2^(n - 1)) / 2^n is (v / 2^(n - 1) + 1) / 2, all rounded down, and 1 less for v < 0 rounds halves away
    from zero. */
+EP_INLINE int8_t ep_scaled_small(const ep_scaling *s, int channel, int32_t acc)
+{
+    const int32_t v = ep_high_small(acc, s->multiplier[channel]);
+    const int32_t doubled = ((v + (v >> 31)) >> s->right[channel]) + s->zero_point;
+#if EP_DSP && EP_ALL_FULL
+    int32_t r;
+    __asm__("ssat %0, #8, %1, asr #1" : "=r"(r) : "r"(doubled));
+    return (int8_t)r;
+#else
+    return ep_clamp(doubled >> 1, s->low, s->high);
+#endif
+}
+
 EP_INLINE int8_t ep_scaled(const ep_scaling *s, int channel, int32_t acc)
 {
-    const int32_t m = s->multiplier[channel];
-    const int right = s->right[channel];
-    if (EP_ALL_SMALL || s->small) {
-        const int32_t v = ep_high_small(acc, m);
-        const int32_t doubled = ((v + (v >> 31)) >> right) + s->zero_point;
-#if EP_DSP && EP_ALL_FULL
-        int32_t r;
-        __asm__("ssat %0, #8, %1, asr #1" : "=r"(r) : "r"(doubled));
-        return (int8_t)r;
-#else
-        return ep_clamp(doubled >> 1, s->low, s->high);
-#endif
+    if (EP_ALL_SMALL || s->small) return ep_scaled_small(s, channel, acc);
+    return ep_clamp(ep_scale(acc, s->multiplier[channel], s->right[channel]) + s->zero_point, s->low, s->high);
+}
+
+/* Accumulators of four channels become outputs. */
+EP_INLINE void ep_scale4(const ep_scaling *s, int channel, int32_t a[4])
+{
+    if (EP_ALL_SMALL || s->small) { /* written out, so that a compiler keeps `a` in registers */
+        a[0] = ep_scaled_small(s, channel, a[0]);
+        a[1] = ep_scaled_small(s, channel + 1, a[1]);
+        a[2] = ep_scaled_small(s, channel + 2, a[2]);
+        a[3] = ep_scaled_small(s, channel + 3, a[3]);
+    } else {
+        for (int k = 0; k < 4; k++) a[k] = ep_scaled(s, channel + k, a[k]);
     }
-    return ep_clamp(ep_scale(acc, m, right) + s->zero_point, s->low, s->high);
 }
 
 EP_INLINE uint32_t ep_load4(const void *p)
@@ -103,6 +119,11 @@ EP_INLINE uint32_t ep_load4(const void *p)
     uint32_t v;
     memcpy(&v, p, 4);
     return v;
+}
+
+EP_INLINE void ep_store4(void *p, uint32_t v)
+{
+    memcpy(p, &v, 4);
 }
 
 #if EP_DSP
