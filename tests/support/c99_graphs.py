@@ -156,6 +156,12 @@ class Maker:
         """A constant operand."""
         return self.net.constant(self.chance.integers(-128, 128, shape).astype(np.int8), [scale], self.zero())
 
+    def hard_swish(self) -> Maker:
+        """x * relu6(x + c) * d, as converters write hard-swish."""
+        source = self.at
+        self.join("ADD", self.values((1,), 0.4), activation=3)
+        return self.join("MUL", source).join("MUL", self.values((1, 1)))
+
     def mean(self, axes: list[int]) -> Maker:
         """MEAN over axes of (batch, height, width, channels)."""
         at = self.net.constant(np.array(axes, np.int32))
@@ -278,6 +284,7 @@ GRAPHS: dict[str, Callable[[str], bytes]] = {
     "sub": lambda name: (m := Maker(name, (4, 5, 3))).join("SUB", m.values((1, 4, 5, 3))).model(),
     "mul": lambda name: (m := Maker(name, (4, 5, 3))).join("MUL", m.values((1, 1, 1, 3)), activation=1).model(),
     "mul-itself": lambda name: (m := Maker(name, (4, 5, 3))).join("MUL", m.at).model(),
+    "hard-swish": lambda name: Maker(name, (6, 5, 4)).conv(8, (3, 3)).hard_swish().conv(4, (1, 1)).model(),
     "mul-larger": lambda name: (m := Maker(name, (4, 5, 3))).join("MUL", m.values((5, 3)), 200.0).model(),
 }  # fmt: skip
 """What makes each graph, from its name."""

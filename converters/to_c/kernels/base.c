@@ -25,6 +25,13 @@ typedef char ep_right_shift_keeps_the_sign[(-3 >> 1) == -2 && ((int64_t)-3 >> 1)
 #else
 #define EP_DSP 0
 #endif
+/* Vectors of 16 bytes (Helium): Cortex-M55, M85 and M52, if the compiler may use their registers (-mfloat-abi=hard). */
+#if EP_DSP && defined(__ARM_FEATURE_MVE) && !defined(EP_NO_MVE)
+#include <arm_mve.h>
+#define EP_MVE 1
+#else
+#define EP_MVE 0
+#endif
 
 /* x * m / 2^31, halves rounded up: gemmlowp's SaturatingRoundingDoublingHighMul, which saturates only for
    x = m = -2^31. */
@@ -101,17 +108,51 @@ EP_INLINE int8_t ep_scaled(const ep_scaling *s, int channel, int32_t acc)
     return ep_clamp(ep_scale(acc, s->multiplier[channel], s->right[channel]) + s->zero_point, s->low, s->high);
 }
 
+#if EP_MVE
+/* ep_divide for |v| < 2^30, where `ties` is -1, or for right = 0, where it is 0. */
+EP_INLINE int32x4_t ep_divide4(int32x4_t v, int32x4_t ties, int32x4_t left)
+{
+    return vrshlq_s32(vaddq_s32(v, vandq_s32(vshrq_n_s32(v, 31), ties)), left);
+}
+#endif
+
 /* Accumulators of four channels become outputs. */
 EP_INLINE void ep_scale4(const ep_scaling *s, int channel, int32_t a[4])
 {
-    if (EP_ALL_SMALL || s->small) { /* written out, so that a compiler keeps `a` in registers */
+    if (EP_ALL_SMALL || s->small) {
+#if EP_MVE
+        const int32x4_t v = vqrdmulhq_s32(vldrwq_s32(a), vldrwq_s32(s->multiplier + channel));
+        const int32x4_t left = vmvnq_s32(vldrbq_s32(s->right + channel)); /* -1 - right: minus the shift */
+        const int32x4_t r = vaddq_n_s32(ep_divide4(v, vdupq_n_s32(-1), left), s->zero_point >> 1);
+        vstrwq_s32(a, vminq_s32(vmaxq_s32(r, vdupq_n_s32(s->low)), vdupq_n_s32(s->high)));
+#else
+        /* written out, so that a compiler keeps `a` in registers */
         a[0] = ep_scaled_small(s, channel, a[0]);
         a[1] = ep_scaled_small(s, channel + 1, a[1]);
         a[2] = ep_scaled_small(s, channel + 2, a[2]);
         a[3] = ep_scaled_small(s, channel + 3, a[3]);
+#endif
     } else {
         for (int k = 0; k < 4; k++) a[k] = ep_scaled(s, channel + k, a[k]);
     }
+}
+
+/* The first `count` outputs of four, or all four. */
+EP_INLINE void ep_write4(int8_t *out, int count, const int32_t a[4])
+{
+#if EP_MVE
+    vstrbq_p_s32(out, vldrwq_s32(a), vctp32q((uint32_t)count));
+#else
+    out[0] = (int8_t)a[0];
+    if (count >= 4) {
+        out[1] = (int8_t)a[1];
+        out[2] = (int8_t)a[2];
+        out[3] = (int8_t)a[3];
+    } else {
+        if (count > 1) out[1] = (int8_t)a[1];
+        if (count > 2) out[2] = (int8_t)a[2];
+    }
+#endif
 }
 
 EP_INLINE uint32_t ep_load4(const void *p)

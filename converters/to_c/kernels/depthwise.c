@@ -9,6 +9,17 @@ typedef struct {
     int in_zero_point;
 } ep_depthwise_layer;
 
+#if EP_MVE
+/* Four channels of two taps; each word of weights is one channel's. */
+EP_INLINE int32x4_t ep_depthwise_pair4(const int8_t *x0, const int8_t *x1, const int16_t *w, int32x4_t sums)
+{
+    const int32x4_t both = vldrwq_s32((const int32_t *)(const void *)w);
+    const int16x8_t second = vreinterpretq_s16_s32(vshrq_n_s32(both, 16));
+    sums = vaddq_s32(sums, vmullbq_int_s16(vreinterpretq_s16_s32(vldrbq_s32(x0)), vreinterpretq_s16_s32(both)));
+    return vaddq_s32(sums, vmullbq_int_s16(vreinterpretq_s16_s32(vldrbq_s32(x1)), second));
+}
+#endif
+
 /* Four channels of two taps. */
 EP_INLINE void ep_depthwise_pair(const int8_t *x0, const int8_t *x1, const int16_t *w, int32_t a[4])
 {
@@ -46,6 +57,22 @@ EP_KERNEL void ep_depthwise_pixel(const ep_depthwise_layer *l, const int8_t *in,
     const int16_t *w = l->weights;
     const int32_t *bias = l->bias;
     for (int k = 0; k < channels; k += 4, in += 4, bias += 4) {
+#if EP_MVE
+        int32_t a[4];
+        int32x4_t sums = vldrwq_s32(bias);
+        if (count == 9) { /* 3 x 3, the usual window; the last weights of an odd number are 0 */
+            sums = ep_depthwise_pair4(in + taps[0], in + taps[1], w, sums);
+            sums = ep_depthwise_pair4(in + taps[2], in + taps[3], w + 8, sums);
+            sums = ep_depthwise_pair4(in + taps[4], in + taps[5], w + 16, sums);
+            sums = ep_depthwise_pair4(in + taps[6], in + taps[7], w + 24, sums);
+            sums = ep_depthwise_pair4(in + taps[8], in + taps[8], w + 32, sums);
+            w += 40;
+        } else {
+            for (int t = 0; t < count; t += 2, w += 8)
+                sums = ep_depthwise_pair4(in + taps[t], in + taps[t + 1 < count ? t + 1 : t], w, sums);
+        }
+        vstrwq_s32(a, sums);
+#else
         int32_t a[4] = {bias[0], bias[1], bias[2], bias[3]};
         if (count == 9) { /* 3 x 3, the usual window */
             ep_depthwise_pair(in + taps[0], in + taps[1], w, a);
@@ -62,11 +89,9 @@ EP_KERNEL void ep_depthwise_pixel(const ep_depthwise_layer *l, const int8_t *in,
                 w += 8;
             }
         }
+#endif
         ep_scale4(&s, k, a);
-        out[k] = (int8_t)a[0];
-        out[k + 1] = (int8_t)a[1];
-        out[k + 2] = (int8_t)a[2];
-        out[k + 3] = (int8_t)a[3];
+        ep_write4(out + k, 4, a);
     }
 }
 

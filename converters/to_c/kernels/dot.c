@@ -7,6 +7,23 @@
    and 1, the same two for the channels 2 and 3, and so on. */
 #define EP_LONGEST 504
 
+#if EP_MVE
+/* The same with eight products. */
+#define EP_PRODUCTS8(first, both, x, w, low) \
+    both = vmladavaq_s16(both, x, vreinterpretq_s16_s32(w)); \
+    first = vmladavaq_s16(first, x, low);
+
+/* The first channel's weights. */
+EP_INLINE int16x8_t ep_first8(int32x4_t w) { return vmovlbq_s8(vreinterpretq_s8_s32(w)); }
+/* Every second word of eight. */
+EP_INLINE int32x4x2_t ep_words(const int16_t *p) { return vld2q_s32((const int32_t *)(const void *)p); }
+/* Eight numbers as 16 bits in the order of weights; the first n of them, a multiple of 4, are read. */
+EP_INLINE int16x8_t ep_numbers8(const int8_t *x, int n)
+{
+    static const uint16_t order[8] = {0, 2, 1, 3, 4, 6, 5, 7};
+    return vldrbq_gather_offset_z_s16(x, vldrhq_u16(order), vctp16q((uint32_t)n));
+}
+#endif
 #if EP_DSP
 /* Two products for each of both channels of a weight; `second` becomes their sum. */
 #define EP_PRODUCTS(first, both, x, w, low) \
@@ -32,6 +49,17 @@ EP_INLINE void ep_dot_2x4(int n, const int16_t *x, const int16_t *w, int32_t a[8
         const int16_t *const end = x + 2 * (n < EP_LONGEST ? n : EP_LONGEST);
 #if EP_DSP
         int32_t both0 = first0, both1 = first1, both2 = first2, both3 = first3;
+#if EP_MVE
+        for (; x != end; x += 16, w += 16) {
+            const int32x4x2_t numbers = ep_words(x), weights = ep_words(w);
+            const int16x8_t p = vreinterpretq_s16_s32(numbers.val[0]), q = vreinterpretq_s16_s32(numbers.val[1]);
+            const int16x8_t low0 = ep_first8(weights.val[0]), low1 = ep_first8(weights.val[1]);
+            EP_PRODUCTS8(first0, both0, p, weights.val[0], low0)
+            EP_PRODUCTS8(first2, both2, q, weights.val[0], low0)
+            EP_PRODUCTS8(first1, both1, p, weights.val[1], low1)
+            EP_PRODUCTS8(first3, both3, q, weights.val[1], low1)
+        }
+#else
 #define EP_STEP(i) \
     { \
         const uint32_t p = ep_load4(x + i), q = ep_load4(x + i + 2), u = ep_load4(w + i), v = ep_load4(w + i + 2); \
@@ -43,6 +71,7 @@ EP_INLINE void ep_dot_2x4(int n, const int16_t *x, const int16_t *w, int32_t a[8
     }
         for (; x != end; x += 16, w += 16) { EP_STEP(0) EP_STEP(4) EP_STEP(8) EP_STEP(12) }
 #undef EP_STEP
+#endif
 #else
         uint32_t both0 = (uint32_t)first0, both1 = (uint32_t)first1, both2 = (uint32_t)first2, both3 = (uint32_t)first3;
         for (; x != end; x += 4, w += 4)
@@ -82,6 +111,14 @@ EP_INLINE void ep_dot_1x4(int n, const int8_t *x, const int16_t *w, int32_t a[4]
         const int8_t *const end = x + (n < EP_LONGEST ? n : EP_LONGEST);
 #if EP_DSP
         int32_t both0 = first0, both1 = first1;
+#if EP_MVE
+        for (; x != end; x += 8, w += 16) {
+            const int32x4x2_t weights = ep_words(w);
+            const int16x8_t p = ep_numbers8(x, 8);
+            EP_PRODUCTS8(first0, both0, p, weights.val[0], ep_first8(weights.val[0]))
+            EP_PRODUCTS8(first1, both1, p, weights.val[1], ep_first8(weights.val[1]))
+        }
+#else
 #define EP_STEP(i) \
     { \
         const uint32_t numbers = ep_load4(x + i), p = ep_even(numbers), q = ep_odd(numbers); \
@@ -96,6 +133,7 @@ EP_INLINE void ep_dot_1x4(int n, const int8_t *x, const int16_t *w, int32_t a[4]
     }
         for (; x != end; x += 8, w += 16) { EP_STEP(0) EP_STEP(4) }
 #undef EP_STEP
+#endif
 #else
         uint32_t both0 = (uint32_t)first0, both1 = (uint32_t)first1;
         for (; x != end; x += 4, w += 8)
@@ -115,18 +153,4 @@ EP_INLINE void ep_dot_1x4(int n, const int8_t *x, const int16_t *w, int32_t a[4]
     a[1] = second0;
     a[2] = first1;
     a[3] = second1;
-}
-
-/* The first `count` outputs of four, or all four. */
-EP_INLINE void ep_write4(int8_t *out, int count, const int32_t a[4])
-{
-    out[0] = (int8_t)a[0];
-    if (count >= 4) {
-        out[1] = (int8_t)a[1];
-        out[2] = (int8_t)a[2];
-        out[3] = (int8_t)a[3];
-    } else {
-        if (count > 1) out[1] = (int8_t)a[1];
-        if (count > 2) out[2] = (int8_t)a[2];
-    }
 }
