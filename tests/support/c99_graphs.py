@@ -94,29 +94,20 @@ class Maker:
         biases[:count] = self.chance.choice([-(1 << 28), 1 << 28], count)
         buffer.data = np.frombuffer(biases.tobytes(), np.uint8)
 
-    def _change_weights(self, change: Callable[[npt.NDArray[np.int8]], None]) -> Maker:
+    def extreme_weights(self, *, pairs: bool = False) -> Maker:
+        """Make every fifth weight of the last operation -128; `pairs`: even channels' 127, odd ones' -128.
+
+        `kernels/dot.c` holds -128 in an odd channel, but not beside a negative weight.
+        """
         tensor = self.net.graph.tensors[self.net.graph.operators[-1].inputs[1]]
         buffer = self.net.root.buffers[tensor.buffer]
         weights = np.frombuffer(bytes(buffer.data), np.int8).reshape(tensor.shape).copy()
-        change(weights)
+        if pairs:
+            weights[0::2], weights[1::2] = 127, -128
+        else:
+            weights.ravel()[::5] = -128
         buffer.data = weights.ravel().view(np.uint8)
         return self
-
-    def least_weights(self) -> Maker:
-        """Make every fifth weight of the last operation -128; beside a negative one, `kernels/dot.c` can't hold it."""
-
-        def change(weights: npt.NDArray[np.int8]) -> None:
-            weights.ravel()[::5] = -128
-
-        return self._change_weights(change)
-
-    def largest_weights(self) -> Maker:
-        """Make the weights of even channels of the last operation 127, and those of odd ones -128."""
-
-        def change(weights: npt.NDArray[np.int8]) -> None:
-            weights[0::2], weights[1::2] = 127, -128
-
-        return self._change_weights(change)
 
     def dense(self, outputs: int, **more: Any) -> Maker:
         """FULLY_CONNECTED of all values; `single`: one scale for all outputs."""
@@ -261,8 +252,8 @@ GRAPHS: dict[str, Callable[[str], bytes]] = {
     "dense-one-output": lambda name: Maker(name, (16,)).dense(1, activation=1).model(),
     "dense-one-scale": lambda name: Maker(name, (30,)).dense(8, single=True, activation=3).model(),
     "dense-long": lambda name: Maker(name, (1100,)).dense(6).model(),
-    "dense-least-weight": lambda name: Maker(name, (37,)).dense(9, single=True).least_weights().model(),
-    "conv-least-weight": lambda name: Maker(name, (6, 5, 4)).conv(7, (3, 3), (2, 1)).least_weights().model(),
+    "dense-least-weight": lambda name: Maker(name, (37,)).dense(9, single=True).extreme_weights().model(),
+    "conv-least-weight": lambda name: Maker(name, (6, 5, 4)).conv(7, (3, 3), (2, 1)).extreme_weights().model(),
     "conv-long": lambda name: Maker(name, (4, 4, 60)).conv(3, (3, 3), (2, 1), same=False).model(),
     "max-pool": lambda name: Maker(name, (7, 6, 5)).pool("MAX_POOL_2D", (3, 2), (2, 2)).model(),
     "max-pool-relu6": lambda name: Maker(name, (7, 6, 5)).pool("MAX_POOL_2D", (2, 2), (1, 1), activation=3).model(),
