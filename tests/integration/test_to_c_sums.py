@@ -25,6 +25,6 @@ def test_the_largest_sums_are_exact(kind: str, tmp_path: Path) -> None:
     rows = np.full((3, program.input.size), -128, np.int8)
     rows[1] = 127
     rows[2, ::3] = 0
-    made = Library(program, placement.place(program), tmp_path / "c", "-O1")
-    assert made.answers(rows).tolist() == program.answers(rows).tolist()
-    assert len(np.unique(made.answers(rows))) > 1
+    built = Library(program, placement.place(program), tmp_path / "c", "-O1")
+    assert built.answers(rows).tolist() == program.answers(rows).tolist()
+    assert len(np.unique(built.answers(rows))) > 1
