@@ -1,11 +1,12 @@
-"""`edgepress export --to c99`: equality with TFLM, memory, flash and instructions on an emulated Cortex-M4.
+"""`edgepress export --to c99`: equality with TFLM, memory, flash and instructions on emulated Cortex-M.
 
     python benchmarks/microcontrollers/c99.py sizes FILE.tflite ...  # memory, flash, instructions
+    python benchmarks/microcontrollers/c99.py mve FILE.tflite ...  # instructions on Cortex-M55 by vectors and without
     python benchmarks/microcontrollers/c99.py equal 10000 FILE.tflite ...  # answers of the C, NumPy, the wheel
     python benchmarks/microcontrollers/c99.py native FILE.tflite ...  # latency of the engine native and of LiteRT here
 
-`sizes` needs arm-none-eabi-gcc, qemu-system-arm and gcc, `equal` gcc and EDGEPRESS_TFLM_PYTHON (c99_answers.py),
-`native` a C compiler. Instructions are counted, not timed: they say nothing of milliseconds.
+`sizes` and `mve` need arm-none-eabi-gcc, qemu-system-arm and gcc, `equal` gcc and EDGEPRESS_TFLM_PYTHON
+(c99_answers.py), `native` a C compiler. Instructions are counted, not timed: they say nothing of milliseconds.
 """
 
 from __future__ import annotations
@@ -58,11 +59,18 @@ TFLM = {
 """By the stem of the file: those of MLPerf Tiny. The flash of ad01 was not measured."""
 
 
-def instructions(folder: Path, plugin: Path, items: int) -> tuple[float, int]:
-    """Instructions for an item, and the stack, on an emulated Cortex-M4."""
+def counting_plugin(folder: Path) -> Path:
+    """QEMU's plugin that counts instructions, built in a folder."""
+    source, plugin = Path(__file__).with_name("c99_count.c"), folder / "count.so"
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", source, "-o", plugin], check=True)
+    return plugin
+
+
+def instructions(folder: Path, plugin: Path, items: int, core: str = "m4", *flags: str) -> tuple[float, int]:
+    """Instructions for an item, and the stack, on an emulated core."""
     from building_c import emulate
 
-    once, twice = (emulate(folder, "m4", repeat=repeat, plugin=plugin) for repeat in (1, 2))
+    once, twice = (emulate(folder, core, *flags, repeat=repeat, plugin=plugin) for repeat in (1, 2))
     assert once.wrong == twice.wrong == 0
     assert once.instructions is not None
     assert twice.instructions is not None
@@ -96,9 +104,7 @@ def sizes(files: list[Path]) -> None:
     print(f"| {' | '.join(head)} |")
     print("|---|---|--:|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as name:
-        plugin = Path(name, "count.so")
-        source = Path(__file__).with_name("c99_count.c")
-        subprocess.run(["gcc", "-O2", "-shared", "-fPIC", source, "-o", plugin], check=True)
+        plugin = counting_plugin(Path(name))
         for file in files:
             for specialize in (False, True):
                 folder = Path(name, f"{file.stem}-{specialize}")
@@ -117,6 +123,22 @@ def sizes(files: list[Path]) -> None:
                     ratios += [f"{peer.reference / count:.1f}", f"{count / peer.cmsis:.2f}"]
                 row = [*cells[:3], ratios[0], cells[3], ratios[1], f"{count / 1e6:.2f} M", *ratios[2:]]
                 print(f"| {' | '.join(row)} |", flush=True)
+
+
+def mve(files: list[Path]) -> None:
+    """Print the instructions on an emulated Cortex-M55 with and without its vectors; wrong answers are an error."""
+    from edgepress.toolkit.exporting.export import export
+
+    print("| file | instructions | without vectors | times fewer |\n|---|--:|--:|--:|")
+    with tempfile.TemporaryDirectory() as name:
+        plugin = counting_plugin(Path(name))
+        for file in files:
+            folder = Path(name, file.stem)
+            export(file, out=folder, samples=2)
+            vectors, _ = instructions(folder, plugin, 2, "m55")
+            plain, _ = instructions(folder, plugin, 2, "m55", "-DEP_NO_MVE")
+            cells = f"{vectors / 1e6:.2f} M | {plain / 1e6:.2f} M | {plain / vectors:.1f}"
+            print(f"| {file.stem} | {cells} |", flush=True)
 
 
 def random_items(size: int, dtype: str, count: int) -> npt.NDArray[Any]:
@@ -186,6 +208,8 @@ def main() -> None:
     what, *words = sys.argv[1:]
     if what == "equal" and re.fullmatch(r"\d+", words[0]):
         equal(int(words[0]), [Path(word) for word in words[1:]])
+    elif what == "mve":
+        mve([Path(word) for word in words])
     elif what == "native":
         native([Path(word) for word in words])
     else:

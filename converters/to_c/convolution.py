@@ -14,9 +14,11 @@ from edgepress.converters.to_c.step import (
     Channels,
     Step,
     check_scaling,
+    fits_in_pairs,
     folded_bias,
-    interleaved,
+    in_fours,
     optional_bias,
+    paired,
     scaling_fields,
     weight_scales,
 )
@@ -47,9 +49,6 @@ def convolution(operation: Operation, inputs: Range) -> Step:
         rows.reshape(place.out_channels, place.taps, -1), inputs.minus(image.zero_point, padded=place.padded), bias
     )
     check_scaling(operation, scaled, accumulators)
-    in_place = place.kernel_width * place.channels % 4 == 0 and place.dilation_y == place.dilation_x == 1
-    copies = place.padded or not in_place
-    patch = -(-rows.shape[1] // 4) * 4
     tapped = weights.data.reshape(place.out_channels, place.taps, place.channels)
 
     def answer(values: Integers) -> Any:
@@ -58,27 +57,32 @@ def convolution(operation: Operation, inputs: Range) -> Step:
             total += pixels.astype(np.float64) @ tapped[:, tap].T.astype(np.float64)  # exact: sums are below 2^53
         return scaled.outputs(total.astype(np.int64))[None]
 
-    stored = Channels(rows, folded, scaled, accumulators).settled()
-    layer = {
+    fits = fits_in_pairs(rows)
+    stored = Channels(rows, folded if fits else bias, scaled, accumulators).settled()
+    layer: dict[str, Any] = {
         "geometry": place.fields(),
         "scaling": scaling_fields(stored.scaling, stored.sums),
-        "weights": interleaved(stored.weights, 2),
-        "bias": stored.bias.astype(np.int32),
+        "weights": paired(stored.weights) if fits else stored.weights.astype(np.int8).ravel(),
+        "bias": in_fours(stored.bias).astype(np.int32),
         "in_zero_point": image.zero_point,
-        "in_place": int(in_place),
-        "patch": patch if copies else 0,
     }
+    scratch = 0
+    if fits:
+        window = -(-rows.shape[1] // 8) * 8
+        aligned = place.kernel_width * place.channels % 4 == 0 and place.dilation_y == place.dilation_x == 1
+        layer |= {"window": window, "aligned": int(aligned)}
+        scratch = 4 * window + (0 if aligned and not place.padded else window)  # two windows of 16 bits, and a copy
     outputs = stored.outputs
     return Step(
         operation,
-        "conv",
+        "conv" if fits else "conv_any",
         (image,),
         output,
         layer,
-        (place.distance(pixels=2, together=2),),
+        (place.distance(pixels=2, together=place.out_channels) if fits else place.distance(),),
         outputs,
         answer,
-        scratch=2 * patch if copies else 0,
+        scratch=scratch,
         macs=place.pixels * rows.size,
         constant_channels=outputs.constant_channels,
         padded=place.padded,
@@ -112,26 +116,26 @@ def depthwise(operation: Operation, inputs: Range) -> Step:
             total += np.repeat(pixels, multiplier, axis=-1) * taps[tap]
         return scaled.outputs(total)[None]
 
-    in_fours = multiplier == 1 and place.channels % 4 == 0 and place.taps <= MAX_TAPS
-    stored = Channels(taps.T, folded if in_fours else bias, scaled, accumulators).settled()
+    whole = multiplier == 1 and place.channels % 4 == 0 and place.taps <= MAX_TAPS
+    stored = Channels(taps.T, folded if whole else bias, scaled, accumulators).settled()
     layer = {
         "geometry": place.fields(),
         "scaling": scaling_fields(stored.scaling, stored.sums),
-        "weights": in_pairs(stored.weights.T) if in_fours else stored.weights.T.astype(np.int8),
+        "weights": in_pairs(stored.weights.T) if whole else stored.weights.T.astype(np.int8),
         "bias": stored.bias.astype(np.int32),
         "in_zero_point": image.zero_point,
     }
     outputs = stored.outputs
     return Step(
         operation,
-        "depthwise" if in_fours else "depthwise_any",
+        "depthwise" if whole else "depthwise_any",
         (image,),
         output,
         layer,
-        (place.distance(by_channel=multiplier == 1, together=4 if in_fours else 1),),
+        (place.distance(by_channel=multiplier == 1, together=4 if whole else 1),),
         outputs,
         answer,
-        scratch=place.channels if in_fours else 0,
+        scratch=place.channels if whole else 0,
         macs=place.pixels * taps.size,
         constant_channels=outputs.constant_channels,
         padded=place.padded,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from edgepress.converters.to_c.arithmetic import Integers, scaling
@@ -11,12 +13,15 @@ from edgepress.converters.to_c.step import (
     SEPARATE,
     Step,
     check_scaling,
+    fits_in_pairs,
     folded_bias,
-    interleaved,
+    in_fours,
     optional_bias,
+    paired,
     scaling_fields,
     weight_scales,
 )
+from edgepress.converters.to_c.window import Geometry
 
 
 def fully_connected(operation: Operation, inputs: Range) -> Step:
@@ -46,20 +51,21 @@ def fully_connected(operation: Operation, inputs: Range) -> Step:
         total = (flat @ matrix.T.astype(np.float64)).astype(np.int64) + bias  # exact: sums are below 2^53
         return scaled.outputs(total).reshape(output.shape)
 
-    single = len(weights.scales) == 1
-    layer = {
-        "scaling": scaling_fields(scaled, accumulators, single=single),
-        "weights": interleaved(matrix, 4),
-        "bias": folded.astype(np.int32),
-        "rows": rows,
-        "inputs": products,
-        "outputs": count,
-        "channel_mask": 0 if single else -1,
+    single, fits = len(weights.scales) == 1, fits_in_pairs(matrix)
+    layer: dict[str, Any] = {
+        "scaling": scaling_fields(scaled, accumulators, single=single and fits),
+        "weights": paired(matrix) if fits else matrix.astype(np.int8).ravel(),
+        "bias": in_fours(folded if fits else bias).astype(np.int32),
     }
+    if fits:
+        layer |= {"rows": rows, "inputs": products, "outputs": count, "channel_mask": 0 if single else -1}
+    else:  # a convolution of single pixels
+        pixels = Geometry(rows, 1, products, rows, 1, count, 1, 1, 1, 1, 0, 0, 1, 1)
+        layer = {"geometry": pixels.fields(), **layer, "in_zero_point": source.zero_point}
     outputs = accumulators.through(scaled.outputs)
     return Step(
         operation,
-        "dense",
+        "dense" if fits else "conv_any",
         (source,),
         output,
         layer,

@@ -192,8 +192,8 @@ def _call(program: Program, placement: Placement, step: Step, number: int, const
         else:
             arguments.append(f"arena + {placement.tensors[program.of(tensor).index]}")
     arguments.append(f"arena + {placement.tensors[step.output.index]}")
-    if step.kernel in ("conv", "depthwise"):
-        arguments.append(f"arena + {placement.scratch[number]}" if step.scratch else "NULL")
+    if step.scratch:
+        arguments.append(f"arena + {placement.scratch[number]}")
     return f"    ep_{step.kernel}({', '.join(arguments)}); /* {step.operation.kind} */"
 
 

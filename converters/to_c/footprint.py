@@ -15,8 +15,9 @@ from typing import Any
 
 from edgepress.converters.to_c.emission import Sources, emit
 from edgepress.converters.to_c.lowering import Program, lower
-from edgepress.converters.to_c.placement import Placement, place
+from edgepress.converters.to_c.placement import Placement
 from edgepress.converters.to_c.removal import without_constant_channels
+from edgepress.converters.to_c.tables import place_smallest
 
 CALL = 18
 """Bytes of code for calling a kernel."""
@@ -74,8 +75,7 @@ def compute_footprint(path: Path) -> Footprint:
     Raises:
         ModelFileError: The file is damaged, or holds something that is not exactly supported.
     """
-    program = without_constant_channels(lower(path))
-    placement = place(program)
+    program, placement = place_smallest(without_constant_channels(lower(path)))
     return footprint(program, placement, emit(program, placement))
 
 

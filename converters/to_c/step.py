@@ -52,18 +52,18 @@ class Step:
 
 
 def scaling_fields(scaling: Scaling, accumulators: Range, *, single: bool = False) -> dict[str, Any]:
-    """The fields of a kernel's `ep_scaling`; `single`: one multiplier for all channels is stored once.
+    """The fields of a kernel's `ep_scaling`, channels filled up to a multiple of 4.
 
     Args:
         scaling: The scaling.
         accumulators: What they can be: they decide whether the kernel may round by its faster way.
-        single: Whether the kernel can use one multiplier for all channels.
+        single: Whether all channels have one multiplier, so that those of four channels are enough.
     """
-    keep = 1 if single else None
+    keep = 4 if single else None
     small = accumulators.within(2**30) and bool(((scaling.rights >= 1) & (scaling.rights <= 31)).all())
     return {
-        "multiplier": scaling.multipliers[:keep].astype(np.int32),
-        "right": (scaling.rights[:keep] - small).astype(np.int8),
+        "multiplier": in_fours(scaling.multipliers)[:keep].astype(np.int32),
+        "right": in_fours(scaling.rights - small)[:keep].astype(np.int8),
         "zero_point": 2 * scaling.zero_point + 1 if small else scaling.zero_point,
         "low": scaling.low,
         "high": scaling.high,
@@ -168,15 +168,25 @@ def optional_bias(operation: Operation) -> Tensor | None:
     return operation.constant(2, "int32") if given else None
 
 
-def interleaved(weights: npt.NDArray[np.int64], group: int) -> npt.NDArray[np.int8]:
-    """Weights of shape (channels, products) as `kernels/dot.c` reads them: channels alternate by four products.
+def paired(weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
+    """Weights of shape (channels, products) as `kernels/dot.c` reads them, each of two channels in 16 bits.
 
-    Args:
-        weights: The weights; products are filled up to whole words by zeros.
-        group: Channels that alternate; those that are left follow one after the other.
+    Channels are filled up to a multiple of 4 and products to a multiple of 8, by zeros.
     """
     channels, products = weights.shape
-    words = np.pad(weights, [(0, 0), (0, -products % 4)]).reshape(channels, -1, 4)
-    grouped = channels - channels % group
-    alternating = words[:grouped].reshape(grouped // group, group, words.shape[1], 4).swapaxes(1, 2)
-    return np.concatenate([alternating.ravel(), words[grouped:].ravel()]).astype(np.int8)
+    filled = np.pad(weights, [(0, -channels % 4), (0, -products % 8)])
+    both = filled[0::2] + 256 * filled[1::2]
+    # (fours of channels, pairs of them, fours of products, 2 x 2 of them) to the order of reading
+    parts = both.reshape(len(filled) // 4, 2, -1, 2, 2)
+    return np.ascontiguousarray(parts.transpose(0, 2, 4, 1, 3)).ravel().astype(np.int16)
+
+
+def fits_in_pairs(weights: npt.NDArray[np.int64]) -> bool:
+    """Whether `paired` can hold weights: all but -128 in an odd channel beside a negative one."""
+    channels = len(weights) // 2 * 2
+    return bool((weights[0:channels:2] + 256 * weights[1:channels:2] >= -(2**15)).all())
+
+
+def in_fours(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """One value a channel, filled up to a multiple of 4 by the last one."""
+    return np.pad(values, (0, -len(values) % 4), "edge")

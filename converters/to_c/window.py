@@ -70,19 +70,19 @@ class Geometry:
         """The distance (`Step.distances`) of a kernel that writes pixel by pixel, row by row.
 
         Args:
-            pixels: Pixels of a row that are written while their windows are read.
+            pixels: Pixels that are written while the windows of all of them are read; they may be of two rows.
             together: Channels of them that are computed before any of these is written.
             by_channel: Whether a channel of the output is made of the same one of the input alone.
         """
-        y, x = np.mgrid[: self.out_height, 0 : self.out_width : pixels]
+        y, x = np.mgrid[: self.out_height, : self.out_width]
         row, column = np.maximum(y * self.stride_y - self.pad_y, 0), np.maximum(x * self.stride_x - self.pad_x, 0)
         reads = ((row * self.width + column) * self.channels).ravel()
-        begins = ((y * self.out_width + x) * self.out_channels).ravel()
-        ends = ((y * self.out_width + np.minimum(x + pixels, self.out_width)) * self.out_channels).ravel()
-        later = np.minimum.accumulate(reads[::-1])[::-1]
-        distances = [-self.height * self.width * self.channels, *(ends[:-1] - later[1:])]
+        later = np.minimum.accumulate(reads[::-1])[::-1]  # at or behind each pixel
+        groups = np.arange(0, self.pixels, pixels)
+        begins, ends = groups * self.out_channels, np.minimum(groups + pixels, self.pixels) * self.out_channels
+        distances = [-self.height * self.width * self.channels, *(ends[:-1] - later[groups[1:]])]
         if self.out_channels > together:  # its own windows are read after something is written
-            distances += [*((begins if by_channel else ends) - reads)]
+            distances += [*((begins if by_channel else ends) - np.minimum.reduceat(reads, groups))]
         return int(max(distances))
 
 

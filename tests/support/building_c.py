@@ -22,12 +22,16 @@ EMULATION = Path(__file__).parent / "c99"
 
 
 class Core(NamedTuple):
-    """An emulated board: QEMU's machine, the compiler's name for its core, begin and size of flash and memory."""
+    """An emulated board: QEMU's machine, the compiler's name for its core, begin and size of flash and memory.
+
+    `flags` are more of the compiler's: vectors of Cortex-M55 need registers that a soft ABI does not use.
+    """
 
     machine: str
     cpu: str
     flash: tuple[str, str]
     ram: tuple[str, str]
+    flags: tuple[str, ...] = ()
 
 
 _MPS2 = ("0x0", "4M"), ("0x20000000", "4M")
@@ -37,7 +41,7 @@ CORES = {
     "m4": Core("mps2-an386", "cortex-m4", *_MPS2),
     "m7": Core("mps2-an500", "cortex-m7", *_MPS2),
     "m33": Core("mps2-an505", "cortex-m33", ("0x10000000", "4M"), ("0x38000000", "4M")),
-    "m55": Core("mps3-an547", "cortex-m55", ("0x0", "512K"), ("0x20000000", "512K")),
+    "m55": Core("mps3-an547", "cortex-m55", ("0x0", "512K"), ("0x20000000", "512K"), ("-mfloat-abi=hard",)),
 }
 LINUX = {
     "riscv64": (["riscv64-linux-gnu-gcc", "-static"], ["qemu-riscv64"]),
@@ -107,6 +111,7 @@ def emulate(folder: Path, core: str, *flags: str, repeat: int = 1, plugin: Path 
         "-O2",
         "-mthumb",
         f"-mcpu={board.cpu}",
+        *board.flags,
         "-ffunction-sections",
         *flags,
     ]

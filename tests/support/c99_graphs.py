@@ -94,6 +94,21 @@ class Maker:
         biases[:count] = self.chance.choice([-(1 << 28), 1 << 28], count)
         buffer.data = np.frombuffer(biases.tobytes(), np.uint8)
 
+    def extreme_weights(self, *, pairs: bool = False) -> Maker:
+        """Make every fifth weight of the last operation -128; `pairs`: even channels' 127, odd ones' -128.
+
+        `kernels/dot.c` holds -128 in an odd channel, but not beside a negative weight.
+        """
+        tensor = self.net.graph.tensors[self.net.graph.operators[-1].inputs[1]]
+        buffer = self.net.root.buffers[tensor.buffer]
+        weights = np.frombuffer(bytes(buffer.data), np.int8).reshape(tensor.shape).copy()
+        if pairs:
+            weights[0::2], weights[1::2] = 127, -128
+        else:
+            weights.ravel()[::5] = -128
+        buffer.data = weights.ravel().view(np.uint8)
+        return self
+
     def dense(self, outputs: int, **more: Any) -> Maker:
         """FULLY_CONNECTED of all values; `single`: one scale for all outputs."""
         inputs = int(np.prod(self.shape))
@@ -131,6 +146,12 @@ class Maker:
     def values(self, shape: tuple[int, ...], scale: float = 0.03) -> int:
         """A constant operand."""
         return self.net.constant(self.chance.integers(-128, 128, shape).astype(np.int8), [scale], self.zero())
+
+    def hard_swish(self) -> Maker:
+        """x * relu6(x + c) * d, as converters write hard-swish."""
+        source = self.at
+        self.join("ADD", self.values((1,), 0.4), activation=3)
+        return self.join("MUL", source).join("MUL", self.values((1, 1)))
 
     def mean(self, axes: list[int]) -> Maker:
         """MEAN over axes of (batch, height, width, channels)."""
@@ -230,6 +251,10 @@ GRAPHS: dict[str, Callable[[str], bytes]] = {
     "dense": lambda name: Maker(name, (35,)).dense(7).model(),
     "dense-one-output": lambda name: Maker(name, (16,)).dense(1, activation=1).model(),
     "dense-one-scale": lambda name: Maker(name, (30,)).dense(8, single=True, activation=3).model(),
+    "dense-long": lambda name: Maker(name, (1100,)).dense(6).model(),
+    "dense-least-weight": lambda name: Maker(name, (37,)).dense(9, single=True).extreme_weights().model(),
+    "conv-least-weight": lambda name: Maker(name, (6, 5, 4)).conv(7, (3, 3), (2, 1)).extreme_weights().model(),
+    "conv-long": lambda name: Maker(name, (4, 4, 60)).conv(3, (3, 3), (2, 1), same=False).model(),
     "max-pool": lambda name: Maker(name, (7, 6, 5)).pool("MAX_POOL_2D", (3, 2), (2, 2)).model(),
     "max-pool-relu6": lambda name: Maker(name, (7, 6, 5)).pool("MAX_POOL_2D", (2, 2), (1, 1), activation=3).model(),
     "average-pool": lambda name: Maker(name, (7, 6, 5)).pool("AVERAGE_POOL_2D", (3, 3), (2, 2)).model(),
@@ -250,6 +275,7 @@ GRAPHS: dict[str, Callable[[str], bytes]] = {
     "sub": lambda name: (m := Maker(name, (4, 5, 3))).join("SUB", m.values((1, 4, 5, 3))).model(),
     "mul": lambda name: (m := Maker(name, (4, 5, 3))).join("MUL", m.values((1, 1, 1, 3)), activation=1).model(),
     "mul-itself": lambda name: (m := Maker(name, (4, 5, 3))).join("MUL", m.at).model(),
+    "hard-swish": lambda name: Maker(name, (6, 5, 4)).conv(8, (3, 3)).hard_swish().conv(4, (1, 1)).model(),
     "mul-larger": lambda name: (m := Maker(name, (4, 5, 3))).join("MUL", m.values((5, 3)), 200.0).model(),
 }  # fmt: skip
 """What makes each graph, from its name."""

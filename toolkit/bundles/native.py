@@ -14,8 +14,8 @@ from typing import Any
 from edgepress.converters.to_c.emission import c_string, emit
 from edgepress.converters.to_c.graph import Tensor
 from edgepress.converters.to_c.lowering import lower
-from edgepress.converters.to_c.placement import place
 from edgepress.converters.to_c.removal import without_constant_channels
+from edgepress.converters.to_c.tables import place_smallest
 from edgepress.runtime.native_session import LIBRARY
 from edgepress.toolkit.errors import BundleError, InputError
 
@@ -78,7 +78,7 @@ def add_native(folder: Path, model: str) -> Path:
 def write_native(path: Path) -> None:
     """Write the C of a model file beside it."""
     program = without_constant_channels(lower(path))
-    sources = emit(program, place(program))
+    sources = emit(*place_smallest(program))
     about = {
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "input": _port(program.input),

@@ -8,15 +8,67 @@ typedef struct {
     int low, high;
 } ep_add_layer;
 
-/* Order: one number after another; a repeated operand is read until the end. */
+/* ep_divide for |v| < 2^30 with what does not depend on v computed before. */
+typedef struct {
+    int32_t ties; /* -1: halves of negative numbers are rounded down; 0: nothing is rounded */
+    int32_t half;
+    int right;
+} ep_rounding;
+
+EP_INLINE ep_rounding ep_rounding_of(int right)
+{
+    const ep_rounding r = {right ? -1 : 0, right ? (int32_t)1 << (right - 1) : 0, right};
+    return r;
+}
+
+EP_INLINE int32_t ep_round(const ep_rounding *r, int32_t v)
+{
+    return (v + (r->ties & (v >> 31)) + r->half) >> r->right;
+}
+
+#if EP_MVE
+EP_INLINE int32x4_t ep_round4(const ep_rounding *r, int32x4_t v)
+{
+    return ep_divide4(v, vdupq_n_s32(r->ties), vdupq_n_s32(-r->right));
+}
+
+EP_INLINE int32x4_t ep_add_term(int32x4_t v, int32_t zero, int32_t multiplier, const ep_rounding *r)
+{
+    return ep_round4(r, vqrdmulhq_n_s32(vsubq_n_s32(vshlq_n_s32(v, 20), zero), multiplier));
+}
+#endif
+
+/* Order: one number after another, or four; a repeated operand is read until the end. */
 EP_KERNEL void ep_add(const ep_add_layer *l, const int8_t *a, const int8_t *b, int8_t *out)
 {
     const ep_add_layer c = *l;
-    for (int i = 0, j = 0, k = 0; k < c.count; k++) {
-        const int32_t x = ep_divide(ep_high_small((a[i] - c.zero_point0) * (1 << 20), c.multiplier0), c.right0);
-        const int32_t y = ep_divide(ep_high_small((b[j] - c.zero_point1) * (1 << 20), c.multiplier1), c.right1);
-        out[k] = ep_clamp(ep_divide(ep_high_small(x + c.sign * y, c.multiplier), c.right) + c.zero_point, c.low, c.high);
-        if (++i == c.count0) i = 0;
-        if (++j == c.count1) j = 0;
+    const ep_rounding rounding0 = ep_rounding_of(c.right0), rounding1 = ep_rounding_of(c.right1);
+    const ep_rounding rounding = ep_rounding_of(c.right);
+    const int32_t zero0 = c.zero_point0 * (1 << 20), zero1 = c.zero_point1 * (1 << 20);
+    const int8_t *const end = out + c.count;
+    for (int i = 0, j = 0; out != end;) {
+        const int left = (int)(end - out), left0 = c.count0 - i, left1 = c.count1 - j; /* until an operand begins again */
+        const int run = left0 < left1 ? (left0 < left ? left0 : left) : (left1 < left ? left1 : left);
+        const int8_t *p = a + i, *q = b + j;
+#if EP_MVE
+        for (int n = run; n > 0; n -= 4, p += 4, q += 4, out += 4) {
+            const mve_pred16_t some = vctp32q((uint32_t)n);
+            const int32x4_t x = ep_add_term(vldrbq_z_s32(p, some), zero0, c.multiplier0, &rounding0);
+            const int32x4_t y = ep_add_term(vldrbq_z_s32(q, some), zero1, c.multiplier1, &rounding1);
+            const int32x4_t sum = vqrdmulhq_n_s32(vmlaq_n_s32(x, y, c.sign), c.multiplier);
+            const int32x4_t r = vaddq_n_s32(ep_round4(&rounding, sum), c.zero_point);
+            vstrbq_p_s32(out, vminq_s32(vmaxq_s32(r, vdupq_n_s32(c.low)), vdupq_n_s32(c.high)), some);
+        }
+        out -= -run & 3; /* the last step may have gone too far */
+#else
+        for (const int8_t *const stop = out + run; out != stop; out++) {
+            const int32_t x = ep_round(&rounding0, ep_high_small(*p++ * (1 << 20) - zero0, c.multiplier0));
+            const int32_t y = ep_round(&rounding1, ep_high_small(*q++ * (1 << 20) - zero1, c.multiplier1));
+            const int32_t sum = ep_round(&rounding, ep_high_small(x + c.sign * y, c.multiplier));
+            *out = ep_clamp(sum + c.zero_point, c.low, c.high);
+        }
+#endif
+        i = i + run == c.count0 ? 0 : i + run;
+        j = j + run == c.count1 ? 0 : j + run;
     }
 }

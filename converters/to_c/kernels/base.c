@@ -20,8 +20,17 @@ typedef char ep_right_shift_keeps_the_sign[(-3 >> 1) == -2 && ((int64_t)-3 >> 1)
 #if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && !defined(__ARM_BIG_ENDIAN) && !defined(EP_NO_DSP)
 #include <arm_acle.h>
 #define EP_DSP 1
+/* Loads are not moved across it: a compiler that moves too many ahead has no registers for them. */
+#define EP_IN_ORDER __asm__ volatile("" ::: "memory");
 #else
 #define EP_DSP 0
+#endif
+/* Vectors of 16 bytes (Helium): Cortex-M55, M85 and M52, if the compiler may use their registers (-mfloat-abi=hard). */
+#if EP_DSP && defined(__ARM_FEATURE_MVE) && !defined(EP_NO_MVE)
+#include <arm_mve.h>
+#define EP_MVE 1
+#else
+#define EP_MVE 0
 #endif
 
 /* x * m / 2^31, halves rounded up: gemmlowp's SaturatingRoundingDoublingHighMul, which saturates only for
@@ -80,22 +89,70 @@ typedef struct {
 
 /* Small: (v + 2^(n - 1)) / 2^n is (v / 2^(n - 1) + 1) / 2, all rounded down, and 1 less for v < 0 rounds halves away
    from zero. */
+EP_INLINE int8_t ep_scaled_small(const ep_scaling *s, int channel, int32_t acc)
+{
+    const int32_t v = ep_high_small(acc, s->multiplier[channel]);
+    const int32_t doubled = ((v + (v >> 31)) >> s->right[channel]) + s->zero_point;
+#if EP_DSP && EP_ALL_FULL
+    int32_t r;
+    __asm__("ssat %0, #8, %1, asr #1" : "=r"(r) : "r"(doubled));
+    return (int8_t)r;
+#else
+    return ep_clamp(doubled >> 1, s->low, s->high);
+#endif
+}
+
 EP_INLINE int8_t ep_scaled(const ep_scaling *s, int channel, int32_t acc)
 {
-    const int32_t m = s->multiplier[channel];
-    const int right = s->right[channel];
-    if (EP_ALL_SMALL || s->small) {
-        const int32_t v = ep_high_small(acc, m);
-        const int32_t doubled = ((v + (v >> 31)) >> right) + s->zero_point;
-#if EP_DSP && EP_ALL_FULL
-        int32_t r;
-        __asm__("ssat %0, #8, %1, asr #1" : "=r"(r) : "r"(doubled));
-        return (int8_t)r;
-#else
-        return ep_clamp(doubled >> 1, s->low, s->high);
+    if (EP_ALL_SMALL || s->small) return ep_scaled_small(s, channel, acc);
+    return ep_clamp(ep_scale(acc, s->multiplier[channel], s->right[channel]) + s->zero_point, s->low, s->high);
+}
+
+#if EP_MVE
+/* ep_divide for |v| < 2^30, where `ties` is -1, or for right = 0, where it is 0. */
+EP_INLINE int32x4_t ep_divide4(int32x4_t v, int32x4_t ties, int32x4_t left)
+{
+    return vrshlq_s32(vaddq_s32(v, vandq_s32(vshrq_n_s32(v, 31), ties)), left);
+}
 #endif
+
+/* Accumulators of four channels become outputs. */
+EP_INLINE void ep_scale4(const ep_scaling *s, int channel, int32_t a[4])
+{
+    if (EP_ALL_SMALL || s->small) {
+#if EP_MVE
+        const int32x4_t v = vqrdmulhq_s32(vldrwq_s32(a), vldrwq_s32(s->multiplier + channel));
+        const int32x4_t left = vmvnq_s32(vldrbq_s32(s->right + channel)); /* -1 - right: minus the shift */
+        const int32x4_t r = vaddq_n_s32(ep_divide4(v, vdupq_n_s32(-1), left), s->zero_point >> 1);
+        vstrwq_s32(a, vminq_s32(vmaxq_s32(r, vdupq_n_s32(s->low)), vdupq_n_s32(s->high)));
+#else
+        /* written out, so that a compiler keeps `a` in registers */
+        a[0] = ep_scaled_small(s, channel, a[0]);
+        a[1] = ep_scaled_small(s, channel + 1, a[1]);
+        a[2] = ep_scaled_small(s, channel + 2, a[2]);
+        a[3] = ep_scaled_small(s, channel + 3, a[3]);
+#endif
+    } else {
+        for (int k = 0; k < 4; k++) a[k] = ep_scaled(s, channel + k, a[k]);
     }
-    return ep_clamp(ep_scale(acc, m, right) + s->zero_point, s->low, s->high);
+}
+
+/* The first `count` outputs of four, or all four. */
+EP_INLINE void ep_write4(int8_t *out, int count, const int32_t a[4])
+{
+#if EP_MVE
+    vstrbq_p_s32(out, vldrwq_s32(a), vctp32q((uint32_t)count));
+#else
+    out[0] = (int8_t)a[0];
+    if (count >= 4) {
+        out[1] = (int8_t)a[1];
+        out[2] = (int8_t)a[2];
+        out[3] = (int8_t)a[3];
+    } else {
+        if (count > 1) out[1] = (int8_t)a[1];
+        if (count > 2) out[2] = (int8_t)a[2];
+    }
+#endif
 }
 
 EP_INLINE uint32_t ep_load4(const void *p)
@@ -103,6 +160,11 @@ EP_INLINE uint32_t ep_load4(const void *p)
     uint32_t v;
     memcpy(&v, p, 4);
     return v;
+}
+
+EP_INLINE void ep_store4(void *p, uint32_t v)
+{
+    memcpy(p, &v, 4);
 }
 
 #if EP_DSP

@@ -1,5 +1,6 @@
 /* DEPTHWISE_CONV_2D with one output a channel and channels in fours. Weights, of 16 bits: for each four channels and pair
-   of taps, those of both taps for one channel after the other. The offset of the input is part of the biases. */
+   of taps, those of both taps for one channel after the other; 0 of the second tap if their number is odd. The offset of
+   the input is part of the biases. */
 typedef struct {
     ep_geometry geometry;
     ep_scaling scaling;
@@ -8,34 +9,89 @@ typedef struct {
     int in_zero_point;
 } ep_depthwise_layer;
 
-/* All channels of a pixel, from pointers to an even number of its taps. */
-EP_KERNEL void ep_depthwise_pixel(const ep_depthwise_layer *l, const int8_t *const *taps, const int8_t *const *end, int8_t *out)
+#if EP_MVE
+/* Four channels of two taps; each word of weights is one channel's. */
+EP_INLINE int32x4_t ep_depthwise_pair4(const int8_t *x0, const int8_t *x1, const int16_t *w, int32x4_t sums)
+{
+    const int32x4_t both = vldrwq_s32((const int32_t *)(const void *)w);
+    const int16x8_t second = vreinterpretq_s16_s32(vshrq_n_s32(both, 16));
+    sums = vaddq_s32(sums, vmullbq_int_s16(vreinterpretq_s16_s32(vldrbq_s32(x0)), vreinterpretq_s16_s32(both)));
+    return vaddq_s32(sums, vmullbq_int_s16(vreinterpretq_s16_s32(vldrbq_s32(x1)), second));
+}
+#endif
+
+/* Four channels of two taps. */
+EP_INLINE void ep_depthwise_pair(const int8_t *x0, const int8_t *x1, const int16_t *w, int32_t a[4])
+{
+#if EP_DSP
+    const uint32_t u = ep_load4(x0), v = ep_load4(x1), first = ep_lower(u, v), last = ep_upper(u, v);
+    a[0] = __smlad(ep_even(first), ep_load4(w), a[0]);
+    a[1] = __smlad(ep_odd(first), ep_load4(w + 2), a[1]);
+    a[2] = __smlad(ep_even(last), ep_load4(w + 4), a[2]);
+    a[3] = __smlad(ep_odd(last), ep_load4(w + 6), a[3]);
+    EP_IN_ORDER
+#else
+    for (int k = 0; k < 4; k++) a[k] += x0[k] * w[2 * k] + x1[k] * w[2 * k + 1];
+#endif
+}
+
+/* Four channels of the last one of an odd number of taps. */
+EP_INLINE void ep_depthwise_last(const int8_t *x, const int16_t *w, int32_t a[4])
+{
+#if EP_DSP
+    const uint32_t u = ep_load4(x), even = ep_even(u), odd = ep_odd(u); /* channels 0 and 2, 1 and 3 */
+    a[0] = __smlad(even, ep_load4(w), a[0]);
+    a[1] = __smlad(odd, ep_load4(w + 2), a[1]);
+    a[2] = __smladx(even, ep_load4(w + 4), a[2]);
+    a[3] = __smladx(odd, ep_load4(w + 6), a[3]);
+#else
+    for (int k = 0; k < 4; k++) a[k] += x[k] * w[2 * k];
+#endif
+}
+
+/* All channels of a pixel, whose taps lie at some distances from `in`. */
+EP_KERNEL void ep_depthwise_pixel(const ep_depthwise_layer *l, const int8_t *in, const int *taps, int8_t *out)
 {
     const ep_scaling s = l->scaling;
-    const int c = l->geometry.channels;
+    const int channels = l->geometry.channels, count = l->geometry.kernel_height * l->geometry.kernel_width;
     const int16_t *w = l->weights;
-    const int32_t *const bias = l->bias;
-    for (int k = 0; k < c; k += 4) {
-        int32_t a0 = bias[k], a1 = bias[k + 1], a2 = bias[k + 2], a3 = bias[k + 3];
-        for (const int8_t *const *tap = taps; tap != end; tap += 2, w += 8) {
-            const int8_t *const x0 = tap[0] + k, *const x1 = tap[1] + k;
-#if EP_DSP
-            const uint32_t u = ep_load4(x0), v = ep_load4(x1), first = ep_lower(u, v), last = ep_upper(u, v);
-            a0 = __smlad(ep_even(first), ep_load4(w), a0);
-            a1 = __smlad(ep_odd(first), ep_load4(w + 2), a1);
-            a2 = __smlad(ep_even(last), ep_load4(w + 4), a2);
-            a3 = __smlad(ep_odd(last), ep_load4(w + 6), a3);
-#else
-            a0 += x0[0] * w[0] + x1[0] * w[1];
-            a1 += x0[1] * w[2] + x1[1] * w[3];
-            a2 += x0[2] * w[4] + x1[2] * w[5];
-            a3 += x0[3] * w[6] + x1[3] * w[7];
-#endif
+    const int32_t *bias = l->bias;
+    for (int k = 0; k < channels; k += 4, in += 4, bias += 4) {
+#if EP_MVE
+        int32_t a[4];
+        int32x4_t sums = vldrwq_s32(bias);
+        if (count == 9) { /* 3 x 3, the usual window; the last weights of an odd number are 0 */
+            sums = ep_depthwise_pair4(in + taps[0], in + taps[1], w, sums);
+            sums = ep_depthwise_pair4(in + taps[2], in + taps[3], w + 8, sums);
+            sums = ep_depthwise_pair4(in + taps[4], in + taps[5], w + 16, sums);
+            sums = ep_depthwise_pair4(in + taps[6], in + taps[7], w + 24, sums);
+            sums = ep_depthwise_pair4(in + taps[8], in + taps[8], w + 32, sums);
+            w += 40;
+        } else {
+            for (int t = 0; t < count; t += 2, w += 8)
+                sums = ep_depthwise_pair4(in + taps[t], in + taps[t + 1 < count ? t + 1 : t], w, sums);
         }
-        out[k] = ep_scaled(&s, k, a0);
-        out[k + 1] = ep_scaled(&s, k + 1, a1);
-        out[k + 2] = ep_scaled(&s, k + 2, a2);
-        out[k + 3] = ep_scaled(&s, k + 3, a3);
+        vstrwq_s32(a, sums);
+#else
+        int32_t a[4] = {bias[0], bias[1], bias[2], bias[3]};
+        if (count == 9) { /* 3 x 3, the usual window */
+            ep_depthwise_pair(in + taps[0], in + taps[1], w, a);
+            ep_depthwise_pair(in + taps[2], in + taps[3], w + 8, a);
+            ep_depthwise_pair(in + taps[4], in + taps[5], w + 16, a);
+            ep_depthwise_pair(in + taps[6], in + taps[7], w + 24, a);
+            ep_depthwise_last(in + taps[8], w + 32, a);
+            w += 40;
+        } else {
+            int t = 0;
+            for (; t + 1 < count; t += 2, w += 8) ep_depthwise_pair(in + taps[t], in + taps[t + 1], w, a);
+            if (t < count) {
+                ep_depthwise_last(in + taps[t], w, a);
+                w += 8;
+            }
+        }
+#endif
+        ep_scale4(&s, k, a);
+        ep_write4(out + k, 4, a);
     }
 }
 
@@ -44,15 +100,22 @@ EP_KERNEL void ep_depthwise(const ep_depthwise_layer *l, const int8_t *in, int8_
 {
     const ep_geometry *const g = &l->geometry;
     const int h = g->height, w = g->width, c = g->channels, kh = g->kernel_height, kw = g->kernel_width;
-    const int8_t *taps[EP_TAPS + 1];
+    const int dy = g->dilation_y, dx = g->dilation_x, last_top = h - 1 - (kh - 1) * dy, last_left = w - 1 - (kw - 1) * dx;
+    int inside[EP_TAPS], border[EP_TAPS]; /* distances of the taps from the window's first one, or from `in` */
     memset(zeros, l->in_zero_point, (size_t)c);
-    taps[kh * kw] = zeros; /* the last pair's second one if their number is odd */
-    for (int y = 0; y < g->out_height; y++)
-        for (int x = 0; x < g->out_width; x++, out += c) {
-            int n = 0;
-            for (int ky = 0, yy = y * g->stride_y - g->pad_y; ky < kh; ky++, yy += g->dilation_y)
-                for (int kx = 0, xx = x * g->stride_x - g->pad_x; kx < kw; kx++, xx += g->dilation_x)
-                    taps[n++] = yy < 0 || yy >= h || xx < 0 || xx >= w ? zeros : in + (yy * w + xx) * c;
-            ep_depthwise_pixel(l, taps, taps + (n + 1) / 2 * 2, out);
+    for (int ky = 0, n = 0; ky < kh; ky++)
+        for (int kx = 0; kx < kw; kx++) inside[n++] = (ky * dy * w + kx * dx) * c;
+    for (int y = 0, top = -g->pad_y; y < g->out_height; y++, top += g->stride_y)
+        for (int x = 0, left = -g->pad_x; x < g->out_width; x++, left += g->stride_x, out += c) {
+            if (top >= 0 && left >= 0 && top <= last_top && left <= last_left) {
+                ep_depthwise_pixel(l, in + (top * w + left) * c, inside, out);
+                continue;
+            }
+            for (int ky = 0, n = 0; ky < kh; ky++)
+                for (int kx = 0; kx < kw; kx++) {
+                    const int yy = top + ky * dy, xx = left + kx * dx;
+                    border[n++] = yy < 0 || yy >= h || xx < 0 || xx >= w ? (int)(zeros - in) : (yy * w + xx) * c;
+                }
+            ep_depthwise_pixel(l, in, border, out);
         }
 }

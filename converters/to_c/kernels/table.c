@@ -1,4 +1,4 @@
-/* Operations whose output is a function of one number: QUANTIZE, LOGISTIC and others. */
+/* Operations whose output is a function of one number: QUANTIZE, LOGISTIC, and chains of ADD and MUL with constants. */
 typedef struct {
     const int8_t *table;
     int count;
@@ -8,5 +8,5 @@ typedef struct {
 EP_KERNEL void ep_table(const ep_table_layer *l, const int8_t *in, int8_t *out)
 {
     const int8_t *const table = l->table;
-    for (int i = 0; i < l->count; i++) out[i] = table[(uint8_t)in[i]];
+    for (const int8_t *const end = in + l->count; in != end; in++) *out++ = table[(uint8_t)*in];
 }
