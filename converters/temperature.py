@@ -3,8 +3,8 @@
 What is minimized is the negative log-likelihood in two parts: whether the best label is the true one, and which of the
 others is if it is not. The first counts several times, because boards show the best label with its probability. Its
 targets are Platt's, so that a few right items make no answer certain. Three calibrations are tried: none, one exponent
-for all items, and an exponent that follows the odds of the best label. The one with the least negative log-likelihood
-of items that it was not fitted on is taken, so that a fit to few items is not worse than none.
+for all items, and an exponent that follows the odds of the best label. The one with the least loss on items that it was
+not fitted on is taken, so that a fit to few items is not worse than none.
 
 Sources: C. Guo et al., "On calibration of modern neural networks", ICML 2017; J. Platt, "Probabilistic outputs for
 support vector machines", Advances in Large Margin Classifiers (1999), section 2.2, for the targets.
@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.acceptance import LEAST_SLOPE, MOST_SLOPE, SMALLEST, Temperature
+from edgepress.runtime.acceptance import LARGEST_ODDS, LEAST_SLOPE, MOST_SLOPE, SMALLEST, Temperature
 
 LEAST_FIT = 50
 """Fewer items fit no temperature: scores are then taken for probabilities."""
-MOST_SCORES = 200_000
-"""Scores, items times labels, that are fitted at most: some seconds."""
+MOST_SCORES = 400_000
+"""Scores, items times labels, that are fitted at most, which takes some seconds."""
 BEST_WEIGHT = 4.0
 """How many times the best label counts."""
 FOLDS = 4
@@ -34,8 +34,9 @@ SLOPES = (0.0, 0.05)
 STEPS = (0.3, 0.7, 0.03)
 """First steps of the search: of the logarithms of temperature and offset, and of the slope."""
 LEAST = (float(np.log(0.01)), float(np.log(SMALLEST)), LEAST_SLOPE)
-"""Bounds of the same."""
+"""Lower bounds of the same; that of the slope is nearer to 0 for many labels (`least_slope`)."""
 MOST = (float(np.log(50.0)), float(np.log(0.5)), MOST_SLOPE)
+"""Upper bounds of the same."""
 EVALUATIONS = 80
 """Evaluations of the loss at most, for each number that is searched for."""
 NONE = Temperature(temperature=1.0, offset=0.0)
@@ -48,21 +49,19 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CrossFit:
-    """A temperature, and what others like it say of items that they were not fitted on.
+    """A temperature, and the probabilities by cross-validation.
 
     Attributes:
-        temperature: Fitted to all items.
-        rows: The items that were fitted, int64, shape (M,), in ascending order: all, unless there are too many.
-        held_out: Their probabilities by fits to the other folds, float32, shape (M, labels).
+        temperature: Fitted to all items, or to as many as `MOST_SCORES` allows.
+        held_out: Probabilities of all items, each by a fit to other items, float32, shape (N, labels).
     """
 
     temperature: Temperature
-    rows: Ints
     held_out: Scores
 
 
 def fit_temperature(scores: Scores, y: Ints) -> Temperature:
-    """The temperature with the least negative log-likelihood of items that it was not fitted on (`cross_fit`)."""
+    """The temperature with the least loss on items that it was not fitted on (`cross_fit`)."""
     return cross_fit(scores, y).temperature
 
 
@@ -77,20 +76,31 @@ def cross_fit(scores: Scores, y: Ints) -> CrossFit:
         The fit; no change of the scores (temperature 1) if nothing is better than that.
     """
     count = min(len(y), max(LEAST_FIT, MOST_SCORES // scores.shape[1]))
-    rows = np.linspace(0, len(y) - 1, count).astype(np.int64)
-    scores, y = scores[rows], y[rows]
-    folds = np.random.default_rng(0).permutation(count) % FOLDS
-    choices = [CrossFit(NONE, rows, NONE.probabilities(scores))]
+    shuffled = np.random.default_rng(0).permutation(len(y))
+    folds = np.empty(len(y), np.int64)
+    folds[shuffled] = np.arange(len(y)) % FOLDS
+    choices = [CrossFit(NONE, NONE.probabilities(scores))]
     for fit in (fit_plain, _fit_slope):
-        whole, held_out = fit(scores, y), np.empty_like(scores, np.float32)
-        for fold in range(min(FOLDS, count)):
-            others, own = folds != fold, folds == fold
-            part = fit(scores[others], y[others], start=whole) if others.any() else NONE
+        rows, held_out = shuffled[:count], np.empty_like(scores, np.float32)
+        whole = fit(scores[rows], y[rows])
+        for fold in range(min(FOLDS, len(y))):
+            own, others = folds == fold, shuffled[folds[shuffled] != fold][:count]
+            part = fit(scores[others], y[others], start=whole) if len(others) else NONE
             held_out[own] = part.probabilities(scores[own])
-        choices.append(CrossFit(whole, rows, held_out))
-    best = min(choices, key=lambda choice: negative_log_likelihood(choice.held_out, y))
-    fitted, given = (negative_log_likelihood(t.probabilities(scores), y) for t in (best.temperature, NONE))
-    return best if fitted <= given else choices[0]
+        choices.append(CrossFit(whole, held_out))
+    best = scores.argmax(axis=1)
+    chosen = min(choices, key=lambda choice: weighted_loss(choice.held_out, y, best))
+    fitted, given = (weighted_loss(t.probabilities(scores), y, best) for t in (chosen.temperature, NONE))
+    return chosen if fitted <= given else choices[0]
+
+
+def least_slope(labels: int) -> float:
+    """The least slope with which a more certain answer stays more certain, whatever the odds up to `LARGEST_ODDS`.
+
+    If the other labels share what is left alike, the best one has odds * (labels - 1) times the score of each. The
+    logarithm of that, times odds^slope, rises with the odds up to where it is -1 / slope.
+    """
+    return max(LEAST_SLOPE, -1 / float(np.log(LARGEST_ODDS * max(labels - 1, 1))))
 
 
 def fit_plain(scores: Scores, y: Ints, *, start: Temperature | None = None) -> Temperature:
@@ -120,9 +130,14 @@ def _search(
     from scipy.optimize import minimize
 
     def loss(point: Floats) -> float:
-        return weighted_loss(_temperature_at(point).probabilities(scores), y, best)
+        return weighted_loss(temperature_at(point).probabilities(scores), y, best)
 
-    best = scores.argmax(axis=1)
+    def temperature_at(point: Floats) -> Temperature:
+        whole = np.append(point, [0.0] * (len(LEAST) - len(point)))
+        log_temperature, log_offset, slope = np.clip(whole, least, MOST).tolist()
+        return Temperature(temperature=float(np.exp(log_temperature)), offset=float(np.exp(log_offset)), slope=slope)
+
+    best, least = scores.argmax(axis=1), (*LEAST[:2], least_slope(scores.shape[1]))
     if start is None:
         grid = [np.array([np.log(t), np.log(e), s]) for s in slopes for e in OFFSETS for t in TEMPERATURES]
         first = min(grid, key=loss)
@@ -131,14 +146,7 @@ def _search(
     points = np.concatenate([first[np.newaxis], first + np.diag(STEPS)])[: searched + 1, :searched]
     options = {"maxfev": EVALUATIONS * searched, "xatol": 1e-3, "fatol": 1e-6, "initial_simplex": points}
     outcome = minimize(loss, points[0], method="Nelder-Mead", options=options)
-    return _temperature_at(min(first, outcome.x, key=loss))
-
-
-def _temperature_at(point: Floats) -> Temperature:
-    """The temperature at the logarithms of temperature and offset, and a slope if there is a third number."""
-    whole = np.append(point, [0.0] * (len(LEAST) - len(point)))
-    log_temperature, log_offset, slope = np.clip(whole, LEAST, MOST).tolist()
-    return Temperature(temperature=float(np.exp(log_temperature)), offset=float(np.exp(log_offset)), slope=slope)
+    return temperature_at(min(first, outcome.x, key=loss))
 
 
 def weighted_loss(probabilities: Scores, y: Ints, best: Ints) -> float:

@@ -27,9 +27,9 @@ MAX_REFERENCES = 4096
 MAX_VALUES = 1 << 20
 """Largest number of their values."""
 LARGEST_ODDS = 1e4
-"""Odds of the best label above are taken for this, and those below its inverse for that."""
+"""The odds of the best label are clipped to this and to its inverse."""
 LEAST_SLOPE = -0.1
-"""Least slope of exponents. Above -1 / ln(`LARGEST_ODDS`), of two labels the more certain answer stays so."""
+"""Least slope of exponents; of two labels, the more certain answer stays so above -1 / ln(`LARGEST_ODDS`)."""
 MOST_SLOPE = 0.5
 """Largest slope."""
 LEAST_FLOOR = 1e-9

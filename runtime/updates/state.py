@@ -4,8 +4,8 @@
 because it says which releases were refused.
 
 A full disk must not lose a refusal, so `PREFIX/updates/state.json.reserve` keeps room for later states. Where a state
-has no room, the reserve is shortened, a little for each state, so that a program that goes on filling the disk does not
-get all of it. It is filled again when there is room for several of it.
+that decides what runs has no room, the reserve is shortened, a little for each state, so that a program that goes on
+filling the disk does not get all of it. It is filled again when there is room for several of it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ RESERVE_ROOM = 8 * RESERVE_BYTES
 """Free bytes on the disk below which no reserve is written, so that the reserve fills no disk that is almost full."""
 RESERVE_STEP = 16 << 10
 """Bytes that are given up beside the size of a state, for whole blocks and what the file system writes about a file."""
+DECIDING = ("refused", "watched", "switched", "attempts")
+"""Fields that decide what runs; a state that changes none of them does not get room of the reserve."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a full disk and of a user's full share of it."""
 
@@ -112,7 +114,8 @@ def write_state(folder: Path, state: State) -> None:
     """Write the state; a power failure leaves the former or the new one.
 
     Raises:
-        OSError: It could not be written. A full disk is such a reason only after the reserve has been given up.
+        OSError: It could not be written. If one of `DECIDING` has changed, a full disk is such a reason only after the
+            reserve has been given up.
     """
     document = {name: _bounded(value) for name, value in dataclasses.asdict(state).items()}
     data = (json_text(document, indent=1) + "\n").encode()
@@ -121,9 +124,20 @@ def write_state(folder: Path, state: State) -> None:
             write_durably(folder / "state.json", data)
             break
         except OSError as e:
-            if e.errno not in FULL or not _shorten_reserve(folder, len(data) + RESERVE_STEP):
+            if e.errno not in FULL or not _decides(folder, state):
+                raise
+            if not _shorten_reserve(folder, len(data) + RESERVE_STEP):
                 raise
     _fill_reserve(folder)
+
+
+def _decides(folder: Path, state: State) -> bool:
+    """Whether a state differs in one of `DECIDING` from the one that was written last."""
+    try:
+        written = read_state(folder)
+    except UpdateError:
+        return True
+    return any(getattr(state, name) != getattr(written, name) for name in DECIDING)
 
 
 def _fill_reserve(folder: Path) -> None:
@@ -140,15 +154,20 @@ def _shorten_reserve(folder: Path, size: int) -> bool:
     """Give bytes of the reserve up, and its name with the last ones; False if nothing is left to give up."""
     path = folder / RESERVE
     try:
-        left = path.stat().st_size - size
-        if left > 0:
-            os.truncate(path, left)
+        if (unfinished := temporary_of(path)).exists():  # a power failure has left it
+            unfinished.unlink()
+        elif (left := path.stat().st_size - size) > 0:
+            with path.open("r+b") as file:
+                file.truncate(left)
+                with contextlib.suppress(OSError):
+                    os.fsync(file.fileno())  # some file systems reuse bytes only after that
+            return True
         else:
             path.unlink()
     except OSError:
         return False
     with contextlib.suppress(OSError):
-        flush_folder(folder)  # some file systems reuse bytes only after that
+        flush_folder(folder)
     return True
 
 
@@ -162,7 +181,7 @@ def _bounded(value: Any) -> Any:
 def write_durably(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, and flush it and its folder to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = temporary_of(path)
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -174,6 +193,11 @@ def write_durably(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)  # half a file would keep room on a full disk
         raise
     flush_folder(path.parent)
+
+
+def temporary_of(path: Path) -> Path:
+    """The file that is written before it replaces another."""
+    return path.with_name(f".{path.name}.new")
 
 
 def flush_folder(folder: Path) -> None:

@@ -218,7 +218,8 @@ def _install(
     if figures:
         state = dataclasses.replace(state, shadow={"release": chosen.release, **figures, "at": _now()})
     if figures.get("why"):
-        write_state(place.updates, state)
+        with contextlib.suppress(OSError):  # the verdict matters more than the figures
+            write_state(place.updates, state)
         what = f"Release {chosen.release} is refused by the shadow run: {figures['why']}."
         raise VerdictError(what, "The release in use goes on; this one is not tried again.")
     say(f"Switching to release {chosen.release}")

@@ -45,7 +45,8 @@ class Failure:
 
     Attributes:
         reason: The reason, the end of a sentence.
-        silent: Whether its service ran and did not answer, which something else than the release may explain.
+        silent: Whether its service has run all the time and did not answer, which something else than the release may
+            explain.
     """
 
     reason: str
@@ -128,7 +129,8 @@ def watch(place: Place, release: tuple[int, str], *, say: Callable[[str], object
         if service.answers:
             answered_s = now_s
         elif now_s - answered_s > SILENT_S:
-            return Failure(f"its service has not answered for {now_s - answered_s:.0f} s", silent=True)
+            silent = service.state == "active" and not service.restarts
+            return Failure(f"its service has not answered for {now_s - answered_s:.0f} s", silent=silent)
         time.sleep(LOOK_S)
     if known is False:
         raise UpdateError(
@@ -172,7 +174,8 @@ def go_back(place: Place, state: State, release: tuple[int, str], failure: Failu
     silent = _return(place, release_id)
     if silent and failure.silent and release_id not in state.refused:
         attempts = {each: count for each, count in state.attempts.items() if each != release_id}
-        write_state(place.updates, dataclasses.replace(state, watched="", attempts=attempts))
+        with contextlib.suppress(OSError):  # then it stays refused
+            write_state(place.updates, dataclasses.replace(state, watched="", attempts=attempts))
         cause = "The former release is in use again, and its service does not answer either."
         hint = "Something else may be the cause, such as too many requests; the release is tried again."
         raise UpdateError(f"{what} {cause}", hint)

@@ -83,8 +83,9 @@ def test_a_changed_answer_fails_the_self_test(tmp_path: Path) -> None:
     made = exported(tmp_path)
     source = made.folder / "model.c"
     text = source.read_text()
-    assert "ep_high_small(acc, m)" in text
-    source.write_text(text.replace("ep_high_small(acc, m)", "ep_high_small(acc, m) + 1"))
+    rounded = "ep_high_small(acc, s->multiplier[channel])"
+    assert rounded in text
+    source.write_text(text.replace(rounded, f"{rounded} + 1"))
     with pytest.raises(AssertionError, match="of 8 items have the expected answer"):
         passes(made.folder, "gcc")
 

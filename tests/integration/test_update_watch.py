@@ -116,6 +116,7 @@ def test_a_release_is_tried_again_if_the_former_one_is_silent_too(
 
     clock.events[300.0] = flood
     said = board.attempt(publisher.site)
+    assert refused == [{}]
     assert "Release 2 was left: its service has not answered for" in said
     assert "does not answer either" in said
     assert "is tried again" in said
@@ -130,16 +131,21 @@ def test_a_release_is_tried_again_if_the_former_one_is_silent_too(
     assert board.attempt(publisher.site) == "installed 2"
 
 
-def test_a_release_that_crashed_is_refused_although_the_former_one_is_silent(
-    publisher: Any, board: Any, service: Service, system: System, clock: Clock
+@pytest.mark.parametrize(
+    ("state", "restarts", "why"),
+    [("failed", 2, "has failed"), ("inactive", 0, "has not answered"), ("active", 1, "has not answered")],
+)
+def test_a_release_whose_service_ended_is_refused_although_the_former_one_is_silent(
+    publisher: Any, board: Any, service: Service, system: System, clock: Clock, *, state: str, restarts: int, why: str
 ) -> None:
-    def crash() -> None:
+    def end() -> None:
         service.good.clear()
-        system.tell("failed", 2)
+        system.tell(state, restarts)
 
-    clock.events[300.0] = crash
+    clock.events[300.0] = end
     said = board.attempt(publisher.site)
-    assert "its service has failed. The former release is in use again. Its service does not answer." in said
+    assert f"its service {why}" in said
+    assert "The former release is in use again. Its service does not answer." in said
     assert board.running() == 1
     assert len(board.status()["refused"]) == 1
     service.good = {1, 2}

@@ -346,7 +346,7 @@ def test_a_contract_with_a_slope_is_of_version_4_and_one_from_before_has_none() 
 
 
 def test_the_exponent_follows_the_odds_of_the_best_label() -> None:
-    """Odds of 9 and 1, with an offset of .1 on each of three labels: exponents of 9^s / T and 1."""
+    """With an offset of .1 on each of three labels, the odds are 1.08 to .22 and .5 to .6."""
     scores = np.array([[0.98, 0.01, 0.01], [0.4, 0.3, 0.1]], np.float32)
     exponents = np.array([[(1.08 / 0.22) ** 0.2 / 2], [(0.5 / 0.6) ** 0.2 / 2]])
     powers = (scores + 0.1) ** exponents

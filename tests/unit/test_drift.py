@@ -153,7 +153,9 @@ def test_thumbnails_are_means_of_parts() -> None:
     assert thumbnail(np.full((5, 40, 1), 7, np.uint8)) == pytest.approx(np.full((5, 8), 7))
 
 
-@pytest.mark.parametrize("shape", [(28, 30, 1), (96, 96, 3), (5, 40, 1), (1, 1, 1), (8, 12, 4), (2056, 3, 1)])
+@pytest.mark.parametrize(
+    "shape", [(28, 30, 1), (96, 96, 3), (5, 40, 1), (1, 1, 1), (8, 12, 4), (2056, 3, 1), (2064, 3, 1)]
+)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_thumbnails_are_exact_for_all_sizes(shape: tuple[int, int, int], dtype: Any) -> None:
     """Parts of unlike sizes, few pixels, and so many rows of white ones that 16 bits do not hold their sum."""

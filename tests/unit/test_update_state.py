@@ -154,14 +154,37 @@ def test_no_refusal_is_lost_on_a_full_disk_that_another_program_goes_on_filling(
         write_state(tmp_path, refusal(number))
         assert read_state(tmp_path) == refusal(number)
     assert (tmp_path / RESERVE).stat().st_size >= 32 << 10
+    number = 12
     while (tmp_path / RESERVE).exists():
         disk.fill()
-        write_state(tmp_path, refusal(11))
+        write_state(tmp_path, refusal(number))
+        number += 1
     disk.fill()
     with pytest.raises(OSError, match=r"\[Errno 28\]"):
-        write_state(tmp_path, refusal(12))
+        write_state(tmp_path, refusal(number))
     assert {path.name for path in tmp_path.iterdir()} == {"state.json", "log"}
-    assert read_state(tmp_path) == refusal(11)
+    assert read_state(tmp_path) == refusal(number - 1)
+
+
+def test_what_decides_nothing_takes_no_room_from_a_refusal(disk: Disk, tmp_path: Path) -> None:
+    """Checks every hour, whose states are written as often."""
+    for number in range(50):
+        disk.fill()
+        with pytest.raises(OSError, match=r"\[Errno 28\]"):
+            write_state(tmp_path, State(last={"message": str(number)}, checked="2026-01-01T00:00:00Z"))
+    assert (tmp_path / RESERVE).stat().st_size == 256 * 1024
+    for changed in ({"refused": {"a": "b"}}, {"watched": "a"}, {"switched": {"a": "2026-01-01T00:00:00Z"}}):
+        disk.fill()
+        write_state(tmp_path, State(**changed))  # type: ignore[arg-type]
+        disk.fill()
+        write_state(tmp_path, State(attempts={"a": 1}))
+
+
+def test_a_reserve_that_a_power_failure_cut_is_given_up(disk: Disk, tmp_path: Path) -> None:
+    (tmp_path / RESERVE).rename(tmp_path / f".{RESERVE}.new")
+    disk.fill()
+    write_state(tmp_path, refusal(0))
+    assert read_state(tmp_path) == refusal(0)
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])

@@ -98,7 +98,7 @@ def calibrate(
     """Measure what answers are worth, and write copies of files that reject what they are not sure of.
 
     The threshold belongs to a file and its engine: another file of the same model has another one. All test items are
-    used: a quarter fits, the rest measures the promise.
+    used: all fit the probabilities, a quarter chooses thresholds and references, the rest measures the promise.
 
     Args:
         files: `.tflite` or `.onnx` classifiers with labels that exclude each other.

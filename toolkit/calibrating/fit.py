@@ -44,8 +44,7 @@ class Fit:
         limits: What the contract gets; without `accept` if nothing can be promised.
         items: Number of items that measured the promise.
         accuracy: Share of right answers among them, 0-1.
-        ece: Expected calibration error before and after, 0-1, of the items that fit the temperature: after, by fits to
-            others of them.
+        ece: Expected calibration error of all items before and after, 0-1: after, by fits to other items.
         nll: Mean negative log-likelihood of the same before and after.
         reachable: Without `accept`, the smallest limit that could be promised, 0-1.
         drift: How certain the answers are, for a board to notice that images change; None without `accept`.
@@ -132,7 +131,6 @@ def _with_temperature(
     else:
         fitted = cross_fit(scores, y)
         limits = replace(limits, probability=fitted.temperature)
-        scores, y, decided = scores[fitted.rows], y[fitted.rows], decided[fitted.rows]
         before, after = NONE.probabilities(scores), fitted.held_out
     return (
         limits,

@@ -13,9 +13,9 @@ from edgepress.toolkit.errors import InputError
 LEAST_ITEMS = 8
 """Fewer items can't be divided."""
 FIT_SHARE = 0.25
-"""Share of the items that fits; the rest measures the promise."""
+"""Share of the items that chooses thresholds and references; the rest measures the promise."""
 MOST_FIT = 1000
-"""Most items that fit."""
+"""Most items that choose them."""
 ROUNDING = 1e-6
 """By how much thresholds are lowered, because boards round logarithms in other ways."""
 SEED = 0
