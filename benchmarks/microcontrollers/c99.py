@@ -3,10 +3,12 @@
     python benchmarks/microcontrollers/c99.py sizes FILE.tflite ...  # memory, flash, instructions
     python benchmarks/microcontrollers/c99.py mve FILE.tflite ...  # instructions on Cortex-M55 by vectors and without
     python benchmarks/microcontrollers/c99.py equal 10000 FILE.tflite ...  # answers of the C, NumPy, the wheel
+    python benchmarks/microcontrollers/c99.py sanitized 10000 FILE.tflite ...  # by gcc's sanitizers
     python benchmarks/microcontrollers/c99.py native FILE.tflite ...  # latency of the engine native and of LiteRT here
 
 `sizes` and `mve` need arm-none-eabi-gcc, qemu-system-arm and gcc, `equal` gcc and EDGEPRESS_TFLM_PYTHON
-(c99_answers.py), `native` a C compiler. Instructions are counted, not timed: they say nothing of milliseconds.
+(c99_answers.py), `sanitized` gcc, `native` a C compiler. Instructions are counted, not timed: they say nothing of
+milliseconds.
 """
 
 from __future__ import annotations
@@ -156,20 +158,43 @@ def equal(count: int, files: list[Path]) -> None:
     from c99_answers import tflm_answers
 
     from edgepress.converters.to_c.lowering import lower
-    from edgepress.converters.to_c.placement import place
     from edgepress.converters.to_c.removal import without_constant_channels
+    from edgepress.converters.to_c.tables import place_smallest
 
     with tempfile.TemporaryDirectory() as name:
         for number, file in enumerate(files):
             whole = lower(file)
-            program = without_constant_channels(whole)
             items = random_items(whole.input.size, whole.input.dtype, count)
             expected = tflm_answers(file, items)
-            by_c = Library(program, place(program), Path(name, str(number)), "-O2").answers(items)
+            library = Library(*place_smallest(without_constant_channels(whole)), Path(name, str(number)), "-O2")
+            by_c = library.answers(items)
             by_numpy = whole.answers(items[:NUMPY_ITEMS])
             same_c = int((by_c == expected).all(axis=1).sum())
             same_numpy = int((by_numpy == expected[:NUMPY_ITEMS]).all(axis=1).sum())
             print(f"{file}: C {same_c} of {count}, NumPy {same_numpy} of {len(by_numpy)}", flush=True)
+
+
+def sanitized(count: int, files: list[Path]) -> None:
+    """Print on how many items the exported C answers alike with sanitizers and without; what they find is an error."""
+    from edgepress.converters.to_c.lowering import lower
+    from edgepress.toolkit.exporting.export import export
+
+    checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    with tempfile.TemporaryDirectory() as name:
+        for file in files:
+            folder, program = Path(name, file.stem), lower(file)
+            export(file, out=folder, samples=1)
+            items = random_items(program.input.size, program.input.dtype, count).tobytes()
+            answers = []
+            for number, flags in enumerate(([], checks)):
+                built = folder / f"items-{number}"
+                sources = [str(folder / "model.c"), str(Path(__file__).with_name("c99_items.c"))]
+                subprocess.run(["gcc", "-O2", *flags, f"-I{folder}", *sources, "-o", built], check=True)
+                answers.append(subprocess.run([built], input=items, check=True, capture_output=True).stdout)
+            plain, checked = (np.frombuffer(each, np.uint8).reshape(count, -1) for each in answers)
+            print(
+                f"{file}: {int((plain == checked).all(axis=1).sum())} of {count} answered alike, no finding", flush=True
+            )
 
 
 def native(files: list[Path]) -> None:
@@ -206,8 +231,8 @@ def native(files: list[Path]) -> None:
 def main() -> None:
     """Run what the command line names."""
     what, *words = sys.argv[1:]
-    if what == "equal" and re.fullmatch(r"\d+", words[0]):
-        equal(int(words[0]), [Path(word) for word in words[1:]])
+    if what in ("equal", "sanitized") and re.fullmatch(r"\d+", words[0]):
+        (equal if what == "equal" else sanitized)(int(words[0]), [Path(word) for word in words[1:]])
     elif what == "mve":
         mve([Path(word) for word in words])
     elif what == "native":
