@@ -17,7 +17,7 @@ from edgepress.converters.to_c.emission import KERNELS, NEEDS, files_of, kernel_
 COMPILER = "arm-none-eabi-gcc"
 FLAGS = ("-std=c99", "-O2", "-mcpu=cortex-m4", "-mthumb", "-ffunction-sections", "-fstack-usage")
 TAPS = 9
-"""Pointers that the depthwise kernel keeps on its stack."""
+"""Pixels of the window of the depthwise kernel, which keeps two offsets of each on its stack."""
 
 
 def measure(kernel: str, folder: Path) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from edgepress.converters.to_c.arithmetic import Integers, scaling
 from edgepress.converters.to_c.bounds import Range, sums
 from edgepress.converters.to_c.graph import Operation
 from edgepress.converters.to_c.step import (
+    SEPARATE,
     Channels,
     Step,
     check_scaling,
@@ -25,7 +26,7 @@ from edgepress.converters.to_c.step import (
 from edgepress.converters.to_c.window import geometry
 
 MAX_TAPS = 256
-"""Largest window of `depthwise`, whose pointers to pixels lie on the stack."""
+"""Largest window of `depthwise`, whose offsets of pixels and rows lie on the stack."""
 
 
 def convolution(operation: Operation, inputs: Range) -> Step:
@@ -60,14 +61,18 @@ def convolution(operation: Operation, inputs: Range) -> Step:
     fits = fits_in_pairs(rows)
     stored = Channels(rows, folded if fits else bias, scaled, accumulators).settled()
     layer: dict[str, Any] = {
-        "geometry": place.fields(),
         "scaling": scaling_fields(stored.scaling, stored.sums),
         "weights": paired(stored.weights) if fits else stored.weights.astype(np.int8).ravel(),
         "bias": in_fours(stored.bias).astype(np.int32),
-        "in_zero_point": image.zero_point,
     }
-    scratch = 0
-    if fits:
+    kernel, scratch = "conv" if fits else "conv_any", 0
+    distance = place.distance(pixels=2, together=place.out_channels) if fits else place.distance()
+    if fits and place.is_whole_image:  # it needs no copy of its window, which may be as large as all other tensors
+        kernel, distance = "dense", SEPARATE
+        layer |= {"rows": 1, "inputs": rows.shape[1], "outputs": place.out_channels, "channel_mask": -1}
+    else:
+        layer = {"geometry": place.fields(), **layer, "in_zero_point": image.zero_point}
+    if kernel == "conv":
         window = -(-rows.shape[1] // 8) * 8
         aligned = place.kernel_width * place.channels % 4 == 0 and place.dilation_y == place.dilation_x == 1
         layer |= {"window": window, "aligned": int(aligned)}
@@ -75,11 +80,11 @@ def convolution(operation: Operation, inputs: Range) -> Step:
     outputs = stored.outputs
     return Step(
         operation,
-        "conv" if fits else "conv_any",
+        kernel,
         (image,),
         output,
         layer,
-        (place.distance(pixels=2, together=place.out_channels) if fits else place.distance(),),
+        (distance,),
         outputs,
         answer,
         scratch=scratch,

@@ -143,8 +143,7 @@ def emit(program: Program, placement: Placement, *, labels: Iterable[str] = (), 
         "input_at": placement.tensors[program.input.index],
         "output_at": placement.tensors[program.of(program.output).index],
     }
-    taps = [step.layer["geometry"] for step in program.steps if step.kernel == "depthwise"]
-    most = max((place["kernel_height"] * place["kernel_width"] for place in taps), default=1)
+    most = largest_window(program)
     assert most <= MAX_TAPS
     clamps = [step.layer.get("scaling", step.layer) for step in program.steps]
     full = all((clamp.get("low", -128), clamp.get("high", 127)) == (-128, 127) for clamp in clamps)
@@ -160,6 +159,12 @@ def emit(program: Program, placement: Placement, *, labels: Iterable[str] = (), 
         _FOOT.format(calls="\n".join(calls), **ends),
     ]
     return Sources(_header(program, placement, ends, len(names)), "\n".join(parts), kernels, dict(constants.sizes))
+
+
+def largest_window(program: Program) -> int:
+    """Pixels of the largest window of the kernel `depthwise`; 1 without it."""
+    places = [step.layer["geometry"] for step in program.steps if step.kernel == "depthwise"]
+    return max((place["kernel_height"] * place["kernel_width"] for place in places), default=1)
 
 
 def files_of(kernels: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.to_c.emission import Sources, emit
+from edgepress.converters.to_c.emission import Sources, emit, largest_window
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.converters.to_c.placement import Placement
 from edgepress.converters.to_c.removal import without_constant_channels
@@ -23,6 +23,10 @@ CALL = 18
 """Bytes of code for calling a kernel."""
 _CALLS_STACK = 16
 """Stack of `model_run` itself."""
+_MEASURED_TAPS = 9
+"""Pixels of the window with which the stack of `depthwise` was measured."""
+_TAP_STACK = 8
+"""Stack for each further pixel of its window: two offsets."""
 _WORD = 4
 _SIZES = Path(__file__).with_name("sizes.toml")
 
@@ -59,13 +63,16 @@ class Footprint:
 def footprint(program: Program, placement: Placement, sources: Sources, *, specialize: bool = False) -> Footprint:
     """The footprint of a program, and of the C that was written of it; `specialize` as there."""
     sizes = kernel_sizes()
+    stacks = {kernel: sizes[kernel]["stack"] for kernel in sources.kernels}
+    if "depthwise" in stacks:
+        stacks["depthwise"] += _TAP_STACK * max(0, largest_window(program) - _MEASURED_TAPS)
     copies = [step.kernel for step in program.steps] if specialize else sources.kernels
     return Footprint(
         constants=sources.constant_bytes,
         layers=sum(_layer_bytes(step.layer) for step in program.steps),
         code=sum(sizes[kernel]["code"] for kernel in copies) + CALL * len(program.steps),
         arena=placement.arena,
-        stack=max(sizes[kernel]["stack"] for kernel in sources.kernels) + _CALLS_STACK,
+        stack=max(stacks.values()) + _CALLS_STACK,
     )
 
 

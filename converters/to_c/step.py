@@ -188,5 +188,5 @@ def fits_in_pairs(weights: npt.NDArray[np.int64]) -> bool:
 
 
 def in_fours(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """One value a channel, filled up to a multiple of 4 by the last one."""
-    return np.pad(values, (0, -len(values) % 4), "edge")
+    """One value a channel, filled up to a multiple of 4 by zeros."""
+    return np.pad(values, (0, -len(values) % 4))

@@ -56,6 +56,12 @@ class Geometry:
         last_x = (self.out_width - 1) * self.stride_x + (self.kernel_width - 1) * self.dilation_x - self.pad_x
         return self.pad_y > 0 or self.pad_x > 0 or last_y >= self.height or last_x >= self.width
 
+    @property
+    def is_whole_image(self) -> bool:
+        """Whether the only window is the image, pixel after pixel."""
+        whole = (self.kernel_height, self.kernel_width) == (self.height, self.width)
+        return whole and self.pixels == 1 and not self.padded and self.dilation_y == self.dilation_x == 1
+
     def patches(self, image: Integers, filler: int) -> Iterator[tuple[int, Integers]]:
         """For each tap, its number and the values that it has at each pixel of the output; `filler` outside."""
         for ky in range(self.kernel_height):

@@ -154,7 +154,7 @@ def with_overlap(step: Any, distance: int) -> Any:
     source, output = step.inputs[0], step.output
     at = max(0, distance)
     begin = at - distance
-    end = max(at + source.size, begin + output.size)
+    end = -(-max(at + source.size, begin + output.size) // 4) * 4  # `scratch` holds numbers of 16 and 32 bits
     return placement.Placement(
         end + step.scratch, {source.index: at, output.index: begin}, {0: end} if step.scratch else {}
     )

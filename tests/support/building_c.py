@@ -45,6 +45,7 @@ CORES = {
 }
 LINUX = {
     "riscv64": (["riscv64-linux-gnu-gcc", "-static"], ["qemu-riscv64"]),
+    "armv5": (["arm-linux-gnueabi-gcc", "-static", "-march=armv5te", "-marm"], ["qemu-arm"]),
     "armv6": (["arm-linux-gnueabi-gcc", "-static", "-march=armv6", "-marm"], ["qemu-arm", "-cpu", "arm1176"]),
     "armv7": (["arm-linux-gnueabi-gcc", "-static", "-march=armv7-a", "-mthumb"], ["qemu-arm"]),
 }

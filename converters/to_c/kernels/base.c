@@ -17,7 +17,7 @@ typedef char ep_right_shift_keeps_the_sign[(-3 >> 1) == -2 && ((int64_t)-3 >> 1)
 #define EP_KERNEL EP_SHARED
 #endif
 /* Signed products of 16 bits, two at once: Cortex-M4, M7, M33, M55 and larger ones, in little-endian order. */
-#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && !defined(__ARM_BIG_ENDIAN) && !defined(EP_NO_DSP)
+#if defined(__GNUC__) && defined(__ARM_FEATURE_SIMD32) && !defined(__ARM_BIG_ENDIAN) && !defined(EP_NO_DSP)
 #include <arm_acle.h>
 #define EP_DSP 1
 /* Loads are not moved across it: a compiler that moves too many ahead has no registers for them. */
