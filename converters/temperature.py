@@ -28,9 +28,11 @@ BEST_WEIGHT = 4.0
 FOLDS = 4
 """Parts of the items, each of which is judged by fits to the others."""
 TEMPERATURES = (0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.5, 5.0)
-"""Where the search may begin, with each of the offsets and slopes."""
+"""Temperatures where the search may begin, with each of the offsets and slopes."""
 OFFSETS = (SMALLEST, 1e-4, 1 / 512, 1 / 128, 1 / 32)
+"""Offsets where the search may begin."""
 SLOPES = (0.0, 0.05)
+"""Slopes where the search may begin, if it has one."""
 STEPS = (0.3, 0.7, 0.03)
 """First steps of the search: of the logarithms of temperature and offset, and of the slope."""
 LEAST = (float(np.log(0.01)), float(np.log(SMALLEST)), LEAST_SLOPE)
@@ -115,7 +117,7 @@ def fit_plain(scores: Scores, y: Ints, *, start: Temperature | None = None) -> T
 
 
 def _fit_slope(scores: Scores, y: Ints, *, start: Temperature | None = None) -> Temperature:
-    """The same with a slope."""
+    """The temperature, the offset and the slope with the least loss; arguments as of `fit_plain`."""
     return _search(scores, y, slopes=SLOPES, searched=3, start=start)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import socket
 import stat
@@ -129,6 +130,21 @@ def test_a_release_is_tried_again_if_the_former_one_is_silent_too(
     assert (state.watched, state.attempts) == ("", {})
     service.good = {1, 2}
     assert board.attempt(publisher.site) == "installed 2"
+
+
+def test_a_disk_that_fills_up_on_the_way_back_does_not_hide_the_reason(
+    publisher: Any, board: Any, service: Service, system: System, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(folder: Path, state: State) -> None:
+        if not state.watched:
+            raise OSError(errno.ENOSPC, "full")
+        write_state(folder, state)
+
+    clock.events[300.0] = service.good.clear
+    monkeypatch.setattr(watch, "write_state", write)
+    assert "does not answer either" in board.attempt(publisher.site)
+    assert board.running() == 1
+    assert len(board.status()["refused"]) == 1, "it was written before the way back"
 
 
 @pytest.mark.parametrize(
