@@ -75,8 +75,9 @@ def convolution(operation: Operation, inputs: Range) -> Step:
     if kernel == "conv":
         window = -(-rows.shape[1] // 8) * 8
         aligned = place.kernel_width * place.channels % 4 == 0 and place.dilation_y == place.dilation_x == 1
-        layer |= {"window": window, "aligned": int(aligned)}
-        scratch = 4 * window + (0 if aligned and not place.padded else window)  # two windows of 16 bits, and a copy
+        direct = aligned and not place.padded
+        layer |= {"window": window, "aligned": int(aligned), "direct": int(direct)}
+        scratch = 4 * window + (0 if direct else window)  # two windows of 16 bits, and a copy
     outputs = stored.outputs
     return Step(
         operation,

@@ -51,3 +51,10 @@ def fillers(program: Program) -> list[int]:
 
 def test_channels_that_fill_up_have_no_biases_that_may_overflow(tmp_path: Path) -> None:
     assert fillers(lower(saved(Maker("odd", (6, 5, 4)).conv(5, (3, 3)).conv(6, (1, 1)), tmp_path))) == [0] * 5
+
+
+@pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")
+def test_a_compiler_that_knows_all_numbers_sees_no_write_behind_the_arena(tmp_path: Path) -> None:
+    """Windows that never leave the image have no copy, which a buffer at the end of the arena has no room for."""
+    program = lower(saved(Maker("inside", (48, 48, 8)).conv(16, (1, 1)).depthwise(1, (3, 3), (2, 2)), tmp_path))
+    Library(program, place(program), tmp_path / "c", "-O2", specialize=True)

@@ -7,6 +7,7 @@ typedef struct {
     int in_zero_point;
     int window;  /* numbers of a window, filled up to a multiple of 8; the weights of what fills it are 0 */
     int aligned; /* a window's rows have no gaps and whole words: inside the image it is widened from where it lies */
+    int direct;  /* `aligned`, and no window leaves the image, so that none has a copy */
 } ep_conv_layer;
 
 /* Numbers as 16 bits in the order of dot.c, at every second word. */
@@ -42,7 +43,7 @@ EP_KERNEL void ep_conv_window(const ep_conv_layer *l, const int8_t *in, int16_t 
 {
     const ep_geometry *const g = &l->geometry;
     const int h = g->height, w = g->width, c = g->channels, kh = g->kernel_height, kw = g->kernel_width, filler = l->in_zero_point;
-    if (l->aligned && top >= 0 && left >= 0 && top + kh <= h && left + kw <= w) {
+    if (l->direct || (l->aligned && top >= 0 && left >= 0 && top + kh <= h && left + kw <= w)) {
         const int8_t *from = in + (top * w + left) * c;
         for (int ky = 0; ky < kh; ky++, from += w * c) to = ep_widen(from, kw * c, to);
         return;
