@@ -12,6 +12,9 @@ of 1, 2, 5 and 10 % with 95 % confidence, each line shows
     bonferroni broken and covered by testing all thresholds at once, each with a fortieth of the doubt (as SGR does,
                Geifman and El-Yaniv, NeurIPS 2017)
     oracle     the share that the best threshold for all items would accept
+    one test   the mean share that one exact test of all 2,000 items would accept, at the threshold where that is most:
+               it knows the true risk of each threshold, and fails as often as chance lets it. A rule that keeps its
+               promise covers far more only where it can test several thresholds
 
 and for each file the calibration error of all items before and after, and the negative log-likelihood: means over the
 first five draws, and the worst of these. `--severity`
@@ -40,7 +43,7 @@ from edgepress.converters.temperature import NONE, fit_plain, fit_temperature, n
 from edgepress.runtime.acceptance import AnswerLimits, certainty_of
 from edgepress.toolkit.calibrating.fit import expected_error, fit, with_acceptance
 from edgepress.toolkit.calibrating.items import Wish, divide_items
-from edgepress.toolkit.stats.acceptance import STEPS, outcome_at
+from edgepress.toolkit.stats.acceptance import STEPS, outcome_at, pass_probabilities
 
 LIMITS = (0.01, 0.02, 0.05, 0.1)
 CONFIDENCE = 0.95
@@ -109,7 +112,8 @@ def judged(name: str, scores: Array, y: Array, draws: int) -> int:
         print(
             f"{name}, limit {100 * limit:g} %: broken {shares['broken']}, covered {means['calibrate']:.1f} %; "
             f"plug-in broken {shares['plug-in']}; bonferroni broken {shares['bonferroni']}, "
-            f"covered {means['bonferroni']:.1f} %; oracle {100 * oracle:.1f} %",
+            f"covered {means['bonferroni']:.1f} %; oracle {100 * oracle:.1f} %; "
+            f"one test {100 * one_test(certainty, wrong, limit):.1f} %",
             flush=True,
         )
     calibrated = [fit_temperature(scores[drawn], y[drawn]).probabilities(scores) for drawn in rows[:TEMPERATURES]]
@@ -131,6 +135,17 @@ def plug_in(certainty: Array, wrong: Array, limit: float) -> float | None:
     last = np.append(certainty[order][:-1] > certainty[order][1:], True)  # thresholds lie between different values
     (within,) = np.nonzero((rates <= limit) & last)
     return float(certainty[order][within[-1]]) if len(within) else None
+
+
+def one_test(certainty: Array, wrong: Array, limit: float) -> float:
+    """The largest mean share that one test of `ITEMS` items accepts, if it knows the true risk of each threshold."""
+    order = np.argsort(-certainty, kind="stable")
+    last = np.append(certainty[order][:-1] > certainty[order][1:], True)  # thresholds lie between different values
+    shares = np.arange(1, len(order) + 1) / len(order)
+    rates = np.cumsum(wrong[order]) / np.arange(1, len(order) + 1)
+    counts = np.rint(shares * ITEMS).astype(np.int64)
+    probabilities = pass_probabilities(counts, rates, limit, CONFIDENCE)
+    return float((shares * probabilities)[last].max())
 
 
 def bonferroni(certainty: Array, wrong: Array, drawn: Array, limit: float) -> float | None:

@@ -99,11 +99,18 @@ def sequence(certainty: Floats, doubt: Floats, *, items: int, limit: float, conf
     counts = accepted.sum(axis=1)
     rates = ((accepted * doubt).sum(axis=1) + UNSEEN) / (counts + 1)
     expected = np.rint(counts / len(certainty) * items).astype(np.int64)
-    return np.asarray(thresholds[int(np.argmax(_chances(expected, rates, limit, confidence))) :])
+    return np.asarray(thresholds[int(np.argmax(pass_probabilities(expected, rates, limit, confidence))) :])
 
 
-def _chances(items: Ints, rates: Floats, limit: float, confidence: float) -> Floats:
-    """The probabilities that so many accepted items with these rates of errors rule out an error above the limit."""
+def pass_probabilities(items: Ints, rates: Floats, limit: float, confidence: float) -> Floats:
+    """The probabilities that so many accepted items with these rates of errors rule out an error above the limit.
+
+    Args:
+        items: Numbers of accepted items, shape (N,).
+        rates: True rates of errors among them, 0-1, shape (N,).
+        limit: The promised error, 0-1.
+        confidence: Probability that the promise holds, 0-1.
+    """
     from scipy.special import betaincinv
     from scipy.stats import binom
 
