@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-Document = Mapping[str, Any]
-Lines = Sequence[str]
+import evidence_figures as figures
+from evidence_figures import Document, Lines
+
 CACHE = "{cache}"
 """Stands for the folder of caches in a command."""
 REAL = "{real}"
 """Stands for the folder of real models and data in a command."""
+MLPERF = tuple(
+    f"{REAL}/models/mlperf_tiny/{name}.tflite"
+    for name in ("kws_ref_model", "vww_96_int8", "pretrainedResnet_quant", "ad01_int8")
+)
+"""The integer-only files of MLPerf Tiny."""
 
 
 @dataclass(frozen=True)
@@ -40,119 +44,6 @@ class Claim:
     timed: bool = False
 
 
-def _table(found: Document, lines: Lines) -> str:
-    rows = {row["scheme"]: row for row in found["rows"]}
-    base = rows["tflite-float32"]
-    shown = [
-        f"`{name}` {rows[name]['size_bytes'] / base['size_bytes']:.2f} of its size, "
-        f"{rows[name]['speedup']:.2f} times as fast, drop {_drop(rows[name])}"
-        for name in dict.fromkeys(("tflite-int8", "onnx-int8", found["ship"]))
-    ]
-    return (
-        f"beside `tflite-float32`, which has {100 * base['accuracy']:.2f} % of {found['count']:,} test images right: "
-        f"{'; '.join(shown)}; recommended is `{found['ship']}`"
-    )
-
-
-def _table_rivals(found: Document, lines: Lines) -> str:
-    ours = {row["format"]: row for row in found["rows"] if row["scheme"] in ("tflite-int8", "onnx-int8")}
-    better = []
-    for row in found["rows"]:
-        if not row["bare"]:
-            continue
-        mine = ours[row["format"]]
-        parts = [f"drop {_drop(row)} against {_drop(mine)}"] if row["drop_pp"] < mine["drop_pp"] else []
-        parts += [
-            f"{row[key] / scale:.1f} {unit} against {mine[key] / scale:.1f}"
-            for key, scale, unit in (("size_bytes", 1000, "kB"), ("p50_us", 1, "µs"))
-            if row[key] < mine[key]
-        ]
-        better += [f"{row['scheme']}: {', '.join(parts)}"] if parts else []
-    return "; ".join(better)
-
-
-def _drop(row: Document) -> str:
-    return f"{row['drop_pp']:+.2f} pp [{row['drop_low_pp']:+.2f}, {row['drop_high_pp']:+.2f}]"
-
-
-def _kept(found: Document, lines: Lines) -> str:
-    rows = (f"{name}: {row['judged'] - row['not_kept']} of {row['judged']}" for name, row in found["rows"].items())
-    return f"files that kept their limit, {'; '.join(rows)}"
-
-
-def _kept_rivals(found: Document, lines: Lines) -> str:
-    worse = [re.sub(r"\s+", " ", line).strip() for line in lines if "worse than" in line]
-    return "; ".join(worse)
-
-
-def _tools(found: Document, lines: Lines) -> str:
-    pairs = (f"{row['net']} {row['side']} {row['ratio']:.3f}" for row in found["comparisons"])
-    return f"ours / theirs, median over rounds: {', '.join(pairs)}"
-
-
-def _gate(found: Document, lines: Lines) -> str:
-    beyond = [row for row in found["rows"] if not row["false"]]
-    return (
-        f"false alarms of a kind of comparison, at most {found['worst_false_share']:.1%} of {found['trials']}; "
-        f"alarms on changes beyond the limit, least {min(r['fired'] for r in beyond):.0%}, "
-        f"most {max(r['fired'] for r in beyond):.0%}"
-    )
-
-
-def _proof(found: Document, lines: Lines) -> str:
-    wrong, right, between = (found.get(truth, 0) for truth in ("wrong", "right", "between"))
-    return (
-        f"{found['nets']} nets; of {wrong} verifications of wrong files {found['wrong accepted']} accepted the file, "
-        f"of {right} of sound ones {found['right refused']} refused it; {between} were of files in between"
-    )
-
-
-def _intervals(found: Document, lines: Lines) -> str:
-    ours = next(iter(found["summary"].values()))  # the method that edgepress uses comes first
-    return (
-        f"the interval holds the true drop in {ours['overall']:.1%} of {found['outcomes']:,} outcomes a setting; the "
-        f"true drop is above it in at most {ours['above_at_most']:.2%} of those of any setting"
-    )
-
-
-def _violations(found: Document, lines: Lines) -> str:
-    count = found["violations"] if isinstance(found["violations"], int) else len(found["violations"])
-    if "copies" in found:
-        return f"{found['copies']:,} damaged files, {count} broke a rule"
-    return f"{found.get('requests', found.get('sent', 'all')):} requests, {count} broken promises"
-
-
-def _last(found: Document, lines: Lines) -> str:
-    return lines[-1].strip().rstrip(".")
-
-
-def _runtime_memory(found: Document, lines: Lines) -> str:
-    ours, bare = (found["median_bytes"][side] / 1e6 for side in ("classify", "bare"))
-    return f"{ours:.1f} MB, {found['added_bytes'] / 1e6:+.1f} MB beside the bare interpreter's {bare:.1f} MB"
-
-
-def _copies(found: Document, lines: Lines) -> str:
-    return "; ".join(f"{scheme}: {_middle(both['ours']):.1f}" for scheme, both in found["copies"].items()) + (
-        f" times the weights of {found['model']} ({found['size_bytes'] / 1e6:.0f} MB)"
-    )
-
-
-def _copies_rivals(found: Document, lines: Lines) -> str:
-    pairs = {scheme: (_middle(both["theirs"]), _middle(both["ours"])) for scheme, both in found["copies"].items()}
-    return "; ".join(f"bare {s}: {t:.1f} against {o:.1f} times" for s, (t, o) in pairs.items() if t < o)
-
-
-def _middle(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
-def _page(found: Document, lines: Lines) -> str:
-    return (
-        f"{found['size_bytes'] / 1000:.0f} kB, drawn {found['open_s']['median']:.2f} s after it is opened (median); "
-        f"findings of axe-core: {sum(map(len, found['axe'].values()))}"
-    )
-
-
 CLAIMS = (
     Claim(
         "table",
@@ -161,8 +52,8 @@ CLAIMS = (
         "litert-quantizer and ONNX Runtime from the same net, measured in one benchmark on 1,500 test images.",
         ("docs/readme_table.py", "--out", f"{CACHE}/table", "--print"),
         10,
-        _table,
-        _table_rivals,
+        figures.compare_files,
+        figures.better_files_of_rivals,
         timed=True,
     ),
     Claim(
@@ -172,8 +63,8 @@ CLAIMS = (
         "of int8 files on whole test splits, beside those of bare tools. Needs the folder of real data.",
         ("accuracy/accuracy.py", "--out", f"{CACHE}/accuracy", "--only", "natural,hurt"),
         240,
-        _kept,
-        _kept_rivals,
+        figures.kept_limits,
+        figures.worse_than_rivals,
     ),
     Claim(
         "latency",
@@ -182,7 +73,7 @@ CLAIMS = (
         "processes. Holds if the median ratio is within 5 % of 1; `invoke` decides nothing.",
         ("speed/peer_tools.py", "--rounds", "10", "--files", f"{CACHE}/timing"),
         5,
-        _tools,
+        figures.latencies,
         timed=True,
     ),
     Claim(
@@ -195,7 +86,7 @@ CLAIMS = (
         "data.",
         ("proof/proof_table.py", "--real", REAL, "--cache", f"{CACHE}/proof", "--fresh", "50621", "--jobs", "1"),
         12,
-        _proof,
+        figures.verdicts,
     ),
     Claim(
         "intervals",
@@ -203,17 +94,18 @@ CLAIMS = (
         "Synthetic outcomes of known truth for many numbers of test items and of items that differ.",
         ("proof/interval_coverage.py",),
         3,
-        _intervals,
+        figures.coverage,
     ),
     Claim(
         "recommendation",
         "A recommended file loses less than the limit with at least the probability that was asked for.",
         "Simulated pairs of files with known drops near the limit; 200 to 500 test images are drawn again and again, "
         "and the rule sees only those. Holds if at most 10 % of recommended files are beyond the limit, and at least "
-        "90 % have a product of size and latency within 1.1 times that of the best file (near).",
+        "90 % have a product of size and latency within 1.1 times that of the best file (near). Power: about the share "
+        "that the most powerful test of so few images would let be near.",
         ("proof/recommendation.py", "--simulated", "--draws", "200"),
         5,
-        lambda found, lines: "; ".join(line.strip() for line in lines[-2:]),
+        figures.totals,
     ),
     Claim(
         "gate",
@@ -221,7 +113,7 @@ CLAIMS = (
         "Synthetic results of known truth below, at and beyond the limit. Holds if at most 5 % of alarms are false.",
         ("proof/gate_power.py", "--trials", "100"),
         2,
-        _gate,
+        figures.alarms,
     ),
     Claim(
         "corrupted",
@@ -229,7 +121,7 @@ CLAIMS = (
         "Copies of model files with flipped bits, cut off, or spliced go to `inspect`, `convert` and `predict`.",
         ("faults/corrupted_files.py", "--made-only", "--copies", "100", "--seeds", "1", "--jobs", "1"),
         8,
-        _violations,
+        figures.broken_promises,
     ),
     Claim(
         "serve",
@@ -238,7 +130,7 @@ CLAIMS = (
         "always be answered.",
         ("faults/serve_fuzz.py", "--requests", "300"),
         5,
-        _violations,
+        figures.broken_promises,
     ),
     Claim(
         "bundles",
@@ -246,7 +138,7 @@ CLAIMS = (
         "A signed bundle is changed in all the ways of the script, seeded; only one `BundleError` may come of it.",
         ("faults/tampered_bundles.py", "--count", "300"),
         3,
-        _last,
+        figures.last_line,
     ),
     Claim(
         "updates",
@@ -254,7 +146,79 @@ CLAIMS = (
         "`install.sh` is killed before its system calls that change something: all processes, and one alone.",
         ("faults/install_kills.py", "--only", "update,rollback", "--every", "4"),
         5,
-        _last,
+        figures.last_line,
+    ),
+    Claim(
+        "c-size",
+        "The exported C needs less memory and flash and fewer instructions than TensorFlow Lite for Microcontrollers.",
+        "The four integer-only files of MLPerf Tiny as C, on an emulated Cortex-M4 that counts instructions; beside "
+        "TFLM's figures on the same core, which stand in the script with their date. Needs the folder of real models.",
+        ("microcontrollers/c99.py", "sizes", *MLPERF),
+        2,
+        figures.exported_code,
+        figures.exported_code_of_rivals,
+    ),
+    Claim(
+        "c-answers",
+        "The exported C answers what TensorFlow Lite for Microcontrollers answers, bit for bit.",
+        "500 random items for each of the four files of MLPerf Tiny; the C, NumPy's model of it (200 of the items), "
+        "and TFLM's wheel in a Python that `EDGEPRESS_TFLM_PYTHON` names. Needs the folder of real models.",
+        ("microcontrollers/c99.py", "equal", "500", *MLPERF),
+        15,
+        figures.equal_answers,
+    ),
+    Claim(
+        "promise",
+        "The error that `calibrate` promises of accepted answers is exceeded in at most 5 % of cases.",
+        "LeNet on turned and noisy digits as files of every scheme; 2,000 items are drawn 100 times, calibrate a "
+        "threshold, and the true error over 8,000 items is compared with the promise. Beside it the usual choice, the "
+        "laxest threshold whose error among the 2,000 items is within the limit. Needs the folder of real data.",
+        ("proof/promises.py", "--real", REAL, "--cache", f"{CACHE}/promises", "--only", "lenet", "--draws", "100"),
+        8,
+        figures.promises,
+    ),
+    Claim(
+        "drift",
+        "`--drift` gives a false alarm in at most 1 % of streams, however often one looks.",
+        "Streams of 10,000 items or frames of LeNet's `tflite-int8` without any change; frames come in scenes. Needs "
+        "the folder of real data.",
+        ("proof/drift.py", "--real", REAL, "--cache", f"{CACHE}/drift", "--streams", "300", "--videos", "60"),
+        10,
+        figures.false_alarms,
+    ),
+    Claim(
+        "attacks",
+        "A board installs nothing that an attacker on its way, with a stolen key or with a wrong clock offers.",
+        "The attacks that The Update Framework names, stolen keys and clocks, on the real updater; what is refused "
+        "must be refused for the right reason.",
+        ("updates/attacks.py",),
+        1,
+        figures.last_line,
+    ),
+    Claim(
+        "power-cuts",
+        "A power cut during `run update` leaves the old or the new release, complete, and the next run goes on.",
+        "The update is killed before its system calls that change something, in five scenarios; here before every "
+        "seventeenth.",
+        ("updates/power_cuts.py", "--every", "17"),
+        4,
+        figures.last_line,
+    ),
+    Claim(
+        "mqtt",
+        "No event that `watch --mqtt` calls queued is lost while the broker is down.",
+        "mosquitto is killed at random moments while pictures arrive; a subscriber counts events.",
+        ("faults/mqtt_kills.py", "--kills", "10"),
+        2,
+        figures.lost_events,
+    ),
+    Claim(
+        "collection",
+        "`--keep` stays within its quota and memory for a day, whatever interrupts it.",
+        "A day of frames, 10 a second, replayed; the process is killed 40 times at random moments.",
+        ("proof/collection.py",),
+        8,
+        figures.all_lines,
     ),
     Claim(
         "killed",
@@ -262,7 +226,7 @@ CLAIMS = (
         "`convert`, `train`, `benchmark` and `sweep` are killed with SIGKILL at random moments.",
         ("faults/killed_commands.py", "--kills", "8", "--longest", "12", "--seed", "1"),
         5,
-        _last,
+        figures.last_line,
     ),
     Claim(
         "runtime-memory",
@@ -270,7 +234,7 @@ CLAIMS = (
         "Peak resident memory of `classify` and of a bare script with the same steps, LeNet int8, fresh processes.",
         ("memory/runtime_memory.py", "--rounds", "5"),
         1,
-        _runtime_memory,
+        figures.memory_of_runtime,
     ),
     Claim(
         "conversion-memory",
@@ -279,8 +243,8 @@ CLAIMS = (
         "TFLiteConverter and tf2onnx.",
         ("memory/conversion_memory.py", "--rounds", "1", "--model", "ResNet50"),
         4,
-        _copies,
-        _copies_rivals,
+        figures.copies_of_weights,
+        figures.copies_of_rivals,
     ),
     Claim(
         "page",
@@ -289,7 +253,7 @@ CLAIMS = (
         "a serious finding of axe-core in light or dark.",
         ("pages/report_page.py", "--rounds", "5"),
         1,
-        _page,
+        figures.size_of_page,
         timed=True,
     ),
 )
@@ -306,8 +270,8 @@ ELSEWHERE = (
     ),
     (
         "Microcontrollers",
-        "BakeNN, TinyEngine, Eclipse Aidge and TensorFlow Lite Micro make C code or run without an operating system. "
-        "edgepress' runtime needs Linux and Python.",
+        "Edge Impulse, STMicroelectronics and Silicon Labs measure on real microcontrollers and use their "
+        "accelerators. edgepress' C ran on emulated processors alone and uses no accelerator.",
     ),
     (
         "Other engines",

@@ -76,3 +76,36 @@ def test_a_document_is_found_at_the_end_of_an_output(evidence: ModuleType) -> No
         assert "host" not in document
         assert lines[0] == "first"
     assert evidence.parsed("one\ntwo\n") == ({}, ["one", "two"])
+
+
+def test_a_promise_is_shown_with_its_worst_file(evidence: ModuleType) -> None:
+    figures = importlib.import_module("evidence_figures")
+    lines = [
+        f"lenet {scheme}, limit {limit} %: broken {broken} %, covered {covered} %; plug-in broken {plug_in} %; "
+        f"bonferroni broken 0.0 %, covered 1.0 %; oracle {oracle} %; one test 1.0 %"
+        for scheme, limit, broken, covered, plug_in, oracle in (
+            ("a", 5, 2.0, 80.0, 49.0, 87.0),
+            ("b", 5, 3.0, 79.0, 47.0, 88.0),
+            ("a", 1, 0.5, 20.0, 55.0, 56.0),
+        )
+    ]
+    shown = figures.promises({}, [*lines, "lenet a: accuracy 90.1 %, ECE 1.7 -> 1.1 (at most 1.6)"])
+    assert shown.startswith("3 promises; error of 1 %: broken in at most 0.5 % of draws (the usual choice: 55.0 %)")
+    assert "5 %: broken in at most 3.0 % of draws (the usual choice: 49.0 %), 79.0 to 80.0 % accepted" in shown
+    assert shown.endswith("(at most possible 87.0 to 88.0 %)")
+
+
+def test_tflm_is_named_where_it_is_ahead(evidence: ModuleType) -> None:
+    figures = importlib.import_module("evidence_figures")
+    lines = [
+        "| file | kernels | RAM | of TFLM's | flash | of TFLM's | instructions | fewer than TFLM's | of CMSIS-NN's |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| a | shared | 9536 + 308 | 0.42 | 35984 | 0.37 | 4.46 M | 9.4 | 1.01 |",
+        "| a | specialized | 9536 + 220 | 2.00 | 41988 | 0.43 | 4.22 M | 9.9 | 0.55 |",
+        "| b | shared | 768 + 172 | 0.34 | 272504 |  | 0.39 M | 5.0 | 0.67 |",
+    ]
+    assert figures.exported_code_of_rivals({}, lines) == "a: of CMSIS-NN 1.01"
+    shown = figures.exported_code({}, lines)
+    assert "a: 9536 + 308 bytes of RAM (0.42 of TFLM's), 35984 of flash (0.37)" in shown
+    assert "b: 768 + 172 bytes of RAM (0.34 of TFLM's), 272504 of flash (no figure)" in shown
+    assert "9.9" not in shown
