@@ -14,8 +14,12 @@ from edgepress.runtime.errors import EngineError
 from edgepress.runtime.system import FLAGS, cpu_info
 
 VARIABLE = "EDGEPRESS_AMX"
-ARCH_PRCTL, PERMITTED, TILES = 158, 0x1022, 18
-"""The system call on x86-64, its ARCH_GET_XCOMP_PERM, and the bit of the tiles."""
+ARCH_PRCTL = 158
+"""The system call on x86-64."""
+PERMITTED = 0x1022
+"""Its ARCH_GET_XCOMP_PERM."""
+TILES = 18
+"""The bit of the tiles."""
 STACK = ctypes.create_string_buffer(8192)
 """A signal stack that is too small: tiles alone have as many bytes. It belongs to the process for good."""
 

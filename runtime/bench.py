@@ -26,7 +26,8 @@ from edgepress.runtime.items import random_items
 from edgepress.runtime.model import Model, load
 from edgepress.runtime.system import temperature_c
 
-TURN_S, NEAR = 0.25, 1.05
+TURN_S = 0.25
+NEAR = 1.05
 
 
 def bench(

@@ -28,7 +28,8 @@ class FileKind(NamedTuple):
     format: str = ""
 
 
-_UNPACK, _TORCH = "Unpack it, and give the model in it.", "Export the model to ONNX, with torch.onnx.export."
+_UNPACK = "Unpack it, and give the model in it."
+_TORCH = "Export the model to ONNX, with torch.onnx.export."
 _WEIGHTS = "It holds weights without the model: save the whole model."
 _STARTS: dict[bytes, tuple[str, ...]] = {
     rb".{4}TFL3": ("a TFLite model", "", "tflite"),

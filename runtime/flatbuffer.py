@@ -11,10 +11,11 @@ from edgepress.runtime.errors import ModelFileError, parsing
 
 _BYTES = {0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 8: 8, 9: 1, 10: 8, 11: 16, 12: 8, 15: 4, 16: 2, 18: 2}
 """Bytes of an element by the schema's TensorType, of those with whole ones."""
-_BUFFERS, _GRAPHS, _CODES = 4, 2, 1
-"""Fields of the root table."""
-_CALL_ONCE, _ASSIGN_VARIABLE = 129, 144
-"""Of the schema's BuiltinOperator."""
+_BUFFERS = 4  # these three are fields of the root table
+_GRAPHS = 2
+_CODES = 1
+_CALL_ONCE = 129  # of the schema's BuiltinOperator, as the next one
+_ASSIGN_VARIABLE = 144
 _CALLS = {
     31: (3, 16, (0,)), 118: (3, 92, (0, 1)), 119: (3, 93, (0, 1)), 129: (3, 103, (0,)),
     173: (11, 5, (4,)), 174: (11, 6, (1,)), 190: (11, 7, (6,)), 198: (11, 13, (5,)), 199: (11, 14, (2,)),

@@ -24,8 +24,10 @@ _INNER = {
     "attribute": {6: "graph", 11: "graph"},
 }
 """By message, the fields with messages in which nodes are."""
-_CALL, _NAME = (7, 4, 8), (10, 1, 13)
-"""Domain, name and overload in a NodeProto, and in a FunctionProto."""
+_CALL = (7, 4, 8)
+"""Domain, name and overload in a NodeProto."""
+_NAME = (10, 1, 13)
+"""The same in a FunctionProto."""
 
 
 def fields(data: Data, at: int, end: int) -> Iterator[tuple[int, int, int]]:

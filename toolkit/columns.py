@@ -74,8 +74,10 @@ def _unbroken(form: Callable[_P, str]) -> Callable[_P, str]:
     return lambda *args, **options: form(*args, **options).replace(" ", "\N{NO-BREAK SPACE}")
 
 
-percent, duration = _unbroken(text.percent), _unbroken(text.duration)
-rate, size = _unbroken(text.rate), _unbroken(text.size)
+percent = _unbroken(text.percent)
+duration = _unbroken(text.duration)
+rate = _unbroken(text.rate)
+size = _unbroken(text.size)
 times = text.times
 
 

@@ -32,8 +32,10 @@ _EXP_FACTORS = {
     4: 242,
 }
 """exp(-2^n) with 31 fractional bits, by n."""
-_48_17, _MINUS_32_17 = 1515870810, -1010580540
-"""48/17 and -32/17 with 29 fractional bits."""
+_48_17 = 1515870810
+"""48/17 with 29 fractional bits."""
+_MINUS_32_17 = -1010580540
+"""-32/17 with 29 fractional bits."""
 
 
 def multiplier_of(real: float) -> tuple[int, int]:

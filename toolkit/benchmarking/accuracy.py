@@ -33,8 +33,10 @@ from edgepress.toolkit.stats.posterior import Evidence, probability_within
 
 MAX_CONFUSION_CLASSES = 100
 MAX_DISAGREEMENTS = 24
-THUMBNAIL_SIDE, THUMBNAIL_COLORS = 64, 128
-"""Maximum height of a thumbnail, pixels, and number of its colours: 24 thumbnails take about 100 kB."""
+THUMBNAIL_SIDE = 64
+"""Maximum height of a thumbnail, pixels."""
+THUMBNAIL_COLORS = 128
+"""Number of its colours. 24 thumbnails take about 100 kB."""
 
 
 def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSet) -> AccuracyFigures:

@@ -37,8 +37,10 @@ from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.workers.answer import AnswerShard, Part, answer_shard
 from edgepress.toolkit.workers.opening import Candidate, Opening, open_candidate
 
-SHARD_BYTES, SHARD_ITEMS = 8 << 20, 1024
-"""Limits of a shard, the number of items that are decoded, answered and cached together."""
+SHARD_BYTES = 8 << 20
+"""Largest size of a shard, the items that are decoded, answered and cached together."""
+SHARD_ITEMS = 1024
+"""Largest number of items of a shard."""
 
 
 @dataclass(frozen=True)

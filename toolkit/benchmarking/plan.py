@@ -19,10 +19,17 @@ from edgepress.toolkit.results.run_files import MODEL_FILES, folder_with
 from edgepress.toolkit.workers.opening import Candidate
 
 SUFFIXES = (".tflite", ".onnx")
-MAX_THREADS, MAX_BATCH = 256, 4096
-OUTPUT_BYTES, LEAST_ITEMS, MOST_ITEMS = 256 << 20, 8, 1024
-"""Approximate size of the outputs of all files without labels together, which limits the number of items that their
-errors are measured on, and the limits of that number."""
+MAX_THREADS = 256
+"""Largest number of threads of a candidate."""
+MAX_BATCH = 4096
+"""Largest number of items that a candidate answers in one call."""
+OUTPUT_BYTES = 256 << 20
+"""Approximate size of the outputs of all files without labels together. It limits the number of items that their errors
+are measured on."""
+LEAST_ITEMS = 8
+"""Least number of these items."""
+MOST_ITEMS = 1024
+"""Largest number of these items."""
 
 
 @dataclass(frozen=True, kw_only=True)

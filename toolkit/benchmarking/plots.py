@@ -24,7 +24,10 @@ from edgepress.toolkit.results.records import Benchmark, Measurement
 
 MARKER = 6.0
 """Radius of a point, pixels."""
-INK, FAINT = "#333333", "#9a9a9a"
+INK = "#333333"
+"""Color of texts, rings and the front."""
+FAINT = "#9a9a9a"
+"""Color of the lines from labels to points."""
 
 
 @plain_texts()

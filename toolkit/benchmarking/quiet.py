@@ -16,9 +16,14 @@ import numpy as np
 from edgepress.toolkit.host.system import frequency_mhz, load_average, own_seconds, turns
 from edgepress.toolkit.results.records import Noise
 
-BUSY, STEAL, SLOWED, SPREAD = 0.10, 0.02, 0.90, 0.10
-"""Limits: share of the CPUs' time that other processes and that the hypervisor may take, lowest / highest frequency,
-and interquartile range of the baseline's round medians / their median."""
+BUSY = 0.10
+"""Largest share of the CPUs' time that other processes may take."""
+STEAL = 0.02
+"""Largest share of the CPUs' time that the hypervisor may take."""
+SLOWED = 0.90
+"""Least ratio of the lowest frequency to the highest."""
+SPREAD = 0.10
+"""Largest ratio of the interquartile range of the baseline's round medians to their median."""
 NAMED = 0.05
 """A process is named if it took this share of one CPU."""
 

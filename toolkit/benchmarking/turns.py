@@ -27,9 +27,12 @@ from edgepress.toolkit.workers.turn import SLICES, Start, Taken, Turn, begin, op
 
 START_S = 60.0
 """Seconds that a process may take to import an engine."""
-MEMORY_SHARE, PROCESS_BYTES, TIMES_FILE = 0.5, 200_000_000, 4
-"""Spawned turns that are open together may take this share of the free memory. Each is taken to need so many bytes for
-Python and an engine, and so many times the size of its file."""
+MEMORY_SHARE = 0.5
+"""Share of the free memory that spawned turns that are open together may take."""
+PROCESS_BYTES = 200_000_000
+"""Bytes that each of them is taken to need for Python and an engine."""
+TIMES_FILE = 4
+"""How many times the size of its file each is taken to need besides."""
 
 Round = Callable[[Sequence[Opening]], Iterable[Taken | EdgepressError]]
 """Takes a turn of each opening, in their order; an error stands for a turn that failed or died."""

@@ -28,8 +28,10 @@ from edgepress.toolkit.errors import BoardError, LostError
 
 HERE = Path(__file__).parent
 FOLDER = ".cache/edgepress"
-INSTALL_S, ANSWER_S = 1800, 7200
-"""Time limits in seconds for installing a bundle's packages and for classifying all items."""
+INSTALL_S = 1800
+"""Time limit for the installation of a bundle's packages, seconds."""
+ANSWER_S = 7200
+"""Time limit for the classification of all items, seconds."""
 MOST_BYTES = 1 << 30
 """Limit on the answers to all items and on a document of measurements."""
 TIDY = 'rm -rf -- "$1"; rmdir -- "$2" 2>/dev/null || true'

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from edgepress.toolkit.comparison.compare import Comparison
 
 Models = partial(Option, rich_help_panel="For two model files")
-NARROW, HIDDEN = 120, ("p99_us", "memory_bytes")
-"""Columns of the screen below which the table has no room for these figures."""
+NARROW = 120
+"""Columns of the screen below which the table has no room for all figures."""
+HIDDEN = ("p99_us", "memory_bytes")
+"""The figures that are then left out."""
 
 
 @options.with_model_hints

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 KINDS_WIDTH = 120
 """Width of the screen from which on the kinds of layers have room."""
-SHOWN, CLASSES = 12, 5
-"""Layers and classes in the tables; the JSON document has all."""
+SHOWN = 12
+"""Layers in the table; the JSON document has all."""
+CLASSES = 5
+"""Classes in the table; the JSON document has all."""
 
 
 def diagnose_accuracy(

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 DIMENSIONS = "Dimensions: values separated by commas"
 Dimension = partial(options.Several, rich_help_panel=DIMENSIONS)
-Fixed, Searched, Where = (
-    partial(Option, rich_help_panel=name) for name in ("The same for all", "Search", "Where jobs run")
-)
+Fixed = partial(Option, rich_help_panel="The same for all")
+Searched = partial(Option, rich_help_panel="Search")
+Where = partial(Option, rich_help_panel="Where jobs run")
 TITLES = {"accurate": "Most accurate on validation items", "fast": "Fastest of those within 1 pp of it"}
 TITLES["small"] = "Smallest of those within 1 pp of it"
 TITLES["recommended"] = "Recommended: sure enough to be within 1 pp of it, and best in size and latency"

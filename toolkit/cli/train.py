@@ -17,7 +17,9 @@ from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 
-Images, Net, Fit = (partial(Option, rich_help_panel=name) for name in ("Images", "Network", "Training"))
+Images = partial(Option, rich_help_panel="Images")
+Net = partial(Option, rich_help_panel="Network")
+Fit = partial(Option, rich_help_panel="Training")
 WIDTH_HELP = f"Multiplier of the number of channels ({', '.join(r.name for r in ARCHITECTURES.values() if r.width)})"
 DEPTH_HELP = "Number of layers (" + ", ".join(
     f"{r.name}: {' or '.join(map(str, r.depths))}" for r in ARCHITECTURES.values() if r.depths

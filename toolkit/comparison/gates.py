@@ -27,7 +27,9 @@ from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.quantities import POINTS, SHARES, SIZES, TIMES
 from edgepress.toolkit.stats.intervals import Interval
 
-FAILED, PASSED, OPEN = "failed", "passed", "not established"
+FAILED = "failed"
+PASSED = "passed"
+OPEN = "not established"
 
 RATIOS = ("x", "%")
 

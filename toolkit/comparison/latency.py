@@ -17,15 +17,20 @@ import numpy.typing as npt
 from edgepress.toolkit.results.records import Benchmark, Measurement
 from edgepress.toolkit.stats.intervals import Interval
 
-SAME_ENGINE, OTHER_ENGINE, NO_YARDSTICK = 1.03, 1.1, 1.5
-"""Factors by which a latency ratio between two runs may be wrong: relative to a baseline on the same engine, to one on
-another engine, and without a baseline. `benchmarks/proof/gate_power.py --runs` prints how runs of the same files
-differ."""
+SAME_ENGINE = 1.03
+"""Factor by which a latency ratio between two runs may be wrong, relative to a baseline on the same engine.
+`benchmarks/proof/gate_power.py --runs` prints how runs of the same files differ."""
+OTHER_ENGINE = 1.1
+"""The same, relative to a baseline on another engine."""
+NO_YARDSTICK = 1.5
+"""The same, without a baseline."""
 BY_ROUND = {"p50_us": "round_medians_us", "p90_us": "round_p90s_us", "p99_us": "round_p99s_us"}
 """Fields with the values of each latency by round."""
 RESAMPLES = 2000
-MIN_ROUNDS, MAX_ROUNDS = 6, 1000
-"""With fewer rounds there is no interval; more rounds are ignored."""
+MIN_ROUNDS = 6
+"""With fewer rounds there is no interval."""
+MAX_ROUNDS = 1000
+"""More rounds are ignored."""
 
 
 def ratio_interval(new: npt.NDArray[Any], old: npt.NDArray[Any]) -> Interval:

@@ -16,8 +16,12 @@ from edgepress.toolkit.comparison.latency import Side
 from edgepress.toolkit.errors import InputError, ModelFileError, unknown
 from edgepress.toolkit.results.records import Benchmark, Measurement
 
-BOTH, VANISHED, APPEARED = "both", "vanished", "appeared"
-NOW_FAILS, FAILED_BEFORE, FAILS_IN_BOTH = "fails now", "failed before", "fails in both"
+BOTH = "both"
+VANISHED = "vanished"
+APPEARED = "appeared"
+NOW_FAILS = "fails now"
+FAILED_BEFORE = "failed before"
+FAILS_IN_BOTH = "fails in both"
 
 
 @dataclass(frozen=True, kw_only=True)

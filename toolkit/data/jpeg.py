@@ -24,7 +24,9 @@ MOST_BYTES = 2 * MOST_PIXELS
 """Size of such an image, bytes, at most: what is larger is a large image, or hardly one."""
 MODES = {"Gray": "GRAY", "YCbCr": "RGB"}
 """What Pillow decodes to, by the color space of the file; others are left to it."""
-_START, _SCAN, _JFIF = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xe0\x00\x10JFIF\x00"
+_START = b"\xff\xd8\xff"
+_SCAN = b"\xff\xda"
+_JFIF = b"\xff\xe0\x00\x10JFIF\x00"
 _OTHER = re.compile(rb"\xff[^\x00\xc0-\xc2\xc4\xd0-\xdb\xdd]")
 """A marker that no plain JPEG has: of metadata, which may turn an image or give it other colors, or of a rare coding.
 

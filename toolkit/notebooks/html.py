@@ -16,8 +16,10 @@ from edgepress.runtime.text import one_line
 
 Cell = str | Element | None
 CLASS = "edgepress-result"
-MARK, BAD = "#6a7be0", "#e0564f"
-"""Colors of marks, and of limits and faults."""
+MARK = "#6a7be0"
+"""Color of marks."""
+BAD = "#e0564f"
+"""Color of limits and faults."""
 MAX_ROWS = 40
 """Rows of a table; a line says how many more there are."""
 MAX_NAME = 80

@@ -29,12 +29,16 @@ from edgepress.toolkit.workers.opening import Opening, open_candidate
 
 Array = npt.NDArray[Any]
 
-OPEN_S, ANSWER_S = 120.0, 30.0
-"""Longest time that a file may take to open, and to answer, before its process is ended."""
+OPEN_S = 120.0
+"""Longest time that a file may take to open before its process is ended, seconds."""
+ANSWER_S = 30.0
+"""Longest time that it may take to answer, seconds."""
 CRASHES = 3
 """A file that has crashed so often is not opened again."""
-QUICK, CAREFUL = (10_000_000, 5), (40_000_000, 15)
-"""How long calls are timed, nanoseconds, and how many at most: of a webcam's frame, and of a photo."""
+QUICK = (10_000_000, 5)
+"""How long calls of a webcam's frame are timed, nanoseconds, and how many at most."""
+CAREFUL = (40_000_000, 15)
+"""The same of a photo."""
 MAX_SEEN = 512
 """Longest side of the picture of what the files see, pixels."""
 NAMED = 4

@@ -20,7 +20,8 @@ from edgepress.toolkit.reports.page import style_sheet
 
 HERE = Path(__file__).parent
 SCRIPTS = ("answers.js", "give.js", "items.js", "play.js")
-QUEUE, MAX_TOP = 64, 1000
+QUEUE = 64
+MAX_TOP = 1000
 TOP = 5
 TEST_IMAGE = re.compile(r"/test/(\d{1,9})(\.png)?", re.ASCII)
 

@@ -24,7 +24,8 @@ IMAGES = ((56, 64), (28, 256), (14, 512))
 """Height, which is the width, and channels of the depthwise convolutions."""
 TAPS = 9
 SILENCE_S = 60.0
-FLOAT32, INT8 = "float32_macs_per_s", "int8_macs_per_s"
+FLOAT32 = "float32_macs_per_s"
+INT8 = "int8_macs_per_s"
 
 
 def measure_ceiling(threads: int) -> Ceiling:

@@ -34,13 +34,16 @@ MOST = 1_000_000
 """Larger numbers of items are no advice."""
 WORTH = 10
 """How many times as many items without labels are still worth a word."""
-NEAR_LARGEST, CONTRADICTION, IMPROVING = "near the largest class", "contradictory labels", "still improving"
+NEAR_LARGEST = "near the largest class"
+CONTRADICTION = "contradictory labels"
+IMPROVING = "still improving"
 FIRST = (CONTRADICTION, "few epochs", IMPROVING)
 """What comes before other advice about a training of very few epochs."""
-NEAR, HALF = 0.05, 0.5
+NEAR = 0.05
 """A model is near the largest class's share if it is not proven to answer this share of the other classes' items
-correctly, net of what it loses in the largest class; and if it does not seem to answer half of them, which would
-speak of few items instead."""
+correctly, net of what it loses in the largest class."""
+HALF = 0.5
+"""It must not seem to answer this share of them either, which would speak of few items instead."""
 IMBALANCED = 1.5
 """How many times its equal share the largest class has, from which on weights of the classes are tried first."""
 UNLIKELY = 0.05
@@ -50,11 +53,14 @@ RARE = 0.5
 CONTRADICTED = 0.001
 """Share of all items that must be wrong, whatever a model answers, from which on that is said: a tenth of the drop
 that files are allowed. Large published data sets have fewer (`cifar100`: some in 60,000)."""
-FAR, ROOM = 4.0, 0.95
-"""How many times larger or smaller an image's sides are than the net's; and the accuracy below which that is said: a
-net that answers nearly all items correctly sees enough."""
-LEAST, LARGEST = 28, 224
-"""The sides, in pixels, that every network accepts and that are recommended."""
+FAR = 4.0
+"""How many times larger or smaller an image's sides are than the net's if they are far from them."""
+ROOM = 0.95
+"""The accuracy below which that is said: a net that answers nearly all items correctly sees enough."""
+LEAST = 28
+"""The smallest side that is recommended, pixels; every network accepts it."""
+LARGEST = 224
+"""The largest side that is recommended, pixels."""
 ASPECT = 2.0
 """How many times wider an image is than its stretched copy."""
 NAMED = 3

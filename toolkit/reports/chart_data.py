@@ -12,10 +12,14 @@ from edgepress.toolkit.benchmarking.plots import pareto_front
 from edgepress.toolkit.reports import view
 from edgepress.toolkit.results.records import Benchmark, Measurement
 
-MAX_MATRIX, MAX_CLASSES = 30, 40
-"""Classes up to which confusion matrices are shown, and how many classes are listed by their drop."""
-COLORS, SHAPES = (*(scheme.colors for scheme in SCHEMES.values()), ("#6b7280", "#9aa3ad")), 5
-"""Colours on a light and a dark ground, and shapes in the page; the last is for what is not in the tables."""
+MAX_MATRIX = 30
+"""Number of classes up to which confusion matrices are shown."""
+MAX_CLASSES = 40
+"""How many classes are listed by their drop."""
+COLORS = (*(scheme.colors for scheme in SCHEMES.values()), ("#6b7280", "#9aa3ad"))
+"""Colours on a light and a dark ground; the last pair is for what is not in the table of schemes."""
+SHAPES = 5
+"""Number of shapes in the page; the last is for what is not in the table of engines."""
 
 
 def chart_data(result: Benchmark) -> dict[str, Any]:

@@ -24,7 +24,8 @@ FORMATS: dict[Format, str] = {
     "card": "a model card for Hugging Face",
 }
 PAGE = "report.html"
-RESULTS, SWEEP = "benchmark.json", "sweep.json"
+RESULTS = "benchmark.json"
+SWEEP = "sweep.json"
 
 
 @dataclass(frozen=True)

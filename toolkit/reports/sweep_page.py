@@ -23,8 +23,18 @@ from edgepress.toolkit.reports.page import style_sheet, template
 from edgepress.toolkit.reports.sweep_effects import effects_of
 from edgepress.toolkit.sweeping.result import Configuration, Sweep
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 300, 52, 14, 12, 40
-"""Size of a plot and its margins, in units of its view box."""
+WIDTH = 480
+"""Width of a plot, in units of its view box."""
+HEIGHT = 300
+"""Height of a plot."""
+LEFT = 52
+"""Margin of a plot on the left."""
+RIGHT = 14
+"""Margin on the right."""
+TOP = 12
+"""Margin above."""
+BOTTOM = 40
+"""Margin below."""
 TABLED = 400
 """Configurations in the table at most."""
 

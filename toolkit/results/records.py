@@ -19,14 +19,21 @@ from edgepress.toolkit.results.figures import (
 
 SCHEMA_VERSION = 2
 """Version of `benchmark.json`. Version 2 added fields; files of version 1 still load."""
-USABLE, DROP, UNPROVEN, NO_BASELINE = "usable", "accuracy drop", "unproven", "no baseline"
-"""Status of a file whose accuracy was measured on its engine: the drop is within the limit; above it; within it, but
-not with 95 % confidence; unknown. A file that could not be measured has the status "failed: REASON"."""
+USABLE = "usable"
+"""Status of a file whose drop, measured on its engine, is within the limit. A file that could not be measured has the
+status "failed: REASON"."""
+DROP = "accuracy drop"
+"""Status of a file whose drop is above the limit."""
+UNPROVEN = "unproven"
+"""Status of a file whose drop is within the limit, but not with 95 % confidence."""
+NO_BASELINE = "no baseline"
+"""Status of a file whose drop is unknown."""
 LARGE_ERROR = "large error"
 """Status of a file without labels whose outputs are too far from the baseline's; USABLE, if they are near enough."""
-PROVEN, NOT_COMPARABLE = "self-test passed", "not comparable"
-"""Status on a board on which no accuracy was measured; and, followed by a colon and the reason, of a board that was
-throttled or busy."""
+PROVEN = "self-test passed"
+"""Status on a board on which no accuracy was measured."""
+NOT_COMPARABLE = "not comparable"
+"""Status on a board that was throttled or busy, followed by a colon and the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,10 @@ FAR = 0.25
 """Share of this CPU's reach below which a kernel is far from it."""
 WAITING = 0.5
 """Share of a kernel's time that reading its weights from memory explains, from which it waits for them."""
-ROUNDING_US, CALL_US = 1.0, 200.0
-"""Most time that engines take outside of the kernels' reported times: what is rounded off each, and the call itself."""
+ROUNDING_US = 1.0
+"""Largest time that engines round off the reported time of each kernel, microseconds."""
+CALL_US = 200.0
+"""Largest time that engines take for the call itself, outside of the kernels, microseconds."""
 CALL_SHARE = 0.3
 """Share of the time outside of kernels from which the call itself is a finding."""
 

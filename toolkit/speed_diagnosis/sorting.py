@@ -11,13 +11,11 @@ from edgepress.toolkit.profiling.pairing import plain_name
 from edgepress.toolkit.profiling.profile import NodeTime, Profile
 from edgepress.toolkit.results.records import Ceiling
 
-PRODUCT, DEPTHWISE, CONVERSION, TABLE, OTHER = (
-    "convolutions and dense layers",
-    "depthwise convolutions",
-    "conversions",
-    "look-up tables",
-    "other operations",
-)
+PRODUCT = "convolutions and dense layers"
+DEPTHWISE = "depthwise convolutions"
+CONVERSION = "conversions"
+TABLE = "look-up tables"
+OTHER = "other operations"
 SHORT_US = 5.0
 """Engines round the times of kernels to whole microseconds: a rate of a shorter one would be off by over a fifth."""
 ENOUGH = 0.5

@@ -19,8 +19,10 @@ Prefer = Literal["balanced", "size", "latency"]
 PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
 CONFIDENCE = 0.9
 """The probability from which a file is sure enough, unless another is wanted."""
-LEAST_CONFIDENCE, MOST_CONFIDENCE = 0.5, 0.9999
-"""The range of what can be wanted: below, a file would more probably be bad than good; no item makes one certain."""
+LEAST_CONFIDENCE = 0.5
+"""The least probability that can be wanted: below, a file would more probably be bad than good."""
+MOST_CONFIDENCE = 0.9999
+"""The largest probability that can be wanted, because no number of items makes a file certain."""
 
 
 class Costs(NamedTuple):

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 Z95 = 1.959964
-MIN_ROUNDS, RESAMPLES = 6, 4000
-"""Of a bootstrap, which underestimates the uncertainty with fewer rounds."""
+MIN_ROUNDS = 6
+"""Least number of rounds of a bootstrap, which underestimates the uncertainty with fewer."""
+RESAMPLES = 4000
+"""Number of resamples of a bootstrap."""
 BISECTIONS = 50
 """Enough to find an end of an interval to within 1e-15."""
 SMALLEST = 1e-100

@@ -32,8 +32,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-LOST, ALIKE = 0.5, 0.5
-"""Prior weights of lost items, and of items that both files answer alike."""
+LOST = 0.5
+"""Prior weight of lost items."""
+ALIKE = 0.5
+"""Prior weight of items that both files answer alike."""
 ROUNDING = 0.38
 """Prior probability that the items that differ are lost about as often as they are gained."""
 ROUNDING_WEIGHT = 20.0
@@ -46,8 +48,10 @@ MOST_EXPECTED = 0.98
 """Bound of `expected_lost`, and 1 minus that of the other side: both weights are above 0."""
 LEAST_KNOWING = 100
 """Number of items with labels below which the first file's probabilities are not used."""
-NODES, FINE_NODES = 200, 1000
-"""Quantiles over which a distribution is averaged: of each of two variables, and of one alone."""
+NODES = 200
+"""Quantiles of each of two variables over which a distribution is averaged."""
+FINE_NODES = 1000
+"""Quantiles of one variable alone over which a distribution is averaged."""
 
 Floats = npt.NDArray[np.float64]
 

@@ -79,7 +79,8 @@ def _color(value: Any) -> str:
 
 
 Parse = Callable[[Any], Any]
-_count, _share = partial(_number, low=1, whole=True), partial(_number, low=0, whole=False)
+_count = partial(_number, low=1, whole=True)
+_share = partial(_number, low=0, whole=False)
 DIMENSIONS: dict[str, Parse] = {
     "arch": _text,
     "width": _share,

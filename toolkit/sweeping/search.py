@@ -32,8 +32,10 @@ GENERATION = 4
 """Combinations that are asked for at once, so that several workers have something to do."""
 RUNGS = (0.25, 0.5)
 """Shares of the epochs after which a training may be stopped."""
-PEERS, SEEN = 4, 8
-"""Trainings of the same network, and of any, that must have come as far before one is stopped by theirs."""
+PEERS = 4
+"""Trainings of the same network that must have come as far before one is stopped by theirs."""
+SEEN = 8
+"""Trainings of any network that must have come as far."""
 SAME_COST = ("seed", "augmentation", "dropout", "learning_rate", "batch_size", "class_weights")
 """Arguments of a training that change neither the size nor the latency of its files."""
 

@@ -28,7 +28,9 @@ LIBRARY = {"darwin": "libLiteRt.dylib", "win32": "libLiteRt.dll"}.get(sys.platfo
 CPU = 1
 WRITE = 1
 ELEMENT_TYPES = {np.dtype(np.float32): 1, np.dtype(np.uint8): 3, np.dtype(np.int8): 9, np.dtype(np.int16): 7}
-OPERATION, DELEGATE_OPERATION, DELEGATE_PROFILED = 2, 4, 8
+OPERATION = 2
+DELEGATE_OPERATION = 4
+DELEGATE_PROFILED = 8
 EVENT_TYPES = (1, OPERATION, DELEGATE_OPERATION, DELEGATE_PROFILED, 16, 32, 64, 128, 256)
 _Handle = ctypes.c_void_p
 

@@ -28,13 +28,19 @@ from edgepress.runtime.errors import EdgepressError
 from edgepress.toolkit.workers.opening import Candidate, Opening, engine_errors, open_candidate, open_model
 from edgepress.toolkit.workers.system import in_fork, pin
 
-WINDOW, SLACK = 5, 0.02
-"""Latency is stable when the median of `WINDOW` calls is not below that of the ones before by more than `SLACK`."""
-WARM_NS, WARM_CALLS = 500_000_000, 200
-"""Limits of a warm-up; the first one that is reached ends it."""
+WINDOW = 5
+"""Latency is stable when the median of so many calls is not below that of the ones before by more than `SLACK`."""
+SLACK = 0.02
+"""Share of the earlier median."""
+WARM_NS = 500_000_000
+"""Longest warm-up, nanoseconds."""
+WARM_CALLS = 200
+"""Largest number of calls of a warm-up."""
 TIMED_NS = 10_000_000
-MIN_CALLS, MAX_CALLS = 3, 500
-"""A turn times calls for about `TIMED_NS` nanoseconds, within these limits of their number."""
+MIN_CALLS = 3
+"""Least number of calls of a turn, which times calls for about `TIMED_NS` nanoseconds."""
+MAX_CALLS = 500
+"""Largest number of calls of a turn."""
 SLICES = 5
 """Slices of a turn that does not fork. Each times calls for about `TIMED_NS`, after a few untimed ones, up to `WINDOW`,
 that fill the caches again. If one call takes longer, there are `MIN_CALLS` slices of one call, and no untimed ones."""
