@@ -92,7 +92,9 @@ class InputAdapter:
     def _statistics(self) -> list[AdapterStep]:
         """The steps of `per_image`."""
         step = partial(AdapterStep, exact=True)
-        shape, one, axes = self.item.shape, (1,) * len(self.item.shape), np.arange(len(self.item.shape), dtype=np.int32)
+        shape = self.item.shape
+        one = (1,) * len(self.item.shape)
+        axes = np.arange(len(self.item.shape), dtype=np.int32)
         axes += 1  # of an item in a batch
         if self.per_image == "standardize":
             least = np.array([1 / math.sqrt(math.prod(shape))], np.float32)
@@ -118,7 +120,8 @@ class InputAdapter:
     @property
     def steps(self) -> tuple[AdapterStep, ...]:
         """What has to be done after the cast to float32; empty if the model takes the items as they are."""
-        shape, steps = self.item.shape, self._statistics()
+        shape = self.item.shape
+        steps = self._statistics()
         if self.bgr:
             steps.append(AdapterStep("gather", np.array([2, 1, 0], np.int32), shape))
         if any(self.mean) or set(self.std) != {1.0}:

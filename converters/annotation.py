@@ -111,7 +111,8 @@ def annotate(job: AnnotateJob, emit: Emit) -> None:
 def _annotate(job: AnnotateJob) -> Contract:
     content = job.path.read_bytes()
     tflite = is_tflite(content)
-    digest, tools = hashlib.sha256(content).hexdigest(), {"edgepress": metadata.version("edgepress")}
+    digest = hashlib.sha256(content).hexdigest()
+    tools = {"edgepress": metadata.version("edgepress")}
     contract = job.contract
     if not contract.parent_sha256:  # else it was converted or annotated before, and keeps its source
         contract = contract.replace(parent_sha256=digest, tools=tools)
@@ -137,7 +138,8 @@ def _annotate(job: AnnotateJob) -> Contract:
                 f"{job.path} can't be copied. {e.message}", "Write its contract alone: --out NAME.json."
             ) from e
         temporary.write_bytes(described)
-        before, after = load(job.path, contract=contract), load(temporary)
+        before = load(job.path, contract=contract)
+        after = load(temporary)
         if not np.array_equal(before.answer(items), after.answer(items), equal_nan=True):
             raise ConversionError(f"The copy of {job.path} gives other answers than the file.", "Please report it.")
     return contract
@@ -164,22 +166,27 @@ def scheme_of(found: inspection.Inspection) -> str:
 def _open_bare(path: Path, size: Size | None) -> tuple[Model, ModelFacts]:
     """A file opened without its contract, which takes and returns real numbers as the file has them, and its facts."""
     engine, session = open_session(path, None, 1)
-    known, session.contract = session.contract, None
+    known = session.contract
+    session.contract = None
     content = path.read_bytes()
     tflite = is_tflite(content)
     session.shape = (known.adapter or known.input).shape if known else _fix_sizes(path, content, session.shape, size)
     bare = Model(path, engine, 1, session)
     with parsing(path):
         if tflite:
-            written, last, scores = tflite_metadata(content), "", ""
+            written = tflite_metadata(content)
+            last = ""
+            scores = ""
             with contextlib.suppress(ConversionError, ModelFileError):  # several graphs, or odd: the engine takes it
-                last, scores = passes.last_operation(content), passes.chosen_from(content)
+                last = passes.last_operation(content)
+                scores = passes.chosen_from(content)
         else:
             import onnx
 
             model = onnx.load_from_string(content)
             written = onnx_metadata({p.key: p.value for p in model.metadata_props})
-            last, scores = interface.last_operation(model), interface.chosen_from(model)
+            last = interface.last_operation(model)
+            scores = interface.chosen_from(model)
     facts = ModelFacts(
         session.shape,
         session.classes,

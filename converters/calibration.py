@@ -71,7 +71,8 @@ def tflite_statistics(model: bytes, batches: Batches, input_range: InputRange) -
     ends = _names_at(names, graph.outputs)
     produced = dict.fromkeys(int(i) for op in graph.operators for i in op.outputs)
     watched = [i for i in produced if graph.tensors[i].type == flat.FLOAT32]
-    graph.outputs, root.signatureDefs = [*dict.fromkeys([*map(int, graph.outputs), *watched])], []
+    graph.outputs = [*dict.fromkeys([*map(int, graph.outputs), *watched])]
+    root.signatureDefs = []
     interpreter = Interpreter(model_content=flat.write(root), num_threads=os.cpu_count())
     interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]
@@ -113,7 +114,8 @@ def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: Input
     # Threads that spin while they wait would slow the histograms.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    source, names = session.get_inputs()[0], [o.name for o in session.get_outputs()]
+    source = session.get_inputs()[0]
+    names = [o.name for o in session.get_outputs()]
     seen = Statistics()
     dtype = np.dtype(source.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32"))
     for batch in _check_batches(batches):

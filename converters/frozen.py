@@ -87,7 +87,8 @@ def freeze(function: Any) -> Frozen:
         )
     definition = convert_variables_to_constants_v2_as_graph(function, lower_control_flow=False)[1]
     sweep(definition.ByteSize())  # of the function that came with it
-    source, sink = function.inputs[0], function.outputs[0]
+    source = function.inputs[0]
+    sink = function.outputs[0]
     return Frozen(definition, source.name, sink.name, tuple(source.shape.as_list()))
 
 
@@ -95,12 +96,14 @@ def last_operation(function: Any) -> str:
     """Type of the last operation of a traced function that computes, such as "Softmax"; "" if none does."""
     definition = function.graph.as_graph_def()
     functions = {f.signature.name: f for f in definition.library.function}
-    nodes, end = {node.name: node for node in definition.node}, function.outputs[0].name
+    nodes = {node.name: node for node in definition.node}
+    end = function.outputs[0].name
     while (node := nodes.get(end.partition(":")[0])) is not None:
         if node.op.endswith("PartitionedCall"):  # a SavedModel's signature: go on in what it calls
             called = functions[node.attr["f"].func.name]
             index = int(end.rpartition(":")[2]) if ":" in end else 0
-            nodes, end = {n.name: n for n in called.node_def}, called.ret[called.signature.output_arg[index].name]
+            nodes = {n.name: n for n in called.node_def}
+            end = called.ret[called.signature.output_arg[index].name]
         elif node.op in _COPIES and node.input:
             end = node.input[0]
         else:

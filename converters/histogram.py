@@ -36,7 +36,8 @@ class Histogram:
     """
 
     def __init__(self) -> None:
-        self.low, self.high = np.inf, -np.inf
+        self.low = np.inf
+        self.high = -np.inf
         self._counts = np.zeros(2 * BINS, np.int64)
         self._power = SMALLEST_POWER  # the width is 2 to this power
 
@@ -136,7 +137,8 @@ class Histogram:
         number, mean, square = self._moments
         step = (high - low) / (2**bits - 1)
         near = np.clip(np.floor(step / 2 / self.width), 0, None).astype(np.intp)  # these are rounded to 0
-        bottom, top = np.maximum(BINS - near, first), np.minimum(BINS + near, last)
+        bottom = np.maximum(BINS - near, first)
+        top = np.minimum(BINS + near, last)
         rounded = (number[last] - number[first] - (number[top] - number[bottom])) * step**2 / 12
         zeroed = square[top] - square[bottom]
         above = (square[-1] - square[last]) - 2 * high * (mean[-1] - mean[last]) + high**2 * (number[-1] - number[last])
@@ -153,15 +155,19 @@ class Histogram:
     def entropy(self, bits: int) -> tuple[float, float]:
         """The range within the threshold of the smallest divergence, the same on both sides."""
         low, high = self.extremes
-        counts, levels = self._counts.astype(np.float64), 2**bits
+        counts = self._counts.astype(np.float64)
+        levels = 2**bits
         # Zeros are exact in every grid; without this, those of a ReLU would outweigh all else.
         counts[BINS] = min(counts[BINS], max(counts[BINS - 1], counts[BINS + 1]))
-        first, last = BINS + floor(low / self.width), BINS + ceil(high / self.width)
+        first = BINS + floor(low / self.width)
+        last = BINS + ceil(high / self.width)
         reach = max(BINS - first, last - BINS)
-        best, ends = np.inf, (low, high)
+        best = np.inf
+        ends = (low, high)
         for i in range(STEPS):
             half = round(reach * (STEPS - i) / STEPS)
-            start, end = max(first, BINS - half), min(last, BINS + half)
+            start = max(first, BINS - half)
+            end = min(last, BINS + half)
             if end - start < levels:
                 break
             if (divergence := _divergence(counts, start, end, levels)) < best:
@@ -180,5 +186,6 @@ def _divergence(counts: Doubles, start: int, end: int, levels: int) -> float:
     used = true > 0
     members = np.bincount(groups, used, levels)
     rounded = np.where(used, (np.bincount(groups, inside, levels) / np.maximum(members, 1))[groups], 0.0)
-    p, q = true / max(true.sum(), 1.0), rounded / max(rounded.sum(), 1.0)
+    p = true / max(true.sum(), 1.0)
+    q = rounded / max(rounded.sum(), 1.0)
     return float(np.sum(p[used] * np.log(p[used] / np.maximum(q[used], 1e-9))))

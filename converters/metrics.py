@@ -55,7 +55,8 @@ def squared_margins(reference: Array, scores: Array, decision: Decision) -> Arra
     if decision == "none" or (decision == "one" and reference.shape[1] == 1):
         return np.asarray(np.square(error).mean(axis=1))
     if decision == "each":
-        margins, changes = np.abs(reference), error
+        margins = np.abs(reference)
+        changes = error
         usual = np.median(margins)
     else:
         rows = np.arange(len(reference))

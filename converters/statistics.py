@@ -121,7 +121,8 @@ class Statistics:
                 "Check the model's weights and its data.",
             )
         few = bits <= CLIPPED_BITS
-        methods, decided = methods or CalibrationMethods(), {*self.names} if few else set()
+        methods = methods or CalibrationMethods()
+        decided = {*self.names} if few else set()
         measured = {
             name: self.range(name, methods.method(name) if name in decided else "minmax", bits)
             for name in self._tensors

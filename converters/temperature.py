@@ -83,10 +83,12 @@ def cross_fit(scores: Scores, y: Ints) -> CrossFit:
     folds[shuffled] = np.arange(len(y)) % FOLDS
     choices = [CrossFit(NONE, NONE.probabilities(scores))]
     for fit in (fit_plain, _fit_slope):
-        rows, held_out = shuffled[:count], np.empty_like(scores, np.float32)
+        rows = shuffled[:count]
+        held_out = np.empty_like(scores, np.float32)
         whole = fit(scores[rows], y[rows])
         for fold in range(min(FOLDS, len(y))):
-            own, others = folds == fold, shuffled[folds[shuffled] != fold][:count]
+            own = folds == fold
+            others = shuffled[folds[shuffled] != fold][:count]
             part = fit(scores[others], y[others], start=whole) if len(others) else NONE
             held_out[own] = part.probabilities(scores[own])
         choices.append(CrossFit(whole, held_out))
@@ -139,7 +141,8 @@ def _search(
         log_temperature, log_offset, slope = np.clip(whole, least, MOST).tolist()
         return Temperature(temperature=float(np.exp(log_temperature)), offset=float(np.exp(log_offset)), slope=slope)
 
-    best, least = scores.argmax(axis=1), (*LEAST[:2], least_slope(scores.shape[1]))
+    best = scores.argmax(axis=1)
+    least = (*LEAST[:2], least_slope(scores.shape[1]))
     if start is None:
         grid = [np.array([np.log(t), np.log(e), s]) for s in slopes for e in OFFSETS for t in TEMPERATURES]
         first = min(grid, key=loss)
@@ -159,7 +162,8 @@ def weighted_loss(probabilities: Scores, y: Ints, best: Ints) -> float:
         y: Labels, int64, shape (N,).
         best: The label with the highest score, int64, shape (N,).
     """
-    rows, right = np.arange(len(y)), best == y
+    rows = np.arange(len(y))
+    right = best == y
     count = int(right.sum())
     targets = np.where(right, (count + 1) / (count + 2), 1 / (len(y) - count + 2))
     top = np.clip(probabilities[rows, best].astype(np.float64), SMALLEST, 1 - SMALLEST)

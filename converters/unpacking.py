@@ -41,7 +41,8 @@ def refuse_bomb(
     Raises:
         EdgepressError: Of the class `error`; it is such an archive.
     """
-    size, total = path.stat().st_size, 0
+    size = path.stat().st_size
+    total = 0
     bomb = f"{path} is a decompression bomb, or damaged:"
     for name, claimed, stored in parts:
         total += claimed

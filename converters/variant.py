@@ -59,6 +59,7 @@ def across(variant: Variant, answers: dict[str, Floats]) -> Variant:
     other = next((name for name in others if name in answers), None)
     if scheme.name not in answers or other is None:
         return variant
-    ours, theirs = answers[scheme.name], answers[other]
+    ours = answers[scheme.name]
+    theirs = answers[other]
     count = min(len(ours), len(theirs))  # a slow file answers fewer
     return dataclasses.replace(variant, other_format_error=float(np.abs(ours[:count] - theirs[:count]).max()))

@@ -68,7 +68,8 @@ class ChildDied(Exception):  # noqa: N818 - callers turn it into an error for us
 
     def __init__(self, message: str, log: str = "", *, late: bool = False) -> None:
         super().__init__(message)
-        self.log, self.late = log, late
+        self.log = log
+        self.late = late
 
 
 class Worker:
@@ -84,7 +85,8 @@ class Worker:
     def __init__(
         self, *, silence_s: float | None = None, memory_bytes: int | None = None, python: Path | None = None
     ) -> None:
-        self._silence_s, self._memory_bytes = silence_s, memory_bytes or _most_memory()
+        self._silence_s = silence_s
+        self._memory_bytes = memory_bytes or _most_memory()
         self._idle = False
         self._closing = threading.Lock()  # by Ctrl-C, and perhaps at the same time by the thread that calls it
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`

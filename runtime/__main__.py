@@ -118,7 +118,8 @@ def doctor(args: argparse.Namespace) -> Documents:
 
 
 def _stream(args: argparse.Namespace, frames: Iterable[Any]) -> Documents:
-    model, times = _model(args), deque[float](maxlen=RATE_OVER + 1)
+    model = _model(args)
+    times = deque[float](maxlen=RATE_OVER + 1)
     with streaming(model, args, _tell):
         for count, frame in enumerate(frames, 1):
             if count == 1 and args.run is camera and model.crop is not None:
@@ -253,7 +254,8 @@ def _threads(text: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` default to those of the process."""
     sys.excepthook = lambda kind, error, at: print(traceback_of(error), end="", file=sys.stderr)  # noqa: T201
-    parser, failed = _parser(), False
+    parser = _parser()
+    failed = False
     args = parser.parse_args(arguments)
     if wrong := misused_option(args, serves=args.run is serve):
         parser.error(wrong)

@@ -152,7 +152,8 @@ class Acceptance:
     def words(self) -> str:
         """The promise with its condition, one sentence."""
         what = "accepted answers are wrong" if self.promise == "error" else "known items are not accepted"
-        sure, limit = f"{100 * self.confidence:.4g} %", f"{100 * self.limit:.3g} %"
+        sure = f"{100 * self.confidence:.4g} %"
+        limit = f"{100 * self.limit:.3g} %"
         return (
             f"With {sure} confidence, at most {limit} of {what}, for images like the {self.items} "
             f"that this was measured on, with {self.engine}."

@@ -27,14 +27,23 @@ class AdaptedSession(Session):
 
     def __init__(self, session: Session, contract: Contract, adapter: Adapter) -> None:
         item = contract.input
-        self.contract, self.shape, self.dtype = contract, item.shape, np.dtype(item.dtype)
-        self.classes, self.output_shape, self.batch = session.classes, session.output_shape, session.batch
-        self.stateful, self.keep_state = session.stateful, session.keep_state
-        self._run, self._reset, self._adapter = session.run, session.reset, adapter
+        self.contract = contract
+        self.shape = item.shape
+        self.dtype = np.dtype(item.dtype)
+        self.classes = session.classes
+        self.output_shape = session.output_shape
+        self.batch = session.batch
+        self.stateful = session.stateful
+        self.keep_state = session.keep_state
+        self._run = session.run
+        self._reset = session.reset
+        self._adapter = adapter
         self._stored: Stored | None = _stored(adapter, session.scale, session.dtype, self.dtype)
         if item.dtype != "uint8" and adapter == Adapter(shape=item.shape, sigmoid=adapter.sigmoid):
             # Items are stored as without an adapter: float32 would lose large integers.
-            self.dtype, self.scale, self._stored = session.dtype, session.scale, None
+            self.dtype = session.dtype
+            self.scale = session.scale
+            self._stored = None
 
     def reset(self) -> None:
         """Begin anew."""
@@ -90,7 +99,8 @@ def _by_own_values(items: npt.NDArray[np.float32], rule: str | None) -> npt.NDAr
     """Items, shape (N, ...), each scaled by its own values."""
     over: dict[str, Any] = {"axis": tuple(range(1, items.ndim)), "keepdims": True}
     if rule == "standardize":
-        mean, deviation = items.mean(**over, dtype=np.float64), items.std(**over, dtype=np.float64)
+        mean = items.mean(**over, dtype=np.float64)
+        deviation = items.std(**over, dtype=np.float64)
         return np.asarray((items - mean) / np.maximum(deviation, items[0].size ** -0.5), np.float32)
     if rule == "minmax":
         least = items.min(**over)

@@ -46,7 +46,9 @@ def adapter_from(raw: Any, item: list[int]) -> Adapter:
         Exception: Of any kind; it is damaged.
     """
     found: Adapter = record(Adapter, raw, shape=tuple, mean=_numbers, std=_numbers)
-    shape, mean, std = found.shape, found.mean, found.std
+    shape = found.shape
+    mean = found.mean
+    std = found.std
     counts = {len(mean), len(std)}
     if not all(type(n) is int and n > 0 for n in shape) or math.prod(shape) != math.prod(item):
         raise ValueError(f"its adapter makes items of shape {list(shape)} of {item}")

@@ -48,7 +48,8 @@ def bench(
     whether the CPU is throttled: `on_minute` is called with the figures of every `minute_s`. Errors are those of
     `load`.
     """
-    cores, before = usable_cores(), temperature_c()
+    cores = usable_cores()
+    before = temperature_c()
     one_thread = engine in ENGINES and ENGINES[engine].one_thread
     counts = [1] if one_thread else sorted(set(threads)) or sorted(n for n in {1, 2, 4, 8, cores} if n <= cores)
     models, opened, items = _open_models(path, engine, counts, contract)
@@ -60,7 +61,8 @@ def bench(
     results = [start | _summary(found) for start, found in zip(opened, times, strict=True)]
     fastest = min(float(r["p50_us"]) for r in results)
     best = next(i for i, r in enumerate(results) if r["p50_us"] <= NEAR * fastest)
-    model, minutes = models[best], list[dict[str, Any]]()
+    model = models[best]
+    minutes = list[dict[str, Any]]()
     while (left := sustained_s - len(minutes) * minute_s) > 0:
         part = _summary(_time_calls(model, items, min(minute_s, left)))
         minutes.append({"minute": len(minutes) + 1} | part | {"temperature_c": temperature_c()})
@@ -104,7 +106,9 @@ def _open_models(
     path: Any, engine: str | None, counts: list[int], contract: Any
 ) -> tuple[list[Model], list[dict[str, Any]], list[Any]]:
     """A model for each number of threads, how long opening and the first call took, and items to time calls with."""
-    models, opened, items = list[Model](), list[dict[str, Any]](), list[Any]()
+    models = list[Model]()
+    opened = list[dict[str, Any]]()
+    items = list[Any]()
     for n in counts:
         start = time.perf_counter()
         model = load(path, engine, n, contract)
@@ -123,10 +127,14 @@ def _open_models(
 
 def _time_calls(model: Model, items: Sequence[Any], seconds: float) -> array.array[float]:
     """Latencies of calls for some seconds (at least one call), microseconds, as float32."""
-    clock, answer, found, i = time.perf_counter_ns, model.answer, array.array("f"), 0
+    clock = time.perf_counter_ns
+    answer = model.answer
+    found = array.array("f")
+    i = 0
     end = (now := clock()) + int(seconds * 1e9)
     while not i or now < end:
-        item, i = items[i & 7], i + 1
+        item = items[i & 7]
+        i = i + 1
         start = clock()
         answer(item)
         now = clock()
@@ -156,7 +164,8 @@ def _read_choices() -> dict[str, Any]:
 
 def _keep(model: Model, threads: int) -> str | None:
     """Store the best number; returns the file, None if it cannot be written, as on a read-only system."""
-    path, temporary = _cache(), _cache().with_name(f".threads.{os.getpid()}.json")
+    path = _cache()
+    temporary = _cache().with_name(f".threads.{os.getpid()}.json")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(_read_choices() | {_key(model): threads}))

@@ -67,7 +67,9 @@ _MOST = 2000
 
 def doctor() -> dict[str, Any]:
     """This machine, the engines that work on it, and what to install; docs/runtime.md lists the fields."""
-    machine, bits, libc = platform.machine(), 8 * struct.calcsize("P"), platform.libc_ver()
+    machine = platform.machine()
+    bits = 8 * struct.calcsize("P")
+    libc = platform.libc_ver()
     libc = libc if sys.platform == "linux" else (sys.platform, "")
     command, why = working_set(machine, bits, sys.version_info[:2], libc)
     memory = dict(re.findall(r"^(\w+):\s+(\d+)", read_text("/proc/meminfo"), re.MULTILINE))
@@ -76,7 +78,8 @@ def doctor() -> dict[str, Any]:
     if (_RELEASE / LIBRARY).is_file() and (_RELEASE / "interpreter").is_file():  # `run` names this engine here, too
         status, detail = _trial("native")
         engines.append({"name": "native", "version": __version__, "status": status, "detail": detail, "install": ""})
-        command, why = "", "The model of this bundle was compiled here, and needs no other engine."
+        command = ""
+        why = "The model of this bundle was compiled here, and needs no other engine."
         if status == "fails":
             why = "The model of this bundle was compiled here, but does not run: install the bundle again."
     for name, row in PACKAGED.items():

@@ -77,7 +77,8 @@ class DriftReference:
     engine: str
 
     def __post_init__(self) -> None:
-        edges, counts = tuple(map(float, self.edges)), tuple(self.counts)
+        edges = tuple(map(float, self.edges))
+        counts = tuple(self.counts)
         if not (0 < len(edges) < 256 and all(-1 <= edge <= 2 for edge in edges) and list(edges) == sorted({*edges})):
             raise ValueError("the edges of its drift reference are damaged")
         if len(counts) != len(edges) + 1 or not all(type(n) is int and 0 <= n < 1 << 40 for n in counts):
@@ -119,11 +120,16 @@ class DriftTest:
     """
 
     def __init__(self, reference: DriftReference, *, alpha: float = ALPHA, seed: int = 0) -> None:
-        self._edges, self._seen, self._sum = reference.edges, [*reference.counts], sum(reference.counts)
-        self._random, self._alpha = np.random.default_rng(seed), alpha
+        self._edges = reference.edges
+        self._seen = [*reference.counts]
+        self._sum = sum(reference.counts)
+        self._random = np.random.default_rng(seed)
+        self._alpha = alpha
         self._waiting = 1.0
         self._bets = [0.0] * len(bets_on(0.5))
-        self.counted, self.capital, self.most = 0, 1.0, 1.0
+        self.counted = 0
+        self.capital = 1.0
+        self.most = 1.0
 
     @property
     def alarm(self) -> bool:
@@ -156,7 +162,8 @@ def bets_on(p: float) -> list[float]:
     p = min(max(p, LEAST_P), 1 - LEAST_P)
     u = 2 * p - 1
     bend = 3 * u * u - 1
-    linear, bent = [1 + slope * u for slope in SLOPES], [1 + each * bend for each in BENDS]
+    linear = [1 + slope * u for slope in SLOPES]
+    bent = [1 + each * bend for each in BENDS]
     return [*linear, *bent, POWER * p ** (POWER - 1), POWER * (1 - p) ** (POWER - 1)]
 
 
@@ -199,9 +206,12 @@ class DriftWatch:
         images: bool = True,
         on_alarm: Callable[[str], None] | None = None,
     ) -> None:
-        self._engine, self._images, self._on_alarm = engine, images, on_alarm
+        self._engine = engine
+        self._images = images
+        self._on_alarm = on_alarm
         self._test = None if reference is None else DriftTest(reference)
-        self._learn, self._learned = learn, list[float]()
+        self._learn = learn
+        self._learned = list[float]()
         self._last: list[float] | None = None
         self._still = 0
         self.of = "learned here" if reference is None else "of calibration"

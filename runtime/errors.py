@@ -50,7 +50,8 @@ class EdgepressError(Exception):
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
-        self.message, self.hint = message, hint
+        self.message = message
+        self.hint = hint
 
     def to_dict(self) -> dict[str, str]:
         """The error as JSON documents show it."""

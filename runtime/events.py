@@ -51,7 +51,8 @@ class HeldLabel:
             Whether the state changed.
         """
         if label != self._candidate:
-            self._candidate, self._since = label, now_s
+            self._candidate = label
+            self._since = now_s
         if label == self.label or now_s - self._since < self._hold_s:
             return False
         self.label = label
@@ -100,9 +101,13 @@ class EventMaker:
             raise InputError(what, "Leave out --mqtt, --hold and --average.")
         if not 1 <= average <= MOST_AVERAGED:
             raise InputError(f"The mean is over {average} frames; accepted: 1 to {MOST_AVERAGED}.")
-        self._model, self._send, self._clock = model, send, clock
-        self._replaces, self._average = replaces, average
-        self._mean, self._held = MeanScores(average), HeldLabel(hold_s)
+        self._model = model
+        self._send = send
+        self._clock = clock
+        self._replaces = replaces
+        self._average = average
+        self._mean = MeanScores(average)
+        self._held = HeldLabel(hold_s)
         self._alarm = False
         self._run = os.urandom(4).hex()
         self._count = 0

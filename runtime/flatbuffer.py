@@ -36,7 +36,8 @@ class Flatbuffer:
     """
 
     def __init__(self, data: bytes) -> None:
-        self.data, self._left = data, len(data)
+        self.data = data
+        self._left = len(data)
         self.root = self.number(0)
 
     def number(self, at: int, form: str = "<I") -> int:
@@ -107,8 +108,10 @@ def _check_constants(path: Path, flat: Flatbuffer) -> None:
             for field in (1, 2):  # inputs and outputs
                 flat.length(operation, field)
         for tensor in flat.tables(graph, 0):
-            buffer, width = flat.value(tensor, 2, "<I"), _BYTES.get(flat.value(tensor, 1, "<b"), 0)
-            shape, quantization = flat.numbers(tensor, 0), flat.inner(tensor, 4)
+            buffer = flat.value(tensor, 2, "<I")
+            width = _BYTES.get(flat.value(tensor, 1, "<b"), 0)
+            shape = flat.numbers(tensor, 0)
+            quantization = flat.inner(tensor, 4)
             for field in (0, 1, 2, 3) if quantization else ():  # least, greatest, scales, zero points
                 flat.length(quantization, field)
             if not (stored := sizes[buffer] if buffer < len(sizes) else 0) or not width or flat.at(tensor, 6):

@@ -54,7 +54,8 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 def newest(frames: Iterable[Any]) -> Iterator[Any]:
     """Read frames in a thread and yield the newest; frames that arrive while one is processed are dropped."""
-    slot, ready = deque[Any](maxlen=1), threading.Event()
+    slot = deque[Any](maxlen=1)
+    ready = threading.Event()
 
     def take() -> None:
         try:

@@ -67,7 +67,8 @@ class ImageTooLargeError(InputError):
 class _TooLarge(Exception):  # noqa: N818 - `_unreadable` makes an error of it
     def __init__(self, needed: int, most: int) -> None:
         super().__init__(needed, most)
-        self.needed, self.most = needed, most
+        self.needed = needed
+        self.most = most
 
 
 def load_image(
@@ -227,11 +228,13 @@ def _stream(image: Any) -> BinaryIO:
 
 def _open(file: BinaryIO, most: int | None = None) -> tuple[ImageHeader, Image.Image]:
     """What a file claims, and the image, not yet decoded, which is closed with the file."""
-    pillow, header = _pillow(), read_header(file)
+    pillow = _pillow()
+    header = read_header(file)
     if header is None:
         raise pillow.UnidentifiedImageError
     importlib.import_module(f"PIL.{PLUGINS[header.format]}ImagePlugin")  # or Pillow would import all of them
-    pixels, bomb = header.width * header.height, pillow.MAX_IMAGE_PIXELS  # some decoders take memory at once
+    pixels = header.width * header.height
+    bomb = pillow.MAX_IMAGE_PIXELS  # some decoders take memory at once
     if bomb is not None and pixels > 2 * bomb:
         raise pillow.DecompressionBombError(f"it has {pixels} pixels; accepted: {2 * bomb}")
     _check_sum(header.held, most)
@@ -280,7 +283,8 @@ def _visible_part(whole: tuple[int, int], spec: InputSpec) -> tuple[tuple[float,
     if rule == "crop" and (whole != size or share != 1):
         # Limit to the image, because 31 / 15 * 15 rounds to more than 31.
         width, height = (min(share * min(ratios) * side, length) for side, length in zip(size, whole, strict=True))
-        left, top = (whole[0] - width) / 2, (whole[1] - height) / 2
+        left = (whole[0] - width) / 2
+        top = (whole[1] - height) / 2
         return (left, top, left + width, top + height), size
     if rule == "pad":
         size = (max(1, round(whole[0] / max(ratios))), max(1, round(whole[1] / max(ratios))))
@@ -310,15 +314,19 @@ def _unreadable(image: object, error: Exception) -> InputError:
         hint = "Make it smaller, or save it as a JPEG that is not progressive."
         return ImageTooLargeError(f"{what} {reason}.", hint, error.needed)
     if isinstance(error, FileNotFoundError):
-        reason, hint = "does not exist", "Check the path."
+        reason = "does not exist"
+        hint = "Check the path."
     elif isinstance(error, UnidentifiedImageError):
         reason = "is not a JPEG, PNG, BMP, WebP or GIF file"
     elif isinstance(error, Image.DecompressionBombError):
-        reason, hint = f"is too large: {error}", "Make it smaller."
+        reason = f"is too large: {error}"
+        hint = "Make it smaller."
     elif isinstance(error, OSError) and error.strerror:
-        reason, hint = f"can't be read: {error.strerror}", "Check the path."
+        reason = f"can't be read: {error.strerror}"
+        hint = "Check the path."
     elif not isinstance(image, (str, bytes, os.PathLike)) and not isinstance(image, Image.Image):
-        what, reason = f"An image given as {type(image).__name__}", "can't be read"
+        what = f"An image given as {type(image).__name__}"
+        reason = "can't be read"
         hint = "Give a path, the file's bytes, or a Pillow image."
     else:
         reason = f"can't be decoded: {error}"

@@ -91,7 +91,9 @@ def _jpeg(file: BinaryIO) -> ImageHeader:
     """Walk as libjpeg does (ITU-T T.81, annex B), to the first scan, or to the end if all coefficients are held."""
     _read(file, 2)
     exif: list[bytes] = []
-    frame, progressive, blocks = b"", False, 0
+    frame = b""
+    progressive = False
+    blocks = 0
     while blocks < MOST_BLOCKS:
         blocks += 1
         marker = _next_marker(file)
@@ -106,7 +108,8 @@ def _jpeg(file: BinaryIO) -> ImageHeader:
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             if frame:
                 raise ValueError("it has two frames")
-            frame, progressive = segment, marker in _PROGRESSIVE
+            frame = segment
+            progressive = marker in _PROGRESSIVE
         elif marker == 0xE1 and segment.startswith(b"Exif\0\0"):
             exif.append(segment[6:] if exif else segment)  # as Pillow joins them
             blocks += MOST_BLOCKS // MOST_EXIF
@@ -176,10 +179,13 @@ def _png(file: BinaryIO) -> ImageHeader:
     file.seek(16)
     width, height = struct.unpack(">II", _read(file, 8))
     file.seek(8)
-    held, packed, exif = 0, 0, b""
+    held = 0
+    packed = 0
+    exif = b""
     for _ in range(most):
         start = file.read(8)
-        size, name = int.from_bytes(start[:4], "big"), start[4:]
+        size = int.from_bytes(start[:4], "big")
+        name = start[4:]
         if len(start) < 8 or name == b"IEND":
             return ImageHeader("PNG", width, height, held, exif)
         if name in (b"zTXt", b"iCCP", b"iTXt"):
@@ -211,7 +217,8 @@ def _gif(file: BinaryIO) -> ImageHeader:
             raise ValueError("it ends before its picture")
         if kind == b",":
             left, top, across, down = struct.unpack("<HHHH", _read(file, 8))
-            width, height = max(width, left + across), max(height, top + down)
+            width = max(width, left + across)
+            height = max(height, top + down)
             return ImageHeader("GIF", width, height, width * height)
         if kind == b"!":
             blocks += _skip_extension(file, MOST_BLOCKS - blocks)
@@ -239,7 +246,8 @@ def _webp(file: BinaryIO) -> ImageHeader:
         width, height = (1 + int.from_bytes(start[i : i + 3], "little") for i in (24, 27))
     elif start[12:16] == b"VP8L":
         bits = int.from_bytes(start[21:25], "little")
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        width = 1 + (bits & 0x3FFF)
+        height = 1 + (bits >> 14 & 0x3FFF)
     else:
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", start, 26))
     return ImageHeader("WEBP", width, height, _WEBP_BYTES * width * height + 2 * size)

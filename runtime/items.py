@@ -28,8 +28,11 @@ class ItemReader:
     """The items of an opened model file; `path` is for messages."""
 
     def __init__(self, path: Path, session: Session) -> None:
-        self._path, self._contract, self._shape = path, session.contract, session.shape
-        self._dtype, self._scale = session.dtype, session.scale
+        self._path = path
+        self._contract = session.contract
+        self._shape = session.shape
+        self._dtype = session.dtype
+        self._scale = session.scale
 
     def prepare(self, image: ImageLike) -> npt.NDArray[Any]:
         """One item as the model takes it, from anything that `Model.classify` accepts."""

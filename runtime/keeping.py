@@ -109,7 +109,9 @@ class Keeper:
             import PIL.Image  # noqa: F401
         except ImportError as e:
             raise MissingExtraError("Keeping pictures", "pillow", "image") from e
-        self._folder, self._quota, self._on_trouble = folder, quota, on_trouble
+        self._folder = folder
+        self._quota = quota
+        self._on_trouble = on_trouble
         self._told: set[bool] = set()
         self._random = np.random.default_rng(seed)
         self._kept: list[Kept] = []
@@ -244,7 +246,8 @@ def encode(image: ImageLike, item: npt.NDArray[Any]) -> tuple[str, bytes]:
     if file is not None and (
         file[:6] == b"\x93NUMPY" if isinstance(file, bytes) else str(file).lower().endswith(".npy")
     ):
-        file, image = None, item
+        file = None
+        image = item
     array = np.asarray(image if file is None else item)
     shape = (*array.shape, 1)
     grey_or_color: Color = "rgb" if shape[2] == 3 else "grey"

@@ -29,7 +29,8 @@ class Limit:
     @contextmanager
     def watch(self, seconds: float) -> Iterator[None]:
         """End the process, with exit code 1, when a call in this block takes longer, or one that the block left."""
-        done, before = threading.Event(), [*self.before_end]
+        done = threading.Event()
+        before = [*self.before_end]
         threading.Thread(target=self._watch, args=(seconds, done), daemon=True).start()
         try:
             yield

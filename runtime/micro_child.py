@@ -78,9 +78,11 @@ def describe(details: dict[str, Any]) -> dict[str, Any]:
     """Shape, type, size, scale and zero point of an input or output."""
     import numpy as np
 
-    shape, dtype = [int(n) for n in details["shape"]], np.dtype(details["dtype"])
+    shape = [int(n) for n in details["shape"]]
+    dtype = np.dtype(details["dtype"])
     parameters = details["quantization_parameters"]
-    scales, zero_points = parameters["scales"], parameters["zero_points"]
+    scales = parameters["scales"]
+    zero_points = parameters["zero_points"]
     quantization = [float(scales[0]), int(zero_points[0])] if len(scales) else [0.0, 0]
     size = int(np.prod(shape)) * dtype.itemsize
     return {"shape": shape, "dtype": dtype.name, "bytes": size, "quantization": quantization}

@@ -52,20 +52,25 @@ class MicroSession(Session):
     def __init__(self, path: Path, module: Any, threads: int, *, arena_bytes: int = 0) -> None:
         data = path.read_bytes()
         check_model(path, data)
-        self.contract, self.stateful = read_contract(path), has_variables(path, data)
-        self._path, self.keep_state = path, False
+        self.contract = read_contract(path)
+        self.stateful = has_variables(path, data)
+        self._path = path
+        self.keep_state = False
         package = str(Path(module.__file__).parents[1])
         command = [sys.executable, "-P", str(CHILD), str(path), package, str(arena_bytes)]
         self._child = child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         weakref.finalize(self, _end, child)
         about = self._reply()
-        source, result = about["input"], about["output"]
+        source = about["input"]
+        result = about["output"]
         with parsing(path):
             counts = [_count(data, 1), _count(data, 2)]
-        inputs, outputs = [source["shape"]] * counts[0], [result["shape"]] * counts[1]
+        inputs = [source["shape"]] * counts[0]
+        outputs = [result["shape"]] * counts[1]
         self._describe(path, inputs, outputs)
         self.dtype, self._output = np.dtype(source["dtype"]), np.dtype(result["dtype"])
-        self.scale, self._table = input_scale(source), dequantization_table(result)
+        self.scale = input_scale(source)
+        self._table = dequantization_table(result)
         self.arena_bytes = about["arena_bytes"]
 
     def reset(self) -> None:

@@ -69,7 +69,9 @@ class Model:
     events: Follower | None = None
 
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
-        self.path, self.engine, self.threads = path, engine, threads
+        self.path = path
+        self.engine = engine
+        self.threads = threads
         contract = self.contract = session.contract
         task = contract.task if contract else None if len(session.output_shape) == 1 else "none"
         raw = task == "none"
@@ -82,7 +84,8 @@ class Model:
             shape = (contract.adapter or contract.input).shape
             if len(shape) == len(session.shape):  # sizes that the file leaves free are those of the contract
                 session.shape = tuple(new if n < 1 else n for n, new in zip(session.shape, shape, strict=True))
-            spread, found = len(session.output_shape) > 1 and not raw, " x ".join(map(str, session.output_shape))
+            spread = len(session.output_shape) > 1 and not raw
+            found = " x ".join(map(str, session.output_shape))
             if (shape, contract.outputs) != (session.shape, session.classes) or spread:
                 raise ModelFileError(
                     f"{path} contradicts its contract: it takes {list(session.shape)} and has {found} outputs; the "
@@ -94,7 +97,9 @@ class Model:
         self.shape = session.shape
         self._size = 1 if contract and contract.item_by_item else session.batch
         self._session = session
-        self.stateful, self.keeps_state, self.reset = session.stateful, session.keep_state, session.reset
+        self.stateful = session.stateful
+        self.keeps_state = session.keep_state
+        self.reset = session.reset
         # Wrapped here, so that calls need not check the task.
         failed = f"{path} does not run on {engine}"
         self._raw = _guard(session.run, failed)
@@ -102,7 +107,8 @@ class Model:
         self.output_shape = contract.output_shape if contract and raw else session.output_shape
         self.answer = self.outputs if raw else self.scores
         self._items = ItemReader(path, session)
-        self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
+        self._dtype = session.dtype
+        self._ready = (session.batch or 1, *session.shape)
         self.ready = self._ready, self._dtype
 
     def scores(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -271,7 +277,8 @@ class Model:
 
     def decision(self, batch: npt.NDArray[np.float32]) -> list[Prediction]:
         """What `decide` returns, from scores of one item, shape (1, labels)."""
-        accepted, scores = self.limits.accepted(batch), self.limits.probabilities(batch)[0]
+        accepted = self.limits.accepted(batch)
+        scores = self.limits.probabilities(batch)[0]
         if accepted is not None and not accepted[0]:
             return [Prediction(UNKNOWN, float(scores.max()))]
         if self.threshold is None or self.contract is None or self.contract.task == "sigmoid":

@@ -40,14 +40,17 @@ class NativeSession(Session):
     """
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
-        data, place = path.read_bytes(), (path.parent / LIBRARY).resolve()
+        data = path.read_bytes()
+        place = (path.parent / LIBRARY).resolve()
         check_model(path, data)
         self.contract = read_contract(path)
         if not place.is_file():
             raise EngineError(f"{path} has no library {LIBRARY} beside it, which the engine native needs.", _HINT)
         try:
             library = module.CDLL(str(place))
-            self._run, self._input, self._output = library.model_run, library.model_input, library.model_output
+            self._run = library.model_run
+            self._input = library.model_input
+            self._output = library.model_output
             library.model_about.restype = module.c_char_p
             about = json.loads(library.model_about())
             if about["sha256"] != hashlib.sha256(data).hexdigest():
@@ -58,14 +61,16 @@ class NativeSession(Session):
             reason = f"{place} can't be used: {reason_of(e)}."
             raise EngineError(reason, "Install the bundle again on this machine.") from e
         self._input.restype = self._output.restype = module.c_void_p
-        self._copy, self._read = module.memmove, module.string_at
+        self._copy = module.memmove
+        self._read = module.string_at
         self._lock = _LOCKS.setdefault(str(place), threading.Lock())
 
     def _describe_as(self, path: Path, source: dict[str, Any], result: dict[str, Any]) -> None:
         """Take the input and output from what the library says of itself."""
         self._describe(path, [source["shape"]], [result["shape"]])
         self.dtype, self._stored = np.dtype(source["dtype"]), np.dtype(result["dtype"])
-        self.scale, self._table = input_scale(source), dequantization_table(result)
+        self.scale = input_scale(source)
+        self._table = dequantization_table(result)
         self._bytes, self._answer_bytes = (int(np.prod(each["shape"])) for each in (source, result))
         if min(self._bytes, self._answer_bytes) < 1 or {self.dtype.itemsize, self._stored.itemsize} != {1}:
             raise ValueError("it describes no numbers of 8 bits")

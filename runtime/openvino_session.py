@@ -34,7 +34,9 @@ class OpenVinoSession(Session):
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
         tflite = file_format(path) == "tflite"
-        self._path, self._module, self._core = path, module, module.Core()
+        self._path = path
+        self._module = module
+        self._core = module.Core()
         self._options = {**OPENVINO_OPTIONS, "INFERENCE_NUM_THREADS": threads}
         data = path.read_bytes() if tflite else b""
         if tflite:
@@ -50,14 +52,16 @@ class OpenVinoSession(Session):
                 text = model.get_rt_info(key).value if not tflite and model.has_rt_info(key) else None
                 scales = _tflite_quantization(data) if tflite else ((0.0, 0), (0.0, 0))
                 self._describe(path, inputs, outputs)
-                self._type, output = model.inputs[0].element_type, model.outputs[0].element_type.to_dtype()
+                self._type = model.inputs[0].element_type
+                output = model.outputs[0].element_type.to_dtype()
                 del model
                 self._requests = {self.batch or 1: self._compile(self.batch or 1)}
             except RuntimeError as e:
                 lines = [line for line in str(e).splitlines() if line.strip()]  # the reason is the last
                 raise (unsupported_operations(path, data) if tflite else None) or RuntimeError(*lines[-1:]) from e
         self.contract = read_contract(path) if tflite else Contract.from_json(text, where=str(path)) if text else None
-        self.dtype, self.scale = np.dtype(self._type.to_dtype()), input_scale({"quantization": scales[0]})
+        self.dtype = np.dtype(self._type.to_dtype())
+        self.scale = input_scale({"quantization": scales[0]})
         self._table = dequantization_table({"quantization": scales[1], "dtype": output})
         self._input: npt.NDArray[Any] = np.empty(0)
 
@@ -97,7 +101,8 @@ def _tflite_quantization(model: bytes) -> tuple[tuple[float, int], ...]:
     found = []
     for ports in (flat.inner(graph, 1), flat.inner(graph, 2)):
         quantization = flat.inner(tensors[flat.number(ports + 4)], 4)
-        scale, zero_point = flat.inner(quantization, 2), flat.inner(quantization, 3)
+        scale = flat.inner(quantization, 2)
+        zero_point = flat.inner(quantization, 3)
         real = struct.unpack_from("<f", model, scale + 4)[0] if scale else 0.0
         found.append((real, flat.number(zero_point + 4, "<q") if zero_point else 0))
     return tuple(found)

@@ -38,7 +38,8 @@ def fields(data: Data, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """
     while at < end:
         key, at = _varint(data, at)
-        kind, number = key & 7, key >> 3
+        kind = key & 7
+        number = key >> 3
         if kind == 0:
             _, at = _varint(data, at)
         elif kind in (1, 5):

@@ -78,7 +78,8 @@ def selftest(path: str | Path, engine: str | None = None, contract: str | Path |
         InputError: The folder does not hold exactly one model, or its manifest is damaged.
         EngineError, MissingExtraError: As for `load`.
     """
-    file, manifest = Path(path), None
+    file = Path(path)
+    manifest = None
     if file.is_dir():
         found = sorted(f for f in file.iterdir() if f.suffix in (".tflite", ".onnx"))
         if len(found) != 1:
@@ -88,7 +89,8 @@ def selftest(path: str | Path, engine: str | None = None, contract: str | Path |
     if model.contract is None or (test := model.contract.selftest) is None:
         hint = "Convert it again with this edgepress, or, if another tool made it: edgepress annotate."
         raise ModelFileError(f"{file} holds no self-test.", hint)
-    tolerance, all_columns = test.tolerance_steps, range(len(model.labels) or model.contract.outputs)
+    tolerance = test.tolerance_steps
+    all_columns = range(len(model.labels) or model.contract.outputs)
     columns = list(test.columns or all_columns)
     with parsing(file, failed="holds a damaged self-test"):
         stored = np.frombuffer(base64.b64decode(test.scores, validate=True), "<u2") / 65535
@@ -153,8 +155,10 @@ def _samples(manifest: Path, model: Model) -> list[tuple[Path, npt.NDArray[Any],
 def _check(name: str, test: SelfTest, scores: Any, *, columns: Any, wanted: Any, top: int, limit: float) -> Check:
     steps = np.maximum(test.step or (test.high - test.low) / 256, 2 * wanted * (1 - wanted) * test.logit_step)
     off = np.abs(scores[columns] - wanted) / steps
-    worst, best = int(np.argmax(off)), int(np.argmax(scores))
-    most, at = float(off[worst]), columns[worst]
+    worst = int(np.argmax(off))
+    best = int(np.argmax(scores))
+    most = float(off[worst])
+    at = columns[worst]
     detail = f"label {at} scores {scores[at]:.4f}, not {wanted[worst]:.4f}" if not most <= 0.5 else ""
     agrees = best == top or bool(scores[best] - scores[top] <= 2 * limit * steps.max())
     if most <= limit and not agrees:

@@ -80,7 +80,8 @@ def serve(
 
         from edgepress.runtime.image import Memory
 
-        Image.MAX_IMAGE_PIXELS, Memory.most = MAX_PIXELS, MAX_DECODING
+        Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+        Memory.most = MAX_DECODING
         Image.preinit()  # its decoders now, not with the first image
     known = {name: name_in(name.lower()) for name in names}
     if wrong := [name for name, found in known.items() if not found]:
@@ -90,22 +91,29 @@ def serve(
 
 class _Server:
     def __init__(self, model: Model, timeout_s: float, names: Collection[str]) -> None:
-        self._model, self._timeout_s, self._worker = model, timeout_s, ThreadPoolExecutor(1)
+        self._model = model
+        self._timeout_s = timeout_s
+        self._worker = ThreadPoolExecutor(1)
         self._tasks: set[asyncio.Task[None] | None] = set()
-        self._bodies, self._waiting = Bodies(MAX_BODIES, MAX_BODY), 0
-        self._names, self._loopback, self._files = names, True, page_files()
+        self._bodies = Bodies(MAX_BODIES, MAX_BODY)
+        self._waiting = 0
+        self._names = names
+        self._loopback = True
+        self._files = page_files()
         self._ready = _json(200, _about(model))
         self._late: asyncio.Future[None] | None = None
         self._keep: Callable[[bytes], None] = lambda body: None
         with suppress(ModuleNotFoundError):  # only bundles with updates have it
             from edgepress.runtime.updates.frames import FrameKeeper
 
-            crop, contract = model.crop, model.contract
+            crop = model.crop
+            contract = model.contract
             shown = (lambda body: crop.png_of(body, contract.input)) if crop and contract else None
             self._keep = FrameKeeper(model.path, shown).keep
 
     async def run(self, host: str, port: int, on_ready: Callable[[int], None]) -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
         self._late = loop.create_future()
         LIMIT.before_end.append(lambda: asyncio.run_coroutine_threadsafe(self._give_up(), loop).result(self._timeout_s))
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -67,7 +67,8 @@ class Session:
         self.output_shape, self._flat = outputs_of(path, inputs, outputs)
         self.classes = math.prod(self.output_shape) if min(self.output_shape) > 0 else -1
         size, *shape = (n if isinstance(n, int) and n > 0 else -1 for n in inputs[0])
-        self.shape, self.batch = tuple(shape), size if size > 0 else None
+        self.shape = tuple(shape)
+        self.batch = size if size > 0 else None
 
 
 class TFLiteSession(Session):
@@ -78,19 +79,23 @@ class TFLiteSession(Session):
     """
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
-        self.contract, data = read_contract(path), path.read_bytes()
+        self.contract = read_contract(path)
+        data = path.read_bytes()
         check_model(path, data)
         self._opening = path, module, threads
         interpreter = self._open()
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        inputs = interpreter.get_input_details()
+        outputs = interpreter.get_output_details()
         taken, given = ([d["shape"].tolist() for d in details] for details in (inputs, outputs))
         self._describe(path, taken, given)
         self.dtype, self._half = _session_type(np.dtype(inputs[0]["dtype"]))
         self.scale = input_scale(inputs[0])
         self._table = dequantization_table(outputs[0])
-        self._reopens, self.keep_state = assigns_resources(path, data), False
+        self._reopens = assigns_resources(path, data)
+        self.keep_state = False
         self.stateful = self._reopens or has_variables(path, data)
-        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self._input = inputs[0]["index"]
+        self._output = outputs[0]["index"]
 
     def reset(self) -> None:
         """Begin anew."""
@@ -122,7 +127,9 @@ class TFLiteSession(Session):
                 raise EngineError(what, "tflite-runtime needs an older one: pip install 'numpy<2'") from e
             except (ValueError, RuntimeError) as e:
                 raise (unsupported_operations(path, path.read_bytes()) or e) from e
-        self._set, self._invoke, self._get = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
+        self._set = interpreter.set_tensor
+        self._invoke = interpreter.invoke
+        self._get = interpreter.get_tensor
         self._clear = interpreter.reset_all_variables
         return interpreter
 
@@ -145,14 +152,17 @@ class OnnxSession(Session):
             # Errors only are logged: warnings concern the graph, not the user of a board.
             session = onnx_session(module, str(path), log_severity_level=3, **settings)
             # In a damaged file, names and metadata may not be UTF-8, which makes these calls fail.
-            inputs, outputs = session.get_inputs(), session.get_outputs()
+            inputs = session.get_inputs()
+            outputs = session.get_outputs()
             text = session.get_modelmeta().custom_metadata_map.get(MEMBER)
         self.contract = Contract.from_json(text, where=str(path)) if text is not None else None
         self._describe(path, [port.shape for port in inputs], [port.shape for port in outputs])
         if inputs[0].type not in _ONNX_TYPES:
             raise ModelFileError(f"{path} takes {inputs[0].type}; accepted: {', '.join(_ONNX_TYPES)}.")
         self.dtype, self._half = _session_type(np.dtype(_ONNX_TYPES[inputs[0].type]))
-        self._run, self._input, self._outputs = session.run, inputs[0].name, [outputs[0].name]
+        self._run = session.run
+        self._input = inputs[0].name
+        self._outputs = [outputs[0].name]
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch, of any size unless the file fixes it."""
@@ -247,7 +257,8 @@ def input_scale(details: dict[str, Any]) -> tuple[float, int]:
 
 def dequantization_table(details: dict[str, Any]) -> npt.NDArray[np.float32] | None:
     """The real values of all stored values, in the order of their bits; a lookup is faster than arithmetic."""
-    dtype, scale = np.dtype(details["dtype"]), input_scale(details)
+    dtype = np.dtype(details["dtype"])
+    scale = input_scale(details)
     if dtype.kind == "f":
         return None
     if dtype.itemsize > 2:

@@ -64,7 +64,9 @@ def traceback_of(error: BaseException) -> str:
 
 def _is_seen(match: re.Match[str]) -> bool:
     """Whether a screen shows a character as itself."""
-    c, text, at = match[0], match.string, match.start()
+    c = match[0]
+    text = match.string
+    at = match.start()
     if c in _JOINERS:
         beside = text[max(0, at - 1) : at], text[at + 1 : at + 2]
         return all(letter > "\u02ff" and letter.isprintable() for letter in beside)

@@ -79,7 +79,8 @@ def _upright(image: Image.Image, upward: int, mode: str) -> Image.Image:
 
 def orientation_of(image: Image.Image) -> int:
     """The orientation in EXIF, else in XMP, else 1; Pillow reads all other entries, too, however large they are."""
-    exif, raw = image.info.get("exif"), image.info.get("Raw profile type exif")
+    exif = image.info.get("exif")
+    raw = image.info.get("Raw profile type exif")
     xmp = image.info.get("XML:com.adobe.xmp") or image.info.get("xmp") or b""
     try:
         if exif is None and raw is not None:

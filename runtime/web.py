@@ -86,7 +86,9 @@ class Bodies:
     """The bodies of all requests that a server holds at the same time."""
 
     def __init__(self, most: int, most_each: int) -> None:
-        self.held, self._most, self._most_each = 0, most, most_each
+        self.held = 0
+        self._most = most
+        self._most_each = most_each
 
     async def read(
         self, headers: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytearray

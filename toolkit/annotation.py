@@ -60,7 +60,9 @@ def annotate(file: str | Path, out: str | Path, *, hints: Hints | None = None) -
         >>> annotate("edgepress-demo/variants/model-int8.tflite", "annotated.tflite").contract.task
         'softmax'
     """
-    path, target, format = Path(file), Path(out), file_format(Path(file))
+    path = Path(file)
+    target = Path(out)
+    format = file_format(Path(file))
     if target.suffix not in (f".{format}", ".json"):
         raise InputError(
             f"{target} can't be a copy of {path}.", f"Name a .{format} file, or .json for the contract alone."

@@ -72,7 +72,8 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 def fits(value: Any, kind: Any) -> bool:
     """Whether a value is of the type of an annotation; the words of a Literal are checked where they are used."""
-    origin, inner = get_origin(kind), get_args(kind)
+    origin = get_origin(kind)
+    inner = get_args(kind)
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in inner)
     if origin is Literal:
@@ -93,7 +94,8 @@ def fits(value: Any, kind: Any) -> bool:
 
 def in_words(kind: Any) -> str:
     """A type as a message names it."""
-    origin, inner = get_origin(kind), get_args(kind)
+    origin = get_origin(kind)
+    inner = get_args(kind)
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(map(in_words, inner)))
     if origin is Literal:

@@ -109,10 +109,14 @@ def convert(
         >>> [v.status for v in convert("edgepress-demo/model.keras", "tflite-int8,onnx-int8", out="int8")]
         ['ok', 'ok']
     """
-    path, hints, note, aim = Path(model), hints or Hints(), on_note or (lambda text: None), checked_target(target)
+    path = Path(model)
+    hints = hints or Hints()
+    note = on_note or (lambda text: None)
+    aim = checked_target(target)
     if is_logits := hints.output == LOGITS:
         hints = dataclasses.replace(hints, output=LOGITS + IF_ANY)
-    schemes, keep = schemes_from(to, aim), KeepOptions(keep_float, max_drop)
+    schemes = schemes_from(to, aim)
+    keep = KeepOptions(keep_float, max_drop)
     if keep != KeepOptions() and not any(SCHEMES[name].is_mixed for name in schemes):
         mixed = ", ".join(name for name, scheme in SCHEMES.items() if scheme.is_mixed)
         raise InputError(

@@ -98,8 +98,10 @@ def _with_range_of(data: DataSet, plan: ConversionPlan) -> ConversionPlan:
     if not plan.contract.input.is_integer or plan.contract.input.value_range is not None:
         return plan
     x = data.train.read(calibration_rows(data.train, SAMPLES))
-    low, high = float(x.min()), float(x.max())
+    low = float(x.min())
+    high = float(x.max())
     item = dataclasses.replace(plan.contract.input, value_range=(low, high))
     note = f"input: whole numbers from {low:.0f} to {high:.0f}, as in {data.source}"
-    adapter, contract = dataclasses.replace(plan.adapter, item=item), plan.contract.replace(input=item)
+    adapter = dataclasses.replace(plan.adapter, item=item)
+    contract = plan.contract.replace(input=item)
     return dataclasses.replace(plan, contract=contract, adapter=adapter, notes=(*plan.notes, note))

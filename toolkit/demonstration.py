@@ -97,7 +97,9 @@ def demo(
         'edgepress-demo/variants/model-int8.tflite'
     """
     Rule.of(confidence, prefer)  # before the training
-    folder, begun, step = Path(out), time.perf_counter(), on_step or (lambda text: None)
+    folder = Path(out)
+    begun = time.perf_counter()
+    step = on_step or (lambda text: None)
     step(f"Training {ARCH} on {DATA}")
     data = open_data(DATA)
     trained = train(data, ARCH, out=folder, resume=True, progress=training_bar)
@@ -107,7 +109,8 @@ def demo(
     result = benchmark(trained.model.parent / "variants", options=options, on_progress=on_progress)
     write_benchmark(result, folder)
     images = _write_images(data, folder / "images")
-    ship, engine = result.advice.ship, result.advice.engine
+    ship = result.advice.ship
+    engine = result.advice.engine
     predictions = predict(ship, images, engine=engine, top=1) if ship is not None else []
     accuracy = float(trained.metrics["accuracy"])
     return Demo(folder, accuracy, variants, result, images, predictions, time.perf_counter() - begun)

@@ -169,7 +169,8 @@ class _Opened:
 
 
 def _open(path: Path, emit: Emit) -> None:
-    _Opened.path, _Opened.model = path, load_keras(path)
+    _Opened.path = path
+    _Opened.model = load_keras(path)
 
 
 def _score(items: npt.NDArray[Any], emit: Emit) -> None:

@@ -104,7 +104,8 @@ class _KerasSession(Session):
     dtype = np.dtype(np.float32)
 
     def __init__(self, path: Path, contract: Contract) -> None:
-        self._model, self.contract = load_keras(path), contract
+        self._model = load_keras(path)
+        self.contract = contract
         self._describe(path, [list(self._model.input_shape)], [list(self._model.output_shape)])
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

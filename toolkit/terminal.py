@@ -64,8 +64,11 @@ class _NoCommands:
     """A stream that writes no command of a CI service, with what Rich asks of a stream."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream, self.encoding = stream, stream.encoding
-        self.flush, self.isatty, self.fileno = stream.flush, stream.isatty, stream.fileno
+        self._stream = stream
+        self.encoding = stream.encoding
+        self.flush = stream.flush
+        self.isatty = stream.isatty
+        self.fileno = stream.fileno
 
     def write(self, text: str) -> int:
         return self._stream.write(without_commands(text))

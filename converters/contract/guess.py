@@ -53,7 +53,8 @@ def guess_contract(facts: ModelFacts, hints: Hints | None = None) -> Guess:
     Raises:
         InputError: The shape is not fixed, or a hint contradicts it or another hint.
     """
-    hints, metadata = hints or Hints(), facts.metadata
+    hints = hints or Hints()
+    metadata = facts.metadata
     if not facts.shape or any(n < 1 for n in facts.shape) or facts.outputs < 1:
         raise InputError(
             f"The model takes items of shape {list(facts.shape)} and has {facts.outputs} outputs; all sizes must be "
@@ -100,7 +101,8 @@ def _of_images(
 
 def _of_tensors(facts: ModelFacts, hints: Hints) -> tuple[InputAdapter, list[str]]:
     """The adapter for tensors, which are taken as they are, and a note on it."""
-    given, shape = hints.image_options, facts.shape
+    given = hints.image_options
+    shape = facts.shape
     if hints.color == "none" and len(given) > 1:
         raise InputError(
             f"{', '.join(given)} can't be used together: with --color none, items are not images.",
@@ -131,7 +133,8 @@ def _of_tensors(facts: ModelFacts, hints: Hints) -> tuple[InputAdapter, list[str
 
 def _task(facts: ModelFacts, hints: Hints) -> tuple[Task, str]:
     """The task, and a note on where it comes from."""
-    outputs, threshold = facts.outputs, hints.threshold
+    outputs = facts.outputs
+    threshold = hints.threshold
     given = hints.task or ("sigmoid" if _end(facts, hints) == "sigmoid" else None)
     _refuse_other_models(facts, hints, given)
     task, note = (
@@ -181,7 +184,9 @@ def _end(facts: ModelFacts, hints: Hints) -> End | None:
 
 def _guess_task(facts: ModelFacts) -> tuple[Task, str]:
     """From the last operation and, where that leaves it open, from the model's outputs for random items."""
-    outputs, ends_in, looks = facts.outputs, facts.ends_in, facts.looks
+    outputs = facts.outputs
+    ends_in = facts.ends_in
+    looks = facts.looks
     last = ends_in.lower()
     end = f"the graph ends in {ends_in}" if ends_in else "assumed"
     if last in SIGMOIDS:
@@ -258,7 +263,9 @@ def _image(facts: ModelFacts, hints: Hints) -> tuple[ChannelOrder, int, int, boo
     channel may be anything, such as a spectrogram, and is an image if it is about square. A flat input is a square
     image if a color is given.
     """
-    shape, color, first = facts.shape, hints.color, hints.channels_first
+    shape = facts.shape
+    color = hints.color
+    first = hints.channels_first
     if len(shape) == 2 and (color == "grey" or (color is None and hints.image_options)):
         return "grey", shape[0], shape[1], False
     if len(shape) == 1 and color is not None and color != "none":

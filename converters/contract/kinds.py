@@ -16,7 +16,8 @@ LEAST_RESTORED = 16
 
 def not_classes(facts: ModelFacts) -> str:
     """What a model is if its outputs are no classes, by their shape and values; "" if they may be classes."""
-    shape, inputs = facts.output_shape, sorted(n for n in facts.shape if n != 1)
+    shape = facts.output_shape
+    inputs = sorted(n for n in facts.shape if n != 1)
     if shape and sorted(n for n in shape if n != 1) == inputs:
         return "an autoencoder or another model that turns its input into one like it: its output has its input's shape"
     if len(shape) > 2:
@@ -61,7 +62,8 @@ def item_output(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -
     """
     if len(inputs) != 1 or len(outputs) != 1 or not inputs[0] or not outputs[0]:
         raise other_ends(path, inputs, outputs)
-    batch, output = inputs[0][0], outputs[0]
+    batch = inputs[0][0]
+    output = outputs[0]
     item = output[1:] if output[0] in (1, batch) or not isinstance(output[0], int) else output
     if not all(isinstance(n, int) and n > 0 for n in item):
         raise other_ends(path, inputs, outputs)

@@ -73,10 +73,12 @@ def tflite_metadata(model: bytes) -> Metadata:
     block = block or MetadataBlock()
     name = block.labels_file or next((n for n in files.names if "label" in n.lower() and n.endswith(".txt")), "")
     labels = label_lines(files.text(name)) if name else ()
-    mean, std = block.mean, block.std
+    mean = block.mean
+    std = block.std
     if (mean or std) and not usable_scaling(mean, std):
         files.notes.append(f"the metadata's normalization can't be used: mean {list(mean)[:4]}, std {list(std)[:4]}")
-        mean, std = (), ()
+        mean = ()
+        std = ()
     return Metadata(labels=labels, color=block.color, mean=mean, std=std, notes=tuple(files.notes))
 
 
@@ -91,7 +93,8 @@ def onnx_metadata(props: Mapping[str, str]) -> Metadata:
     low_high = _PIXEL_RANGES.get(range_name)
     unknown = [v for v, known in ((pixels, color), (range_name, low_high)) if v and not known]
     if lower.get("author") == "Ultralytics":
-        color, low_high = color or "rgb", low_high or (0.0, 1.0)
+        color = color or "rgb"
+        low_high = low_high or (0.0, 1.0)
     mean, std = scaling_of(*low_high) if low_high else ((), ())
     notes = tuple(f"the metadata's {value} is not supported" for value in unknown)
     return Metadata(
@@ -223,7 +226,9 @@ def _python_literal(text: str) -> dict[int, str] | list[str] | None:
 
     `ast.literal_eval` on the whole could take all memory or the whole stack; on one string it can't.
     """
-    at, numbers, labels = text.index(text.strip()[0]) + 1, [], []
+    at = text.index(text.strip()[0]) + 1
+    numbers = []
+    labels = []
     while match := _ITEM.match(text, at):
         try:
             with warnings.catch_warnings(action="ignore"):

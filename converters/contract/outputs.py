@@ -41,7 +41,9 @@ def looks_of(answer: Callable[[Array], Scores], shape: tuple[int, ...], largest:
         shape: Shape of one item.
         largest: Largest number that the model accepts; None if there is no limit.
     """
-    rng, count, top = np.random.default_rng(0), (PROBES // 2, *shape), 255 if largest is None else largest
+    rng = np.random.default_rng(0)
+    count = (PROBES // 2, *shape)
+    top = 255 if largest is None else largest
     small = np.minimum(np.abs(rng.normal(size=count)), top)
     items = np.concatenate([small, rng.uniform(0, top, count)]).astype(np.float32)
     try:
@@ -75,7 +77,9 @@ def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, images: b
     """
     if task == "none":
         return
-    seen, low, high = looks(scores), float(np.min(scores)), float(np.max(scores))
+    seen = looks(scores)
+    low = float(np.min(scores))
+    high = float(np.max(scores))
     sigmoids = ends_in.lower() in SIGMOIDS
     if seen == "any" and not (softmax or task == "logits"):
         further = "--softmax adds a sigmoid" if task == "sigmoid" else "--task logits"

@@ -68,7 +68,8 @@ def _as_stored(facts: ModelFacts) -> tuple[Scaling, str]:
 
 
 def _scaling_from_hints(hints: Hints, channels: int) -> tuple[Scaling, str]:
-    shift, divisor = _numbers(hints.mean, "--mean") or (0.0,), _numbers(hints.std, "--std") or (1.0,)
+    shift = _numbers(hints.mean, "--mean") or (0.0,)
+    divisor = _numbers(hints.std, "--std") or (1.0,)
     unit = hints.input_range is None and hints.std is not None and all(abs(s) < 1 for s in divisor)
     low, high = _bounds(hints.input_range) if hints.input_range is not None else (0.0, 1.0 if unit else 255.0)
     step = 255 / (high - low)

@@ -52,7 +52,8 @@ def accepted_range(answer: Answer, shape: tuple[int, ...], dtype: str) -> tuple[
             return False
         return True
 
-    low, high = 0, min(limits.max, LARGEST)
+    low = 0
+    high = min(limits.max, LARGEST)
     if accepts(high):
         return (float(limits.min), float(limits.max)) if limits.bits == 8 else None
     if not accepts(low):

@@ -43,7 +43,8 @@ def fixed_shape(shape: Sequence[int | None], size: Size | None, where: str) -> t
         ModelFileError: A size is free and `size` is None.
         InputError: `size` does not fit the shape.
     """
-    free, text = shape.count(None), ", ".join("?" if n is None else str(n) for n in shape)
+    free = shape.count(None)
+    text = ", ".join("?" if n is None else str(n) for n in shape)
     if size is None and free:
         raise ModelFileError(
             f"{where} takes items of shape [{text}], of which the sizes marked ? are free.",

@@ -41,7 +41,8 @@ def onnx_with_contract(model: onnx.ModelProto, contract: Contract) -> onnx.Model
     import onnx
 
     whole = copy.deepcopy(model)
-    whole.producer_name, whole.producer_version = "edgepress", contract.tools.get("edgepress", "")
+    whole.producer_name = "edgepress"
+    whole.producer_version = contract.tools.get("edgepress", "")
     onnx.helper.set_model_props(whole, _members(contract))
     return whole
 

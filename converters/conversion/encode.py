@@ -112,12 +112,14 @@ class Encoder:
 
     def _graph(self, kind: RepairKind) -> bytes:
         """The float TFLite graph, without what is left off."""
-        graph, end = self.job.float_graph.graph(kind), self.job.left_off
+        graph = self.job.float_graph.graph(kind)
+        end = self.job.left_off
         return graph if end is None else without_end(graph, end)
 
     def _source_onnx(self) -> Any:
         """The float ONNX model of the source itself, without what is left off."""
-        model, end = self.source.onnx(self.job.adapter), self.job.left_off
+        model = self.source.onnx(self.job.adapter)
+        end = self.job.left_off
         return model if end is None else onnx_without_end(model, end)
 
     def _onnx(self, kind: RepairKind) -> Any:

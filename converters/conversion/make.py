@@ -70,7 +70,9 @@ def make_files(job: FilesJob, emit: Emit) -> None:
 
 class _FileMaker:
     def __init__(self, source: SourceModel, job: FilesJob) -> None:
-        facts, contract, shape = source.facts, job.contract, job.adapter.model_shape
+        facts = source.facts
+        contract = job.contract
+        shape = job.adapter.model_shape
         if facts.shape != shape or facts.outputs != contract.outputs:
             raise ModelFileError(
                 f"The model takes {list(facts.shape)} and has {facts.outputs} outputs; its contract says "

@@ -131,7 +131,8 @@ class Processes:
 
     def _format_reports(self, format: str, schemes: Sequence[str], job: FilesJob) -> Iterator[Report]:
         """Make the files of one format, in a new process whenever one dies."""
-        remaining, current = list(schemes), ""
+        remaining = list(schemes)
+        current = ""
         while remaining and not self._closed:
             try:
                 if format not in self._workers:

@@ -80,7 +80,8 @@ def _align(job: ExamineJob, file: TFLiteFile | OnnxFile, graph: bytes) -> tuple[
 
     It is the one from whose weights fewest of the file's differ, not one from which none does: a file may be damaged.
     """
-    best, note = _match(job, file, graph, ""), ""
+    best = _match(job, file, graph, "")
+    note = ""
     plain = best
     if job.float_graph is None:
         return *best, note
@@ -115,7 +116,8 @@ def _open_file(job: ExamineJob) -> TFLiteFile | OnnxFile:
 
 
 def _rewrites(job: ExamineJob) -> tuple[Rewrite, ...]:
-    scheme, target = SCHEMES.get(job.contract.scheme), job.contract.target
+    scheme = SCHEMES.get(job.contract.scheme)
+    target = job.contract.target
     rows = rewrites_for(scheme, target, "float") if scheme is not None else ()  # type: ignore[arg-type]
     return tuple(row for row in rows if row.name in job.contract.rewrites)
 
@@ -177,7 +179,8 @@ def _values(program: Program, items: Array) -> dict[str, Array]:
 
 
 def _share(program: Program, names: Sequence[str] | Any) -> float:
-    known, held = [step.output for step in program.steps], {*names}
+    known = [step.output for step in program.steps]
+    held = {*names}
     return sum(name in held for name in known) / max(len(known), 1)
 
 

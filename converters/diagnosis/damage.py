@@ -82,9 +82,11 @@ def extents_of(program: Program, batches: Iterable[Array]) -> dict[str, Extent]:
             for name, value in program.run(part).items():
                 values = np.asarray(value)
                 if values.dtype.kind == "f" and values.size:
-                    old, share = extents.get(name, Extent()), len(part) / (items + len(part))
+                    old = extents.get(name, Extent())
+                    share = len(part) / (items + len(part))
                     power = old.power + (float(np.square(values, dtype=np.float64).mean()) - old.power) * share
-                    low, high = min(old.low, float(values.min())), max(old.high, float(values.max()))
+                    low = min(old.low, float(values.min()))
+                    high = max(old.high, float(values.max()))
                     extents[name] = Extent(low, high, power)
             items += len(part)
     return extents
@@ -113,7 +115,8 @@ def sound_of(step: Step, held: Matched, extents: Mapping[str, Extent], *, fixed:
         certain = bool(off.max() > CERTAIN and (off > BEYOND).mean() < ISOLATED)
         sound = replace(sound, weights=float(off.max()), certain=certain)
     if step.bias in held.constants:
-        stored, own = held.constants[step.bias], step.constants[2]
+        stored = held.constants[step.bias]
+        own = step.constants[2]
         moved = np.abs(stored - own)
         unit = sound.rounding.scale if sound.rounding is not None else _width(extents.get(step.output)) / 255
         usual = DEVIATIONS * _deviation(step, held, constants, extents) + SHIFTED * unit
@@ -147,7 +150,8 @@ def _weights_off(step: Step, held: Matched) -> Array | None:
     """Distance of each weight from the float graph's in steps; None where scales are unknown."""
     if step.weights not in held.constants or step.weights not in held.scales:
         return None
-    own, scale = step.constants[1], held.scales[step.weights]
+    own = step.constants[1]
+    scale = held.scales[step.weights]
     shape = [1] * own.ndim
     if scale.size > 1:
         shape[WEIGHTED[step.kind]] = scale.size

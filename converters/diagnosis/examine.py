@@ -76,7 +76,8 @@ def _first(batches: Iterable[Array], count: int) -> Iterator[Array]:
 
 
 def _both(job: ExamineJob, model: Model) -> tuple[Array, Array]:
-    reference, scores = [], []
+    reference = []
+    scores = []
     for batch in job.items():
         reference.append(_reference(job, batch))
         scores.append(_answers(model, batch))

@@ -297,6 +297,7 @@ def weights_error(step: Step, held: Matched, over: Callable[[Array], Any] = np.m
     plain, stored = (
         np.moveaxis(v, axis, 0).reshape(v.shape[axis], -1) for v in (step.constants[1], held.constants[step.weights])
     )
-    sizes, errors = np.linalg.norm(plain, axis=1), np.linalg.norm(stored - plain, axis=1)
+    sizes = np.linalg.norm(plain, axis=1)
+    errors = np.linalg.norm(stored - plain, axis=1)
     live = sizes > SMALL * np.max(sizes)
     return float(over(errors[live] / sizes[live])) if live.any() else 0.0

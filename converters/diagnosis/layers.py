@@ -83,7 +83,8 @@ def measure_layers(
     extents = extents_of(program, [items]) if extents is None else extents
     measurement = _Measurement(program, held, decision, extents)
     steps = measurement.steps
-    scores, together = [], []
+    scores = []
+    together = []
     for batch in program.batches(items):
         values = measurement.run(batch)
         scores.append(values.reference)
@@ -204,8 +205,11 @@ class _Measurement:
 
         What its range makes of the float graph's values is added up on the way.
         """
-        name, base = step.output, batch.base
-        sums, sound, rounding = self._sums[name], self._sound[name], self._held.roundings.get(name)
+        name = step.output
+        base = batch.base
+        sums = self._sums[name]
+        sound = self._sound[name]
+        rounding = self._held.roundings.get(name)
         if sound.rounding is not None and rounding is not None and rounding != sound.rounding:
             import tensorflow as tf
 

@@ -33,7 +33,8 @@ TINY = float(np.finfo(np.float32).tiny)
 def match_by_name(program: Program, file: TFLiteFile) -> Matched:
     """Match a TFLite file by names: its tensors have the names of the graph's."""
     computed = [program.source, *(name for step in program.steps for name in step.outputs)]
-    held, names = {*file.names}, {program.source, program.sink}
+    held = {*file.names}
+    names = {program.source, program.sink}
     tensors = {name: name for name in computed if name in held and name not in names}
     others = {name: name for name in program.constants}
     # A rewrite numbers the constants that it makes, so their names may differ between graphs. The file's constants are
@@ -104,7 +105,8 @@ def match_by_reference(
     tensors = same_tensors(
         graph_values, {n: v for n, v in reference_values.items() if n in held}, file.roundings, FLOAT_TOLERANCE
     )
-    constants, scales = {}, {}
+    constants = {}
+    scales = {}
     for step in program.weighted():
         if (similar := _most_similar_constant(step, reference.constants, FLOAT_COSINE)) is None:
             continue
@@ -193,7 +195,8 @@ def _most_similar_constant(step: Step, constants: Mapping[str, Array], least: fl
     for name, values in constants.items():
         arranged, cosine = _most_similar_arrangement(values, step, least)
         if arranged is not None:
-            best, least = (name, arranged), cosine
+            best = (name, arranged)
+            least = cosine
     return best
 
 
@@ -202,12 +205,14 @@ def _most_similar_arrangement(values: Array, step: Step, least: float) -> tuple[
 
     None if the cosine of each arrangement is `least` or less.
     """
-    own, best = step.constants[1], None
+    own = step.constants[1]
+    best = None
     if values.size < own.size:
         return None, least
     for candidate in _arrangements(values, own, step):
         if candidate.shape == own.shape and (cosine := _cosine(own, candidate, WEIGHTED[step.kind])) > least:
-            best, least = candidate, cosine
+            best = candidate
+            least = cosine
     return best, least
 
 

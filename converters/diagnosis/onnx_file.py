@@ -102,17 +102,16 @@ class OnnxFile:
         elif node.op_type == "DynamicQuantizeLinear":
             self.roundings[node.input[0]] = Rounding("dynamic")
         elif node.op_type == "DequantizeLinear" and node.input[0] in stored and node.input[1] in stored:
-            scale, axis = stored[node.input[1]], next((a.i for a in node.attribute if a.name == "axis"), 1)
+            scale = stored[node.input[1]]
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
             shape = [1] * stored[node.input[0]].ndim
             if scale.size > 1:
                 shape[axis] = scale.size
             self.scales[node.output[0]] = scale.astype(np.float32).reshape(shape)
         elif node.op_type in ("MatMulInteger", "ConvInteger") and node.input[1] in stored:
             name = node.input[1].removesuffix("_quantized")
-            weight_scale, zeros = (
-                stored.get(f"{name}_scale"),
-                stored.get(node.input[3]) if len(node.input) > 3 else None,
-            )
+            weight_scale = stored.get(f"{name}_scale")
+            zeros = stored.get(node.input[3]) if len(node.input) > 3 else None
             if weight_scale is not None and name not in self.constants:
                 codes = stored[node.input[1]].astype(np.float32) - (0 if zeros is None else zeros.astype(np.float32))
                 self.constants[name] = codes * weight_scale

@@ -74,16 +74,20 @@ def _step_ratios(step: Step, held: Matched, groups: ScaleGroups) -> _StepRatios 
     """What a step's weights show; None if the file's are unknown or not integers."""
     if step.weights not in held.constants or step.weights not in held.scales or step.inputs[0] not in groups.of:
         return None
-    source, output = groups.of[step.inputs[0]], groups.of[step.output]
+    source = groups.of[step.inputs[0]]
+    output = groups.of[step.output]
     index = input_channels(step, len(source))
     if index is None:
         return None
-    own, stored, scale = step.constants[1], held.constants[step.weights], held.scales[step.weights]
+    own = step.constants[1]
+    stored = held.constants[step.weights]
+    scale = held.scales[step.weights]
     wide = [1] * own.ndim
     wide[WEIGHTED[step.kind]] = scale.size
     bias = np.full(len(output), np.nan)
     if step.bias in held.constants:
-        plain, file = step.constants[2], held.constants[step.bias]
+        plain = step.constants[2]
+        file = held.constants[step.bias]
         told = plain * file > 0
         bias[told] = np.log(np.abs(plain[told])) - np.log(np.abs(file[told]))
     ids, outputs, scales = (
@@ -97,8 +101,10 @@ def _medians(ids: Array, values: Array, count: int) -> Array:
     """The median of the values of each group that are known; NaN where none is."""
     known = ~np.isnan(values)
     order = np.lexsort((values[known], ids[known]))
-    ids, values = ids[known][order], values[known][order]
-    first, last = np.searchsorted(ids, np.arange(count)), np.searchsorted(ids, np.arange(count), "right")
+    ids = ids[known][order]
+    values = values[known][order]
+    first = np.searchsorted(ids, np.arange(count))
+    last = np.searchsorted(ids, np.arange(count), "right")
     medians = np.full(count, np.nan)
     some = last > first
     medians[some] = values[(first[some] + last[some] - 1) // 2]

@@ -63,7 +63,8 @@ class TFLiteFile:
         self._start(model)
 
     def _read(self, graph: Graph, index: int) -> None:
-        name, dtype = graph.name(index), graph.dtype(index)
+        name = graph.name(index)
+        dtype = graph.dtype(index)
         scales, zeros = graph.scales(index)
         values = _nibbles(graph, index) if graph.table.tensors[index].type == INT4 else graph.constant(index)
         if values is None:

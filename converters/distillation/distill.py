@@ -73,7 +73,8 @@ class Student:
     def __init__(self, program: Program, scales: Scales) -> None:
         import tensorflow as tf
 
-        self.program, self.simulation = program, Simulation(program, scales)
+        self.program = program
+        self.simulation = Simulation(program, scales)
         self.weights: dict[str, Any] = {}
         self.biases: dict[str, Any] = {}
         self.sizes: dict[str, Any] = {}
@@ -104,7 +105,8 @@ class Student:
         channels = WEIGHTED[step.kind]
         axes = tuple(i for i in range(values.ndim) if i != channels or scales == 1)
         unit = np.abs(values).max(axis=axes, keepdims=True)
-        self._units[step.weights], self._axes[step.weights] = np.where(unit > 0, unit, 1).astype(np.float32), axes
+        self._units[step.weights] = np.where(unit > 0, unit, 1).astype(np.float32)
+        self._axes[step.weights] = axes
         self.weights[step.weights] = tf.Variable(values / self._units[step.weights])
 
     def _range_size(self, step: Step) -> float:
@@ -123,7 +125,8 @@ class Student:
         """Every tensor, rounded, by name, with gradients of the variables."""
         import tensorflow as tf
 
-        scales, constants = self.simulation.scales, {}
+        scales = self.simulation.scales
+        constants = {}
         sizes = {name: scales.tensors[name].scale * tf.exp(size) for name, size in self._groups.items()}
         for name, value in self.weights.items():
             constants[name] = value * self._units[name]
@@ -169,7 +172,10 @@ class Distillation:
     def __init__(self, teacher: Program, student: Learner, teaching: Teaching, spread: float = 1.0) -> None:
         import keras
 
-        self.teacher, self.student, self.teaching, self.spread = teacher, student, teaching, spread
+        self.teacher = teacher
+        self.student = student
+        self.teaching = teaching
+        self.spread = spread
         self.optimizer = keras.optimizers.Adam()
         self.optimizer.build(student.variables)
         self._step = self._compile()
@@ -185,7 +191,9 @@ class Distillation:
     def _compile(self) -> Callable[[Array, Array], Any]:
         import tensorflow as tf
 
-        teacher, student, variables = self.teacher, self.student, self.student.variables
+        teacher = self.teacher
+        student = self.student
+        variables = self.student.variables
         shape = tf.TensorSpec([None, *teacher.shapes[teacher.source][1:]], tf.as_dtype(teacher.dtype))
 
         @tf.function(input_signature=[shape, tf.TensorSpec([None], tf.int64)], autograph=False)  # type: ignore[untyped-decorator]
@@ -260,7 +268,8 @@ class Trainee:
         self.program = program
         self._units: dict[str, Array] = {}
         for step in program.weighted():
-            values, axis = step.constants[1], WEIGHTED[step.kind]
+            values = step.constants[1]
+            axis = WEIGHTED[step.kind]
             unit = np.abs(values).max(axis=tuple(i for i in range(values.ndim) if i != axis), keepdims=True)
             self._units[step.weights] = np.where(unit > 0, unit, max(float(unit.mean()), 1e-6)).astype(np.float32)
             if step.bias:

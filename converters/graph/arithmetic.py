@@ -44,7 +44,8 @@ def _with_batch_axis(step: Step, x: Sequence[Any], function: Callable[..., Any])
     """
     import tensorflow as tf
 
-    rank, batched = len(step.shape), []
+    rank = len(step.shape)
+    batched = []
     for position, (value, shape) in enumerate(zip(x, step.input_shapes, strict=True)):
         if position in step.constants or not shape:
             batched.append(value)

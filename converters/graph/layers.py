@@ -40,7 +40,8 @@ def _with_bias(step: Step, x: Sequence[Any], value: Any) -> Any:
 def _convolution(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    o, channels = step.options, x[1].shape[-1]
+    o = step.options
+    channels = x[1].shape[-1]
     weights = _dilate(tf.transpose(x[1], [1, 2, 3, 0]), o)
     groups = x[0].shape[-1] // channels
     if groups > 1 and channels == 1:  # (height, width, 1, groups * multiplier)
@@ -62,7 +63,9 @@ def _by_channel(image: Any, weights: Any, options: Any) -> Any:
     import tensorflow as tf
 
     height, width, _, _ = weights.shape
-    kernel, down, across = tf.reshape(weights, [height, width, image.shape[-1], -1]), options.strideH, options.strideW
+    kernel = tf.reshape(weights, [height, width, image.shape[-1], -1])
+    down = options.strideH
+    across = options.strideW
     if down == across:
         return tf.nn.depthwise_conv2d(image, kernel, (1, down, across, 1), PADDINGS[options.padding])
     amounts = [(0, 0), (0, 0), (0, 0), (0, 0)]
@@ -113,8 +116,10 @@ def _transpose_convolution(step: Step, x: Sequence[Any]) -> Any:
     """A transposed convolution; its inputs are the shape, the weights, the image and perhaps a bias."""
     import tensorflow as tf
 
-    o, image = step.options, x[2]
-    shape, weights = tf.stack([tf.shape(image)[0], *step.shape[1:]]), tf.transpose(x[1], [1, 2, 0, 3])
+    o = step.options
+    image = x[2]
+    shape = tf.stack([tf.shape(image)[0], *step.shape[1:]])
+    weights = tf.transpose(x[1], [1, 2, 0, 3])
     convolved = tf.nn.conv2d_transpose(image, weights, shape, (o.strideH, o.strideW), PADDINGS[o.padding])
     return activate(step, convolved if len(x) <= 3 or x[3] is None else convolved + x[3])
 
@@ -124,7 +129,8 @@ def _pool(reduce: str) -> OperationFunction:
         import tensorflow as tf
 
         o = step.options
-        window, strides = (o.filterHeight, o.filterWidth), (o.strideH, o.strideW)
+        window = (o.filterHeight, o.filterWidth)
+        strides = (o.strideH, o.strideW)
         return activate(step, getattr(tf.nn, reduce)(x[0], window, strides, PADDINGS[o.padding]))
 
     return compute

@@ -56,7 +56,8 @@ class Program:
                 self.constants[graph.name(index)] = values
         if len(self.shapes) != len(graph.table.tensors) or "" in self.shapes:
             raise UnknownOperationError("Several tensors have the same name, or one has none.")
-        self.source, self.sink = graph.name(int(graph.table.inputs[0])), graph.name(int(graph.table.outputs[0]))
+        self.source = graph.name(int(graph.table.inputs[0]))
+        self.sink = graph.name(int(graph.table.outputs[0]))
         self.dtype = graph.dtype(int(graph.table.inputs[0]))
         self.steps = tuple(self._step(graph, op) for op in graph.operators)
         self._tensors: dict[str, Any] = {}
@@ -64,7 +65,8 @@ class Program:
 
     def _step(self, graph: Graph, op: Any) -> Step:
         inputs = [int(i) for i in op.inputs]
-        kind, output = graph.kind(op), int(op.outputs[0])
+        kind = graph.kind(op)
+        output = int(op.outputs[0])
         names = tuple(graph.name(i) if i >= 0 else "" for i in inputs)
         if kind not in OPERATIONS:
             raise UnknownOperationError(f"{kind}, which makes {graph.name(output)}")
@@ -91,7 +93,8 @@ class Program:
                 if tuple(values[name].shape) != self.shapes[name]:
                     shapes = f"{list(values[name].shape)}, not {list(self.shapes[name])}"
                     raise UnknownOperationError(f"{step.kind}, which makes {name}: its shape is {shapes}")
-        expected, answer = litert_answers(self._model, item), np.asarray(values[self.sink])
+        expected = litert_answers(self._model, item)
+        answer = np.asarray(values[self.sink])
         if not _near(np.ravel(answer), np.ravel(expected)):
             raise UnknownOperationError("The graph computes something else in LiteRT.")
 
@@ -121,7 +124,8 @@ class Program:
         import tensorflow as tf
 
         kinds: Mapping[str, OperationFunction] = OPERATIONS | dict(operations or {})
-        changed, hook = constants or {}, after or (lambda name, value: value)
+        changed = constants or {}
+        hook = after or (lambda name, value: value)
         values: dict[str, Any] = {self.source: hook(self.source, tf.convert_to_tensor(items))}
 
         def read(step: Step, place: int) -> Any:
@@ -240,7 +244,8 @@ def run_step(step: Step, *sources: Mapping[str, Any]) -> dict[str, Any]:
 
 def trial_items(shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> Array:
     """Seeded items of the shape and type of an input: `TRIED` different ones in 0-255, or of whole numbers 0 and 1."""
-    random, size = np.random.default_rng(0), (TRIED, *shape[1:])
+    random = np.random.default_rng(0)
+    size = (TRIED, *shape[1:])
     if dtype == np.uint8:
         return random.integers(0, 256, size, np.uint8)
     if dtype is None or dtype.kind != "f":
@@ -256,7 +261,8 @@ def litert_answers(model: bytes, items: Array) -> Array:
 
     interpreter = Interpreter(model_content=model)
     interpreter.allocate_tensors()
-    source, sink = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    source = interpreter.get_input_details()[0]["index"]
+    sink = interpreter.get_output_details()[0]["index"]
     answers = []
     for item in items:
         interpreter.set_tensor(source, item[np.newaxis])

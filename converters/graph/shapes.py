@@ -56,7 +56,8 @@ def _broadcast(step: Step, x: Sequence[Any]) -> Any:
 def _slice(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    begin, size = step.constant_integers(1), step.constant_integers(2)
+    begin = step.constant_integers(1)
+    size = step.constant_integers(2)
     if begin[0] == 0 and size[0] == step.input_shape[0]:
         size[0] = -1
     return tf.slice(x[0], begin, size)
@@ -66,11 +67,13 @@ def _strided_slice(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
     (begin, end, strides), o = (step.constant_integers(i) for i in (1, 2, 3)), step.options
-    begins, ends = int(o.beginMask), int(o.endMask)
+    begins = int(o.beginMask)
+    ends = int(o.endMask)
     special = int(o.ellipsisMask) | int(o.newAxisMask) | int(o.shrinkAxisMask)
     from_start = begins & 1 or begin[0] == 0
     if from_start and strides[0] == 1 and not special & 1 and end[0] >= step.input_shape[0]:
-        begins, ends = begins | 1, ends | 1
+        begins = begins | 1
+        ends = ends | 1
     return tf.strided_slice(
         x[0],
         begin,

@@ -115,7 +115,8 @@ class Simulation:
     """
 
     def __init__(self, program: Program, scales: Scales) -> None:
-        self.program, self.scales = program, scales
+        self.program = program
+        self.scales = scales
         self._compiled: dict[frozenset[str] | None, Any] = {}
 
     def run(
@@ -147,7 +148,8 @@ class Simulation:
 
         def sums(step: Step, x: Sequence[Any]) -> Any:
             """As XNNPACK's kernel, with factors of 21 binary places (src/microparams-init.c, `qs8_add_minmax`)."""
-            output, parts = self.scales.tensors.get(step.output), [self._read_as(step, place, only) for place in (0, 1)]
+            output = self.scales.tensors.get(step.output)
+            parts = [self._read_as(step, place, only) for place in (0, 1)]
             known = [rounding for rounding in (output, *parts) if rounding is not None and not rounding.scale.ndim]
             if len(known) < 3 or any(r.high - r.low != 255 for r in known) or self._misses(step, only):
                 return OPERATIONS[step.kind](step, x)
@@ -219,7 +221,8 @@ class Simulation:
         sizes: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Rounded constants, for `Program.run`: the program's own, or others by name."""
-        given, changed = dict(values or {}), sizes or {}
+        given = dict(values or {})
+        changed = sizes or {}
         for name, grid in self.scales.constants.items():
             if only is None or name in only:
                 given[name] = grid.apply(given.get(name, self.program.constants[name]), changed.get(name))

@@ -23,14 +23,16 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
         quantized: What it made, with any data types of its input and output (`to_tflite.convert.with_scheme`).
     """
     graph = Graph(quantized)
-    makers, steps = graph.makers(), {step.output: step for step in program.steps}
+    makers = graph.makers()
+    steps = {step.output: step for step in program.steps}
     computed = {program.source, *(name for step in program.steps for name in step.outputs)}
 
     def grids_up_to(index: int, name: str) -> tuple[TensorGrid, ...]:
         """The grids to which the file rounds a tensor of the program, in order, up to a tensor of the file."""
         grids: list[TensorGrid] = []
         while index >= 0:
-            grid, op = grid_of(graph, index), makers.get(index)
+            grid = grid_of(graph, index)
+            op = makers.get(index)
             if grid is not None and (not grids or grids[0].key != grid.key):
                 grids[:1] = [grid, *(_second_grid(grid, later) for later in grids[:1])]
             if graph.name(index) == name or (op is None and name in program.constants):

@@ -52,9 +52,11 @@ def describe(
         items: Batch size of the graph's shapes. Multiply-accumulates are divided by it; the memory for one item does
             not follow from it.
     """
-    known, counts = g.known_beforehand(graph), g.parameters(graph)
+    known = g.known_beforehand(graph)
+    counts = g.parameters(graph)
     steps = [(as_run or {}).get(position, step) for position, step in enumerate(graph.steps)]
-    labels, values = islands or {}, dict(graph.values)
+    labels = islands or {}
+    values = dict(graph.values)
     for name in unmade(graph, labels):
         values[name] = dataclasses.replace(values[name], shape=(0,))
     run = dataclasses.replace(graph, steps=tuple(s for s in steps[:main] if s), values=values)
@@ -95,7 +97,8 @@ def _types(
     graph: g.InspectedGraph, step: g.InspectedStep, known: Collection[str], conversions: Sequence[str]
 ) -> tuple[str, str]:
     """The types of a step's data, weights and result as text, and the type that it computes in."""
-    data, weights = g.activations_of(graph, step, known), g.weights_of(graph, step, known)
+    data = g.activations_of(graph, step, known)
+    weights = g.weights_of(graph, step, known)
     value = next((graph.values[n] for n in step.outputs if n in graph.values), None)
     read = list(dict.fromkeys(v.dtype for v in data if v.real or not any(d.real for d in data)))
     text = " x ".join([*read, *([weights.dtype] if weights else [])]) + f" -> {value.dtype if value else '?'}"

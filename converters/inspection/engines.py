@@ -59,7 +59,8 @@ def delegated_places(operations: list[dict[str, Any]]) -> set[int]:
     maker = {int(t): place for place, op in enumerate(own) for t in op["outputs"]}
     taken: set[int] = set()
     for part in operations[len(own) :]:
-        border, open_ends = {int(t) for t in part["inputs"]}, [int(t) for t in part["outputs"]]
+        border = {int(t) for t in part["inputs"]}
+        open_ends = [int(t) for t in part["outputs"]]
         while open_ends:
             place = maker.get(open_ends.pop())
             if place is not None and place not in taken:

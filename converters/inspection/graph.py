@@ -132,7 +132,8 @@ def known_beforehand(graph: InspectedGraph) -> set[str]:
 
 def peak_memory(graph: InspectedGraph) -> Peak:
     """The peak of activation memory under `MEMORY_MODEL`. Tensors that are known beforehand are not activations."""
-    known, end = known_beforehand(graph), len(graph.steps)
+    known = known_beforehand(graph)
+    end = len(graph.steps)
     first = dict.fromkeys(graph.inputs, 0)
     last: dict[str, int] = {}
     for place, step in enumerate(graph.steps):
@@ -141,7 +142,8 @@ def peak_memory(graph: InspectedGraph) -> Peak:
             last.setdefault(name, place)
         for name in filter(None, step.inputs):
             if name in graph.values and graph.values[name].variable:
-                first[name], last[name] = 0, end
+                first[name] = 0
+                last[name] = end
             else:
                 last[name] = place
     last |= dict.fromkeys(graph.outputs, end)
@@ -156,17 +158,22 @@ def peak_memory(graph: InspectedGraph) -> Peak:
             continue
         changes[start] += size
         changes[last.get(name, start) + 1] -= size
-    most, place, alive = 0, 0, 0
+    most = 0
+    place = 0
+    alive = 0
     for at, change in enumerate(changes[:end]):
         alive += change
         if alive > most:
-            most, place = alive, at
+            most = alive
+            place = at
     return Peak(None if unknown else most, graph.steps[place] if graph.steps else None, tuple(unknown))
 
 
 def unpacked_bytes(graph: InspectedGraph) -> int:
     """Memory for constants that the engine converts before it uses them: unpacked float16 or int8."""
-    known, values, total = known_beforehand(graph), graph.values, 0
+    known = known_beforehand(graph)
+    values = graph.values
+    total = 0
     for step in graph.steps:
         types = {values[name].dtype for name in step.inputs if name in values and values[name].real}
         unpacked = [values[name] for name in step.outputs if name in known and name in values]
@@ -188,7 +195,9 @@ def parameters(graph: InspectedGraph) -> list[int]:
 
     A constant that is only unpacked (dequantized, cast, transposed) is counted at the step that uses the result.
     """
-    known, seen, counts = known_beforehand(graph), set[str](), []
+    known = known_beforehand(graph)
+    seen = set[str]()
+    counts = []
     for step in graph.steps:
         count = 0
         if not step.outputs or not known.issuperset(filter(None, step.outputs)):

@@ -57,7 +57,8 @@ def read_h5(path: Path, size: Size | None = None) -> Inspection:
 
     refuse_unsafe(path)
     with h5py.File(path) as file:
-        text, version = file.attrs.get("model_config"), file.attrs.get("keras_version", b"")
+        text = file.attrs.get("model_config")
+        version = file.attrs.get("keras_version", b"")
     config = json.loads(text) if text is not None else None
     weights, optimizer_bytes = _weights(path)
     version = version.decode(errors="replace") if isinstance(version, bytes) else str(version)

@@ -97,18 +97,21 @@ def with_layers(model: Any, inspection: Inspection, size: Size | None = None) ->
     start: list[str] = []
     end: list[str] = []
     notes: tuple[str, ...] = ()
-    inputs, outputs = inspection.inputs, inspection.outputs
+    inputs = inspection.inputs
+    outputs = inspection.outputs
     if inner is None:
         notes = ("A subclassed model: how its layers are joined is not known.",)
     else:
         inputs, outputs = (tuple(_port(t) for t in ends) for ends in (inner.inputs, inner.outputs))
         sized = tuple(with_size(inputs, size, inspection.file))
         if sized != inputs:
-            inputs, inner = sized, _rebuilt(inner, [p.shape or () for p in sized])
+            inputs = sized
+            inner = _rebuilt(inner, [p.shape or () for p in sized])
             if inner is None:
                 message = f"{inspection.file} does not take inputs of shape {[list(p.shape or ()) for p in sized]}."
                 raise InputError(message, "Give another size.")
-            walked, outputs = inner, tuple(_port(t) for t in inner.outputs)
+            walked = inner
+            outputs = tuple(_port(t) for t in inner.outputs)
         if items := next((t.shape[0] for t in inner.inputs if t.shape[0] not in (None, 1)), 0):
             walked = _rebuilt(inner, [(1, *t.shape[1:]) for t in inner.inputs])
             note = "figures are for one" if walked else "it can't be made for one, so figures for one are not known"
@@ -149,7 +152,8 @@ def _rebuilt(model: Any, shapes: Sequence[Sequence[int | None]]) -> Any:
         return inner(*args, **kwargs)
 
     def copied(model: Any, shapes: Sequence[Any]) -> Any:
-        inner, left = _functional(model), iter(shapes)
+        inner = _functional(model)
+        left = iter(shapes)
         inputs = keras.tree.map_structure(
             lambda t: keras.Input(batch_shape=next(left), dtype=t.dtype, name=t.name), inner.input
         )
@@ -208,7 +212,8 @@ def _add(
     variables = []
     for variable in getattr(layer, "weights", []):
         variables.append(getattr(variable, "path", f"{variable.name} {id(variable)}"))
-        shape, dtype = tuple(int(n) for n in variable.shape), _dtype(variable)
+        shape = tuple(int(n) for n in variable.shape)
+        dtype = _dtype(variable)
         values[variables[-1]] = g.Value(shape, dtype, constant=True, quantized=dtype.startswith("int"))
     shapes = [[values[name].shape or () for name in names] for names in (read, names_made)]
     steps.append(

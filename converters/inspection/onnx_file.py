@@ -83,7 +83,8 @@ def _inspect(path: Path, model: onnx.ModelProto, size_bytes: int, size: Size | N
     items = 1 if _is_time_major(shaped, graph) else g.fixed_batch(graph)
     if items > 1 and (single := _graph_of_one_item(model, graph, items, constants)):
         notes += (f"It takes {items} items at a time, by the first dimension: figures are for one.",)
-        graph, items = single, 1
+        graph = single
+        items = 1
     figures = describe(graph, conversions=CONVERSIONS, as_run=as_run(graph), dynamic=dynamic_steps(graph), items=items)
     weights = [
         Weight(name=name, shape=tuple(t.dims), dtype=dtype_of(t.data_type), size_bytes=_stored_bytes(t))

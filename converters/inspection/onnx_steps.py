@@ -88,7 +88,8 @@ def as_run(graph: g.InspectedGraph) -> dict[int, g.InspectedStep | None]:
     A step between DequantizeLinear and QuantizeLinear reads and makes the stored integers, and the conversions around
     it go.
     """
-    known, maker = g.known_beforehand(graph), {name: step for step in graph.steps for name in step.outputs}
+    known = g.known_beforehand(graph)
+    maker = {name: step for step in graph.steps for name in step.outputs}
     readers: dict[str, list[g.InspectedStep]] = {}
     for step in graph.steps:
         for name in step.inputs:
@@ -96,7 +97,8 @@ def as_run(graph: g.InspectedGraph) -> dict[int, g.InspectedStep | None]:
     stored = {s.outputs[0]: s.inputs[0] for s in graph.steps if s.operation == "DequantizeLinear" and s.outputs}
     run: dict[int, g.InspectedStep | None] = {}
     for place, step in enumerate(graph.steps):
-        data, after = [n for n in step.inputs if n and n not in known], [readers.get(n, []) for n in step.outputs]
+        data = [n for n in step.inputs if n and n not in known]
+        after = [readers.get(n, []) for n in step.outputs]
         if (
             step.operation not in CONVERSIONS
             and data

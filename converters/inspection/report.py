@@ -220,7 +220,8 @@ class Inspection:
 
         Then the table of releases is not trusted, unless it names a newer release than this engine, which is too old.
         """
-        name, runtime = engine_name(self.format), self.runtime
+        name = engine_name(self.format)
+        runtime = self.runtime
         oldest = runtime.releases.get(package_of(self.format).replace("-", "_")) if runtime else None
         if runtime and oldest and version_of(installed_version(self.format)) >= version_of(oldest):
             unknown = (*runtime.unknown, f"{name}, which should open it, does not")

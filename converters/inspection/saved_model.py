@@ -129,7 +129,9 @@ def _with_variables_as_weights(graph: g.InspectedGraph, variable_names: set[str]
 
     Constants alone, such as the zeros that a loop starts with, are not weights.
     """
-    known, from_variables, steps = g.known_beforehand(graph), set(variable_names), []
+    known = g.known_beforehand(graph)
+    from_variables = set(variable_names)
+    steps = []
     for step in graph.steps:
         if not from_variables.isdisjoint(step.inputs) and known.issuperset(step.inputs):
             from_variables.update(step.outputs)

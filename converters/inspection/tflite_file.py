@@ -41,7 +41,8 @@ def read(path: Path, size: Size | None = None) -> Inspection:
         ModelFileError: It is damaged, or holds a contract that is.
         InputError: `size` does not fit its input.
     """
-    contract, content = read_contract(path), path.read_bytes()
+    contract = read_contract(path)
+    content = path.read_bytes()
     fixed_content = content if size is None else _resize_input(path, content, size)
     inspection = _inspect(path, content, fixed_content)
     return inspection.replace(contract=contract, metadata={} if contract else metadata_dict(tflite_metadata(content)))
@@ -68,12 +69,15 @@ def _inspect(path: Path, content: bytes, fixed_content: bytes) -> Inspection:
     codes = [_name_and_version(code, fb) for code in _elements(root.OperatorCodesLength(), root.OperatorCodes)]
     subgraphs = list(_elements(root.SubgraphsLength(), root.Subgraphs))
     types = {v: k.lower() for k, v in vars(fb.TensorType).items() if isinstance(v, int)}
-    values, weights, steps = {}, {}, list[g.InspectedStep]()
+    values = {}
+    weights = {}
+    steps = list[g.InspectedStep]()
     for number, sub in enumerate(subgraphs):
         tensors = list(_elements(sub.TensorsLength(), sub.Tensors))
         keys = [f"{number}:{i}" for i in range(len(tensors))]
         for key, tensor in zip(keys, tensors, strict=True):
-            value, size = _value(tensor, types, buffers), buffers[tensor.Buffer()]
+            value = _value(tensor, types, buffers)
+            size = buffers[tensor.Buffer()]
             values[key] = value
             if value.constant and tensor.Buffer() not in weights:
                 weights[tensor.Buffer()] = Weight(
@@ -84,7 +88,8 @@ def _inspect(path: Path, content: bytes, fixed_content: bytes) -> Inspection:
     inputs, outputs = (_ints(subgraphs[0], field) for field in ("Inputs", "Outputs"))
     main = subgraphs[0].OperatorsLength()
     graph = g.InspectedGraph(tuple(steps), values, tuple(f"0:{i}" for i in inputs), tuple(f"0:{i}" for i in outputs))
-    items, islands = g.fixed_batch(graph), island_implementations(graph)
+    items = g.fixed_batch(graph)
+    islands = island_implementations(graph)
     figures = describe(graph, conversions=CONVERSIONS, islands=islands, main=main, items=items)
     if len(subgraphs) > 1:
         figures["notes"] += (
@@ -125,7 +130,8 @@ def _name_and_version(code: Any, fb: Any) -> tuple[str, int]:
 
 
 def _value(tensor: Any, types: dict[int, str], buffers: Mapping[int, int]) -> g.Value:
-    quantization, size = tensor.Quantization(), buffers[tensor.Buffer()]
+    quantization = tensor.Quantization()
+    size = buffers[tensor.Buffer()]
     scales = 0 if quantization is None else quantization.ScaleLength()
     value = g.Value(
         shape=tuple(_ints(tensor, "Shape")),
@@ -198,7 +204,8 @@ def _runtime(graph: g.InspectedGraph) -> Runtime:
     for step in graph.steps:
         position = min(DATA_AT.get(step.operation, 0), len(step.inputs) - 1)
         data = graph.values.get(step.inputs[position]) if step.inputs else None
-        weights, output = g.weights_of(graph, step, known), graph.values.get(next(iter(step.outputs), ""))
+        weights = g.weights_of(graph, step, known)
+        output = graph.values.get(next(iter(step.outputs), ""))
         scaled = [weights] if step.operation not in ("QUANTIZE", "DEQUANTIZE") else [data, output]
         use = Use(
             step.operation,

@@ -142,7 +142,8 @@ def operations() -> dict[str, dict[str, Any]]:
 
 def required_version(use: Use) -> int:
     """The version that an interpreter must support: the one in the file, or a higher one that the types need."""
-    row, implied = operations().get(use.operation, {}), [use.version]
+    row = operations().get(use.operation, {})
+    implied = [use.version]
     for field, types in (("data", use.data), ("weights", f"{use.data}/{use.weights}"), ("output", use.output)):
         keys = (types, f"{types}/channel", "*/channel") if use.per_channel else (types,)
         implied += [row.get(field, {}).get(key, 0) for key in keys]

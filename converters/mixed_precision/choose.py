@@ -167,7 +167,8 @@ class _Search:
                 f"it loses {self._drop(states[-1]):.2f} pp of {self._measure}; the limit is {limit:g}.",
                 "Give a larger --max-drop, or use a scheme that computes in float, such as float16.",
             )
-        failing, holding = 0, len(states) - 1
+        failing = 0
+        holding = len(states) - 1
         while holding - failing > 1:
             middle = (failing + holding) // 2
             failing, holding = (failing, middle) if self._drop(states[middle]) <= limit else (middle, holding)

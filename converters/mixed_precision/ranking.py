@@ -143,7 +143,8 @@ class Ranking:
 
         In each, a layer that has weights stays in 8 bits. The last has only one such layer: that which costs least.
         """
-        now, least = start, 1e-6 * max(sum(self.losses.values()), 1e-12)
+        now = start
+        least = 1e-6 * max(sum(self.losses.values()), 1e-12)
         yield now
         while (larger := self._next(now, least)) is not None:
             now = larger
@@ -153,7 +154,8 @@ class Ranking:
             yield last
 
     def _next(self, now: FloatSet, least: float) -> FloatSet | None:
-        best, best_worth = None, 0.0
+        best = None
+        best_worth = 0.0
         for need in dict.fromkeys(self._needs.values()):
             if need.layers <= now.layers and need.weights <= now.weights:
                 continue
@@ -161,7 +163,8 @@ class Ranking:
             gain = self._gain(now, then)
             worth = gain / (max(self._extra_cost(now, then), 0.0) + FREE)
             if gain > least and worth > best_worth and self._weighted - then.layers:
-                best, best_worth = then, worth
+                best = then
+                best_worth = worth
         return best
 
     @property

@@ -46,7 +46,8 @@ class LayerSimulation:
     """
 
     def __init__(self, program: Program, scales: Scales) -> None:
-        self.program, self._reads = program, scales.reads
+        self.program = program
+        self._reads = scales.reads
         self.grids: dict[str, TensorGrid] = {**scales.constants, **scales.tensors}
         self.layers = {layer: names for layer in layers_of(program) if (names := self._tensors_of(layer))}
         source = self.grids.get(program.source)
@@ -94,7 +95,8 @@ class LayerSimulation:
         """The answers, or the logits that they are computed from, with rounding where the mask says so."""
         import tensorflow as tf
 
-        places, held = {name: place for place, name in enumerate(self.names)}, self.program.constants
+        places = {name: place for place, name in enumerate(self.names)}
+        held = self.program.constants
 
         def rounded(name: str, value: Any) -> Any:
             if name not in places:

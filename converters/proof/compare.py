@@ -82,7 +82,8 @@ def compare(
     least = LEAST if before_end is not None or not end else LEAST_ROUNDED
     true, other = (_comparable(answers, end, least) for answers in (source, exact))
     saturated = end == "softmax" and _is_saturated(source, least)
-    noise, spread = other - true, true - true.mean(axis=0)
+    noise = other - true
+    spread = true - true.mean(axis=0)
     classifies = task != "none"
     lost = lost_labels(source, variant, task, ends_in, true=labels) if classifies else None
     return Verification(

@@ -64,7 +64,8 @@ def lost_labels(source: Answers, file: Answers, task: Task, ends_in: str, *, tru
         true: The true labels of exclusive classes, integers, shape (N,); None if they are not known.
     """
     if task == "multilabel":
-        expected, chosen = source.astype(np.float64), file > 0.5
+        expected = source.astype(np.float64)
+        chosen = file > 0.5
         weights = np.abs(2 * expected - 1)
         wrong = chosen != (expected > 0.5)
         costs = np.minimum(1, (weights * wrong).sum(axis=1))
@@ -95,7 +96,8 @@ def _at_least_measured(expected: Lost, before: Array, after: Array) -> Lost:
     """
     from scipy.stats import beta
 
-    lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
+    lost = int((before & ~after).sum())
+    gained = int((after & ~before).sum())
     if lost <= gained:
         return expected
     share_lost = float(beta.ppf(1 - CONFIDENCE, lost, gained + 1))
@@ -122,7 +124,8 @@ def _choose_labels(scores: Answers) -> Labels:
 
 def _numbers(source: Doubles, end: str) -> Doubles:
     """Numbers whose differences mean the same everywhere: logarithms of probabilities, or logits."""
-    tiny, rounding = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).epsneg)
+    tiny = float(np.finfo(np.float32).tiny)
+    rounding = float(np.finfo(np.float32).epsneg)
     sums = source.sum(axis=1)
     if np.min(source) >= 0 and np.abs(sums - 1).max() < 1e-2:
         return np.log(np.clip(source, tiny, 1))
@@ -143,7 +146,8 @@ def _probabilities(numbers: Doubles, least: float) -> Doubles:
     if certainty(0) >= least:
         power = 0.0
     else:
-        low, power = 0.0, LARGEST_POWER
+        low = 0.0
+        power = LARGEST_POWER
         for _ in range(STEPS):
             middle = (low + power) / 2
             low, power = (low, middle) if certainty(middle) >= least else (middle, power)
@@ -158,7 +162,8 @@ def _bound_mean(costs: Doubles, chance: float) -> Lost:
     """
     from scipy.stats import beta
 
-    count, total = len(costs), float(costs.sum())
+    count = len(costs)
+    total = float(costs.sum())
     low = float(beta.ppf(1 - CONFIDENCE, total, count - total + 1)) if total > 0 else 0.0
     high = float(beta.ppf(CONFIDENCE, total + 1, count - total)) if total < count else 1.0
     return Lost(total / count, low, high, chance)

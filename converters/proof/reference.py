@@ -60,7 +60,8 @@ class ReferenceOutputs:
 
     def proof(self, count: int) -> tuple[Array, Floats]:
         """The first items to verify on, and the answers to them, of which only those still missing are computed."""
-        items, known = self._items[:count], self._answered
+        items = self._items[:count]
+        known = self._answered
         missing = items if known is None else items[len(known) :]
         if known is None or len(missing):
             fresh = self._true(missing)
@@ -93,7 +94,8 @@ class ReferenceOutputs:
             )
         if self._given.enforce:
             ends_in = self.source.facts.ends_in
-            images, softmax = self.takes_scaling, self.adapter.end is not None
+            images = self.takes_scaling
+            softmax = self.adapter.end is not None
             refuse_other_outputs(scores, self.task, softmax=softmax, images=images, ends_in=ends_in)
         return self.adapter.finish(scores)
 

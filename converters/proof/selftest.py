@@ -67,7 +67,8 @@ def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logit
     answers = model.answer(np.stack([seeded_item(model.contract.input, seed) for seed in seeds]))
     scores = answers.reshape(len(answers), -1)
     scores = softmax(scores) if logits else scores
-    low, high = 0.0, 1.0
+    low = 0.0
+    high = 1.0
     if model.contract.task == "none":
         low = float(np.min(scores))
         high = max(float(np.max(scores)), low + 1e-6 * max(1.0, abs(low)))
@@ -75,7 +76,8 @@ def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logit
         return None
     if not np.isfinite(high - low):
         return None
-    data, contract = model.path.read_bytes(), model.contract
+    data = model.path.read_bytes()
+    contract = model.contract
     sigmoid = contract.adapter is not None and contract.adapter.sigmoid
     before = logits or contract.task == "logits" or sigmoid  # the file's answers are logits
     step, logit_step = (passes if is_tflite(data) else interface).output_scales(data)

@@ -30,7 +30,8 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     if scheme.is_float32:
         return ()
     try:
-        inspection, notes = read(path), []
+        inspection = read(path)
+        notes = []
     except ModelFileError as e:
         return (f"float operations could not be listed: {e.message}",)
     floats = [node.partition(" ") for node in inspection.still_float]

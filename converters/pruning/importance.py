@@ -93,7 +93,9 @@ def _variance(units: Units, moments: Moments) -> Importance:
 def _taylor(units: Units, moments: Moments, items: Array, *, kind: Kind, seed: int) -> Importance:
     import tensorflow as tf
 
-    program, random, importance = units.program, np.random.default_rng(seed), np.zeros(units.count)
+    program = units.program
+    random = np.random.default_rng(seed)
+    importance = np.zeros(units.count)
     reading = {id(step) for step in readers(program)}
     means = {step.inputs[0]: moments[step.inputs[0]][0].astype(np.float32) for step in readers(program)}
 

@@ -71,7 +71,8 @@ def by_channel(step: Step) -> bool:
 def _link_weighted(step: Step, links: Links) -> None:
     """Groups stay equal: the same channels leave each, unless a group is one channel and leaves whole."""
     link_weighted(step, links)
-    source, out = links.ids.get(step.inputs[0]), links.ids[step.output]
+    source = links.ids.get(step.inputs[0])
+    out = links.ids[step.output]
     if source is None:
         return
     if by_channel(step):

@@ -135,7 +135,8 @@ def chosen_units(
             states.append(_FamilyState(family, order, importance[order], len(order), least, layers))
     for state in states:
         _price(state, sizes, costs, block)
-    total, cuts = costs.total(sizes), list[tuple[_FamilyState, int]]()
+    total = costs.total(sizes)
+    cuts = list[tuple[_FamilyState, int]]()
     while total > bound:
         possible = sorted((s for s in states if np.isfinite(s.price)), key=lambda s: s.price)
         if not possible:
@@ -157,11 +158,13 @@ def planned_units(
     units: Units, importance: Doubles, costs: PruningCosts, bound: float, *, block: int = BLOCK
 ) -> Keep | None:
     """The same, with at most a share of each family, and in blocks, if that ends near the bound; else what does."""
-    best, most = None, 0.0
+    best = None
+    most = 0.0
     for step, cut in ((block, CUT), (block, 1.0), (1, CUT), (1, 1.0)):
         keep = chosen_units(units, importance, costs, bound, block=step, cut=cut)
         if keep is not None and (total := costs.total(costs.sizes(keep))) > most:
-            best, most = keep, total
+            best = keep
+            most = total
         if most >= NEAR * bound:
             break
     return best
@@ -232,7 +235,8 @@ def _cost_of_more(state: _FamilyState, count: int, sizes: Mapping[str, int], cos
 
 def _price(state: _FamilyState, sizes: Mapping[str, int], costs: PruningCosts, block: int) -> None:
     """Set the next cut of a family, and what it harms for what it saves; none if no more may leave."""
-    state.next, state.price = _below(state.left, block), np.inf
+    state.next = _below(state.left, block)
+    state.price = np.inf
     if state.next < state.least:
         return
     cut = state.left - state.next

@@ -35,7 +35,8 @@ def without_channels(model: bytes, units: Units, keep: Keep, means: Means | None
         keep: Which units stay, shape (count,), the first of them always.
         means: The constants that channels are taken for, by tensor; None stands for zeros.
     """
-    graph, program = Graph(model), units.program
+    graph = Graph(model)
+    program = units.program
     index = {graph.name(i): i for i in range(len(graph.table.tensors))}
     reads = [name for step in program.steps for name in step.inputs]
     for op, step in zip(graph.operators, program.steps, strict=True):
@@ -43,7 +44,8 @@ def without_channels(model: bytes, units: Units, keep: Keep, means: Means | None
             name = step.inputs[place] if place < len(step.inputs) else ""
             if name and reads.count(name) == 1:
                 tensor = graph.table.tensors[index[name]]
-                tensor.buffer, tensor.shape = flat.add_buffer(graph.root, values), list(values.shape)
+                tensor.buffer = flat.add_buffer(graph.root, values)
+                tensor.shape = list(values.shape)
                 continue
             new = graph.add_constant(values)
             if name:  # others read the old one
@@ -53,7 +55,8 @@ def without_channels(model: bytes, units: Units, keep: Keep, means: Means | None
         if step.kind == "RESHAPE" and getattr(op.builtinOptions, "newShape", None) is not None:
             op.builtinOptions.newShape = _new_shape(np.array(op.builtinOptions.newShape), step, units, keep).tolist()
     for name in units.of:
-        tensor, left = graph.table.tensors[index[name]], int(units.kept(name, keep).sum())
+        tensor = graph.table.tensors[index[name]]
+        left = int(units.kept(name, keep).sum())
         for field in ("shape", "shapeSignature"):
             if getattr(tensor, field) is not None and len(getattr(tensor, field)):
                 setattr(tensor, field, [*(int(n) for n in getattr(tensor, field)[:-1]), left])
@@ -62,7 +65,8 @@ def without_channels(model: bytes, units: Units, keep: Keep, means: Means | None
 
 def _adapt(step: Step, units: Units, keep: Keep, means: Means) -> dict[int, Array]:
     """New values of a step's constants by place, if anything of it leaves."""
-    out, name = units.kept(step.output, keep), step.inputs[0]
+    out = units.kept(step.output, keep)
+    name = step.inputs[0]
     source = units.kept(name, keep) if name in units.of else None
     if all(units.kept(name, keep).all() for name in (*step.inputs, *step.outputs) if name in units.of):
         return {}
@@ -75,7 +79,8 @@ def _adapt(step: Step, units: Units, keep: Keep, means: Means) -> dict[int, Arra
             return {1: _new_shape(step.constants[1], step, units, keep)}
         case "PAD" | "PADV2" if 1 in step.constants:
             assert source is not None
-            before, amounts = int(step.constants[1][-1][0]), step.constants[1].copy()
+            before = int(step.constants[1][-1][0])
+            amounts = step.constants[1].copy()
             amounts[-1] = out[:before].sum(), out[before + len(source) :].sum()
             return {1: amounts}
         case "SPLIT_V" if step.constant_integers(2)[0] % len(step.shape) == len(step.shape) - 1:
@@ -83,7 +88,8 @@ def _adapt(step: Step, units: Units, keep: Keep, means: Means) -> dict[int, Arra
             return {1: np.array(sizes, step.constants[1].dtype)}
         case "SLICE":
             assert source is not None
-            begin, size = step.constants[1].copy(), step.constants[2].copy()
+            begin = step.constants[1].copy()
+            size = step.constants[2].copy()
             begin[-1], size[-1] = source[: begin[-1]].sum(), out.sum()
             return {1: begin, 2: size}
     return {}

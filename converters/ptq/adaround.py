@@ -131,10 +131,12 @@ class _Rounder:
 
     def _four_bits(self, step: Step, true: Any, rounded: Any) -> Array:
         values = step.constants[1]
-        weights, bias = values.reshape(len(values), -1), step.constants.get(2, np.zeros(len(values), np.float32))
+        weights = values.reshape(len(values), -1)
+        bias = step.constants.get(2, np.zeros(len(values), np.float32))
         bounds = BOUNDS.get(ACTIVATIONS[step.options.fusedActivationFunction or 0], BOUNDS[""])
         draw = sampler(step, len(true))
-        samples, targets = draw(rounded.numpy()), np.clip(draw(true.numpy()) @ weights.T + bias, *bounds)
+        samples = draw(rounded.numpy())
+        targets = np.clip(draw(true.numpy()) @ weights.T + bias, *bounds)
         grid = best_steps(weights, np.asarray((samples**2).mean(axis=0), np.float32), LEVELS)
         if weights.shape[1] ** 2 > LARGEST:
             return nearest(weights, grid, LEVELS).reshape(values.shape)

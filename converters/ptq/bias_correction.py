@@ -36,7 +36,8 @@ class Quantized:
         self._grids: dict[str, TensorGrid] = {}
         self._constants: dict[str, Array] = {}
         for index in range(len(graph.table.tensors)):
-            grid, values = grid_of(graph, index), graph.constant(index)
+            grid = grid_of(graph, index)
+            values = graph.constant(index)
             if grid is None:
                 continue
             if values is not None:

@@ -46,7 +46,8 @@ def input_channels(step: Step, channels: int) -> Ids | None:
 
 def output_channels(step: Step) -> Ids:
     """The output channel of every weight, in a shape that broadcasts to that of the weights."""
-    shape, axis = step.constants[1].shape, WEIGHTED[step.kind]
+    shape = step.constants[1].shape
+    axis = WEIGHTED[step.kind]
     return np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
 
 
@@ -122,7 +123,8 @@ Rule = Callable[[Step, Links], None]
 
 def scaling_links(program: Program) -> Links:
     """The channels of a program that have one factor; products of two tensors are left to the caller."""
-    links, shared = Links(program), _read_twice(program)
+    links = Links(program)
+    shared = _read_twice(program)
     for step in program.steps:
         links.apply({} if shared & set(_scalable_constants(step)) else RULES, step)
         name = ACTIVATIONS[getattr(step.options, "fusedActivationFunction", 0) or 0]
@@ -173,7 +175,8 @@ def alike(step: Step, links: Links) -> None:
 
 def by_first(step: Step, links: Links) -> None:
     """The output's channels are those of the first input; others are constants that factors do not change."""
-    source, out = links.ids.get(step.inputs[0]), links.ids[step.output]
+    source = links.ids.get(step.inputs[0])
+    out = links.ids[step.output]
     if source is None or len(source) != len(out) or len(links.computed(step)) > 1:
         links.pin(*step.inputs, step.output)
     else:
@@ -213,7 +216,8 @@ def _link_reduction(step: Step, links: Links) -> None:
 
 def _link_reshape(step: Step, links: Links) -> None:
     """If one size of the last axis divides the other, channels repeat in the larger one."""
-    source, out = links.ids.get(step.inputs[0]), links.ids[step.output]
+    source = links.ids.get(step.inputs[0])
+    out = links.ids[step.output]
     if source is None or max(len(source), len(out)) % min(len(source), len(out)):
         links.pin(step.inputs[0], step.output)
     else:
@@ -223,7 +227,8 @@ def _link_reshape(step: Step, links: Links) -> None:
 
 def _link_pad(step: Step, links: Links) -> None:
     """Zeros around; channels of zeros are free."""
-    source, out = links.ids.get(step.inputs[0]), links.ids[step.output]
+    source = links.ids.get(step.inputs[0])
+    out = links.ids[step.output]
     if source is None or 1 not in step.constants or (len(step.inputs) > 2 and step.constants.get(2, np.ones(1)).any()):
         links.pin(step.inputs[0], step.output)
     else:
@@ -232,7 +237,8 @@ def _link_pad(step: Step, links: Links) -> None:
 
 
 def _link_concatenation(step: Step, links: Links) -> None:
-    axis, out = step.options.axis % len(step.shape), links.ids[step.output]
+    axis = step.options.axis % len(step.shape)
+    out = links.ids[step.output]
     parts = [links.ids.get(name) for name in step.inputs]
     if axis != len(step.shape) - 1 or any(part is None for part in parts):
         constant = any(part is None for part in parts)
@@ -244,7 +250,8 @@ def _link_concatenation(step: Step, links: Links) -> None:
 def _link_split(step: Step, links: Links) -> None:
     """SPLIT reads the axis first, SPLIT_V last."""
     place, source = (0, step.inputs[1]) if step.kind == "SPLIT" else (2, step.inputs[0])
-    rank, outs = len(step.shape), [links.ids[name] for name in step.outputs]
+    rank = len(step.shape)
+    outs = [links.ids[name] for name in step.outputs]
     if source not in links.ids or place not in step.constants:
         links.pin(*step.inputs, *step.outputs)
     elif step.constant_integers(place)[0] % rank == rank - 1:
@@ -256,7 +263,8 @@ def _link_split(step: Step, links: Links) -> None:
 
 def _link_slice(step: Step, links: Links) -> None:
     """A part of the channels if the operation says where it begins, all of them otherwise."""
-    source, out = links.ids.get(step.inputs[0]), links.ids[step.output]
+    source = links.ids.get(step.inputs[0])
+    out = links.ids[step.output]
     if source is not None and step.kind == "SLICE" and 1 in step.constants:
         begin = step.constant_integers(1)[-1]
         links.tie(out, source[begin : begin + len(out)])

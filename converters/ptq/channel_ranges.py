@@ -50,7 +50,8 @@ def tensor_ranges(channels: ChannelRanges, source: str, source_range: tuple[floa
     """
     ranges = {}
     for name, (low, high) in channels.items():
-        least, most = float(np.min(low)), float(np.max(high))
+        least = float(np.min(low))
+        most = float(np.max(high))
         ranges[name] = least, max(most, least + SMALLEST)
     if source_range is not None:
         ranges[source] = source_range
@@ -64,7 +65,8 @@ def move_ranges(
     shifts: Mapping[str, Doubles] | None = None,
 ) -> ChannelRanges:
     """Ranges once channels are divided by factors, and shifts subtracted, by tensor."""
-    by, less = factors or {}, shifts or {}
+    by = factors or {}
+    less = shifts or {}
 
     def move(name: str, side: Doubles) -> Doubles:
         return np.asarray(side / by.get(name, 1.0) - less.get(name, 0.0), np.float64)

@@ -61,7 +61,8 @@ class ScaleGroups:
         """New constants of a step by place."""
         out = factors[self.of[step.output]]
         if step.weights:
-            source, weights = self.of.get(step.inputs[0]), step.constants[1] / out[output_channels(step)]
+            source = self.of.get(step.inputs[0])
+            weights = step.constants[1] / out[output_channels(step)]
             if source is not None and (index := input_channels(step, len(source))) is not None:
                 weights = weights * factors[source][index]
             return {1: weights} | ({2: step.constants[2] / out} if step.bias else {})

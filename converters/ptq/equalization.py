@@ -183,7 +183,9 @@ def _level(
     If some channels are fixed, the free ones become as wide as these.
     """
     number = int(clusters.max()) + 1
-    before, after, of_fixed = np.zeros(number), np.zeros(number), np.zeros(number)
+    before = np.zeros(number)
+    after = np.zeros(number)
+    of_fixed = np.zeros(number)
     for name, width in widths.items():
         ids = groups.of[name]
         cluster = clusters[ids[ids > PINNED][0]]
@@ -209,7 +211,8 @@ def limit_factors(groups: ScaleGroups, factors: Factors, ranges: Ranges) -> Fact
     """
     limited = factors.copy()
     for _ in range(LIMIT_ROUNDS):
-        constants, excess = groups.scale_constants(limited), np.ones(groups.count)
+        constants = groups.scale_constants(limited)
+        excess = np.ones(groups.count)
         for step in groups.program.weighted():
             if step.inputs[0] not in ranges or step.output not in ranges:
                 continue

@@ -57,11 +57,13 @@ def best_steps(weights: Floats, power: Floats, levels: int) -> Floats:
     """
     largest = np.abs(weights).max(axis=1, keepdims=True)
     largest = np.where(largest > 0, largest, 1).astype(np.float32)
-    best, least = largest / levels, np.full(largest.shape, np.inf, np.float32)
+    best = largest / levels
+    least = np.full(largest.shape, np.inf, np.float32)
     for clip in CLIPS:
         step = np.asarray(clip * largest / levels, np.float32)
         error = ((nearest(weights, step, levels) - weights) ** 2 @ power)[:, np.newaxis]
-        best, least = np.where(error < least, step, best), np.minimum(error, least)
+        best = np.where(error < least, step, best)
+        least = np.minimum(error, least)
     return np.asarray(best, np.float32)
 
 
@@ -126,7 +128,8 @@ def _sweep_linear(weights: Floats, start: Floats, neighbours: _Neighbours, sampl
     """Sweep over the weights, exactly: the error of an output is a quadratic form of those of its weights."""
     form = samples.T @ samples / len(samples)
     form[np.diag_indices_from(form)] *= 1 + DAMPING
-    rounded, slope = start.copy(), (start - weights) @ form
+    rounded = start.copy()
+    slope = (start - weights) @ form
     for _ in range(SWEEPS):
         changes = 0
         for column in range(weights.shape[1]):
@@ -153,8 +156,10 @@ def _sweep_activated(
     """Sweep over the weights with all samples: where an output is beyond a bound, its error does not count."""
     if bounds == BOUNDS[""] or len(samples) * start.size > AFFORDABLE:
         return start
-    rounded, outputs = start.copy(), np.ascontiguousarray((samples @ start.T + layer.bias).T)
-    wanted, columns = np.ascontiguousarray(targets.T), np.ascontiguousarray(samples.T)
+    rounded = start.copy()
+    outputs = np.ascontiguousarray((samples @ start.T + layer.bias).T)
+    wanted = np.ascontiguousarray(targets.T)
+    columns = np.ascontiguousarray(samples.T)
     error = ((np.clip(outputs, *bounds) - wanted) ** 2).sum(axis=1)
     power = DAMPING * (samples**2).sum(axis=0)
     for _ in range(LAST_SWEEPS):

@@ -255,7 +255,8 @@ class _Pipeline:
             return move_ranges(self.measured, factors={name: by[ids] for name, ids in groups.of.items()})
 
         factors = limit_factors(groups, factors, self._ranges(scale_ranges(factors)))
-        model, measured = self.program.with_constants(groups.scale_constants(factors)), scale_ranges(factors)
+        model = self.program.with_constants(groups.scale_constants(factors))
+        measured = scale_ranges(factors)
         return _Change(model, self._ranges(measured), measured, f"{groups.count - 1} groups of channels scaled")
 
     def _absorb_biases(self, now: _ScoredGraph) -> _Change | None:

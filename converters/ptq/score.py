@@ -101,7 +101,8 @@ class Score:
         """
         if clear := self.gained(before, CLEAR):
             return clear > 0
-        items, noise = self.gained(before, CHANCE), self.snr_db - before.snr_db
+        items = self.gained(before, CHANCE)
+        noise = self.snr_db - before.snr_db
         won, lost = self._count_changes(before)
         margin = MARGIN_DB if won >= lost else HALVED_DB
         return (noise >= margin and items >= 0) or (items > 0 and noise > -MARGIN_DB)
@@ -218,7 +219,8 @@ class Scorer:
         true, other = (self._subtract_shared(answers) for answers in (self._reference[: len(outputs)], outputs))
         if not np.isfinite(other).all():
             return -EXACT_DB
-        noise, spread = float(((other - true) ** 2).sum()), float(((true - true.mean(axis=0)) ** 2).sum())
+        noise = float(((other - true) ** 2).sum())
+        spread = float(((true - true.mean(axis=0)) ** 2).sum())
         if not noise:
             return EXACT_DB
         ratio = decibels(spread or float((true**2).sum()), noise)

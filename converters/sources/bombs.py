@@ -68,7 +68,8 @@ def _count(node: Any) -> tuple[int, int]:
     """The layers in a configuration, and how many are built while Keras opens it."""
     values = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     inner = [_count(value) for value in values if isinstance(value, (dict, list))]
-    layers, rebuilt = sum(n for n, _ in inner), sum(n for _, n in inner)
+    layers = sum(n for n, _ in inner)
+    rebuilt = sum(n for _, n in inner)
     config = node.get("config") if isinstance(node, dict) else None
     direct = config.get("layers") if isinstance(config, dict) else config
     if not isinstance(direct, list):

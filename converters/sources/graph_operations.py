@@ -99,7 +99,8 @@ def _disarm(meta: Any) -> None:
     The name that the loader gives has a default in graphs of TensorFlow 1. Without one, what reads it fails wherever
     else it runs.
     """
-    restoring, file = _restoring(meta), meta.saver_def.filename_tensor_name.partition(":")[0]
+    restoring = _restoring(meta)
+    file = meta.saver_def.filename_tensor_name.partition(":")[0]
     for scope, nodes in _scopes(meta):
         foreign = [node for node in nodes if node.op == "RestoreV2" and (scope, node.name) not in restoring]
         for node in nodes:
@@ -162,7 +163,8 @@ def read_program(path: Path) -> Any:
 def _unsafe(meta: Any) -> set[str]:
     """The operations of a graph and its functions that do more than compute."""
     functions = {function.signature.name: function for function in meta.graph_def.library.function}
-    running, restoring = _running(meta, functions), _restoring(meta)
+    running = _running(meta, functions)
+    restoring = _restoring(meta)
     by_loader = _running(meta, functions, meta.saver_def.restore_op_name)
     unsafe = set()
     for scope, nodes in _scopes(meta):
@@ -251,7 +253,8 @@ def _restoring(meta: Any) -> set[tuple[str, str]]:
     library = meta.graph_def.library.function
     names = [*(function.signature.name for function in library), *_of_objects(meta)]
     for function in library:
-        own, arguments = function.signature.name, function.signature.input_arg
+        own = function.signature.name
+        arguments = function.signature.input_arg
         callers = [(scope, node) for each, scope, node in calls if each == own]
         single = all(not (a.number_attr or a.type_list_attr) for a in arguments)  # one input each
         if len(callers) != 1 or names.count(own) != 1 or not single:
@@ -293,7 +296,8 @@ def _find_called(nodes: Iterable[Any], functions: Mapping[str, Any], also: Itera
 
 def _names(node: Any) -> list[str]:
     """The functions that a node may call: the operation itself can be one."""
-    named, waiting = [node.op], [*node.attr.values()]
+    named = [node.op]
+    waiting = [*node.attr.values()]
     while waiting:  # attributes of a function that is called may name others, which it then calls
         value = waiting.pop()
         for function in (value.func, *value.list.func):

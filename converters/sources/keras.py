@@ -60,7 +60,8 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
     model = _functional(model, path)
     if output or len(model.outputs) > 1:
         model = _with_output(model, path, output)
-    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+    inputs = getattr(model, "inputs", None) or []
+    outputs = getattr(model, "outputs", None) or []
     shapes = [[list(t.shape) for t in tensors] for tensors in (inputs, outputs)]
     if len(inputs) != 1 or len(outputs) != 1:
         raise other_ends(path, *shapes, names=list(getattr(model, "output_names", ())))
@@ -141,7 +142,8 @@ def takes_tokens(model: Any) -> bool:
     """Whether the input of a model is that of an embedding, which casts it; Keras calls it float32 by default."""
     import tensorflow as tf
 
-    keras, source = keras_of(model), model.inputs[0]
+    keras = keras_of(model)
+    source = model.inputs[0]
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     readers = [layer for layer in layers if any(tensor is source for tensor in tf.nest.flatten(layer.input))]
     return bool(readers) and all(isinstance(layer, keras.layers.Embedding) for layer in readers)

@@ -71,7 +71,8 @@ def load(path: Path, config: Any, objects: Mapping[str, Any], *, trust: bool) ->
     import keras
     import tensorflow as tf
 
-    log, level = tf.compat.v1.logging, tf.compat.v1.logging.get_verbosity()
+    log = tf.compat.v1.logging
+    level = tf.compat.v1.logging.get_verbosity()
     log.set_verbosity(log.ERROR)  # importing tf_keras warns of functions that it uses itself
     try:
         import tf_keras
@@ -140,7 +141,8 @@ def refuse_code(path: Path, node: Mapping[str, Any], own: Collection[str]) -> No
     Raises:
         ModelFileError: It is one.
     """
-    name, config = str(node["class_name"]), node.get("config")
+    name = str(node["class_name"])
+    config = node.get("config")
     kind, wanted = ("function", str(config)) if name == "function" else ("class", name.rpartition(">")[2])
     if wanted in own or name in _DATA:
         return

@@ -68,7 +68,8 @@ class OnnxSource:
                 f"ONNX Runtime can't open {path}: {first_line(e)}.",
                 f"Export it with opset {OPSET} and standard operations only.",
             ) from e
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        inputs = self._session.get_inputs()
+        outputs = self._session.get_outputs()
         shapes = [[v.shape for v in ends] for ends in (inputs, outputs)]
         if len(inputs) != 1 or len(outputs) != 1 or not inputs[0].shape or not outputs[0].shape:
             raise other_ends(path, *shapes, names=[v.name for v in outputs])
@@ -110,7 +111,8 @@ class OnnxSource:
         Raises:
             ConversionError: It gives others.
         """
-        version, newer = opset_of(original), self._session
+        version = opset_of(original)
+        newer = self._session
         try:
             self._session = _session(original)
         except Exception as e:  # as above; ONNX Runtime has no kernels for many operations before opset 7
@@ -123,7 +125,8 @@ class OnnxSource:
         except ConversionError:  # such as a model of words; its own data will show
             return
         updated = _answers(newer, items)
-        error, largest = np.abs(updated - reference).max(), np.abs(reference).max()
+        error = np.abs(updated - reference).max()
+        largest = np.abs(reference).max()
         if not error <= UPGRADED * largest and np.isfinite(reference).all():
             raise ConversionError(
                 f"{path} is of opset {version}. Upgraded to {opset_of(self._model)}, it answers otherwise: the largest "
@@ -150,13 +153,15 @@ class OnnxSource:
         if (converted.facts.shape, converted.facts.outputs) != (inner.model_shape, self.facts.outputs):
             differs = f"takes {list(converted.facts.shape)} and returns {converted.facts.outputs} values"
             raise ConversionError(f"{_MADE} {differs}, unlike the model.", _ONNX_ONLY)
-        random, shape = np.random.default_rng(0), (TRIED, *adapter.item.shape)
+        random = np.random.default_rng(0)
+        shape = (TRIED, *adapter.item.shape)
         items: Array = random.normal(size=shape)
         if adapter.item.is_image or adapter.item.is_integer:
             low, high = map(int, adapter.item.limits)
             items = random.integers(low, high, shape, endpoint=True)
         reference = self.answer(adapter.apply(items))
-        error, largest = np.abs(converted.answer(inner.apply(items)) - reference).max(), np.abs(reference).max()
+        error = np.abs(converted.answer(inner.apply(items)) - reference).max()
+        largest = np.abs(reference).max()
         if error > WORST * largest:
             on = f"on {TRIED} random items, the largest output is {largest:.3g} and the largest error {error:.3g}"
             raise ConversionError(f"{_MADE} does not answer like the model: {on}.", _ONNX_ONLY)
@@ -188,7 +193,8 @@ def _answers(session: Any, items: Array) -> Floats:
 
 def _random_items(shape: tuple[int, ...], dtype: str) -> Array:
     """Normal numbers and pixels; of integers, which may be places in a short table, 0 and 1."""
-    random, half = np.random.default_rng(0), (TRIED, *shape)
+    random = np.random.default_rng(0)
+    half = (TRIED, *shape)
     if dtype != "float32":
         return random.integers(0, 2, half)
     return np.concatenate([random.normal(size=half), random.uniform(0, 255, half)]).astype(np.float32)

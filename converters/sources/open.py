@@ -45,7 +45,8 @@ def open_source(path: Path, hints: Hints | None = None) -> SourceModel:
 def _source_of_saved_model(path: Path, hints: Hints) -> SourceModel:
     signature = serving_signature(path, trust=hints.trust)
     infer, batch, shape, declared, dtype = function_of(path, signature, hints.output)
-    fixed, number = fixed_shape(shape, hints.size, str(path)), _number(path, dtype)
+    fixed = fixed_shape(shape, hints.size, str(path))
+    number = _number(path, dtype)
     return TensorFlowSource(
         "savedmodel", infer, fixed, declared, dtype=number, where=path, batch=batch, notes=signature.notes
     )

@@ -83,7 +83,8 @@ def _load_signature(path: Path, folder: Path) -> Signature:
         outputs: Mapping[str, Any] = signature(**given)
         return outputs
 
-    inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+    inputs = signature.structured_input_signature[1]
+    outputs = signature.structured_outputs
     producer = str(getattr(model, "tensorflow_version", ""))
     return Signature(name, others, inputs, outputs, call, tuple(signature.variables), producer)
 
@@ -159,7 +160,8 @@ def function_of(
     Raises:
         ModelFileError: It has not one input and one output.
     """
-    inputs, outputs = found.inputs, found.outputs
+    inputs = found.inputs
+    outputs = found.outputs
     chosen = chosen_output(str(path), {name: spec.dtype.is_floating for name, spec in outputs.items()}, output)
     outputs = outputs if chosen is None else {chosen: outputs[chosen]}
     shapes: list[list[Any]] = [

@@ -65,7 +65,8 @@ class TensorFlowSource:
         outputs, spread = count_outputs(item)
         ends_in = last_operation(self._bare)
         if not spread and len(item) != 1:  # one axis counts: files return (batch, outputs)
-            inner, unrolled = self._infer, self._unrolled
+            inner = self._infer
+            unrolled = self._unrolled
             self._infer = lambda x: tf.reshape(inner(x), [-1, outputs])
             self._unrolled = unrolled and (lambda x: tf.reshape(unrolled(x), [-1, outputs]))
             self._bare = trace(self._infer, (1, *shape), "float32")
@@ -96,7 +97,8 @@ class TensorFlowSource:
         scaling, adapter = adapter.split()
         whole = adapter.item.is_integer
         bare = not (adapter.steps or adapter.end or self._unrolled or whole)
-        infer, dtype = self._unrolled or self._infer, adapter.item.dtype if whole else "float32"
+        infer = self._unrolled or self._infer
+        dtype = adapter.item.dtype if whole else "float32"
         traced = self._bare if bare else self._trace(infer, adapter, batch=1, dtype=dtype)
         model = without_last_transposes(float_tflite(freeze(traced)))
         return passes.prepend_adapter(model, scaling) if scaling.steps else model

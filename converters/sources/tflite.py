@@ -66,8 +66,10 @@ class TFLiteSource:
             raise _refusal(path, first_line(e)) from e
         if not (last := passes.last_operation(self._model)):
             raise ModelFileError(f"{path} has no operation that computes its output.", "Export it again.")
-        self._source, self._sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        whole_input, given = self._source["shape"].tolist(), self._sink["shape"].tolist()
+        self._source = interpreter.get_input_details()[0]
+        self._sink = interpreter.get_output_details()[0]
+        whole_input = self._source["shape"].tolist()
+        given = self._sink["shape"].tolist()
         if whole_input[:1] != [1]:
             raise ModelFileError(
                 f"{path} is not a model of batch 1: input {whole_input}, output {given}.",
@@ -159,5 +161,6 @@ def _name_tensors(model: bytes) -> bytes:
             name += f"_{number}"
         taken.add(name)
         if tensor.name != name.encode():
-            tensor.name, changed = name.encode(), True
+            tensor.name = name.encode()
+            changed = True
     return flatbuffer.write(root) if changed else model

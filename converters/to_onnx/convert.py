@@ -126,7 +126,8 @@ def _erfc(graph: Any, node: Any, name: str, args: list[Any]) -> None:
     """Erfc(x), which TensorFlow's exact GELU uses and tf2onnx 1.17 lacks (tensorflow-onnx#2347), as 1 - Erf(x)."""
     one = graph.make_const(f"{name}_one", np.array(1, np.float32))
     erf = graph.make_node("Erf", node.input, name=f"{name}_erf")
-    shapes, types = node.output_shapes, node.output_dtypes
+    shapes = node.output_shapes
+    types = node.output_dtypes
     graph.remove_node(node.name)
     graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, name=name, shapes=shapes, dtypes=types)
 

@@ -63,7 +63,8 @@ class Emission:
     """
 
     def __init__(self, tflite: Graph, activate: Callable[[Emission, str, str, str], object]) -> None:
-        self.tflite, self._activate = tflite, activate
+        self.tflite = tflite
+        self._activate = activate
         self.options: Any = None
         self._readers = tflite.readers()
         self._taken = {tflite.name(i) for i in range(len(tflite.table.tensors))}
@@ -210,7 +211,8 @@ class Emission:
 
     def make(self, index: int, order: Order, write: Callable[[str], object]) -> None:
         """Let `write` make a tensor's values in an order under a name that it is given; what TFLite fuses follows."""
-        name, fused = self.reserve(index, order), self.option("fusedActivationFunction")
+        name = self.reserve(index, order)
+        fused = self.option("fusedActivationFunction")
         if not fused:
             write(name)
         else:
@@ -314,7 +316,8 @@ def same_memory(old: Order, new: Order, shape: Sequence[int]) -> bool:
 
 def common_order(e: Emission, inputs: Sequence[int], rank: int) -> Order:
     """The order in which several tensors are there; channels first if each is there in another."""
-    first, own = channels_first(rank), plain(rank)
+    first = channels_first(rank)
+    own = plain(rank)
     computed = [i for i in inputs if e.constant(i) is None and len(e.shape(i)) == rank]
     if not all(e.has(i, own) for i in computed):
         return first

@@ -36,7 +36,8 @@ def tidy_model(model: onnx.ModelProto, where: str, output: str = "") -> list[str
         InputError: There is no output of that name.
         ModelFileError: Nodes need each other.
     """
-    graph, remarks = model.graph, []
+    graph = model.graph
+    remarks = []
     _refuse_circles(graph, where)
     names = [value.name for value in graph.output]
     labels = _without_zip_maps(graph)

@@ -58,7 +58,8 @@ def pack(made: onnx.ModelProto, float_model: onnx.ModelProto, names: dict[str, i
     import onnx
     from onnx import numpy_helper
 
-    graph, packed_ones = OnnxGraph(made), 0
+    graph = OnnxGraph(made)
+    packed_ones = 0
     sources = {t.name: numpy_helper.to_array(t) for t in float_model.graph.initializer if t.name in names}
     for pair in graph.nodes("DequantizeLinear"):
         name = pair.input[0].removesuffix("_quantized")
@@ -135,7 +136,8 @@ def _integers(values: Array, axis: int) -> Array:
 
 def _store_step(graph: OnnxGraph, pair: Any, values: Array, axis: int) -> None:
     """Give a weight's pair the steps of four bits, and the biases that its readers add the same ones."""
-    old, new = graph.constant(pair.input[1]), _steps(values, axis)
+    old = graph.constant(pair.input[1])
+    new = _steps(values, axis)
     assert old is not None
     graph.feed(pair, 1, graph.add_constant(new))
     for node in graph.readers(pair.output[0]):

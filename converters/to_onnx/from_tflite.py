@@ -92,7 +92,8 @@ def _by_tf2onnx(model: bytes) -> onnx.ModelProto:
             "TFLite schemes may still work; or convert the Keras model or SavedModel that it was made from.",
         ) from e
     single = finish(_number_constants(proto))
-    free, items = _with_free_batch(single), _random_items_for(single)
+    free = _with_free_batch(single)
+    items = _random_items_for(single)
     return free if _gives_answers(free, items, _run(single, np.split(items, len(items))), at_once=True) else single
 
 
@@ -164,8 +165,10 @@ def _items_and_litert_answers(model: bytes) -> tuple[Array, Array]:
 
     interpreter = Interpreter(model_content=model, num_threads=1)
     interpreter.allocate_tensors()
-    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    items, answers = _random_items(source["shape"][1:], source["dtype"]), []
+    source = interpreter.get_input_details()[0]
+    sink = interpreter.get_output_details()[0]
+    items = _random_items(source["shape"][1:], source["dtype"])
+    answers = []
     for item in items:
         interpreter.set_tensor(source["index"], item[np.newaxis])
         interpreter.invoke()
@@ -183,7 +186,8 @@ def _session(model: onnx.ModelProto) -> Any:
 
 
 def _run(model: onnx.ModelProto, batches: Sequence[Array]) -> Array:
-    session, name = _session(model), model.graph.input[0].name
+    session = _session(model)
+    name = model.graph.input[0].name
     return np.concatenate([session.run(None, {name: batch})[0] for batch in batches])
 
 
@@ -212,7 +216,8 @@ def _capture_logs(lines: list[str]) -> Iterator[None]:
             lines.append(record.getMessage())
 
     log: Any = logging.getLogger("tf2onnx")
-    handler, propagate = Collector(), log.propagate
+    handler = Collector()
+    propagate = log.propagate
     log.addHandler(handler)
     log.propagate = False
     try:

@@ -32,7 +32,8 @@ class OnnxGraph:
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self._model, self.proto = model, model.graph
+        self._model = model
+        self.proto = model.graph
         self.opset = next((o.version for o in model.opset_import if o.domain in STANDARD), 1)
         self._tensors = {t.name: t for t in self.proto.initializer}
         self._makers = {name: node for node in self.proto.node for name in node.output if name}
@@ -154,7 +155,8 @@ class OnnxGraph:
         if place == len(node.input):
             node.input.append(name)
         else:
-            old, node.input[place] = node.input[place], name
+            old = node.input[place]
+            node.input[place] = name
             if old not in node.input:
                 self._readers[old] = [n for n in self._readers[old] if n is not node]
         self._readers.setdefault(name, []).append(node)
@@ -172,7 +174,8 @@ class OnnxGraph:
 
     def finish(self) -> None:
         """Remove the nodes and constants that nothing reads any more, and sort the nodes as the standard requires."""
-        needed, pending = {v.name for v in self.proto.output}, [v.name for v in self.proto.output]
+        needed = {v.name for v in self.proto.output}
+        pending = [v.name for v in self.proto.output]
         while pending:
             node = self._makers.get(pending.pop())
             for name in read_names(node) if node is not None else ():

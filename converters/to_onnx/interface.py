@@ -70,7 +70,8 @@ def load(
         nodes = [n for n in model.graph.node if n.domain in foreign]
         operations = f"{', '.join(sorted({n.op_type for n in nodes}))} of {', '.join(foreign)}"
         where = nodes[0].name or nodes[0].output[0]
-        what, hint = "custom operations", "Use standard operations only."
+        what = "custom operations"
+        hint = "Use standard operations only."
         if foreign == ["ai.onnx.ml"]:
             what = "operations of classical machine learning, which are not converted"
             hint = "Export only the neural network; --mean and --std do what a Scaler does."
@@ -146,7 +147,8 @@ def _find_producer(graph: onnx.GraphProto, name: str) -> tuple[Any, float]:
 
     producers = {name: node for node in graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    scale, node = 0.0, producers.get(name)
+    scale = 0.0
+    node = producers.get(name)
     while node is not None and node.op_type in (*COPIES, *_REQUANTIZE):
         if not scale and node.op_type.endswith("izeLinear") and node.input[1] in constants:
             scale = float(onnx.numpy_helper.to_array(constants[node.input[1]]).ravel()[0])
@@ -169,7 +171,8 @@ def before_end(data: bytes) -> bytes | None:
     name = f"{free_prefix({name for n in graph.node for name in n.output})}_logits"
     graph.node.append(onnx.helper.make_node("Cast", [node.input[0]], [name], name, to=onnx.TensorProto.FLOAT))
     sink = graph.output[0]
-    sink.name, sink.type.tensor_type.elem_type = name, onnx.TensorProto.FLOAT
+    sink.name = name
+    sink.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     del model.metadata_props[:]
     return bytes(model.SerializeToString())
 
@@ -188,7 +191,8 @@ def flat_output(model: onnx.ModelProto, outputs: int) -> onnx.ModelProto:
     import onnx
 
     whole = copy.deepcopy(model)
-    graph, old = whole.graph, model.graph.output[0]
+    graph = whole.graph
+    old = model.graph.output[0]
     name = f"{free_prefix(_names(graph))}_flat"
     graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, outputs], np.int64), f"{name}_shape"))
     graph.node.append(onnx.helper.make_node("Reshape", [old.name, f"{name}_shape"], [name], f"{name}_end"))
@@ -229,7 +233,8 @@ def _put_in_front(model: onnx.ModelProto, adapter: InputAdapter, prefix: str) ->
     results = [f"{prefix}_input"]
 
     def add(kind: str, constant: Any = None, *, of: tuple[int, ...] = (1,), name: str = "", **attributes: Any) -> None:
-        inputs, out = [results[-back] for back in of], name or f"{prefix}_{len(front)}_{kind}"
+        inputs = [results[-back] for back in of]
+        out = name or f"{prefix}_{len(front)}_{kind}"
         if constant is not None:
             inputs.append(f"{out}_constant")
             graph.initializer.append(numpy_helper.from_array(np.asarray(constant), inputs[-1]))
@@ -263,7 +268,8 @@ def _put_in_front(model: onnx.ModelProto, adapter: InputAdapter, prefix: str) ->
         return
     front[-1].output[0] = source.name
     if not any(a.HasField("g") or a.graphs for node in graph.node for a in node.attribute):  # which may read it, too
-        name, source.name = source.name, f"{prefix}_taken"
+        name = source.name
+        source.name = f"{prefix}_taken"
         _rename([*front, *graph.node], name, source.name)
         _rename(front, f"{prefix}_input", name)
     nodes = [*front, *graph.node]

@@ -28,7 +28,8 @@ def without_end(model: onnx.ModelProto, end: End) -> onnx.ModelProto:
         node = makers.get(node.input[0])
     if node is None or node.op_type != end.title():
         raise not_at_end(end)
-    scores, logits = node.output[0], node.input[0]
+    scores = node.output[0]
+    logits = node.input[0]
     graph.node.remove(node)
     for reader in graph.node:
         for place, name in enumerate(reader.input):

@@ -105,7 +105,8 @@ def _binary(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
 
 def _operand(e: Emission, index: int, order: Order, shape: tuple[int, ...]) -> str:
     """An operand that is broadcast to a shape, in an order."""
-    value, rank = e.constant(index), len(order)
+    value = e.constant(index)
+    rank = len(order)
     if value is None:
         own = e.shape(index)
         wide = (1,) * (rank - len(own)) + own
@@ -133,7 +134,8 @@ def _prelu(e: Emission, inputs: Ends, outputs: Ends) -> None:
 def _softmax(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
     (source,), (target,) = inputs, outputs
     order = e.order(source)
-    value, beta = e.in_order(source, order), e.option("beta", 1.0) if kind == "Softmax" else 1.0
+    value = e.in_order(source, order)
+    beta = e.option("beta", 1.0) if kind == "Softmax" else 1.0
     if beta != 1:
         value = e.node("Mul", [value, e.scalar(beta)], e.step(target, "scaled"))
     axis = order.index(len(order) - 1)
@@ -142,7 +144,8 @@ def _softmax(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
 
 def _reduce(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
     (source, given), (target,) = inputs, outputs
-    rank, keeps = len(e.shape(source)), bool(e.option("keepDims"))
+    rank = len(e.shape(source))
+    keeps = bool(e.option("keepDims"))
     axes = sorted({int(a) % rank for a in e.known(given).ravel()})
     order = e.order(source)
     if kind == "MEAN" and axes == [1, 2] and rank == IMAGE and order == channels_first(rank):
@@ -158,7 +161,8 @@ def _reduce(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
     normalizes = axes == [rank - 1] and e.read_by(target, "SQUARED_DIFFERENCE", "SUB")
     if normalizes or (not keeps and left != sorted(left)):
         order = plain(rank)  # of layer normalization, ONNX Runtime knows the last axis only
-    value, places = e.in_order(source, order), [order.index(axis) for axis in axes]
+    value = e.in_order(source, order)
+    places = [order.index(axis) for axis in axes]
     stored = order if keeps else plain(rank - len(axes))
     if kind == "SUM":
         where = e.extra(np.array(places, np.int64), e.step(target, "axes"))
@@ -169,7 +173,8 @@ def _reduce(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
 
 def _dense(e: Emission, inputs: Ends, outputs: Ends) -> None:
     (source, weights, *rest), (target,) = inputs, outputs
-    matrix, shape = e.known(weights), e.shape(source)
+    matrix = e.known(weights)
+    shape = e.shape(source)
     if matrix.ndim != MATRIX or e.option("weightsFormat"):
         raise UnsupportedError("weights of FULLY_CONNECTED")
     flat = len(shape) != MATRIX and not e.option("keepNumDims")

@@ -73,7 +73,8 @@ def _float16(model: onnx.ModelProto, calibration: Calibration, rewrites: Collect
     ends = [model.graph.output[0].name]
     if model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
         ends.append(model.graph.input[0].name)
-    blocked, float_model = _exact_nodes(model), copy.deepcopy(model)
+    blocked = _exact_nodes(model)
+    float_model = copy.deepcopy(model)
     result: onnx.ModelProto = convert_float_to_float16(float_model, keep_io_types=ends, node_block_list=blocked)
     return result
 
@@ -166,7 +167,8 @@ def _prepare_file(model: onnx.ModelProto, folder: str) -> Path:
     """Infer shapes and fold constants, as ONNX Runtime's quantizer requires."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    source, target = Path(folder) / "float.onnx", Path(folder) / "prepared.onnx"
+    source = Path(folder) / "float.onnx"
+    target = Path(folder) / "prepared.onnx"
     source.write_bytes(model.SerializeToString())  # of a model in memory, the weights would go to another file
     quant_pre_process(source, target, skip_symbolic_shape=True)
     return target
@@ -183,7 +185,8 @@ def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def ranges_of_pixels(model: onnx.ModelProto, pixels: tuple[float, float]) -> dict[str, tuple[float, float]]:
     """Ranges of the pixels as float, and scaled and shifted by numbers, whatever pixels were seen."""
-    graph, ranges = OnnxGraph(model), {}
+    graph = OnnxGraph(model)
+    ranges = {}
     for cast in graph.nodes("Cast"):
         start = cast.input[0]
         while (maker := graph.maker(start)) is not None and maker.op_type in VIEWS:

@@ -23,7 +23,8 @@ from edgepress.converters.to_onnx.emission import (
 
 def _reshape(e: Emission, inputs: Ends, outputs: Ends) -> None:
     source, (target,) = inputs[0], outputs
-    old, new = e.shape(source), e.shape(target)
+    old = e.shape(source)
+    new = e.shape(target)
     if (value := e.constant(source)) is not None:
         e.fold(target, value.reshape(new))
         return
@@ -43,7 +44,8 @@ def _reshape(e: Emission, inputs: Ends, outputs: Ends) -> None:
         order = plain(len(old))
     if stored != first and len(new) == IMAGE and same_memory(stored, first, new):
         stored = first  # a line of channels, for the convolutions of squeeze and excitation
-    value_name, sizes = e.in_order(source, order), e.sizes([new[axis] for axis in stored])
+    value_name = e.in_order(source, order)
+    sizes = e.sizes([new[axis] for axis in stored])
     e.make(target, stored, lambda name: e.node("Reshape", [value_name, sizes], name))
 
 
@@ -58,7 +60,8 @@ def _transpose(e: Emission, inputs: Ends, outputs: Ends) -> None:
     if (value := e.constant(source)) is not None:
         e.fold(target, value.transpose(perm))
         return
-    old, rank = e.order(source), len(perm)
+    old = e.order(source)
+    rank = len(perm)
     for new in (plain(rank), channels_first(rank)):
         if [old.index(perm[axis]) for axis in new] == list(range(rank)):  # the values lie as they should
             e.alias(target, e.in_order(source, old), new)
@@ -73,7 +76,8 @@ def _concatenate(e: Emission, inputs: Ends, outputs: Ends) -> None:
     (target,) = outputs
     rank = len(e.shape(target))
     order = common_order(e, inputs, rank)
-    values, axis = [e.in_order(i, order) for i in inputs], order.index(e.option("axis") % rank)
+    values = [e.in_order(i, order) for i in inputs]
+    axis = order.index(e.option("axis") % rank)
     e.make(target, order, lambda name: e.node("Concat", values, name, axis=axis))
 
 
@@ -98,7 +102,8 @@ def _slice(e: Emission, inputs: Ends, outputs: Ends) -> None:
 def _strided_slice(e: Emission, inputs: Ends, outputs: Ends) -> None:
     source, (target,) = inputs[0], outputs
     starts, ends, strides = ([int(v) for v in e.known(i)] for i in inputs[1:4])
-    shape, masks = e.shape(source), [e.option(n) for n in ("ellipsisMask", "newAxisMask", "shrinkAxisMask")]
+    shape = e.shape(source)
+    masks = [e.option(n) for n in ("ellipsisMask", "newAxisMask", "shrinkAxisMask")]
     if any(masks) or min(strides) < 1 or len(starts) != len(shape) or e.option("offset", False):
         raise UnsupportedError("STRIDED_SLICE with masks")
     starts = [0 if e.option("beginMask") >> i & 1 else s for i, s in enumerate(starts)]
@@ -108,7 +113,8 @@ def _strided_slice(e: Emission, inputs: Ends, outputs: Ends) -> None:
 
 def _cut(e: Emission, source: int, target: int, *, starts: list[int], ends: list[int], strides: list[int]) -> None:
     """Part of a tensor; a whole axis is not named, so that the batch may be a free one."""
-    order, shape = e.order(source), e.shape(source)
+    order = e.order(source)
+    shape = e.shape(source)
     bounds = [(s % n if s < 0 else s, n + t if t < 0 else t) for s, t, n in zip(starts, ends, shape, strict=True)]
     cut = [a for a, (s, t) in enumerate(bounds) if (s, strides[a]) != (0, 1) or t < shape[a]]
     if not cut:
@@ -126,7 +132,8 @@ def _gather(e: Emission, inputs: Ends, outputs: Ends) -> None:
     (source, picked), (target,) = inputs, outputs
     if e.option("batchDims"):
         raise UnsupportedError("GATHER in batches")
-    axis, indices = e.option("axis"), e.constant(picked)
+    axis = e.option("axis")
+    indices = e.constant(picked)
     order = e.order(source) if indices is not None and indices.ndim == 1 else plain(len(e.shape(source)))
     axis = order.index(axis % len(order))
     values = [e.in_order(source, order), e.in_order(picked)]
@@ -139,7 +146,8 @@ def _cast(e: Emission, inputs: Ends, outputs: Ends) -> None:
     if (value := e.constant(source)) is not None:  # float16 weights
         e.fold(target, value.astype(e.dtype(target)))
         return
-    order, to = e.order(source), helper.np_dtype_to_tensor_dtype(e.dtype(target))
+    order = e.order(source)
+    to = helper.np_dtype_to_tensor_dtype(e.dtype(target))
     named = e.in_order(source, order)
     e.make(target, order, lambda name: e.node("Cast", [named], name, to=to))
 

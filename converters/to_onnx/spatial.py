@@ -44,11 +44,13 @@ def _strides(e: Emission) -> list[int]:
 
 def _convolution(e: Emission, inputs: Ends, outputs: Ends, *, depthwise: bool) -> None:
     (source, weights, *rest), (target,) = inputs, outputs
-    value, kernel = e.known(weights), e.known(weights).shape[1:3]
+    value = e.known(weights)
+    kernel = e.known(weights).shape[1:3]
     channels = e.shape(source)[-1]
     turn = (3, 0, 1, 2) if depthwise else (0, 3, 1, 2)
     group = channels if depthwise else channels // value.shape[3]
-    strides, dilations = _strides(e), [int(e.option("dilationHFactor", 1)), int(e.option("dilationWFactor", 1))]
+    strides = _strides(e)
+    dilations = [int(e.option("dilationHFactor", 1)), int(e.option("dilationWFactor", 1))]
     names = [_image(e, source), e.stored(weights, value.transpose(turn), turn)]
     if rest and rest[0] >= 0 and (bias := e.known(rest[0])).any():
         names.append(e.stored(rest[0], bias))
@@ -64,8 +66,11 @@ def _convolution(e: Emission, inputs: Ends, outputs: Ends, *, depthwise: bool) -
 
 def _transpose_convolution(e: Emission, inputs: Ends, outputs: Ends) -> None:
     (_, weights, source, *rest), (target,) = inputs, outputs
-    value, strides = e.known(weights), _strides(e)
-    kernel, given, output = value.shape[1:3], e.shape(source), e.shape(target)
+    value = e.known(weights)
+    strides = _strides(e)
+    kernel = value.shape[1:3]
+    given = e.shape(source)
+    output = e.shape(target)
     names = [_image(e, source), e.stored(weights, value.transpose(3, 0, 1, 2), (3, 0, 1, 2))]
     if rest and rest[0] >= 0:
         names.append(e.stored(rest[0], e.known(rest[0])))
@@ -80,12 +85,14 @@ def _transpose_convolution(e: Emission, inputs: Ends, outputs: Ends) -> None:
 
 def _pool(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
     (source,), (target,) = inputs, outputs
-    value, strides = _image(e, source), _strides(e)
+    value = _image(e, source)
+    strides = _strides(e)
     kernel = [int(e.option("filterHeight", 1)), int(e.option("filterWidth", 1))]
     pads = _pads(e, e.shape(source), e.shape(target), kernel=kernel, strides=strides, dilations=(1, 1))
     attributes = {"kernel_shape": kernel, "pads": pads, "strides": strides}
     if kind == "AveragePool" and (1, 1) != tuple(kernel) == e.shape(source)[1:3] and e.shape(target)[1:3] == (1, 1):
-        kind, attributes = "GlobalAveragePool", {}
+        kind = "GlobalAveragePool"
+        attributes = {}
     e.make(target, FIRST, lambda name: e.node(kind, [value], name, **attributes))
 
 
@@ -104,11 +111,14 @@ def _pad(e: Emission, inputs: Ends, outputs: Ends, *, mode: str = "constant") ->
 
 def _resize(e: Emission, inputs: Ends, outputs: Ends, *, linear: bool) -> None:
     source, (target,) = inputs[0], outputs
-    value, given, output = _image(e, source), e.shape(source), e.shape(target)
+    value = _image(e, source)
+    given = e.shape(source)
+    output = e.shape(target)
     factors = np.array([1, 1, output[1] / given[1], output[2] / given[2]], np.float32)
     if any(int(n * f) != m for n, f, m in zip(given[1:3], factors[2:], output[1:3], strict=True)):
         raise UnsupportedError("a factor of resizing that is no fraction of few digits")
-    aligned, centers = e.option("alignCorners"), e.option("halfPixelCenters")
+    aligned = e.option("alignCorners")
+    centers = e.option("halfPixelCenters")
     places = "align_corners" if aligned else "half_pixel" if centers else "asymmetric"
     attributes = {"mode": "linear" if linear else "nearest", "coordinate_transformation_mode": places}
     if not linear:
@@ -119,7 +129,8 @@ def _resize(e: Emission, inputs: Ends, outputs: Ends, *, linear: bool) -> None:
 
 def _blocks(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
     (source,), (target,) = inputs, outputs
-    value, size = _image(e, source), int(e.option("blockSize"))
+    value = _image(e, source)
+    size = int(e.option("blockSize"))
     e.make(target, FIRST, lambda name: e.node(kind, [value], name, blocksize=size))
 
 

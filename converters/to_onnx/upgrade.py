@@ -86,7 +86,8 @@ def _resize_as_before(graph: OnnxGraph) -> None:
 def _take_axes_as_one(graph: OnnxGraph, kinds: Mapping[str, str]) -> None:
     """Let each Hardmax of the old model (`kinds` of operations by output) take its axes from its own on as one."""
     for node in graph.nodes("Hardmax"):
-        source, output = node.input[0], node.output[0]
+        source = node.input[0]
+        output = node.output[0]
         if kinds.get(output) != "Hardmax":
             continue
         flat = graph.add("Flatten", [source], axis=attribute(node, "axis", 1))

@@ -127,7 +127,8 @@ def _dynamic(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]
     manager.load_quantization_recipe(recipe.dynamic_wi8_afp32())
     # Per-channel weights of a dynamic FULLY_CONNECTED are read wrong, without an error, by tflite-runtime 2.14
     # (docs/decisions.md); per-tensor ones are read right by every interpreter.
-    dense, tensorwise = qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.QuantGranularity.TENSORWISE
+    dense = qtyping.TFLOperationName.FULLY_CONNECTED
+    tensorwise = qtyping.QuantGranularity.TENSORWISE
     manager.add_dynamic_config(".*", dense, num_bits=8, granularity=tensorwise)
     if "depthwise-weights" in rewrites:
         manager.add_weight_only_config(".*", qtyping.TFLOperationName.DEPTHWISE_CONV_2D, num_bits=8)
@@ -182,7 +183,8 @@ def _with_float_layers(
     from litert_quantizer.algorithm_manager import AlgorithmName
 
     recipe(manager, qtyping, model, rewrites)
-    operation, names = qtyping.TFLOperationName, [name for layer in float_layers.layers for name in layer.tensors]
+    operation = qtyping.TFLOperationName
+    names = [name for layer in float_layers.layers for name in layer.tensors]
     manager.add_quantization_config(_making(names), operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     if names := [name for layer in float_layers.in_bytes for name in layer.tensors]:
         for kind in (operation.CONV_2D, operation.DEPTHWISE_CONV_2D, operation.FULLY_CONNECTED):
@@ -214,7 +216,8 @@ def _quantize(model: bytes, recipe: Callable[..., None], rewrites: Collection[st
     from litert_quantizer.quantizer import Quantizer
     from litert_quantizer.recipe_manager import RecipeManager
 
-    manager, statistics = RecipeManager(), None
+    manager = RecipeManager()
+    statistics = None
     if ranges is not None:
         statistics = {
             name: {"min": np.array(low, np.float32), "max": np.array(high, np.float32)}

@@ -39,7 +39,9 @@ def _weights(graph: Graph, op: Any) -> Any:
 
 def _fits(graph: Graph, op: Any) -> bool:
     """Whether it is a convolution or a dense layer, not in groups, of weights worth storing in four bits."""
-    kind, data, weights = graph.kind(op), graph.shape(int(op.inputs[0])), graph.shape(int(op.inputs[1]))
+    kind = graph.kind(op)
+    data = graph.shape(int(op.inputs[0]))
+    weights = graph.shape(int(op.inputs[1]))
     if int(np.prod(weights)) < LEAST:
         return False
     return kind == "FULLY_CONNECTED" or (kind == "CONV_2D" and len(data) == 4 and data[3] == weights[3])

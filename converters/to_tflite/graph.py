@@ -35,7 +35,8 @@ class Graph:
         return flat.write(self.root)
 
     def _drop_unused(self) -> None:
-        table, fields = self.table, ("inputs", "outputs", "intermediates")
+        table = self.table
+        fields = ("inputs", "outputs", "intermediates")
         read = {int(i) for op in self.operators for field in fields for i in _indices(op, field)}
         named = {int(i.tensorIndex) for s in self.root.signatureDefs for i in (*(s.inputs or ()), *(s.outputs or ()))}
         used = sorted((read | named | {int(i) for i in (*table.inputs, *table.outputs)}) - {-1})
@@ -112,7 +113,8 @@ class Graph:
         """Values of a constant as stored, not dequantized; None if the tensor is none."""
         if index < 0:
             return None
-        dtype, data = self.dtype(index), self.root.buffers[self.table.tensors[index].buffer].data
+        dtype = self.dtype(index)
+        data = self.root.buffers[self.table.tensors[index].buffer].data
         if dtype is None or data is None or not len(data):
             return None
         return np.frombuffer(np.asarray(data, np.uint8).tobytes(), dtype).reshape(self.shape(index))
@@ -129,8 +131,10 @@ class Graph:
         """Add a tensor that an operation will make: float32, or of the type and quantization of another (`like`)."""
         index = flat.tensor(self.table, list(shape), self._unique(name))
         if like is not None:
-            new, old = self.table.tensors[index], self.table.tensors[like]
-            new.type, new.quantization = old.type, old.quantization
+            new = self.table.tensors[index]
+            old = self.table.tensors[like]
+            new.type = old.type
+            new.quantization = old.quantization
         return index
 
     def operator(self, kind: str, inputs: Sequence[int], output: int, **options: Any) -> Any:

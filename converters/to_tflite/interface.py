@@ -19,7 +19,8 @@ def uint8_input(model: bytes) -> bytes:
     root, graph = flat.read(model)
     if graph.tensors[graph.inputs[0]].type == flat.UINT8:
         return flat.write(root)
-    source, taken = graph.tensors[graph.inputs[0]], {tensor.name for tensor in graph.tensors}
+    source = graph.tensors[graph.inputs[0]]
+    taken = {tensor.name for tensor in graph.tensors}
     name = source.name + b"_uint8"
     while name in taken:  # litert-quantizer needs unique names
         name += b"_again"
@@ -51,7 +52,8 @@ def uint8_interface(model: bytes, ranges: Ranges, *, float_input: bool = False) 
     """
     root, graph = flat.read(model)
     type_unread(root, graph)
-    source, sink = int(graph.inputs[0]), int(graph.outputs[0])
+    source = int(graph.inputs[0])
+    sink = int(graph.outputs[0])
     readers = [op for op in graph.operators if source in op.inputs]
     makers = [op for op in graph.operators if sink in op.outputs]
     kinds = {flat.kind(root, op) for op in graph.operators}
@@ -84,7 +86,8 @@ def uint8_interface(model: bytes, ranges: Ranges, *, float_input: bool = False) 
 
 def _beside(graph: Any, index: int) -> int:
     """A new tensor of the shape of another."""
-    tensor, names = graph.tensors[index], {t.name for t in graph.tensors}
+    tensor = graph.tensors[index]
+    names = {t.name for t in graph.tensors}
     prefix = free_prefix([name.decode(errors="replace") for name in names])
     new = flat.tensor(graph, list(tensor.shape), f"{prefix}_end_{index}")
     graph.tensors[new].shapeSignature = tensor.shapeSignature
@@ -92,7 +95,8 @@ def _beside(graph: Any, index: int) -> int:
 
 
 def _as_uint8(graph: Any, index: int, quantization: Any) -> None:
-    graph.tensors[index].type, graph.tensors[index].quantization = flat.UINT8, quantization
+    graph.tensors[index].type = flat.UINT8
+    graph.tensors[index].quantization = quantization
 
 
 def _shift_to_uint8(quantization: Any) -> Any:
@@ -102,6 +106,7 @@ def _shift_to_uint8(quantization: Any) -> Any:
 
 def _quantization(low: float, high: float) -> Any:
     """uint8 parameters for a range, widened to hold 0, which an integer has to stand for exactly."""
-    low, high = min(low, 0.0), max(high, 0.0)
+    low = min(low, 0.0)
+    high = max(high, 0.0)
     scale = (high - low) / 255 or 1.0
     return flat.quantization([scale], [round(-low / scale)])

@@ -96,7 +96,8 @@ def read_block(model: bytes) -> MetadataBlock | None:
 
 
 def _input(contract: Contract) -> dict[int, Any]:
-    spec, adapter = contract.input, contract.adapter or Adapter(shape=contract.input.shape)
+    spec = contract.input
+    adapter = contract.adapter or Adapter(shape=contract.input.shape)
     # Readers of this block put neither blue nor channels first and scale by fixed numbers: other inputs are described
     # as numbers.
     usual = adapter.shape == spec.shape and not (adapter.bgr or adapter.channels_first or adapter.per_image)
@@ -119,7 +120,8 @@ def _input(contract: Contract) -> dict[int, Any]:
 
 def _alike(adapter: Adapter) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation, of the same length."""
-    mean, std = adapter.mean, adapter.std
+    mean = adapter.mean
+    std = adapter.std
     return mean * (len(std) if len(mean) == 1 else 1), std * (len(mean) if len(std) == 1 else 1)
 
 
@@ -181,7 +183,8 @@ def _block_bytes(model: bytes) -> bytes | None:
             buffer = model_file.tables(_ModelFile.BUFFERS)[entry.number(_Entry.BUFFER, "<I")]
             start, size = buffer.vector(_Buffer.DATA, 1, most=len(model))
             if not size:  # litert-quantizer and files above 2 GB store buffers after the flatbuffer
-                start, size = buffer.number(_Buffer.OFFSET, "<Q"), buffer.number(_Buffer.SIZE, "<Q")
+                start = buffer.number(_Buffer.OFFSET, "<Q")
+                size = buffer.number(_Buffer.SIZE, "<Q")
             block = model[start : start + size]
             return block if block[4:8] == IDENTIFIER else None
     return None

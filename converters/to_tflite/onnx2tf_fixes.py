@@ -22,12 +22,14 @@ def zero_padding(model: bytes) -> bytes:
     onnx2tf expresses the padding of ONNX's MaxPool by such a PADV2. No interpreter can quantize its constant.
     """
     graph = Graph(model)
-    makers, readers = graph.makers(), graph.readers()
+    makers = graph.makers()
+    readers = graph.readers()
     pads = [op for op in graph.operators if graph.kind(op) == "PADV2"]
     changed = False
     for pad in pads:
         after = readers.get(int(pad.outputs[0]), [])
-        constant, before = graph.constant(int(pad.inputs[2])), makers.get(int(pad.inputs[0]))
+        constant = graph.constant(int(pad.inputs[2]))
+        before = makers.get(int(pad.inputs[0]))
         if before is None or not after or any(op is None or graph.kind(op) != "MAX_POOL_2D" for op in after):
             continue
         if constant is None or constant.dtype != np.float32 or constant.size != 1 or constant.item() > _LEAST:

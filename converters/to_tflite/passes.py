@@ -48,7 +48,8 @@ def type_unread(root: Any, graph: Any) -> None:
         if flat.kind(root, op) in ("SPLIT", "SPLIT_V", "UNPACK"):
             for beside in [graph.tensors[i] for i in op.outputs if int(i) in read][:1]:
                 for unread in (graph.tensors[i] for i in op.outputs if int(i) not in read):
-                    unread.type, unread.quantization = beside.type, beside.quantization
+                    unread.type = beside.type
+                    unread.quantization = beside.quantization
 
 
 def inline_buffers(model: bytes) -> bytes:
@@ -108,7 +109,8 @@ def output_scales(model: bytes) -> tuple[float, float]:
         quantization = graph.tensors[tensor].quantization
         return float(quantization.scale[0]) if quantization is not None and quantization.scale is not None else 0.0
 
-    output, end = int(graph.outputs[0]), _end(root, graph)
+    output = int(graph.outputs[0])
+    end = _end(root, graph)
     if end is None:
         return scale(output), 0.0
     return scale(output), scale(int(end.inputs[0])) or scale(_find_producer(root, graph, int(end.inputs[0]))[0])
@@ -120,7 +122,8 @@ def before_end(model: bytes) -> bytes | None:
     end = _end(root, graph)
     if end is None:
         return None
-    index, output = int(end.inputs[0]), graph.tensors[graph.outputs[0]]
+    index = int(end.inputs[0])
+    output = graph.tensors[graph.outputs[0]]
     if list(graph.tensors[index].shape) != list(output.shape):
         return None
     del graph.operators[graph.operators.index(end) :]
@@ -145,7 +148,8 @@ def without_end(model: bytes, end: End) -> bytes:
         raise not_at_end(end)
     if end == "softmax" and op.builtinOptions.beta != 1:
         raise ConversionError(f"Its softmax multiplies by {op.builtinOptions.beta:g}.", "Leave out --output logits.")
-    logits, scores = int(op.inputs[0]), int(op.outputs[0])
+    logits = int(op.inputs[0])
+    scores = int(op.outputs[0])
     graph.operators.remove(op)
     for reader in graph.operators:
         reader.inputs = [logits if int(i) == scores else int(i) for i in reader.inputs]
@@ -217,7 +221,8 @@ def prepend_adapter(model: bytes, adapter: InputAdapter) -> bytes:
     root, graph = flat.read(model)
     prefix = free_prefix([(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors])
     front: list[Any] = []
-    steps, old_input = adapter.steps, graph.inputs[0]
+    steps = adapter.steps
+    old_input = graph.inputs[0]
     results = [flat.tensor(graph, [1, *adapter.item.shape], f"{prefix}_input")] if steps else []
     for number, step in enumerate(steps, 1):
         shape: list[int] = [1, *step.shape]
@@ -267,7 +272,8 @@ def with_short_names(model: bytes) -> bytes:
     shared = models.pop() + b"/" if len(models) == 1 else b""
     taken = {graph.tensors[i].name for i in ends}
     for index, whole in chosen.items():
-        name, number = whole.removeprefix(shared), 0
+        name = whole.removeprefix(shared)
+        number = 0
         while name in taken:
             number += 1
             name = whole.removeprefix(shared) + f"_{number}".encode()

@@ -56,7 +56,8 @@ def with_shape(model: bytes, shape: tuple[int, ...], where: str, *, fold: bool =
         ) from e
     sizes = {details["index"]: details["shape"].tolist() for details in interpreter.get_tensor_details()}
     for index, tensor in enumerate(graph.tensors):
-        tensor.shape, tensor.shapeSignature = sizes.get(index, tensor.shape), None
+        tensor.shape = sizes.get(index, tensor.shape)
+        tensor.shapeSignature = None
     if fold:
         _fold_shapes(root, graph, interpreter)
     return flat.write(root)
@@ -66,9 +67,11 @@ def _fold_shapes(root: Any, graph: Any, interpreter: Any) -> None:
     """Replace what SHAPE operations lead to by constants, with the values that the interpreter computed."""
     computed = {int(i) for op in graph.operators for i in op.outputs} | {int(i) for i in graph.inputs}
     constants = {i for i, tensor in enumerate(graph.tensors) if i not in computed and not tensor.isVariable} | {-1}
-    known, left = set[int](), []
+    known = set[int]()
+    left = []
     for op in graph.operators:
-        inputs, kind = {int(i) for i in op.inputs}, flat.kind(root, op)
+        inputs = {int(i) for i in op.inputs}
+        kind = flat.kind(root, op)
         if kind in ("SHAPE", "RANK") or (inputs & known and inputs <= known | constants):
             known |= {int(i) for i in op.outputs}
         else:

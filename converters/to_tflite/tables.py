@@ -17,7 +17,8 @@ class FlatTable:
     __slots__ = ("_data", "_position")
 
     def __init__(self, data: bytes, position: int) -> None:
-        self._data, self._position = data, position
+        self._data = data
+        self._position = position
 
     def number(self, field: int, format: str) -> int:
         """A scalar, by its `struct` format."""

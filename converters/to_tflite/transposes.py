@@ -82,7 +82,8 @@ def _reduce(graph: Graph, reduction: Any, source: int, axes: list[int]) -> None:
 
 def _dense_of_other_order(graph: Graph, layers: tuple[Any, Any], transpose: Any, order: list[int]) -> Change | None:
     reshape, dense = layers
-    moved, flat = graph.shape(int(transpose.outputs[0])), graph.shape(int(reshape.outputs[0]))
+    moved = graph.shape(int(transpose.outputs[0]))
+    flat = graph.shape(int(reshape.outputs[0]))
     weights = graph.constant(int(dense.inputs[1]))
     if weights is None or int(dense.inputs[0]) != int(reshape.outputs[0]) or order[0] != 0 or min(moved) < 1:
         return None

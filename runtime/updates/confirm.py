@@ -55,7 +55,8 @@ def confirm(place: Place, state: State, say: Callable[[str], object]) -> tuple[S
 
 def _watch_again(place: Place, state: State, say: Callable[[str], object]) -> None:
     """Test a release whose watch was interrupted, such as because it resets the board; go back if it does not work."""
-    release, count = (place.release, place.id), state.attempts.get(place.id, 0)
+    release = (place.release, place.id)
+    count = state.attempts.get(place.id, 0)
     if place.id in state.refused:
         go_back(place, state, release, Failure("it was refused before"))
     if count >= MAX_ATTEMPTS:

@@ -72,7 +72,9 @@ class FrameKeeper:
         if asked != self._asked or (self._wanted and boot_s() > self._until_s):
             for path in self._kept:
                 path.unlink(missing_ok=True)
-            self._kept, self._size, self._wanted = [], 0, 0
+            self._kept = []
+            self._size = 0
+            self._wanted = 0
             if asked != self._asked:
                 self._asked = asked
                 self._wanted = self._read() if asked else 0

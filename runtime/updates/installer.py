@@ -50,7 +50,9 @@ def read_bundle(bundle: Path, place: Place) -> tuple[int, str]:
     with parsing(bundle, "Give a bundle of edgepress bundle.", failed="is no bundle", error=UpdateError):
         with zipfile.ZipFile(bundle) as archive, archive.open(archive.infolist()[0]) as file:
             manifest = json.loads(file.read(MAX_MANIFEST))
-        name, release, release_id = str(manifest["name"]), manifest.get("release"), str(manifest["id"])
+        name = str(manifest["name"])
+        release = manifest.get("release")
+        release_id = str(manifest["id"])
     if name != place.name:
         raise UpdateError(f"{bundle} is a bundle of {name}, not of {place.name}.", "Build it with --name.")
     if type(release) is not int:

@@ -78,7 +78,8 @@ def read_place(release_folder: Path) -> Place:
         raise UpdateError(what, "Build its bundle with: edgepress bundle --updates FOLDER")
     with parsing(folder / SETTINGS, "Install the bundle again.", failed="is damaged", error=UpdateError):
         settings = json.loads((folder / SETTINGS).read_bytes())
-        name, url = str(settings["name"]), str(settings["url"])
+        name = str(settings["name"])
+        url = str(settings["url"])
     release, release_id = read_release(folder)
     return Place(folder.parent.parent, folder, name, url, release, release_id, board_type())
 

@@ -45,7 +45,9 @@ def main(file: str) -> None:
             from edgepress.runtime.selftest import seeded_item
 
             model: Any = load(file)
-            spec, answer, judge = model.contract.input, model.answer, model.judge
+            spec = model.contract.input
+            answer = model.answer
+            judge = model.judge
             item = seeded_item(spec, 0)[None]
             _import_later()
             print(json.dumps({"engine": model.engine}), file=out, flush=True)

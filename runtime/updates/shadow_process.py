@@ -45,7 +45,8 @@ class Child:
 
     def __init__(self, folder: Path, what: str, blame: type[UpdateError]) -> None:
         """Start it; if it does not answer, `what` is to blame, by an error of the class `blame`."""
-        self._what, self._blame = what, blame
+        self._what = what
+        self._blame = blame
         model = model_in(folder)[0]
         interpreter = (folder / "interpreter").read_text(encoding="utf-8").strip()
         environment = {**os.environ, "PYTHONSAFEPATH": "1"}

@@ -67,7 +67,8 @@ def shadow_lines(shadow: dict[str, Any]) -> list[str]:
             )
     if shadow.get("note"):
         lines.append(f"  {shadow['note']}")
-    old, new = shadow["old"], shadow["new"]
+    old = shadow["old"]
+    new = shadow["new"]
     lines.append(
         f"  latency: median {_ms(new)} instead of {_ms(old)}, {shadow['slowdown']:.2f} times "
         f"(accepted: up to {shadow['max_slowdown']:g}); p99 {_ms(new, 'p99_us')} instead of {_ms(old, 'p99_us')}"

@@ -134,7 +134,8 @@ def download(source: Source, url: str, target: TargetFile, path: Path) -> None:
 def _fill(source: Source, url: str, length: int, path: Path) -> None:
     """Append to a file what is missing to its length."""
     failures = 0
-    began, had = time.monotonic(), path.stat().st_size if path.exists() else 0
+    began = time.monotonic()
+    had = path.stat().st_size if path.exists() else 0
     while True:
         offset = path.stat().st_size if path.exists() else 0
         if offset > length:
@@ -148,7 +149,8 @@ def _fill(source: Source, url: str, length: int, path: Path) -> None:
             raise
         except DownloadError as e:
             size = path.stat().st_size if path.exists() else 0
-            grown, lasted = size > offset, time.monotonic() - began
+            grown = size > offset
+            lasted = time.monotonic() - began
             if grown and lasted > PATIENCE_S and size - had < SLOWEST * lasted:  # each connection gives a little
                 raise SlowRetrievalError(f"{size - had} bytes in {lasted:.0f} s") from e
             failures = 1 if grown else failures + 1

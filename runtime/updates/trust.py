@@ -169,9 +169,11 @@ def in_words(what: str, more: str = "", source: Source | None = None) -> Iterato
     try:
         yield
     except exceptions.LengthOrHashMismatchError as e:
-        attack, why = ("mix-and-match", "it does not belong to the other lists")
+        attack = "mix-and-match"
+        why = "it does not belong to the other lists"
         if what == "The bundle":
-            attack, why = OTHER_FILE, "it is not the file that was signed"
+            attack = OTHER_FILE
+            why = "it is not the file that was signed"
         raise UpdateError(f"Refused ({attack}): {what} was not accepted: {why} ({e}).", ASK_MAKER) from e
     except (exceptions.RepositoryError, exceptions.DownloadError) as e:
         attack, why = next((attack, why) for kind, attack, why in REFUSALS if isinstance(e, kind))

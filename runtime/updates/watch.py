@@ -112,7 +112,8 @@ def watch(place: Place, release: tuple[int, str], *, say: Callable[[str], object
         try:
             service = health(place)
         except UpdateError:  # such as while systemd is started anew
-            known, answered_s = known or False, boot_s()
+            known = known or False
+            answered_s = boot_s()
             time.sleep(LOOK_S)
             continue
         if service.state == "none":
@@ -120,7 +121,8 @@ def watch(place: Place, release: tuple[int, str], *, say: Callable[[str], object
         if not known:
             minutes = f"{WATCH_S / 60:g} minutes"
             say(f"Watching the service for {minutes}; if this ends early, the next update goes on with it")
-        known, now_s = True, boot_s()
+        known = True
+        now_s = boot_s()
         if service.state == "failed":
             return Failure("its service has failed")
         if service.restarts > MAX_RESTARTS:

@@ -33,7 +33,8 @@ class Guard:
             slowest: Bytes a second that the body must reach on average, after `patience_s`.
         """
         self.late = False
-        self._patience_s, self._slowest = patience_s, slowest
+        self._patience_s = patience_s
+        self._slowest = slowest
         self._began = self._waits_since = time.monotonic()
         self._count = 0
         self._sockets: list[socket.socket] = []

@@ -86,7 +86,9 @@ def diagnose_accuracy(
         >>> from edgepress.toolkit import diagnose_accuracy
         >>> print(diagnose_accuracy("edgepress-demo/model.keras", "edgepress-demo/variants/model-int8.tflite").text)
     """
-    path, other, hints = Path(model), Path(file), hints or Hints()
+    path = Path(model)
+    other = Path(file)
+    hints = hints or Hints()
     say = on_start or (lambda text: None)
     if items < 1 or layer_items < 1:
         raise InputError(f"items is {items} and layer_items {layer_items}; at least 1 is needed.")
@@ -136,7 +138,9 @@ def _examine(worker: Worker, job: ExamineJob, on_progress: OnProgress | None) ->
 
 
 def _diagnosis(subject: Subject, examined: Examined, notes: tuple[str, ...]) -> AccuracyDiagnosis:
-    contract, opened, split = subject.contract, subject.opened, subject.split
+    contract = subject.contract
+    opened = subject.opened
+    split = subject.split
     labelled = contract.task != "none" and bool(opened.labels)
     right = (
         [decide(scores, contract)[0] == split.y for scores in (examined.reference, examined.scores)] if labelled else []
@@ -183,7 +187,8 @@ def _lost_by_engine(examined: Examined, same: npt.NDArray[np.bool_], decision: D
     simulated = reference == together
     if simulated.shape != same.shape:
         return False
-    lost, won = int((simulated & ~same).sum()), int((same & ~simulated).sum())
+    lost = int((simulated & ~same).sum())
+    won = int((same & ~simulated).sum())
     return lost - won > max(APART * same.size, CHANCE * math.sqrt(lost + won))
 
 

@@ -108,7 +108,10 @@ def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: i
     Raises:
         InputError: They do not.
     """
-    path, file, contract, hints = subject.model, subject.file, subject.contract, subject.hints
+    path = subject.model
+    file = subject.file
+    contract = subject.contract
+    hints = subject.hints
     plan = plan_for(path, facts, hints, data=subject.data, count=layer_items, skip_unreadable=True)
     if plan.contract.input.shape != contract.input.shape or plan.contract.outputs != contract.outputs:
         raise InputError(
@@ -141,7 +144,8 @@ def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: i
 
 def _float_graph(subject: Subject, folder: Path, adapter: Any, onnx2tf: Any) -> FloatGraphJob | None:
     """How the float graph was tuned, if it was and the data have what it takes."""
-    contract, opened = subject.contract, subject.opened
+    contract = subject.contract
+    opened = subject.opened
     scheme = SCHEMES.get(contract.scheme)
     if scheme is None or not scheme.repairs or not contract.compression.get("repairs") or not len(opened.train):
         return None
@@ -166,7 +170,8 @@ def _batches(split: Split) -> Iterable[Array]:
 
 def doubts(subject: Subject, facts: ModelFacts, examined: Examined) -> list[str]:
     """What speaks against the comparison itself."""
-    path, contract = subject.model, subject.contract
+    path = subject.model
+    contract = subject.contract
     notes = list(examined.notes)
     made_of = facts.contract.parent_sha256 if facts.contract else ""
     if contract.parent_sha256 and contract.parent_sha256 not in (sha256_of(path), made_of):
@@ -178,7 +183,8 @@ def doubts(subject: Subject, facts: ModelFacts, examined: Examined) -> list[str]
             f"{examined.matched} of the {examined.steps} results of the model's operations were found in the file; "
             "layers that were not are left out"
         )
-    proof, agreed = contract.verification, _agreement(examined)
+    proof = contract.verification
+    agreed = _agreement(examined)
     if proof is None or proof.agreement is None or agreed is None or not proof.varies or proof.on == SEEDED:
         return notes
     spread = math.sqrt(

@@ -36,8 +36,10 @@ def accepted_fields(answers: Answers, y: Ints) -> dict[str, Any]:
         return {}
     assert answers.accepted is not None
     assert answers.certainty is not None
-    accepted, wrong = answers.accepted == 1, answers.predicted != y
-    count, errors = int(accepted.sum()), int((accepted & wrong).sum())
+    accepted = answers.accepted == 1
+    wrong = answers.predicted != y
+    count = int(accepted.sum())
+    errors = int((accepted & wrong).sum())
     coverage, risk = risk_coverage(answers.certainty.astype(np.float64), wrong)
     return {
         "accepted": count,

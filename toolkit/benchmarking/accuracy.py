@@ -69,11 +69,16 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
         return figures
     if baseline is answers:  # no difference by definition, not by measurement
         none = Interval(0.0, 0.0, 0.0)
-        drop, drops, p, verdict = none, [none if c.support else None for c in changes], 1.0, "It is the baseline."
+        drop = none
+        drops = [none if c.support else None for c in changes]
+        p = 1.0
+        verdict = "It is the baseline."
     else:
         before = baseline.predicted == y
-        drop, p = paired_drop(before, correct), mcnemar(before, correct)
-        drops, verdict = class_drops(before, correct, y, classes=len(data.labels)), in_words(drop)
+        drop = paired_drop(before, correct)
+        p = mcnemar(before, correct)
+        drops = class_drops(before, correct, y, classes=len(data.labels))
+        verdict = in_words(drop)
     return replace(
         figures,
         **_drop(drop),
@@ -87,7 +92,8 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
 def evidence_of(answers: Answers, baseline: Answers, data: DataSet) -> Evidence:
     """On how many test items a file and the baseline differ, and which of them is right."""
     y = data.test.y
-    before, after = baseline.predicted == y, answers.predicted == y
+    before = baseline.predicted == y
+    after = answers.predicted == y
     others = (baseline.predicted != answers.predicted) & ~before & ~after
     return Evidence(len(y), int((before & ~after).sum()), int((~before & after).sum()), int(others.sum()))
 

@@ -95,7 +95,8 @@ def advice_of(result: Benchmark, rule: Rule) -> Advice | None:
     rows = [r for r in result.leading() if r.host in ("", result.host["name"])]
     if all(r.probability is None and r.max_error is None for r in rows):
         return None
-    count, more = int(result.data["count"]), int((result.more or {}).get("count", 0))
+    count = int(result.data["count"])
+    more = int((result.more or {}).get("count", 0))
     return choose(rows, host=result.host, count=count, max_drop_pp=result.max_drop_pp, rule=rule, more=more)
 
 
@@ -176,7 +177,8 @@ def _how_sure(ship: Measurement, max_drop_pp: float, items: str) -> str:
 
 def _rank(ship: Measurement, results: Sequence[Measurement], rule: Rule, costs: Sequence[Costs]) -> str:
     """Why it was chosen of those that qualify."""
-    qualified, files = rule.qualified(costs), len({r.file for r in results})
+    qualified = rule.qualified(costs)
+    files = len({r.file for r in results})
     fit = len({results[n].file for n in qualified})
     timed = any(costs[n].latency is not None for n in qualified)
     base = next((r for r in results if _is_baseline(r) or r.max_error == 0), None)
@@ -209,15 +211,19 @@ def _unsure(
 
 def _missing_images(unsure: Measurement, *, chosen: bool, count: int, max_drop_pp: float, rule: Rule, more: int) -> str:
     """How many test images would make a file sure, and how many of them need a label."""
-    lost, gained, differing = unsure.lost or 0, unsure.gained or 0, unsure.differing or 0
+    lost = unsure.lost or 0
+    gained = unsure.gained or 0
+    differing = unsure.differing or 0
     limit = max_drop_pp / 100
     if chosen:
-        needed, what = items_to_rule_out(lost, gained, count, drop=limit), "prove it (95 % interval)"
+        needed = items_to_rule_out(lost, gained, count, drop=limit)
+        what = "prove it (95 % interval)"
         head = ""
     else:
         evidence = Evidence(count, lost, gained, expected_lost=unsure.expected_lost)
         needed = items_to_be_sure(evidence, drop=limit, confidence=rule.confidence)
-        what, drop = f"make it {sure(rule.confidence)} sure", f"{unsure.drop_pp:.2f} pp"
+        what = f"make it {sure(rule.confidence)} sure"
+        drop = f"{unsure.drop_pp:.2f} pp"
         head = f"{_name(unsure)} would be chosen, but is only {sure(unsure.probability)} sure (drop {drop}). "
     if needed is None:
         return f"{head}Loosen --max-drop."

@@ -141,9 +141,11 @@ def _assemble_measurements(
         rival = timings.get(plan.baseline._replace(threads=threads, batch=batch)) if plan.baseline else None
         for pair in plan.pairs:
             candidate = pair._replace(threads=threads, batch=batch)
-            scheme, facts = plan.contracts[pair.file].scheme, files[pair.file]
+            scheme = plan.contracts[pair.file].scheme
+            facts = files[pair.file]
             file = FileFigures(scheme=scheme, engine=pair.engine or "", threads=threads, batch=batch, **facts)
-            answer, timing = answers[pair], timings.get(candidate)
+            answer = answers[pair]
+            timing = timings.get(candidate)
             if isinstance(answer, EdgepressError):
                 rows.append(measurement(file, status=f"failed: {answer}"))
             elif isinstance(timing, Timing):
@@ -190,7 +192,8 @@ def _answers_to_more(
     """The baseline's answers and a pair's to the items of `--more`; empty unless both answered them."""
     if more is None:
         return []
-    reference, answers = more.answered(baseline), more.answered(pair)
+    reference = more.answered(baseline)
+    answers = more.answered(pair)
     return [] if reference is None or answers is None else [(reference, answers)]
 
 
@@ -226,7 +229,8 @@ def _without_promise(plan: BenchmarkPlan) -> list[str]:
 
 
 def _notes(plan: BenchmarkPlan, baseline: Answers | None, noise: Noise | None) -> list[str]:
-    notes, differences = [], "drop" if plan.data.labels else "error"
+    notes = []
+    differences = "drop" if plan.data.labels else "error"
     if plan.baseline is None:
         none = " and ".join(f"no {scheme} file" for scheme in BASELINES)
         notes.append(f"There is {none}, so {differences} and speed-up are unknown. Name a baseline with --baseline.")

@@ -106,7 +106,8 @@ def _to_label(result: Benchmark, more: Further, plan: BenchmarkPlan, folder: Pat
     advice = result.advice
     wanted = (advice.unsure_file, advice.unsure_engine)
     unsure = next((c for c in plan.pairs if (str(c.file), c.engine or "") == wanted), None)
-    found, reference = more.predicted(unsure), more.predicted(plan.baseline)
+    found = more.predicted(unsure)
+    reference = more.predicted(plan.baseline)
     if folder is None or found is None or reference is None or not plan.data.input.is_image:
         return result
     count = write_differences(more.items, reference, found, folder)

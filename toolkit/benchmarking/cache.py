@@ -65,7 +65,8 @@ class Shelf:
             content = self._path(rows).read_bytes()
         except OSError:
             return None
-        body, count = content[32:], rows.stop - rows.start
+        body = content[32:]
+        count = rows.stop - rows.start
         ranked, excess = divmod(len(body) - 8 - ITEM_BYTES * count, RANKED_BYTES * count)
         if hashlib.sha256(body).digest() != content[:32] or ranked < 0 or excess:
             return None
@@ -73,7 +74,8 @@ class Shelf:
         confidence = np.frombuffer(body, "<f4", count, 8 + 4 * count)
         certainty = np.frombuffer(body, "<f4", count, 8 + 8 * count)
         accepted = np.frombuffer(body, "<i1", count, 8 + 12 * count)
-        start, values = 8 + ITEM_BYTES * count, ranked * count
+        start = 8 + ITEM_BYTES * count
+        values = ranked * count
         classes = np.frombuffer(body, "<i4", values, start).astype(np.int64).reshape(count, ranked)
         scores = np.frombuffer(body, "<f4", values, start + 4 * values).reshape(count, ranked)
         columns = (predicted, confidence, accepted, certainty, classes, scores)

@@ -133,9 +133,12 @@ class _Taker:
     """One candidate: its processes, its answers so far, and its error if it failed."""
 
     def __init__(self, candidate: Candidate, data: DataSet, cap_s: float, shelf: Shelf) -> None:
-        self._candidate, self._cap_s, self._shelf = candidate, cap_s, shelf
+        self._candidate = candidate
+        self._cap_s = cap_s
+        self._shelf = shelf
         self._opening = Opening(candidate, data.labels, data.input)
-        self._count, self._classifies = len(data.test), bool(data.labels)
+        self._count = len(data.test)
+        self._classifies = bool(data.labels)
         self._columns: tuple[npt.NDArray[Any], ...] = ()
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
@@ -175,7 +178,8 @@ class _Taker:
             self.fail(e)
         if self.error is not None or self.done == self._count:
             with self._lock:
-                idle, self._idle = self._idle, []
+                idle = self._idle
+                self._idle = []
             for worker in idle:
                 worker.close()
 
@@ -228,7 +232,8 @@ class _Taker:
 
 
 def _run(takers: Sequence[_Taker], data: DataSet, jobs: int, on_progress: OnProgress | None) -> None:
-    telling, count = threading.Lock(), len(data.test)
+    telling = threading.Lock()
+    count = len(data.test)
 
     def tell() -> None:
         if on_progress is not None:

@@ -67,7 +67,8 @@ class Odds:
         assert baseline.classes is not None
         assert baseline.scores is not None
         (differing,) = np.nonzero(baseline.predicted != predicted)
-        classes, probabilities = baseline.classes[differing], self.probabilities(baseline.scores[differing])
+        classes = baseline.classes[differing]
+        probabilities = self.probabilities(baseline.scores[differing])
         own, other = (
             float(probabilities[classes == wanted[differing, np.newaxis]].sum())
             for wanted in (baseline.predicted, predicted)

@@ -53,7 +53,8 @@ class Explained:
     def of(self, candidate: Candidate, file: FileFigures, p50_us: float | None) -> ExplainingFigures:
         """The figures of a timed candidate."""
         figures = self.profiles.get(candidate._replace(batch=1), ExplainingFigures())
-        macs, ceiling = self.macs.get(candidate.file), self.ceilings.get(candidate.threads)
+        macs = self.macs.get(candidate.file)
+        ceiling = self.ceilings.get(candidate.threads)
         if macs is None or ceiling is None:
             return figures
         limits = limit_figures(file, p50_us, ceiling, macs=macs)
@@ -125,7 +126,8 @@ def limit_figures(file: FileFigures, p50_us: float | None, ceiling: Ceiling, *, 
     if not p50_us:
         return ExplainingFigures(macs=macs)
     seconds = p50_us / 1e6
-    rate, reading = macs * file.batch / seconds, file.size_bytes / seconds / ceiling.memory_bytes_per_s
+    rate = macs * file.batch / seconds
+    reading = file.size_bytes / seconds / ceiling.memory_bytes_per_s
     unit = _unit(SCHEMES.get(file.scheme), file.engine)
     return ExplainingFigures(
         macs=macs,

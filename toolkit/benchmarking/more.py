@@ -71,7 +71,8 @@ class More:
         (differing,) = np.nonzero(baseline != predicted)
         labels = self.labels[differing]
         known = differing[: int(np.argmax(labels < 0)) if (labels < 0).any() else len(labels)]
-        before, after = baseline[known] == self.labels[known], predicted[known] == self.labels[known]
+        before = baseline[known] == self.labels[known]
+        after = predicted[known] == self.labels[known]
         return replace(
             evidence,
             more_items=len(self.labels),
@@ -91,7 +92,8 @@ class Further:
 
     def added(self, evidence: Evidence, pair: Candidate, baseline: Candidate | None) -> Evidence:
         """Evidence of test items with that of these; the same if one of the two did not answer them."""
-        found, reference = self.predicted(pair), self.predicted(baseline)
+        found = self.predicted(pair)
+        reference = self.predicted(baseline)
         return evidence if found is None or reference is None else self.items.count(evidence, reference, found)
 
     def predicted(self, pair: Candidate | None) -> Ints | None:

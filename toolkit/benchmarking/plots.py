@@ -83,10 +83,13 @@ def _panel(
 ) -> None:
     """Draw one panel; `ringed` has the identities of rows with a ring, and whether that row is to ship."""
     accuracies = [100 * (r.accuracy or 0.0) for r in points]
-    x, y, bars = np.array(costs), np.array(accuracies), np.array([(_below(r), _above(r)) for r in points])
+    x = np.array(costs)
+    y = np.array(accuracies)
+    bars = np.array([(_below(r), _above(r)) for r in points])
     engines = np.array([r.engine for r in points])
     for engine in dict.fromkeys(engines.tolist()):
-        rows, style = engines == engine, {"fmt": "o", "elinewidth": 0.8, "alpha": 0.85}
+        rows = engines == engine
+        style = {"fmt": "o", "elinewidth": 0.8, "alpha": 0.85}
         axes.errorbar(x[rows], y[rows], yerr=bars[rows].T, color=_color(engine), label=engine, **style)
     front = pareto_front(costs, accuracies)
     axes.plot(x[front], y[front], label="none beats", drawstyle="steps-post", linestyle="--", linewidth=1.0, color=INK)
@@ -153,7 +156,8 @@ def _label(axes: Any, points: Sequence[Measurement], costs: Sequence[float]) -> 
     for row, cost in zip(points, costs, strict=True):
         accuracy = 100 * (row.accuracy or 0.0)
         x, y = pixels(cost, accuracy)
-        low, high = pixels(cost, accuracy - _below(row))[1], pixels(cost, accuracy + _above(row))[1]
+        low = pixels(cost, accuracy - _below(row))[1]
+        high = pixels(cost, accuracy + _above(row))[1]
         taken += [(Bbox([[x - 9, y - 9], [x + 9, y + 9]]), 6.0), (Bbox([[x - 2, low], [x + 2, high]]), 1.0)]
         named[row.scheme, round(x), round(y)] = row
         points_at.append((x, y))

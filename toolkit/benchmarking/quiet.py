@@ -42,13 +42,17 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self._began = time.perf_counter()
-        self._before, self._own_before, self._others_before = _cpu_seconds(), own_seconds(), _other_seconds()
+        self._before = _cpu_seconds()
+        self._own_before = own_seconds()
+        self._others_before = _other_seconds()
         self.look()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.look()
-        self._after, self._own_after, self._others_after = _cpu_seconds(), own_seconds(), _other_seconds()
+        self._after = _cpu_seconds()
+        self._own_after = own_seconds()
+        self._others_after = _other_seconds()
         self._seconds = time.perf_counter() - self._began
 
     def look(self) -> None:

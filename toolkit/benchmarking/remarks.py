@@ -101,7 +101,8 @@ def _unproven(
     candidate = answers[pair]
     assert isinstance(candidate, Answers)
     y = plan.data.test.y
-    before, after = reference.predicted == y, candidate.predicted == y
+    before = reference.predicted == y
+    after = candidate.predicted == y
     return FloatPair(
         reference=plan.contracts[baseline.file].scheme,
         candidate=row.scheme or os.path.basename(row.file),

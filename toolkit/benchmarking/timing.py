@@ -197,7 +197,8 @@ def _rounds(
     options: BenchmarkOptions,
 ) -> Iterator[float]:
     """Take the rounds, adding turns to `outcomes`; yields the share that is done after each."""
-    shuffled, order = random.Random(SEED), list(range(len(openings)))
+    shuffled = random.Random(SEED)
+    order = list(range(len(openings)))
     for first in range(0, options.rounds, ROUNDS_A_START):
         with turns_by(turns(), items, max(1, round(options.time_cap))) as take_turns:
             for done in range(first, min(first + ROUNDS_A_START, options.rounds)):

@@ -59,7 +59,8 @@ class ForkedTurns(ExitStack):
 
     def __init__(self, items: str, limit_s: int) -> None:
         super().__init__()
-        self._items, self._limit_s = items, limit_s
+        self._items = items
+        self._limit_s = limit_s
         self._workers: dict[str, Worker] = {}
 
     def round(self, openings: Sequence[Opening]) -> Iterator[Taken | EdgepressError]:
@@ -87,7 +88,8 @@ class SpawnedTurns:
     """A new Python for each turn."""
 
     def __init__(self, items: str, limit_s: int) -> None:
-        self._items, self._limit_s = items, limit_s
+        self._items = items
+        self._limit_s = limit_s
 
     def round(self, openings: Sequence[Opening]) -> list[Taken | EdgepressError]:
         """See `Round`. Those that are compared with each other, of equal threads and batch, are open together."""
@@ -97,7 +99,8 @@ class SpawnedTurns:
             numbers = [n for n, o in enumerate(openings) if (o.candidate.threads, o.candidate.batch) == shape]
             while numbers:
                 count = _fitting([openings[n] for n in numbers])
-                together, numbers = numbers[:count], numbers[count:]
+                together = numbers[:count]
+                numbers = numbers[count:]
                 outcomes |= zip(together, self._together([openings[n] for n in together]), strict=True)
         return [outcomes[n] for n in range(len(openings))]
 
@@ -124,7 +127,8 @@ class _SpawnedTurn(ExitStack):
 
     def __init__(self, opening: Opening, limit_s: int) -> None:
         super().__init__()
-        self._turn, self._left_s = Turn(opening.candidate, opening.cpus, limit_s), float(limit_s)
+        self._turn = Turn(opening.candidate, opening.cpus, limit_s)
+        self._left_s = float(limit_s)
         self._worker = self.enter_context(worker_for(opening.candidate, START_S))
         self._suspends = opening.candidate.threads > 1
         self.callback(self._let, "resume")  # a suspended process can't end by itself

@@ -134,7 +134,8 @@ def board_bench(
     Raises:
         EdgepressError: A host, a file, the data or an option can't be used. Errors of boards are in `failed`.
     """
-    step, rule = on_step or (lambda text: None), Rule.of(confidence, prefer)
+    step = on_step or (lambda text: None)
+    rule = Rule.of(confidence, prefer)
     hosts = list(dict.fromkeys(map(checked_host, hosts)))
     counts = tuple(sorted(set(threads)))
     if not hosts or not counts or min(counts) < 1:

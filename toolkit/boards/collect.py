@@ -91,12 +91,16 @@ def board_collect(
             what = f"{target} holds pictures of a model with other labels than that of {host}."
             raise InputError(what, "Name another folder with --out.")
         write_json(target / ABOUT, asdict(about))
-        new, skipped, slow = [name for name in names if name not in here], [], 0
+        new = [name for name in names if name not in here]
+        skipped = []
+        slow = 0
         for number, name in enumerate(new):
             try:
-                problem, slow = _fetch_picture(board, folder, target / name), 0
+                problem = _fetch_picture(board, folder, target / name)
+                slow = 0
             except TooSlowError as e:
-                problem, slow = e.message, slow + 1
+                problem = e.message
+                slow = slow + 1
                 if slow == MOST_SLOW:
                     what = f"{slow} pictures in a row took too long: {e.message}"
                     raise BoardError(what, "Run the same command again: it goes on.") from e

@@ -81,7 +81,8 @@ def fleet(
     if jobs < 1 or max_failures < 1:
         raise InputError(f"There are {jobs} jobs and {max_failures} failures; accepted: 1 or more of each.")
     names = read_hosts(Path(hosts)) if isinstance(hosts, (str, Path)) else [*dict.fromkeys(map(checked_host, hosts))]
-    settings, step = how or Installing(), on_step or (lambda text: None)
+    settings = how or Installing()
+    step = on_step or (lambda text: None)
     stopped = threading.Event()
     lock = threading.Lock()
     failures = 0

@@ -41,4 +41,6 @@ class Limited:
                 child.kill()
                 for reader in readers:
                     reader.join(10)
-        self.code, self.stdout, self.stderr = child.returncode, bytes(kept[0]), bytes(kept[1])
+        self.code = child.returncode
+        self.stdout = bytes(kept[0])
+        self.stderr = bytes(kept[1])

@@ -83,14 +83,16 @@ def _bundles(
     files: Sequence[Path], folder: Path, *, data: str | None, on_step: Callable[[str], None]
 ) -> tuple[tuple[Parcel, ...], tuple[Contract, ...]]:
     """Bundle each model file, and verify the given bundles."""
-    parcels, contracts = [], []
+    parcels = []
+    contracts = []
     paths = list(files) if any(f.suffix == ".zip" for f in files) else find_files(files)
     for i, path in enumerate(paths):
         if path.suffix == ".zip":
             made = verify(path)
         else:
             on_step(f"bundling {path.name}")
-            target, samples = folder / f"{i}.zip", SAMPLES if data is not None else 0
+            target = folder / f"{i}.zip"
+            samples = SAMPLES if data is not None else 0
             made = bundle(path, target, data=data, samples=samples).verified
         manifest = made.manifest
         if manifest.format != "zip":

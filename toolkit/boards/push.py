@@ -180,7 +180,8 @@ def _install(
     board: Connection, bundle: Verified, installed: _Installation, how: Installing, on_step: Callable[[str], None]
 ) -> None:
     """Copy a bundle to a board and install it there."""
-    name, release = bundle.manifest.name, bundle.manifest.release
+    name = bundle.manifest.name
+    release = bundle.manifest.release
     folder = f"{FOLDER}/push-{bundle.manifest.id[:12]}"
     try:
         on_step(f"{board.host}: copying {bundle.path.name}")

@@ -17,7 +17,8 @@ CALL_BYTES = 1 << 20
 
 def main(path: str, items_path: str, engine: str) -> None:
     """Write the scores for all items to stdout."""
-    model, items = load(path, engine), np.load(items_path, mmap_mode="r")
+    model = load(path, engine)
+    items = np.load(items_path, mmap_mode="r")
     step = max(1, CALL_BYTES // items[0].nbytes)
     parts = [model.scores(np.array(items[start : start + step])) for start in range(0, len(items), step)]
     array = io.BytesIO()  # `save` needs a seekable file, and stdout may be a pipe

@@ -37,7 +37,8 @@ def board_rows(
         max_drop_pp: Largest acceptable accuracy drop, percentage points.
         rule: How a file to ship is chosen.
     """
-    parcels, data = cargo.parcels, cargo.data
+    parcels = cargo.parcels
+    data = cargo.data
     entry = describe_board(host, visit.info, visit.states)
     reference = next((i for i, p in enumerate(parcels) if p.scheme == baseline and not visit.found[i].error), None)
     answers = [None if data is None else _answers(f, c) for f, c in zip(visit.found, cargo.contracts, strict=True)]

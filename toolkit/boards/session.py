@@ -176,12 +176,15 @@ class _Run:
     """A run on an open connection."""
 
     def __init__(self, board: Connection, plan: BoardPlan, journal: Journal, on_step: Callable[[str], None]) -> None:
-        self._board, self._plan, self._journal = board, plan, journal
+        self._board = board
+        self._plan = plan
+        self._journal = journal
         self._on_step = on_step
         self._packages: dict[str, str] = {}  # by model suffix: the Python with the installed packages
 
     def all(self) -> Visit:
-        plan, board = self._plan, self._board
+        plan = self._plan
+        board = self._board
         info = look(board, plan.python)
         self._top = f"{info['home']}/{FOLDER}/{self._journal.key}"
         states = [self._state("state-before")]
@@ -221,7 +224,8 @@ class _Run:
         return one
 
     def _install(self, one: BoardResults, i: int) -> None:
-        parcel, home = self._plan.parcels[i], f"{self._top}/{i}"
+        parcel = self._plan.parcels[i]
+        home = f"{self._top}/{i}"
         self._say(f"installing {parcel.file.name}")
         given = self._plan.python or self._packages.get(Path(parcel.model).suffix)
         board_python = self._plan.python or "python3"
@@ -239,7 +243,8 @@ class _Run:
         return {k: v for python in self._packages.values() for k, v in look(self._board, python)["engines"].items()}
 
     def _answer(self, one: BoardResults, i: int) -> None:
-        parcel, release = self._plan.parcels[i], f"{self._top}/{i}/installed/current"
+        parcel = self._plan.parcels[i]
+        release = f"{self._top}/{i}/installed/current"
         self._say(f"accuracy of {parcel.file.name}")
         python = self._plan.python or self._packages[Path(parcel.model).suffix]
         command = [python, f"{self._top}/answer.py", f"{release}/{parcel.model}", f"{self._top}/items.npy", one.engine]
@@ -249,7 +254,8 @@ class _Run:
         one.scores = np.load(io.BytesIO(self._journal.piece(f"scores-{i}", answers)))
 
     def _time(self, one: BoardResults, i: int, n: int) -> None:
-        plan, release = self._plan, f"{self._top}/{i}/installed/current"
+        plan = self._plan
+        release = f"{self._top}/{i}/installed/current"
         options = ["--threads", ",".join(map(str, plan.threads)), "--seconds", f"{plan.seconds:g}", "--json"]
         command = [f"{release}/run", "bench", "--engine", one.engine, *options]
         own_cache = {"XDG_CACHE_HOME": f"{self._top}/cache"}  # `bench` stores the best number of threads there

@@ -168,7 +168,8 @@ class Connection:
         ssh = self._words(command, environment, folder)
         with contextlib.ExitStack() as stack:
             if isinstance(stdin, bytes):
-                given, stdin = stdin, stack.enter_context(tempfile.TemporaryFile())
+                given = stdin
+                stdin = stack.enter_context(tempfile.TemporaryFile())
                 stdin.write(given)
                 stdin.seek(0)
             done = Limited(ssh, stdin, timeout_s, most)
@@ -198,7 +199,9 @@ class Connection:
             TooSlowError: It took too long.
             LostError: The connection was lost.
         """
-        ssh, late, name = self._words(command, {}, folder), threading.Event(), Path(command[0]).name
+        ssh = self._words(command, {}, folder)
+        late = threading.Event()
+        name = Path(command[0]).name
         null = subprocess.DEVNULL
         with subprocess.Popen(ssh, stdin=null, stdout=subprocess.PIPE, stderr=null) as child:
 

@@ -62,10 +62,13 @@ def write_archive(path: Path, folder: Path, names: list[str], *, date: int) -> N
     members: list[Member] = []
     with path.open("wb") as out:
         for name in names:
-            source, crc, size = folder / name, 0, 0
+            source = folder / name
+            crc = 0
+            size = 0
             with source.open("rb") as file:
                 while piece := file.read(_PIECE):
-                    crc, size = zlib.crc32(piece, crc), size + len(piece)
+                    crc = zlib.crc32(piece, crc)
+                    size = size + len(piece)
                 member = Member(name, size, crc, out.tell() + _LOCAL.size + len(name))
                 if member.offset + size > MAX_BYTES:
                     raise BundleError(f"The bundle is larger than {MAX_BYTES} bytes.", "Name fewer boards.")
@@ -121,13 +124,17 @@ def pieces(file: BinaryIO, member: Member) -> Iterator[bytes]:
 
 def _parse(directory: bytes, count: int) -> tuple[list[Member], int]:
     """Parse the directory; the most common deviations have their own error messages."""
-    members, at, date = [], 0, 0
+    members = []
+    at = 0
+    date = 0
     for _ in range(count):
         if len(directory) < at + _CENTRAL.size + _END.size or directory[at : at + 4] != b"PK\x01\x02":
             raise BundleError("Its directory is damaged.")
         fields = _CENTRAL.unpack_from(directory, at)
         flags, method, crc, packed, size = fields[3], fields[4], *fields[7:10]
-        length, attributes, header = fields[10], fields[15], fields[16]
+        length = fields[10]
+        attributes = fields[15]
+        header = fields[16]
         raw = directory[at + _CENTRAL.size : at + _CENTRAL.size + length]
         name = raw.decode("ascii", errors="replace")
         date = date or fields[6] << 16 | fields[5]

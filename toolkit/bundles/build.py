@@ -141,8 +141,10 @@ def bundle(
         >>> bundle("edgepress-demo/variants/model-int8.tflite", "app.zip").selftest["passed"]
         True
     """
-    path, step = Path(file), on_step or (lambda text: None)
-    kind, about = file_format(path), describe(path, hints)
+    path = Path(file)
+    step = on_step or (lambda text: None)
+    kind = file_format(path)
+    about = describe(path, hints)
     name = path.stem if name is None else name
     boards = [one.strip() for one in board.split(",") if one.strip()] if isinstance(board, str) else board
     published = None if updates is None else Path(updates)
@@ -155,7 +157,8 @@ def bundle(
     if mqtt and format == "pyz":
         raise InputError("A pyz contains no packages, so --mqtt does not apply.", "Leave out --mqtt, or make a zip.")
     target = path.with_suffix(f".{format}") if out is None else Path(out)
-    opened, notes = None, ["Without samples, the self-test checks neither decoding nor resizing."]
+    opened = None
+    notes = ["Without samples, the self-test checks neither decoding nor resizing."]
     if samples and about.contract.task != "none":  # samples are items of a class
         if data is None and about.contract.data is None:
             hint = "Name the data to take samples from with --data, or leave samples out: --samples 0."
@@ -235,9 +238,11 @@ def _with_number(manifest: Manifest, published: Path | None, release: int | None
 def _write(folder: Path, manifest: Manifest, *, target: Path, key: str | Path | None) -> list[str]:
     """Write the archive, and its signature next to it; returns notes."""
     (folder / NAME).write_bytes(manifest.to_bytes())
-    top, names = folder, [NAME, *(f.path for f in manifest.files)]
+    top = folder
+    names = [NAME, *(f.path for f in manifest.files)]
     if manifest.format == "zip":
-        top, names = folder.parent, [f"{manifest.name}/{name}" for name in names]
+        top = folder.parent
+        names = [f"{manifest.name}/{name}" for name in names]
     beside = signature_path(target)
     with whole_file(target) as unfinished:
         write_archive(unfinished, top, names, date=dos_date(manifest.dated))
@@ -252,7 +257,8 @@ def _write(folder: Path, manifest: Manifest, *, target: Path, key: str | Path | 
 
 def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest) -> Path:
     """Copy the model, the sources of the runtime, and the files for the installer and the user."""
-    package, runtime = Path(edgepress.__file__), Path(edgepress.runtime.__file__).parent
+    package = Path(edgepress.__file__)
+    runtime = Path(edgepress.runtime.__file__).parent
     (folder / "edgepress" / "runtime").mkdir(parents=True)
     shutil.copyfile(file, folder / manifest.model)
     shutil.copyfile(package, folder / "edgepress" / package.name)

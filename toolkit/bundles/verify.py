@@ -134,7 +134,8 @@ def _check_contents(file: BinaryIO, archive: Archive) -> Manifest:
     if list(archive.members) != names or len(listed) != len(manifest.files):
         raise BundleError("Its members are not in the order of the manifest.")
     for member in archive.members.values():
-        digest, crc = hashlib.sha256(), 0
+        digest = hashlib.sha256()
+        crc = 0
         for piece in pieces(file, member):
             digest.update(piece)
             crc = zlib.crc32(piece, crc)

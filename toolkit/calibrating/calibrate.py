@@ -225,7 +225,9 @@ def _describe(path: Path, source: str | DataSet | None, engine: str | None) -> _
 def _calibrate(
     subject: _Subject, target: Path, wish: Wish, unknown: str | Path | None, progress: Callable[[float], None]
 ) -> Calibrated:
-    candidate, opened, contract = subject.candidate, subject.opened, subject.about.contract
+    candidate = subject.candidate
+    opened = subject.opened
+    contract = subject.about.contract
     others = None if unknown is None else _open_unknown(str(unknown), opened)
     total = len(opened.test) + (len(others.test) if others else 0)
     scores = _scores(candidate, opened, lambda count: progress(count / total))

@@ -131,7 +131,8 @@ def _with_temperature(
     else:
         fitted = cross_fit(scores, y)
         limits = replace(limits, probability=fitted.temperature)
-        before, after = NONE.probabilities(scores), fitted.held_out
+        before = NONE.probabilities(scores)
+        after = fitted.held_out
     return (
         limits,
         (expected_error(before, y, decided), expected_error(after, y, decided)),
@@ -246,7 +247,8 @@ def _rejection_missing(items: int, limits: AnswerLimits, wish: Wish) -> tuple[fl
     limit, confidence = _certainty_share(limits, wish)
     parts = wish.limit / limit
     reachable = parts * upper_bound(0, len(divide_items(items)[1]), confidence)
-    least, enough = least_items_to_promise(limit, confidence), items
+    least = least_items_to_promise(limit, confidence)
+    enough = items
     while len(divide_items(enough)[1]) < least:
         enough += least - len(divide_items(enough)[1])
     return reachable, enough - items

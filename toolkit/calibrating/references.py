@@ -40,15 +40,20 @@ def with_references(
     chooses, _ = divide_items(len(unknown), share=0.5, what="unknown items")
     labels = scores.shape[1]
     stored = fits[: min(REFERENCES, MAX_VALUES // labels, len(fits) // 2)]
-    known, unlike = scores[fits[len(stored) :]], unknown[chooses]
+    known = scores[fits[len(stored) :]]
+    unlike = unknown[chooses]
     positive = scores[fits][scores[fits] > 0]
     floor = max(LEAST_FLOOR, float(np.min(positive)) / 2) if len(positive) else LEAST_FLOOR
     references = Unknown(
         references=stored_directions(directions_of(scores[stored], floor)), labels=labels, at_least=-2.0, floor=floor
     )
-    rejected, confidence, judged = KNOWN_REJECTED, wish.confidence, known
+    rejected = KNOWN_REJECTED
+    confidence = wish.confidence
+    judged = known
     if wish.promise == "rejected":
-        rejected, confidence, judged = wish.limit / 2, 1 - (1 - wish.confidence) / 2, scores[measures]
+        rejected = wish.limit / 2
+        confidence = 1 - (1 - wish.confidence) / 2
+        judged = scores[measures]
     similarity = references.similarity(judged).astype(np.float64)
     threshold = bound_rejection(similarity, limit=rejected, confidence=confidence)
     if threshold is not None:

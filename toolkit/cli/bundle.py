@@ -85,7 +85,8 @@ def bundle(
 
 
 def _show(built: Bundle) -> None:
-    verified, m = built.verified, built.verified.manifest
+    verified = built.verified
+    m = built.verified.manifest
     rows = [[f.path, size(f.size_bytes)] for f in m.files if not f.path.startswith("edgepress/")]
     sources = [f.size_bytes for f in m.files if f.path.startswith("edgepress/")]
     rows.append([f"edgepress/ ({len(sources)} files)", size(sum(sources))])

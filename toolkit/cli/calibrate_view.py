@@ -15,7 +15,8 @@ def calibration_table(results: Sequence[Calibrated]) -> Table:
     columns += [("Accepted %", "right"), ("Wrong of these", "right"), ("Promised %", "right")]
     rows = []
     for result in results:
-        fit, accept = result.fit, result.fit.limits.accept
+        fit = result.fit
+        accept = result.fit.limits.accept
         about = [result.file.name, result.engine, str(fit.items), f"{100 * fit.accuracy:.1f}"]
         about.append(f"{100 * fit.ece[0]:.1f} → {100 * fit.ece[1]:.1f}")
         if accept is None:
@@ -37,9 +38,11 @@ def sentences(results: Sequence[Calibrated]) -> Iterator[str]:
 
 
 def _missing(result: Calibrated) -> str:
-    fit, wish = result.fit, result.wish
+    fit = result.fit
+    wish = result.wish
     assert fit.reachable is not None
-    limit, reachable = f"{100 * wish.limit:g} %", f"{100 * fit.reachable:.3g} %"
+    limit = f"{100 * wish.limit:g} %"
+    reachable = f"{100 * fit.reachable:.3g} %"
     if wish.promise == "error":
         what = f"an error of at most {limit} can't be promised"
         nearest = f"{reachable} can." if fit.reachable < 1 else "no other limit can, either."

@@ -45,7 +45,8 @@ def _show(comparison: EngineComparison) -> None:
     screen.say(f"{comparison.file}, {plural(comparison.operations, 'operation')}, {items}", style="bold")
     rows: list[list[str]] = []
     for pair in comparison.pairs:
-        names, first = " and ".join(pair.engines), pair.first
+        names = " and ".join(pair.engines)
+        first = pair.first
         if first is None:
             rows.append([names, "none: the same numbers everywhere", "", "", "", ""])
             continue

@@ -64,5 +64,6 @@ def _interval(share: dict[str, Any] | None) -> str:
     """A share with its interval, in parentheses; empty if there is nothing to take a share of."""
     if share is None:
         return ""
-    low, high = 100 * share["low"], 100 * share["high"]
+    low = 100 * share["low"]
+    high = 100 * share["high"]
     return f" ({100 * share['estimate']:.1f} %, 95 % interval {low:.1f} to {high:.1f} %)"

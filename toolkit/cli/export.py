@@ -100,7 +100,8 @@ def export(
 
 def _takes(report: dict[str, Any]) -> list[tuple[str, str, int]]:
     """What takes "ram" or "flash", and how many bytes."""
-    ram, flash = report["ram"], report["flash"]
+    ram = report["ram"]
+    flash = report["flash"]
     if "stack" in ram:
         return [
             ("Arena", "ram", ram["arena"]),

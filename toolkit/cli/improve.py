@@ -73,7 +73,8 @@ def _show(result: Improved, max_drop: float) -> None:
         if one.earlier is not None:
             screen.say(f"{one.earlier} is of an earlier calibration, not of this model.")
     for each in result.promised:
-        new, share = plural(each.items, "held-out new item"), percent(each.wrong / max(each.accepted, 1))
+        new = plural(each.items, "held-out new item")
+        share = percent(each.wrong / max(each.accepted, 1))
         screen.say(
             f"{each.file} accepts {each.accepted:,} of {new}, {each.wrong:,} wrongly ({share}; at most "
             f"{percent(each.at_most)} with a probability of {100 * each.confidence:g} %). Its promise is of old and "

@@ -64,7 +64,8 @@ def _divert(fd: int, name: str, log: TextIO, undo: contextlib.ExitStack) -> None
 
 
 def _log_to(log: TextIO, undo: contextlib.ExitStack) -> None:
-    root, handler = logging.getLogger(), logging.StreamHandler(log)
+    root = logging.getLogger()
+    handler = logging.StreamHandler(log)
     root.addHandler(handler)  # with a handler, TensorFlow and absl add none that write to the screen
     undo.callback(root.removeHandler, handler)
     if not sys.warnoptions:  # otherwise the user wants warnings

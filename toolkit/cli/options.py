@@ -41,9 +41,12 @@ if TYPE_CHECKING:
     PackagedEngine: TypeAlias = str
     Tracer: TypeAlias = str
 else:  # made from tables, which type checkers can't follow
-    Engine, Tracer = Literal[tuple(ENGINES)], Literal[tuple(TRACERS)]
-    Installable, PackagedEngine = Literal[(*PACKAGED, ONNX2TF)], Literal[tuple(PACKAGED)]
-    Architecture, Augmentation = Literal[tuple(ARCHITECTURES)], Literal[tuple(AUGMENTATIONS)]
+    Engine = Literal[tuple(ENGINES)]
+    Tracer = Literal[tuple(TRACERS)]
+    Installable = Literal[(*PACKAGED, ONNX2TF)]
+    PackagedEngine = Literal[tuple(PACKAGED)]
+    Architecture = Literal[tuple(ARCHITECTURES)]
+    Augmentation = Literal[tuple(AUGMENTATIONS)]
 
 
 def list_of(names: Iterable[str]) -> Callable[[str], list[str]]:

@@ -161,7 +161,8 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]], *,
     if widths is None:
         return _list_rows(columns, rows)
     result = Table(header_style="bold", box=SIMPLE_HEAD)
-    result.padding, result.show_edge = (0, GAP - 1, 0, 0), False
+    result.padding = (0, GAP - 1, 0, 0)
+    result.show_edge = False
     for (name, justify), wide in zip(columns, widths, strict=True):
         side: JustifyMethod = "right" if justify == "right" else "left"
         result.add_column(Text(name), justify=side, overflow="fold", width=wide)
@@ -188,7 +189,8 @@ def _list_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]
     result = Table(box=None, show_header=False, padding=0)
     result.add_column(overflow="fold")
     for first, *others in rows:
-        name, line = _text(first), Text()
+        name = _text(first)
+        line = Text()
         name.stylize("bold")
         for (title, _), cell in zip(columns[1:], others, strict=True):
             if str(cell):

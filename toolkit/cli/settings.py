@@ -113,7 +113,8 @@ def end(context: Any) -> None:
 
 def _check(settings: Settings, context: Any, mine: Mapping[str, Given], plan: Mapping[str, Mapping[str, Any]]) -> None:
     """Look at what a command reads and writes because a file that was found says so, and note what it writes."""
-    command, folder = context.info_name, settings.path.parent
+    command = context.info_name
+    folder = settings.path.parent
     targets: list[Path] = []
     for where, name, value, place in _paths(context, mine, plan):
         said = found_files.refusal(where, name, value, folder)
@@ -135,7 +136,8 @@ def _paths(
     context: Any, mine: Mapping[str, Given], plan: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, str, Any, tuple[str, ...]]]:
     """The paths from a file that was found: command or table of a plan, option, value, and place in the file."""
-    command, given = context.info_name, context.params
+    command = context.info_name
+    given = context.params
     values = [(command, name, each.value, each.place) for name, each in mine.items()]
     values += [(f"sweep.{t}", key, value, ("sweep", t, key)) for t, keys in plan.items() for key, value in keys.items()]
     typed = given.get("data") and "data" not in mine
@@ -155,7 +157,8 @@ def _defaults(
     from edgepress.toolkit.benchmarking.plan import folder_of
     from edgepress.toolkit.training.run_folder import default_folder
 
-    command, given = context.info_name, context.params
+    command = context.info_name
+    given = context.params
     places = {name: each.place for name, each in mine.items()}
     again = any(given.get(flag) and flag not in mine for flag in ("resume", "overwrite"))  # the user wants this run
     causes = {"train": ("data", "arch", "resume"), "benchmark": ("more",), "bundle": ("format",)}.get(command, ())

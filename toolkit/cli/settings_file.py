@@ -181,7 +181,10 @@ class _Reader:
     """Checks the content of one file; see `load`."""
 
     def __init__(self, path: Path, text: str, commands: Mapping[str, Any], context: Any, *, found: bool) -> None:
-        self.path, self.text, self.commands, self.found = path, text, commands, found
+        self.path = path
+        self.text = text
+        self.commands = commands
+        self.found = found
         self.contexts = {name: context(commands[name], info_name=name) for name in READS}
         self.names = {name: option_names(commands[name]) for name in READS}
         self.options: dict[str, dict[str, Given]] = {name: {} for name in READS}
@@ -217,7 +220,8 @@ class _Reader:
 
     def _take(self, command: str, *place: str, value: Any) -> None:
         """Check one option, and keep it."""
-        key, names = place[-1], self.names[command]
+        key = place[-1]
+        names = self.names[command]
         if normal(key) == "json":
             self._wrong(place, "json stands on the command line only.", f"edgepress {command} ... --json")
         if normal(key) not in names:
@@ -279,7 +283,8 @@ class _Reader:
         """A path in the file as seen from the working directory; a name as it is."""
         if not text or (name in TEXT_PATHS and JUDGED.get((command, name), UNJUDGED).accepts(text)):
             return text
-        folder, many = relative(self.path.parent), name in ("data", "source")
+        folder = relative(self.path.parent)
+        many = name in ("data", "source")
         parts = [os.path.expanduser(part) for part in (text.split("::") if many else [text])]
         return "::".join(part if folder == "." else os.path.join(folder, part) for part in parts)
 

@@ -80,7 +80,9 @@ def look(folder: Path) -> Surroundings:
     Args:
         folder: The folder; one that can't be read has nothing.
     """
-    found, images, entries = Surroundings(), dict[str, _Images](), 0
+    found = Surroundings()
+    images = dict[str, _Images]()
+    entries = 0
     for place, folders, files in os.walk(folder):
         name = os.path.relpath(place, folder).replace(os.sep, "/")
         entries += len(folders) + len(files)
@@ -130,10 +132,12 @@ def _of_edgepress(found: Surroundings, place: Path, name: str, folders: list[str
 
 def _file(found: Surroundings, images: dict[str, _Images], file: Path, folder: str) -> None:
     """Note a file if it is of use."""
-    path, suffix = file.name if folder == "." else f"{folder}/{file.name}", file.suffix.lower()
+    path = file.name if folder == "." else f"{folder}/{file.name}"
+    suffix = file.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
         seen = images.setdefault(folder, _Images())
-        seen.count, seen.size = seen.count + 1, seen.size + _size(file.parent, [file.name])
+        seen.count = seen.count + 1
+        seen.size = seen.size + _size(file.parent, [file.name])
     elif suffix in MODEL_SUFFIXES:
         size = _size(file.parent, [file.name])
         found.models.append(Found(path, f"{suffix} file", size_bytes=size, modified=_modification_time(file)))
@@ -165,7 +169,8 @@ def _class_folders(images: dict[str, _Images]) -> Iterator[Found]:
         root = above if part in PARTS and above else parent
         if root:
             total = roots.setdefault(root, {}).setdefault(label, _Images())
-            total.count, total.size = total.count + seen.count, total.size + seen.size
+            total.count = total.count + seen.count
+            total.size = total.size + seen.size
     for root, classes in roots.items():
         above, _, label = root.rpartition("/")
         if len(classes) > 1 and label not in roots.get(above, {}):  # else: subfolders of a class folder

@@ -180,7 +180,8 @@ def proposer_for(
             raise InputError("--max-size and --max-latency are limits of a search.", "Add --search N.")
         return Grid
     import_extra("optuna", "A search")  # before a folder is made
-    size, latency = parse("--max-size", limits[0], SIZE), parse("--max-latency", limits[1], TIME)
+    size = parse("--max-size", limits[0], SIZE)
+    latency = parse("--max-latency", limits[1], TIME)
     options: dict[str, Any] = {"seed": seed, "limits": CostLimits(size, latency), "early_stopping": early_stopping}
     return lambda space: Search(space, Store(store), count, **options)
 

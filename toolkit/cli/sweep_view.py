@@ -60,11 +60,14 @@ class Table:
     """The jobs that run, the last ones that ended, and how far the sweep is."""
 
     def __init__(self) -> None:
-        self._title, self._began = "", time.monotonic()
+        self._title = ""
+        self._began = time.monotonic()
         self._running: dict[str, tuple[Job, float]] = {}
         self._last: list[str] = []
         self._counts: Counter[str] = Counter()
-        self._finished, self._total, self._done = 0, 0, 0
+        self._finished = 0
+        self._total = 0
+        self._done = 0
 
     def begin(self, runner: Runner) -> None:
         """Note where the jobs run."""
@@ -73,7 +76,8 @@ class Table:
     def event(self, event: Event) -> None:
         """Note what happened."""
         key = event.job.key
-        self._finished, self._total = event.finished, event.total
+        self._finished = event.finished
+        self._total = event.total
         self._counts[event.what] += 1
         if event.what == "started":
             self._running[key] = event.job, time.monotonic()
@@ -102,12 +106,14 @@ class Table:
 
 def line_of(event: Event) -> str:
     """What happened to a job, in one line: "train lenet, seed 0: 97.22 % on validation items (12.1 s)"."""
-    job, outcome = event.job, event.outcome
+    job = event.job
+    outcome = event.outcome
     if isinstance(outcome, EdgepressError):
         word = {"again": "tried again", "left out": "left out", "failed": "failed", "busy": "waits"}[event.what]
         return f"{job.kind} {_name_job(job)}: {word}: {outcome.message}"
     assert isinstance(outcome, Entry)
-    accuracy, latency = outcome.result.get("val_accuracy"), outcome.result.get("p50_us")
+    accuracy = outcome.result.get("val_accuracy")
+    latency = outcome.result.get("p50_us")
     figure = (
         text.duration(latency) if latency else f"{text.percent(accuracy)} on validation items" if accuracy else "done"
     )

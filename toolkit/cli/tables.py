@@ -92,7 +92,8 @@ def _agreement_and_noise(proof: Verification) -> tuple[str, str]:
 def benchmark_table(result: Benchmark) -> Table:
     """One file on one engine per row, with the figures that the screen has room for, the most important first."""
     rows = result.results
-    setting, hosts = varying(rows), ["Host"] if len({r.host for r in rows}) > 1 else []
+    setting = varying(rows)
+    hosts = ["Host"] if len({r.host for r in rows}) > 1 else []
     room = width() - VARYING_WIDTH * (len(setting) + len(hosts))
     fitting = (c for c in FILES if c.width is not None and room >= c.width)
     figures = [*setting, *filled_columns(fitting, rows)]

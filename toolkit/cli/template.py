@@ -161,7 +161,8 @@ def toml(value: Any) -> str:
 
 def _line(option: Any, value: Any, comment: str, *, is_set: bool) -> Iterator[str]:
     """An option with its comment: behind it, or above it if that is long."""
-    key, comment = max(option.opts, key=len).lstrip("-"), one_line(comment)
+    key = max(option.opts, key=len).lstrip("-")
+    comment = one_line(comment)
     line = f"{'' if is_set else '#'}{key} = {toml(value)}"
     if len(whole := f"{line:<28}  # {comment}") <= WIDTH:
         yield f"{whole}\n"

@@ -141,8 +141,10 @@ def compare(
         >>> compare(*files, fail_if=["drop>5"], rounds=6).failed
         False
     """
-    gates, rule = [parse_gate(text) for text in fail_if], Rule.of(confidence, prefer)
-    old, new = Path(old), Path(new)
+    gates = [parse_gate(text) for text in fail_if]
+    rule = Rule.of(confidence, prefer)
+    old = Path(old)
+    new = Path(new)
     names = str(old), str(new)
     if not _are_models(old, new):
         if hints is not None and hints.describes:

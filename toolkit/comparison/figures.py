@@ -125,7 +125,8 @@ def _drop(old: Side, new: Side, counts: list[int]) -> tuple[Interval, str]:
     if _same(old, new):
         return Interval(0.0, 0.0, 0.0), "the same file on the same engine"
     same_data = old.run.data["sha256"] == new.run.data["sha256"] and counts[0] == counts[1]
-    before, after = correct_items(old.row, counts[0]), correct_items(new.row, counts[1])
+    before = correct_items(old.row, counts[0])
+    after = correct_items(new.row, counts[1])
     if same_data and before is not None and after is not None:
         return paired_drop(before, after), f"paired over the same {counts[1]} items"
     a, b = (
@@ -147,7 +148,8 @@ def _same(old: Side, new: Side) -> bool:
 
 
 def _agreement(old: Side | None, new: Side) -> Figure:
-    value, count = new.row.agreement, items_of(*new)
+    value = new.row.agreement
+    count = items_of(*new)
     own = None if value is None or not count else share_interval(round(value * count), count)
     before = old.row.agreement if old else None
     return Figure(name="agreement", old=before, new=value, own=own, count=count, counted="test items")
@@ -182,7 +184,8 @@ def _counts(side: Side, name: str) -> tuple[int, int] | None:
 
 
 def _latency(old: Side | None, new: Side, name: str, same_run: bool) -> Figure:
-    rounds, value = new.rounds(name), getattr(new.row, name)
+    rounds = new.rounds(name)
+    value = getattr(new.row, name)
     own = None
     if value is not None:
         spread = ratio_interval(rounds, np.ones(1)) if len(rounds) else Interval(value, None, None)
@@ -195,7 +198,8 @@ def _latency(old: Side | None, new: Side, name: str, same_run: bool) -> Figure:
 
 
 def _exact(old: Side | None, new: Side, name: str) -> Figure:
-    before, after = getattr(old.row, name) if old else None, getattr(new.row, name)
+    before = getattr(old.row, name) if old else None
+    after = getattr(new.row, name)
     change = Interval(*[after / before] * 3) if before and after is not None else None
     own = None if after is None else Interval(after, after, after)
     return Figure(name=name, old=before, new=after, own=own, change=change, how="exact" if change else "")
@@ -219,7 +223,8 @@ def _replace(
     count: int | None = None,
 ) -> Figure:
     if drift == math.inf:
-        how, drift = f"{how}; one was noisy, or they were timed in two ways", None
+        how = f"{how}; one was noisy, or they were timed in two ways"
+        drift = None
     fields = {"own": own or figure.own, "count": count or figure.count}
     return Figure(**vars(figure) | fields | {"change": change, "how": how, "drift": drift})
 

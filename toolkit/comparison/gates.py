@@ -131,12 +131,17 @@ def parse_gate(text: str) -> Gate:
     name, op, number, unit = match.groups()
     if name.lower() not in METRICS:
         raise unknown("metric of --fail-if", name, METRICS)
-    metric, value = METRICS[name.lower()], float(number)
+    metric = METRICS[name.lower()]
+    value = float(number)
     own = {known.lower(): factor for known, factor in metric.units.items()}
     if metric.ratio and unit.lower() in RATIOS:
-        low, limit, of_change = 0.0, value if unit != "%" else 1 + value / 100, True
+        low = 0.0
+        limit = value if unit != "%" else 1 + value / 100
+        of_change = True
     elif unit.lower() in own:
-        low, limit, of_change = metric.low, value * own[unit.lower()], name.lower() == "drop"
+        low = metric.low
+        limit = value * own[unit.lower()]
+        of_change = name.lower() == "drop"
     else:
         problem = f"the unit {unit!r} is not accepted" if unit else "the unit is missing"
         units = ", ".join(unit or "none" for unit in metric.units if unit != "μs")

@@ -89,7 +89,8 @@ def yardstick(old: Side, new: Side) -> tuple[tuple[Side, Side] | None, str, floa
     base = old.baseline(), new.baseline()
     noisy = old.noisy or new.noisy or not old.timed_like(new)
     if base[0] and base[1] and base[0].row.sha256 == base[1].row.sha256 != "" and base[0].engine == base[1].engine:
-        name, engine = base[1].row.scheme, base[1].row.engine
+        name = base[1].row.scheme
+        engine = base[1].row.engine
         if engine == new.row.engine:
             return (base[0], base[1]), f"relative to the same {name} on {engine}", SAME_ENGINE
         drift = math.inf if noisy else OTHER_ENGINE

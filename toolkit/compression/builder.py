@@ -49,7 +49,8 @@ class Builder:
     """Makes files and the models that they are converted from; see `StepCache` for how often."""
 
     def __init__(self, cache: StepCache) -> None:
-        self.cache, self.options = cache, cache.options
+        self.cache = cache
+        self.options = cache.options
 
     def convert(
         self,
@@ -62,7 +63,8 @@ class Builder:
         verify: bool = True,
     ) -> list[Trial]:
         """The files of a model, by the names of their schemes, as `edgepress convert` makes them."""
-        options, own = self.options, source != self.options.model
+        options = self.options
+        own = source != self.options.model
         how = {"calibration": calibration, "samples": samples, "max_drop": max_drop, "verify": verify}
         by_target = _by_target(schemes, options.target)
 
@@ -89,7 +91,8 @@ class Builder:
         arguments = {"source": sha256_of(source), "schemes": [*schemes], **how}
         arguments |= {} if options.target == "cpu" else {"target": options.target}
         entry = self.cache.step("convert", f"converting to {', '.join(schemes)}", arguments, work)
-        seconds, errors = entry.made["seconds"] / len(schemes), entry.result["errors"]
+        seconds = entry.made["seconds"] / len(schemes)
+        errors = entry.result["errors"]
         trials = []
         for name in schemes:
             trial = Trial(scheme=name, seconds=seconds, error=errors.get(name, ""))
@@ -115,7 +118,8 @@ class Builder:
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
             result = prune(options.model, options.data, steps=steps, **self._training(folder) | target)
-            before, after = result.facts["before"], result.facts["after"]
+            before = result.facts["before"]
+            after = result.facts["after"]
             shares = {name: after[name] / before[name] for name in ("macs", "parameters")}
             return {"facts": shares}, {"model": result.model}
 

@@ -139,7 +139,9 @@ def compress(
         >>> compress("edgepress-demo/model.keras", max_drop=2, max_size="90kB").model.name
         'model-int8.tflite'
     """
-    path, note, step = Path(model), on_note or (lambda text: None), on_step or (lambda text: None)
+    path = Path(model)
+    note = on_note or (lambda text: None)
+    step = on_step or (lambda text: None)
     limits = Limits.of(max_drop, max_size, max_latency, max_memory, max_ram=max_ram, max_flash=max_flash)
     rule = Rule.of(confidence, prefer)
     if not 0 < minutes < 1e5:
@@ -248,11 +250,15 @@ def _possible(limits: Limits, contract: Contract, path: Path) -> None:
 
 def _write_result(state: StrategySearch, folder: Path, note: Callable[[str], None]) -> CompressResult:
     """Measure the best file on test items, and write the result; that of other limits is kept."""
-    cache, options, best = state.builder.cache, state.options, state.best()
+    cache = state.builder.cache
+    options = state.options
+    best = state.best()
     final: Mapping[str, Any] = {}
-    missed, target = misses(state), None
+    missed = misses(state)
+    target = None
     if best is None:
-        met, why = False, why_none(state, missed)
+        met = False
+        why = why_none(state, missed)
     else:
         final = state.measurer.final(best, state.reference, state.limits.values["drop"])
         met = final["drop_low_pp"] <= state.limits.values["drop"]

@@ -54,7 +54,8 @@ class Measurer:
     """Measures files; see `StepCache` for how often."""
 
     def __init__(self, cache: StepCache) -> None:
-        self.cache, self.options = cache, cache.options
+        self.cache = cache
+        self.options = cache.options
         self._of_reference: Answers | None = None
 
     def measure(self, trial: Trial, reference: Trial | None) -> Trial:
@@ -117,7 +118,8 @@ class Measurer:
         data = self.options.validation
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            y, answers = data.test.y, self._answers(trial, data)
+            y = data.test.y
+            answers = self._answers(trial, data)
             if reference is None:
                 self._of_reference = answers
                 return {"correct": pack(answers.predicted == y), "expected_lost": None}, {}
@@ -169,9 +171,11 @@ class Measurer:
             )
         if reference is None:
             # A file against its own median: the interval is that of the median over rounds.
-            middle, ratio = float(np.median(own)), paired_ratio(np.full(len(own), np.median(own)), own)
+            middle = float(np.median(own))
+            ratio = paired_ratio(np.full(len(own), np.median(own)), own)
         else:
-            middle, ratio = reference.latency_us or 0.0, paired_ratio(other[0], own)
+            middle = reference.latency_us or 0.0
+            ratio = paired_ratio(other[0], own)
         ends = [middle / end for end in (ratio.high, ratio.low) if end]
         low, high = ends if len(ends) == 2 else (None, None)
         return replace(
@@ -203,7 +207,8 @@ class Measurer:
 
     def _here(self, files: Sequence[Path]) -> dict[str, Any]:
         """Median latency of each file in each round on this machine, microseconds, and memory of the first."""
-        data, cpus = self.options.validation, choose_cpus(1)
+        data = self.options.validation
+        cpus = choose_cpus(1)
         openings = [Opening(Candidate(f, self.options.engine), data.labels, data.input, cpus) for f in files]
         watch = Watch(cpus)
         rounds = 1 if self.options.board else ROUNDS
@@ -221,7 +226,8 @@ class Measurer:
 
     def _on_board(self, files: Sequence[Path], folder: Path) -> list[list[float]]:
         """Median latency of each file in each round on the board, microseconds."""
-        options, host = self.options, self.options.board
+        options = self.options
+        host = self.options.board
         copies = [folder / f"{i}-{file.name}" for i, file in enumerate(files)]  # names of bundles must differ
         for copy, file in zip(copies, files, strict=True):
             write_bytes(copy, file.read_bytes())

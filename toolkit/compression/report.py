@@ -66,7 +66,8 @@ def misses(search: StrategySearch) -> list[Miss]:
     for name, value in search.limits.values.items():
         known = [t for t in search.trials if not t.error and t.figures[name] is not None]
         others = [t for t in known if not {*t.missed(search.limits)} - {name}]
-        least, beside = _least(known, name), _least(others, name)
+        least = _least(known, name)
+        beside = _least(others, name)
         near.append(
             Miss(
                 name,
@@ -95,7 +96,8 @@ def why_best(best: Trial, search: StrategySearch, final: Mapping[str, Any]) -> s
     values = [f"{KINDS[n].noun} {KINDS[n].show(best.figures[n])} of {KINDS[n].show(v)}" for n, v in limits_of(search)]
     drop = text.interval(best.drop_pp, best.drop_low_pp, best.drop_high_pp)
     fit = sum(bool(t.file and not t.error and not t.missed(search.limits)) for t in search.trials[1:])
-    limit, rule = search.limits.values["drop"], search.rule
+    limit = search.limits.values["drop"]
+    rule = search.rule
     enough = (best.probability or 0.0) >= rule.confidence
     chosen = RANKS[rule.prefer] if enough else f"the surest, although less than {text.sure(rule.confidence)} sure"
     rank = f"{chosen} of the {fit} that keep" if fit > 1 else "the only one that keeps"
@@ -178,14 +180,17 @@ def plot_search(document: Mapping[str, Any], path: Path) -> None:
 
 
 def _panel(ax: Any, name: str, document: Mapping[str, Any], strategies: Sequence[str]) -> None:
-    field, limits = KINDS[name].figure, document["limits"]
+    field = KINDS[name].figure
+    limits = document["limits"]
     known = [t for t in document["trials"] if t["drop_pp"] is not None and t[field] is not None]
     factor, unit = SCALES[name]
     if name == "latency" and max((t[field] for t in known), default=0) > 2000:
-        factor, unit = 1e-3, "ms"
+        factor = 1e-3
+        unit = "ms"
     for number, strategy in enumerate(strategies):
         mine = [t for t in known if t["strategy"] == strategy]
-        x, y = [t[field] * factor for t in mine], [t["drop_pp"] for t in mine]
+        x = [t[field] * factor for t in mine]
+        y = [t["drop_pp"] for t in mine]
         spread = [[t["drop_pp"] - t["drop_low_pp"] for t in mine], [t["drop_high_pp"] - t["drop_pp"] for t in mine]]
         marker = MARKERS[number % len(MARKERS)]
         ax.errorbar(

@@ -59,9 +59,14 @@ class StrategySearch:
         minutes: float,
         on_trial: Callable[[Trial], None],
     ) -> None:
-        self.builder, self.measurer, self.limits, self.rule = builder, measurer, limits, rule
-        self._minutes, self._on_trial = minutes, on_trial
-        self.strategy, self.cost = "float", 0
+        self.builder = builder
+        self.measurer = measurer
+        self.limits = limits
+        self.rule = rule
+        self._minutes = minutes
+        self._on_trial = on_trial
+        self.strategy = "float"
+        self.cost = 0
         self.trials: list[Trial] = []
         self.skipped: list[Skipped] = []
         self.probes: list[Trial] = []

@@ -78,7 +78,8 @@ def prune(state: StrategySearch) -> None:
         if state.time_is_up:
             state.skip(TIME_IS_UP)
             return
-        trials, trained = _prune_to(state, share, scheme, by_size=by_size), True
+        trials = _prune_to(state, share, scheme, by_size=by_size)
+        trained = True
         if state.best() is not None and not state.time_is_up:
             _prune_to(state, round(share * FURTHER, 6), scheme, by_size=by_size)
         if state.best() is not None or trials[0].error:
@@ -146,7 +147,8 @@ def _next(known: Mapping[float, float]) -> float:
     too large; a share of 0 has an excess of 0. If the largest that fits is close to the limits, it is the answer again.
     """
     points = sorted({0.0: 0.0, **known}.items())
-    fit, large = [p for p in points if p[1] <= 1], [p for p in points if p[1] > 1]
+    fit = [p for p in points if p[1] <= 1]
+    large = [p for p in points if p[1] > 1]
     if fit[-1][1] * CLOSE > 1:
         return fit[-1][0]
     (low, least), (high, most) = [*fit, *large[:1]][-2:]
@@ -181,9 +183,12 @@ def _worst_limit(plain: Trial, state: StrategySearch) -> str:
 
 def width(state: StrategySearch) -> None:
     """Distil the widest net that keeps the limits, as the file of an untrained one of its width tells."""
-    scheme, builder = state.scheme("int8"), state.builder
+    scheme = state.scheme("int8")
+    builder = state.builder
     arch, widths = family(state.options.arch)
-    low, high, failed = 0, len(widths), False  # the first that fits is in widths[low:high + 1]
+    low = 0
+    high = len(widths)
+    failed = False  # the first that fits is in widths[low:high + 1]
     while low < high:
         middle = (low + high) // 2
         how = f"{arch} of width {widths[middle]:g}, untrained"
@@ -212,7 +217,8 @@ def no_width(state: StrategySearch) -> str:
     """Why a distilled net of less width can't help."""
     if why := no_smaller(state):
         return why
-    shape, sides = state.options.opened.input.shape, ARCHITECTURES[FALLBACK].sides or (0, 0)
+    shape = state.options.opened.input.shape
+    sides = ARCHITECTURES[FALLBACK].sides or (0, 0)
     if len(shape) != 3 or not all(sides[0] <= side <= sides[1] for side in shape[:2]):
         return "no architecture of edgepress train with a width takes such items"
     return ""

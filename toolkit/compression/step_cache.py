@@ -88,7 +88,9 @@ class StepCache:
     """
 
     def __init__(self, options: CompressOptions, store: Store, on_step: Callable[[str], None]) -> None:
-        self.options, self._store, self.on_step = options, store, on_step
+        self.options = options
+        self._store = store
+        self.on_step = on_step
         self.notes: dict[str, None] = {}
         self._taken: dict[str, float] = {}
 

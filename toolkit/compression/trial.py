@@ -99,7 +99,8 @@ def with_drop(trial: Trial, reference: Trial, count: int, limit: float) -> Trial
     """
     if not trial.correct or not reference.correct:
         return trial
-    before, after = unpack(reference.correct, count), unpack(trial.correct, count)
+    before = unpack(reference.correct, count)
+    after = unpack(trial.correct, count)
     drop = paired_drop(before, after)
     evidence = replace(evidence_of(before, after), expected_lost=trial.expected_lost)
     probability = probability_within(evidence, limit / 100)

@@ -27,7 +27,8 @@ def find_conflicts(items: Items, order: Ints) -> Conflicts | None:
     if not items.labels:
         return None
     order = order[(items.given != "")[order]]
-    hashes, y = items.hashes[order], items.y[order]
+    hashes = items.hashes[order]
+    y = items.y[order]
     if not len(order):
         return None
     starts = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1]))
@@ -35,7 +36,8 @@ def find_conflicts(items: Items, order: Ints) -> Conflicts | None:
     several = np.flatnonzero(y[starts] != y[ends - 1])  # sorted by class, so that the first and the last differ
     if not len(several):
         return None
-    examples, wrong = [], 0
+    examples = []
+    wrong = 0
     for n, (start, end) in enumerate(zip(starts[several].tolist(), ends[several].tolist(), strict=True)):
         _, first, counts = np.unique(y[start:end], return_index=True, return_counts=True)
         wrong += end - start - int(np.max(counts))

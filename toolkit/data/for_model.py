@@ -249,7 +249,8 @@ def _notes_on_test_items(contract: Contract, data: DataSet) -> list[str]:
 
 def resize_note(contract: Contract, data: DataSet) -> list[str]:
     """That a model looks like one of ImageNet, whose usual evaluation crops images, while its files stretch them."""
-    spec, held = contract.input, data.test if len(data.test) else data.train
+    spec = contract.input
+    held = data.test if len(data.test) else data.train
     if contract.data is not None or not spec.is_image or spec.resize != "stretch" or contract.outputs not in IMAGENET:
         return []
     sizes = [size for i in held.indices[:SAMPLE] if (size := held.source.stored_size(int(i))) is not None]

@@ -96,7 +96,8 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _read_part(images: Path, labels: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    x, y = read_idx(images), read_idx(labels)
+    x = read_idx(images)
+    y = read_idx(labels)
     if not (x.ndim == 3 or (x.ndim == 4 and x.shape[3] in (1, 3))) or y.ndim != 1 or not x.size:
         raise DataError(
             f"{images.name} has the shape {x.shape} and {labels.name} {y.shape}; accepted: (N, height, width) and (N,)."

@@ -113,7 +113,8 @@ class ReadOptions:
         if self.input is None or not self.input.is_integer:
             return False
         limits = np.iinfo(self.input.dtype)
-        low, high = max(limits.min, -EXACT), min(limits.max, EXACT)
+        low = max(limits.min, -EXACT)
+        high = min(limits.max, EXACT)
         if not ((x >= low) & (x <= high) & (x == np.trunc(x))).all():
             raise DataError(
                 f"The model takes {self.input.dtype}; the data hold other numbers than whole ones, {low} to {high}."

@@ -37,14 +37,17 @@ class JoinedSource:
     """
 
     def __init__(self, sources: Sequence[Source], of: Ints, at: Ints) -> None:
-        self._sources, self._of, self._at = tuple(sources), of, at
+        self._sources = tuple(sources)
+        self._of = of
+        self._at = at
 
     def __len__(self) -> int:
         return len(self._of)
 
     def read(self, indices: Ints) -> npt.NDArray[Any]:
         """See `Source`."""
-        of, at = self._of[indices], self._at[indices]
+        of = self._of[indices]
+        at = self._at[indices]
         first = self._sources[0].read(at[of == 0])
         out = np.empty((len(indices), *first.shape[1:]), first.dtype)
         out[of == 0] = first
@@ -65,7 +68,8 @@ class JoinedSource:
 
     def part(self, indices: Ints) -> JoinedSource:
         """See `Source`."""
-        of, at = self._of[indices], np.empty(len(indices), np.int64)
+        of = self._of[indices]
+        at = np.empty(len(indices), np.int64)
         sources = [source.part(self._at[indices][of == number]) for number, source in enumerate(self._sources)]
         for number in range(len(sources)):
             at[of == number] = np.arange(np.count_nonzero(of == number))

@@ -40,7 +40,8 @@ def parse_about(content: bytes, where: str) -> KeptAbout:
     """Check what others may have written; `where` is for the message of the DataError."""
     try:
         document = parse_json(content)
-        labels, model = document.get("labels"), document.get("model")
+        labels = document.get("labels")
+        model = document.get("model")
         if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
             raise ValueError("its labels are no list of texts")
         if not labels or len({*labels}) < len(labels) or not are_text(tuple(labels)):

@@ -98,7 +98,8 @@ def headers(path: Path) -> dict[str, Header]:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is truncated or not a NumPy archive")
         with zipfile.ZipFile(path) as archive:
-            size, members = path.stat().st_size, archive.infolist()
+            size = path.stat().st_size
+            members = archive.infolist()
             claims = (ArchivePart(m.filename, m.file_size, min(m.compress_size, size)) for m in members)
             refuse_bomb(path, claims, f"{SAVED[:-1]}, which packs nothing.", free_bytes=FREE_BYTES, error=DataError)
             contents = {}
@@ -148,7 +149,8 @@ def _header(file: IO[bytes]) -> Header:
 
 def _memory(header: Header) -> int:
     """Bytes that an array takes at most until its items are those of a data set, with the copies that are made."""
-    count, size = math.prod(header.shape), header.dtype.itemsize
+    count = math.prod(header.shape)
+    size = header.dtype.itemsize
     if header.dtype == np.uint8 and len(header.shape) in (3, 4):
         return 2 * count
     if header.dtype.kind == "S":

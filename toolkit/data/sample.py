@@ -53,7 +53,8 @@ def sample(
     ranks: list[list[int]] = [[] for _ in least]
     for i in sorted(train.tolist(), key=lambda i: hashlib.sha256(rows[i][0].encode()).digest()):
         ranks[rows[i][1]].append(i)
-    seen, chosen = set[str](), dict[int, str]()
+    seen = set[str]()
+    chosen = dict[int, str]()
     for i in chain.from_iterable(zip_longest(*ranks)):
         if len(chosen) == count:
             break

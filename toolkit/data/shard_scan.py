@@ -45,7 +45,9 @@ class _Bounded:
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
-        self.tell, self.seek, self.close = file.tell, file.seek, file.close
+        self.tell = file.tell
+        self.seek = file.seek
+        self.close = file.close
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= MAX_HEADER_BYTES:

@@ -40,7 +40,9 @@ class ShardSource:
 
     def __init__(self, shards: Sequence[Shard], shard: Any, offset: Ints, length: Ints, spec: InputSpec) -> None:
         self.shards = shards
-        self.shard, self.offset, self.length = shard, offset, length
+        self.shard = shard
+        self.offset = offset
+        self.length = length
         self.spec = spec
         self._open: dict[int, int] = {}
         weakref.finalize(self, _close, self._open)

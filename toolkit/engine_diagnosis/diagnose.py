@@ -62,7 +62,8 @@ def diagnose_engines(
         >>> diagnose_engines(made[0].path, ["c99", "c99"]).pairs[0].first is None
         True
     """
-    path, step = Path(file), on_step or (lambda text: None)
+    path = Path(file)
+    step = on_step or (lambda text: None)
     _check(path, engines, samples)
     step("Reading the file")
     program = lower(path)
@@ -116,7 +117,8 @@ def _compare(
     program: Program, engines: tuple[str, str], outputs: dict[str, list[Outputs]], engine_by_name: dict[str, str]
 ) -> Pair:
     """Two engines, operation by operation; `engine_by_name` says which one ran on a board."""
-    one, other = outputs[engines[0]], outputs[engines[1]]
+    one = outputs[engines[0]]
+    other = outputs[engines[1]]
     first = None
     for operation in program.graph.operations:
         index = operation.output.index

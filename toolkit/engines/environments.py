@@ -207,7 +207,8 @@ def _one_at_a_time() -> Iterator[None]:
 
 def _install(name: str, base: Path) -> None:
     """Create an environment with the interpreter `base`, install its packages, and try it."""
-    folder, row = _folder(name), ENVIRONMENTS[name]
+    folder = _folder(name)
+    row = ENVIRONMENTS[name]
     for left in folder.parent.glob(f".{name}.*"):  # by killed processes: who works here has the lock
         shutil.rmtree(left, ignore_errors=True)
     new = folder.with_name(f".{name}.{os.getpid()}")
@@ -248,7 +249,8 @@ def _folder(engine: str) -> Path:
 
 def _python(engine: str, given: Path | None) -> Path:
     """The first interpreter that runs and has a version that the engine supports."""
-    oldest, newest = ENVIRONMENTS[engine].oldest, ENVIRONMENTS[engine].newest
+    oldest = ENVIRONMENTS[engine].oldest
+    newest = ENVIRONMENTS[engine].newest
     low = ".".join(map(str, oldest))
     wanted = low if newest == oldest else f"{low} or newer" if newest is None else f"{low} to {newest[0]}.{newest[1]}"
     tried = []

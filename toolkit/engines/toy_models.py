@@ -99,7 +99,8 @@ def _layer(
         added = tensor(graph, given_shape[-1:], "bias", buffer=zeros, type=fb.TensorType.INT32 if int8 else type)
         if int8:
             graph.tensors[added].quantization = fb.QuantizationParametersT(scale=[0.0001], zeroPoint=[0])
-    graph.inputs, graph.outputs = [taken], [given]
+    graph.inputs = [taken]
+    graph.outputs = [given]
     layer = fb.OperatorT(
         opcodeIndex=opcode(root, getattr(fb.BuiltinOperator, kind)),
         inputs=[taken, held, added],

@@ -21,7 +21,8 @@ def parse_cpus(text: str) -> tuple[int, ...]:
     Raises:
         InputError: A word is not the number of a CPU that this process may use, or occurs twice.
     """
-    usable, words = usable_cpus(), text.split(",")
+    usable = usable_cpus()
+    words = text.split(",")
     try:
         cpus = tuple(int(word) for word in words)
     except ValueError:

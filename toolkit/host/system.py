@@ -30,7 +30,8 @@ def turns() -> Turns:
     Raises:
         InputError: The variable is neither, or asks for forks where there are none.
     """
-    wanted, able = os.environ.get(VARIABLE, ""), FORKS and PINS
+    wanted = os.environ.get(VARIABLE, "")
+    able = FORKS and PINS
     for way in get_args(Turns):
         if wanted == way and (able or way == "spawn"):
             return way  # type: ignore[no-any-return]

@@ -76,7 +76,8 @@ def remember(folder: Path, fresh: DataSet, learned: Sequence[str]) -> None:
 
 def _thumbnails_and_digests(data: DataSet, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.str_]]:
     """The thumbnail, float64, shape (N, parts), and the digest of each item of a split."""
-    small, digests = [], []
+    small = []
+    digests = []
     for x, _ in getattr(data, name).batches(BATCH):
         small += [thumbnail(item).ravel() for item in x]
         digests += [hashlib.sha256(item.tobytes()).hexdigest()[:DIGITS] for item in x]

@@ -144,12 +144,14 @@ def improve(
     """
     if not 0 <= max_drop < 100:
         raise InputError(f"max_drop is {max_drop:g}; accepted: 0 to 100 percentage points, such as 1.")
-    step, folder = on_step or (lambda text: None), Path(run)
+    step = on_step or (lambda text: None)
+    folder = Path(run)
     target = folder.parent / f"{folder.name}-improved" if out is None else Path(out)
     if target.resolve() == folder.resolve():
         raise InputError(f"{target} is the run that is to be improved.", "Name another folder with --out.")
     _arguments(folder)  # first, so that a wrong folder is told before any work
-    before, learned = folder / MODEL, learned_by(load_result(folder).metrics)
+    before = folder / MODEL
+    learned = learned_by(load_result(folder).metrics)
     kinds = kinds_to_make(folder, to)
     old, fresh, notes = _open(before, str(new), data, skip_unreadable=skip_unreadable)
     fresh, left_out = without_learned_scenes(fresh, learned)
@@ -207,7 +209,8 @@ def _make_files(result: Improved, run: Path, kinds: Sequence[FormerFile], *, dat
     """Convert the new model, and calibrate what had a promise before."""
     files, problems = _files(result.model, kinds, data)
     wishes = promises(run)
-    calibrated, answers = list[Calibrated](), list[NewAnswers]()
+    calibrated = list[Calibrated]()
+    answers = list[NewAnswers]()
     for kind, accept in wishes.items():
         if kind not in files:
             continue
@@ -233,7 +236,8 @@ def _make_files(result: Improved, run: Path, kinds: Sequence[FormerFile], *, dat
 
 def _files(model: Path, kinds: Sequence[FormerFile], data: DataSet) -> tuple[dict[FormerFile, Path], list[str]]:
     """The converted files, and what went wrong."""
-    files, problems = dict[FormerFile, Path](), list[str]()
+    files = dict[FormerFile, Path]()
+    problems = list[str]()
     for target, logits in dict.fromkeys((kind.target, kind.logits) for kind in kinds):
         schemes = [kind.scheme for kind in kinds if kind[1:] == (target, logits)]
         how: dict[str, Any] = {"target": target, "hints": Hints(output="logits") if logits else None}

@@ -42,7 +42,8 @@ def promise_again(file: Path, accept: Acceptance, data: DataSet) -> Calibrated:
 
 def new_answers(calibrated: Calibrated, fresh: DataSet) -> NewAnswers:
     """What a calibrated file answers to held-out new items."""
-    path, accept = calibrated.path, calibrated.fit.limits.accept
+    path = calibrated.path
+    accept = calibrated.fit.limits.accept
     assert path is not None and accept is not None  # noqa: PT018
     right, accepted = answers_to(path, fresh, engine=calibrated.engine)
     wrong = int((accepted & ~right).sum())

@@ -52,7 +52,8 @@ def prove_better(before: Flags, after: Flags) -> Proof:
     assert drop.low is not None
     assert drop.high is not None
     verdict: Verdict = "proven" if drop.high < 0 else "worse" if drop.low > 0 else "open"
-    lost, gained = int((before & ~after).sum()), int((~before & after).sum())
+    lost = int((before & ~after).sum())
+    gained = int((~before & after).sum())
     needed = items_to_prove_gain(lost, gained, len(before)) if verdict == "open" else None
     return _proof(before, after, drop, verdict, needed=needed)
 
@@ -63,7 +64,8 @@ def prove_not_worse(before: Flags, after: Flags, max_drop: float) -> Proof:
     assert drop.low is not None
     assert drop.high is not None
     verdict: Verdict = "proven" if drop.high <= max_drop else "worse" if drop.low > max_drop else "open"
-    lost, gained = int((before & ~after).sum()), int((~before & after).sum())
+    lost = int((before & ~after).sum())
+    gained = int((~before & after).sum())
     needed = None
     if verdict == "open" and max_drop == 0:  # no drop at all is shown by a gain
         needed = items_to_prove_gain(lost, gained, len(before))

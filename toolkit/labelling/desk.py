@@ -79,7 +79,8 @@ class Desk:
     def __init__(self, folder: Path, labels: Sequence[str] | None = None) -> None:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder.", "Give a folder of pictures, such as that of board collect.")
-        self.folder, self._undo = folder, list[tuple[int, int]]()
+        self.folder = folder
+        self._undo = list[tuple[int, int]]()
         known = read_about(folder).labels if (folder / ABOUT).exists() else None
         if labels is None and known is None:
             hint = "Name the classes: --labels cat,dog."
@@ -129,7 +130,8 @@ class Desk:
         return sum(given != TO_DO for given in self.given)
 
     def _move(self, row: int, given: int) -> None:
-        path, name = self.path(row), self.pictures[row].name
+        path = self.path(row)
+        name = self.pictures[row].name
         target = self._folder_of(given) / name
         try:
             if target.exists():
@@ -167,7 +169,9 @@ class Desk:
         self, places: list[tuple[str, int]], answers: dict[int, int]
     ) -> tuple[list[UnlabelledPicture], list[int]]:
         """The pictures in the order in which they are shown, and their labels."""
-        readable, small, said = [], [], []
+        readable = []
+        small = []
+        said = []
         paths = [self._folder_of(given) / name for name, given in places]
         for (name, given), thumbnail_or_error in zip(places, in_threads(_small, paths), strict=True):
             if isinstance(thumbnail_or_error, InputError):
@@ -189,7 +193,9 @@ def order(small: npt.NDArray[Any], said: Sequence[int | None]) -> tuple[list[int
         small: Thumbnails, shape (N, parts).
         said: The model's answer to each, None if it is not known.
     """
-    rows, groups, group = list[int](), list[int](), 0
+    rows = list[int]()
+    groups = list[int]()
+    group = 0
     for answer in sorted({*said}, key=lambda each: (each is None, each)):
         left = [row for row, each in enumerate(said) if each == answer]
         last: int | None = None

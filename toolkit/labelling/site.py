@@ -35,7 +35,8 @@ class LabelSite:
     """
 
     def __init__(self, desk: Desk, next_command: str) -> None:
-        self.desk, self._next = desk, next_command
+        self.desk = desk
+        self._next = next_command
         self.session = secrets.token_hex(8)
         self._files = {
             "/": Reply(200, "text/html; charset=utf-8", (HERE / "label.html").read_bytes()),
@@ -52,7 +53,8 @@ class LabelSite:
             Refused: There is nothing at its address, a number is out of range, or the page is of another session.
             EdgepressError: A picture can't be moved.
         """
-        path, desk = request.path, self.desk
+        path = request.path
+        desk = self.desk
         if request.method == "POST":
             if request.body or path not in ("/label", "/undo"):
                 what = "POST /label?session=SESSION&row=ROW&label=NUMBER and POST /undo?session=SESSION, without a body"

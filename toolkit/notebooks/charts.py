@@ -26,7 +26,8 @@ def curves(title: str, lines: Mapping[str, Sequence[float]], *, across: str) -> 
         return None
     (width, height), (left, right, bottom, top) = SIDES, EDGES
     every = [v for values in lines.values() for v in values]
-    low, high = min(every), max(max(every), min(every) + 0.01)
+    low = min(every)
+    high = max(max(every), min(every) + 0.01)
     step = max(1, -(-count // MAX_POINTS))
 
     def x(i: float) -> float:
@@ -65,7 +66,8 @@ def span(value: float | None, low: float | None, high: float | None, *, reach: f
     """
     if value is None:
         return None
-    width, height = 120.0, 14.0
+    width = 120.0
+    height = 14.0
 
     def x(v: float) -> str:
         return f"{width * (min(max(v, -reach), reach) + reach) / (2 * reach):.1f}"

@@ -82,7 +82,8 @@ def table(
     kept = [i for i in range(len(heads)) if any(row[i] not in (None, "") for row in rows)]
     if not rows:
         return None
-    chosen, wide = set(chosen), set(wide)
+    chosen = set(chosen)
+    wide = set(wide)
     kinds = ["num" if head.startswith(">") else "wide" if head in wide else "" for head in heads]
     names = [head.removeprefix(">") for head in heads]
     body = []

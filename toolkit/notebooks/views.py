@@ -158,7 +158,9 @@ def conversion_html(variants: Iterable[Document]) -> str:
 
 def benchmark_html(document: Document) -> str:
     """A benchmark: the advice, and each file's size, accuracy and latency."""
-    rows, advice, base = document["results"], document["advice"], document["baseline"]
+    rows = document["results"]
+    advice = document["advice"]
+    base = document["baseline"]
     names = _row_names(rows)
     limit = document["max_drop_pp"]
     ends = [abs(r.get(key) or 0) for r in rows for key in DROP]
@@ -176,7 +178,9 @@ def benchmark_html(document: Document) -> str:
     chosen = names[ship[0]] if ship else _name(advice["ship"] or "")
     title = f"Ship {chosen} on {advice['engine']}" if chosen else "No file to ship"
     heads = ["File", "Host", "Engine", *headings(columns), STATUS.title]
-    count, source, host = document["data"]["count"], document["data"]["source"], document["host"]
+    count = document["data"]["count"]
+    source = document["data"]["source"]
+    host = document["host"]
     place = ", ".join(str(host[key]) for key in ("cpu", "machine") if host.get(key)) or str(host.get("name", ""))
     about = f"{count} {'items' if by_error else 'test items'} of {source}; {place}"
     about += f"; compared with {base['scheme'] or _name(base['file'])} on {base['engine']}" if base else ""
@@ -206,7 +210,8 @@ CHANGES = {
 def comparison_html(document: Document) -> str:
     """A comparison: how each figure changed, with its interval, and the limits that were kept or not."""
     verdicts = Counter(v["outcome"] for v in document["verdicts"])
-    old, new = _name(document["old"]), _name(document["new"])
+    old = _name(document["old"])
+    new = _name(document["new"])
     title = f"{old} → {new}" if old != new else f"{_name(document['old'], 2)} → {_name(document['new'], 2)}"
     outcome = ", ".join(f"{n} {name}" for name, n in verdicts.items()) or "No limit was given"
     rows: list[list[Cell]] = []

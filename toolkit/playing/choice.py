@@ -128,7 +128,8 @@ def choose(
             "Name fewer files, or fewer engines with --engine.",
         )
     schemes = Counter(found[path].contract.scheme for path in {path for path, _ in pairs})
-    names, shown = Counter(path.name for path in found), Counter(path for path, _ in pairs)
+    names = Counter(path.name for path in found)
+    shown = Counter(path for path, _ in pairs)
 
     def name(path: Path, engine: str) -> str:
         scheme = found[path].contract.scheme

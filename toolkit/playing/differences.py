@@ -114,7 +114,8 @@ def find_differences(
 
 def _text(choice: Choice, data: DataSet, differing: int, others: int) -> str:
     """What was found, in a sentence or two."""
-    name, images = choice.reference.name, "images" if data.input.is_image else "items"
+    name = choice.reference.name
+    images = "images" if data.input.is_image else "items"
     total = f"{len(data.test):,} test {images} of {data.source}"
     if not others:
         return f"There is no other file to compare with {name}."

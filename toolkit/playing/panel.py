@@ -53,11 +53,14 @@ class Player:
         self.size = size(shown.candidate.file.stat().st_size)  # the file may be gone later
         self.error: EdgepressError | None = None
         self._worker: Worker | None = None
-        self._crashes, self._closed, self._lock = 0, False, threading.Lock()
+        self._crashes = 0
+        self._closed = False
+        self._lock = threading.Lock()
 
     def open(self) -> None:
         """Start the process and open the file; a failure is kept in `error`."""
-        candidate, contract = self.shown.candidate, self.shown.contract
+        candidate = self.shown.candidate
+        contract = self.shown.contract
         with self._lock:
             if self._closed:
                 return
@@ -187,7 +190,8 @@ class Panel:
             if isinstance(found, EdgepressError):
                 answers.append({"file": number, "error": found.to_dict()})
                 continue
-            contract, us = self.choice.shown[number].contract, median(found.times) / 1e3
+            contract = self.choice.shown[number].contract
+            us = median(found.times) / 1e3
             probabilities = contract.limits.probabilities(found.scores[np.newaxis])[0]
             accepted = contract.limits.accepted(found.scores[np.newaxis])
             best = np.argsort(-found.scores, kind="stable")[:top]

@@ -35,8 +35,11 @@ class Site:
     """
 
     def __init__(self, panel: Panel, differences: Differences) -> None:
-        self.panel, self.differences = panel, differences
-        self._asking, self._reading, self._waiting = ThreadPoolExecutor(1), ThreadPoolExecutor(1), 0
+        self.panel = panel
+        self.differences = differences
+        self._asking = ThreadPoolExecutor(1)
+        self._reading = ThreadPoolExecutor(1)
+        self._waiting = 0
         self._host = host_title(describe_host())
         self._files = {
             "/": Reply(200, "text/html; charset=utf-8", _read("page.html")),
@@ -52,13 +55,16 @@ class Site:
             Refused: There is nothing at its address, or too many wait.
             EdgepressError: What was sent can't be classified.
         """
-        path, posted = request.path, request.method == "POST"
+        path = request.path
+        posted = request.method == "POST"
         test = TEST_IMAGE.fullmatch(path)
         if posted and path == "/classify":
-            top, quick = _top(request), "quick" in request.query
+            top = _top(request)
+            quick = "quick" in request.query
             return json_reply(await self._ask(lambda: self.panel.classify(request.body, top=top, quick=quick)))
         if posted and test and not test[2]:
-            top, item = _top(request), await self._test_item(int(test[1]))
+            top = _top(request)
+            item = await self._test_item(int(test[1]))
             count = len(self.panel.players)
             return json_reply(await self._ask(lambda: self.panel.answers([item] * count, top=top)))
         if posted or (test and not test[2]):

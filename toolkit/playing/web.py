@@ -86,7 +86,9 @@ class Server:
     def __init__(
         self, handle: Callable[[Request], Awaitable[Reply]], *, command: str = "play", timeout_s: float = TIMEOUT_S
     ) -> None:
-        self._handle, self._command, self._timeout_s = handle, command, timeout_s
+        self._handle = handle
+        self._command = command
+        self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[None] | None] = set()
         self._bodies = Bodies(MAX_BODIES, MAX_BODY)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -100,7 +102,8 @@ class Server:
             OSError: The port is in use, or may not be used.
             OverflowError: It is not a port number.
         """
-        self._port, self._start_result = port, SimpleQueue[int | Exception]()
+        self._port = port
+        self._start_result = SimpleQueue[int | Exception]()
         self._thread.start()
         result = self._start_result.get()
         if isinstance(result, Exception):

@@ -52,7 +52,8 @@ def measure_ceiling(threads: int) -> Ceiling:
     kernels = {"memory_bytes_per_s": "NumPy bitwise OR over 256 MiB"}
     for (field, text), rate in zip(about, rates, strict=True):
         if rate > best.get(field, 0.0):
-            best[field], kernels[field] = rate, text
+            best[field] = rate
+            kernels[field] = text
     return Ceiling(**best, memory_bytes_per_s=read, kernels=kernels)
 
 

@@ -57,10 +57,12 @@ def in_partitions(ports: Sequence[Ports], own: Collection[int]) -> list[int]:
         ports: Tensors of each operation, in the file's order.
         own: Places of operations that no delegate takes.
     """
-    left, missing = dict(enumerate(ports)), {index for op in ports for index in op.makes}
+    left = dict(enumerate(ports))
+    missing = {index for op in ports for index in op.makes}
     order: list[int] = []
     while left:
-        kind, taken = None, []
+        kind = None
+        taken = []
         for place, op in left.items():
             ready = missing.isdisjoint(op.reads)
             if ready and kind in (None, place in own):
@@ -132,7 +134,9 @@ def align(left: Sequence[str], right: Sequence[str]) -> list[tuple[int, int]]:
         for b in reversed(range(len(right))):
             equal = left[a] == right[b]
             longest[a, b] = longest[a + 1, b + 1] + 1 if equal else max(longest[a + 1, b], longest[a, b + 1])
-    pairs, a, b = [], 0, 0
+    pairs = []
+    a = 0
+    b = 0
     while a < len(left) and b < len(right):
         if left[a] == right[b]:
             pairs.append((a, b))

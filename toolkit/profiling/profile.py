@@ -167,7 +167,8 @@ def profile(
     ):  # counted for one item of several
         pairs = {i: replace(node, macs=None) for i, node in pairs.items()}
     nodes = _nodes(traces, pairs, named=delegates)
-    total, kernels = _quiet_mean(traces.latencies_us[:, np.newaxis])[0], fsum(n.time_us for n in nodes)
+    total = _quiet_mean(traces.latencies_us[:, np.newaxis])[0]
+    kernels = fsum(n.time_us for n in nodes)
     return Profile(
         file=str(path),
         engine=engine,

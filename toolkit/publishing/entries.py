@@ -44,7 +44,8 @@ def check_trust(bundle: Path, name: str, folder: Path, *, published: bool) -> No
     paths = root_paths(folder)
     if trusted not in [path.read_bytes() for path in paths]:
         raise PublishError(f"{bundle} trusts the keys of another published folder.", again)
-    old, newest = Metadata[Root].from_bytes(trusted).signed, Metadata[Root].from_file(str(paths[-1])).signed
+    old = Metadata[Root].from_bytes(trusted).signed
+    newest = Metadata[Root].from_file(str(paths[-1])).signed
     for role, row in old.roles.items():
         if not published and not {*row.keyids} <= {*newest.roles[role].keyids}:
             raise PublishError(f"{bundle} trusts keys of {role} that were replaced since it was built.", again)

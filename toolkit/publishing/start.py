@@ -91,7 +91,8 @@ def init(
     Raises:
         InputError: A folder or a number is not accepted.
     """
-    folder, key_folder = Path(to), Path(keys)
+    folder = Path(to)
+    key_folder = Path(keys)
     counts = {"root": (root_keys, root_threshold), "targets": (targets_keys, targets_threshold), "online": (1, 1)}
     for role, (count, threshold) in counts.items():
         if not 1 <= threshold <= count <= MAX_KEYS:
@@ -158,7 +159,8 @@ def rotate(
         InputError: A folder is not accepted, or a key can't be opened.
         PublishError: Keys are missing, or the folder is damaged.
     """
-    folder, folders = Path(to), [Path(key) for key in keys]
+    folder = Path(to)
+    folders = [Path(key) for key in keys]
     if not folders:
         raise InputError("No folder of keys was given.", "Name it with --keys.")
     key_folder = Path(new_keys) if new_keys is not None else folders[0]

@@ -73,7 +73,8 @@ def few_items(facts: Facts) -> Remark | None:
 
 
 def _of_pair(facts: Facts, pair: FloatPair) -> Remark | None:
-    n, limit = facts.count, facts.max_drop_pp / 100
+    n = facts.count
+    limit = facts.max_drop_pp / 100
     if not 0 < limit < 1:
         return None
     low, high = (float(end) for end in score_interval(pair.lost, pair.gained, n))
@@ -137,13 +138,16 @@ def near_largest_class(facts: Facts) -> Remark | None:
     support = facts.confusion.sum(axis=1)
     largest = int(np.argmax(support))
     both = int(facts.confusion[largest, largest])
-    gained, lost = facts.right - both, int(support[largest]) - both
+    gained = facts.right - both
+    lost = int(support[largest]) - both
     low, high = (float(end) for end in score_interval(gained, lost, facts.count))
-    share, rest = support[largest] / facts.count, 1 - support[largest] / facts.count
+    share = support[largest] / facts.count
+    rest = 1 - support[largest] / facts.count
     if rest == 0 or low > NEAR * rest or facts.accuracy - share >= HALF * rest:
         return None
     than = "worse than" if high < 0 else "hardly better than"
-    gain, name = text.interval(100 * (facts.accuracy - share), 100 * low, 100 * high), facts.labels[largest]
+    gain = text.interval(100 * (facts.accuracy - share), 100 * low, 100 * high)
+    name = facts.labels[largest]
     return Remark(
         kind=NEAR_LARGEST,
         text=f"Test accuracy is {_percent(facts.accuracy)}, and {_percent(share)} of the {facts.count} test items are "
@@ -175,7 +179,8 @@ def never_predicted(facts: Facts) -> Remark | None:
     (Bonferroni). Validation items count, too: neither was trained on.
     """
     confusion = facts.held_out
-    support, answered = confusion.sum(axis=1), confusion.sum(axis=0)
+    support = confusion.sum(axis=1)
+    answered = confusion.sum(axis=0)
     missing = (support > 0) & (answered == 0)
     seen = int(support[~missing].sum())
     wrong = (seen - int(np.trace(confusion)) + 0.5) / (seen + 1)
@@ -201,7 +206,8 @@ def never_predicted(facts: Facts) -> Remark | None:
 
 def _for_rare(facts: Facts, never: list[int]) -> str:
     """Weights of the classes if those are rare in training; a longer training if that helps; else a look at them."""
-    counts, longer = facts.train_counts, still_improving(facts)
+    counts = facts.train_counts
+    longer = still_improving(facts)
     unweighted = counts is not None and facts.arguments and not facts.arguments.get("class_weights")
     if counts is not None and unweighted and not is_short(facts) and counts[never].mean() < RARE * counts.mean():
         return facts.again({"class_weights": True})
@@ -234,7 +240,8 @@ def image_sizes(facts: Facts) -> Remark | None:
     (height, width), (rows, columns) = images.stored, images.seen
     factor = ((height * width) / (rows * columns)) ** 0.5
     aspect = (width / height) / (columns / rows)
-    stored, seen = f"{height} x {width}", f"{rows} x {columns}"
+    stored = f"{height} x {width}"
+    seen = f"{rows} x {columns}"
     figures = {"factor": factor, "aspect": aspect, "accuracy": facts.accuracy, "images": images.count}
     largest = max(rows, columns)
     if factor >= FAR:

@@ -52,7 +52,8 @@ def still_improving(facts: Facts) -> Remark | None:
     is too careful), and validation must have gained, too. A training that stopped by its patience did not improve for
     many epochs. Of a single epoch, the accuracy while it trained is compared with that after it.
     """
-    history, planned = facts.history, facts.arguments.get("epochs")
+    history = facts.history
+    planned = facts.arguments.get("epochs")
     if not history or facts.val_confusion is None or len(history) != planned or not _may_gain(facts):
         return None
     held = facts.held_out
@@ -80,7 +81,8 @@ def is_short(facts: Facts) -> bool:
 
 def more_epochs(facts: Facts) -> int:
     """Number of epochs to try next."""
-    done, each = len(facts.history), facts.steps_per_epoch
+    done = len(facts.history)
+    each = facts.steps_per_epoch
     if not is_short(facts):
         return 2 * done
     return max(ENOUGH, -(-ENOUGH_STEPS // each)) if each else ENOUGH
@@ -94,7 +96,8 @@ def few_epochs(facts: Facts) -> Remark | None:
     """A training of very few epochs after which many items are wrong, where its figures do not say that it improved."""
     if not is_short(facts) or not _may_gain(facts) or still_improving(facts) is not None:
         return None
-    held, planned = facts.held_out, len(facts.history)
+    held = facts.held_out
+    planned = len(facts.history)
     wrong = int(held.sum() - np.trace(held))
     steps = f" of {text.plural(facts.steps_per_epoch, 'step')}" if _has_few_steps(facts) else ""
     return Remark(
@@ -116,9 +119,11 @@ def _may_gain(facts: Facts) -> bool:
 def _in_second_half(facts: Facts) -> str:
     """What was gained in the second half of the epochs, if that is enough."""
     history = facts.history
-    epochs, middle = len(history), len(history) // 2
+    epochs = len(history)
+    middle = len(history) // 2
     part = max(1, epochs // PART)
-    last, before = history[-part:], history[max(0, middle - part) : middle]
+    last = history[-part:]
+    before = history[max(0, middle - part) : middle]
     training, validation, loss = (
         (_mean(before, name), _mean(last, name)) for name in ("accuracy", "val_accuracy", "val_loss")
     )
@@ -137,7 +142,8 @@ def _in_second_half(facts: Facts) -> str:
 def _in_only_epoch(facts: Facts) -> str:
     """What was gained in the only epoch: validation after it against training during it."""
     row = facts.history[0]
-    before, after = row["accuracy"], row["val_accuracy"]
+    before = row["accuracy"]
+    after = row["val_accuracy"]
     items = int(facts.val_confusion.sum()) if facts.val_confusion is not None else 0
     if after - before < GAIN or not _beyond_chance(after, before, items):
         return ""
@@ -156,7 +162,8 @@ def far_above_validation(facts: Facts) -> Remark | None:
         return None
     training = facts.history[-1]["accuracy"]
     held = facts.held_out
-    right, items = int(np.trace(held)), int(held.sum())
+    right = int(np.trace(held))
+    items = int(held.sum())
     interval = difference_interval((round(training * facts.trained_on), facts.trained_on), (right, items))
     assert interval.low is not None
     if interval.low <= GAP:

@@ -26,7 +26,8 @@ def chart_data(result: Benchmark) -> dict[str, Any]:
     """What the scripts draw: rows by index, fronts, and what the closer look shows of each row; ready for JSON."""
     names = view.row_names(result.results)
     hosts = view.hosts_of(result)
-    base, ship = view.baseline_row(result), view.shipped_row(result)
+    base = view.baseline_row(result)
+    ship = view.shipped_row(result)
     leading = {id(r) for r in result.leading()}
     drawn = [r for r in result.results if r.accuracy is not None and id(r) in leading]
     looked_at = {

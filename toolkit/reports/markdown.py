@@ -32,7 +32,9 @@ def ship_name(result: Benchmark) -> str:
 
 def table(result: Benchmark) -> str:
     """All files as a Markdown table; columns without figures are left out, the shipped file is bold."""
-    rows, ship, several = result.results, view.shipped_row(result), len(view.hosts_of(result)) > 1
+    rows = result.results
+    ship = view.shipped_row(result)
+    several = len(view.hosts_of(result)) > 1
     columns = [*varying(rows), *filled_columns(SHORT, rows)]
     heads = ["File", "Engine", *(["Host"] if several else []), *(f">{c.title}" for c in columns), "Status"]
     lines = []

@@ -98,7 +98,8 @@ def _context(result: Benchmark, search: Mapping[str, Any] | None) -> dict[str, A
     ship = next((row for row in rows if row["ship"]), None)
     lead, rest = _sentences(result.advice.why)
     leading = {id(r) for r in result.leading()}
-    hosts, settings = view.hosts_of(result), view.settings(result)
+    hosts = view.hosts_of(result)
+    settings = view.settings(result)
     by_host = [row | {"beside": row["host"] if len(hosts) > 1 else ""} for row in rows]
     first = [row for row in by_host if id(row["m"]) in leading]
     names = {row["m"].file: row["name"] for row in rows}
@@ -201,7 +202,8 @@ def _tiles(ship: Measurement, base: Measurement | None) -> list[tuple[str, str, 
     """The shipped file in a few figures: name, figure, comparison with the baseline."""
     other = base if base is not None and base is not ship else None
     smaller = ship.size_ratio and ship.size_ratio < 1 and f"{text.times(1 / ship.size_ratio)} smaller than the baseline"
-    drop, speed = view.drop(ship), text.interval(ship.speedup, ship.speedup_low, ship.speedup_high)
+    drop = view.drop(ship)
+    speed = text.interval(ship.speedup, ship.speedup_low, ship.speedup_high)
     tiles = [
         ("Size", columns.size(ship.size_bytes), (other and smaller) or ""),
         ("Accuracy", columns.percent(ship.accuracy), f"drop {drop} pp" if drop and other else ""),

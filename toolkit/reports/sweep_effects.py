@@ -75,7 +75,8 @@ def _effect(rows: Sequence[Row], name: str, reference: Any, value: Any, *, other
         place = json.dumps([row.point.get(other) for other in others]), str(row.point.get("seed"))
         groups.setdefault(place, {}).setdefault(json.dumps(row.point.get(name)), []).append(row)
     by_seed: dict[str, list[float]] = {}
-    latency, size = list[float](), list[float]()
+    latency = list[float]()
+    size = list[float]()
     for (_, seed), group in groups.items():
         one, other = (group.get(json.dumps(each), []) for each in (reference, value))
         if one and other:

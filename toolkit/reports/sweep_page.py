@@ -102,7 +102,8 @@ def _plot(
     *,
     sweep: Sweep,
 ) -> Plot:
-    logs, accuracies = [math.log(cost) for _, cost in known], [c.val_accuracy for c, _ in known]
+    logs = [math.log(cost) for _, cost in known]
+    accuracies = [c.val_accuracy for c, _ in known]
     low_x, high_x = _pad(min(logs), max(logs), 0.05)
     low_y, high_y = _pad(min(accuracies), max(accuracies), 0.005)
 
@@ -112,7 +113,8 @@ def _plot(
     def y(accuracy: float) -> float:
         return round(HEIGHT - BOTTOM - (accuracy - low_y) / (high_y - low_y) * (HEIGHT - TOP - BOTTOM), 1)
 
-    best, front = -1.0, list[tuple[float, float]]()
+    best = -1.0
+    front = list[tuple[float, float]]()
     for accuracy, cost in sorted(((c.val_accuracy, cost) for c, cost in known), key=lambda pair: (pair[1], -pair[0])):
         if accuracy > best:
             best = accuracy
@@ -142,13 +144,15 @@ def _pad(low: float, high: float, least: float) -> tuple[float, float]:
 def _bar(effect: Any, effects: Sequence[Any]) -> dict[str, float]:
     """The places of a bar from zero, of its interval and of zero, 0-100 along the largest of all."""
     ends = [v for e in effects for v in (e.accuracy_pp, e.low_pp, e.high_pp, 0.0) if v is not None]
-    low, high = min(ends), max(ends)
+    low = min(ends)
+    high = max(ends)
     span = (high - low) or 1.0
 
     def place(value: float) -> float:
         return round(4 + 92 * (value - low) / span, 1)
 
-    at, zero = place(effect.accuracy_pp), place(0.0)
+    at = place(effect.accuracy_pp)
+    zero = place(0.0)
     places = {"zero": zero, "at": at, "from": min(at, zero), "width": abs(at - zero)}
     if effect.low_pp is not None and effect.high_pp is not None:
         places |= {"low": place(effect.low_pp), "high": place(effect.high_pp)}

@@ -124,7 +124,8 @@ def sweep_markdown(sweep: Sweep) -> str:
     for winner in winners(sweep):
         c = winner.configuration
         figures = ", ".join(filter(None, (f"validation {VALIDATION.text(c)}, test {TEST.text(c)}", *_costs(c))))
-        block, file = "\n".join(winner.commands), file_of(winner, sweep)
+        block = "\n".join(winner.commands)
+        file = file_of(winner, sweep)
         name = escaped(name_of(c.point, sweep))
         parts.append(f"{escaped(winner.why)}: **{name}** ({figures}). {file}\n\n```shell\n{block}\n```")
     front = [c for c in sweep.configurations if c.on_front]

@@ -46,7 +46,8 @@ def hosts_of(result: Benchmark) -> list[str]:
 
 def is_baseline(row: Measurement, result: Benchmark) -> bool:
     """Whether drops and speed-ups refer to this row."""
-    base, here = result.baseline, row.host in ("", result.host["name"])
+    base = result.baseline
+    here = row.host in ("", result.host["name"])
     return base is not None and here and (row.file, row.engine) == (base["file"], base["engine"])
 
 

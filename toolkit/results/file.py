@@ -164,7 +164,8 @@ def _wrong(result: Benchmark) -> Iterator[tuple[str, str]]:
 def out_of_range(part: Any, where: str = "") -> Iterator[tuple[str, str]]:
     """Numbers of a dataclass, including nested ones, that are out of range: the place below `where`, and why."""
     for f in dataclasses.fields(part):
-        value, bounds = getattr(part, f.name), bounds_of(f.name)
+        value = getattr(part, f.name)
+        bounds = bounds_of(f.name)
         for n, one in enumerate(value if isinstance(value, tuple) else [value]):
             place = f"{where}{f.name}.{n}" if isinstance(value, tuple) else f"{where}{f.name}"
             if dataclasses.is_dataclass(one):

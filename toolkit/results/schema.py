@@ -49,7 +49,8 @@ def schema_of(kind: type, what: str, version: int) -> dict[str, Any]:
     schema: dict[str, Any] = TypeAdapter(kind).json_schema()
     parts = {kind.__name__: schema, **schema["$defs"]}
     for cls in set(_dataclasses(kind)):
-        part, described = parts[cls.__name__], _attributes(cls)
+        part = parts[cls.__name__]
+        described = _attributes(cls)
         part["description"] = described.pop("")
         part.pop("title", None)
         for field, value in part["properties"].items():

@@ -85,7 +85,8 @@ def prune(
         >>> prune("edgepress-demo/model.keras", macs=0.5, minutes=1).model.name
         'model-pruned.tflite'
     """
-    size, latency_us = parse("--max-size", max_size, SIZE), parse("--max-latency", max_latency, TIME)
+    size = parse("--max-size", max_size, SIZE)
+    latency_us = parse("--max-latency", max_latency, TIME)
     targets = Targets(
         parse("--macs", macs, SHARE),
         None if size is None else int(size),

@@ -134,7 +134,8 @@ class PruneTrainer(Trainer[PruneJob]):
         moments = channel_moments(program, self.sample)
         units, importance = self._important(program, moments)
         cost = self.job.targets.cost
-        costs, means = PruningCosts(model, units, cost), {name: mean for name, (mean, _) in moments.items()}
+        costs = PruningCosts(model, units, cost)
+        means = {name: mean for name, (mean, _) in moments.items()}
         whole = macs(self.model) if cost == "macs" else weights(self.teacher)
         bound = plan.shares[part - 1] * whole
         for _ in range(TRIES):
@@ -161,7 +162,8 @@ class PruneTrainer(Trainer[PruneJob]):
         """Prune and train for a moment; the trained graph."""
         started = time.monotonic()
         trainee, distillation = self._begin(self._smaller(model, plan, part))
-        steps, before = plan.steps[part - 1], sum(plan.steps[: part - 1])
+        steps = plan.steps[part - 1]
+        before = sum(plan.steps[: part - 1])
         text = f"part {part} of {len(plan.shares)}, {plan.shares[part - 1]:.0%} of the {self.job.targets.cost}"
 
         def tell(step: int, loss: float) -> None:
@@ -173,7 +175,10 @@ class PruneTrainer(Trainer[PruneJob]):
     def _save_part(self, model: bytes, part: int, state: TrainingState, segment: Segment) -> bytes:
         write_bytes(self.folder / GRAPH.format(part), model)
         state.history.append(self._row(part, model, segment))
-        state.variables, state.optimizer, state.best, state.best_epoch = [], [], [], 0
+        state.variables = []
+        state.optimizer = []
+        state.best = []
+        state.best_epoch = 0
         checkpoint.save(state, self.folder)
         return model
 
@@ -183,7 +188,8 @@ class PruneTrainer(Trainer[PruneJob]):
 
     def _last(self, model: bytes, plan: PrunePlan, state: TrainingState) -> bytes:
         """Prune to the targets and train; the best graph."""
-        part, started = len(plan.shares), time.monotonic()
+        part = len(plan.shares)
+        started = time.monotonic()
         if not state.history or int(state.history[-1]["part"]) < part:
             model = self._save_part(self._smaller(model, plan, part), part, state, Segment(0, 0.0, started))
         trainee, distillation = self._begin(model)
@@ -212,14 +218,16 @@ class PruneTrainer(Trainer[PruneJob]):
             row = self._row(part, _sound(trainee, segment), segment)
             state.history.append(row)
             if not state.best_epoch or _goodness(row) >= _goodness(state.history[state.best_epoch - 1]):
-                state.best, state.best_epoch = checkpoint.values(trainee.variables), len(state.history)
+                state.best = checkpoint.values(trainee.variables)
+                state.best_epoch = len(state.history)
             self.save(state, distillation)
         checkpoint.assign(trainee.variables, state.best)
         return trainee.model()
 
     def _facts(self, model: bytes) -> dict[str, Any]:
         """The figures of the run, with the channels of each layer that lost some."""
-        targets, pruned = self.job.targets, Program(model)
+        targets = self.job.targets
+        pruned = Program(model)
         layers = {}
         for layer in layers_of(self.teacher):
             for step in layer.steps:

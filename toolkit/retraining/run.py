@@ -113,7 +113,8 @@ def carry_out(
         EdgepressError: The model or the data can't be used, or the folder has another run.
         KeyboardInterrupt: Ctrl-C; the message says how to resume.
     """
-    note, progress = run.on_note or (lambda text: None), run.on_progress or (lambda share, text: None)
+    note = run.on_note or (lambda text: None)
+    progress = run.on_progress or (lambda share, text: None)
     folder = path.parent / run.verb if run.out is None else Path(run.out)
     with Conversion(path, hints=run.hints) as conversion, contextlib.ExitStack() as lock:
         target = folder / f"{conversion.stem}-{run.verb}.tflite"

@@ -45,7 +45,8 @@ class Sizes:
     """
 
     def __init__(self, ranges: Ranges, contract: Contract, *, uint8: bool) -> None:
-        self._ranges, self._uint8 = ranges, uint8
+        self._ranges = ranges
+        self._uint8 = uint8
         self._contract = contract.replace(scheme=SCHEME)
 
     def file(self, model: bytes) -> bytes:
@@ -115,7 +116,8 @@ def _largest(graph: Callable[[float], bytes | None], targets: Targets, sizes: Si
         return None
     if not sizes.missed(pruned, targets):
         return high
-    low, known = 0.0, None
+    low = 0.0
+    known = None
     while high - low >= NEAR * high:  # ends: below some share there is no graph
         middle = (low + high) / 2
         pruned = graph(middle)
@@ -124,7 +126,8 @@ def _largest(graph: Callable[[float], bytes | None], targets: Targets, sizes: Si
         elif pruned is None:
             low = middle
         else:
-            low, known = middle, middle
+            low = middle
+            known = middle
     return known
 
 

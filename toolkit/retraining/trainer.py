@@ -74,7 +74,10 @@ class Trainer(Generic[AnyJob]):
 
         tf.config.experimental.enable_op_determinism()
         tf.keras.utils.set_random_seed(job.seed)
-        self.job, self.folder, self.model, self.emit = job, job.target.parent, model, emit
+        self.job = job
+        self.folder = job.target.parent
+        self.model = model
+        self.emit = emit
         item = job.adapter.item
         self.input_range = None if item.is_integer else item.value_range
         try:
@@ -112,7 +115,8 @@ class Trainer(Generic[AnyJob]):
         if self.job.steps is not None:
             return max(LEAST_STEPS, min(most, self.job.steps))
         variables = (distillation.student.variables, distillation.optimizer.variables)
-        before, times = [checkpoint.values(v) for v in variables], list[float]()
+        before = [checkpoint.values(v) for v in variables]
+        times = list[float]()
         for (x, y), _ in zip(self._batches(0), range(TIMED), strict=False):
             started = time.monotonic()
             distillation.step(x, y, 0.0)
@@ -142,13 +146,15 @@ class Trainer(Generic[AnyJob]):
             tell: Called after a step with the number of steps so far and its loss.
             before: Steps of the run whose batches precede those of step 0.
         """
-        losses, started = list[float](), time.monotonic()
+        losses = list[float]()
+        started = time.monotonic()
         for step, (x, y) in zip(steps, self._batches(before + steps.start), strict=False):
             losses.append(distillation.step(x, y, rate(step)))
             tell(step + 1, losses[-1])
             if (step + 1) % each == 0 or step + 1 == steps.stop:
                 yield Segment(step + 1, float(np.mean(losses)), started)
-                losses, started = [], time.monotonic()
+                losses = []
+                started = time.monotonic()
 
     def _batches(self, done: int) -> Iterator[batches.Batch]:
         job = self.job

@@ -79,7 +79,8 @@ class TuneTrainer(Trainer[TuneJob]):
         self.emit(Progress(1.0, "writing"))
         if state.best_epoch:
             checkpoint.assign(student.variables, state.best)
-            model, ranges = student.model(), ranges | student.ranges()
+            model = student.model()
+            ranges = ranges | student.ranges()
         last = self.judge.score_file(self._file(model, ranges))
         facts = {
             "bits": self.job.bits,
@@ -93,7 +94,8 @@ class TuneTrainer(Trainer[TuneJob]):
 
     def _start(self) -> tuple[bytes, Ranges]:
         """The repaired graph and the ranges of its tensors; of a run that is resumed, what it began with."""
-        start, known = self.folder / START, self.folder / RANGES
+        start = self.folder / START
+        known = self.folder / RANGES
         if (self.folder / checkpoint.NAME).exists() and start.exists() and known.exists():
             return start.read_bytes(), read_ranges(known)
         repaired = repair(
@@ -127,7 +129,8 @@ class TuneTrainer(Trainer[TuneJob]):
             done, total = (int(state.history[-1][name]) for name in ("step", "steps"))
             self.restore(state, distillation)
         else:
-            done, total = 0, self.count_steps(distillation)
+            done = 0
+            total = self.count_steps(distillation)
         each = -(-total // CYCLES)
 
         def rate(step: int) -> float:
@@ -140,7 +143,9 @@ class TuneTrainer(Trainer[TuneJob]):
         for segment in self.train(distillation, range(done, total), each=each, rate=rate, tell=tell):
             score = self._score(student, ranges) if math.isfinite(segment.loss) else None
             if improved := score is not None and self._better(score, best):
-                best, state.best, state.best_epoch = score, checkpoint.values(student.variables), len(state.history) + 1
+                best = score
+                state.best = checkpoint.values(student.variables)
+                state.best_epoch = len(state.history) + 1
             else:
                 checkpoint.assign(student.variables, state.best)
             row = {"step": segment.step, "steps": total, "loss": segment.loss, "kept": float(improved)}
@@ -157,7 +162,8 @@ class TuneTrainer(Trainer[TuneJob]):
         """
         if self.job.bits == 8 or not best.hits.size:
             return score.better_than(best)
-        gained, noise = score.gained(best, 0), score.snr_db - best.snr_db
+        gained = score.gained(best, 0)
+        noise = score.snr_db - best.snr_db
         return noise > (-SNR_DB if gained > 0 else 0) and gained >= 0
 
     def _score(self, student: Student, ranges: Ranges) -> Score:

@@ -80,7 +80,8 @@ def about(path: Path, inspection: Inspection) -> About:
     """
     grouped, marks = _of_tflite(path, inspection.nodes) if inspection.format == "tflite" else (_of_onnx(path), {})
     signed = any(n.macs and n.computes_in == "int8" for n in inspection.nodes)
-    contract, scheme = inspection.contract, scheme_of(inspection)
+    contract = inspection.contract
+    scheme = scheme_of(inspection)
     if contract is not None and contract.scheme in SCHEMES:
         source = _source(path, contract.parent_sha256)
         known = About(contract.scheme, True, contract.rewrites, contract.target, source)

@@ -43,7 +43,8 @@ class Cause:
 
     def fits(self, operation: str, computes_in: str, mark: str = "") -> bool:
         """Whether it is true of an operation."""
-        kinds, types = self.operations or (operation,), self.types or (computes_in,)
+        kinds = self.operations or (operation,)
+        types = self.types or (computes_in,)
         return operation in kinds and computes_in in types and self.mark in ("", mark)
 
 

@@ -70,7 +70,8 @@ class Case:
     def finding(self, kind: str, text: str, kernels: Sequence[SortedKernel], cause: Cause | None = None) -> Finding:
         """A finding about some kernels, with the fix that its cause has for this file."""
         taken = sum(k.time_us for k in kernels)
-        share, ground = taken / self.whole_us, self.profile.method
+        share = taken / self.whole_us
+        ground = self.profile.method
         result = Finding(kind=kind, text=text, time_us=taken, share=share, count=len(kernels), ground=ground)
         return result if cause is None else _finding_with_fix(result, cause, self.about)
 

@@ -100,12 +100,14 @@ def sort(profile: Profile, ceiling: Ceiling | None, grouped: Iterable[str] = ())
         ceiling: What this CPU reaches with as many threads; None if it was not measured.
         grouped: Names of the file's convolutions whose groups are their channels.
     """
-    known, kernels = set(grouped), []
+    known = set(grouped)
+    kernels = []
     traced = sum(_least_time(node) for node in profile.nodes)
     shortest = sorted(node.least_us for node in profile.nodes)[len(profile.nodes) // 10]
     tracing = min(max(traced - profile.total_us, 0.0) / len(profile.nodes), shortest)
     for node in profile.nodes:
-        kind, arithmetic = _sort(node, known), _arithmetic(node)
+        kind = _sort(node, known)
+        arithmetic = _arithmetic(node)
         reach = None
         if ceiling is not None and arithmetic and kind in (PRODUCT, DEPTHWISE):
             field = INT8 if arithmetic == "int8" else FLOAT32

@@ -172,7 +172,8 @@ def risk_coverage(certainty: Floats, wrong: Flags) -> tuple[Floats, Floats]:
 def outcome_at(threshold: float, certainty: Floats, wrong: Flags, confidence: float) -> Accepted:
     """What a threshold accepts, with the upper bound of the error among accepted answers."""
     accepted = certainty >= threshold
-    count, errors = int(accepted.sum()), int((accepted & wrong).sum())
+    count = int(accepted.sum())
+    errors = int((accepted & wrong).sum())
     return Accepted(threshold, len(certainty), count, errors, upper_bound(errors, count, confidence))
 
 

@@ -94,5 +94,6 @@ class Rule:
 
 def _beats(one: Costs, other: Costs) -> bool:
     """Whether a file is at least as small and as fast as another, and better in one."""
-    first, second = (one.size, one.latency or 0.0), (other.size, other.latency or 0.0)
+    first = (one.size, one.latency or 0.0)
+    second = (other.size, other.latency or 0.0)
     return first != second and all(a <= b for a, b in zip(first, second, strict=True))

@@ -90,11 +90,13 @@ def score_interval(lost: npt.ArrayLike, gained: npt.ArrayLike, n: npt.ArrayLike)
     b, c, total = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (lost, gained, n)))
     ends = []
     for far in (-1.0, 1.0):
-        inside, outside = (b - c) / total, np.full(total.shape, far)
+        inside = (b - c) / total
+        outside = np.full(total.shape, far)
         for _ in range(BISECTIONS):
             middle = (inside + outside) / 2
             kept = _accept(middle, b, c, total)
-            inside, outside = np.where(kept, middle, inside), np.where(kept, outside, middle)
+            inside = np.where(kept, middle, inside)
+            outside = np.where(kept, outside, middle)
         ends.append(inside)
     return ends[0], ends[1]
 
@@ -126,7 +128,8 @@ def _discordant(
 ) -> tuple[Counts, Counts]:
     """Numbers of items of each class that only the reference, or only the candidate, gets right."""
     of = np.zeros(len(reference), np.int64) if y is None else y
-    lost, gained = reference & ~candidate, ~reference & candidate
+    lost = reference & ~candidate
+    gained = ~reference & candidate
     return np.bincount(of[lost], minlength=classes), np.bincount(of[gained], minlength=classes)
 
 
@@ -167,7 +170,8 @@ def paired_ratio(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> Interval
     """
     from scipy.stats import norm, t
 
-    first, second = np.asarray(reference, np.float64), np.asarray(candidate, np.float64)
+    first = np.asarray(reference, np.float64)
+    second = np.asarray(candidate, np.float64)
     n = min(len(first), len(second))
     logs = np.log(first[:n] / second[:n])
     estimate = float(np.exp(np.median(logs)))

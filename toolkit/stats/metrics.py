@@ -32,7 +32,8 @@ def classification_metrics(y_true: npt.ArrayLike, predicted: npt.ArrayLike, *, l
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-    true, guess = np.asarray(y_true), np.asarray(predicted)
+    true = np.asarray(y_true)
+    guess = np.asarray(predicted)
     if guess.ndim == 2:
         guess = guess.argmax(axis=1)
     classes = np.arange(len(labels))

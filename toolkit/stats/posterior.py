@@ -164,9 +164,11 @@ def least_items_for(limit: float, confidence: float) -> int:
         expected = 0.5 if items >= LEAST_KNOWING else None
         return probability_within(Evidence(items, 0, 0, expected_lost=expected), limit) >= confidence
 
-    low, high = 1, 1
+    low = 1
+    high = 1
     while not enough(high):
-        low, high = high + 1, 2 * high
+        low = high + 1
+        high = 2 * high
     while low < high:
         middle = (low + high) // 2
         if enough(middle):

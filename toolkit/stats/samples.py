@@ -28,7 +28,8 @@ def share_interval(count: int, total: int) -> Interval:
         count: Number of items that have a property, 0 to `total`.
         total: Number of items, at least 1.
     """
-    share, z2 = count / total, Z95**2
+    share = count / total
+    z2 = Z95**2
     middle = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
     return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
@@ -44,7 +45,8 @@ def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> Inte
         first: Number of items with the property, and number of items, as for `share_interval`.
         second: The same of the other items.
     """
-    a, b = share_interval(*first), share_interval(*second)
+    a = share_interval(*first)
+    b = share_interval(*second)
     assert a.low is not None and a.high is not None and b.low is not None and b.high is not None  # noqa: PT018
     difference = a.estimate - b.estimate
     down = math.hypot(a.estimate - a.low, b.high - b.estimate)
@@ -60,7 +62,8 @@ def least_items(drop: float) -> int:
     Args:
         drop: The drop, above 0 and below 1.
     """
-    low, high = 1, math.ceil(4 / drop) + 10
+    low = 1
+    high = math.ceil(4 / drop) + 10
     while low < high:
         middle = (low + high) // 2
         if float(score_interval(0, 0, middle)[1]) <= drop:
@@ -109,7 +112,8 @@ def items_to_prove_gain(lost: int, gained: int, total: int) -> int | None:
     Returns:
         The number; None if no gain is observed.
     """
-    gain, share = (gained - lost) / total, (lost + gained + 0.5) / total
+    gain = (gained - lost) / total
+    share = (lost + gained + 0.5) / total
     if gain <= 0:
         return None
     spread = Z95 * math.sqrt(share) + Z80 * math.sqrt(max(share - gain**2, 0))
@@ -133,12 +137,15 @@ def items_to_be_sure(evidence: Evidence, *, drop: float, confidence: float) -> i
         return None
 
     def enough(items: int) -> bool:
-        lost, gained = math.ceil(evidence.lost * items / total), evidence.gained * items // total
+        lost = math.ceil(evidence.lost * items / total)
+        gained = evidence.gained * items // total
         return probability_within(replace(evidence, items=items, lost=lost, gained=gained), drop) >= confidence
 
-    low, high = 0, least_items_for(drop, confidence)
+    low = 0
+    high = least_items_for(drop, confidence)
     while not enough(high):
-        low, high = high, 2 * high
+        low = high
+        high = 2 * high
         if high > MOST_PLANNED:
             return None
     while high - low > max(1, high // 100):
@@ -153,10 +160,12 @@ def _plan(lost: int, gained: int, total: int, drop: float) -> int | None:
     if assumed >= drop:
         return None
     share = (lost + gained + 0.5) / (total + 1)
-    one, other = (share + assumed) / 2, (share - assumed) / 2  # shares of lost and gained items
+    one = (share + assumed) / 2
+    other = (share - assumed) / 2  # shares of lost and gained items
     linear = (2 - assumed) * drop - share  # the most likely shares if the drop is the limit, as in `_accepted`
     q = (math.sqrt(linear**2 + 8 * other * drop * (1 - drop)) - linear) / 4
-    at_limit, true = math.sqrt(2 * q + drop * (1 - drop)), math.sqrt(one + other - assumed**2)
+    at_limit = math.sqrt(2 * q + drop * (1 - drop))
+    true = math.sqrt(one + other - assumed**2)
     return math.ceil(((Z95 * at_limit + Z80 * true) / (drop - assumed)) ** 2)
 
 

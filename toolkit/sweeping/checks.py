@@ -75,7 +75,9 @@ def _contradictions(
     shape: Shape,
 ) -> Iterator[str]:
     """What contradicts something else, in words; every field by itself is right."""
-    kind, arguments, names = job["kind"], job["arguments"], set(sizes)
+    kind = job["kind"]
+    arguments = job["arguments"]
+    names = set(sizes)
     needed = {result["file"]} if kind == "convert" else shape.files
     if needed is not None and names != needed:
         yield f"its files are {sorted(names)}; accepted: {sorted(needed)}"

@@ -63,7 +63,8 @@ class ClusterRunner:
     """
 
     def __init__(self, store: Store, where: Where) -> None:
-        self._store, self._where = store, where
+        self._store = store
+        self._where = where
         self._guard = threading.RLock()
         self._open: dict[concurrent.futures.Future[None], tuple[Job, Any]] = {}
         self._client: Any = None
@@ -71,7 +72,9 @@ class ClusterRunner:
         self._stack = ExitStack()
         self._closed = threading.Event()
         self._failure: ClusterError | None = None
-        self._threads, self._can_time, self._tagged = 0, False, False
+        self._threads = 0
+        self._can_time = False
+        self._tagged = False
         self._had_workers = time.monotonic()
         self._first_worker: float | None = None
         self.cluster: LocalCluster | None = None
@@ -269,7 +272,8 @@ class ClusterRunner:
             workers = [*self._client.scheduler_info(n_workers=-1)["workers"].values()]
             running = self._client.status == "running"
         except Exception:
-            workers, running = [], False
+            workers = []
+            running = False
         with self._guard:
             self._threads = sum(int(worker["nthreads"]) for worker in workers) if running else 0
             self._can_time = self.cluster is not None or any(TIMING in worker["resources"] for worker in workers)

@@ -72,7 +72,8 @@ class Where:
     def _check_address(scheduler: str, tls: Mapping[str, Path], *, insecure: bool) -> None:
         url = urlsplit(scheduler)
         try:
-            host, port = url.hostname, url.port
+            host = url.hostname
+            port = url.port
         except ValueError:
             host = port = None
         if url.scheme not in ("tcp", "tls") or not host or not port or url.path or url.username:

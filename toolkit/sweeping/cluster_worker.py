@@ -117,7 +117,8 @@ def _in_child(job: Job, store: Store) -> None:
 
 def _tidy(store: Store) -> None:
     """Remove old results and what killed jobs left, at most once an hour."""
-    folder, mark = store.folder, store.folder / "tidied.json"
+    folder = store.folder
+    mark = store.folder / "tidied.json"
     now = time.time()
     with contextlib.suppress(OSError, ValueError):
         if now - float(json.loads(mark.read_text())) < KEEP_S / 24:

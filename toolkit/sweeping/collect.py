@@ -83,7 +83,8 @@ def _row(trial: PointJobs, outcomes: Mapping[str, Outcome], folder: Path) -> Row
 
 
 def _relative(path: Path, folder: Path) -> str:
-    whole, start = path.resolve(), folder.resolve()  # ".." of a linked folder is not where the link is
+    whole = path.resolve()
+    start = folder.resolve()  # ".." of a linked folder is not where the link is
     return Path(os.path.relpath(whole, start) if whole.drive == start.drive else whole).as_posix()
 
 

@@ -123,7 +123,8 @@ def run_job(job: Job, store: Store) -> Entry:
         if (stored := store.get(job.key)) is not None:  # another process has just done it
             return stored
         with machine(alone=job.alone):
-            began, created = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+            began = time.monotonic()
+            created = datetime.now(UTC).isoformat(timespec="seconds")
             made = _call_kind(job, {role: entry for role, entry in inputs.items() if entry is not None}, folder)
             seconds = round(time.monotonic() - began, 3)
         about = {"host": platform.node(), "seconds": seconds, "created": created} | dict(made.made)

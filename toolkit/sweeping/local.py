@@ -45,7 +45,8 @@ class LocalRunner:
     def __init__(self, store: Store, processes: int | None = None) -> None:
         if processes is not None and processes < 1:
             raise InputError(f"The number of processes is {processes}; accepted: 1 or more.")
-        self._store, self._slots = store, processes or usable_cores()
+        self._store = store
+        self._slots = processes or usable_cores()
         self._pool = ThreadPoolExecutor(self._slots, thread_name_prefix="sweep")
         self._guard = threading.Lock()
         self._idle: list[Worker] = []
@@ -88,7 +89,8 @@ class LocalRunner:
         self._pool.shutdown(wait=True)
 
     def _do(self, job: Job) -> None:
-        worker, alive = self._take(job), True
+        worker = self._take(job)
+        alive = True
         try:
             for _ in worker.call(run_here, (job.to_dict(), self._store.folder)):
                 pass

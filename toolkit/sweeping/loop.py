@@ -84,7 +84,10 @@ def run(
 
 class _Loop:
     def __init__(self, proposer: Proposer, runner: Runner, store: Store, on_event: Callable[[Event], None]) -> None:
-        self._proposer, self._runner, self._store, self._on_event = proposer, runner, store, on_event
+        self._proposer = proposer
+        self._runner = runner
+        self._store = store
+        self._on_event = on_event
         self._jobs: dict[str, Job] = {}
         self._order: dict[str, int] = {}
         self._outcomes: dict[str, Outcome] = {}
@@ -169,7 +172,8 @@ class _Loop:
 
     def _end(self, key: str, future: Future) -> None:
         self._running.discard(key)
-        job, error = self._jobs[key], future.exception()
+        job = self._jobs[key]
+        error = future.exception()
         if isinstance(error, (StoreError, ClusterError)):
             raise error
         if isinstance(error, BusyError):

@@ -82,7 +82,10 @@ def put_entry(store: Store, header: Mapping[str, Any], files: Mapping[str, bytes
     from edgepress.toolkit.sweeping.checks import require_sound
 
     try:
-        key, job, result, made = header["key"], header["job"], header["result"], header["made"]
+        key = header["key"]
+        job = header["job"]
+        result = header["result"]
+        made = header["made"]
         contents = {str(name): files[sha256] for name, sha256 in header["files"].items()}
         if unknown := header.keys() - {"key", "job", "result", "made", "files"}:
             raise ValueError(f"nobody expects the field {min(unknown)[:40]!r}")

@@ -99,7 +99,9 @@ class Proposals:
     def __init__(self, space: Points, seed: int, limits: CostLimits) -> None:
         optuna = import_extra("optuna", "A search")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._optuna, self._limits, self._space = optuna, limits, space
+        self._optuna = optuna
+        self._limits = limits
+        self._space = space
         self._values = space.dimensions
         self._distributions = {name: self._distribution(name, values) for name, values in self._values.items()}
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, multivariate=True)
@@ -132,16 +134,16 @@ class Proposals:
 
     def tell(self, tried: Tried) -> None:
         """Tell Optuna what came of a point; what was stopped counts as outside the limits, at the worst cost."""
-        asked, figures = self._asked[name_of(tried.trial.point)], tried.figures
+        asked = self._asked[name_of(tried.trial.point)]
+        figures = tried.figures
         if tried.status == "failed":
             self._study.tell(asked, state=self._optuna.trial.TrialState.FAIL)
             return
-        cost, over = self._worst, [1.0]
+        cost = self._worst
+        over = [1.0]
         if tried.status == "complete":
-            cost, over = (
-                [math.log(figures.get("p50_us", 1.0)), math.log(figures["size_bytes"])],
-                self._limits.over(figures),
-            )
+            cost = [math.log(figures.get("p50_us", 1.0)), math.log(figures["size_bytes"])]
+            over = self._limits.over(figures)
             self._worst = [max(pair) for pair in zip(self._worst, cost, strict=True)]
         asked.set_constraint("over", max(over, default=0.0))
         self._study.tell(asked, [figures["val_accuracy"], *cost])
@@ -161,7 +163,8 @@ class Proposals:
 
     def _distribution(self, name: str, values: Sequence[Any]) -> Any:
         """The places of the values: numbers are in order, so that Optuna may conclude from one to the next."""
-        places, kinds = range(len(values)), self._optuna.distributions
+        places = range(len(values))
+        kinds = self._optuna.distributions
         numbers = all(isinstance(value, (int, float, tuple)) for value in values)
         ordered = name != "seed" and numbers and list(values) == sorted(values)
         return kinds.IntDistribution(0, len(values) - 1) if ordered else kinds.CategoricalDistribution(places)

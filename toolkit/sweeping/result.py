@@ -194,7 +194,8 @@ def _check_types(content: bytes) -> Sweep:
 def _wrong_points(configurations: Sequence[Configuration]) -> Iterator[tuple[str, str]]:
     """Points that can't be compared with the others: the place, and why."""
     for number, configuration in enumerate(configurations):
-        place, point = f"configurations.{number}.point", configuration.point
+        place = f"configurations.{number}.point"
+        point = configuration.point
         if point.keys() != configurations[0].point.keys():
             yield place, "has other dimensions than the first one"
         yield from (

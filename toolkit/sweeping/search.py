@@ -101,10 +101,14 @@ class Search:
             raise InputError(f"--search is {count}; accepted: 1 or more.")
         self.tried: list[Tried] = []
         self._trials: list[PointJobs] = []
-        self._space, self._store, self._early = space, store, early_stopping
+        self._space = space
+        self._store = store
+        self._early = early_stopping
         self._proposals = Proposals(space, seed, limits or CostLimits())
         self._total = min(count, self._proposals.total)
-        self._rule, self._outcomes, self._open = Unpromising(), dict[str, Outcome](), set[str]()
+        self._rule = Unpromising()
+        self._outcomes = dict[str, Outcome]()
+        self._open = set[str]()
         self._steps = self._run()
         self._now: list[Job] | None = next(self._steps)
 
@@ -159,7 +163,8 @@ class Search:
         left = {t.train.key: t.train for t in trials if t.train.key not in self._outcomes}
         parts: dict[str, Job] = {}
         for rung in RUNGS:
-            histories, missing = {}, {}
+            histories = {}
+            missing = {}
             for key, job in left.items():
                 until = math.ceil(rung * _epochs(job))
                 if (entry := self._store.get(key)) is not None:

@@ -84,7 +84,8 @@ class Space:
 
     def fitted(self, point: Point) -> Point | None:
         """A point with the defaults of its architecture and data; None if it can't be trained, which is noted."""
-        arch, given = point["arch"], dict(point)
+        arch = point["arch"]
+        given = dict(point)
         row = architectures.architecture(arch)
         for name, has in (("width", row.width), ("depth", row.depths)):
             if given.get(name) is not None and not has:
@@ -123,7 +124,8 @@ class Space:
 
     def trial(self, point: Point) -> PointJobs:
         """The jobs of a point that `fitted` or `grid` returned."""
-        data, sha256 = dict(self.plan.data), self.data.sha256
+        data = dict(self.plan.data)
+        sha256 = self.data.sha256
         options = {name: value for name, value in point.items() if name != "to" and value is not None}
         about = {name: value for name, value in data.items() if name != "source"} | {"data": sha256}
         paths = {name: path for name, (path, _) in self._weights.items()}
@@ -138,7 +140,8 @@ class Space:
         converting = Job(
             "convert", {"scheme": point["to"], "data": sha256} | skip, {"model": training.key}, context=context
         )
-        timing, rounds = None, self.plan.timing.get("rounds", ROUNDS)
+        timing = None
+        rounds = self.plan.timing.get("rounds", ROUNDS)
         if rounds:
             arguments = {"threads": self.plan.timing.get("threads", 1), "rounds": rounds, "on": self.machine}
             timing = Job("time", arguments, {"file": converting.key}, context=context, alone=True)

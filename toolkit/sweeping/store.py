@@ -77,7 +77,8 @@ class Store:
 
     def __init__(self, folder: str | Path, on_note: Callable[[str], None] | None = None) -> None:
         self.folder = Path(folder)
-        self._on_note, self._noted = on_note or (lambda text: None), set[str]()
+        self._on_note = on_note or (lambda text: None)
+        self._noted = set[str]()
         with writing(self.folder):
             for name in ("results", "partial", "locks"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -180,7 +181,8 @@ class Store:
         """
         import filelock
 
-        path, folder = self.folder / "locks" / f"{key}.lock", self.folder / "partial" / key
+        path = self.folder / "locks" / f"{key}.lock"
+        folder = self.folder / "partial" / key
         lock = filelock.FileLock(path)
         try:
             with writing(self.folder):
@@ -226,7 +228,9 @@ def _read(folder: Path, key: str) -> Entry:
         raise ValueError(f"{ENTRY} does not hold {', '.join(sorted(FIELDS))}")
     if document.pop("check") != digest(document):
         raise ValueError(f"{ENTRY} was changed")
-    version, job, hashes = document["schema_version"], document["job"], document["files"]
+    version = document["schema_version"]
+    job = document["job"]
+    hashes = document["files"]
     if type(version) is not int or version != SCHEMA_VERSION:
         raise ValueError(f"its schema_version is {str(version)[:20]}; accepted: {SCHEMA_VERSION}")
     if not isinstance(job, dict) or document["key"] != key or key_of(job) != key:

@@ -72,11 +72,13 @@ def sweep(
     """
     rule = Rule.of(confidence, prefer)
     tables, where = (read_plan(Path(plan)), str(plan)) if isinstance(plan, (str, Path)) else (plan, "The plan")
-    space, note = Space(plan_of(tables, where), machine), on_note or (lambda text: None)
+    space = Space(plan_of(tables, where), machine)
+    note = on_note or (lambda text: None)
     proposed = proposer(space)
     for text in space.notes:
         note(text)
-    folder, results = Path(out), Store(out if store is None else store, note)
+    folder = Path(out)
+    results = Store(out if store is None else store, note)
     done = 0
 
     def count(event: Event) -> None:

@@ -32,7 +32,8 @@ def train(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
     """
     from edgepress.toolkit.training.loop import train as work
 
-    options, data = training_options(job), open_job_data(job)
+    options = training_options(job)
+    data = open_job_data(job)
     continue_from(job.context.get("checkpoint"), folder / "run")
     done = work(data, out=folder / "run", resume=True, progress=False, **options)
     metrics = dict(done.metrics)
@@ -68,7 +69,8 @@ def convert(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
     """
     from edgepress.toolkit.conversion import convert as work
 
-    scheme, source = job.arguments["scheme"], str(job.context["data"])
+    scheme = job.arguments["scheme"]
+    source = str(job.context["data"])
     options = {
         name: value for name, value in job.arguments.items() if name not in ("scheme", "data", "skip_unreadable")
     }
@@ -97,7 +99,8 @@ def time(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
 
     entry = inputs["file"]
     path = entry.files[entry.result["file"]]
-    contract, threads = contract_of(path), int(job.arguments["threads"])
+    contract = contract_of(path)
+    threads = int(job.arguments["threads"])
     rng = np.random.default_rng(0)
     shape = (ITEMS, *contract.input.shape)
     items = rng.integers(0, 256, shape, np.uint8) if contract.input.is_image else rng.normal(size=shape)

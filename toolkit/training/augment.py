@@ -75,12 +75,18 @@ def _affine(
 
     height, width = x.shape[1:3]
     turn, right, down, zoom = (2 * draws.astype(np.float64) - 1).T
-    angle, zoom = np.radians(10) * turn, 1 + 0.1 * zoom
+    angle = np.radians(10) * turn
+    zoom = 1 + 0.1 * zoom
     flip = np.where(mirrored, -1, 1)
-    cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom
+    cos = np.cos(angle) / zoom
+    sin = np.sin(angle) / zoom
     pad = max(height, width) // 3  # the farthest that a corner can move
-    cx, cy = width / 2, height / 2
-    a, b, d, e = flip * cos, -sin, flip * sin, cos
+    cx = width / 2
+    cy = height / 2
+    a = flip * cos
+    b = -sin
+    d = flip * sin
+    e = cos
     c = pad + cx + 0.1 * width * right - a * cx - b * cy
     f = pad + cy + 0.1 * height * down - d * cx - e * cy
     rows = np.stack([a, b, c, d, e, f], axis=1)  # as Pillow names them

@@ -91,7 +91,9 @@ def predict_scores(model: Any, split: Split, *, batch_size: int = 64) -> npt.NDA
 
 def moments(split: Split, *, batch_size: int = 256) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Per-feature mean and variance of float32 tensors, in one pass in float64: two arrays of shape (last axis,)."""
-    items, mean, square = 0, np.zeros(()), np.zeros(())
+    items = 0
+    mean = np.zeros(())
+    square = np.zeros(())
     for x, _ in split.batches(batch_size):
         flat = x.reshape(-1, x.shape[-1]).astype(np.float64)
         total = items + len(flat)

@@ -43,7 +43,8 @@ def facts_of_file(
     # A training on data that a file is only measured on is no advice: it might be the user's test set.
     own = same or (contract.data is not None and contract.data.source == data.source)
     known = {"arch": contract.arch} if own else {}
-    classes, named = len(data.labels), "" if same else f" --data {shell_line(data.source)}"
+    classes = len(data.labels)
+    named = "" if same else f" --data {shell_line(data.source)}"
     codes = data.test.y * classes + predicted
     return facts_of(
         data,

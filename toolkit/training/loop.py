@@ -217,7 +217,8 @@ def _fit(
         checkpoint.assign(variables, state.variables)
         checkpoint.assign(model.optimizer.variables, state.optimizer)
 
-    epochs, steps = run["epochs"], batches.steps(len(data.train), run["batch_size"])
+    epochs = run["epochs"]
+    steps = batches.steps(len(data.train), run["batch_size"])
     weights = balanced_weights(data.train.y, len(data.labels)) if run["class_weights"] else None
     read = partial(
         batches.training_batches,
@@ -237,7 +238,8 @@ def _fit(
                 state.variables = checkpoint.values(variables)
                 state.optimizer = checkpoint.values(model.optimizer.variables)
                 if state.improves(row):
-                    state.best_epoch, state.best = len(state.history) + 1, state.variables
+                    state.best_epoch = len(state.history) + 1
+                    state.best = state.variables
                 state.history.append(row)
                 checkpoint.save(state, folder)
     except KeyboardInterrupt:
@@ -261,15 +263,18 @@ def _epoch(
     advance: Advance,
 ) -> dict[str, float]:
     """Train for one epoch, whose batches `read` returns, and validate; returns its row of the history."""
-    run, epoch = state.began_with, len(state.history)
-    count, sums = 0, np.zeros(2)
+    run = state.began_with
+    epoch = len(state.history)
+    count = 0
+    sums = np.zeros(2)
     for step, (x, y) in enumerate(read(epoch=epoch), start=epoch * steps):
         rate = run["learning_rate"] * (1 + math.cos(math.pi * step / (run["epochs"] * steps))) / 2
         model.optimizer.learning_rate = rate
         labels = y if y.ndim == 1 else y[:, 0].astype(np.int64)  # behind them are a teacher's answers
         logs = model.train_on_batch(x, y, None if weights is None else weights[labels], return_dict=True)
         _require_number(logs["loss"], epoch)
-        count, sums = count + len(y), sums + len(y) * np.array([logs["loss"], logs["accuracy"]], np.float64)
+        count = count + len(y)
+        sums = sums + len(y) * np.array([logs["loss"], logs["accuracy"]], np.float64)
         so_far = {"loss": float(sums[0] / count), "accuracy": float(sums[1] / count)}
         advance(epoch, so_far)
     scores = batches.predict_scores(model, val, batch_size=run["batch_size"])
@@ -287,7 +292,8 @@ def _loss_and_accuracy(scores: npt.NDArray[np.float32], y: npt.NDArray[np.int64]
 
 def _is_over(state: TrainingState, epochs: int) -> bool:
     """Whether so many epochs are done, or patience has run out."""
-    patience, done = state.began_with["patience"], len(state.history)
+    patience = state.began_with["patience"]
+    done = len(state.history)
     return done >= epochs or (patience is not None and done - state.best_epoch >= patience)
 
 

@@ -85,7 +85,8 @@ def plot_mistakes(split: Split, scores: npt.NDArray[np.float32], labels: Sequenc
         axes = figure.add_subplot(lines, columns, position)
         axes.imshow(split.read([row])[0].squeeze(), cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
-        predicted, true = one_line(labels[guess[row]], 16), one_line(labels[split.y[row]], 16)
+        predicted = one_line(labels[guess[row]], 16)
+        true = one_line(labels[split.y[row]], 16)
         name = one_line(Path(split.name(row)).name, 20)
         axes.set_title(f"predicted {predicted} ({scores[row, guess[row]]:.0%})\ntrue {true}\n{name}", fontsize=8)
     if len(wrong):

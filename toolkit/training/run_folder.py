@@ -172,7 +172,8 @@ def finish(
     """Evaluate the best weights and write the results; the model is written last, to mark the run as finished."""
     import keras
 
-    batch_size, labels = arguments["batch_size"], data.labels
+    batch_size = arguments["batch_size"]
+    labels = data.labels
     scores, val_scores = (batches.predict_scores(model, s, batch_size=batch_size) for s in (data.test, data.val))
     test = classification_metrics(data.test.y, scores, labels=labels)
     val = classification_metrics(data.val.y, val_scores, labels=labels)

@@ -70,13 +70,15 @@ class Teacher:
     """
 
     def __init__(self, path: Path, data: DataSet, on_note: Callable[[str], None], *, trust: bool = False) -> None:
-        self.path, self._student = path, data.input
+        self.path = path
+        self._student = data.input
         format = format_of(path, FORMATS, ".keras, .h5, .hdf5, .tflite, .onnx and SavedModel folders")
         self._one_call = threading.Lock()
         with contextlib.ExitStack() as stack:
             if format in ("tflite", "onnx"):
                 about = describe(path).labelled(data)
-                contract, candidate = about.contract, Candidate(path, None, contract=about.given)
+                contract = about.contract
+                candidate = Candidate(path, None, contract=about.given)
                 notes = about.notes
             else:
                 folder = Path(stack.enter_context(ScratchFolder("teacher-")))
@@ -184,18 +186,18 @@ def _convert_teacher(
     with Conversion(path, hints=Hints(trust=trust)) as conversion:
         facts = conversion.facts
         if facts.contract is not None:
-            contract, adapter, notes = (
-                facts.contract.replace(adapter=None),
-                InputAdapter.of(facts.contract),
-                facts.notes,
-            )
+            contract = facts.contract.replace(adapter=None)
+            adapter = InputAdapter.of(facts.contract)
+            notes = facts.notes
         else:
             try:
                 guess = guess_contract(facts)
             except InputError as e:
                 hint = "Convert it to tflite-float32 with the options that describe it, and give that file as teacher."
                 raise InputError(f"The teacher {path}: {e.message}", hint) from e
-            contract, adapter, notes = guess.contract, guess.adapter, (*facts.notes, *guess.notes)
+            contract = guess.contract
+            adapter = guess.adapter
+            notes = (*facts.notes, *guess.notes)
             if (labelled := with_labels_of(data, contract, notes)) is not None:
                 contract, notes = labelled
         _columns(path, contract, data)  # before the work

@@ -67,7 +67,8 @@ def answer_shard(shard: AnswerShard, emit: Emit) -> None:
         InputError: An answer is NaN or infinite.
         EngineError: The engine raised an exception.
     """
-    model, items = open_model(), np.load(shard.path, mmap_mode="r")
+    model = open_model()
+    items = np.load(shard.path, mmap_mode="r")
     step = max(1, CALL_BYTES // items[0].nbytes)
     parts: list[tuple[npt.NDArray[Any], ...]] = []
     seconds = 0.0

@@ -56,7 +56,8 @@ def _read_rate(threads: int) -> float:
 
 def _best(call: Callable[[], Any], seconds: float = KERNEL_S) -> float:
     call()
-    best, until = float("inf"), time.perf_counter() + seconds
+    best = float("inf")
+    until = time.perf_counter() + seconds
     while time.perf_counter() < until or best == float("inf"):
         start = time.perf_counter()
         call()

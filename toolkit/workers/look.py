@@ -50,7 +50,8 @@ def look(job: Look, emit: Emit) -> None:
         InputError: The item does not fit the model, or a score is NaN or infinite.
         EngineError: The engine raised an exception.
     """
-    model, clock = open_model(), time.perf_counter_ns
+    model = open_model()
+    clock = time.perf_counter_ns
     times: list[int] = []
     with engine_errors(model.path):
         item = model.prepare(job.item)

@@ -181,14 +181,16 @@ def _trace_onnxruntime(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[
             times.append(event["dur"])
         elif event["name"] == "model_run":
             runs.append((kernels, times))
-            kernels, times = [], []
+            kernels = []
+            times = []
     return _regular(job.engine, runs[min(WARM_RUNS, len(runs) - 1) :])
 
 
 def _onnxruntime_kernel(name: str, about: Mapping[str, Any]) -> Kernel:
     """A kernel by what ONNX Runtime's profile says of it; shapes of weights that it has packed are missing there."""
     read, made = ([(k, v) for port in about.get(f"{side}_type_shape", ()) for k, v in port.items()] for side in _SIDES)
-    kind, types = about["op_name"], [_ONNX_TYPES.get(k, k) for k, _ in read]
+    kind = about["op_name"]
+    types = [_ONNX_TYPES.get(k, k) for k, _ in read]
     macs = None
     if kind in ("Conv", "FusedConv", "NhwcFusedConv", "ConvInteger") and len(read) > 1 and made and len(read[1][1]) > 2:
         macs = math.prod(made[0][1]) * math.prod(read[1][1][1:])
@@ -228,7 +230,8 @@ def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[lis
         compiled = core.compile_model(model, "CPU", options)
         request = compiled.create_infer_request()
         works = works or _openvino_works(compiled)
-        first, last = counters(request, WARM_RUNS), counters(request, count)
+        first = counters(request, WARM_RUNS)
+        last = counters(request, count)
         means = {k: ((WARM_RUNS + count) * last[k] - WARM_RUNS * first.get(k, 0.0)) / count for k in last}
         runs.append((list(means), [max(time, 0.0) for time in means.values()]))
     kernels, times = _regular(job.engine, runs)
@@ -244,7 +247,8 @@ class _Work(NamedTuple):
 
 def _openvino_kernel(info: Any, works: Mapping[str, _Work]) -> Kernel:
     """A kernel by OpenVINO's counters; its type, such as "brgconv_avx512_I8", ends with that of its data."""
-    kind, work = str(info.exec_type).rpartition("_")[2].lower(), works.get(info.node_name)
+    kind = str(info.exec_type).rpartition("_")[2].lower()
+    work = works.get(info.node_name)
     name, size = _OPENVINO_TYPES.get(kind, ("", 0))
     stored = work.weights * size if work else 0
     return Kernel(
@@ -259,7 +263,8 @@ def _openvino_works(model: Any) -> dict[str, _Work]:
         kind = node.get_rt_info()["layerType"].astype(str)
         shapes = [list(port.get_shape()) for port in node.inputs()]
         if kind in ("Convolution", "FullyConnected", "MatMul") and len(shapes) > 1 and shapes[1]:
-            made, weights = math.prod(node.outputs()[0].get_shape()), shapes[1]
+            made = math.prod(node.outputs()[0].get_shape())
+            weights = shapes[1]
             # Weights of a convolution in groups have one axis more, the groups; those of others begin with the outputs.
             summed = weights[max(len(weights) - len(shapes[0]), 0) + 1 :] if kind == "Convolution" else shapes[0][-1:]
             places[node.get_friendly_name()] = _Work(made * math.prod(summed), math.prod(weights))

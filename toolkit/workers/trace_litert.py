@@ -70,7 +70,9 @@ class CompiledModel:
     """An opened file; `compile_file` makes one."""
 
     def __init__(self, library: Any, handles: dict[str, Any], size_bytes: int) -> None:
-        self._library, self._handles, self._size = library, handles, size_bytes
+        self._library = library
+        self._handles = handles
+        self._size = size_bytes
 
     def trace(self, batch: npt.NDArray[Any]) -> list[Ran]:
         """Answer a batch and return what ran, in order.
@@ -78,14 +80,16 @@ class CompiledModel:
         Raises:
             EngineError: The library reports events in an unknown form.
         """
-        library, h = self._library, self._handles
+        library = self._library
+        h = self._handles
         address = _Handle()
         library.LiteRtLockTensorBuffer(h["input"], ctypes.byref(address), WRITE)
         ctypes.memmove(address, np.ascontiguousarray(batch).ctypes.data, self._size)
         library.LiteRtUnlockTensorBuffer(h["input"])
         library.LiteRtResetProfiler(h["profiler"])
         library.LiteRtStartProfiler(h["profiler"])
-        one, first = ctypes.c_size_t(1), ctypes.c_size_t(0)
+        one = ctypes.c_size_t(1)
+        first = ctypes.c_size_t(0)
         library.LiteRtRunCompiledModel(
             h["compiled"], first, one, ctypes.byref(h["input"]), one, ctypes.byref(h["output"])
         )
@@ -138,7 +142,8 @@ def compile_file(file: Path, threads: int, batch: npt.NDArray[Any]) -> Iterator[
         make("LiteRtCreateCompiledModel", *what, into="compiled", undone_by="LiteRtDestroyCompiledModel")
         make("LiteRtCompiledModelGetProfiler", h["compiled"], into="profiler")
         for side, kind in _port_types(file).items():
-            needs, first = _Handle(), ctypes.c_size_t(0)
+            needs = _Handle()
+            first = ctypes.c_size_t(0)
             requirements = getattr(library, f"LiteRtGetCompiledModel{side}BufferRequirements")
             requirements(h["compiled"], first, first, ctypes.byref(needs))
             make(
@@ -160,7 +165,8 @@ def _library(file: Path) -> _Checked:
 
 def _add_option(library: _Checked, options: Any, name: str, text: str) -> Any:
     """Add one option; the library reads the returned objects as long as the options live."""
-    option, payload = _Handle(), ctypes.create_string_buffer(text.encode())
+    option = _Handle()
+    payload = ctypes.create_string_buffer(text.encode())
     nothing = ctypes.CFUNCTYPE(None, _Handle)(lambda _: None)
     library.LiteRtCreateOpaqueOptions(name.encode(), payload, nothing, ctypes.byref(option))
     library.LiteRtAddOpaqueOptions(options, option)
@@ -171,7 +177,8 @@ def _port_types(file: Path) -> dict[str, _TensorType]:
     """Shape and type of a file's "Input" and "Output"."""
     from ai_edge_litert.interpreter import Interpreter
 
-    ports, found = Interpreter(model_path=str(file)), {}
+    ports = Interpreter(model_path=str(file))
+    found = {}
     for side, (port,) in {"Input": ports.get_input_details(), "Output": ports.get_output_details()}.items():
         shape = [int(n) for n in port["shape"]]
         found[side] = _TensorType(ELEMENT_TYPES[np.dtype(port["dtype"])], len(shape))
@@ -183,7 +190,8 @@ class _Checked:
     """The library; a status of its functions other than 0 becomes an error."""
 
     def __init__(self, library: ctypes.CDLL, file: Path) -> None:
-        self._library, self._file = library, file
+        self._library = library
+        self._file = file
 
     def raw(self, name: str) -> Any:
         return getattr(self._library, name)

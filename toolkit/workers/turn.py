@@ -172,7 +172,8 @@ class OpenTurn:
     def __init__(self, turn: Turn, items: Array) -> None:
         if turn.cpus:
             pin(turn.cpus)
-        candidate, clock = turn.candidate, time.perf_counter_ns
+        candidate = turn.candidate
+        clock = time.perf_counter_ns
         self._batches = _batches(items, candidate.batch)
         began = clock()
         self._model = candidate.load()
@@ -180,7 +181,9 @@ class OpenTurn:
         if self._model.stateful:  # a reset is not a part of the net, and may mean to open the file again
             self._model = candidate.load(keep_state=True)
         warm = warm_up(self._model.answer, self._batches)
-        self._first_ns, self._warmup, self._untimed_ns = warm[0], max(0, len(warm) - WINDOW), sum(warm)
+        self._first_ns = warm[0]
+        self._warmup = max(0, len(warm) - WINDOW)
+        self._untimed_ns = sum(warm)
         self._fitting = TIMED_NS / np.median(warm[-WINDOW:])
         self._times: list[npt.NDArray[np.int64]] = []
 
@@ -222,7 +225,8 @@ def warm_up(call: Callable[[Array], Any], batches: list[Array]) -> list[int]:
         call(batch)
         times.append(clock() - began)
         if len(times) >= 2 * WINDOW:
-            before, now = np.median(times[-2 * WINDOW : -WINDOW]), np.median(times[-WINDOW:])
+            before = np.median(times[-2 * WINDOW : -WINDOW])
+            now = np.median(times[-WINDOW:])
             if now >= (1 - SLACK) * before:
                 break
     return times
@@ -230,7 +234,8 @@ def warm_up(call: Callable[[Array], Any], batches: list[Array]) -> list[int]:
 
 def timed_calls(call: Callable[[Array], Any], batches: list[Array], calls: int) -> npt.NDArray[np.int64]:
     """Nanoseconds of each of `calls` calls, int64, shape (calls,)."""
-    clock, times = time.perf_counter_ns, np.empty(calls, np.int64)
+    clock = time.perf_counter_ns
+    times = np.empty(calls, np.int64)
     for n in range(calls):
         batch = batches[n % len(batches)]
         began = clock()

@@ -14,11 +14,13 @@ def rewrite(graph: OnnxGraph) -> int:
     """Leave out the shapes around products with a constant matrix; returns around how many."""
     changed = 0
     for node in graph.nodes("MatMul"):
-        before, after = graph.maker(node.input[0], "Reshape"), graph.only_reader(node.output[0], "Reshape")
+        before = graph.maker(node.input[0], "Reshape")
+        after = graph.only_reader(node.output[0], "Reshape")
         matrix = graph.constant(node.input[1])
         if before is None or after is None or matrix is None or matrix.ndim != 2:
             continue
-        taken, given = graph.shape(before.input[0]), graph.shape(after.output[0])
+        taken = graph.shape(before.input[0])
+        given = graph.shape(after.output[0])
         rows = graph.shape(node.input[0])
         if taken is None or given is None or rows is None or len(rows) != 2:
             continue

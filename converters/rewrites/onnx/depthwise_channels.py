@@ -55,7 +55,8 @@ class _Channels:
     """The values that have the same channels, and the nodes that make and read them."""
 
     def __init__(self, graph: OnnxGraph, count: int) -> None:
-        self.graph, self.count = graph, count
+        self.graph = graph
+        self.count = count
         self.values: set[str] = set()
         self.makers: list[Any] = []
         self._ends: list[Any] = []

@@ -23,7 +23,9 @@ def rewrite(graph: OnnxGraph) -> int:
         halved = product and graph.only_reader(product.output[0], "Mul")
         if scaled is None or shifted is None or product is None or halved is None:
             continue
-        value, sums, halves = scaled.input[0], graph.operand(shifted), graph.operand(halved)
+        value = scaled.input[0]
+        sums = graph.operand(shifted)
+        halves = graph.operand(halved)
         root = graph.scalar(scaled.input[1])
         if root is None or not np.isclose(root, np.sqrt(2), rtol=1e-5) or sums is None or halves is None:
             continue

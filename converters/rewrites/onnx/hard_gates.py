@@ -22,7 +22,8 @@ def rewrite(graph: OnnxGraph) -> int:
         bias = graph.constant(conv.input[2]) if len(conv.input) > 2 else np.zeros(1, np.float32)
         if weights is None or bias is None or weights.dtype != np.float32:
             continue
-        alpha, beta = np.float32(attribute(node, "alpha", 0.2)), np.float32(attribute(node, "beta", 0.5))
+        alpha = np.float32(attribute(node, "alpha", 0.2))
+        beta = np.float32(attribute(node, "beta", 0.5))
         graph.feed(conv, 1, graph.add_constant(weights * alpha))
         shifted = graph.add_constant(np.broadcast_to(bias * alpha + beta, weights.shape[:1]).astype(np.float32))
         graph.feed(conv, 2, shifted)

@@ -24,7 +24,8 @@ def rewrite(graph: OnnxGraph) -> int:
         scaled = graph.only_reader(clip.output[0])
         if limits != [0.0, 6.0] or scaled is None or scaled.op_type not in ("Mul", "Div"):
             continue
-        start, second = _start(graph, clip), graph.operand(scaled)
+        start = _start(graph, clip)
+        second = graph.operand(scaled)
         if start is None or second is None or second[1].size != 1 or second[1].dtype != np.float32:
             continue
         if scaled.op_type == "Div" and scaled.input[0] != clip.output[0]:

@@ -58,7 +58,9 @@ def _find_unchanged(graph: OnnxGraph, node: Any) -> str | None:
     parts = [graph.maker(name, "DequantizeLinear") for name in step.input]
     if None in parts or graph.constant(parts[0].input[0]) is not None:
         return None
-    source, result, number = _quantization(graph, parts[0]), _quantization(graph, node), _number(graph, parts[1])
+    source = _quantization(graph, parts[0])
+    result = _quantization(graph, node)
+    number = _number(graph, parts[1])
     if source is None or result is None or number is None:
         return None
     scale, zero = (
@@ -71,7 +73,8 @@ def _find_unchanged(graph: OnnxGraph, node: Any) -> str | None:
 
 def _number(graph: OnnxGraph, node: Any) -> float | None:
     """The one number that a DequantizeLinear restores from a constant; None for others."""
-    stored, scale = graph.constant(node.input[0]), graph.scalar(node.input[1])
+    stored = graph.constant(node.input[0])
+    scale = graph.scalar(node.input[1])
     zero = graph.scalar(node.input[2]) if len(node.input) > 2 else 0.0
     if stored is None or stored.size != 1 or scale is None or zero is None:
         return None

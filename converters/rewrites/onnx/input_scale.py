@@ -48,7 +48,9 @@ def scaled_pixels(graph: OnnxGraph, *, least: int = 1) -> Scaled | None:
     (source,) = graph.proto.input if len(graph.proto.input) == 1 else (None,)
     if source is None or source.type.tensor_type.elem_type != onnx.TensorProto.UINT8:
         return None
-    node, steps, pads = graph.only_reader(source.name, "Cast"), 0, np.zeros((2, 2), np.int64)
+    node = graph.only_reader(source.name, "Cast")
+    steps = 0
+    pads = np.zeros((2, 2), np.int64)
     factor = offset = None
     while node is not None and node.op_type in ("Cast", "Mul", "Div", "Add", "Sub"):
         if EXACT.match(node.name) or node.domain:
@@ -56,7 +58,8 @@ def scaled_pixels(graph: OnnxGraph, *, least: int = 1) -> Scaled | None:
         if node.op_type == "Cast":
             if factor is not None or attribute(node, "to") != onnx.TensorProto.FLOAT:
                 return None
-            factor, offset = np.ones(1), np.zeros(1)
+            factor = np.ones(1)
+            offset = np.zeros(1)
         else:
             pair = graph.operand(node)
             if pair is None or (shape := graph.shape(node.output[0])) is None or len(shape) != 4:
@@ -73,7 +76,8 @@ def scaled_pixels(graph: OnnxGraph, *, least: int = 1) -> Scaled | None:
         padded = zeros_added(graph, node, (1, 2))
         if padded is None:
             return None
-        pads, node = padded, graph.only_reader(node.output[0])
+        pads = padded
+        node = graph.only_reader(node.output[0])
     if steps < least or node is None or node.op_type != "Transpose" or attribute(node, "perm") != [0, 3, 1, 2]:
         return None
     conv = graph.only_reader(node.output[0])
@@ -81,7 +85,8 @@ def scaled_pixels(graph: OnnxGraph, *, least: int = 1) -> Scaled | None:
         padded = zeros_added(graph, conv, (2, 3))
         if padded is None:
             return None
-        pads, conv = pads + padded, graph.only_reader(conv.output[0])
+        pads = pads + padded
+        conv = graph.only_reader(conv.output[0])
     if conv is None or conv.op_type != "Conv" or attribute(conv, "group", 1) != 1 or conv.domain:
         return None
     if attribute(conv, "auto_pad", b"NOTSET") != b"NOTSET":

@@ -33,7 +33,8 @@ def rewrite(graph: OnnxGraph) -> int:
         norm = _match(graph, node)
         if norm is None or shape is None or graph.shape(norm.value) != shape or graph.opset < 17:
             continue
-        rank, axis = len(shape), norm.axis % len(shape)
+        rank = len(shape)
+        axis = norm.axis % len(shape)
         gamma, beta = (_along(v, rank, axis, shape[axis]) for v in (norm.gamma, norm.beta))
         if gamma is None or beta is None:
             continue
@@ -63,7 +64,8 @@ def _along(factor: Array, rank: int, axis: int, size: int) -> Array | None:
 def _match(graph: OnnxGraph, node: Any) -> _NormSteps | None:
     """The steps of x * s + (beta - mean * s), with s = gamma / sqrt(variance + epsilon); None for others."""
     for first, second in (node.input, reversed(node.input)):
-        scaled, shift = graph.maker(first, "Mul"), graph.maker(second)
+        scaled = graph.maker(first, "Mul")
+        shift = graph.maker(second)
         if scaled is None or shift is None:
             continue
         for value, factor in (scaled.input, reversed(scaled.input)):
@@ -114,7 +116,8 @@ def _plain(graph: OnnxGraph, name: str) -> str:
 def _shift(graph: OnnxGraph, shift: Any, factor: str, mean: str) -> Array | None:
     """Beta of beta - mean * factor."""
     if shift.op_type == "Sub":
-        beta, product = graph.constant(shift.input[0]), graph.maker(shift.input[1], "Mul")
+        beta = graph.constant(shift.input[0])
+        product = graph.maker(shift.input[1], "Mul")
         ok = product is not None and sorted(product.input) == sorted((mean, factor))
         return beta if ok else None
     if shift.op_type != "Mul" or factor not in shift.input:

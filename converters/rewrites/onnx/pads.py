@@ -18,7 +18,8 @@ def rewrite(graph: OnnxGraph) -> int:
     """Leave out Pads that only convolutions read; returns how many."""
     changed = 0
     for pad in graph.nodes("Pad"):
-        added, readers = zeros_added(graph, pad, (2, 3)), graph.readers(pad.output[0])
+        added = zeros_added(graph, pad, (2, 3))
+        readers = graph.readers(pad.output[0])
         if added is None or not readers or not all(_takes(graph, node, pad.output[0]) for node in readers):
             continue
         for conv in readers:

@@ -17,7 +17,8 @@ def rewrite(graph: OnnxGraph) -> int:
     """Leave out chains that end in the shape they began with; returns how many."""
     changed = 0
     for node in graph.nodes("Reshape"):
-        shape, start = graph.shape(node.output[0]), node.input[0]
+        shape = graph.shape(node.output[0])
+        start = node.input[0]
         if not _has_known_sizes(shape):
             continue
         source = None

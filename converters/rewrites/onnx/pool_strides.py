@@ -24,7 +24,8 @@ def rewrite(graph: OnnxGraph) -> int:
         single = attribute(pool, "kernel_shape") == [1, 1] and weights.shape[2:] == (1, 1)
         if not plain or not single or attribute(pool, "ceil_mode", 0) or conv.input[0] != pool.output[0]:
             continue
-        pooled, strided = attribute(pool, "strides", [1, 1]), attribute(conv, "strides", [1, 1])
+        pooled = attribute(pool, "strides", [1, 1])
+        strided = attribute(conv, "strides", [1, 1])
         set_attributes(conv, strides=[a * b for a, b in zip(pooled, strided, strict=True)])
         graph.move_readers(pool.output[0], pool.input[0])
         changed += 1

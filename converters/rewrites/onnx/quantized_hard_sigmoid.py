@@ -16,14 +16,18 @@ def rewrite(graph: OnnxGraph) -> int:
     """Replace such units; returns how many."""
     changed = 0
     for node in graph.nodes("HardSigmoid"):
-        before, after = graph.maker(node.input[0], "DequantizeLinear"), graph.only_reader(node.output[0])
+        before = graph.maker(node.input[0], "DequantizeLinear")
+        after = graph.only_reader(node.output[0])
         if before is None or after is None or after.op_type != "QuantizeLinear" or len(after.input) < 3:
             continue
-        scale, zero = graph.scalar(after.input[1]), graph.constant(after.input[2])
-        alpha, beta = float(attribute(node, "alpha", 0.2)), float(attribute(node, "beta", 0.5))
+        scale = graph.scalar(after.input[1])
+        zero = graph.constant(after.input[2])
+        alpha = float(attribute(node, "alpha", 0.2))
+        beta = float(attribute(node, "beta", 0.5))
         if scale is None or zero is None or zero.size != 1 or alpha <= 0 or beta <= 0:
             continue
-        low, high = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
+        low = np.iinfo(zero.dtype).min
+        high = np.iinfo(zero.dtype).max
         if int(zero.ravel()[0]) != low or (high - low) * scale > 1.001:
             continue  # these integers go beyond the limits
         step = graph.add_constant(np.array(beta / alpha / (high - low), np.float32))

@@ -21,7 +21,8 @@ def rewrite(graph: OnnxGraph) -> int:
     """Replace such units; returns how many."""
     changed = 0
     for relu in graph.nodes("Relu"):
-        before, after = graph.maker(relu.input[0], "DequantizeLinear"), graph.only_reader(relu.output[0])
+        before = graph.maker(relu.input[0], "DequantizeLinear")
+        after = graph.only_reader(relu.output[0])
         if before is None or after is None or after.op_type != "QuantizeLinear" or len(before.input) < 3:
             continue
         zero = graph.constant(before.input[2])
@@ -66,7 +67,8 @@ def _bias(graph: OnnxGraph, conv: Any) -> bool:
 
 def _follow(graph: OnnxGraph, quantize: Any, stored: str, scale: list[str]) -> None:
     """Let all that reads a quantized value read another, of another scale."""
-    old, new = graph.scalar(quantize.input[1]), graph.scalar(scale[0])
+    old = graph.scalar(quantize.input[1])
+    new = graph.scalar(scale[0])
     assert old is not None
     assert new is not None
     for dequantize in graph.readers(quantize.output[0]):
@@ -85,7 +87,8 @@ def _follow(graph: OnnxGraph, quantize: Any, stored: str, scale: list[str]) -> N
 def _rescale(graph: OnnxGraph, conv: Any, factor: float) -> None:
     """Store a bias, whose scale is that of the input times that of the weights, in a scale that is so many times it."""
     old = graph.maker(conv.input[2])
-    stored, scale = graph.constant(old.input[0]), graph.constant(old.input[1])
+    stored = graph.constant(old.input[0])
+    scale = graph.constant(old.input[1])
     assert stored is not None
     assert scale is not None
     limit = np.iinfo(np.int32).max

@@ -29,7 +29,8 @@ DEAD = 2.0**-10
 
 def rewrite(graph: Graph) -> int:
     """Join every such pair; returns their number."""
-    readers, count = graph.readers(), 0
+    readers = graph.readers()
+    count = 0
     for mul in [op for op in graph.operators if graph.kind(op) == "MUL" and not activation(op)]:
         add = only_reader(readers, int(mul.outputs[0]))
         if add is None or graph.kind(add) not in ("ADD", "SUB"):
@@ -62,7 +63,8 @@ def rewrite(graph: Graph) -> int:
 def _by_channel(graph: Graph, op: Any) -> tuple[int, Array] | None:
     """The images that an operation takes, and its constant, one value a channel; None if it is something else."""
     for place, index in enumerate(int(i) for i in op.inputs[:2]):
-        shape, values = graph.shape(index), graph.constant(int(op.inputs[1 - place]))
+        shape = graph.shape(index)
+        values = graph.constant(int(op.inputs[1 - place]))
         if values is None or values.dtype != np.float32 or len(shape) != 4 or min(shape) < 1 or shape[3] < LEAST:
             continue
         if (values.size, values.shape[-1:]) == (shape[3], shape[3:]) and graph.shape(int(op.outputs[0])) == shape:

@@ -42,7 +42,8 @@ def _join(graph: Graph, op: Any) -> None:
     count = min(MOST, len(inputs) - MOST + 1)
     sizes = [math.prod(graph.shape(i)) for i in inputs]
     start = min(range(len(inputs) - count + 1), key=lambda i: sum(sizes[i : i + count]))
-    part, axis = inputs[start : start + count], op.builtinOptions.axis
+    part = inputs[start : start + count]
+    axis = op.builtinOptions.axis
     shape = list(graph.shape(part[0]))
     shape[axis] = sum(graph.shape(i)[axis] for i in part)
     new = graph.add_tensor(shape, f"{graph.name(int(op.outputs[0]))}_part", like=int(op.outputs[0]))

@@ -54,14 +54,18 @@ def change(graph: Graph, match: tuple[Any, Any, int]) -> None:
     assert kernel is not None
     assert bias is not None
     assert pointwise is not None
-    axes, shape, old = axes_of(graph, op), graph.shape(int(op.outputs[0])), int(op.outputs[0])
+    axes = axes_of(graph, op)
+    shape = graph.shape(int(op.outputs[0]))
+    old = int(op.outputs[0])
     number = shape[3] // channels
-    parts, operations = [], []
+    parts = []
+    operations = []
     for first in range(number):
         parts.append(graph.add_tensor((*shape[:3], channels), f"{graph.name(old)}_{first}"))
         taps = graph.add_constant(np.ascontiguousarray(kernel[..., first::number]))
         shift = graph.add_constant(np.ascontiguousarray(bias[first::number]))
-        inputs, options = [int(op.inputs[0]), taps, shift], {"fusedActivationFunction": activation(op)}
+        inputs = [int(op.inputs[0]), taps, shift]
+        options = {"fusedActivationFunction": activation(op)}
         operations.append(conv(graph, "DEPTHWISE_CONV_2D", inputs, parts[-1], windows=axes, **options))
     operations.append(graph.operator("CONCATENATION", parts, old, axis=3))
     graph.replace(op, *operations)

@@ -26,7 +26,8 @@ def matches(graph: Graph) -> list[Any]:
 
 def change(graph: Graph, op: Any) -> None:
     """Let one read floats."""
-    source, output = int(op.inputs[0]), int(op.outputs[0])
+    source = int(op.inputs[0])
+    output = int(op.outputs[0])
     before = graph.makers().get(source)
     if before is not None and _is_same_grid(graph, before, output) and len(graph.readers()[source]) == 1:
         op.inputs = list(before.inputs)

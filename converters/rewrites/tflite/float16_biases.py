@@ -17,12 +17,14 @@ _WEIGHTED = ("CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 def rewrite(graph: Graph) -> int:
     """Store the bias of each operation with float16 weights alike; returns their number."""
-    makers, count = graph.makers(), 0
+    makers = graph.makers()
+    count = 0
     for op in [op for op in graph.operators if graph.kind(op) in _WEIGHTED]:
         place = 3 if graph.kind(op) == "TRANSPOSE_CONV" else 2
         if len(op.inputs) <= place:
             continue
-        weights, bias = makers.get(int(op.inputs[1])), graph.constant(int(op.inputs[place]))
+        weights = makers.get(int(op.inputs[1]))
+        bias = graph.constant(int(op.inputs[place]))
         if weights is None or graph.kind(weights) != "DEQUANTIZE" or bias is None or bias.dtype != np.float32:
             continue
         if graph.dtype(int(weights.inputs[0])) != np.float16 or np.abs(bias).max() > np.finfo(np.float16).max:

@@ -40,11 +40,17 @@ def rewrite(graph: Graph) -> int:
     shape = graph.shape(source)
     if len(shape) != 4 or min(shape) < 1 or graph.dtype(source) != np.float32:
         return 0
-    readers, chain, at = graph.readers(), [], source
-    order, a, b = np.arange(shape[3]), np.ones(shape[3]), np.zeros(shape[3])
+    readers = graph.readers()
+    chain = []
+    at = source
+    order = np.arange(shape[3])
+    a = np.ones(shape[3])
+    b = np.zeros(shape[3])
     while (op := only_reader(readers, at)) is not None and (step := _step(graph, op, at, shape[3])) is not None:
         picked, factor, shift = step
-        order, a, b = order[picked], factor * a[picked], factor * b[picked] + shift
+        order = order[picked]
+        a = factor * a[picked]
+        b = factor * b[picked] + shift
         chain.append(op)
         at = int(op.outputs[0])
     pad = op if op is not None and spatial_pads(graph, op) is not None else None
@@ -55,7 +61,8 @@ def rewrite(graph: Graph) -> int:
         return 0
     if not np.isfinite(a).all() or not a.all() or np.max(abs(b)) > LARGEST or np.max(abs(a)) > WIDEST * np.min(abs(a)):
         return 0
-    mean, factors = (-b / a)[np.argsort(order)], a[np.argsort(order)]
+    mean = (-b / a)[np.argsort(order)]
+    factors = a[np.argsort(order)]
     padded = pad is not None or any(any(axis.pads) for axis in axes_of(graph, conv))
     left = mean if padded and (mean != mean[0]).any() else np.array(mean.mean())
     if mean.any() and len(chain) == 1 and (padded or (mean == left).all()):
@@ -78,10 +85,14 @@ def rewrite(graph: Graph) -> int:
 
 def _step(graph: Graph, op: Any, tensor: int, channels: int) -> tuple[Array, Array, Array] | None:
     """An operation as a choice of channels, factors and shifts; None if it is something else."""
-    kind, inputs = graph.kind(op), [int(i) for i in op.inputs]
-    everything, ones, none = np.arange(channels), np.ones(channels), np.zeros(channels)
+    kind = graph.kind(op)
+    inputs = [int(i) for i in op.inputs]
+    everything = np.arange(channels)
+    ones = np.ones(channels)
+    none = np.zeros(channels)
     if kind == "GATHER" and inputs[0] == tensor:
-        picked, options = graph.constant(inputs[1]), op.builtinOptions
+        picked = graph.constant(inputs[1])
+        options = op.builtinOptions
         fits = options is not None and options.axis in (3, -1) and not options.batchDims
         if not fits or picked is None or picked.ndim != 1 or sorted(picked.tolist()) != everything.tolist():
             return None

@@ -39,7 +39,8 @@ def _is_depthwise(graph: Graph, op: Any) -> bool:
     """One input channel a group; the output channels of a group follow each other, as those of a multiplier do."""
     if graph.kind(op) != "CONV_2D":
         return False
-    kernel, shape = graph.constant(int(op.inputs[1])), graph.shape(int(op.inputs[0]))
+    kernel = graph.constant(int(op.inputs[1]))
+    shape = graph.shape(int(op.inputs[0]))
     if kernel is None or kernel.dtype != np.float32 or kernel.ndim != 4 or len(shape) != 4:
         return False
     outputs, _, _, each = kernel.shape

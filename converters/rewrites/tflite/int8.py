@@ -46,5 +46,6 @@ def add_int8_constant(graph: Graph, values: Array, scale: float) -> int:
 
 def _quantize(graph: Graph, tensor: int, scale: float, zero: int) -> int:
     entry = graph.table.tensors[tensor]
-    entry.type, entry.quantization = TYPES[np.dtype(np.int8)], flat.quantization([scale], [zero])
+    entry.type = TYPES[np.dtype(np.int8)]
+    entry.quantization = flat.quantization([scale], [zero])
     return tensor

@@ -28,8 +28,10 @@ def matches(graph: Graph) -> list[Any]:
 
 def change(graph: Graph, op: Any) -> None:
     """Write one as an addition and two products."""
-    source, output = int(op.inputs[0]), int(op.outputs[0])
-    shape, name = graph.shape(source), graph.name(output)
+    source = int(op.inputs[0])
+    output = int(op.outputs[0])
+    shape = graph.shape(source)
+    name = graph.name(output)
     six, one = (add_int8(graph, shape, f"{name}_gate_{top}", scale=top / 255, zero=-128) for top in (6, 1))
     graph.replace(
         op,

@@ -19,16 +19,20 @@ KERNELS = {"LEAKY_RELU", "PRELU", "ELU", "ABS", "EXP", "LOG"}
 
 def rewrite(graph: Graph) -> int:
     """Let each such operation read and make int8; returns their number."""
-    makers, count = graph.makers(), 0
+    makers = graph.makers()
+    count = 0
     for op in [op for op in graph.operators if graph.kind(op) in KERNELS]:
-        before, after = makers.get(int(op.inputs[0])), graph.readers().get(int(op.outputs[0]), [])
+        before = makers.get(int(op.inputs[0]))
+        after = graph.readers().get(int(op.outputs[0]), [])
         if before is None or graph.kind(before) != "DEQUANTIZE" or len(after) != 1 or after[0] is None:
             continue
-        source, output = int(before.inputs[0]), int(after[0].outputs[0])
+        source = int(before.inputs[0])
+        output = int(after[0].outputs[0])
         slopes = [_in_int8(graph, int(i)) for i in op.inputs[1:]]
         if graph.kind(after[0]) != "QUANTIZE" or not is_int8(graph, source, output) or None in slopes:
             continue
-        op.inputs, op.outputs = [source, *slopes], [output]
+        op.inputs = [source, *slopes]
+        op.outputs = [output]
         graph.operators.remove(after[0])
         if not graph.readers().get(int(before.outputs[0])):
             graph.operators.remove(before)

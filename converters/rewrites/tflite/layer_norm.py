@@ -48,12 +48,14 @@ def matches(graph: Graph) -> Iterator[_Norm]:
 
 def _norm(graph: Graph, squared: Any) -> _Norm | None:
     """The normalization around a SQUARED_DIFFERENCE; None if there is none, or something else reads its parts."""
-    readers, makers = graph.readers(), graph.makers()
+    readers = graph.readers()
+    makers = graph.makers()
     pair = [int(i) for i in squared.inputs]
     mean: Any = next((makers[i] for i in pair if _is_mean(graph, makers.get(i), pair)), None)
     if mean is None:
         return None
-    source, average = int(mean.inputs[0]), int(mean.outputs[0])
+    source = int(mean.inputs[0])
+    average = int(mean.outputs[0])
 
     def follow(op: Any, kind: str) -> Any:
         """The only reader of what an operation makes, if it is of a kind."""
@@ -79,7 +81,8 @@ def _norm(graph: Graph, squared: Any) -> _Norm | None:
     moved = [op for op in products if _is_product(graph, op, of_mean, factors)]
     if epsilon is None or (len(direct), len(moved), len(products)) != (1, 1, 2):
         return None
-    beta, step = None, moved[0]
+    beta = None
+    step = moved[0]
     if negated is None:
         step = follow(step, "SUB")
         beta = None if step is None else _constant(graph, step, int(moved[0].outputs[0]), source)
@@ -112,7 +115,8 @@ def _is_mean(graph: Graph, op: Any, among: list[int]) -> bool:
         or not getattr(op.builtinOptions, "keepDims", False)
     ):
         return False
-    axes, rank = graph.constant(int(op.inputs[1])), len(graph.shape(int(op.inputs[0])))
+    axes = graph.constant(int(op.inputs[1]))
+    rank = len(graph.shape(int(op.inputs[0])))
     return axes is not None and axes.size == 1 and int(axes.reshape(-1)[0]) in (-1, rank - 1)
 
 
@@ -126,7 +130,8 @@ def _constant(graph: Graph, op: Any, other: int, source: int) -> Array | None:
     inputs = [int(i) for i in op.inputs]
     if other not in inputs:
         return None
-    values, channels = graph.constant(inputs[1 - inputs.index(other)]), graph.shape(source)[-1]
+    values = graph.constant(inputs[1 - inputs.index(other)])
+    channels = graph.shape(source)[-1]
     if values is None or values.dtype != np.float32 or values.size not in (1, channels):
         return None
     if values.size == channels and values.shape[-1:] != (channels,):
@@ -143,8 +148,10 @@ def _is_product(graph: Graph, op: Any, ones: set[int], other: int) -> bool:
 
 def change(graph: Graph, norm: _Norm) -> None:
     """Write one anew."""
-    shape, name = graph.shape(norm.source), f"{graph.prefix}_{ISLAND_MARK}_norm"
-    one, axis = (*shape[:-1], 1), graph.add_constant(np.array([-1], np.int32))
+    shape = graph.shape(norm.source)
+    name = f"{graph.prefix}_{ISLAND_MARK}_norm"
+    one = (*shape[:-1], 1)
+    axis = graph.add_constant(np.array([-1], np.int32))
     mean, variance, shifted, root = (graph.add_tensor(one, name) for _ in range(4))
     difference, square = (graph.add_tensor(shape, name) for _ in range(2))
     operations = [
@@ -157,7 +164,8 @@ def change(graph: Graph, norm: _Norm) -> None:
         graph.operator("MUL", [difference, root], norm.sink),
     ]
     after = only_reader(graph.readers(), norm.sink)
-    gamma, beta = None if norm.gamma is None or (norm.gamma == 1).all() else norm.gamma, norm.beta
+    gamma = None if norm.gamma is None or (norm.gamma == 1).all() else norm.gamma
+    beta = norm.beta
     if beta is not None and after is not None and _takes_shift(graph, after, beta):
         beta = None
     for kind, constant in (("MUL", gamma), ("ADD", beta)):
@@ -174,10 +182,12 @@ def change(graph: Graph, norm: _Norm) -> None:
 
 def _takes_shift(graph: Graph, op: Any, shift: Array) -> bool:
     """Put a shift of an operation's input into its bias; False if it is not an operation that can take it."""
-    kind, inputs = graph.kind(op), [int(i) for i in op.inputs]
+    kind = graph.kind(op)
+    inputs = [int(i) for i in op.inputs]
     if kind not in ("FULLY_CONNECTED", "CONV_2D") or len(inputs) != 3 or inputs[2] < 0:
         return False
-    kernel, bias = graph.constant(inputs[1]), graph.constant(inputs[2])
+    kernel = graph.constant(inputs[1])
+    bias = graph.constant(inputs[2])
     if kernel is None or bias is None or kernel.dtype != np.float32 or kernel.shape[-1] != len(shift):
         return False
     if kind == "CONV_2D" and kernel.shape[1:3] != (1, 1):

@@ -40,7 +40,8 @@ def change(graph: Graph, op: Any) -> None:
     """Let one work on lines."""
     pads = spatial_pads(graph, op)
     assert pads is not None
-    source, output = int(op.inputs[0]), int(op.outputs[0])
+    source = int(op.inputs[0])
+    output = int(op.outputs[0])
     (batch, height, width, channels), name = graph.shape(source), graph.name(output)
     amounts = np.array([(0, 0), pads[0], (pads[1][0] * channels, pads[1][1] * channels)], np.int32)
     lines = graph.add_tensor((batch, height, width * channels), f"{name}_lines")

@@ -47,7 +47,8 @@ def matches(graph: Graph) -> list[Any]:
 
 def _is_refused(graph: Graph, op: Any) -> bool:
     """Whether the delegate refuses an operation because it is in int8, and takes it in float."""
-    kind, tensors = graph.kind(op), [int(i) for i in op.inputs]
+    kind = graph.kind(op)
+    tensors = [int(i) for i in op.inputs]
     if len(op.outputs) != 1 or not is_int8(graph, *tensors, int(op.outputs[0])):
         return False
     if max(len(graph.shape(i)) for i in (*tensors, int(op.outputs[0]))) > 6:  # XNN_MAX_TENSOR_DIMS
@@ -68,7 +69,8 @@ def _is_refused(graph: Graph, op: Any) -> bool:
         return _refuses_slope(graph, op)
     if kind == "AVERAGE_POOL_2D":
         options = op.builtinOptions
-        filters, strides = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
+        filters = (options.filterHeight, options.filterWidth)
+        strides = (options.strideH, options.strideW)
         return filters != (1, 1) and all(0 < s <= f for s, f in zip(strides, filters, strict=True))
     if kind == "SOFTMAX":
         return bool(op.builtinOptions.beta == 1)
@@ -108,7 +110,8 @@ def change(graph: Graph, op: Any) -> None:
     def inside(index: int) -> int:
         return graph.add_tensor(graph.shape(index), f"{graph.prefix}_{ISLAND_MARK}_{graph.name(index)}")
 
-    before, unpacked = [], {}
+    before = []
+    unpacked = {}
     for index in dict.fromkeys(int(i) for i in op.inputs):
         values = real_values(graph, index)
         if values is not None and values.nbytes <= EMBEDDED:
@@ -116,9 +119,12 @@ def change(graph: Graph, op: Any) -> None:
         else:
             unpacked[index] = inside(index)
             before.append(graph.operator("DEQUANTIZE", [index], unpacked[index]))
-    result, after = inside(output), [op]
-    op.inputs, op.outputs = [unpacked[int(i)] for i in op.inputs], [result]
+    result = inside(output)
+    after = [op]
+    op.inputs = [unpacked[int(i)] for i in op.inputs]
+    op.outputs = [result]
     if graph.kind(op) == "RELU_0_TO_1":  # in float, too, the delegate has none
-        at_least, one = inside(output), graph.add_constant(np.ones((), np.float32))
+        at_least = inside(output)
+        one = graph.add_constant(np.ones((), np.float32))
         after = [graph.operator("RELU", op.inputs, at_least), graph.operator("MINIMUM", [at_least, one], result)]
     graph.replace(op, *before, *after, graph.operator("QUANTIZE", [result], output))

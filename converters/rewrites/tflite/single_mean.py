@@ -34,11 +34,13 @@ is 60."""
 
 def rewrite(graph: Graph) -> int:
     """Replace the means that are taken off the graph's input; returns 1 if there are any."""
-    source, readers = int(graph.table.inputs[0]), graph.readers()
+    source = int(graph.table.inputs[0])
+    readers = graph.readers()
     sub = only_reader(readers, source)
     if sub is None or graph.kind(sub) != "SUB" or int(sub.inputs[0]) != source or activation(sub):
         return 0
-    means, shape = graph.constant(int(sub.inputs[1])), graph.shape(source)
+    means = graph.constant(int(sub.inputs[1]))
+    shape = graph.shape(source)
     if (
         means is None
         or len(shape) != 4
@@ -46,7 +48,8 @@ def rewrite(graph: Graph) -> int:
         or means.shape[-1:] not in ((), (means.size,))
     ):
         return 0
-    op, pads = only_reader(readers, int(sub.outputs[0])), None
+    op = only_reader(readers, int(sub.outputs[0]))
+    pads = None
     if op is not None and (pads := spatial_pads(graph, op)) is not None:
         op = only_reader(readers, int(op.outputs[0]))
     if op is None or not takes_channels(graph, op, shape[3]):

@@ -48,7 +48,8 @@ def matches(graph: Graph) -> list[Any]:
 def _is_large(graph: Graph, op: Any) -> bool:
     if graph.kind(op) != "DEPTHWISE_CONV_2D" or op.builtinOptions.fusedActivationFunction not in FUSED:
         return False
-    kernel, shape = graph.constant(int(op.inputs[1])), graph.shape(int(op.inputs[0]))
+    kernel = graph.constant(int(op.inputs[1]))
+    shape = graph.shape(int(op.inputs[0]))
     if kernel is None or kernel.dtype != np.float32 or kernel.ndim != 4 or len(shape) != 4 or min(shape) < 1:
         return False
     _, rows, columns, channels = (int(n) for n in kernel.shape)
@@ -57,7 +58,8 @@ def _is_large(graph: Graph, op: Any) -> bool:
 
 def change(graph: Graph, op: Any) -> None:
     """Divide one."""
-    kernel, shape = graph.constant(int(op.inputs[1])), graph.shape(int(op.outputs[0]))
+    kernel = graph.constant(int(op.inputs[1]))
+    shape = graph.shape(int(op.outputs[0]))
     assert kernel is not None
     source, axes = inner_pad(graph, op)
     name = f"{graph.prefix}_{ISLAND_MARK}"
@@ -68,7 +70,8 @@ def change(graph: Graph, op: Any) -> None:
     for number, grid in enumerate(grids):
         windows = _on(axes[0], grid[0]), _on(axes[1], grid[1])
         taken, before = frame_tensor(graph, source, windows, name)
-        part, taps = graph.add_tensor(shape, f"{name}_part"), graph.add_constant(_taps(kernel, grid))
+        part = graph.add_tensor(shape, f"{name}_part")
+        taps = graph.add_constant(_taps(kernel, grid))
         bias = int(op.inputs[2]) if number == 0 and len(op.inputs) > 2 and op.inputs[2] >= 0 else nothing
         operations += [*before, conv(graph, "DEPTHWISE_CONV_2D", [taken, taps, bias], part, windows=windows)]
         if number:

@@ -24,7 +24,8 @@ def rewrite(graph: Graph) -> int:
     """Take the unused taps off every convolution; returns the number of convolutions that had any."""
     count = 0
     for op in [op for op in graph.operators if graph.kind(op) in ("CONV_2D", "DEPTHWISE_CONV_2D")]:
-        kernel, shape = graph.constant(int(op.inputs[1])), graph.shape(int(op.inputs[0]))
+        kernel = graph.constant(int(op.inputs[1]))
+        shape = graph.shape(int(op.inputs[0]))
         if kernel is None or kernel.dtype != np.float32 or kernel.ndim != 4 or len(shape) != 4 or min(shape) < 1:
             continue
         axes = axes_of(graph, op)

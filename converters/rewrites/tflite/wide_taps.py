@@ -28,7 +28,8 @@ def matches(graph: Graph) -> list[Any]:
 def _is_narrow(graph: Graph, op: Any) -> bool:
     if graph.kind(op) != "CONV_2D" or len(op.inputs) < 2:
         return False
-    taps, shape = graph.constant(int(op.inputs[1])), graph.shape(int(op.inputs[0]))
+    taps = graph.constant(int(op.inputs[1]))
+    shape = graph.shape(int(op.inputs[0]))
     if taps is None or taps.dtype != np.float32 or len(shape) != 4 or min(shape) < 1 or taps.shape[3] != shape[3]:
         return False
     stride = op.builtinOptions.strideW
@@ -38,10 +39,12 @@ def _is_narrow(graph: Graph, op: Any) -> bool:
 
 def change(graph: Graph, op: Any) -> None:
     """Merge the columns of one."""
-    name, taps = graph.name(int(op.outputs[0])), graph.constant(int(op.inputs[1]))
+    name = graph.name(int(op.outputs[0]))
+    taps = graph.constant(int(op.inputs[1]))
     assert taps is not None
     source, (rows, columns) = inner_pad(graph, op)
-    stride, before = columns.stride, columns.pads[0]
+    stride = columns.stride
+    before = columns.pads[0]
     width = (columns.out - 1) * stride + columns.kernel
     wide = Axis(width // stride, columns.kernel // stride, 1, 1, (0, 0))
     alone = wide.is_same and rows.is_same  # then the convolution makes the zeros around rows by itself
@@ -53,7 +56,8 @@ def change(graph: Graph, op: Any) -> None:
     weights = graph.add_constant(taps.reshape(*taps.shape[:2], wide.kernel, stride * channels))
     if not alone:
         rows = Axis(height, rows.kernel, rows.stride, rows.dilation, (0, 0))
-    inputs, output = [merged, weights, *(int(i) for i in op.inputs[2:])], int(op.outputs[0])
+    inputs = [merged, weights, *(int(i) for i in op.inputs[2:])]
+    output = int(op.outputs[0])
     fused = op.builtinOptions.fusedActivationFunction
     graph.replace(
         op, *operations, conv(graph, "CONV_2D", inputs, output, windows=(rows, wide), fusedActivationFunction=fused)

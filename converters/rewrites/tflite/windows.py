@@ -71,7 +71,9 @@ def activation(op: Any) -> int:
 
 def axes_of(graph: Graph, op: Any) -> tuple[Axis, Axis]:
     """The rows and columns of a CONV_2D or DEPTHWISE_CONV_2D."""
-    options, shape, taps = op.builtinOptions, graph.shape(int(op.inputs[0])), graph.shape(int(op.inputs[1]))
+    options = op.builtinOptions
+    shape = graph.shape(int(op.inputs[0]))
+    taps = graph.shape(int(op.inputs[1]))
     numbers = (options.strideH, options.dilationHFactor), (options.strideW, options.dilationWFactor)
     rows, columns = (
         Axis(size, kernel, *steps, same(size, kernel, *steps) if options.padding == SAME else (0, 0))
@@ -82,7 +84,8 @@ def axes_of(graph: Graph, op: Any) -> tuple[Axis, Axis]:
 
 def inner_pad(graph: Graph, op: Any) -> tuple[int, tuple[Axis, Axis]]:
     """The input and the axes of a convolution; a PAD that only it reads is taken out, and is part of the axes."""
-    source, axes = int(op.inputs[0]), axes_of(graph, op)
+    source = int(op.inputs[0])
+    axes = axes_of(graph, op)
     before = graph.makers().get(source)
     pads = spatial_pads(graph, before) if op.builtinOptions.padding == VALID else None
     if before is None or pads is None or len(graph.readers()[source]) != 1:
@@ -160,7 +163,8 @@ def takes_channels(graph: Graph, op: Any, channels: int) -> bool:
     """Whether an operation is a convolution with constant float weights that reads all these channels."""
     if graph.kind(op) not in ("CONV_2D", "DEPTHWISE_CONV_2D") or len(op.inputs) < 3:
         return False
-    kernel, bias = graph.constant(int(op.inputs[1])), graph.constant(int(op.inputs[2]))
+    kernel = graph.constant(int(op.inputs[1]))
+    bias = graph.constant(int(op.inputs[2]))
     if kernel is None or bias is None or kernel.dtype != np.float32 or bias.dtype != np.float32 or kernel.ndim != 4:
         return False
     inputs = int(kernel.shape[3])
