@@ -36,6 +36,7 @@ from edgepress.toolkit.notebooks.views import conversion_html
 __all__ = ["Hints", "convert", "notes_by_text", "summary"]
 
 CALIBRATION_BATCH = 50
+"""Calibration items that are read at once."""
 PROOF_BYTES = 64 << 20
 """Size of the items on which files are verified."""
 JUDGED = 500

@@ -28,6 +28,7 @@ from edgepress.toolkit.training.loop import train
 DATA = "digits"
 ARCH = "lenet"
 IMAGES = 5
+"""Test images that the demo classifies."""
 ENGINES = "litert,onnxruntime"
 """Those that the extra "toolkit" installs; more would make the demo longer than a minute."""
 TIMING_S = 2.0

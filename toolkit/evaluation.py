@@ -40,6 +40,7 @@ FLOAT = ("keras", *BASELINES)
 SILENCE_S = 600.0
 """Seconds that Keras may take to open a file, and for each batch, before the evaluation fails."""
 BATCH = 64
+"""Items that are read and answered at once."""
 TIME_CAP_S = 3600.0
 """Seconds that a file may take to answer the test split before the evaluation fails."""
 

@@ -20,7 +20,9 @@ __all__ = ["Inspection", "inspect"]
 
 MICRO = "tflite-micro"
 TIME_LIMIT_S = 60.0
+"""Time limit for reading a file, seconds, unless the caller sets it."""
 MEMORY_LIMIT_BYTES = 6 << 30
+"""Largest memory of the process that reads a file, bytes, unless the caller sets it."""
 
 
 def inspect(

@@ -15,6 +15,7 @@ from edgepress.runtime.errors import EdgepressError, InputError
 Looks = Literal["", "softmax", "unit", "length 1", "any"]
 """Rows that sum to 1; numbers from 0 to 1; vectors of length 1; any others; "" if unknown."""
 PROBES = 8
+"""Random items that show what the outputs of a model look like."""
 SIGMOIDS = ("sigmoid", "logistic")
 """Operations whose outputs are independent probabilities, in lower case."""
 ROUNDING = 1e-2

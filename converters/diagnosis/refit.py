@@ -21,6 +21,7 @@ from edgepress.converters.ptq.channel_scales import ScaleGroups, scale_groups
 LARGE = 8.0
 """Steps from which on a rounded weight tells a ratio, to a sixteenth at worst."""
 SWEEPS = 4
+"""Passes over all layers, each of which takes the medians of the factors that their weights show."""
 NEAR = 2.0
 """Steps between a weight and what factors make of the float graph's, up to which it refines a factor."""
 

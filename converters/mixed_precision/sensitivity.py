@@ -21,6 +21,7 @@ from edgepress.converters.mixed_precision.layers import SourceLayer, layers_of
 BUDGET_MACS = 1.5e11
 """Multiplications of one call; the number of items follows from it, so that it does not depend on the machine."""
 FEWEST_ITEMS = 8
+"""Least number of items that measure how sensitive a layer is."""
 
 
 def affordable(program: Program, items: Array, runs: int, budget_macs: float) -> Array:

@@ -45,6 +45,7 @@ SCALE_OF_OUTPUT = ("CONCATENATION",)
 SCALE_OF_INPUT = ("SPLIT", "SPLIT_V", "SLICE", "STRIDED_SLICE")
 """Operations whose outputs have the scale of the input in integer files."""
 TINY = 1e-30
+"""Smallest width that others are divided by."""
 ROOM = 4.0
 """Ratio of the largest factor to what is left to it: ranges that clip make scales of outputs smaller."""
 LIMIT_ROUNDS = 20

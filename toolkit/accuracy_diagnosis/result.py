@@ -13,6 +13,7 @@ from edgepress.toolkit.results.records import round_floats
 from edgepress.toolkit.text import interval, percent, plural
 
 SOUND = 0.995
+"""Share of labels in which the files agree from which the quantized one is called sound, 0-1."""
 FEW_ITEMS = 5
 """Items of each class below which a sentence says that there are few."""
 WRONG_DATA = 0.5

@@ -32,7 +32,9 @@ from edgepress.toolkit.stats.metrics import calibration_error, classification_me
 from edgepress.toolkit.stats.posterior import Evidence, probability_within
 
 MAX_CONFUSION_CLASSES = 100
+"""Number of classes up to which results keep a confusion matrix."""
 MAX_DISAGREEMENTS = 24
+"""Most items on which files differ that results keep with a thumbnail."""
 THUMBNAIL_SIDE = 64
 """Maximum height of a thumbnail, pixels."""
 THUMBNAIL_COLORS = 128

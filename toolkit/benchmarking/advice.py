@@ -35,6 +35,7 @@ from edgepress.toolkit.stats.samples import items_to_be_sure, items_to_rule_out
 from edgepress.toolkit.text import duration, estimate, sure
 
 MAX_DROP_PP = 1.0
+"""Largest drop of a file to ship, percentage points, unless the user sets it."""
 MIN_SQNR_DB = 20.0
 """Smallest SQNR of a usable file without labels, dB: its error is a tenth of the outputs, as root mean squares."""
 INTEGER = [name for name, scheme in SCHEMES.items() if scheme.calibrated and scheme.arithmetic == "int8"]

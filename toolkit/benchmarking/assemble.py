@@ -42,6 +42,7 @@ from edgepress.toolkit.stats.choice import Rule
 from edgepress.toolkit.workers.opening import Candidate
 
 MAX_LABELS = 1000
+"""Most labels that results keep."""
 
 
 def assemble(

@@ -10,6 +10,7 @@ from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
 from edgepress.toolkit.stats.choice import CONFIDENCE
 
 ROUNDS = 20
+"""Rounds of a benchmark; in each, every candidate is timed once."""
 
 
 @dataclass(frozen=True, kw_only=True)

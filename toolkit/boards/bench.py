@@ -41,6 +41,7 @@ from edgepress.toolkit.results.records import Advice, Benchmark, Measurement
 from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
 
 ITEMS = 1000
+"""Most test items that a board classifies for its accuracy, unless the caller sets them."""
 UNCHECKED = "Unknown, because accuracy was not checked. Give the data: --data."
 
 

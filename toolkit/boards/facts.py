@@ -16,6 +16,7 @@ from edgepress.runtime.board import EXTENSIONS
 THROTTLED = {0: "undervoltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 """Meaning of bits 0 to 3 (now) and of bits 16 to 19 (since boot)."""
 SINCE_START = 16
+"""Distance in bits, in the Raspberry Pi's flags, from a state now to the same state since the start."""
 FIXES = {
     "undervoltage": "Use the board's own power supply and a short cable.",
     "throttled": "Add a heat sink or a fan.",

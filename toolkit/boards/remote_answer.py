@@ -13,6 +13,7 @@ import numpy as np
 from edgepress.runtime import load
 
 CALL_BYTES = 1 << 20
+"""Bytes of items that are sent in one call, about."""
 
 
 def main(path: str, items_path: str, engine: str) -> None:

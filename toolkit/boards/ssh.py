@@ -32,6 +32,7 @@ from edgepress.toolkit.boards.limited import Limited
 from edgepress.toolkit.errors import BoardError, InputError, LostError
 
 CONNECT_S = 15
+"""Time limit for a connection, seconds."""
 MOST_BYTES = 1 << 20
 """Limit on what a program on a board may write; boards are not trusted."""
 LOST_FAILURE = 255

@@ -22,9 +22,11 @@ from typing import BinaryIO, NamedTuple
 from edgepress.toolkit.errors import BundleError
 
 MAX_MEMBERS = 2000
+"""Most members of a bundle."""
 MAX_BYTES = (1 << 32) - 1
 """Limit on the whole file; a larger zip needs fields that a bundle does not use."""
 MAX_NAME = 240
+"""Longest name of a member, characters."""
 EXECUTABLES = ("install.sh", "run")
 """Members in the top folder that are executable."""
 

@@ -44,6 +44,7 @@ from edgepress.toolkit.errors import InputError, ModelFileError
 from edgepress.toolkit.escaping import markdown
 
 SAMPLES = 8
+"""Items of a bundle's self-test."""
 FILES = Path(__file__).parent / "files"
 EPOCH_1980 = 315532800
 """1 January 1980, the earliest date in a zip, in seconds."""

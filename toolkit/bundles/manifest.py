@@ -21,6 +21,7 @@ from edgepress.toolkit.errors import BundleError
 SCHEMA_VERSION = 1
 NAME = "MANIFEST.json"
 MAX_BYTES = 1 << 20
+"""Largest size of a manifest."""
 Format = Literal["zip", "pyz"]
 
 

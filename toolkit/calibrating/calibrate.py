@@ -32,6 +32,7 @@ from edgepress.toolkit.workers.scores import score_items
 FOLDER = "calibrated"
 """Folder beside the first file that the calibrated copies are written to, unless another is given."""
 CONFIDENCE = 0.95
+"""Probability with which a promise holds, 0-1, unless the user sets it."""
 SILENCE_S = 600.0
 """Seconds that a file may take to open, or to answer one shard."""
 MOST_UNKNOWN = 5000

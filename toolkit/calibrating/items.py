@@ -19,6 +19,7 @@ MOST_FIT = 1000
 ROUNDING = 1e-6
 """By how much thresholds are lowered, because boards round logarithms in other ways."""
 SEED = 0
+"""The seed by which items are divided, so that each command divides them alike."""
 
 Ints = npt.NDArray[np.int64]
 

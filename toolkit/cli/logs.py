@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 KEPT_LOGS = 20
+"""How many of the newest logs are kept."""
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "1", "GRPC_VERBOSITY": "ERROR"}
 
 

@@ -26,6 +26,7 @@ HEAD = """\
 HINTS = FOREIGN
 """The panel of the options that stand below [convert] only, although other commands have them, too."""
 WIDTH = 120
+"""Longest line of the file that `edgepress init` writes, characters."""
 EXAMPLES: dict[str, Any] = {
     "arch": ["lenet", "resnet8"],
     "augmentation": ["none", "affine"],

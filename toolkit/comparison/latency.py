@@ -27,6 +27,7 @@ NO_YARDSTICK = 1.5
 BY_ROUND = {"p50_us": "round_medians_us", "p90_us": "round_p90s_us", "p99_us": "round_p99s_us"}
 """Fields with the values of each latency by round."""
 RESAMPLES = 2000
+"""Resamples of a bootstrap over rounds."""
 MIN_ROUNDS = 6
 """With fewer rounds there is no interval."""
 MAX_ROUNDS = 1000

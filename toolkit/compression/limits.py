@@ -15,6 +15,7 @@ from edgepress.toolkit import text
 from edgepress.toolkit.quantities import DROP, SIZE, TIME, Quantity, parse
 
 MAX_DROP_PP = 0.5
+"""Largest drop, percentage points, unless the user sets it."""
 
 
 class Kind(NamedTuple):

@@ -22,6 +22,7 @@ from edgepress.toolkit.data.types import Purpose, Source
 from edgepress.toolkit.errors import DataError, InputError, unknown
 
 MAX_SIDE = 4096
+"""Longest side of images, pixels."""
 EXACT = 1 << 24
 """Whole numbers up to this one are exact in float32, in which tensors are stored and hashed."""
 UNLABELLED = "Items without labels are enough for convert, and for benchmark of files with --task none."

@@ -30,6 +30,7 @@ from edgepress.toolkit.data.shard_source import read_at
 from edgepress.toolkit.errors import InputError
 
 MAX_IMAGE_BYTES = 256 << 20
+"""Largest image file in a shard, bytes."""
 MAX_LABEL_BYTES = 64 << 10
 """Largest image, and largest `.cls` or `.json`, that is read into memory."""
 MAX_HEADER_BYTES = 1 << 20

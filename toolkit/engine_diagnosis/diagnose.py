@@ -22,6 +22,7 @@ from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.exporting.vectors import ProgramSession, make_vectors
 
 SAMPLES = 64
+"""Items on which operations are compared, unless the user sets it."""
 MOST = 10_000
 """Items at most."""
 

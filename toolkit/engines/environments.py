@@ -42,6 +42,7 @@ PYTHON = Path("Scripts", "python.exe") if sys.platform == "win32" else Path("bin
 PACKAGES = "Lib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages"
 """Where its packages are."""
 LOG_LINES = 3
+"""Lines of a failed installation that a message shows."""
 PIP = ("install", "--disable-pip-version-check", "--quiet", "--retries", "1")
 """Without a network, it gives up after one more try, not after five."""
 PINS = Path(__file__).with_name("onnx2tf.txt")

@@ -26,6 +26,7 @@ from edgepress.toolkit.training.run_folder import METRICS, load_result
 LEARNED = "learned"
 """Key of the metrics of an improved run: digests of the new items that it was trained or validated on."""
 BATCH = 256
+"""Items that are read at once."""
 DIGITS = 16
 """Hexadecimal digits of a digest."""
 

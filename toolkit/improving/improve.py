@@ -34,6 +34,7 @@ from edgepress.toolkit.training.run_folder import METRICS, MODEL, VARIANTS, load
 MAX_DROP_PP = 1.0
 """Percentage points that old items may lose."""
 EPOCHS = 10
+"""Epochs of the training on old and new items, unless the user sets them."""
 SLOWER = 0.3
 """Learning rate, as a share of that of the first training; a run that was improved keeps its own."""
 KEPT = ("width", "depth", "dropout", "batch_size", "augmentation")

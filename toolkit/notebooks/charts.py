@@ -8,9 +8,11 @@ from xml.etree.ElementTree import Element
 from edgepress.toolkit.notebooks.html import BAD, MARK, Cell, element
 
 SIDES = 320.0, 150.0
+"""Width and height of a chart, in units of its view box."""
 EDGES = 44.0, 10.0, 26.0, 8.0
 """Left, right, bottom, top."""
 MAX_POINTS = 200
+"""Most points of a line."""
 
 
 def curves(title: str, lines: Mapping[str, Sequence[float]], *, across: str) -> Element | None:

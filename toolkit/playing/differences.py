@@ -20,6 +20,7 @@ from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.playing.choice import Choice
 
 MAX_LISTED = 240
+"""Most test images on which files differ that the page lists."""
 CAP_S = 600.0
 """Seconds that one file may take to answer all test images before it is left out."""
 

@@ -21,8 +21,11 @@ from edgepress.toolkit.reports.page import style_sheet
 HERE = Path(__file__).parent
 SCRIPTS = ("answers.js", "give.js", "items.js", "play.js")
 QUEUE = 64
+"""Most requests that wait for the files."""
 MAX_TOP = 1000
+"""Most labels that a request may ask for."""
 TOP = 5
+"""Labels of an answer, unless a request asks for more or fewer."""
 TEST_IMAGE = re.compile(r"/test/(\d{1,9})(\.png)?", re.ASCII)
 
 

@@ -34,6 +34,7 @@ MAX_BODY = 32 << 20
 MAX_BODIES = 96 << 20
 """Largest sum of the bodies of all requests that are arriving or being answered, bytes."""
 MAX_CONNECTIONS = 100
+"""Most connections at a time."""
 TIMEOUT_S = 10.0
 """Time to receive a request, and to send its answer."""
 HOST = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d{1,5})?", re.ASCII)

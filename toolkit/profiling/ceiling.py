@@ -23,7 +23,9 @@ SIZES = (256, 512, 1024)
 IMAGES = ((56, 64), (28, 256), (14, 512))
 """Height, which is the width, and channels of the depthwise convolutions."""
 TAPS = 9
+"""Weights of a channel in a depthwise convolution of 3 x 3."""
 SILENCE_S = 60.0
+"""Time without a sign of life after which the child process is ended, seconds."""
 FLOAT32 = "float32_macs_per_s"
 INT8 = "int8_macs_per_s"
 

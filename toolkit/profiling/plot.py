@@ -22,6 +22,7 @@ CHARACTER = 0.0055
 """Width of a character / width of the figure."""
 BOX = "#d9dee4"
 MAX_LEGEND = 12
+"""Most operations that the legend names."""
 DARK = 1.5
 """Text is white on boxes whose sum of red, green and blue is smaller."""
 

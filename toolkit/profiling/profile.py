@@ -39,7 +39,9 @@ from edgepress.toolkit.results.records import round_floats
 from edgepress.toolkit.workers.trace import ProfileJob, Traces, trace_file
 
 RUNS = 200
+"""Traced calls, unless the caller sets them."""
 SILENCE_S = 120.0
+"""Time without a sign of life after which the child process is ended, seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)

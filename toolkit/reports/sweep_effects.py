@@ -13,6 +13,7 @@ import numpy as np
 from edgepress.toolkit.sweeping.result import Row, Sweep
 
 CONFIDENCE = 0.95
+"""Confidence of the intervals of effects, 0-1."""
 SEEDS = 3
 """Number of seeds from which on there is an interval: that of two is wider than anything that could be found."""
 MOST_PP = 100.0

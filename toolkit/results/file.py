@@ -42,6 +42,7 @@ SHARES = (
 )
 """Suffixes of the names of figures from 0 to 1."""
 QUANTILES = 51
+"""Number of quantiles of a latency that results keep."""
 
 
 class Bounds(NamedTuple):

@@ -34,6 +34,7 @@ SLOWDOWN = 1.3
 SLOW_TRACING = ("onnxruntime",)
 """Engines whose tracing takes time of its own; kernels of others that seem slowed down were disturbed."""
 RETRIES = 2
+"""Further profiles, if tracing slows the inference down too much."""
 TOLD = 2
 """Findings that are put into words; all are in the table."""
 DISTURBANCE = 0.1

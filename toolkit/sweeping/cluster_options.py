@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from edgepress.toolkit.errors import InputError
 
 MOST_WORKERS = 256
+"""Most worker processes on this machine."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from edgepress.toolkit.training import architectures, augment
 Point = Mapping[str, Any]
 """One combination: a value for each dimension, in the order of `DIMENSIONS`; None where it does not apply."""
 ROUNDS = 20
+"""Rounds of a timing, unless the plan sets them."""
 SCHEMES = ("tflite-int8",)
 
 

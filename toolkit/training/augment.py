@@ -22,6 +22,7 @@ AUGMENTATIONS = {
     "noise": "for tensors: Gaussian noise with a tenth of each feature's standard deviation",
 }
 _DRAWS = 8
+"""Random numbers of an item, enough for every augmentation."""
 
 
 def resolve(name: str, input: InputSpec) -> str:

@@ -23,6 +23,7 @@ LOOKED_AT = 64
 MORE = "MORE_ITEMS"
 """What stands in a command for data that the user must add."""
 PATIENCE = 15
+"""Epochs without improvement after which a training of the search stops."""
 
 
 def facts_of(

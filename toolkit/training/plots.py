@@ -15,6 +15,7 @@ from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.plots import plain_texts
 
 MISTAKES = 25
+"""Most wrong answers in the plot."""
 
 
 @plain_texts()

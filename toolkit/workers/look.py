@@ -13,6 +13,7 @@ from edgepress.runtime.errors import InputError
 from edgepress.toolkit.workers.opening import engine_errors, open_model
 
 MIN_CALLS = 2
+"""Least number of calls that are timed."""
 
 
 class Look(NamedTuple):

@@ -34,6 +34,7 @@ from edgepress.toolkit.workers.opening import engine_errors
 PHASE_S = 2.0
 """Seconds after which timing and tracing each end, even if runs are left."""
 WARM_RUNS = 5
+"""Calls before the traced ones."""
 OPENVINO_RUNS = 25
 """Inferences between two readings of OpenVINO's counters, which only add up: enough for whole microseconds to matter
 little, few enough for disturbed ones to be dropped with the slower half."""

@@ -37,6 +37,7 @@ WARM_NS = 500_000_000
 WARM_CALLS = 200
 """Largest number of calls of a warm-up."""
 TIMED_NS = 10_000_000
+"""Time that a turn times calls for, nanoseconds, about."""
 MIN_CALLS = 3
 """Least number of calls of a turn, which times calls for about `TIMED_NS` nanoseconds."""
 MAX_CALLS = 500
