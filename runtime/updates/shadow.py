@@ -43,7 +43,7 @@ RUN_S = 600.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class RunLimits:
     """The limits of a release.
 
     Attributes:
@@ -63,7 +63,7 @@ class Limits:
         return self.min_agreement if self.min_agreement is not None else self.measured.get(sha256)
 
 
-def read_limits(release_folder: Path) -> Limits:
+def read_limits(release_folder: Path) -> RunLimits:
     """The limits in the folder of a release; without any, there is no shadow run.
 
     Raises:
@@ -71,11 +71,11 @@ def read_limits(release_folder: Path) -> Limits:
     """
     path = release_folder / SETTINGS
     if not path.exists():  # a bundle without updates that a user gives
-        return Limits()
+        return RunLimits()
     with parsing(path, "The release in use goes on.", failed="is damaged", error=VerdictError):
         given = dict(json.loads(path.read_bytes()).get("shadow", {}))
-        known = {each.name for each in fields(Limits)}  # a newer edgepress may write more
-        limits = Limits(**{name: value for name, value in given.items() if name in known})
+        known = {each.name for each in fields(RunLimits)}  # a newer edgepress may write more
+        limits = RunLimits(**{name: value for name, value in given.items() if name in known})
         shares = [*limits.measured.values(), *([] if limits.min_agreement is None else [limits.min_agreement])]
         if type(limits.frames) is not int or not 0 <= limits.frames <= MAX_FRAMES or limits.max_slowdown <= 0:
             raise ValueError("a number is out of range")
@@ -157,7 +157,7 @@ def compare(old: Child, new: Child, frames: Sequence[bytes], count: int) -> dict
     }
 
 
-def reason(figures: dict[str, Any], limits: Limits) -> str:
+def reason(figures: dict[str, Any], limits: RunLimits) -> str:
     """Why a release must not be used; "" if it may."""
     if figures["slowdown"] > limits.max_slowdown:
         return (

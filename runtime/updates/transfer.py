@@ -45,7 +45,7 @@ SPARE_BYTES = 16 << 20
 _PIECE = 1 << 16
 
 
-class Source(FetcherInterface):
+class UpdateSource(FetcherInterface):
     """A published folder at an address, or in a folder of this machine.
 
     Attributes:
@@ -100,7 +100,7 @@ class Source(FetcherInterface):
             raise DownloadError(f"{getattr(e, 'reason', None) or e}") from e
 
 
-def download(source: Source, url: str, target: TargetFile, path: Path) -> None:
+def download(source: UpdateSource, url: str, target: TargetFile, path: Path) -> None:
     """Download a file and check it; what has arrived stays at `path` if the connection breaks.
 
     Args:
@@ -131,7 +131,7 @@ def download(source: Source, url: str, target: TargetFile, path: Path) -> None:
             target.verify_length_and_hashes(file)
 
 
-def _fill(source: Source, url: str, length: int, path: Path) -> None:
+def _fill(source: UpdateSource, url: str, length: int, path: Path) -> None:
     """Append to a file what is missing to its length."""
     failures = 0
     began = time.monotonic()
@@ -163,7 +163,7 @@ def _fill(source: Source, url: str, length: int, path: Path) -> None:
     flush_folder(path.parent)
 
 
-def _append(source: Source, url: str, length: int, path: Path) -> None:
+def _append(source: UpdateSource, url: str, length: int, path: Path) -> None:
     """Append what one connection gives."""
     with path.open("ab") as file:
         count = file.tell()

@@ -24,7 +24,7 @@ from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.releases import MAX_LIST_BYTES, ReleaseList, date_of, list_target, parse_list
 from edgepress.runtime.updates.roots import read_root, remember_roots
 from edgepress.runtime.updates.state import State, write_durably
-from edgepress.runtime.updates.transfer import Source, download
+from edgepress.runtime.updates.transfer import UpdateSource, download
 
 LIMITS = UpdaterConfig(
     max_root_rotations=64,
@@ -79,7 +79,7 @@ class Trusted:
         state: The updater's state, with the trusted keys that this check has seen.
     """
 
-    def __init__(self, place: Place, source: Source, state: State) -> None:
+    def __init__(self, place: Place, source: UpdateSource, state: State) -> None:
         """Fetch and check the lists.
 
         Raises:
@@ -158,7 +158,7 @@ class Trusted:
 
 
 @contextlib.contextmanager
-def in_words(what: str, more: str = "", source: Source | None = None) -> Iterator[None]:
+def in_words(what: str, more: str = "", source: UpdateSource | None = None) -> Iterator[None]:
     """Turn what tuf raises into an error that names the attack.
 
     Args:

@@ -33,7 +33,7 @@ from edgepress.runtime.updates.place import Place, board_id, read_release
 from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, offered
 from edgepress.runtime.updates.shadow import shadow_run
 from edgepress.runtime.updates.state import State, read_state, write_state
-from edgepress.runtime.updates.transfer import Source
+from edgepress.runtime.updates.transfer import UpdateSource
 from edgepress.runtime.updates.trust import Trusted, utc_now
 from edgepress.runtime.updates.watch import go_back, in_use, watch
 
@@ -83,7 +83,7 @@ def update(
         if bundle is not None:
             state, result = _take(place, bundle, state, shadow=shadow, say=say)
         elif source or place.url:
-            state, result = _update(place, Source(source or place.url), state, shadow=shadow, say=say)
+            state, result = _update(place, UpdateSource(source or place.url), state, shadow=shadow, say=say)
         else:
             what = "The bundle does not say where its updates are."
             raise UpdateError(what, "Give the address: run update --from URL")
@@ -132,7 +132,7 @@ def choose(place: Place, state: State, releases: list[Release]) -> Release | Non
 
 
 def _update(
-    place: Place, source: Source, state: State, *, shadow: int | None, say: Callable[[str], object]
+    place: Place, source: UpdateSource, state: State, *, shadow: int | None, say: Callable[[str], object]
 ) -> tuple[State, dict[str, Any]]:
     """Check and install; the state after it and the result."""
     say(f"Looking for updates of {place.name} at {source.base}")

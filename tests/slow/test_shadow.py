@@ -327,7 +327,7 @@ def test_frames_of_one_scene_count_once() -> None:
         found = shadow.compare(sides[0], sides[1], [b""] * len(pairs), len(pairs))
         return {**found, "slowdown": 1.0, "min_agreement": 0.95}
 
-    limits = shadow.Limits(min_agreement=0.95)
+    limits = shadow.RunLimits(min_agreement=0.95)
     still = figures(*[("a", "b")] * 200)
     assert (still["same"], still["scenes"], still["same_scenes"]) == (0, 1, 0)
     assert shadow.reason(still, limits) == ""

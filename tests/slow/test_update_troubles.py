@@ -81,7 +81,7 @@ def test_no_server_keeps_a_board_waiting(loop: str, monkeypatch: pytest.MonkeyPa
     threads = threading.active_count()
     began = time.monotonic()
     with raw_server(LOOPS[loop]) as address, pytest.raises(DownloadError) as caught:
-        transfer.Source(address).download_bytes(f"{address}/metadata/timestamp.json", 1000)
+        transfer.UpdateSource(address).download_bytes(f"{address}/metadata/timestamp.json", 1000)
     assert time.monotonic() - began < 10
     if loop != "redirect":
         assert isinstance(caught.value, SlowRetrievalError)
@@ -121,7 +121,7 @@ def test_what_is_no_file_in_a_folder_is_missing(publisher: Any, board: Any) -> N
 def test_redirects_lead_to_web_servers_only(target: str) -> None:
     text = f"HTTP/1.1 302 x\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n|".encode()
     with raw_server(text) as address, pytest.raises(DownloadError) as caught:
-        transfer.Source(address).download_bytes(f"{address}/x", 1000)
+        transfer.UpdateSource(address).download_bytes(f"{address}/x", 1000)
     said = str(caught.value)
     wanted = {"ftp": "leads to ftp", "//1": "refused"}.get(target[:3], "answers 302")  # urllib follows no others
     assert wanted in said

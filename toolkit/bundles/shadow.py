@@ -37,7 +37,7 @@ ITEMS = 1000
 
 @dataclass(frozen=True)
 class ShadowLimits:
-    """Limits that hold on every board; fields as those of `edgepress.runtime.updates.shadow.Limits`."""
+    """Limits that hold on every board; fields as those of `edgepress.runtime.updates.shadow.RunLimits`."""
 
     frames: int
     max_slowdown: float

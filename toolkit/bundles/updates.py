@@ -31,7 +31,7 @@ def add_updates(folder: Path, published: Path, *, shadow: Mapping[str, Any] | No
     Args:
         folder: The folder.
         published: The published folder.
-        shadow: The limits of the shadow run (`runtime.updates.shadow.Limits`); None: there is none.
+        shadow: The limits of the shadow run (`runtime.updates.shadow.RunLimits`); None: there is none.
 
     Raises:
         BundleError: The published folder can't be read.

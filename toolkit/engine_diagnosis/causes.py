@@ -12,7 +12,7 @@ _TFLM = frozenset({"tflite-micro", "c99"})
 _PRODUCTS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 
 
-class Cause(NamedTuple):
+class DifferenceCause(NamedTuple):
     """A known cause of differences of one step.
 
     Attributes:
@@ -29,13 +29,13 @@ class Cause(NamedTuple):
 
 
 CAUSES = (
-    Cause(
+    DifferenceCause(
         frozenset({"litert"}),
         _TFLM | {"litert-built-in"},
         _PRODUCTS | {"ADD", "SUB", "MUL", "MEAN", "AVERAGE_POOL_2D", "QUANTIZE", "LOGISTIC", "SOFTMAX"},
         "XNNPACK rounds a result once, the others round it twice",
     ),
-    Cause(
+    DifferenceCause(
         frozenset({"litert-built-in"}),
         _TFLM,
         frozenset({"CONV_2D", "FULLY_CONNECTED"}),
