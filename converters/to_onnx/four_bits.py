@@ -55,7 +55,6 @@ def pack(made: onnx.ModelProto, float_model: onnx.ModelProto, names: dict[str, i
         float_model: The model that it was made of, with rounded weights.
         names: Its weights to be stored in four bits, and the axis of their outputs.
     """
-    import onnx
     from onnx import numpy_helper
 
     graph = OnnxGraph(made)
@@ -65,18 +64,22 @@ def pack(made: onnx.ModelProto, float_model: onnx.ModelProto, names: dict[str, i
         name = pair.input[0].removesuffix("_quantized")
         if name not in sources or not _is_per_channel(graph, pair, sources[name], names[name]):
             continue
-        _store_step(graph, pair, sources[name], names[name])
-        integers = _integers(sources[name], names[name])
-        stored = f"{name}_int4"
-        made.graph.initializer.append(
-            onnx.helper.make_tensor(stored, onnx.TensorProto.INT4, integers.shape, _nibbles(integers), raw=True)
-        )
-        graph.feed(pair, 0, graph.add("Cast", [stored], to=onnx.TensorProto.INT8))
+        steps = _store_steps(graph, pair, sources[name], names[name])
+        graph.feed(pair, 0, store(graph, _integers(sources[name], steps, names[name]), f"{name}_int4"))
         packed_ones += 1
     if not packed_ones:
         return made
     graph.finish()
     return with_opset(made)
+
+
+def store(graph: OnnxGraph, integers: Array, name: str) -> str:
+    """Add integers of four bits, under a name that nothing has, and the Cast that unpacks them; what the Cast makes."""
+    from onnx import TensorProto, helper
+
+    tensor = helper.make_tensor(name, TensorProto.INT4, integers.shape, _nibbles(integers), raw=True)
+    graph.proto.initializer.append(tensor)
+    return graph.add("Cast", [name], to=TensorProto.INT8)
 
 
 def with_opset(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -128,17 +131,20 @@ def _steps(values: Array, axis: int) -> Array:
     return np.asarray(np.where(largest > 0, largest / LEVELS, 1), np.float32)
 
 
-def _integers(values: Array, axis: int) -> Array:
+def _integers(values: Array, steps: Array, axis: int) -> Array:
     """The weights in steps, int8, -7 to 7."""
     shape = [-1 if i == axis % values.ndim else 1 for i in range(values.ndim)]
-    return np.clip(np.rint(values / _steps(values, axis).reshape(shape)), -LEVELS, LEVELS).astype(np.int8)
+    return np.clip(np.rint(values / steps.reshape(shape)), -LEVELS, LEVELS).astype(np.int8)
 
 
-def _store_step(graph: OnnxGraph, pair: Any, values: Array, axis: int) -> None:
-    """Give a weight's pair the steps of four bits, and the biases that its readers add the same ones."""
+def _store_steps(graph: OnnxGraph, pair: Any, values: Array, axis: int) -> Array:
+    """Give a weight's pair the steps of four bits, and the biases that its readers add the same ones; the steps.
+
+    Those of eight bits are smaller, unless they were widened for a bias (`to_onnx.bias`).
+    """
     old = graph.constant(pair.input[1])
-    new = _steps(values, axis)
     assert old is not None
+    new = np.maximum(_steps(values, axis), old)
     graph.feed(pair, 1, graph.add_constant(new))
     for node in graph.readers(pair.output[0]):
         bias = graph.maker(node.input[2], "DequantizeLinear") if node is not None and len(node.input) > 2 else None
@@ -148,6 +154,7 @@ def _store_step(graph: OnnxGraph, pair: Any, values: Array, axis: int) -> None:
         ratio = new.astype(np.float64) / old
         graph.feed(bias, 0, graph.add_constant(np.rint(stored / ratio).astype(stored.dtype)))
         graph.feed(bias, 1, graph.add_constant((scale * ratio).astype(np.float32)))
+    return new
 
 
 def _nibbles(integers: Array) -> bytes:

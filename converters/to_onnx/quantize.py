@@ -21,6 +21,7 @@ from edgepress.converters.float_layers import NOTHING, FloatLayers
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.statistics import CalibrationMethods, Ranges
+from edgepress.converters.to_onnx.bias import biases_of, fit_biases
 from edgepress.converters.to_onnx.convert import finish, quiet
 from edgepress.converters.to_onnx.float_layers import float_nodes, store_in_bytes
 from edgepress.converters.to_onnx.four_bits import four_bit_weights, pack, with_coarse_weights
@@ -116,6 +117,7 @@ def _static(
         ranges |= ranges_of_pixels(ready, calibration.input_range)
     few = four_bit_weights(ready) if weight_bits == 4 else {}
     coarse = with_coarse_weights(copy.deepcopy(ready), few) if few else ready
+    biases = biases_of(ready)
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with quiet("root"):
         quantizer = QDQQuantizer(
@@ -135,7 +137,10 @@ def _static(
         quantizer.quantize_model()
     result: onnx.ModelProto = quantizer.model.model
     if few:
-        return pack(result, coarse, few)
+        result = pack(result, coarse, few)
+    fit_biases(result, biases)
+    if few:
+        return result
     return store_in_bytes(result, float_nodes(ready, float_layers.in_bytes)) if float_layers.in_bytes else result
 
 

@@ -24,6 +24,7 @@ from edgepress.converters.frozen import Frozen
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
+from edgepress.converters.to_tflite.bias import with_fitting_biases
 from edgepress.converters.to_tflite.four_bits import four_bit_names
 from edgepress.converters.to_tflite.passes import with_short_names
 from edgepress.converters.to_tflite.products import small_products
@@ -97,6 +98,8 @@ def with_scheme(
     if float_layers.layers and recipe is not None:
         recipe = partial(_with_float_layers, recipe=recipe, float_layers=float_layers)
     result = float_model if recipe is None else _quantize(float_model, recipe, rewrites, ranges)
+    if scheme.calibrated:
+        result = with_fitting_biases(result, float_model)
     if scheme.output_dtype == "uint8":
         refuse_scales(result)
         result = interface.uint8_interface(result, ranges or {}, float_input=scheme.is_mixed and not uint8)

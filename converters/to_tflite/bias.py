@@ -1,0 +1,104 @@
+"""Layers of a quantized TFLite model whose bias does not fit its integers (`edgepress.converters.bias_range`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.arrays import Array
+from edgepress.converters.bias_range import LARGEST_BIAS, scales_for_bias
+from edgepress.converters.to_tflite import flatbuffer as flat
+from edgepress.converters.to_tflite.graph import Graph
+
+LEAST_FACTOR = 2.0**-30
+"""Least factor from a sum to the output: below 2^-31, kernels take it for 0 (`QuantizeMultiplier` in LiteRT's
+kernels/internal/quantization_util.cc), and the bias is lost with the products."""
+CLIPPED = 2.0**31
+"""Where litert-quantizer clips the integers of every bias, also of those that it stores with 64 bits."""
+INT4 = 17
+"""Of the schema's `TensorType`."""
+INT4_FACTOR = 16
+"""How many times a sum XNNPACK's kernels of 4-bit weights hold, because they read these as the upper bits of a byte."""
+
+
+def with_fitting_biases(model: bytes, float_model: bytes) -> bytes:
+    """A quantized model in which each bias fits; the same bytes if all do.
+
+    Args:
+        model: What litert-quantizer made of `float_model`.
+        float_model: The float model, whose constants have the same names.
+    """
+    graph = Graph(model)
+    source = Graph(float_model)
+    constants = {source.name(index): index for index in range(len(source.table.tensors))}
+    changed = False
+    for op in graph.operators:
+        if graph.kind(op) not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") or len(op.inputs) < 3:
+            continue
+        bias = source.constant(constants.get(graph.name(int(op.inputs[2])), -1)) if op.inputs[2] >= 0 else None
+        if bias is not None:
+            changed |= _fit(graph, op, bias.astype(np.float64))
+    return graph.to_bytes() if changed else model
+
+
+def _fit(graph: Graph, op: Any, bias: Array) -> bool:
+    """Give a layer scales of weights that suit its bias, and its whole bias; whether it was changed."""
+    source, weights, stored = (int(index) for index in op.inputs[:3])
+    largest = LARGEST_BIAS.get(graph.dtype(stored) or np.dtype(np.float32))
+    (source_scale, _), (scales, _) = graph.scales(source), graph.scales(weights)
+    output_scale, _ = graph.scales(int(op.outputs[0]))
+    if largest is None or not (len(source_scale) == len(output_scale) == 1 and scales):
+        return False
+    tensor = graph.table.tensors[weights]
+    if tensor.type == INT4:
+        largest /= INT4_FACTOR
+    axis = int(tensor.quantization.quantizedDimension)
+    old_scales = np.array(scales, np.float32)
+    integers, new_scales = scales_for_bias(
+        _integers(graph, weights),
+        old_scales,
+        bias,
+        source_scale[0],
+        largest=largest,
+        least=LEAST_FACTOR * output_scale[0] / source_scale[0],
+        axis=axis,
+    )
+    bias_scales = np.float32(source_scale[0]) * new_scales
+    new_bias = np.rint(bias / bias_scales)
+    if np.array_equal(new_scales, old_scales) and np.abs(new_bias).max() < CLIPPED:
+        return False
+    op.inputs = [
+        source,
+        _add_like(graph, weights, _packed(integers) if tensor.type == INT4 else integers, new_scales, axis),
+        _add_like(graph, stored, new_bias.astype(graph.dtype(stored)), bias_scales, 0),
+    ]
+    return True
+
+
+def _integers(graph: Graph, index: int) -> Array:
+    """The integers of weights, int8; 4-bit ones are unpacked."""
+    if graph.table.tensors[index].type != INT4:
+        values = graph.constant(index)
+        assert values is not None, "a layer that litert-quantizer has quantized has constant weights"
+        return values
+    data = np.asarray(graph.root.buffers[graph.table.tensors[index].buffer].data, np.uint8)
+    nibbles = np.stack([data & 15, data >> 4], axis=1).ravel()[: int(np.prod(graph.shape(index)))]
+    return ((nibbles ^ 8).astype(np.int8) - 8).reshape(graph.shape(index))
+
+
+def _packed(integers: Array) -> Array:
+    """Integers of 4 bits, two a byte, the first one in the lower bits."""
+    nibbles = np.append(integers.ravel() & 15, np.zeros(integers.size % 2, np.int8)).astype(np.uint8)
+    return np.asarray(nibbles[::2] | nibbles[1::2] << 4)
+
+
+def _add_like(graph: Graph, index: int, values: Array, scales: Array, axis: int) -> int:
+    """Add a constant of the same name, shape and type as another, with other values and scales; its index."""
+    new = graph.add_tensor(graph.shape(index), graph.name(index), like=index)
+    tensor = graph.table.tensors[new]
+    old = graph.table.tensors[index]
+    old.name, tensor.name = tensor.name, old.name
+    tensor.buffer = flat.add_buffer(graph.root, values)
+    tensor.quantization = flat.quantization([float(scale) for scale in scales], [0] * len(scales), axis)
+    return new
