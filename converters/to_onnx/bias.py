@@ -1,4 +1,4 @@
-"""Layers of a QDQ model whose scales do not suit the bias (`edgepress.converters.bias_range`)."""
+"""Layers of a QDQ model whose scales do not suit the bias (`edgepress.converters.grids`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.bias_range import LARGEST_BIAS, scales_for_bias
+from edgepress.converters.grids import LARGEST_BIAS, scales_for_bias
 from edgepress.converters.to_onnx.four_bits import store
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
 

@@ -1,4 +1,4 @@
-"""Layers of a quantized TFLite model whose bias does not fit its integers (`edgepress.converters.bias_range`)."""
+"""Layers of a quantized TFLite model whose bias does not fit its integers (`edgepress.converters.grids`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.bias_range import LARGEST_BIAS, scales_for_bias
+from edgepress.converters.grids import LARGEST_BIAS, scales_for_bias
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.graph import Graph
 
