@@ -270,6 +270,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--home-assistant", metavar="PYTHON", help="an interpreter with the package homeassistant")
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let what runs in the background ignore it
     with tempfile.TemporaryDirectory() as folder:
         result, discovery = kill_brokers(Path(folder), args.kills, args.seed)
     result["discovery_faults"] = discovery_faults(discovery)
