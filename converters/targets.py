@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -44,10 +44,21 @@ _FINER = {
 """By precision, those that round less, the smallest files first."""
 
 
-def finer(scheme: Scheme, target: Target) -> str:
-    """Name of the scheme that rounds less, to be tried next; "" if the target runs none."""
-    names = (f"{scheme.format}-{precision}" for precision in _FINER.get(scheme.precision, ()))
-    return next((name for name in names if name in schemes_for(target)), "")
+def finer(scheme: Scheme, target: Target, *, rejected: Collection[str] = ()) -> str:
+    """Name of the scheme that rounds less, to be tried next; "" if the target runs none.
+
+    Args:
+        scheme: The scheme whose file is not good enough.
+        target: What the file is for.
+        rejected: Schemes that were tried and are not good enough either.
+    """
+    for precision in _FINER.get(scheme.precision, ()):
+        name = f"{scheme.format}-{precision}"
+        if name in rejected:
+            name = finer(SCHEMES[name], target, rejected=rejected)
+        if name in schemes_for(target):
+            return name
+    return ""
 
 
 def schemes_from(given: str | Scheme | Iterable[str | Scheme], target: Target) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from edgepress.converters.float_layers import KeepOptions
 from edgepress.converters.proof.compare import FEW, ITEMS
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.statistics import CALIBRATION_METHODS
-from edgepress.converters.targets import checked_target, schemes_from
+from edgepress.converters.targets import Target, checked_target, finer, schemes_from
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
 from edgepress.toolkit.conversion_plan import SAMPLES, plan_for
@@ -159,7 +159,21 @@ def convert(
         )
         scaled = plan.contract.input.is_image and conversion.facts.takes_scaling
     _note_if_weak(variants, note, images=scaled)
-    return Variants(_with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None)))
+    variants = _with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None))
+    return Variants(_without_rejected_advice(variants, aim))
+
+
+def _without_rejected_advice(variants: Sequence[Variant], target: Target) -> Iterator[Variant]:
+    """The variants; the hint of none names a scheme that was rejected, too."""
+    rejected = [variant.scheme for variant in variants if variant.path is None]
+    for variant in variants:
+        scheme = SCHEMES[variant.scheme]
+        advised = finer(scheme, target)
+        if advised in rejected:
+            better = finer(scheme, target, rejected=rejected)
+            instead = f"convert it to {better}" if better else "use the source model"
+            variant = dataclasses.replace(variant, hint=variant.hint.replace(f"convert it to {advised}", instead))
+        yield variant
 
 
 def _note_if_weak(variants: Iterable[Variant], note: Callable[[str], None], *, images: bool) -> None:
