@@ -175,6 +175,7 @@ class Conversion:
             calibration_method="minmax" if learned else calibration_method,
             keep=(keep or KeepOptions()) if any(SCHEMES[name].is_mixed for name in schemes) else None,
             rewrite=rewrite,
+            target=target,
         )
         reports: dict[str, Done] = {}
         with ScratchFolder() as folder:

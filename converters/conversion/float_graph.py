@@ -27,11 +27,12 @@ from edgepress.converters.ptq.calibration import Validation, first_items
 from edgepress.converters.ptq.pipeline import repair
 from edgepress.converters.ptq.score import Scorer, enough
 from edgepress.converters.ptq.stages import CALIBRATED
-from edgepress.converters.rewrites.table import CHANNEL_AFFINE
+from edgepress.converters.rewrites.table import CHANNEL_AFFINE, rewrites_for
 from edgepress.converters.schemes import SCHEMES, RepairKind
 from edgepress.converters.sources.base import Onnx2tf, SourceModel
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.statistics import CalibrationMethod, CalibrationMethods
+from edgepress.converters.targets import Target
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import EdgepressError, first_line, parsing
 
@@ -114,6 +115,7 @@ class FloatGraphJob:
         calibration_method: How ranges follow from the calibration items.
         keep: What the user says of the layers to keep in float; None if there will be no file of mixed precision.
         rewrite: Whether the files' graphs will be rewritten.
+        target: What the files are for.
     """
 
     folder: Path
@@ -127,6 +129,7 @@ class FloatGraphJob:
     calibration_method: CalibrationMethod = "minmax"
     keep: KeepOptions | None = None
     rewrite: bool = True
+    target: Target = "cpu"
 
     @property
     def model(self) -> Path:
@@ -198,8 +201,15 @@ def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatG
 def _scorer(model: bytes, job: FloatGraphJob) -> Scorer:
     count = enough(model)
     items, labels = job.validation(count) if job.validation else (first_items(job.calibration, count), None)
-    before = CHANNEL_AFFINE if job.rewrite else ()
-    return Scorer(model, items, labels, labelled=job.labelled, uint8=job.adapter.item.is_image, before=before)
+    return Scorer(
+        model,
+        items,
+        labels,
+        labelled=job.labelled,
+        uint8=job.adapter.item.is_image,
+        before=CHANNEL_AFFINE if job.rewrite else (),
+        recipe=rewrites_for(SCHEMES["tflite-int8"], job.target, "recipe") if job.rewrite else (),
+    )
 
 
 def _choose_float_layers(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatLayers | ConversionError:

@@ -24,6 +24,7 @@ from edgepress.converters.mixed_precision.ranking import FloatSet, Ranking
 from edgepress.converters.mixed_precision.sensitivity import BUDGET_MACS, LayerSimulation, affordable
 from edgepress.converters.ptq.calibration import first_items, trials
 from edgepress.converters.ptq.score import Score, Scorer, answers_before_end
+from edgepress.converters.rewrites.table import rewrites_for, rewritten_tflite
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.statistics import CalibrationMethods
 from edgepress.converters.temperature import LEAST_FIT, fit_temperature
@@ -65,8 +66,11 @@ def choose_float_layers(
     """
     ranges = tflite_statistics(model, calibration, None if item.is_integer else item.value_range).ranges(methods)
 
+    scheme = SCHEMES["tflite-mixed"]
+    _, in_recipe = rewritten_tflite(model, rewrites_for(scheme, "cpu", "recipe"))
+
     def make(float_layers: FloatLayers) -> bytes:
-        return with_scheme(model, SCHEMES["tflite-mixed"], ranges, uint8=item.is_image, float_layers=float_layers)
+        return with_scheme(model, scheme, ranges, in_recipe, uint8=item.is_image, float_layers=float_layers)
 
     return choose(model, make, scorer, first_items(calibration, SIMULATED), options=options)
 

@@ -123,6 +123,7 @@ class Scorer:
         labelled: Whether answers are scores of labels; if not, only their noise counts.
         uint8: Whether the files take uint8, as those of images do.
         before: Rewrites of float graphs that are made before files are, and that keep the names of tensors.
+        recipe: Further rewrites that the recipes of files of integers make.
     """
 
     def __init__(
@@ -134,12 +135,14 @@ class Scorer:
         labelled: bool = True,
         uint8: bool = False,
         before: tuple[Rewrite, ...] = (),
+        recipe: tuple[Rewrite, ...] = (),
     ) -> None:
         self.items = items[: enough(model)]
         self.labels = None if labels is None else np.asarray(labels)[: len(self.items)]
         self._labelled = labelled
         self.uint8 = uint8
         self._before = before
+        self._recipe = recipe
         self._end = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}.get(passes.last_operation(model), "")
         self._reference = answers_before_end(model, self.items)
         self._decided = self._decide(self._reference)
@@ -172,7 +175,10 @@ class Scorer:
         """
         scheme = SCHEMES[f"tflite-{precision}"]
         rewritten, _ = rewritten_tflite(model, self._before)
-        return with_scheme(rewritten, scheme, ranges if scheme.calibrated else None, rewrites, uint8=self.uint8)
+        if not scheme.calibrated:
+            return with_scheme(rewritten, scheme, None, rewrites, uint8=self.uint8)
+        in_recipe = [*rewrites, *rewritten_tflite(rewritten, self._recipe)[1]]
+        return with_scheme(rewritten, scheme, ranges, in_recipe, uint8=self.uint8)
 
     def worst_score(self, model: bytes, precision: str) -> Score:
         """The score of a file that can't be made: nothing is right.

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.targets import TARGETS, Target
 from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.normalization import is_normalization
 from edgepress.converters.to_tflite.products import is_small_product
 
 if TYPE_CHECKING:
@@ -87,6 +88,12 @@ def _is_float_convolution(graph: OnnxGraph, node: Any) -> bool:
     return is_float_convolution(graph, node)
 
 
+def _normalizes(graph: OnnxGraph, node: Any) -> bool:
+    from edgepress.converters.to_onnx.normalization import normalization
+
+    return any(node is other for other in normalization(graph))
+
+
 def _multiplies(graph: OnnxGraph, node: Any) -> bool:
     return node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -140,6 +147,9 @@ REWRITES: tuple[Rewrite, ...] = (
     # The same for small 1x1 convolutions; `to_tflite.products` says which, and why.
     Rewrite("small-products", "compute small 1x1 convolutions in float, from 8-bit weights", ("tflite-dynamic",),
             stage="recipe", changes="int8 rounding", concerns=is_small_product),
+    # Features of tensors differ in their ranges; `to_tflite.normalization` says why that matters.
+    Rewrite("float-normalization", "scale the features of a tensor in float, before they are quantized",
+            (*_INT8, "tflite-int16x8"), stage="recipe", changes="int8 rounding", concerns=is_normalization),
     Rewrite("concat-tree", "divide CONCATENATION of more than five tensors", _FAST, stage="quantized", targets=TARGETS),
     Rewrite("lookup-islands", "compute what has no int8 kernel by a look-up table or a float kernel",
             _INT8, stage="quantized", changes="int8 rounding"),
@@ -186,6 +196,8 @@ REWRITES: tuple[Rewrite, ...] = (
     # of signed activations do; the runtime prevents it (`edgepress.runtime.sessions.onnx_session`).
     Rewrite("uint8-activations", "use unsigned activations, as the fastest kernels require", _ONNX_INT8,
             stage="recipe", changes="int8 rounding", concerns=_multiplies),
+    Rewrite("onnx-float-normalization", "scale the features of a tensor in float, before they are quantized",
+            _ONNX_INT8, stage="recipe", changes="int8 rounding", concerns=_normalizes),
     Rewrite("onnx-input-bytes", "read the input's bytes without conversion", _ONNX_INT8,
             stage="quantized", changes="int8 rounding"),
     Rewrite("onnx-relu-bytes", "compute ReLU of shared values as a limit of their bytes", _ONNX_INT8,

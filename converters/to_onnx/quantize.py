@@ -26,6 +26,7 @@ from edgepress.converters.to_onnx.convert import finish, quiet
 from edgepress.converters.to_onnx.float_layers import float_nodes, store_in_bytes
 from edgepress.converters.to_onnx.four_bits import four_bit_weights, pack, with_coarse_weights
 from edgepress.converters.to_onnx.graph import VIEWS, OnnxGraph
+from edgepress.converters.to_onnx.normalization import normalization
 
 if TYPE_CHECKING:
     import onnx
@@ -118,6 +119,9 @@ def _static(
     few = four_bit_weights(ready) if weight_bits == 4 else {}
     coarse = with_coarse_weights(copy.deepcopy(ready), few) if few else ready
     biases = biases_of(ready)
+    front = []
+    if "onnx-float-normalization" in rewrites:
+        front = [node.name for node in normalization(OnnxGraph(ready))]
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with quiet("root"):
         quantizer = QDQQuantizer(
@@ -128,7 +132,7 @@ def _static(
             activation_qType=QuantType.QUInt8 if "uint8-activations" in rewrites else QuantType.QInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
             nodes_to_quantize=[],
-            nodes_to_exclude=[*_exact_nodes(ready), *float_nodes(ready, float_layers.layers)],
+            nodes_to_exclude=[*_exact_nodes(ready), *front, *float_nodes(ready, float_layers.layers)],
             # Softmax stays float: otherwise, eight bits are all that remains of a probability. So does what has no
             # kernel of 8 bits: only its factors would be rounded.
             op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax", "LayerNormalization"}),

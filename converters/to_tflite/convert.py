@@ -26,10 +26,13 @@ from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
 from edgepress.converters.to_tflite.bias import with_fitting_biases
 from edgepress.converters.to_tflite.four_bits import four_bit_names
+from edgepress.converters.to_tflite.normalization import normalization_names
 from edgepress.converters.to_tflite.passes import with_short_names
 from edgepress.converters.to_tflite.products import small_products
 from edgepress.converters.to_tflite.requantization import refuse_scales
 
+FLOAT_NORMALIZATION = "float-normalization"
+"""The rewrite that leaves `to_tflite.normalization` in float."""
 ISLAND_MARK = "float"
 ISLAND = re.compile(r"^edgepress(_again)*_float_")
 """Matches the names of tensors that stay float in files of integers, because rewrites made them for float kernels."""
@@ -102,7 +105,8 @@ def with_scheme(
         result = with_fitting_biases(result, float_model)
     if scheme.output_dtype == "uint8":
         refuse_scales(result)
-        result = interface.uint8_interface(result, ranges or {}, float_input=scheme.is_mixed and not uint8)
+        in_float = scheme.is_mixed or FLOAT_NORMALIZATION in rewrites
+        result = interface.uint8_interface(result, ranges or {}, float_input=in_float and not uint8)
         return interface.uint8_input(result) if uint8 else result
     if scheme.calibrated:
         result = passes.int16_kernels(result)
@@ -170,6 +174,9 @@ def _static(
     for end in (operation.INPUT, operation.OUTPUT):
         manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
     manager.add_quantization_config(ISLAND.pattern, operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    if FLOAT_NORMALIZATION in rewrites:
+        front = _making(normalization_names(model))
+        manager.add_quantization_config(front, operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     manager.add_weight_only_config(ISLAND.pattern, operation.DEPTHWISE_CONV_2D, num_bits=8)
 
 

@@ -23,6 +23,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import write_bytes
 from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.ptq.score import Score, Scorer, enough
+from edgepress.converters.rewrites.table import rewrites_for
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.worker import Emit
@@ -90,7 +91,8 @@ class Trainer(Generic[AnyJob]):
             raise ConversionError(f"The model can't be {self.verb}: its graph takes one item at a time.")
         items, labels = job.validation(enough(model))
         labelled = job.contract.task != "none"
-        self.judge = Scorer(model, items, labels, labelled=labelled, uint8=item.is_image)
+        recipe = rewrites_for(SCHEMES["tflite-int8"], "cpu", "recipe")
+        self.judge = Scorer(model, items, labels, labelled=labelled, uint8=item.is_image, recipe=recipe)
         self.kind = kind_of_answers(self.teacher, labelled=labelled)
         self.batch_size = min(BATCH, len(job.train), largest_batch(self.teacher, MEMORY))
 

@@ -19,9 +19,8 @@ from edgepress.converters.graph.tflite_scales import scales_of_tflite
 from edgepress.converters.ptq.bias_correction import with_own_biases
 from edgepress.converters.ptq.pipeline import repair
 from edgepress.converters.ptq.score import Score
-from edgepress.converters.schemes import SCHEMES, RepairKind
+from edgepress.converters.schemes import RepairKind
 from edgepress.converters.statistics import CalibrationMethods, Ranges
-from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.worker import Emit
 from edgepress.toolkit.retraining.job import Bits, Progress, Trained, TuneJob, read_ranges
 from edgepress.toolkit.retraining.trainer import Trainer, figures_of, row_of, since
@@ -69,7 +68,7 @@ class TuneTrainer(Trainer[TuneJob]):
     def run(self) -> Trained:
         """Train, resuming where the run was, and write the best."""
         model, ranges = self._start()
-        file = self._file(model, ranges)
+        file = self.judge.make_file(model, ranges, self._precision)
         first = self.judge.score_file(file)
         program = Program(model)
         student = Student(program, scales_of_tflite(program, file))
@@ -81,7 +80,7 @@ class TuneTrainer(Trainer[TuneJob]):
             checkpoint.assign(student.variables, state.best)
             model = student.model()
             ranges = ranges | student.ranges()
-        last = self.judge.score_file(self._file(model, ranges))
+        last = self.judge.score_file(self.judge.make_file(model, ranges, self._precision))
         facts = {
             "bits": self.job.bits,
             "steps": int(state.history[-1]["step"]) if state.history else 0,
@@ -112,9 +111,6 @@ class TuneTrainer(Trainer[TuneJob]):
         write_bytes(start, model)
         write_bytes(known, json.dumps(ranges).encode())
         return model, ranges
-
-    def _file(self, model: bytes, ranges: Ranges) -> bytes:
-        return with_scheme(model, SCHEMES[f"tflite-{self._precision}"], ranges, uint8=self.judge.uint8)
 
     def _train(self, student: Student, state: TrainingState, first: Score, ranges: Ranges) -> None:
         """Train until the last step, or until it no longer pays; `state.best` is the best, if any is better."""
@@ -167,7 +163,7 @@ class TuneTrainer(Trainer[TuneJob]):
         return noise > (-SNR_DB if gained > 0 else 0) and gained >= 0
 
     def _score(self, student: Student, ranges: Ranges) -> Score:
-        return self.judge.score_file(self._file(student.model(), ranges | student.ranges()))
+        return self.judge.score_file(self.judge.make_file(student.model(), ranges | student.ranges(), self._precision))
 
 
 def _brings_nothing(history: Sequence[Mapping[str, float]]) -> bool:

@@ -1,0 +1,27 @@
+"""The normalization of each feature in front of an ONNX model, as `to_tflite.normalization` finds it in TFLite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgepress.converters.to_onnx.graph import OnnxGraph
+from edgepress.converters.to_tflite.normalization import MOST_DIMENSIONS
+
+KINDS = ("Add", "Sub", "Mul", "Div")
+
+
+def normalization(graph: OnnxGraph) -> list[Any]:
+    """The nodes in front of a float model that shift or scale each feature by a constant of its own; may be none."""
+    at = graph.proto.input[0].name
+    if len(graph.shape(at) or ()) > MOST_DIMENSIONS:
+        return []
+    chain: list[Any] = []
+    sizes = []
+    while (node := graph.only_reader(at)) is not None and node.op_type in KINDS:
+        parts = graph.operand(node)
+        if parts is None:
+            break
+        chain.append(node)
+        sizes.append(parts[1].size)
+        at = node.output[0]
+    return chain if max(sizes, default=1) > 1 else []

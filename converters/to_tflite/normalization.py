@@ -1,0 +1,50 @@
+"""The normalization of each feature in front of a model of tensors, which integers can't hold.
+
+Features of a table have ranges of their own: one is 0 to 1, another 300 to 1,700. A tensor of integers has one scale,
+so the first one is lost before a Normalization layer evens the features out. Where a model begins with such a layer, it
+is computed in float, and what it returns is quantized. Images have one range, and need none of that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.to_tflite.graph import Graph, only_reader
+
+KINDS = ("ADD", "SUB", "MUL", "DIV")
+MOST_DIMENSIONS = 3
+"""Images have more, with the batch."""
+
+
+def normalization(graph: Graph) -> list[Any]:
+    """The operations in front of a float graph that shift or scale each feature by a constant of its own; may be none.
+
+    Those that treat all features alike count, too, if another one beside them does not.
+    """
+    at = int(graph.table.inputs[0])
+    if len(graph.shape(at)) > MOST_DIMENSIONS or graph.dtype(at) != np.float32:
+        return []
+    readers = graph.readers()
+    chain: list[Any] = []
+    sizes = []
+    while (op := only_reader(readers, at)) is not None and graph.kind(op) in KINDS:
+        constants = [values for i in op.inputs if (values := graph.constant(int(i))) is not None]
+        if len(constants) != 1 or op.builtinOptions.fusedActivationFunction:
+            break
+        chain.append(op)
+        sizes.append(constants[0].size)
+        at = int(op.outputs[0])
+    return chain if max(sizes, default=1) > 1 else []
+
+
+def is_normalization(graph: Graph, op: Any) -> bool:
+    """Whether an operation of a float graph is one of `normalization`."""
+    return any(op is other for other in normalization(graph))
+
+
+def normalization_names(model: bytes) -> list[str]:
+    """Names of what the operations of `normalization` compute in a float model."""
+    graph = Graph(model)
+    return [graph.name(int(op.outputs[0])) for op in normalization(graph)]

@@ -1,0 +1,95 @@
+"""Tensors whose features have ranges of their own, in front of a Normalization layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.normalization import normalization_names
+from edgepress.runtime import load
+from edgepress.toolkit.conversion import convert
+
+FEATURES = 8
+RANGES = np.array([0.01, 0.1, 1, 5, 20, 100, 500, 2000.0])
+"""Spread of each feature."""
+SCHEMES_OF_INTEGERS = [name for name, scheme in SCHEMES.items() if scheme.calibrated]
+
+
+def table(items: int, seed: int) -> Any:
+    """Items, float32; the features of small range matter as much as the others."""
+    return (np.random.default_rng(seed).normal(0.5, 1, (items, FEATURES)) * RANGES).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """A net on a table, and its data."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(2)
+    folder = tmp_path_factory.mktemp("table")
+    scale = layers.Normalization()
+    scale.adapt(table(500, 0))
+    x = inputs = keras.Input((FEATURES,))
+    x = layers.Dense(32, activation="relu")(scale(x))
+    model = keras.Model(inputs, layers.Dense(4)(x))
+    model.save(folder / "m.keras")
+    x = table(300, 1)
+    y = np.asarray(model(x)).argmax(axis=1)
+    np.savez(folder / "d.npz", x_train=x[:200], y_train=y[:200], x_test=x[200:], y_test=y[200:], labels=list("abcd"))
+    return model, folder
+
+
+@pytest.fixture(scope="module")
+def variants(net: tuple[Any, Path]) -> dict[str, Any]:
+    """The files of integers by their schemes."""
+    folder = net[1]
+    made = convert(folder / "m.keras", SCHEMES_OF_INTEGERS, data=str(folder / "d.npz"))
+    return {variant.scheme: variant for variant in made}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES_OF_INTEGERS)
+def test_features_of_small_range_are_not_lost(scheme: str, net: tuple[Any, Path], variants: dict[str, Any]) -> None:
+    model, _ = net
+    items = table(200, 3)
+    true = np.asarray(model(items))
+    scores = np.asarray(load(variants[scheme].path).outputs(items))
+    noise = np.mean((scores - true) ** 2)
+    assert 10 * np.log10(np.var(true) / noise) > (18 if "int4" in scheme else 25)
+
+
+def test_the_file_takes_float_and_quantizes_what_is_normalized(variants: dict[str, Any]) -> None:
+    path = variants["tflite-int8"].path
+    graph = Graph(path.read_bytes())
+    kinds = [graph.kind(op) for op in graph.operators]
+    assert graph.dtype(int(graph.table.inputs[0])) == np.float32
+    assert kinds[: kinds.index("QUANTIZE")] == ["SUB", "MUL"]
+    assert "float-normalization" in load(path).contract.rewrites
+
+
+def test_images_and_features_that_are_alike_are_as_before(run: Any, net: tuple[Any, Path], tmp_path: Path) -> None:
+    import keras
+    from keras import layers
+
+    (image,) = convert(run.model, ["tflite-float32"], out=tmp_path)
+    assert normalization_names(image.path.read_bytes()) == []
+    inputs = keras.Input((FEATURES,))
+    alike = keras.Model(inputs, layers.Dense(4)(layers.Rescaling(0.1, -1)(inputs)))
+    alike.save(tmp_path / "alike.keras")
+    data = str(net[1] / "d.npz")
+    made = convert(tmp_path / "alike.keras", ["tflite-int8"], out=tmp_path, data=data, verify=False)
+    assert "float-normalization" not in load(made[0].path).contract.rewrites
+
+
+def test_integer_only_files_compute_nothing_in_float(net: tuple[Any, Path], tmp_path: Path) -> None:
+    """Where no float kernel runs, the features are integers from the beginning."""
+    _, folder = net
+    options = {"data": str(folder / "d.npz"), "target": "integer-only", "verify": False}
+    (variant,) = convert(folder / "m.keras", ["tflite-int8"], out=tmp_path, **options)
+    assert variant.path is not None, variant.error
+    assert "float-normalization" not in load(variant.path).contract.rewrites
