@@ -46,6 +46,16 @@ def reference(count: int = 300, *, seed: int = 0) -> DriftReference:
     return DriftReference.of(EDGES, np.random.default_rng(seed).uniform(size=count), "litert")
 
 
+@pytest.mark.parametrize(("count", "accepted"), [(0, False), (1, True), (255, True), (256, False)])
+def test_a_reference_has_so_many_edges(count: int, *, accepted: bool) -> None:
+    given: dict[str, Any] = {"edges": np.linspace(0, 1, count), "counts": (1,) * (count + 1), "engine": "litert"}
+    if accepted:
+        assert len(DriftReference(**given).edges) == count
+    else:
+        with pytest.raises(ValueError, match="the edges of its drift reference are damaged"):
+            DriftReference(**given)
+
+
 @pytest.mark.parametrize("bet", range(len(bets_on(0.5))))
 def test_each_bet_is_a_density(bet: int) -> None:
     """So that no bet gains on average from p-values that are uniform, and none can lose more than all."""

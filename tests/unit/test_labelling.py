@@ -12,6 +12,7 @@ from PIL import Image
 from edgepress.runtime.keeping import ABOUT
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.errors import DataError, InputError
+from edgepress.toolkit.labelling import desk as desk_module
 from edgepress.toolkit.labelling.desk import LEFT_OUT, OUT, TO_DO, Desk, order
 
 
@@ -106,6 +107,24 @@ def test_the_folder_of_a_class_that_a_kill_left_empty_is_removed(folder: Path) -
     (folder / "mine").mkdir()
     Desk(folder)
     assert [path.name for path in folder.iterdir() if path.is_dir()] == ["mine"]
+
+
+@pytest.mark.parametrize(("most", "accepted"), [(13, True), (12, False)])
+def test_a_folder_holds_so_many_pictures_at_most(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, most: int, *, accepted: bool
+) -> None:
+    monkeypatch.setattr(desk_module, "MOST", most)
+    if accepted:
+        assert len(Desk(folder).pictures) == 13
+    else:
+        with pytest.raises(InputError, match="13 pictures; accepted: 1 to 12"):
+            Desk(folder)
+
+
+def test_the_name_of_a_class_has_at_most_200_bytes(folder: Path) -> None:
+    assert Desk(folder, ["cat", "ä" * 100]).labels == ("cat", "ä" * 100)
+    with pytest.raises(InputError, match="can't be the name of a folder"):
+        Desk(folder, ["cat", "ä" * 100 + "x"])
 
 
 def test_what_is_no_picture_is_named(folder: Path) -> None:
