@@ -102,7 +102,7 @@ ROOMS = {
     "keeping": Room("runtime/keeping.py", "keeping"),
     "collecting": Room("toolkit/boards/collect.py", "collect"),
     "labelling": Room("toolkit/labelling/*.py", "labelling label"),
-    "improving": Room("toolkit/improving/*.py", "improving"),
+    "improving": Room("toolkit/improving/*.py", "improving improving_steps"),
     "compression": Room(
         "toolkit/compression/limits.py toolkit/compression/search.py toolkit/compression/trial.py",
         "trial compress",
@@ -112,9 +112,9 @@ ROOMS = {
     "updates": Room(
         "runtime/updates/releases.py runtime/updates/state.py", "releases release_lists update_state publishing"
     ),
-    "installing": Room(INSTALLING, "releases updates update_watch"),
-    "watching": Room("runtime/updates/watch.py", "watch_limits update_watch"),
-    "shadow": Room("runtime/updates/shadow.py", "shadow_limits shadow_real"),
+    "installing": Room(INSTALLING, "releases update_confirm update_installer update_steps"),
+    "watching": Room("runtime/updates/watch.py", "watch_limits"),
+    "shadow": Room("runtime/updates/shadow.py", "shadow_limits"),
     "arithmetic": Room("converters/to_c/arithmetic.py converters/to_c/bounds.py", "c_bounds to_c_sums to_c"),
     "placement": Room(
         "converters/to_c/placement.py converters/to_c/tables.py converters/to_c/removal.py",
