@@ -74,7 +74,7 @@ SWEEPING = (
 ROOMS = {
     "stats": Room(
         "toolkit/stats/intervals.py toolkit/stats/metrics.py toolkit/stats/samples.py",
-        "stats intervals metrics remarks_items expected acceptance",
+        "stats intervals metrics item_plans remarks_items advice expected acceptance",
     ),
     "comparison": Room(
         "toolkit/comparison/*.py",
