@@ -29,8 +29,9 @@ from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import ModelFileError
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.calibrating.calibrate import Calibrated
-from edgepress.toolkit.calibrating.fit import _error_missing, fit
+from edgepress.toolkit.calibrating.fit import _error_missing, fit, with_acceptance
 from edgepress.toolkit.calibrating.items import Wish, divide_items
+from edgepress.toolkit.calibrating.references import with_references
 from edgepress.toolkit.cli.calibrate_view import sentences
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.stats.acceptance import (
@@ -246,10 +247,11 @@ def test_certainty_and_references_together_reject_no_more_than_promised() -> Non
     rng = np.random.default_rng(5)
     y, other, many = rng.integers(0, 6, 1600), rng.integers(0, 6, 200), rng.integers(0, 6, 20_000)
     fresh = clustered(rng, many, (many + 1) % 6, 5.5)
-    draws, exceeded = 25, 0
+    draws, exceeded, wish = 25, 0, Wish("rejected", 0.1, 0.95)
     for _ in range(draws):
         scores, unlike = clustered(rng, y, (y + 1) % 6, 5.5), clustered(rng, other, (other + 3) % 6, 5.5)
-        limits = fit(scores, y, Wish("rejected", 0.1, 0.95), engine="litert", unknown=unlike).limits
+        referenced = with_references(AnswerLimits(), scores, unlike, *divide_items(len(y)), wish)[0]
+        limits = with_acceptance(referenced, scores, y, wish, engine="litert")[0]
         assert limits.unknown is not None
         accepted = limits.accepted(fresh)
         assert accepted is not None
@@ -262,6 +264,10 @@ def test_a_smaller_limit_that_happens_to_hold_is_not_named() -> None:
     wish = Wish("error", 0.02, 0.95)
     assert _error_missing(lambda limit: held if limit in (0.005, 0.1) else None, wish) == (0.1, 149)
     assert _error_missing(lambda limit: None, wish) == (1.0, 149)
+    tried = [n / 1000 for n in (2, 5, *range(10, 101, 10), 120, 150, 200, 250, 300, 400, 500)]
+    small = Wish("error", 0.001, 0.95)
+    named = [_error_missing(lambda limit, least=least: held if limit >= least else None, small)[0] for least in tried]
+    assert named == tried
 
 
 @pytest.mark.parametrize("labels", [10, 300])
@@ -270,17 +276,17 @@ def test_references_that_tell_nothing_are_not_used(labels: int) -> None:
     rng = np.random.default_rng(1)
     scores = np.exp(rng.normal(0, 2, (1600, labels)))
     scores = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
-    y = scores.argmax(axis=1)
-    result = fit(scores[:1200], y[:1200], Wish("rejected", 0.1, 0.95), engine="litert", unknown=scores[1200:])
-    assert result.auroc is not None
-    assert 0.4 < result.auroc[1] < 0.6
+    wish = Wish("rejected", 0.1, 0.95)
+    auroc = with_references(AnswerLimits(), scores[:1200], scores[1200:], *divide_items(1200), wish)[1]
+    assert 0.4 < auroc[1] < 0.6
 
 
 def test_references_of_many_labels_are_fewer() -> None:
     rng = np.random.default_rng(1)
     scores = rng.dirichlet(np.full(5300, 0.01), 400).astype(np.float32)
-    result = fit(scores, scores.argmax(axis=1), Wish("rejected", 0.1, 0.9), engine="litert", unknown=scores[:40])
-    assert result.auroc is not None
+    wish = Wish("rejected", 0.1, 0.9)
+    auroc = with_references(AnswerLimits(), scores, scores[:40], *divide_items(400), wish)[1]
+    assert 0 <= min(auroc) <= max(auroc) <= 1
 
 
 def test_what_a_file_decides_is_what_is_promised() -> None:
@@ -381,6 +387,8 @@ def test_of_two_labels_the_surer_answer_stays_surer(slope: float, offset: float)
         {"accept": dataclasses.asdict(ACCEPT) | {"items": 1.5}},
         {"unknown": {"references": "AAAA", "labels": 2, "at_least": 0, "floor": 0.1}},
         {"unknown": {"references": "AAA", "labels": 3, "at_least": 0, "floor": 0.1}},
+        {"unknown": {"references": "AAAA", "labels": 3, "at_least": -2.1, "floor": 0.1}},
+        {"unknown": {"references": "AAAA", "labels": 3, "at_least": 1.1, "floor": 0.1}},
         {"unknown": {"references": "", "labels": 3, "at_least": 0, "floor": 0.1}},
         {"unknown": {"references": "AAAA", "labels": 3, "at_least": 0, "floor": 0}},
         {"unknown": {"references": "AAAA", "labels": 3, "at_least": 0, "floor": 5e-324}},
