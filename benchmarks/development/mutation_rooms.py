@@ -108,7 +108,7 @@ ROOMS = {
         "trial compress",
     ),
     "sweeping": Room(SWEEPING, "search"),
-    "publishing": Room(PUBLISHING, "publishing"),
+    "publishing": Room(PUBLISHING, "release_entries publishing"),
     "updates": Room(
         "runtime/updates/releases.py runtime/updates/state.py", "releases release_lists update_state publishing"
     ),
