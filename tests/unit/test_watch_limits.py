@@ -233,6 +233,28 @@ def test_a_release_is_tried_again_only_if_it_and_the_former_one_are_silent(
         assert list(state.refused) == [NEW]
 
 
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_disk_without_any_room_keeps_no_board_on_a_release_that_does_not_work(
+    board: Board, monkeypatch: pytest.MonkeyPatch, *, silent: bool
+) -> None:
+    """It hides no reason either; with room before the way back alone, the release stays refused."""
+    tried: list[State] = []
+
+    def write(folder: Path, state: State) -> None:
+        tried.append(state)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(watch, "write_state", write)
+    if silent:
+        Back(board, switches=True, former=SILENT)
+    kind, text, _ = board.go_back(Failure("it ended", silent=silent), State(watched=NEW))
+    assert text.startswith("Release 2 was left: it ended. The former release is in use again")
+    assert kind is (UpdateError if silent else VerdictError)
+    assert watch.in_use(board.place) == OLD
+    assert (tried[0].watched, list(tried[0].refused)) == (NEW, [NEW])
+    assert (tried[1].watched, list(tried[1].refused)) == ("", [] if silent else [NEW])
+
+
 def test_a_release_that_was_refused_before_is_not_tried_again_although_both_are_silent(board: Board) -> None:
     Back(board, switches=True, former=SILENT)
     kind, _, state = board.go_back(Failure("it was silent", silent=True), State(refused={NEW: "It crashed."}))
