@@ -115,10 +115,12 @@ ROOMS = {
     "installing": Room(INSTALLING, "releases update_confirm update_installer update_steps"),
     "watching": Room("runtime/updates/watch.py", "watch_limits"),
     "shadow": Room("runtime/updates/shadow.py", "shadow_limits"),
-    "arithmetic": Room("converters/to_c/arithmetic.py converters/to_c/bounds.py", "c_bounds to_c_sums to_c"),
+    "arithmetic": Room(
+        "converters/to_c/arithmetic.py converters/to_c/bounds.py", "c_bounds c_arithmetic to_c_sums to_c"
+    ),
     "placement": Room(
         "converters/to_c/placement.py converters/to_c/tables.py converters/to_c/removal.py",
-        "to_c_tables to_c_footprint to_c",
+        "c_placement to_c_tables to_c_footprint to_c",
     ),
     "proof": Room("converters/proof/compare.py converters/proof/labels.py", "lost_labels verification"),
     "repairs": Room("converters/ptq/*.py", "*"),
