@@ -107,7 +107,7 @@ ROOMS = {
         "toolkit/compression/limits.py toolkit/compression/search.py toolkit/compression/trial.py",
         "trial compress",
     ),
-    "sweeping": Room(SWEEPING, "search"),
+    "sweeping": Room(SWEEPING, "search sweep_plan"),
     "publishing": Room(PUBLISHING, "release_entries publishing"),
     "updates": Room(
         "runtime/updates/releases.py runtime/updates/state.py", "releases release_lists update_state publishing"
