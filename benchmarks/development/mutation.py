@@ -1,7 +1,7 @@
 """Measure how many wrong changes to code that decides and computes the tests notice: mutation testing.
 
     pip install cosmic-ray==8.7.0
-    python benchmarks/development/mutation.py --sample 60               # 60 mutants a room
+    python benchmarks/development/mutation.py --sample 16               # 16 mutants a room
     python benchmarks/development/mutation.py --rooms stats,comparison  # every mutant of two rooms
     python benchmarks/development/mutation.py --named                   # those of `mutation_named.toml` alone
 
@@ -10,7 +10,8 @@ chosen over mutmut because it mutates a string of source code, so that nothing h
 as `edgepress.toolkit`, and because it mutates constants of a module and decorated functions, which mutmut leaves alone.
 Its own runner starts the test command anew for each mutant, which takes seconds; here the libraries are imported once,
 and each mutant gets a fork that imports the mutated source in place of the module and runs the tests of its room until
-one fails; those that noticed former mutants run first. No file is changed. The rooms are in `mutation_rooms.py`.
+one fails; those that noticed former mutants run first. No file is changed. Child processes that a test starts run the
+code as it is, so a room needs tests that call its code themselves; `mutation_rooms.py` names the rooms and their tests.
 
 Of Cosmic Ray's operators only those are used that programmers' mistakes look like: `<` becomes `<=` and `>=`, but not
 `is`; `+` becomes `-`, but not `<<`. Mutants that do not compile, or that differ only in annotations, in `strict` of zip

@@ -85,7 +85,7 @@ def judge(mutants: Sequence[Mutant], tests: str, jobs: int) -> Iterator[Outcome]
         )
         if code != 0:
             raise SystemExit(f"The tests fail without a mutant (exit code {code}): pytest {' '.join(files)}")
-        limit_s = 10 + round(10 * (time.monotonic() - began))
+        limit_s = 10 + round(5 * (time.monotonic() - began))
         waiting, running = collections.deque(enumerate(mutants)), {}
         while waiting or running:
             while waiting and len(running) < jobs:
