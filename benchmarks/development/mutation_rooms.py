@@ -74,7 +74,7 @@ SWEEPING = (
 ROOMS = {
     "stats": Room(
         "toolkit/stats/intervals.py toolkit/stats/metrics.py toolkit/stats/samples.py",
-        "stats intervals metrics item_plans remarks_items advice expected acceptance",
+        "stats intervals metrics item_plans remarks_items advice expected promises",
     ),
     "comparison": Room(
         "toolkit/comparison/*.py",
@@ -92,7 +92,7 @@ ROOMS = {
     "expected": Room("toolkit/benchmarking/expected.py toolkit/benchmarking/accepted.py", "expected accepted"),
     "temperature": Room("converters/temperature.py", "temperature"),
     "acceptance": Room(
-        "runtime/acceptance.py toolkit/stats/acceptance.py toolkit/calibrating/fit.py", "acceptance accepted"
+        "runtime/acceptance.py toolkit/stats/acceptance.py toolkit/calibrating/fit.py", "acceptance promises calibration_fit accepted"
     ),
     "calibrating": Room(
         "toolkit/calibrating/calibrate.py toolkit/calibrating/items.py toolkit/calibrating/references.py",
