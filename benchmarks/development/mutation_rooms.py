@@ -98,7 +98,7 @@ ROOMS = {
         "toolkit/calibrating/calibrate.py toolkit/calibrating/items.py toolkit/calibrating/references.py",
         "drift calibrate",
     ),
-    "drift": Room("runtime/drift.py runtime/scenes.py", "drift drift_proof"),
+    "drift": Room("runtime/drift.py runtime/scenes.py", "drift drift_watch scenes drift_proof"),
     "keeping": Room("runtime/keeping.py", "keeping"),
     "collecting": Room("toolkit/boards/collect.py", "collect"),
     "labelling": Room("toolkit/labelling/*.py", "labelling label"),
