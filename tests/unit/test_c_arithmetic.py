@@ -149,5 +149,27 @@ def test_an_inverse_is_near_the_real_one(raw: Any) -> None:
     assert inverse(raw) / 2**31 == pytest.approx(1 / (1 + raw / 2**31), abs=4e-9)
 
 
+def one_over_one_plus(raw: int) -> int:
+    """gemmlowp's one_over_one_plus_x_for_x_in_0_1 as its source says it: Newton's division of 1 by a half sum."""
+
+    def multiply(a: int, b: int) -> int:
+        return nearest(Fraction(a * b, 2**31), half_away=False)
+
+    def saturate(value: int) -> int:
+        return max(-(2**31), min(value, 2**31 - 1))
+
+    one = 2**31 - 1
+    half = (raw + one + 1) // 2  # RoundingHalfSum of two numbers that are not below 0
+    x = round(Fraction(48, 17) * 2**29) + multiply(half, round(Fraction(-32, 17) * 2**29))
+    for _ in range(3):
+        x += saturate(4 * multiply(x, 2**29 - multiply(half, x)))
+    return saturate(2 * x)
+
+
+@given(st.integers(0, 2**31 - 1))
+def test_an_inverse_is_that_of_gemmlowp_to_the_bit(raw: int) -> None:
+    assert inverse(raw) == one_over_one_plus(raw)
+
+
 def test_records_are_frozen() -> None:
     assert_frozen(arithmetic, by_position=frozenset({"Scaling"}))
