@@ -92,7 +92,8 @@ ROOMS = {
     "expected": Room("toolkit/benchmarking/expected.py toolkit/benchmarking/accepted.py", "expected accepted"),
     "temperature": Room("converters/temperature.py", "temperature"),
     "acceptance": Room(
-        "runtime/acceptance.py toolkit/stats/acceptance.py toolkit/calibrating/fit.py", "acceptance promises calibration_fit accepted"
+        "runtime/acceptance.py toolkit/stats/acceptance.py toolkit/calibrating/fit.py",
+        "acceptance promises calibration_fit accepted",
     ),
     "calibrating": Room(
         "toolkit/calibrating/calibrate.py toolkit/calibrating/items.py toolkit/calibrating/references.py",
@@ -108,9 +109,10 @@ ROOMS = {
         "trial compress",
     ),
     "sweeping": Room(SWEEPING, "search sweep_plan"),
-    "publishing": Room(PUBLISHING, "release_entries publishing"),
+    "publishing": Room(PUBLISHING, "release_entries publishing publishing_dates publishing_keys"),
     "updates": Room(
-        "runtime/updates/releases.py runtime/updates/state.py", "releases release_lists update_state publishing"
+        "runtime/updates/releases.py runtime/updates/state.py",
+        "releases release_lists update_state publishing publishing_dates",
     ),
     "installing": Room(INSTALLING, "releases update_confirm update_installer update_steps"),
     "watching": Room("runtime/updates/watch.py", "watch_limits"),
