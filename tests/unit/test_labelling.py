@@ -161,3 +161,8 @@ def test_other_classes_may_be_given(folder: Path) -> None:
     desk = Desk(folder, ["bird", "dog"])
     answers: list[Any] = sorted({picture.answer for picture in desk.pictures}, key=str)
     assert answers == [1, None]
+
+
+def test_the_nearest_picture_is_the_one_with_the_smallest_squared_distance() -> None:
+    small = np.array([[0.0, 0.0], [0.0, 14.0], [8.0, 8.0], [7.0, 8.0]])
+    assert order(small, [None] * 4)[0] == [0, 3, 2, 1]
