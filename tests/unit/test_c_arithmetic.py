@@ -173,3 +173,10 @@ def test_an_inverse_is_that_of_gemmlowp_to_the_bit(raw: int) -> None:
 
 def test_records_are_frozen() -> None:
     assert_frozen(arithmetic, by_position=frozenset({"Scaling"}))
+
+
+def test_the_constants_of_the_exponential_are_its_values() -> None:
+    factors = {power: round(2**31 * math.exp(-(2.0**power))) for power in range(-2, 5)}
+    assert factors == arithmetic._EXP_FACTORS
+    assert round(2**31 * math.exp(-1 / 8)) == arithmetic._EXP_MINUS_EIGHTH
+    assert round(2**31 / 3) == arithmetic._ONE_THIRD

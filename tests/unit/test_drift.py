@@ -129,6 +129,13 @@ def test_a_change_is_noticed_soon_even_after_a_quiet_time(worse: Any, within: in
         assert (test.counted, test.capital) == before, "nothing changes after an alarm"
 
 
+def test_certainties_that_differ_in_the_sixth_decimal_are_told_apart() -> None:
+    """Those of a net that is nearly always sure."""
+    edges = edges_of(1 - 1e-6 * np.arange(1, 160), bins=8)
+    assert len(edges) == 7
+    assert edges == pytest.approx(1 - 1e-6 * np.arange(140, 0, -20), abs=2e-6)
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=300))
 def test_bins_hold_about_as_many_items(values: list[float]) -> None:
     edges = edges_of(np.array(values))

@@ -87,3 +87,9 @@ def test_the_items_that_make_it_sure_are_enough(lost: int, gained: int, total: i
 
 def test_a_drop_that_is_almost_the_limit_is_not_worth_planning() -> None:
     assert items_to_be_sure(Evidence(1_000_000, 19_999, 10_000), drop=0.01, confidence=0.9999) is None
+
+
+def test_a_drop_at_the_limit_is_ruled_out_by_no_number_of_items() -> None:
+    assert items_to_rule_out(1, 0, 100, drop=0.01) is None
+    assert items_to_rule_out(1, 0, 101, drop=0.01) is not None
+    assert items_to_be_sure(Evidence(100, 1, 0), drop=0.01, confidence=0.9) is None
