@@ -120,9 +120,9 @@ def test_outputs_are_scaled_by_channel_moved_and_clipped() -> None:
     accumulators = np.array([[10, 10], [-100, 60], [3, 1]])
     assert rule.outputs(accumulators).tolist() == [[8, 13], [-5, 63], [5, 4]]
     output = tensor(zero_point=7)
-    made = scaling(operation(3, output), np.array([0.5, 2.0]))
-    assert (made.multipliers.tolist(), made.rights.tolist()) == ([2**30, 2**30], [0, -2])
-    assert (made.zero_point, made.low, made.high) == (7, 7, 127)
+    of_operation = scaling(operation(3, output), np.array([0.5, 2.0]))
+    assert (of_operation.multipliers.tolist(), of_operation.rights.tolist()) == ([2**30, 2**30], [0, -2])
+    assert (of_operation.zero_point, of_operation.low, of_operation.high) == (7, 7, 127)
 
 
 @pytest.mark.parametrize("integer_bits", [4, 5])

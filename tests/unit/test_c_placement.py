@@ -16,13 +16,13 @@ from edgepress.converters.to_c.placement import ALIGNMENT, Block, least_arena, m
 @st.composite
 def blocks(draw: st.DrawFn, most: int = 6) -> list[Block]:
     """Tensors of a chain of steps; some live longer, and some may share bytes with the output of their last reader."""
-    made: list[Block] = []
+    chain: list[Block] = []
     for first in range(-1, draw(st.integers(0, most - 1))):
         last = first + draw(st.integers(1, 3))
-        shared = [n for n, block in enumerate(made) if block.last == first and draw(st.booleans())]
+        shared = [n for n, block in enumerate(chain) if block.last == first and draw(st.booleans())]
         distances = {n: draw(st.integers(-8, 12)) for n in shared}
-        made.append(Block(draw(st.integers(1, 40)), first, last, distances))
-    return made
+        chain.append(Block(draw(st.integers(1, 40)), first, last, distances))
+    return chain
 
 
 def alive(one: Block, other: Block) -> bool:

@@ -348,9 +348,9 @@ def test_the_promise_that_is_measured_is_that_of_the_old_file(
 
     monkeypatch.setattr(promised, "calibrate", calibrate)
     old = replace(ACCEPT, promise=kind, limit=0.1, confidence=0.9, engine="onnxruntime")
-    made = data(0, "old")
-    assert promised.promise_again(Path("a.tflite"), old, made) == "calibrated"
-    assert asked == {"file": Path("a.tflite"), "data": made, "confidence": 0.9, "engine": "onnxruntime", wish: 0.1}
+    old_data = data(0, "old")
+    assert promised.promise_again(Path("a.tflite"), old, old_data) == "calibrated"
+    assert asked == {"file": Path("a.tflite"), "data": old_data, "confidence": 0.9, "engine": "onnxruntime", wish: 0.1}
 
 
 def test_wrong_answers_are_counted_among_those_that_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
