@@ -122,7 +122,7 @@ ROOMS = {
     ),
     "placement": Room(
         "converters/to_c/placement.py converters/to_c/tables.py converters/to_c/removal.py",
-        "c_placement to_c_tables to_c_footprint to_c",
+        "c_placement to_c_tables to_c_removal to_c_footprint to_c",
     ),
     "proof": Room("converters/proof/compare.py converters/proof/labels.py", "lost_labels verification"),
     "repairs": Room("converters/ptq/*.py", "*"),
