@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,12 +151,19 @@ def test_a_board_that_does_not_answer_any_more_ends_it(
         assert (found.fetched, len(found.skipped)) == (8, 4)
 
 
-def test_a_full_disk_ends_it_with_what_to_do(server: Any, kept: Path, tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("left_out", "enough"), [(0, True), (1, False)])
+def test_256_mib_stay_free_on_the_disk(
+    server: Any, kept: Path, tmp_path: Path, monkeypatch: Any, left_out: int, *, enough: bool
+) -> None:
     assert kept.is_dir()
-    monkeypatch.setattr(module, "LEAST_FREE", 1 << 62)
-    with pytest.raises(InputError, match="free") as caught:
-        board_collect("board", out=tmp_path / "out", ssh_config=server.config)
-    assert "it goes on" in caught.value.hint
+    usage = types.SimpleNamespace(free=256 * 1024**2 - left_out)
+    monkeypatch.setattr(module, "shutil", types.SimpleNamespace(disk_usage=lambda folder: usage))
+    if enough:
+        assert board_collect("board", out=tmp_path / "out", ssh_config=server.config).fetched == 12
+    else:
+        with pytest.raises(InputError, match="has less than 256 MiB free") as caught:
+            board_collect("board", out=tmp_path / "out", ssh_config=server.config)
+        assert "it goes on" in caught.value.hint
 
 
 @pytest.mark.parametrize(

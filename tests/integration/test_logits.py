@@ -35,54 +35,58 @@ def operations(path: Path) -> set[str]:
     return {row["operation"] for row in read(path).operations()}
 
 
-@pytest.mark.parametrize(
-    "schemes",
-    [
-        ("tflite-int8", "onnx-int8", "tflite-float32"),
-        pytest.param(
-            (
-                "tflite-dynamic",
-                "tflite-int16x8",
-                "tflite-int4",
-                "tflite-mixed",
-                "onnx-float32",
-                "onnx-dynamic",
-                "onnx-int4",
-            ),
-            marks=pytest.mark.slow,
-        ),
-    ],
-)
-def test_the_runtime_makes_probabilities_of_logits_once(
-    schemes: tuple[str, ...], run: Any, digits: Any, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def of_logits(run: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What the command makes of the session's model, by the scheme; read-only."""
+    folder = tmp_path_factory.mktemp("of-logits")
+    schemes = "tflite-float32,tflite-int8,onnx-float32,onnx-int8"
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", str(run.model), "--to", schemes, "--output", "logits", "--out", str(folder)])
+    assert not ended.value.code
+    return {scheme: folder / run.variants[scheme].name for scheme in schemes.split(",")}
+
+
+def assert_logits(path: Path, run: Any, digits: Any) -> None:
+    """The file gives logits, of which the runtime makes the float file's probabilities."""
     items = digits.test.read(slice(None))
     truth = load(run.variants["tflite-float32"]).scores(items)
-    for variant in convert(run.model, ",".join(schemes), out=tmp_path, hints=AS_LOGITS):
+    model = load(path)
+    assert model.contract is not None
+    assert model.contract.task == "logits"
+    assert not operations(path) & ENDS
+    scores, logits = model.scores(items), model.outputs(items)
+    assert scores.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert np.ptp(logits) > 10, "not probabilities"
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    assert scores == pytest.approx(powers / powers.sum(axis=1, keepdims=True), abs=1e-5)
+    assert np.abs(scores - truth).mean() < 0.01
+    assert (scores.argmax(axis=1) == truth.argmax(axis=1)).mean() > 0.98
+    assert selftest(path).passed
+    verification = model.contract.verification
+    assert verification is not None
+    assert verification.agreement is not None
+    assert verification.agreement > 0.98
+
+
+@pytest.mark.parametrize("scheme", ["tflite-int8", "onnx-int8", "tflite-float32"])
+def test_the_runtime_makes_probabilities_of_logits_once(
+    scheme: str, of_logits: dict[str, Path], run: Any, digits: Any
+) -> None:
+    assert_logits(of_logits[scheme], run, digits)
+
+
+@pytest.mark.slow
+def test_the_runtime_makes_probabilities_of_logits_of_other_schemes_once(run: Any, digits: Any, tmp_path: Path) -> None:
+    schemes = "tflite-dynamic,tflite-int16x8,tflite-int4,tflite-mixed,onnx-float32,onnx-dynamic,onnx-int4"
+    for variant in convert(run.model, schemes, out=tmp_path, hints=AS_LOGITS):
         assert variant.path is not None, variant.error
-        model = load(variant.path)
-        assert model.contract is not None
-        assert model.contract.task == "logits"
-        assert not operations(variant.path) & ENDS
-        scores, logits = model.scores(items), model.outputs(items)
-        assert scores.sum(axis=1) == pytest.approx(1, abs=1e-5)
-        assert np.ptp(logits) > 10, "not probabilities"
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        assert scores == pytest.approx(powers / powers.sum(axis=1, keepdims=True), abs=1e-5)
-        assert np.abs(scores - truth).mean() < 0.01
-        assert (scores.argmax(axis=1) == truth.argmax(axis=1)).mean() > 0.98
-        report = selftest(variant.path)
-        assert report.passed
-        assert variant.verification is not None
-        assert variant.verification.agreement is not None
-        assert variant.verification.agreement > 0.98
+        assert_logits(variant.path, run, digits)
 
 
-def test_commands_give_the_same_answers_as_of_a_file_with_softmax(run: Any, tmp_path: Path, capfd: Any) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["convert", str(run.model), "--to", "tflite-int8", "--output", "logits", "--out", str(tmp_path)])
-    assert not ended.value.code
-    file = tmp_path / "model-int8.tflite"
+def test_commands_give_the_same_answers_as_of_a_file_with_softmax(
+    of_logits: dict[str, Path], run: Any, tmp_path: Path
+) -> None:
+    file = of_logits["tflite-int8"]
     plain, found = (evaluate(path) for path in (run.variants["tflite-int8"], file))
     assert found["accuracy"] == pytest.approx(plain["accuracy"], abs=0.01)
     assert found["ece"] == pytest.approx(plain["ece"], abs=0.01)
@@ -92,11 +96,11 @@ def test_commands_give_the_same_answers_as_of_a_file_with_softmax(run: Any, tmp_
     assert result.fit.nll[1] <= result.fit.nll[0] + 0.01
 
 
-def test_a_float_file_of_logits_is_converted_to_files_of_logits(run: Any, digits: Any, tmp_path: Path) -> None:
-    (first,) = convert(run.model, "onnx-float32", out=tmp_path, hints=AS_LOGITS)
-    assert first.path is not None
+def test_a_float_file_of_logits_is_converted_to_files_of_logits(
+    of_logits: dict[str, Path], run: Any, digits: Any, tmp_path: Path
+) -> None:
     for hints in (None, AS_LOGITS):
-        (second,) = convert(first.path, "onnx-int8", out=tmp_path / "again", data="digits", hints=hints)
+        (second,) = convert(of_logits["onnx-float32"], "onnx-int8", out=tmp_path / "again", data="digits", hints=hints)
         assert second.path is not None, second.error
         model = load(second.path)
         assert model.contract is not None
@@ -166,7 +170,8 @@ def test_a_sigmoid_left_to_the_runtime_changes_no_items(kind: str, tmp_path: Pat
     )
     net.save(tmp_path / "net.keras")
     np.savez(tmp_path / "data.npz", x=items, y=np.arange(64) % 2)
-    schemes = "tflite-float32,tflite-int8,tflite-dynamic,tflite-int16x8,onnx-float32,onnx-int8"
+    others = "" if kind == "tokens" else ",tflite-float32,tflite-dynamic,onnx-float32"  # tokens have one type in all
+    schemes = f"tflite-int8,tflite-int16x8,onnx-int8{others}"
     files = {}
     for output in ("", "logits"):
         hints = Hints(output=output, labels=("no", "yes"))

@@ -8,8 +8,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +21,12 @@ from playing_page import Client, fuzz, some_files
 
 from edgepress.runtime import Contract, InputSpec, read_contract
 from edgepress.toolkit import predict
+from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.playing.choice import choose
 from edgepress.toolkit.playing.panel import CRASHES, Panel, decision
 from edgepress.toolkit.playing.web import Reply, Request, Server, json_reply, start_server
 from edgepress.toolkit.workers.look import Seen
-
-COMMAND = [sys.executable, "-m", "edgepress.toolkit.cli.main", "play"]
 
 
 @pytest.fixture(scope="module")
@@ -270,14 +267,17 @@ def test_ctrl_c_ends_it_and_its_processes(files: list[Path]) -> None:
         (["--engine", "nope"], "nope"),
     ],
 )
-def test_what_is_wrong_is_one_message(options: list[str], said: str, running: Any, files: list[Path]) -> None:
+def test_what_is_wrong_is_one_message(
+    options: list[str], said: str, running: Any, files: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     options = [option.replace("PORT", str(running.port)) for option in options]
-    command = [*COMMAND, str(files[0]), "--no-open", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    assert said in done.stderr
-    assert done.stderr.count("Error: ") == 1
-    assert "Traceback" not in done.stderr
+    with pytest.raises(SystemExit) as ended:
+        main(["play", str(files[0]), "--no-open", *options])
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("Error: ") == 1
+    assert "Traceback" not in error
 
 
 def test_more_files_than_can_be_shown_are_refused(run: Any, tmp_path: Path) -> None:

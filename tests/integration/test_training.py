@@ -105,8 +105,12 @@ def test_the_model_takes_raw_pixels_and_carries_its_contract(finished):
     assert (scores.argmax(axis=1) == data.test.y).mean() == contract.test_accuracy == finished.metrics["accuracy"]
 
 
-def test_it_learns(tmp_path):
-    result = run(tmp_path, arch="dense", epochs=12)
+def test_it_learns_and_shows_its_progress_on_standard_error_only(tmp_path, capsys):
+    result = run(tmp_path, arch="dense", epochs=12, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "epoch 12/12" in err
+    assert "validation" in err
     assert result.metrics["accuracy"] > 0.9
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     best = max(result.history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
@@ -218,8 +222,12 @@ def test_tensors_are_normalized_inside_the_model_and_noise_fits_them(tmp_path):
     assert x.std(axis=0) == pytest.approx(np.ones(12), abs=1e-2)
 
 
-def test_patience_ends_a_run_that_stands_still(tmp_path):
-    result = run(tmp_path, arch="dense", epochs=9, learning_rate=1e-12, patience=2)
+def test_a_damaged_checkpoint_is_one_clear_error_and_patience_ends_a_run_that_stands_still(tmp_path):
+    (tmp_path / "checkpoint.npz").write_bytes(b"PK damaged")
+    with pytest.raises(TrainingError, match="can't be read"):
+        run(tmp_path, resume=True)
+    result = run(tmp_path, arch="dense", epochs=9, learning_rate=1e-12, patience=2, overwrite=True)
+    assert result.model.exists()
     assert len(result.history) == result.metrics["best_epoch"] + 2 < 9
 
 
@@ -237,14 +245,6 @@ def test_class_weights_change_what_is_learned(tmp_path):
     few = dataclasses.replace(data, train=Split(data.train.source, rows, rows % 3))
     plain, weighed = (run(tmp_path / str(w), few, arch="dense", epochs=1, class_weights=w) for w in (False, True))
     assert not same(weights(plain.model), weights(weighed.model))
-
-
-def test_progress_goes_to_standard_error_only(tmp_path, capsys):
-    run(tmp_path, arch="dense", epochs=2, progress=True)
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "epoch 2/2" in err
-    assert "validation" in err
 
 
 @pytest.mark.parametrize(
@@ -282,13 +282,6 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="can't be"):
         run(tmp_path / "file" / "run")
-
-
-def test_a_damaged_checkpoint_is_one_clear_error(tmp_path):
-    (tmp_path / "checkpoint.npz").write_bytes(b"PK damaged")
-    with pytest.raises(TrainingError, match="can't be read"):
-        run(tmp_path, resume=True)
-    assert run(tmp_path, arch="dense", epochs=1, overwrite=True).model.exists()
 
 
 if __name__ == "__main__":  # the run that test_a_run_killed_... starts: it kills itself in its third epoch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import socket
 import stat
@@ -21,11 +20,9 @@ import pytest
 import scripts
 from updating import Service, fake
 
-from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import watch
 from edgepress.runtime.updates.place import read_place
 from edgepress.runtime.updates.state import State, read_state, write_state
-from edgepress.runtime.updates.update import update
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 simulated = scripts.script("benchmarks/updates/simulated.py")
@@ -91,7 +88,7 @@ def system(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
     monkeypatch.setattr(watch, "boot_s", lambda: found.now_s)
-    monkeypatch.setattr(watch, "LOOK_S", 20.0)
+    monkeypatch.setattr(watch, "LOOK_S", 100.0)  # tests/unit/test_watch_limits.py looks more often
     monkeypatch.setattr(watch, "time", types.SimpleNamespace(sleep=found.sleep))
     return found
 
@@ -121,7 +118,6 @@ def test_a_release_is_tried_again_if_the_former_one_is_silent_too(
     assert "Release 2 was left: its service has not answered for" in said
     assert "does not answer either" in said
     assert "is tried again" in said
-    assert clock.now_s - 1300.0 <= 50.0
     assert board.running() == 1
     status = board.status()
     assert status["refused"] == {}
@@ -130,42 +126,6 @@ def test_a_release_is_tried_again_if_the_former_one_is_silent_too(
     assert (state.watched, state.attempts) == ("", {})
     service.good = {1, 2}
     assert board.attempt(publisher.site) == "installed 2"
-
-
-def test_a_disk_that_fills_up_on_the_way_back_does_not_hide_the_reason(
-    publisher: Any, board: Any, service: Service, system: System, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def write(folder: Path, state: State) -> None:
-        if not state.watched:
-            raise OSError(errno.ENOSPC, "full")
-        write_state(folder, state)
-
-    clock.events[300.0] = service.good.clear
-    monkeypatch.setattr(watch, "write_state", write)
-    assert "does not answer either" in board.attempt(publisher.site)
-    assert board.running() == 1
-    assert len(board.status()["refused"]) == 1, "it was written before the way back"
-
-
-@pytest.mark.parametrize(
-    ("state", "restarts", "why"),
-    [("failed", 2, "has failed"), ("inactive", 0, "has not answered"), ("active", 1, "has not answered")],
-)
-def test_a_release_whose_service_ended_is_refused_although_the_former_one_is_silent(
-    publisher: Any, board: Any, service: Service, system: System, clock: Clock, *, state: str, restarts: int, why: str
-) -> None:
-    def end() -> None:
-        service.good.clear()
-        system.tell(state, restarts)
-
-    clock.events[300.0] = end
-    said = board.attempt(publisher.site)
-    assert f"its service {why}" in said
-    assert "The former release is in use again. Its service does not answer." in said
-    assert board.running() == 1
-    assert len(board.status()["refused"]) == 1
-    service.good = {1, 2}
-    assert board.attempt(publisher.site) == "nothing new"
 
 
 @pytest.mark.parametrize("former", ["answers", "is silent"])
@@ -192,25 +152,6 @@ def test_the_refusal_is_written_before_the_way_back_and_a_power_cut_then_keeps_i
     assert list(board.status()["refused"]) == [place.id]
 
 
-def test_a_way_back_that_ends_otherwise_although_the_former_service_answers_is_no_excuse(
-    publisher: Any, board: Any, service: Service, system: System, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert board.attempt(publisher.site) == "installed 2"
-    place = read_place(board.prefix / "current")
-    called = watch.run_installer
-
-    def back(place: Any, folder: Path, action: str) -> str:
-        said = called(place, folder, action)
-        if action == "back":
-            raise watch.UpdateError("the names could not be flushed")
-        return str(said)
-
-    monkeypatch.setattr(watch, "run_installer", back)
-    with pytest.raises(watch.VerdictError, match=r"it was silent\. The former release is in use again\. It is not"):
-        watch.go_back(place, State(), (2, place.id), watch.Failure("it was silent", silent=True))
-    assert list(board.status()["refused"]) == [place.id]
-
-
 def test_an_update_ends_if_its_release_was_left_by_hand_while_it_was_tested(
     publisher: Any, board: Any, service: Service, system: System, clock: Clock
 ) -> None:
@@ -227,31 +168,15 @@ def test_an_update_ends_if_its_release_was_left_by_hand_while_it_was_tested(
     assert board.attempt(publisher.site) == "installed 3"
 
 
-def test_an_update_of_a_release_that_is_not_in_use_installs_nothing(
-    publisher: Any, board: Any, system: System, clock: Clock
-) -> None:
-    former = read_place(board.prefix / "current")
-    assert board.attempt(publisher.site) == "installed 2"
-    publisher.publish(3)
-    with pytest.raises(UpdateError, match="Release 1, to which this update belongs, is not in use any more"):
-        update(former, source=str(publisher.site))
-    assert board.running() == 2
-    assert board.status()["refused"] == {}
-
-
-BAD = {
-    "restarted": ("was restarted 3 times", 0.0),
-    "failed": ("its service has failed", 0.0),
-    "silent": ("has not answered for", 50.0),
-}
-"""How a service fails after five minutes, what is said, and how many seconds later at most."""
+BAD = {"restarted": "was restarted 3 times", "failed": "its service has failed", "silent": "has not answered for"}
+"""How a service fails after five minutes, and what is said then."""
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_service_that_fails_is_replaced_by_the_former_release_within_a_minute(
+def test_a_service_that_fails_is_replaced_by_the_former_release_at_the_next_look(
     name: str, publisher: Any, board: Any, service: Service, system: System, clock: Clock
 ) -> None:
-    words, late_s = BAD[name]
+    words = BAD[name]
     happen = {
         "restarted": lambda: system.tell("active", 3),
         "failed": lambda: system.tell("failed", 2),
@@ -261,7 +186,7 @@ def test_a_service_that_fails_is_replaced_by_the_former_release_within_a_minute(
     said = board.attempt(publisher.site)
     assert words in said
     assert "The former release is in use again" in said
-    assert clock.now_s - 1300.0 <= late_s
+    assert clock.now_s == 1300.0
     assert board.running() == 1
     status = board.status()
     assert [words in reason for reason in status["refused"].values()] == [True]
@@ -306,19 +231,6 @@ def test_a_service_that_fails_later_is_started_again_and_its_release_is_not_blam
     assert board.status()["refused"] == {}
 
 
-def test_a_release_that_the_user_went_back_to_is_not_blamed(
-    publisher: Any, board: Any, system: System, clock: Clock
-) -> None:
-    assert board.attempt(publisher.site) == "installed 2"
-    assert board.install(publisher.bundle(2), "rollback").returncode == 0
-    for _ in range(3):
-        system.tell("failed", 2)
-        assert board.attempt(publisher.site) == "nothing new"
-        assert board.running() == 1
-        assert (system.folder / "state").read_text() == "active\n"
-    assert board.status()["refused"] == {}
-
-
 def test_going_back_by_hand_during_the_watch_ends_it_and_blames_nobody(
     publisher: Any, board: Any, service: Service, system: System, clock: Clock
 ) -> None:
@@ -332,17 +244,6 @@ def test_going_back_by_hand_during_the_watch_ends_it_and_blames_nobody(
     assert board.running() == 1
     assert board.status()["refused"] == {}
     assert read_state(board.prefix / "updates").watched == ""
-
-
-def test_a_release_goes_on_if_the_former_one_was_refused(
-    publisher: Any, board: Any, service: Service, system: System, clock: Clock
-) -> None:
-    write_state(board.prefix / "updates", State(refused={board.status()["id"]: "it crashed"}))
-    clock.events[300.0] = lambda: system.tell("failed", 2)
-    assert "There is no release to go back to" in board.attempt(publisher.site)
-    assert board.running() == 2
-    assert board.attempt(publisher.site) == "nothing new"
-    assert (system.folder / "state").read_text() == "active\n"
 
 
 def test_others_can_lock_neither_the_updates_nor_the_installation_and_health_waits_for_nobody(
@@ -368,50 +269,12 @@ def test_a_service_whose_health_is_never_known_is_watched_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(watch, "health", unknown)
-        for _ in range(5):
+        for _ in range(2):
             assert "is not known" in board.attempt(publisher.site)
     assert read_state(board.prefix / "updates").watched == board.status()["id"]
     assert board.attempt(publisher.site) == "nothing new"
     assert read_state(board.prefix / "updates").watched == ""
     assert board.running() == 2
-
-
-def test_a_release_that_always_interrupts_its_watch_is_left(
-    publisher: Any, board: Any, system: System, clock: Clock
-) -> None:
-    class ResetError(BaseException):
-        """Stands for a reset of the board."""
-
-    def reset() -> None:
-        raise ResetError
-
-    for _ in range(3):
-        clock.events[clock.now_s - 1000.0 + 100.0] = reset
-        with pytest.raises(ResetError):
-            board.attempt(publisher.site)
-        assert board.running() == 2
-    assert "its watch was interrupted 3 times" in board.attempt(publisher.site)
-    assert board.running() == 1
-    assert board.attempt(publisher.site) == "nothing new"
-
-
-def test_a_disk_without_any_room_keeps_no_board_on_a_release_that_does_not_work(
-    publisher: Any, board: Any, system: System, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert board.attempt(publisher.site) == "installed 2"
-    place = read_place(board.prefix / "current")
-    tried: list[State] = []
-
-    def write(_: Path, state: State) -> None:
-        tried.append(state)
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(watch, "write_state", write)
-    with pytest.raises(watch.VerdictError, match=r"it crashed\. The former release is in use again\."):
-        watch.go_back(place, State(), (2, place.id), watch.Failure("it crashed"))
-    assert [state.refused[place.id] for state in tried] == ["Release 2 was left: it crashed."] * 2
-    assert [state.watched for state in tried] == [place.id, ""]
-    assert board.running() == 1
 
 
 SILENT = {
@@ -449,17 +312,6 @@ def test_a_service_has_a_limited_time_to_answer_and_may_be_busy(
     assert seconds < 6
 
 
-def test_a_power_cut_before_the_way_back_does_not_bring_the_release_back(
-    publisher: Any, board: Any, system: System, clock: Clock
-) -> None:
-    assert board.attempt(publisher.site) == "installed 2"
-    place = read_place(board.prefix / "current")
-    write_state(place.updates, State(watched=place.id, refused={place.id: "it crashed"}))
-    assert "it crashed" in board.attempt(publisher.site)
-    assert board.running() == 1
-    assert board.attempt(publisher.site) == "nothing new"
-
-
 def test_a_power_cut_during_the_watch_begins_it_anew(
     publisher: Any, board: Any, service: Service, system: System, clock: Clock
 ) -> None:
@@ -476,20 +328,6 @@ def test_a_power_cut_during_the_watch_begins_it_anew(
     assert read_state(board.prefix / "updates").watched == board.status()["id"]
     clock.events[500.0] = lambda: service.good.discard(2)
     assert "has not answered" in board.attempt(publisher.site)
-    assert board.running() == 1
-
-
-def test_the_way_back_that_fails_is_tried_again_and_the_refusal_stays(
-    publisher: Any, board: Any, system: System, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert board.attempt(publisher.site) == "installed 2"
-    place = read_place(board.prefix / "current")
-    with monkeypatch.context() as patch:
-        patch.setattr(watch, "run_installer", lambda *_: (_ for _ in ()).throw(watch.UpdateError("no")))
-        write_state(place.updates, State(watched=place.id, refused={place.id: "it crashed"}))
-        assert board.attempt(publisher.site) == "no"
-    assert board.status()["refused"] == {place.id: "it crashed"}
-    assert "it crashed" in board.attempt(publisher.site)
     assert board.running() == 1
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 import types
@@ -14,17 +12,12 @@ from typing import Any
 
 import pytest
 import scripts
-from tuf.api.metadata import Metadata, Root
 
 from edgepress.runtime.updates import __main__ as command
-from edgepress.runtime.updates import transfer
 from edgepress.runtime.updates.lock import alone
 from edgepress.runtime.updates.place import board_id, read_place
 from edgepress.runtime.updates.releases import position
-from edgepress.runtime.updates.state import read_state
 from edgepress.toolkit.publishing.publish import publish, withdraw
-from edgepress.toolkit.publishing.repository import read_repository, write_root
-from edgepress.toolkit.publishing.start import role_signers, rotate
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 attacks = scripts.script("benchmarks/updates/attacks.py")
@@ -200,170 +193,11 @@ def test_a_board_takes_releases_of_its_own_type_only(publisher: Any, board: Any)
     assert board.attempt(publisher.site) == "installed 2"
 
 
-def test_a_transfer_that_breaks_is_resumed_in_the_run_and_in_the_next(
-    publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transfer, "PAUSE_S", 0.001)
-    publish(publisher.bundle(2, size=600_000), publisher.site, keys=publisher.keys)
-    bundle = next(publisher.site.glob("targets/demo/*-2-*.zip"))
-    content = bundle.read_bytes()
-    asked: list[int] = []
-    alive = [True]
-
-    def breaking(handler: Any) -> None:
-        """Answer with 150 kB at most, and then with nothing."""
-        offset = int((handler.headers["Range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        asked.append(offset)
-        piece = content[offset : offset + 150_000] if alive[0] else b""
-        alive[0] = len(asked) != 2
-        handler.send_response(206 if offset else 200)
-        handler.send_header("Content-Length", str(len(content) - offset))
-        handler.end_headers()
-        handler.wfile.write(piece)
-        handler.close_connection = True
-
-    with attacks.serve(publisher.site, bundle.name, breaking) as address:
-        monkeypatch.setattr(transfer, "ATTEMPTS", 1)
-        assert "What has arrived is kept" in board.attempt(address)
-        monkeypatch.setattr(transfer, "ATTEMPTS", 5)
-        assert board.attempt(address) == "installed 2"
-    assert asked[0] == 0
-    assert asked == sorted(asked)
-    assert asked[-1] >= 450_000  # nothing was fetched twice
-    assert len(asked) <= 8
-
-
-@pytest.mark.parametrize(
-    ("damage", "ranges"),
-    [*((each, True) for each in ("zeros", "part", "whole", "too long")), ("part", False), ("too long by far", False)],
-)
-def test_a_server_without_ranges_and_a_damaged_part_are_no_obstacle(
-    publisher: Any, board: Any, damage: str, ranges: bool
-) -> None:
-    publish(publisher.bundle(2, size=100_000), publisher.site, keys=publisher.keys)
-    bundle = next(publisher.site.glob("targets/demo/*-2-*.zip"))
-    digest = bundle.name.partition(".")[0]
-    part = board.prefix / "updates" / "download" / f"{digest}.zip"
-    part.parent.mkdir(parents=True)
-    content = bundle.read_bytes()
-    part.write_bytes(
-        {
-            "zeros": b"\0" * 5000,
-            "part": content[:5000],
-            "whole": bytes(len(content)),
-            "too long": content + b"more",
-            "too long by far": content * 3,
-        }[damage]
-    )
-
-    def resume(handler: Any) -> None:
-        offset = int((handler.headers["Range"] or "bytes=0-")[6:-1])
-        handler.send_response(206 if offset else 200)
-        handler.send_header("Content-Length", str(len(content) - offset))
-        handler.end_headers()
-        handler.wfile.write(content[offset:])
-
-    with attacks.serve(publisher.site, bundle.name if ranges else "", resume) as address:  # by itself it knows none
-        assert board.attempt(address) == "installed 2"
-    assert board.running() == 2
-
-
-def test_a_disk_without_room_is_said_before_anything_is_fetched(
-    publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publisher.publish(2)
-    usage = type("Usage", (), {"free": 1 << 20})()
-    with monkeypatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda path: usage)
-        said = board.attempt(publisher.site)
-    assert "1048576 are free" in said
-    assert board.status()["refused"] == {}
-    assert board.attempt(publisher.site) == "installed 2"
-
-
 def test_two_updates_at_once_do_not_meet(publisher: Any, board: Any) -> None:
     publisher.publish(2)
     with alone(read_place(board.prefix / "current")):
         assert "Another update" in board.attempt(publisher.site)
     assert board.attempt(publisher.site) == "installed 2"
-
-
-def forged_root(publisher: Any, tmp_path: Path) -> Path:
-    """An attacker's folder whose second root is signed by the first, stolen key; afterwards that key is replaced."""
-    stolen = role_signers(read_repository(publisher.site), "root", [publisher.keys], None)
-    attacker = simulated.Publisher(tmp_path / "attacker")
-    own = role_signers(read_repository(attacker.site), "root", [attacker.keys], None)
-    forged = Metadata[Root].from_file(str(attacker.site / "metadata" / "1.root.json"))
-    forged.signed.version = 2
-    forged.signatures.clear()
-    for signer in [*stolen, *own]:
-        forged.sign(signer, append=True)
-    rotate(publisher.site, [publisher.keys], role="root")
-    attacker.publish(9)
-    write_root(attacker.site, forged)
-    return Path(attacker.site)
-
-
-def test_a_stolen_root_key_signs_nothing_for_a_board_that_does_not_know_the_new_one(
-    publisher: Any, board: Any, tmp_path: Path
-) -> None:
-    """The attack of the next test works where the board has never seen the new root."""
-    assert board.attempt(forged_root(publisher, tmp_path)).startswith("installed 9")
-
-
-@pytest.mark.parametrize("damage", ["empty", "no file", "no folder", "all lists"])
-def test_a_replaced_root_key_does_not_come_back_when_the_lists_are_damaged(
-    publisher: Any, board: Any, tmp_path: Path, damage: str
-) -> None:
-    evil = forged_root(publisher, tmp_path)
-    assert board.attempt(publisher.site) == "nothing new"
-    metadata = board.prefix / "updates" / "metadata"
-    root = metadata / "root_history" / "2.root.json"
-    {
-        "empty": lambda: root.write_bytes(b""),
-        "no file": root.unlink,
-        "no folder": lambda: shutil.rmtree(root.parent),
-        "all lists": lambda: shutil.rmtree(metadata),
-    }[damage]()
-    assert "the trusted keys are not those of the last check" in board.attempt(evil)
-    (evil / "metadata" / "2.root.json").unlink()
-    assert "Refused" in board.attempt(evil)
-    publisher.publish(3)
-    assert board.attempt(publisher.site) == "installed 3"
-
-
-def test_the_lists_are_flushed_before_their_roots_are_remembered(
-    publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flushed: list[str] = []
-    real = os.fsync
-
-    def fsync(descriptor: int) -> None:
-        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
-        real(descriptor)
-
-    rotate(publisher.site, [publisher.keys], role="root")
-    monkeypatch.setattr(os, "fsync", fsync)
-    assert board.attempt(publisher.site) == "nothing new"
-    metadata = board.prefix / "updates" / "metadata"
-    state = next(at for at, path in enumerate(flushed) if "state.json" in path)
-    kept = {str(path) for path in [metadata, *metadata.rglob("*")] if not path.is_symlink()}
-    assert kept <= set(flushed[:state])
-    assert set(read_state(board.prefix / "updates").roots) == {"1", "2"}
-
-
-def test_a_bundle_of_another_folder_that_is_installed_by_hand_begins_anew(
-    publisher: Any, board: Any, tmp_path: Path
-) -> None:
-    """All root keys were lost, so the publisher began another folder."""
-    rotate(publisher.site, [publisher.keys], role="root")
-    assert board.attempt(publisher.site) == "nothing new"
-    anew = simulated.Publisher(tmp_path / "anew")
-    anew.publish(2)
-    assert board.install(anew.bundle(2)).returncode == 0
-    assert board.attempt(anew.site) == "nothing new"
-    anew.publish(3)
-    assert board.attempt(anew.site) == "installed 3"
 
 
 def test_a_damaged_state_is_an_error_that_says_what_to_do(publisher: Any, board: Any) -> None:
@@ -422,65 +256,6 @@ def test_a_board_without_an_id_gets_one_and_keeps_it(board: Any, monkeypatch: py
     made = board_id(place)
     assert made not in (hashed, "")
     assert board_id(place) == made
-
-
-@pytest.fixture
-def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stub of systemctl that writes down what it was called with."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    log = tmp_path / "systemctl.log"
-    (folder / "systemctl").write_text(f'#!/bin/sh\necho "$@" >>{log}\n')
-    (folder / "systemctl").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    return log
-
-
-def test_the_timer_is_installed_and_removed(tmp_path: Path, systemctl: Path) -> None:
-    publisher = simulated.Publisher(tmp_path / "publisher", url="https://updates.example.com/")
-    board = simulated.Board(tmp_path / "board")
-    assert board.install(publisher.bundle(1)).returncode == 0
-    units = tmp_path / "units"
-    units.mkdir()
-    words = ["--unit-dir", str(units), "--prefix", str(board.prefix), "--python", sys.executable, "--system"]
-    script = str(board.unpacked / "demo" / "install.sh")
-    done = subprocess.run(["sh", script, "install", "--timer", *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert {path.name for path in units.iterdir()} == {"edgepress-demo-update.service", "edgepress-demo-update.timer"}
-    service = (units / "edgepress-demo-update.service").read_text()
-    assert f"ExecStart={board.prefix}/current/run update" in service
-    assert "@" not in service
-    assert "enable --quiet --now edgepress-demo-update.timer" in systemctl.read_text()
-    removal = ["sh", str(board.prefix / "current" / "install.sh"), "uninstall", "--unit-dir", str(units)]
-    subprocess.run(removal, check=True, capture_output=True)
-    assert list(units.iterdir()) == []
-    assert not board.prefix.exists()
-
-
-def test_a_timer_that_could_not_update_is_refused_before_anything_is_installed(
-    publisher: Any, board: Any, tmp_path: Path, systemctl: Path
-) -> None:
-    units = tmp_path / "units"
-    units.mkdir()
-    other = tmp_path / "other"
-    words = ["--unit-dir", str(units), "--python", sys.executable, "--system", "--timer", "--prefix"]
-    script = str(board.unpacked / "demo" / "install.sh")
-    done = subprocess.run(["sh", script, "install", *words, str(other)], capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "does not say where its updates are" in done.stderr
-    assert not (other / "current").exists()
-    with_url = simulated.Publisher(tmp_path / "with url", url="https://updates.example.com/")
-    board.install(with_url.bundle(2), "status")  # unpacks it
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    shared.chmod(0o777)
-    for prefix in (shared, shared / "below"):
-        done = subprocess.run(["sh", script, "install", *words, str(prefix)], capture_output=True, text=True)
-        assert done.returncode == 1
-        assert f"{shared} can be written by others" in done.stderr
-        assert not (prefix / "current").exists()
-    assert list(units.iterdir()) == []
-    assert not systemctl.exists()
 
 
 def test_the_document_of_status_is_json_with_these_fields(publisher: Any, board: Any) -> None:

@@ -263,7 +263,14 @@ def test_files_without_labels_qualify_by_their_error() -> None:
         "size": "dynamic",
         "latency": "int8",
     }
-    assert "30.0 dB" in advise(*rows).why
+    assert "reaches 30.0 dB" in advise(*rows).why
+    assert "(an SQNR of 20 dB is enough)" in advise(*rows).why
+    assert "of these, it has the least product of size and latency: 0.26 times the baseline's size" in advise(*rows).why
+    bad = [dataclasses.replace(rows[0]), *(dataclasses.replace(r, status="large error") for r in rows[1:])]
+    assert "the nearest, dynamic on litert, reaches 40.0 dB" in advise(*bad).why
+    silent = [bad[0], dataclasses.replace(bad[1], sqnr_db=None), bad[3]]
+    assert "the nearest, int4 on litert, reaches 3.0 dB" in advise(*silent).why, "no signal is the farthest"
+    assert "reaches no signal" in advise(*silent[:2]).why
 
 
 @pytest.mark.parametrize(("other_low", "sure"), [(1.05, True), (0.95, False)])

@@ -305,6 +305,14 @@ def test_a_manifest_in_other_bytes_is_refused() -> None:
             parse_manifest(other)
 
 
+def test_a_manifest_of_as_many_files_as_a_bundle_may_hold_is_within_its_limit() -> None:
+    files = tuple(
+        BundledFile(path=f"{'folder/' * 12}{number}", size_bytes=9, sha256="f" * 64)
+        for number in range(archive.MAX_MEMBERS)
+    )
+    assert len(dataclasses.replace(WHOLE, files=files).to_bytes()) < manifest.MAX_BYTES
+
+
 def test_a_newer_manifest_says_so() -> None:
     with pytest.raises(BundleError, match=r"2.*1"):
         parse_manifest(b'{"schema_version": 2}')

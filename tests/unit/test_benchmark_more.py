@@ -127,6 +127,7 @@ def test_images_are_written_to_be_sorted_and_labels_are_read_again(more: More, d
     (folder / names[1]).rename(classes[2] / names[1])
     again = open_more(more.data.source, data, labelled=folder)
     assert [again.labels[row] for row in rows] == [1, 2, -1, -1, -1]
+    assert again.record["labelled"] == 2
     assert again.count(Evidence(9, 0, 0), before, after) == Evidence(9, 0, 0, 0, 40, 5, 0, 1, 1)
     kept = (classes[1] / names[0]).read_bytes()
     assert write_differences(again, before, after, folder) == 3
@@ -146,9 +147,11 @@ def test_labels_are_refused_where_they_contradict_each_other(more: More, data: D
     (folder / "2 CON_a").rename(folder / "2 horse")
     with pytest.raises(InputError, match=re.escape("2 CON_a")):
         open_more(more.data.source, data, labelled=folder)
-    (folder / "2 horse").rename(folder / "7 horse")
-    with pytest.raises(InputError, match="0 to 2"):
-        open_more(more.data.source, data, labelled=folder)
+    before = folder / "2 horse"
+    for number in (3, 7):
+        before = before.rename(folder / f"{number} horse")
+        with pytest.raises(InputError, match="0 to 2"):
+            open_more(more.data.source, data, labelled=folder)
 
 
 def test_files_that_agree_write_nothing(more: More, tmp_path: Path) -> None:

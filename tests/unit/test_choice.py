@@ -8,8 +8,10 @@ import itertools
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from records import assert_frozen
 
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.stats import choice
 from edgepress.toolkit.stats.choice import PREFERENCES, Costs, Rule
 
 sizes = st.integers(1, 6).map(float)
@@ -117,3 +119,7 @@ def test_rules_are_read_as_users_write_them() -> None:
         Rule.of(prefer="speed")
     for confidence, prefer in itertools.product((0.5, 0.9999), PREFERENCES):
         assert Rule.of(confidence, prefer) == Rule(confidence, prefer)
+
+
+def test_a_rule_can_not_be_changed() -> None:
+    assert_frozen(choice, by_position=frozenset({"Rule"}))

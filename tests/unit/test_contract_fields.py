@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,14 @@ def test_outputs_are_one_a_label_but_a_single_sigmoid() -> None:
         ("selftest__step", None),
         ("selftest__logit_step", -1),
         ("selftest__logit_step", 1e6),
+        ("selftest__high", 0.0),
+        ("selftest__high", 2e30),
+        ("ranges", {"x": [0, math.inf]}),
+        ("ranges", {"x": [-math.inf, 0]}),
+        ("ranges", {"x": [0, math.nan]}),
+        ("ranges", {"x": [1, 0]}),
+        ("ranges", {"x": [0, 1], "y": [0, "1e999"]}),
+        ("output_shape", [2]),
     ],
 )
 def test_a_field_out_of_its_range_or_of_another_type_is_one_error(place: str, value: Any) -> None:
@@ -180,6 +189,25 @@ def test_a_field_out_of_its_range_or_of_another_type_is_one_error(place: str, va
 )
 def test_ends_of_ranges_are_accepted(place: str, value: Any) -> None:
     assert json.loads(parsed(**{place: value}).to_json()) == raw(**{place: value})
+
+
+@pytest.mark.parametrize(
+    ("shape", "accepted"),
+    [([1, (1 << 24) - 1], True), ([1 << 24], False), ([3, 0], False), ([3.0], False), ([], False)],
+)
+def test_a_model_without_labels_has_outputs_of_such_shapes(shape: list[Any], *, accepted: bool) -> None:
+    fields = {"task": "none", "labels": [], "threshold": None, "output_shape": shape}
+    if accepted:
+        assert parsed(**fields).outputs == math.prod(shape)
+        with pytest.raises(ModelFileError, match="labels and output shape"):
+            parsed(**fields | {"labels": ["a"]})
+    else:
+        with pytest.raises(ModelFileError, match="output shape"):
+            parsed(**fields)
+
+
+def test_ranges_are_pairs_of_finite_numbers() -> None:
+    assert parsed(ranges={"x": [-3, 4], "y": [2, 2]}).ranges == {"x": (-3.0, 4.0), "y": (2.0, 2.0)}
 
 
 def test_a_sigmoid_has_two_labels() -> None:

@@ -1,49 +1,45 @@
-"""Drift: false alarms are as rare as promised, changes of images are noticed, and scenes count once."""
+"""Drift: false alarms are as rare as promised, and changes of images are noticed."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from accepting import ACCEPT
+from drifting import EDGES, reference
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import binom, kstest, spearmanr
 
-from edgepress.runtime import Contract, InputSpec, Model
+from edgepress.runtime import Contract, InputSpec
 from edgepress.runtime.drift import (
-    ALPHA,
     BENDS,
     BINS,
     POWER,
     SHARE,
     SLOPES,
-    STILL,
     WAKE,
     DriftReference,
     DriftTest,
-    DriftWatch,
     bets_on,
     edges_of,
 )
-from edgepress.runtime.errors import InputError, ModelFileError
-from edgepress.runtime.scenes import NEW_SCENE, is_other_scene, other_scene, parts_of, thumbnail
-from edgepress.runtime.sessions import Session
+from edgepress.runtime.errors import ModelFileError
 from edgepress.toolkit.calibrating.fit import fit
 from edgepress.toolkit.calibrating.items import Wish, divide_items
 
-EDGES = tuple(np.arange(1, 16) / 16)
 
-
-def reference(count: int = 300, *, seed: int = 0) -> DriftReference:
-    """The reference of uniform certainties."""
-    return DriftReference.of(EDGES, np.random.default_rng(seed).uniform(size=count), "litert")
+@pytest.mark.parametrize(("count", "accepted"), [(0, False), (1, True), (255, True), (256, False)])
+def test_a_reference_has_so_many_edges(count: int, *, accepted: bool) -> None:
+    given: dict[str, Any] = {"edges": np.linspace(0, 1, count), "counts": (1,) * (count + 1), "engine": "litert"}
+    if accepted:
+        assert len(DriftReference(**given).edges) == count
+    else:
+        with pytest.raises(ValueError, match="the edges of its drift reference are damaged"):
+            DriftReference(**given)
 
 
 @pytest.mark.parametrize("bet", range(len(bets_on(0.5))))
@@ -133,6 +129,13 @@ def test_a_change_is_noticed_soon_even_after_a_quiet_time(worse: Any, within: in
         assert (test.counted, test.capital) == before, "nothing changes after an alarm"
 
 
+def test_certainties_that_differ_in_the_sixth_decimal_are_told_apart() -> None:
+    """Those of a net that is nearly always sure."""
+    edges = edges_of(1 - 1e-6 * np.arange(1, 160), bins=8)
+    assert len(edges) == 7
+    assert edges == pytest.approx(1 - 1e-6 * np.arange(140, 0, -20), abs=2e-6)
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=300))
 def test_bins_hold_about_as_many_items(values: list[float]) -> None:
     edges = edges_of(np.array(values))
@@ -141,77 +144,6 @@ def test_bins_hold_about_as_many_items(values: list[float]) -> None:
     assert sum(found.counts) == len(values) + 1
     assert found.counts[0] >= 1
     assert list(found.edges) == sorted(set(found.edges))
-
-
-def test_thumbnails_are_means_of_parts() -> None:
-    image = np.zeros((16, 24, 3), np.uint8)
-    image[:8] = 90
-    small = thumbnail(image)
-    assert small.shape == (8, 8)
-    assert small[:4] == pytest.approx(90)
-    assert small[4:] == pytest.approx(0)
-    assert thumbnail(np.full((5, 40, 1), 7, np.uint8)) == pytest.approx(np.full((5, 8), 7))
-
-
-@pytest.mark.parametrize(
-    "shape", [(28, 30, 1), (96, 96, 3), (5, 40, 1), (1, 1, 1), (8, 12, 4), (2056, 3, 1), (2064, 3, 1)]
-)
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_thumbnails_are_exact_for_all_sizes(shape: tuple[int, int, int], dtype: Any) -> None:
-    """Parts of unlike sizes, few pixels, and so many rows of white ones that 16 bits do not hold their sum."""
-    image = np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
-    image[:, 0] = 255
-    height, width, _ = shape
-    rows, columns = ([n * size // min(8, size) for n in range(min(8, size) + 1)] for size in (height, width))
-    expected = [
-        [image[rows[i] : rows[i + 1], columns[k] : columns[k + 1]].mean(dtype=np.float64) for k in range(min(8, width))]
-        for i in range(min(8, height))
-    ]
-    assert thumbnail(image) == pytest.approx(np.array(expected), rel=1e-12)
-    assert parts_of(image) == thumbnail(image).ravel().tolist()
-
-
-@given(st.integers(0, 10_000), st.floats(0, 60), st.floats(0, 60), st.floats(-40, 40))
-def test_one_pair_of_thumbnails_is_compared_as_many_are(seed: int, noise: float, contrast: float, shift: float) -> None:
-    rng = np.random.default_rng(seed)
-    last = 128 + contrast * rng.normal(size=64)
-    small = last + shift + noise * rng.normal(size=64)
-    assert is_other_scene(small.tolist(), last.tolist()) == bool(other_scene(small, last))
-    assert not is_other_scene(last.tolist(), last.tolist())
-
-
-@pytest.mark.parametrize(
-    ("change", "contrast", "new"), [(24.9, 0.0, False), (25.1, 0.0, True), (24.9, 60.0, False), (25.1, 60.0, True)]
-)
-def test_another_level_from_a_limit_on_is_another_scene(change: float, contrast: float, new: bool) -> None:
-    last = [100.0 + contrast * (-1) ** n for n in range(64)]
-    assert is_other_scene([level + change for level in last], last) == new
-
-
-@pytest.mark.parametrize(
-    ("pattern", "contrast", "new"), [(3.9, 1.0, False), (4.1, 1.0, True), (14.9, 20.0, False), (15.1, 20.0, True)]
-)
-def test_another_pattern_is_another_scene_relative_to_the_contrast(pattern: float, contrast: float, new: bool) -> None:
-    """The change has nothing of the pattern that was there, so the larger contrast is the root of both squares."""
-    last = [100.0 + contrast * (-1) ** n for n in range(64)]
-    small = [level + pattern * (-1) ** (n // 2) for n, level in enumerate(last)]
-    assert is_other_scene(small, last) == is_other_scene(last, small) == new
-
-
-def test_pixels_and_scores_that_are_no_numbers_do_not_spoil_the_state() -> None:
-    """An image of NaN counts as little as one that stays, and those after it are compared with the last known one."""
-    watch = DriftWatch(reference())
-    bad = np.full((16, 16, 1), np.nan, np.float32)
-    assert watch.look(bad, 0.5)["scenes"] == 0
-    assert watch.look(scene(100), 0.5)["scenes"] == 1
-    assert watch.look(bad, float("nan"))["scenes"] == 1
-    assert watch.look(scene(100), 0.5)["scenes"] == 1
-    assert watch.look(scene(200), float("nan"))["scenes"] == 2
-    assert math.isfinite(watch.state()["capital"])
-    for _ in range(STILL - 1):
-        assert watch.look(bad, 0.5)["scenes"] == 2
-    assert watch.look(bad, 0.5)["scenes"] == 3, "one of STILL counts in any case"
-    assert watch.look(scene(200), 0.5)["scenes"] == 3, "and is not what the next ones are compared with"
 
 
 class NumpyTest:
@@ -250,93 +182,6 @@ def test_the_capital_is_that_of_arrays(seed: int) -> None:
     assert one.alarm
 
 
-def scene(level: int, *, noise: int = 0) -> Any:
-    rng = np.random.default_rng(noise)
-    return np.clip(np.full((16, 16, 1), level) + rng.integers(-noise, noise + 1, (16, 16, 1)), 0, 255).astype(np.uint8)
-
-
-def test_a_scene_counts_once() -> None:
-    watch = DriftWatch(reference())
-    for noise in range(1, 7):
-        assert watch.look(scene(100, noise=noise), 0.5)["scenes"] == 1
-    assert watch.look(scene(100 + int(NEW_SCENE) + 3), 0.5)["scenes"] == 2
-    assert watch.look(scene(100), 0.5)["scenes"] == 3, "compared with the scene that counted last"
-    tensors = DriftWatch(reference(), images=False)
-    assert [tensors.look(np.zeros(4), 0.5)["scenes"] for _ in range(3)] == [1, 2, 3]
-
-
-def test_frames_of_one_scene_give_no_alarm_although_each_is_uncertain() -> None:
-    watch = DriftWatch(reference())
-    for n in range(500):
-        state = watch.look(scene(100, noise=n % 7), 0.0)
-    assert not state["alarm"]
-
-
-SCENES = np.random.default_rng(8).integers(0, 256, (300, 8, 8)).repeat(4, axis=1).repeat(4, axis=2)[..., np.newaxis]
-
-
-@pytest.mark.parametrize("contrast", [1, 0.5, 0.15, 0.08])
-def test_scenes_are_told_apart_in_low_contrast_and_their_noisy_frames_are_not(contrast: float) -> None:
-    """A camera that fails shows little contrast, and its scenes must count nevertheless."""
-    rng, watch = np.random.default_rng(0), DriftWatch(reference())
-    for n, image in enumerate(128 + (SCENES[:20] - 128) * contrast, 1):
-        for _ in range(10):
-            frame = np.clip(np.rint(image + rng.normal(0, 3, image.shape) + rng.normal(0, 2)), 0, 255).astype(np.uint8)
-            assert watch.look(frame, 0.5)["scenes"] == n
-
-
-@pytest.mark.parametrize("level", [0, 255, 128])
-def test_a_camera_that_shows_nothing_any_more_raises_an_alarm(level: int) -> None:
-    watch, rng = DriftWatch(reference()), np.random.default_rng(5)
-    for image in SCENES:
-        assert not watch.look(image.astype(np.uint8), float(rng.uniform()))["alarm"]
-    before = watch.state()["scenes"]
-    assert before == len(SCENES)
-    for n in range(60 * STILL):
-        state = watch.look(np.full((32, 32, 1), level, np.uint8), 0.01)
-        if state["alarm"]:
-            break
-        assert state["scenes"] == before + 1 + n // STILL, "one of them at once, then one of STILL"
-    assert state["alarm"]
-
-
-def test_a_certainty_that_is_no_number_is_the_least() -> None:
-    """It says nothing for the answer, so it must not count as the most certain one."""
-    for certainty in (np.nan, np.inf, -np.inf):
-        assert DriftTest(reference(999))._p_value(certainty) < 0.1
-        known = DriftReference.of(EDGES, np.array([certainty, 0.99]), "x").counts
-        assert (known[0], known[-1], sum(known)) == (1, 1, 2)
-    test = DriftTest(reference())
-    for _ in range(60):
-        test.observe(np.nan)
-    same = DriftTest(reference())
-    for _ in range(60):
-        same.observe(-np.inf)
-    assert (test.capital, test.alarm) == (same.capital, True)
-
-
-def test_a_reference_is_learned_on_site_and_changes_are_told_in_words() -> None:
-    told: list[str] = []
-    watch = DriftWatch(None, learn=200, engine="litert", on_alarm=told.append, images=False)
-    rng = np.random.default_rng(3)
-    for n in range(199):
-        assert watch.look(np.zeros(1), float(rng.uniform())) == {"scenes": n + 1, "learns_from": 200, "alarm": False}
-    watch.look(np.zeros(1), float(rng.uniform()))
-    assert watch._test is not None
-    assert sum(watch._test._seen) == 150, "the first quarter sets the edges and is not counted"
-    for _ in range(300):
-        state = watch.look(np.zeros(1), float(rng.uniform()))
-    assert not state["alarm"]
-    assert state["scenes"] == 300
-    for _ in range(60):
-        state = watch.look(np.zeros(1), float(rng.uniform() / 20))
-    assert state["alarm"]
-    assert told == [state["meaning"]], "once"
-    assert "nothing is promised of accepted answers" in told[0]
-    assert "the reference learned here" in told[0]
-    json.dumps(state, allow_nan=False)
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -372,52 +217,3 @@ def test_the_reference_of_a_calibration_counts_the_items_that_chose_nothing() ->
     assert len(found.drift.counts) == BINS
     assert max(found.drift.counts) < 3 * min(found.drift.counts)
     assert found.drift.engine == "litert"
-
-
-class Fixed(Session):
-    """A session whose first class has the score that its item says."""
-
-    dtype, scale, batch, stateful, keep_state = np.dtype(np.float32), (1.0, 0), None, False, False
-
-    def __init__(self, contract: Contract) -> None:
-        self.contract, self.shape, self.classes, self.output_shape = contract, (1,), 2, (2,)
-
-    def run(self, batch: Any) -> Any:
-        return np.concatenate([batch, 1 - batch], axis=1)
-
-    def reset(self) -> None:
-        """Nothing is kept."""
-
-
-def model(drift: DriftReference | None) -> Model:
-    spec = InputSpec(shape=(1,), dtype="float32")
-    contract = Contract(task="softmax", labels=("a", "b"), input=spec, scheme="x", drift=drift)
-    return Model(Path("net.tflite"), "litert", 1, Fixed(contract))
-
-
-def test_answers_have_the_state_of_the_test() -> None:
-    opened = model(reference())
-    assert opened.judge(np.array([0.9], np.float32)).drift is None
-    opened.watch_drift()
-    answer = opened.judge(np.array([0.9], np.float32))
-    assert answer.drift is not None
-    assert answer.drift["scenes"] == 1
-    assert answer.to_dict()["drift"] == answer.drift
-    for _ in range(80):
-        answer = opened.judge(np.array([0.5], np.float32))
-    assert answer.drift is not None
-    assert answer.drift["alarm"]
-    assert f"at most {100 * ALPHA:g} %" in answer.drift["meaning"]
-
-
-def test_a_reference_is_needed_and_belongs_to_an_engine() -> None:
-    with pytest.raises(InputError, match="holds no reference for drift"):
-        model(None).watch_drift()
-    other = dataclasses.replace(reference(), engine="openvino")
-    with pytest.raises(InputError, match="is of openvino, not of litert"):
-        model(other).watch_drift()
-    with pytest.raises(InputError, match="of 99 scenes; accepted: 100 to"):
-        model(None).watch_drift(99)
-    opened = model(other)
-    opened.watch_drift(100)
-    assert opened.judge(np.array([0.9], np.float32)).drift == {"scenes": 1, "learns_from": 100, "alarm": False}

@@ -12,6 +12,7 @@ from PIL import Image
 from edgepress.runtime.keeping import ABOUT
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.errors import DataError, InputError
+from edgepress.toolkit.labelling import desk as desk_module
 from edgepress.toolkit.labelling.desk import LEFT_OUT, OUT, TO_DO, Desk, order
 
 
@@ -108,6 +109,24 @@ def test_the_folder_of_a_class_that_a_kill_left_empty_is_removed(folder: Path) -
     assert [path.name for path in folder.iterdir() if path.is_dir()] == ["mine"]
 
 
+@pytest.mark.parametrize(("most", "accepted"), [(13, True), (12, False)])
+def test_a_folder_holds_so_many_pictures_at_most(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, most: int, *, accepted: bool
+) -> None:
+    monkeypatch.setattr(desk_module, "MOST", most)
+    if accepted:
+        assert len(Desk(folder).pictures) == 13
+    else:
+        with pytest.raises(InputError, match="13 pictures; accepted: 1 to 12"):
+            Desk(folder)
+
+
+def test_the_name_of_a_class_has_at_most_200_bytes(folder: Path) -> None:
+    assert Desk(folder, ["cat", "ä" * 100]).labels == ("cat", "ä" * 100)
+    with pytest.raises(InputError, match="can't be the name of a folder"):
+        Desk(folder, ["cat", "ä" * 100 + "x"])
+
+
 def test_what_is_no_picture_is_named(folder: Path) -> None:
     (folder / "broken.png").write_bytes(b"\x89PNG")
     (folder / "link.png").symlink_to(folder / "mine.jpg")
@@ -142,3 +161,8 @@ def test_other_classes_may_be_given(folder: Path) -> None:
     desk = Desk(folder, ["bird", "dog"])
     answers: list[Any] = sorted({picture.answer for picture in desk.pictures}, key=str)
     assert answers == [1, None]
+
+
+def test_the_nearest_picture_is_the_one_with_the_smallest_squared_distance() -> None:
+    small = np.array([[0.0, 0.0], [0.0, 14.0], [8.0, 8.0], [7.0, 8.0]])
+    assert order(small, [None] * 4)[0] == [0, 3, 2, 1]

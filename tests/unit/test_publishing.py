@@ -4,54 +4,32 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import scripts
 from records import assert_frozen
+from releasing import CutError, listed, simulated
 from tuf.api.metadata import Metadata, Root, Timestamp
 
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.updates.releases import (
-    Release,
-    date_of,
     offered,
-    parse_list,
 )
 from edgepress.toolkit.bundles.updates import next_release
 from edgepress.toolkit.errors import BundleError, InputError, PublishError
-from edgepress.toolkit.publishing import expiry, keys, start
+from edgepress.toolkit.publishing import expiry
 from edgepress.toolkit.publishing import publish as publishing
 from edgepress.toolkit.publishing import repository as files
 from edgepress.toolkit.publishing.expiry import check
-from edgepress.toolkit.publishing.keys import PASSWORD
 from edgepress.toolkit.publishing.publish import publish, renew, withdraw
-from edgepress.toolkit.publishing.repository import read_repository, root_paths, target_path
-from edgepress.toolkit.publishing.start import init, rotate
-
-simulated = scripts.script("benchmarks/updates/simulated.py")
-
-
-class CutError(Exception):
-    """Stands for a kill."""
-
-
-def cut_here(*_: Any, **__: Any) -> None:
-    raise CutError
+from edgepress.toolkit.publishing.repository import read_repository, root_paths
+from edgepress.toolkit.publishing.start import rotate
 
 
 @pytest.fixture
 def publisher(tmp_path: Path) -> Any:
     return simulated.Publisher(tmp_path / "publisher")
-
-
-def listed(publisher: Any) -> dict[int, Release]:
-    """The releases that boards see, by number."""
-    repository = read_repository(publisher.site)
-    target = repository.targets.signed.targets["demo/releases.json"]
-    return {r.release: r for r in parse_list(target_path(publisher.site, target).read_bytes(), "demo").releases}
 
 
 def test_a_published_bundle_is_listed_with_its_channel_and_its_share(publisher: Any) -> None:
@@ -144,93 +122,6 @@ def test_a_withdrawn_release_is_offered_to_no_board_and_can_not_come_back(publis
         withdraw("x", 1, publisher.site, keys=publisher.keys)
 
 
-def test_a_thresholds_keys_must_be_there(tmp_path: Path) -> None:
-    publisher = simulated.Publisher(tmp_path, targets_keys=3, targets_threshold=2)
-    first, second, third = sorted(publisher.keys.glob("targets-*.pem"))
-    first.unlink()
-    publisher.publish(1)
-    second.unlink()
-    with pytest.raises(PublishError, match=r"1 keys of the role targets .* needed: 2"):
-        publisher.publish(2)
-    assert third.exists()
-    assert set(listed(publisher)) == {1}
-
-
-def test_keys_are_private_encrypted_on_request_and_never_published(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(InputError, match="would be published"):
-        init(tmp_path / "site", tmp_path / "site" / "keys")
-    publisher = simulated.Publisher(tmp_path, password="secret")
-    for key in publisher.keys.iterdir():
-        assert key.stat().st_mode & 0o077 == 0
-        assert b"ENCRYPTED" in key.read_bytes()
-    with pytest.raises(InputError, match="is encrypted"):
-        publisher.publish(1)
-    with pytest.raises(InputError, match="password is wrong"):
-        publisher.publish(1, ask=lambda name: "other")
-    publisher.publish(1, ask=lambda name: "secret")
-    monkeypatch.setenv(PASSWORD, "secret")
-    publisher.publish(2)
-    assert set(listed(publisher)) == {1, 2}
-    private = [key.read_bytes() for key in publisher.keys.iterdir()]
-    published = [path.read_bytes() for path in publisher.site.rglob("*") if path.is_file()]
-    assert not [text for text in published if b"PRIVATE KEY" in text or text in private]
-
-
-def test_a_key_that_is_not_the_one_of_its_name_is_refused(publisher: Any) -> None:
-    online = next(publisher.keys.glob("online-*.pem"))
-    shutil.copy(next(publisher.keys.glob("targets-*.pem")), online)
-    with pytest.raises(InputError, match="not the one that its name says"):
-        publisher.publish(1)
-
-
-@pytest.mark.parametrize("role", ["root", "targets", "online"])
-@pytest.mark.parametrize("lost", [False, True])
-def test_a_rotation_replaces_the_keys_and_publishing_goes_on(publisher: Any, role: Any, lost: bool) -> None:
-    publisher.publish(1)
-    former = sorted(publisher.keys.glob(f"{role}-*.pem"))
-    if lost and role != "root":
-        for key in former:
-            key.unlink()
-    rotate(publisher.site, [publisher.keys], role=role, lost=lost and role != "root")
-    for key in former:
-        key.unlink(missing_ok=True)
-    assert [m.signed.version for m in map(Metadata[Root].from_file, map(str, root_paths(publisher.site)))] == [1, 2]
-    publisher.publish(2)
-    renew(publisher.site, keys=publisher.keys, all_lists=True)
-    assert set(listed(publisher)) == {1, 2}
-
-
-@pytest.mark.parametrize("role", ["targets", "online"])
-@pytest.mark.parametrize("cuts", [1, 3])
-def test_a_rotation_without_the_former_keys_that_is_cut_can_be_done_again(
-    publisher: Any, role: Any, cuts: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publisher.publish(1)
-    for key in publisher.keys.glob(f"{role}-*.pem"):
-        key.unlink()
-    for _ in range(cuts):
-        with monkeypatch.context() as patch:
-            patch.setattr(start, "write_state", cut_here)
-            with pytest.raises(CutError):
-                rotate(publisher.site, [publisher.keys], role=role, lost=True)
-        with pytest.raises(PublishError, match="rotation with --lost was interrupted, do it again"):
-            publisher.publish(2)
-    rotate(publisher.site, [publisher.keys], role=role, lost=True)
-    assert check(publisher.site).passed
-    publisher.publish(2)
-    assert set(listed(publisher)) == {1, 2}
-
-
-def test_a_rotation_without_the_former_keys_does_not_sign_what_no_root_trusts(publisher: Any, tmp_path: Path) -> None:
-    other = simulated.Publisher(tmp_path / "other")
-    for name in ("timestamp.json", "2.snapshot.json"):
-        shutil.copy(other.site / "metadata" / name, publisher.site / "metadata" / name)
-    with pytest.raises(PublishError, match="not a complete published folder"):
-        rotate(publisher.site, [publisher.keys], role="online", lost=True)
-
-
 def test_what_is_published_is_what_was_verified(publisher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = publisher.bundle(1)
     real = publishing.verify
@@ -246,55 +137,6 @@ def test_what_is_published_is_what_was_verified(publisher: Any, monkeypatch: pyt
         publish(bundle, publisher.site, keys=publisher.keys)
     assert check(publisher.site).targets == 0
     assert not list(publisher.site.glob("targets/demo/*.zip"))
-
-
-def test_a_date_ahead_of_the_clock_is_not_kept_alive(publisher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(publishing, "utc_now", lambda: files.utc_now() + timedelta(days=3650))
-        publisher.publish(1)
-    with pytest.raises(PublishError, match=r"is dated .* and the clock of this machine says .*--redate"):
-        publisher.publish(2)
-    renew(publisher.site, keys=publisher.keys, redate=True)
-    publisher.publish(2)
-    repository = read_repository(publisher.site)
-    target = repository.targets.signed.targets["demo/releases.json"]
-    found = parse_list(target_path(publisher.site, target).read_bytes(), "demo")
-    assert date_of(found.dated) <= files.utc_now()
-
-
-def test_the_date_of_a_list_never_falls(publisher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Boards refuse a list that is older than one they have seen, and clocks of two machines differ."""
-    ahead = files.utc_now() + timedelta(minutes=4)
-    with monkeypatch.context() as patch:
-        patch.setattr(publishing, "utc_now", lambda: ahead)
-        publisher.publish(1)
-    publisher.publish(2)
-    target = read_repository(publisher.site).targets.signed.targets["demo/releases.json"]
-    assert date_of(parse_list(target_path(publisher.site, target).read_bytes(), "demo").dated) == ahead
-
-
-@pytest.mark.parametrize(("minutes", "accepted"), [(4.9, True), (5.2, False)])
-def test_clocks_may_differ_by_five_minutes(
-    publisher: Any, minutes: float, monkeypatch: pytest.MonkeyPatch, *, accepted: bool
-) -> None:
-    now = files.utc_now()
-    with monkeypatch.context() as patch:
-        patch.setattr(publishing, "utc_now", lambda: now + timedelta(minutes=minutes))
-        publisher.publish(1)
-    monkeypatch.setattr(publishing, "utc_now", lambda: now)
-    if accepted:
-        publisher.publish(2)
-    else:
-        with pytest.raises(PublishError, match="is dated"):
-            publisher.publish(2)
-
-
-@pytest.mark.parametrize(("days", "passed"), [(7.5, True), (6.5, False)])
-def test_a_list_that_ends_within_a_week_is_named(publisher: Any, days: float, *, passed: bool) -> None:
-    end = min(each.expires for each in check(publisher.site).lists)
-    found = check(publisher.site, now=end - timedelta(days=days))
-    assert found.passed is passed
-    assert {each.role for each in found.lists if each.soon} == (set() if passed else {"snapshot", "timestamp"})
 
 
 def test_documents_of_what_was_published_and_checked_are_json(publisher: Any) -> None:
@@ -321,52 +163,6 @@ def test_each_application_has_its_own_list_and_numbers(publisher: Any) -> None:
 def test_records_are_frozen() -> None:
     assert_frozen(expiry, by_position=frozenset({"Expiry", "CheckedFolder"}))
     assert_frozen(publishing, by_position=frozenset({"Published"}))
-
-
-def test_two_calls_that_begin_a_folder_at_once_do_not_mix(tmp_path: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    def begin(number: int) -> bool:
-        try:
-            init(tmp_path / "site", tmp_path / f"keys {number}")
-        except PublishError:
-            return False
-        return True
-
-    with ThreadPoolExecutor(4) as pool:
-        assert sorted(pool.map(begin, range(4))) == [False, False, False, True]
-    assert check(tmp_path / "site").passed
-    assert len(list(tmp_path.glob("keys *"))) == 1
-
-
-def test_a_key_is_flushed_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flushed: list[tuple[Path, bool]] = []
-    monkeypatch.setattr(keys, "flush_folder", lambda folder: flushed.append((folder, any(folder.glob("*.pem")))))
-    keys.make_key(tmp_path, "root")
-    assert flushed == [(tmp_path, True)]
-
-
-def test_the_lists_end_when_it_is_said(publisher: Any) -> None:
-    now = datetime.now(UTC)
-    ends = {each.role: (each.expires - now).total_seconds() / 86400 for each in check(publisher.site).lists}
-    assert ends == pytest.approx({"root": 365, "targets": 180, "snapshot": 14, "timestamp": 14}, abs=0.01)
-    for days, soon in ((13.9, set()), (14.1, {"snapshot", "timestamp"}), (181, {"snapshot", "timestamp", "targets"})):
-        checked = check(publisher.site, days=days)
-        assert {each.role for each in checked.lists if each.soon} == soon
-        assert checked.passed == (not soon)
-
-
-def test_renewing_needs_the_online_key_alone_and_moves_the_end(publisher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for key in [*publisher.keys.glob("root-*"), *publisher.keys.glob("targets-*")]:
-        key.unlink()
-    before = {each.role: each for each in check(publisher.site).lists}
-    later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=5)
-    monkeypatch.setattr("edgepress.toolkit.publishing.publish.utc_now", lambda: later)
-    renew(publisher.site, keys=publisher.keys)
-    after = {each.role: each for each in check(publisher.site).lists}
-    assert after["timestamp"].expires == later + timedelta(days=14)
-    assert after["timestamp"].version == before["timestamp"].version + 1
-    assert after["targets"] == before["targets"]
 
 
 def test_damage_is_noticed_before_anything_is_signed(publisher: Any) -> None:
@@ -437,22 +233,6 @@ def test_a_call_that_is_cut_leaves_the_former_or_the_new_state(
         publish(bundle, publisher.site, keys=publisher.keys)
         assert set(listed(publisher)) == {1, 2}
     assert cuts >= {"publish": 5, "withdraw": 4, "rotate root": 1, "renew": 2}.get(action, 4)
-
-
-def test_a_folder_that_was_not_begun_to_the_end_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut(*_: Any) -> None:
-        raise CutError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(start, "write_root", cut)
-        with pytest.raises(CutError):
-            init(tmp_path / "site", tmp_path / "keys")
-    with pytest.raises(PublishError):
-        check(tmp_path / "site")
-    init(tmp_path / "site", tmp_path / "keys")
-    assert check(tmp_path / "site").passed
-    with pytest.raises(PublishError, match="is a published folder already"):
-        init(tmp_path / "site", tmp_path / "keys")
 
 
 def test_a_second_call_waits_for_the_first(publisher: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,16 @@ def test_a_list_is_read_as_it_was_written() -> None:
 def test_a_list_with_a_value_that_is_not_accepted_is_refused_as_a_whole(field: str, value: Any) -> None:
     document = json.loads(GOOD.to_bytes())
     document["releases"][0][field] = value
-    with pytest.raises(UpdateError, match="no list of releases"):
+    with pytest.raises(UpdateError, match=rf"no list of releases .*\b{field}\b"):
+        parse_list(json.dumps(document).encode(), "demo")
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [(2, "has version 2; this board reads up to 1"), ("2", "no list"), (None, "no list")]
+)
+def test_a_list_of_a_newer_edgepress_says_so(version: Any, words: str) -> None:
+    document = json.loads(GOOD.to_bytes()) | {"schema_version": version, "of a newer edgepress": 1}
+    with pytest.raises(UpdateError, match=words):
         parse_list(json.dumps(document).encode(), "demo")
 
 

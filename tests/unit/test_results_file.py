@@ -249,3 +249,19 @@ def test_the_schema_describes_every_field() -> None:
     for name, part in {"Benchmark": schema, **schema["$defs"]}.items():
         assert part["description"], name
         assert all(field.get("description") for field in part["properties"].values()), name
+
+
+@pytest.mark.parametrize(("split", "by_error"), [("all", True), ("test", False), (None, False)])
+def test_files_of_data_without_labels_are_judged_by_their_error(split: str | None, *, by_error: bool) -> None:
+    result = full_result()
+    assert dataclasses.replace(result, data={**result.data, "split": split}).by_error == by_error
+
+
+def test_the_first_of_several_mistakes_is_named_with_its_place(tmp_path: Path) -> None:
+    document = json.loads(json.dumps(full_result().to_dict()))
+    document["results"][0] |= {"threads": "many", "size_bytes": "large"}
+    path = tmp_path / "benchmark.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"results\.0\.threads: ") as caught:
+        load_benchmark(path)
+    assert "size_bytes" not in caught.value.message

@@ -221,3 +221,4 @@ def test_no_more_points_are_tried_than_there_are_and_none_is_an_error(tmp_path):
     assert len(World(store, space).work(Search(space, store, 500))) == len(space.points()) == 15
     with pytest.raises(InputError, match="--search is 0; accepted: 1 or more"):
         Search(Space(), Store(tmp_path), 0)
+    assert len(searched(tmp_path / "one", 1)) == 1

@@ -122,6 +122,28 @@ def test_a_step_is_the_larger_of_what_the_output_and_the_logits_can_move(
     assert report.checks[0].largest_steps == pytest.approx(1.5, rel=2e-3)
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-2.0, 6.0), (1.0, 3.0)])
+def test_stored_answers_reach_from_the_low_end_to_the_high_one(
+    monkeypatch: pytest.MonkeyPatch, low: float, high: float
+) -> None:
+    share = np.array([[0.0, 1.0, 0.2, 0.6], [1.0, 0.0, 0.4, 0.8]])
+    answers = low + (high - low) * share
+    report = report_of(monkeypatch, answers, scores=coded(share), top=[1, 0], low=low, high=high, step=1e-5)
+    assert [check.largest_steps for check in report.checks] == [pytest.approx(0, abs=0.1)] * 2
+
+
+def test_a_step_of_outputs_that_are_not_quantized_is_a_part_of_their_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = np.array([[0.0, 0.8], [0.8, 0.0]])
+    document = json.loads(contract(scores=coded(wanted), top=[1, 0], low=-2.0, high=6.0, step=0.0).to_json())
+    none = Contract.from_json(json.dumps(document | {"task": "none", "labels": [], "output_shape": [2]}))
+    answers = -2.0 + 8.0 * wanted
+    answers[1, 1] += 1.5 * 8.0 / 256
+    monkeypatch.setattr(module, "load", lambda *_, **__: Fake(none, answers))
+    assert [check.largest_steps for check in selftest("m.tflite").checks] == [
+        pytest.approx(v, abs=2e-3) for v in (0, 1.5)
+    ]
+
+
 def test_a_difference_is_told_with_its_label_from_half_a_step_on(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = WANTED.copy()
     answers[0, 2] += 0.4 / 256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.toolkit.data import Split, calibration_rows
-from edgepress.toolkit.data.splits import assign, require_all_classes
+from edgepress.toolkit.data.splits import assign, require_all_classes, require_items
 from edgepress.toolkit.errors import DataError
 
 
@@ -101,6 +102,23 @@ def test_data_that_can_not_be_trained_on_and_tested_are_refused(
     assert "here" in str(caught.value)
     enough = ["train", "test", "val", "train", "test"]
     require_all_classes(np.array(enough), np.array([0, 0, 0, 1, 1]), ("a", "b"), "here")
+
+
+@pytest.mark.parametrize(
+    ("purpose", "enough", "message"),
+    [
+        ("evaluation", "test", "has no test items"),
+        ("calibration", "train", "has test items only"),
+        ("training", "", ""),
+    ],
+)
+def test_evaluation_needs_test_items_and_calibration_others(purpose: Any, enough: str, message: str) -> None:
+    for only in ("train", "val", "test"):
+        if enough in ("", only):
+            require_items(np.array([only]), purpose, "here")
+        else:
+            with pytest.raises(DataError, match=message):
+                require_items(np.array([only]), purpose, "here")
 
 
 class Nowhere:

@@ -192,6 +192,7 @@ def test_a_surer_answer_stays_surer_with_the_least_slope(labels: int) -> None:
 
     scores = shared_alike(labels, np.geomspace(1, LARGEST_ODDS, 200))
     assert rises(least_slope(labels))
+    assert -1 / least_slope(labels) == pytest.approx(max(-1 / LEAST_SLOPE, math.log(LARGEST_ODDS * (labels - 1))))
     assert rises(LEAST_SLOPE) is (labels < 10)
 
 

@@ -115,3 +115,11 @@ def test_only_columns_that_are_shown_are_explained(
     lines = capsys.readouterr().out.splitlines()
     assert [line.startswith("Speed-up:") for line in lines].count(True) == shown
     assert [line.startswith(("Drop:", "Status:")) for line in lines].count(True) == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0"), (7, "7"), (99, "99"), (101, "110"), (1751, "1,800"), (12_000, "12,000"), (999, "1,000")],
+)
+def test_an_estimate_is_rounded_up_to_two_digits(count: int, shown: str) -> None:
+    assert text.estimate(count) == shown

@@ -214,3 +214,9 @@ def test_what_ends_a_search_is_not_taken_for_a_failed_scheme():
 
     with pytest.raises(FATAL[0]):
         schemes_tried(interrupts)
+
+
+def test_nothing_is_known_of_a_file_before_it_is_measured():
+    new = Trial(scheme="s")
+    assert (new.number, new.cost, new.strategy, new.error, new.correct, new.file) == (0, 0, "", "", "", None)
+    assert set(new.figures.values()) == {None}

@@ -16,7 +16,15 @@ from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.text import MOST
 from edgepress.runtime.updates import state as module
 from edgepress.runtime.updates.releases import MAX_RELEASE
-from edgepress.runtime.updates.state import MAX_REFUSED, MAX_STATE_BYTES, RESERVE, State, read_state, write_state
+from edgepress.runtime.updates.state import (
+    MAX_REFUSED,
+    MAX_STATE_BYTES,
+    RESERVE,
+    State,
+    read_state,
+    write_durably,
+    write_state,
+)
 
 WHOLE = State(
     checked="2026-11-28T16:00:00Z",
@@ -238,3 +246,11 @@ def test_a_reserve_that_can_not_be_written_is_no_error(
     write_state(tmp_path, refusal(0))
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
     assert read_state(tmp_path) == refusal(0)
+
+
+def test_a_file_is_written_with_the_folders_around_it(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "c.json"
+    for data in (b"1", b"2"):
+        write_durably(path, data)
+        assert path.read_bytes() == data
+    assert list(path.parent.iterdir()) == [path]

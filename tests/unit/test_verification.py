@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from edgepress.converters.metrics import EXACT_DB
-from edgepress.converters.proof.compare import SEEDED, compare, seeded_items, shortcoming
+from edgepress.converters.proof.compare import SEEDED, allowed_loss, compare, seeded_items, shortcoming
 from edgepress.converters.proof.labels import lost_labels
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.variant import Variant, across
@@ -87,7 +88,7 @@ def test_bounds_of_eight_bits(figure: str, refused: float, accepted: float, sche
 def test_bounds_of_noise(scheme: str, bound: float) -> None:
     true = logits()
     same = compare(true, true, on="x")
-    for value, wrong in ((bound - 0.1, True), (bound + 0.1, False)):
+    for value, wrong in ((bound - 0.1, True), (bound, False), (bound + 0.1, False)):
         assert bool(shortcoming(dataclasses.replace(same, spread_db=value), SCHEMES[scheme])) == wrong
 
 
@@ -255,6 +256,23 @@ def test_saturated_probabilities_are_no_proof() -> None:
     assert not compare(softmax(logits()), softmax(logits()), on="x", end="softmax").saturated
 
 
+@pytest.mark.parametrize(("steps", "saturated"), [(1, True), (2, False)])
+def test_probabilities_of_eight_bits_are_saturated_at_their_least_step(steps: int, *, saturated: bool) -> None:
+    answers = np.tile(np.float32([1 - 2 * steps / 256, steps / 256, steps / 256]), (4, 1))
+    assert compare(answers, answers, on="x", end="softmax", task="softmax").saturated == saturated
+
+
+@pytest.mark.parametrize(("chance", "allowed"), [(0.9, 0.0125), (0.025, 0.0125), (0.02, 0.01), (0.0, 0.0)])
+def test_half_of_what_is_lost_by_chance_may_be_lost_and_never_more_than_a_hundredth_and_a_quarter(
+    chance: float, allowed: float
+) -> None:
+    answers = logits()
+    measured = dataclasses.replace(compare(answers, answers, on="x"), lost_by_chance=chance)
+    assert allowed_loss(measured) == pytest.approx(allowed)
+    assert allowed_loss(dataclasses.replace(measured, on=SEEDED)) == pytest.approx(0.3 * chance)
+    assert allowed_loss(dataclasses.replace(measured, lost_by_chance=None)) == 0
+
+
 def test_a_shift_that_changes_no_label_is_no_fault() -> None:
     """Calibration on other data shifts answers as a lost bias does; what counts is what that costs."""
     rng = np.random.default_rng(0)
@@ -302,8 +320,11 @@ def test_an_error_that_a_sigmoid_hides_is_seen() -> None:
 
     assert reason(numbers, 1.01 * numbers)
     assert reason(numbers, numbers) == ""
-    both = np.concatenate([numbers - 100, numbers], axis=1)
-    assert reason(both, np.concatenate([np.full_like(numbers, -18), numbers], axis=1)) == ""  # no one can tell
+    for sign in (1, -1):
+        both = sign * np.concatenate([numbers - 100, numbers], axis=1)
+        other = sign * np.concatenate([np.full_like(numbers, -18), numbers], axis=1)
+        assert reason(both, other) == "", "no one can tell"
+        assert reason(both, sign * np.concatenate([np.full_like(numbers, -6), numbers], axis=1))
 
 
 def test_small_probabilities_that_eight_bits_can_not_hold_are_no_noise() -> None:
@@ -345,6 +366,18 @@ def test_seeded_items_differ_from_one_another() -> None:
     assert items.dtype == np.uint8
     assert items.mean(axis=(1, 2, 3)).std() > 5
     np.testing.assert_array_equal(items, seeded_items(InputSpec.image(20, 30, "rgb"), 8))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_seeded_tensors_are_normal_numbers_of_a_scale(scale: float) -> None:
+    items = seeded_items(InputSpec(shape=(40,), dtype="float32"), 200, scale=scale)
+    assert (items.shape, items.dtype) == ((200, 40), np.float32)
+    assert kstest(items.ravel() / scale, "norm").pvalue > 1e-3
+
+
+def test_seeded_integers_are_uniform_over_their_range() -> None:
+    items = seeded_items(InputSpec(shape=(40,), dtype="int32", value_range=(-2, 5)), 200)
+    assert np.unique(items).tolist() == [*range(-2, 6)]
 
 
 def test_formats_are_compared_on_what_both_answered() -> None:

@@ -1,0 +1,133 @@
+"""The rooms whose code `mutation.py` mutates, and the tests that must notice."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Room(NamedTuple):
+    """Files that are mutated, and the tests that must notice.
+
+    Attributes:
+        files: Patterns below the root.
+        tests: Names of modules of tests/unit or, if there is none, of tests/integration: "stats" is `test_stats.py`.
+            `*` stands for the tests of the mutated file in `TESTS`.
+    """
+
+    files: str
+    tests: str
+
+
+TESTS = {
+    "adaround": "tuning_rounding",
+    "layer_rounding": "tuning_rounding",
+    "bias_absorption": "tuning_centre",
+    "bias_correction": "tuning_centre tuning_repair",
+    "calibration": "methods",
+    "channel_links": "tuning_groups",
+    "channel_ranges": "tuning_centre tuning_limits",
+    "channel_scales": "tuning_groups tuning_equalize",
+    "equalization": "equalize tuning_limits tuning_equalize",
+    "pipeline": "tuning_repair",
+    "plan": "pruning_plan",
+    "importance": "pruning",
+    "links": "pruning",
+    "remove": "pruning",
+    "units": "pruning",
+    "score": "judge methods",
+    "stages": "tuning_repair",
+    "channel_affine": "rewrite_joins",
+    "concat_tree": "rewrite_joins",
+    "fold_pool": "rewrite_joins",
+    "dense_products": "rewrite_small_products",
+    "float16_biases": "rewrite_float16",
+    "single_mean": "rewrite_fold_normalization",
+    "windows": "rewrite_line_pads rewrite_wide_taps rewrite_unused_taps rewrite_grouped_depthwise",
+    "int8": "rewrite_integer_kernels rewrite_lookup_islands",
+    "layer_norm": "rewrite_layer_norm rewrite_onnx_dense",
+    "dense": "rewrite_onnx_dense",
+    "gelu": "rewrite_onnx_dense",
+    "float_gelu": "rewrite_onnx_dense onnx_emission_turns",
+    "depthwise_channels": "rewrite_onnx_int8",
+    "quantized_hard_sigmoid": "rewrite_onnx_int8",
+    "relu_bytes": "rewrite_onnx_int8",
+    "swish": "rewrite_onnx_int8 rewrite_onnx_int8_input",
+    "first_convolution": "rewrite_onnx_int8_input",
+    "input_bytes": "rewrite_onnx_int8_input",
+    "input_zero": "rewrite_onnx_int8_input",
+    "hard_gates": "rewrite_onnx_float",
+    "hard_sigmoid": "rewrite_onnx_float",
+    "input_scale": "rewrite_onnx_float",
+    "pads": "rewrite_onnx_float",
+    "plain_shapes": "rewrite_onnx_float",
+    "pool_strides": "rewrite_onnx_float",
+}
+"""The tests of files of repairs, pruning and rewrites; those of another rewrite are in "rewrite_" and its name."""
+PUBLISHING = "toolkit/publishing/entries.py toolkit/publishing/expiry.py toolkit/publishing/publish.py"
+"""What decides about releases; the rest of that room writes files."""
+INSTALLING = "runtime/updates/update.py runtime/updates/confirm.py runtime/updates/installer.py"
+"""What decides whether a board switches to a release; `watching` decides whether it stays."""
+SWEEPING = (
+    "toolkit/sweeping/front.py toolkit/sweeping/proposals.py toolkit/sweeping/search.py toolkit/sweeping/space.py"
+)
+"""What decides about configurations; the rest of that room runs jobs."""
+ROOMS = {
+    "stats": Room(
+        "toolkit/stats/intervals.py toolkit/stats/metrics.py toolkit/stats/samples.py",
+        "stats intervals metrics item_plans remarks_items advice expected promises",
+    ),
+    "comparison": Room(
+        "toolkit/comparison/*.py",
+        "comparison gates matching comparison_text compare_models compare",
+    ),
+    "results": Room("toolkit/results/*.py", "results results_file"),
+    "splits": Room("toolkit/data/splits.py", "splits data_splits"),
+    "contract": Room("runtime/contract.py", "contract_fields contract"),
+    "selftest": Room("runtime/selftest.py", "selftest_tolerance selftest"),
+    "advice": Room("toolkit/benchmarking/advice.py", "advice"),
+    "recommendation": Room("toolkit/stats/posterior.py toolkit/stats/choice.py", "choice posterior advice"),
+    "more": Room("toolkit/benchmarking/more.py", "benchmark_more"),
+    "formats": Room("toolkit/data/idx.py toolkit/data/npz.py toolkit/text.py", "data_formats data_idx data text"),
+    "archive": Room("toolkit/bundles/archive.py toolkit/bundles/manifest.py", "archive"),
+    "expected": Room("toolkit/benchmarking/expected.py toolkit/benchmarking/accepted.py", "expected accepted"),
+    "temperature": Room("converters/temperature.py", "temperature"),
+    "acceptance": Room(
+        "runtime/acceptance.py toolkit/stats/acceptance.py toolkit/calibrating/fit.py",
+        "acceptance promises calibration_fit accepted",
+    ),
+    "calibrating": Room(
+        "toolkit/calibrating/calibrate.py toolkit/calibrating/items.py toolkit/calibrating/references.py",
+        "drift calibrate",
+    ),
+    "drift": Room("runtime/drift.py runtime/scenes.py", "drift drift_watch scenes drift_proof"),
+    "keeping": Room("runtime/keeping.py", "keeping"),
+    "collecting": Room("toolkit/boards/collect.py", "collect"),
+    "labelling": Room("toolkit/labelling/*.py", "labelling label"),
+    "improving": Room("toolkit/improving/*.py", "improving improving_steps"),
+    "compression": Room(
+        "toolkit/compression/limits.py toolkit/compression/search.py toolkit/compression/trial.py",
+        "trial compress",
+    ),
+    "sweeping": Room(SWEEPING, "search sweep_plan"),
+    "publishing": Room(PUBLISHING, "release_entries publishing publishing_dates publishing_keys"),
+    "updates": Room(
+        "runtime/updates/releases.py runtime/updates/state.py",
+        "releases release_lists update_state publishing publishing_dates",
+    ),
+    "installing": Room(INSTALLING, "releases update_confirm update_installer update_steps"),
+    "watching": Room("runtime/updates/watch.py", "watch_limits"),
+    "shadow": Room("runtime/updates/shadow.py", "shadow_limits"),
+    "arithmetic": Room(
+        "converters/to_c/arithmetic.py converters/to_c/bounds.py", "c_bounds c_arithmetic to_c_sums to_c"
+    ),
+    "placement": Room(
+        "converters/to_c/placement.py converters/to_c/tables.py converters/to_c/removal.py",
+        "c_placement to_c_tables to_c_removal to_c_footprint to_c",
+    ),
+    "proof": Room("converters/proof/compare.py converters/proof/labels.py", "lost_labels verification"),
+    "repairs": Room("converters/ptq/*.py", "*"),
+    "pruning": Room("converters/pruning/*.py", "*"),
+    "retraining": Room("toolkit/retraining/sizes.py", "retraining_sizes"),
+    "rewrites": Room("converters/rewrites/*/*.py", "*"),
+}
+"""Rooms by name: what computes and decides."""

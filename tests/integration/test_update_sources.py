@@ -1,0 +1,179 @@
+"""Where updates come from: transfers that break, and folders whose keys were stolen, replaced or lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scripts
+from tuf.api.metadata import Metadata, Root, TargetFile
+
+from edgepress.runtime.updates import transfer
+from edgepress.runtime.updates.state import read_state
+from edgepress.toolkit.publishing.publish import publish
+from edgepress.toolkit.publishing.repository import read_repository, write_root
+from edgepress.toolkit.publishing.start import role_signers, rotate
+
+sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
+attacks = scripts.script("benchmarks/updates/attacks.py")
+simulated = sys.modules["simulated"]
+
+
+def test_a_transfer_that_breaks_is_resumed_in_the_run_and_in_the_next(
+    publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "PAUSE_S", 0.001)
+    publish(publisher.bundle(2, size=600_000), publisher.site, keys=publisher.keys)
+    bundle = next(publisher.site.glob("targets/demo/*-2-*.zip"))
+    content = bundle.read_bytes()
+    asked: list[int] = []
+    alive = [True]
+
+    def breaking(handler: Any) -> None:
+        """Answer with 150 kB at most, and then with nothing."""
+        offset = int((handler.headers["Range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        asked.append(offset)
+        piece = content[offset : offset + 150_000] if alive[0] else b""
+        alive[0] = len(asked) != 2
+        handler.send_response(206 if offset else 200)
+        handler.send_header("Content-Length", str(len(content) - offset))
+        handler.end_headers()
+        handler.wfile.write(piece)
+        handler.close_connection = True
+
+    with attacks.serve(publisher.site, bundle.name, breaking) as address:
+        monkeypatch.setattr(transfer, "ATTEMPTS", 1)
+        assert "What has arrived is kept" in board.attempt(address)
+        monkeypatch.setattr(transfer, "ATTEMPTS", 5)
+        assert board.attempt(address) == "installed 2"
+    assert asked[0] == 0
+    assert asked == sorted(asked)
+    assert asked[-1] >= 450_000  # nothing was fetched twice
+    assert len(asked) <= 8
+
+
+@pytest.mark.parametrize(
+    ("damage", "ranges"),
+    [*((each, True) for each in ("zeros", "part", "whole", "too long")), ("part", False), ("too long by far", False)],
+)
+def test_a_server_without_ranges_and_a_damaged_part_are_no_obstacle(tmp_path: Path, damage: str, ranges: bool) -> None:
+    content = bytes(range(256)) * 400
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "b.zip").write_bytes(content)
+    part = tmp_path / "part.zip"
+    part.write_bytes(
+        {
+            "zeros": b"\0" * 5000,
+            "part": content[:5000],
+            "whole": bytes(len(content)),
+            "too long": content + b"more",
+            "too long by far": content * 3,
+        }[damage]
+    )
+
+    def resume(handler: Any) -> None:
+        offset = int((handler.headers["Range"] or "bytes=0-")[6:-1])
+        handler.send_response(206 if offset else 200)
+        handler.send_header("Content-Length", str(len(content) - offset))
+        handler.end_headers()
+        handler.wfile.write(content[offset:])
+
+    with attacks.serve(tmp_path / "site", "b.zip" if ranges else "", resume) as address:  # by itself it knows none
+        target = TargetFile.from_data("b.zip", content, ["sha256"])
+        transfer.download(transfer.Source(address), f"{address}/b.zip", target, part)
+    assert part.read_bytes() == content
+
+
+def test_a_disk_without_room_is_said_before_anything_is_fetched(
+    publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher.publish(2)
+    usage = type("Usage", (), {"free": 1 << 20})()
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: usage)
+        said = board.attempt(publisher.site)
+    assert "1048576 are free" in said
+    assert board.status()["refused"] == {}
+    assert board.attempt(publisher.site) == "installed 2"
+
+
+def forged_root(publisher: Any, tmp_path: Path) -> Path:
+    """An attacker's folder whose second root is signed by the first, stolen key; afterwards that key is replaced."""
+    stolen = role_signers(read_repository(publisher.site), "root", [publisher.keys], None)
+    attacker = simulated.Publisher(tmp_path / "attacker")
+    own = role_signers(read_repository(attacker.site), "root", [attacker.keys], None)
+    forged = Metadata[Root].from_file(str(attacker.site / "metadata" / "1.root.json"))
+    forged.signed.version = 2
+    forged.signatures.clear()
+    for signer in [*stolen, *own]:
+        forged.sign(signer, append=True)
+    rotate(publisher.site, [publisher.keys], role="root")
+    attacker.publish(9)
+    write_root(attacker.site, forged)
+    return Path(attacker.site)
+
+
+def test_a_stolen_root_key_signs_nothing_for_a_board_that_does_not_know_the_new_one(
+    publisher: Any, board: Any, tmp_path: Path
+) -> None:
+    """The attack of the next test works where the board has never seen the new root."""
+    assert board.attempt(forged_root(publisher, tmp_path)).startswith("installed 9")
+
+
+@pytest.mark.parametrize("damage", ["empty", "no file", "no folder", "all lists"])
+def test_a_replaced_root_key_does_not_come_back_when_the_lists_are_damaged(
+    publisher: Any, board: Any, tmp_path: Path, damage: str
+) -> None:
+    evil = forged_root(publisher, tmp_path)
+    assert board.attempt(publisher.site) == "nothing new"
+    metadata = board.prefix / "updates" / "metadata"
+    root = metadata / "root_history" / "2.root.json"
+    {
+        "empty": lambda: root.write_bytes(b""),
+        "no file": root.unlink,
+        "no folder": lambda: shutil.rmtree(root.parent),
+        "all lists": lambda: shutil.rmtree(metadata),
+    }[damage]()
+    assert "the trusted keys are not those of the last check" in board.attempt(evil)
+    (evil / "metadata" / "2.root.json").unlink()
+    assert "Refused" in board.attempt(evil)
+    publisher.publish(3)
+    assert board.attempt(publisher.site) == "installed 3"
+
+
+def test_the_lists_are_flushed_before_their_roots_are_remembered(
+    publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    rotate(publisher.site, [publisher.keys], role="root")
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert board.attempt(publisher.site) == "nothing new"
+    metadata = board.prefix / "updates" / "metadata"
+    state = next(at for at, path in enumerate(flushed) if "state.json" in path)
+    kept = {str(path) for path in [metadata, *metadata.rglob("*")] if not path.is_symlink()}
+    assert kept <= set(flushed[:state])
+    assert set(read_state(board.prefix / "updates").roots) == {"1", "2"}
+
+
+def test_a_bundle_of_another_folder_that_is_installed_by_hand_begins_anew(
+    publisher: Any, board: Any, tmp_path: Path
+) -> None:
+    """All root keys were lost, so the publisher began another folder."""
+    rotate(publisher.site, [publisher.keys], role="root")
+    assert board.attempt(publisher.site) == "nothing new"
+    anew = simulated.Publisher(tmp_path / "anew")
+    anew.publish(2)
+    assert board.install(anew.bundle(2)).returncode == 0
+    assert board.attempt(anew.site) == "nothing new"
+    anew.publish(3)
+    assert board.attempt(anew.site) == "installed 3"

@@ -1,0 +1,228 @@
+"""What `calibrate` fits to scores with labels: probabilities, references, thresholds, and why there may be none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from edgepress.converters.temperature import fit_temperature
+from edgepress.runtime.acceptance import (
+    AnswerLimits,
+)
+from edgepress.toolkit.calibrating.calibrate import Calibrated
+from edgepress.toolkit.calibrating.fit import _error_missing, fit, with_acceptance
+from edgepress.toolkit.calibrating.items import Wish, divide_items
+from edgepress.toolkit.calibrating.references import with_references
+from edgepress.toolkit.cli.calibrate_view import sentences
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.stats.acceptance import (
+    Accepted,
+    least_items_to_promise,
+)
+
+
+def scored(seed: int, count: int, *, sharpness: float = 2.5, rounded: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Scores that are too sure by a factor of the logits, and labels drawn from the true probabilities."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1.5, (count, 6))
+    true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    y = (true.cumsum(axis=1) > rng.uniform(0, 1, (count, 1))).argmax(axis=1)
+    scores = np.exp(sharpness * logits)
+    scores /= scores.sum(axis=1, keepdims=True)
+    return (np.round(scores * 256) / 256 if rounded else scores).astype(np.float32), y
+
+
+def test_the_temperature_undoes_a_factor_of_the_logits() -> None:
+    found = fit_temperature(*scored(0, 3000))
+    assert found.temperature == pytest.approx(2.5, rel=0.1)
+    assert found.offset < 1e-3
+
+
+def test_an_offset_calibrates_what_a_quantized_softmax_rounds_away() -> None:
+    scores, y = scored(0, 2000, rounded=True)
+    result = fit(scores, y, Wish("error", 0.5, 0.9), engine="litert")
+    assert result.limits.probability is not None
+    assert result.limits.probability.offset > 1e-5
+    assert result.ece[1] < 0.055 < 0.1 < result.ece[0]
+    assert result.nll[1] < result.nll[0]
+
+
+def test_items_that_fit_do_not_measure() -> None:
+    fits, measures = divide_items(103)
+    assert sorted([*fits, *measures]) == list(range(103))
+    assert (len(fits), len(measures)) == (25, 78)
+    assert len(divide_items(10_000)[0]) == 1000
+    with pytest.raises(InputError, match="7 items; at least 8"):
+        divide_items(7)
+
+
+def test_an_error_that_cannot_be_promised_names_one_that_can() -> None:
+    scores, y = scored(2, 800)
+    tried = 0
+    for limit in (0.001, 0.01, 0.02):
+        result = fit(scores, y, Wish("error", limit, 0.95), engine="litert")
+        if result.limits.accept is None:
+            tried += 1
+            assert result.reachable is not None
+            assert limit < result.reachable <= 1
+            assert result.missing == least_items_to_promise(limit, 0.95)
+            again = fit(scores, y, Wish("error", result.reachable, 0.95), engine="litert")
+            assert again.limits.accept is not None
+    assert tried
+
+
+@pytest.mark.parametrize(("items", "limit"), [(60, 0.02), (40, 0.05), (100, 0.01)])
+def test_so_many_more_items_promise_a_rejection(items: int, limit: float) -> None:
+    scores, y = scored(2, 600)
+    few = fit(scores[:items], y[:items], Wish("rejected", limit, 0.95), engine="litert")
+    assert few.limits.accept is None
+    assert few.missing is not None
+    assert few.reachable is not None
+    enough = items + few.missing
+    assert fit(scores[:enough], y[:enough], Wish("rejected", limit, 0.95), engine="litert").limits.accept is not None
+    one_less = fit(scores[: enough - 1], y[: enough - 1], Wish("rejected", limit, 0.95), engine="litert")
+    assert one_less.limits.accept is None
+    nearest = fit(scores[:items], y[:items], Wish("rejected", few.reachable * 1.01, 0.95), engine="litert")
+    assert nearest.limits.accept is not None
+
+
+def clustered(rng: np.random.Generator, y: np.ndarray, second: np.ndarray, strength: float) -> np.ndarray:
+    """Scores of a uint8 softmax: each class has a neighbour that gets a little, too."""
+    logits = rng.normal(0, 0.3, (len(y), 6)) + 8 * np.eye(6)[y] + strength * np.eye(6)[second]
+    scores = np.exp(logits)
+    return np.asarray(np.round(256 * scores / scores.sum(axis=1, keepdims=True)) / 256, np.float32)
+
+
+@pytest.mark.parametrize("promise", ["error", "rejected"])
+def test_unlike_items_are_rejected_if_the_references_tell_them(promise: Any) -> None:
+    """Known items are as sure as unknown ones, but confuse each class with another one."""
+    rng = np.random.default_rng(0)
+    y, other = rng.integers(0, 6, 2400), rng.integers(0, 6, 400)
+    scores = clustered(rng, y, (y + 1) % 6, 5.5)
+    unlike = clustered(rng, other, (other + 3) % 6, 5.5)
+    result = fit(scores, y, Wish(promise, 0.1, 0.95), engine="litert", unknown=unlike)
+    assert result.auroc is not None
+    assert result.auroc[0] < 0.7
+    assert result.auroc[1] > 0.95
+    assert result.limits.unknown is not None
+    assert result.unknown_accepted is not None
+    assert result.unknown_accepted < 0.1
+    kept = result.limits.accepted(scores)
+    assert kept is not None
+    assert (~kept).mean() <= 0.12
+    fresh = clustered(rng, y, (y + 1) % 6, 5.5)
+    known = result.limits.accepted(fresh)
+    assert known is not None
+    assert (~known).mean() <= (0.1 if promise == "rejected" else 0.12)
+
+
+def test_certainty_and_references_together_reject_no_more_than_promised() -> None:
+    """Half of the limit is for each: with the whole limit for certainty, most draws would reject more."""
+    rng = np.random.default_rng(5)
+    y, other, many = rng.integers(0, 6, 1600), rng.integers(0, 6, 200), rng.integers(0, 6, 20_000)
+    fresh = clustered(rng, many, (many + 1) % 6, 5.5)
+    draws, exceeded, wish = 25, 0, Wish("rejected", 0.1, 0.95)
+    for _ in range(draws):
+        scores, unlike = clustered(rng, y, (y + 1) % 6, 5.5), clustered(rng, other, (other + 3) % 6, 5.5)
+        referenced = with_references(AnswerLimits(), scores, unlike, *divide_items(len(y)), wish)[0]
+        limits = with_acceptance(referenced, scores, y, wish, engine="litert")[0]
+        assert limits.unknown is not None
+        accepted = limits.accepted(fresh)
+        assert accepted is not None
+        exceeded += (~accepted).mean() > 0.1
+    assert exceeded <= binom.ppf(0.999, draws, 0.05)
+
+
+def test_a_smaller_limit_that_happens_to_hold_is_not_named() -> None:
+    held = Accepted(0.5, 100, 50, 0, 0.05)
+    wish = Wish("error", 0.02, 0.95)
+    assert _error_missing(lambda limit: held if limit in (0.005, 0.1) else None, wish) == (0.1, 149)
+    assert _error_missing(lambda limit: None, wish) == (1.0, 149)
+    tried = [n / 1000 for n in (2, 5, *range(10, 101, 10), 120, 150, 200, 250, 300, 400, 500)]
+    small = Wish("error", 0.001, 0.95)
+    named = [_error_missing(lambda limit, least=least: held if limit >= least else None, small)[0] for least in tried]
+    assert named == tried
+
+
+@pytest.mark.parametrize("labels", [10, 300])
+def test_references_that_tell_nothing_are_not_used(labels: int) -> None:
+    """Items that are references themselves would be near one in any case."""
+    rng = np.random.default_rng(1)
+    scores = np.exp(rng.normal(0, 2, (1600, labels)))
+    scores = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+    wish = Wish("rejected", 0.1, 0.95)
+    auroc = with_references(AnswerLimits(), scores[:1200], scores[1200:], *divide_items(1200), wish)[1]
+    assert 0.4 < auroc[1] < 0.6
+
+
+def test_references_of_many_labels_are_fewer() -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.dirichlet(np.full(5300, 0.01), 400).astype(np.float32)
+    wish = Wish("rejected", 0.1, 0.9)
+    auroc = with_references(AnswerLimits(), scores, scores[:40], *divide_items(400), wish)[1]
+    assert 0 <= min(auroc) <= max(auroc) <= 1
+
+
+def test_what_a_file_decides_is_what_is_promised() -> None:
+    """A threshold of 0.9 makes most positive answers negative, which the highest score does not say."""
+    rng = np.random.default_rng(0)
+    positive = rng.uniform(0, 1, 3000)
+    scores = np.stack([1 - positive, positive], axis=1).astype(np.float32)
+    y = (rng.uniform(0, 1, 3000) < positive).astype(np.int64)
+    decided = (positive >= 0.9).astype(np.int64)
+    result = fit(scores, y, Wish("error", 0.3, 0.95), engine="litert", decided=decided)
+    assert result.accuracy == pytest.approx((decided == y)[divide_items(3000)[1]].mean())
+    assert max(result.ece) < 0.05, "the scores are true, so that of the class that is decided is, too"
+    kept = result.limits.accepted(scores)
+    if kept is not None:
+        assert (decided != y)[kept].mean() < 0.33
+    assert fit(scores, y, Wish("error", 0.3, 0.95), engine="litert").accuracy > result.accuracy + 0.1
+
+
+def test_answers_of_a_file_that_is_right_on_all_items_differ_in_certainty() -> None:
+    """Their temperature is near 0, so that all calibrated probabilities are nearly equal."""
+    rng = np.random.default_rng(3)
+    y = rng.integers(0, 6, 800)
+    scores = clustered(rng, y, (y + 1) % 6, 5.5)
+    assert (scores.argmax(axis=1) == y).all()
+    limits = fit(scores, y, Wish("rejected", 0.1, 0.95), engine="litert").limits
+    accepted = limits.accepted(clustered(rng, y, (y + 1) % 6, 5.5))
+    assert accepted is not None
+    assert 0.02 < (~accepted).mean() < 0.1
+
+
+def test_answers_that_share_the_highest_certainty_are_counted() -> None:
+    """A fifth of saturated answers is wrong: no threshold can promise 5 %. Without ties, more items may be enough."""
+    y = np.zeros(800, np.int64)
+    rng = np.random.default_rng(0)
+    saturated = np.tile(np.array([[1.0, 0.0]], np.float32), (800, 1))
+    saturated[::5] = [0.0, 1.0]
+    wish = Wish("error", 0.05, 0.95)
+    found = fit(saturated, y, wish, engine="litert")
+    wrong = saturated[divide_items(800)[1]].argmax(axis=1) != 0
+    assert (found.tied, found.tied_wrong) == (600, int(wrong.sum()))
+    chance = rng.uniform(0.5, 0.9, (800, 1)).astype(np.float32)
+    spread = np.concatenate([chance, 1 - chance], axis=1)
+    spread[::5] = spread[::5, ::-1]
+    assert fit(spread, y, wish, engine="litert").tied is None
+    assert fit(saturated, y, Wish("rejected", 0.05, 0.95), engine="litert").tied is None
+    right = np.tile(np.array([[1.0, 0.0]], np.float32), (800, 1))
+    assert fit(right, y, wish, engine="litert").tied is None, "they are accepted"
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_files_of_logits_are_recommended_where_scores_saturate(ends: bool) -> None:
+    """Unless the file returns logits already."""
+    y = np.zeros(800, np.int64)
+    scores = np.tile(np.array([[1.0, 0.0]], np.float32), (800, 1))
+    scores[::5] = [0.0, 1.0]
+    wish = Wish("error", 0.05, 0.95)
+    found = fit(scores, y, wish, engine="litert")
+    file = Path("model-int8.tflite")
+    (sentence, *_) = sentences([Calibrated(file, None, None, "litert", "digits", (), found, wish, ends)])
+    assert f"600 answers share the highest certainty, and {found.tied_wrong} of these are wrong." in sentence
+    assert ("convert the model with --output logits" in sentence) == ends
