@@ -106,5 +106,7 @@ def test_the_script_notices_a_release_that_is_blamed_for_a_flood(
 def test_a_fleet_follows_the_share(tmp_path: Path) -> None:
     figures = [fleet.measure(count, "50%", tmp_path / str(count)) for count in (2, 20)]
     assert [each.wrong for each in figures] == [(), ()]
-    assert 0 < figures[1].in_share < 20  # A release of another id takes other boards: all or none of 20 once in 500,000.
+    assert (
+        0 < figures[1].in_share < 20
+    )  # A release of another id takes other boards: all or none of 20 once in 500,000.
     assert fleet.grows_otherwise(figures) == []
