@@ -15,6 +15,7 @@ from edgepress.converters.to_c.arithmetic import Integers
 from edgepress.converters.to_c.graph import Tensor
 from edgepress.converters.to_c.lowering import Program
 from edgepress.converters.to_c.placement import TRIES, Placement, place
+from edgepress.converters.to_c.smaller_windows import with_smaller_windows
 from edgepress.converters.to_c.step import Step
 
 VALUES = 256
@@ -37,7 +38,7 @@ class _Function:
 
 
 def place_smallest(program: Program, tries: int = TRIES) -> tuple[Program, Placement]:
-    """Place a program with its operations merged, or as it is if that takes a smaller arena.
+    """Place a program with its operations merged, or not if that takes a smaller arena; windows may become smaller.
 
     Args:
         program: The program.
@@ -46,6 +47,7 @@ def place_smallest(program: Program, tries: int = TRIES) -> tuple[Program, Place
     Returns:
         The program that was chosen, and where its tensors lie.
     """
+    program = with_smaller_windows(program)
     placed, merged = place(program, tries), with_tables(program)
     if merged is program:
         return program, placed

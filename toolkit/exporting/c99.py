@@ -68,7 +68,7 @@ def _report(job: Job, program: Program, takes: Footprint, vectors: Vectors) -> d
                 "kernel": step.kernel,
                 "output": list(step.output.shape),
                 "macs": step.macs,
-                "scratch": step.scratch,
+                "scratch": step.scratch or 0,
             }
             for step in program.steps
         ],
