@@ -81,6 +81,27 @@ def with_tables(program: Program) -> Program:
     return replace(program, steps=tuple(steps)) if merged else program
 
 
+def merged_operations(before: Program, after: Program) -> int:
+    """Number of operations that tables of a program compute: those of chains, and single ones that were no tables.
+
+    Args:
+        before: The program.
+        after: The same by `with_tables`.
+    """
+    writers = {step.output.index: step for step in before.steps}
+    merged: set[int] = set()
+    for table in (step for step in after.steps if step.kernel == "table"):
+        source, chain, reached = after.of(table.inputs[0]).index, set[int](), [table.output.index]
+        while reached:
+            if (index := reached.pop()) != source:
+                step = writers[index]
+                chain.add(step.operation.index)
+                reached += [before.of(tensor).index for tensor in step.inputs if tensor.data is None]
+        if len(chain) > 1 or writers[table.output.index].kernel != "table":
+            merged |= chain
+    return len(merged)
+
+
 def _function_of(step: Step, program: Program, functions: Mapping[int, _Function]) -> _Function | None:
     """What a step's output is a function of; None if that is not one number of one tensor."""
     if step.kernel not in _BY_NUMBER or step.output.dtype not in ("int8", "uint8"):

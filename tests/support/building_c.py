@@ -144,6 +144,7 @@ def emulate(folder: Path, core: str, *flags: str, repeat: int = 1, plugin: Path 
         "-nostartfiles",
         "--specs=nosys.specs",
         "-Wl,--gc-sections",
+        "-lm",
         "-o",
         program,
     ]
