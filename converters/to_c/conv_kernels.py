@@ -13,7 +13,7 @@ from edgepress.converters.to_c.step import SEPARATE, Channels, Step, fits_in_pai
 from edgepress.converters.to_c.window import Geometry
 
 FEW = 254
-"""Products up to which weights of four channels take less flash than those of one with the code of `conv_one`."""
+"""Products up to which weights of four channels take less flash than those of one and the code of `conv_one`."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ from c99_cases import compiled_graphs
 from c99_graphs import GRAPHS, Maker, graph, items
 from c99_overlap import least_distance, with_overlap
 
+from edgepress.converters.to_c.conv_kernels import FEW
 from edgepress.converters.to_c.emission import emit
+from edgepress.converters.to_c.footprint import kernel_sizes
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.converters.to_c.placement import place
 from edgepress.converters.to_c.smaller_windows import SLACK, with_smaller_windows
@@ -77,5 +79,7 @@ def test_a_layer_of_one_channel_takes_a_byte_a_weight(name: str, tmp_path: Path)
 
 
 def test_a_layer_of_one_channel_and_few_weights_needs_no_kernel_of_its_own(tmp_path: Path) -> None:
+    """Three channels of zeros take less flash than the kernel's code."""
+    assert pytest.approx(kernel_sizes()["conv_one"]["code"] / 3, abs=4) == FEW
     maker = Maker("few", (9, 8, 10)).conv(1, (4, 4)).flat().dense(1)
     assert [step.kernel for step in lowered(maker.model(), tmp_path).steps] == ["conv", "dense"]
