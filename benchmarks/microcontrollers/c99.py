@@ -4,36 +4,35 @@
     python benchmarks/microcontrollers/c99.py mve FILE.tflite ...  # instructions on Cortex-M55 by vectors and without
     python benchmarks/microcontrollers/c99.py equal 10000 FILE.tflite ...  # answers of the C, NumPy, the wheel
     python benchmarks/microcontrollers/c99.py sanitized 10000 FILE.tflite ...  # by gcc's sanitizers
+    python benchmarks/microcontrollers/c99.py cores 100 FILE.tflite ...  # answers of the C on every emulated core
     python benchmarks/microcontrollers/c99.py native FILE.tflite ...  # latency of the engine native and of LiteRT here
 
-`sizes` and `mve` need arm-none-eabi-gcc, qemu-system-arm and gcc, `equal` gcc and EDGEPRESS_TFLM_PYTHON
-(c99_answers.py), `sanitized` gcc, `native` a C compiler. Instructions are counted, not timed: they say nothing of
-milliseconds.
+`equal`, `sanitized` and `cores` are in c99_equality.py, which says what items they take; `--images FOLDER` gives them
+photos for files whose contract names no data. `sizes` and `mve` need arm-none-eabi-gcc, qemu-system-arm and gcc,
+`native` a C compiler. Instructions are counted, not timed: they say nothing of milliseconds.
 """
 
 from __future__ import annotations
 
-import re
+import argparse
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tests" / "support"))
-SEED = 3
+from c99_equality import cores, equal, random_items, sanitized  # noqa: E402
+
 ROUNDS = 40
 """Turns of each engine."""
 CALLS = 5
 """Calls in a turn."""
-NUMPY_ITEMS = 200
-"""Items that NumPy answers; it is the slowest of the three."""
 
 
 class Tflm(NamedTuple):
@@ -143,60 +142,6 @@ def mve(files: list[Path]) -> None:
             print(f"| {file.stem} | {cells} |", flush=True)
 
 
-def random_items(size: int, dtype: str, count: int) -> npt.NDArray[Any]:
-    """Random items; every fourth of equal numbers, and every fourth a ramp."""
-    chance = np.random.default_rng(SEED)
-    items = chance.integers(0, 256, (count, size), np.uint8)
-    items[1::4] = chance.integers(0, 256, (len(items[1::4]), 1), np.uint8)
-    items[2::4] = np.arange(size) * chance.integers(1, 9, (len(items[2::4]), 1)) // 4
-    return items.view(dtype)
-
-
-def equal(count: int, files: list[Path]) -> None:
-    """Print on how many items the C, and NumPy, answer what the wheel does."""
-    from building_c import Library
-    from c99_answers import tflm_answers
-
-    from edgepress.converters.to_c.lowering import lower
-    from edgepress.converters.to_c.removal import without_constant_channels
-    from edgepress.converters.to_c.tables import place_smallest
-
-    with tempfile.TemporaryDirectory() as name:
-        for number, file in enumerate(files):
-            whole = lower(file)
-            items = random_items(whole.input.size, whole.input.dtype, count)
-            expected = tflm_answers(file, items)
-            library = Library(*place_smallest(without_constant_channels(whole)), Path(name, str(number)), "-O2")
-            by_c = library.answers(items)
-            by_numpy = whole.answers(items[:NUMPY_ITEMS])
-            same_c = int((by_c == expected).all(axis=1).sum())
-            same_numpy = int((by_numpy == expected[:NUMPY_ITEMS]).all(axis=1).sum())
-            print(f"{file}: C {same_c} of {count}, NumPy {same_numpy} of {len(by_numpy)}", flush=True)
-
-
-def sanitized(count: int, files: list[Path]) -> None:
-    """Print on how many items the exported C answers alike with sanitizers and without; what they find is an error."""
-    from edgepress.converters.to_c.lowering import lower
-    from edgepress.toolkit.exporting.export import export
-
-    checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    with tempfile.TemporaryDirectory() as name:
-        for file in files:
-            folder, program = Path(name, file.stem), lower(file)
-            export(file, out=folder, samples=1)
-            items = random_items(program.input.size, program.input.dtype, count).tobytes()
-            answers = []
-            for number, flags in enumerate(([], checks)):
-                built = folder / f"items-{number}"
-                sources = [str(folder / "model.c"), str(Path(__file__).with_name("c99_items.c"))]
-                subprocess.run(["gcc", "-O2", *flags, f"-I{folder}", *sources, "-o", built], check=True)
-                answers.append(subprocess.run([built], input=items, check=True, capture_output=True).stdout)
-            plain, checked = (np.frombuffer(each, np.uint8).reshape(count, -1) for each in answers)
-            print(
-                f"{file}: {int((plain == checked).all(axis=1).sum())} of {count} answered alike, no finding", flush=True
-            )
-
-
 def native(files: list[Path]) -> None:
     """Print the least latency of the engine native and of LiteRT with one thread, timed in turns."""
     from edgepress.runtime import load
@@ -230,15 +175,19 @@ def native(files: list[Path]) -> None:
 
 def main() -> None:
     """Run what the command line names."""
-    what, *words = sys.argv[1:]
-    if what in ("equal", "sanitized") and re.fullmatch(r"\d+", words[0]):
-        (equal if what == "equal" else sanitized)(int(words[0]), [Path(word) for word in words[1:]])
-    elif what == "mve":
-        mve([Path(word) for word in words])
-    elif what == "native":
-        native([Path(word) for word in words])
-    else:
-        sizes([Path(word) for word in words])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    compared, measured = (equal, sanitized, cores), (sizes, mve, native)
+    for command in (*compared, *measured):
+        options = commands.add_parser(command.__name__, help=command.__doc__)
+        if command in compared:
+            options.add_argument("count", type=int, help="number of items")
+            options.add_argument("--images", type=Path, help="folder of pictures")
+        options.add_argument("files", type=Path, nargs="+")
+        options.set_defaults(run=command)
+    given = vars(parser.parse_args())
+    given.pop("command")
+    given.pop("run")(**given)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,14 @@ import numpy.typing as npt
 
 from edgepress.converters.to_c.arithmetic import Integers, scaling
 from edgepress.converters.to_c.bounds import Range, sums
+from edgepress.converters.to_c.conv_kernels import with_kernel
 from edgepress.converters.to_c.graph import Operation
 from edgepress.converters.to_c.step import (
-    SEPARATE,
     Channels,
     Step,
     check_scaling,
-    fits_in_pairs,
-    folded_bias,
-    in_fours,
+    checked_bias,
     optional_bias,
-    paired,
     scaling_fields,
     weight_scales,
 )
@@ -43,7 +40,7 @@ def convolution(operation: Operation, inputs: Range) -> Step:
     if weights.shape != (place.out_channels, place.kernel_height, place.kernel_width, place.channels):
         raise operation.refuse(f"its weights {list(weights.shape)} do not fit {place.channels} channels (groups?)")
     rows = weights.data.astype(np.int64).reshape(place.out_channels, -1)
-    bias, folded = folded_bias(operation, optional_bias(operation), rows, image.zero_point)
+    bias = checked_bias(operation, optional_bias(operation), rows)
     factors = image.scale * weight_scales(operation, weights, place.out_channels, 0) / output.scale
     scaled = scaling(operation, factors)
     accumulators = sums(
@@ -58,41 +55,21 @@ def convolution(operation: Operation, inputs: Range) -> Step:
             total += pixels.astype(np.float64) @ tapped[:, tap].T.astype(np.float64)  # exact: sums are below 2^53
         return scaled.outputs(total.astype(np.int64))[None]
 
-    fits = fits_in_pairs(rows)
-    stored = Channels(rows, folded if fits else bias, scaled, accumulators).settled()
-    layer: dict[str, Any] = {
-        "scaling": scaling_fields(stored.scaling, stored.sums),
-        "weights": paired(stored.weights) if fits else stored.weights.astype(np.int8).ravel(),
-        "bias": in_fours(stored.bias).astype(np.int32),
-    }
-    kernel, scratch = "conv" if fits else "conv_any", 0
-    distance = place.distance(pixels=2, together=place.out_channels) if fits else place.distance()
-    if fits and place.is_whole_image:  # it needs no copy of its window, which may be as large as all other tensors
-        kernel, distance = "dense", SEPARATE
-        layer |= {"rows": 1, "inputs": rows.shape[1], "outputs": place.out_channels, "channel_mask": -1}
-    else:
-        layer = {"geometry": place.fields(), **layer, "in_zero_point": image.zero_point}
-    if kernel == "conv":
-        window = -(-rows.shape[1] // 8) * 8
-        aligned = place.kernel_width * place.channels % 4 == 0 and place.dilation_y == place.dilation_x == 1
-        direct = aligned and not place.padded
-        layer |= {"window": window, "aligned": int(aligned), "direct": int(direct)}
-        scratch = 4 * window + (0 if direct else window)  # two windows of 16 bits, and a copy
-    outputs = stored.outputs
-    return Step(
+    stored = Channels(rows, bias, scaled, accumulators).settled()
+    step = Step(
         operation,
-        kernel,
+        "conv",
         (image,),
         output,
-        layer,
-        (distance,),
-        outputs,
+        {},
+        (),
+        stored.outputs,
         answer,
-        scratch=scratch,
         macs=place.pixels * rows.size,
-        constant_channels=outputs.constant_channels,
+        constant_channels=stored.outputs.constant_channels,
         padded=place.padded,
     )
+    return with_kernel(step, place, stored, image.zero_point)
 
 
 def depthwise(operation: Operation, inputs: Range) -> Step:
@@ -110,7 +87,7 @@ def depthwise(operation: Operation, inputs: Range) -> Step:
         raise operation.refuse(f"its weights {list(weights.shape)} do not fit {place.channels} channels")
     multiplier = place.out_channels // place.channels
     taps = weights.data.astype(np.int64).reshape(place.taps, -1)
-    bias, folded = folded_bias(operation, optional_bias(operation), taps.T, image.zero_point)
+    bias = checked_bias(operation, optional_bias(operation), taps.T)
     scaled = scaling(operation, image.scale * weight_scales(operation, weights, place.out_channels, 3) / output.scale)
     repeated = inputs.through(lambda ends: np.repeat(ends, multiplier)).minus(image.zero_point, padded=place.padded)
     accumulators = sums(taps.T[:, :, None], Range(repeated.low[:, None, None], repeated.high[:, None, None]), bias)
@@ -123,7 +100,9 @@ def depthwise(operation: Operation, inputs: Range) -> Step:
         return scaled.outputs(total)[None]
 
     whole = multiplier == 1 and place.channels % 4 == 0 and place.taps <= MAX_TAPS
-    stored = Channels(taps.T, folded if whole else bias, scaled, accumulators).settled()
+    stored = Channels(taps.T, bias, scaled, accumulators).settled()
+    if whole:
+        stored = stored.folded(image.zero_point)
     layer = {
         "geometry": place.fields(),
         "scaling": scaling_fields(stored.scaling, stored.sums),
@@ -141,7 +120,7 @@ def depthwise(operation: Operation, inputs: Range) -> Step:
         (place.distance(by_channel=multiplier == 1, together=4 if whole else 1),),
         outputs,
         answer,
-        scratch=place.channels if whole else 0,
+        scratch=place.channels if whole else None,
         macs=place.pixels * taps.size,
         constant_channels=outputs.constant_channels,
         padded=place.padded,

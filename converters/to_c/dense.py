@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edgepress.converters.to_c.arithmetic import Integers, scaling
 from edgepress.converters.to_c.bounds import Range, sums
+from edgepress.converters.to_c.conv_kernels import is_unlike_dense, with_kernel
 from edgepress.converters.to_c.graph import Operation
 from edgepress.converters.to_c.step import (
     SEPARATE,
+    Channels,
     Step,
     check_scaling,
-    fits_in_pairs,
-    folded_bias,
+    checked_bias,
     in_fours,
     optional_bias,
     paired,
     scaling_fields,
     weight_scales,
 )
-from edgepress.converters.to_c.window import Geometry
+from edgepress.converters.to_c.window import single_pixels
 
 
 def fully_connected(operation: Operation, inputs: Range) -> Step:
@@ -39,7 +41,7 @@ def fully_connected(operation: Operation, inputs: Range) -> Step:
     rows = source.size // products
     if rows * products != source.size or rows * count != output.size:
         raise operation.refuse(f"its weights {list(matrix.shape)} do not fit its input {list(source.shape)}")
-    bias, folded = folded_bias(operation, optional_bias(operation), matrix, source.zero_point)
+    bias = checked_bias(operation, optional_bias(operation), matrix)
     scaled = scaling(operation, source.scale * weight_scales(operation, weights, count, 0) / output.scale)
     values = inputs.minus(source.zero_point)
     parts = values.as_channels(products)
@@ -51,27 +53,30 @@ def fully_connected(operation: Operation, inputs: Range) -> Step:
         total = (flat @ matrix.T.astype(np.float64)).astype(np.int64) + bias  # exact: sums are below 2^53
         return scaled.outputs(total).reshape(output.shape)
 
-    single, fits = len(weights.scales) == 1, fits_in_pairs(matrix)
-    layer: dict[str, Any] = {
-        "scaling": scaling_fields(scaled, accumulators, single=single and fits),
-        "weights": paired(matrix) if fits else matrix.astype(np.int8).ravel(),
-        "bias": in_fours(folded if fits else bias).astype(np.int32),
-    }
-    if fits:
-        layer |= {"rows": rows, "inputs": products, "outputs": count, "channel_mask": 0 if single else -1}
-    else:  # a convolution of single pixels
-        pixels = Geometry(rows, 1, products, rows, 1, count, 1, 1, 1, 1, 0, 0, 1, 1)
-        layer = {"geometry": pixels.fields(), **layer, "in_zero_point": source.zero_point}
-    outputs = accumulators.through(scaled.outputs)
-    return Step(
+    single = len(weights.scales) == 1
+    channels = Channels(matrix, bias, scaled, accumulators)
+    outputs = channels.outputs
+    step = Step(
         operation,
-        "dense" if fits else "conv_any",
+        "dense",
         (source,),
         output,
-        layer,
+        {},
         (SEPARATE,),
         outputs,
         answer,
         macs=rows * matrix.size,
         constant_channels=outputs.constant_channels,
     )
+    if is_unlike_dense(matrix):
+        return with_kernel(step, single_pixels(rows, products, count), channels, source.zero_point)
+    layer: dict[str, Any] = {
+        "scaling": scaling_fields(scaled, accumulators, single=single),
+        "weights": paired(matrix),
+        "bias": in_fours(channels.folded(source.zero_point).bias).astype(np.int32),
+        "rows": rows,
+        "inputs": products,
+        "outputs": count,
+        "channel_mask": 0 if single else -1,
+    }
+    return replace(step, layer=layer)

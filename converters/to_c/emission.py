@@ -17,7 +17,7 @@ from edgepress.converters.to_c.placement import Placement
 from edgepress.converters.to_c.step import Step
 
 KERNELS = Path(__file__).parent / "kernels"
-NEEDS = {"conv": ("dot",), "dense": ("dot",)}
+NEEDS = {"conv": ("dot", "window"), "conv_bytes": ("dot", "window"), "conv_one": ("window",), "dense": ("dot",)}
 """Other files that a kernel needs in front of it."""
 WIDTH = 120
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
@@ -197,8 +197,8 @@ def _call(program: Program, placement: Placement, step: Step, number: int, const
         else:
             arguments.append(f"arena + {placement.tensors[program.of(tensor).index]}")
     arguments.append(f"arena + {placement.tensors[step.output.index]}")
-    if step.scratch:
-        arguments.append(f"arena + {placement.scratch[number]}")
+    if step.scratch is not None:
+        arguments.append(f"arena + {placement.scratch.get(number, 0)}")
     return f"    ep_{step.kernel}({', '.join(arguments)}); /* {step.operation.kind} */"
 
 

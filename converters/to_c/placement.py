@@ -126,8 +126,13 @@ def search(blocks: Sequence[Block], tries: int) -> tuple[int, list[int]]:
 
 
 def least_arena(blocks: Sequence[Block]) -> int:
-    """Bytes that no placement goes below: at each step, all but one of two that may overlap."""
-    most = 0
+    """Bytes that no placement goes below."""
+    return max(needs(blocks))
+
+
+def needs(blocks: Sequence[Block]) -> list[int]:
+    """Bytes needed while the input is written, at each step, and at the end: all but one of two that may overlap."""
+    totals = []
     for moment in range(-1, max(block.last for block in blocks) + 1):
         alive = [i for i, block in enumerate(blocks) if block.first <= moment <= block.last]
         total = sum(blocks[i].size for i in alive)
@@ -135,8 +140,8 @@ def least_arena(blocks: Sequence[Block]) -> int:
         for i in outputs:
             shared = [blocks[j].size for j in blocks[i].distances if j in alive]
             total -= min(blocks[i].size, sum(shared))
-        most = max(most, total)
-    return most
+        totals.append(total)
+    return totals
 
 
 def may_share(blocks: Sequence[Block], i: int, at: int, j: int, other: int) -> bool:

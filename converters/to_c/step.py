@@ -31,10 +31,11 @@ class Step:
             may share memory, if the input is not needed later. It follows from the kernel's order of reads and writes.
         range: What the output can be, by channel.
         answer: The output for the inputs, on int64; it computes from the operation, not from `layer`.
-        scratch: Bytes of memory that it needs while it runs.
+        scratch: Bytes of memory that it needs while it runs; None: its kernel has no argument for them.
         macs: Multiply-accumulates.
         constant_channels: Channels whose outputs are the same for every input.
         padded: Whether it reads values outside of its image, which stand for 0.
+        smaller: The same by a kernel that takes less scratch and more instructions; None: there is none.
     """
 
     operation: Operation
@@ -45,10 +46,11 @@ class Step:
     distances: tuple[int, ...]
     range: Range
     answer: Callable[..., Any]
-    scratch: int = 0
+    scratch: int | None = None
     macs: int = 0
     constant_channels: int = 0
     padded: bool = False
+    smaller: Step | None = None
 
 
 def scaling_fields(scaling: Scaling, accumulators: Range, *, single: bool = False) -> dict[str, Any]:
@@ -104,6 +106,10 @@ class Channels:
         """What the outputs can be."""
         return self.sums.through(self.scaling.outputs)
 
+    def folded(self, zero_point: int) -> Channels:
+        """The same with the offset of the input, its zero point, as a part of the biases."""
+        return replace(self, bias=self.bias - zero_point * self.weights.sum(axis=1))
+
     def settled(self) -> Channels:
         """The same answers without weights where a channel's output is the same for every input.
 
@@ -125,10 +131,8 @@ class Channels:
         )
 
 
-def folded_bias(
-    operation: Operation, bias: Tensor | None, weights: npt.NDArray[np.int64], zero_point: int
-) -> tuple[Integers, Integers]:
-    """The biases of weights of shape (channels, products), and the same with the offset of the input taken off.
+def checked_bias(operation: Operation, bias: Tensor | None, weights: npt.NDArray[np.int64]) -> Integers:
+    """The biases of weights of shape (channels, products); zeros if there are none.
 
     Raises:
         ModelFileError: A sum may need more than 32 bits.
@@ -142,7 +146,7 @@ def folded_bias(
     most = np.abs(given) + 256 * np.abs(weights).sum(axis=1)
     if (most >= 2**31).any():
         raise operation.refuse(f"its accumulators may reach {int(most.max())}; accepted: below 2^31")
-    return given, given - zero_point * weights.sum(axis=1)
+    return given
 
 
 def weight_scales(operation: Operation, weights: Tensor, channels: int, axis: int) -> npt.NDArray[np.float64]:

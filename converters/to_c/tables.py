@@ -15,6 +15,7 @@ from edgepress.converters.to_c.arithmetic import Integers
 from edgepress.converters.to_c.graph import Tensor
 from edgepress.converters.to_c.lowering import Program
 from edgepress.converters.to_c.placement import TRIES, Placement, place
+from edgepress.converters.to_c.smaller_windows import with_smaller_windows
 from edgepress.converters.to_c.step import Step
 
 VALUES = 256
@@ -37,7 +38,7 @@ class _Function:
 
 
 def place_smallest(program: Program, tries: int = TRIES) -> tuple[Program, Placement]:
-    """Place a program with its operations merged, or as it is if that takes a smaller arena.
+    """Place a program with its operations merged, or not if that takes a smaller arena; windows may become smaller.
 
     Args:
         program: The program.
@@ -46,6 +47,7 @@ def place_smallest(program: Program, tries: int = TRIES) -> tuple[Program, Place
     Returns:
         The program that was chosen, and where its tensors lie.
     """
+    program = with_smaller_windows(program)
     placed, merged = place(program, tries), with_tables(program)
     if merged is program:
         return program, placed
@@ -77,6 +79,27 @@ def with_tables(program: Program) -> Program:
         new.kernel != old.kernel for new, old in zip(steps, program.steps, strict=True)
     )
     return replace(program, steps=tuple(steps)) if merged else program
+
+
+def merged_operations(before: Program, after: Program) -> int:
+    """Number of operations that tables of a program compute: those of chains, and single ones that were no tables.
+
+    Args:
+        before: The program.
+        after: The same by `with_tables`.
+    """
+    writers = {step.output.index: step for step in before.steps}
+    merged: set[int] = set()
+    for table in (step for step in after.steps if step.kernel == "table"):
+        source, chain, reached = after.of(table.inputs[0]).index, set[int](), [table.output.index]
+        while reached:
+            if (index := reached.pop()) != source:
+                step = writers[index]
+                chain.add(step.operation.index)
+                reached += [before.of(tensor).index for tensor in step.inputs if tensor.data is None]
+        if len(chain) > 1 or writers[table.output.index].kernel != "table":
+            merged |= chain
+    return len(merged)
 
 
 def _function_of(step: Step, program: Program, functions: Mapping[int, _Function]) -> _Function | None:

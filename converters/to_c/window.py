@@ -62,6 +62,12 @@ class Geometry:
         whole = (self.kernel_height, self.kernel_width) == (self.height, self.width)
         return whole and self.pixels == 1 and not self.padded and self.dilation_y == self.dilation_x == 1
 
+    @property
+    def is_in_one_piece(self) -> bool:
+        """Whether each window lies in the image without gaps."""
+        whole_rows = self.kernel_height == 1 or self.kernel_width == self.width
+        return whole_rows and not self.padded and self.dilation_y == self.dilation_x == 1
+
     def patches(self, image: Integers, filler: int) -> Iterator[tuple[int, Integers]]:
         """For each tap, its number and the values that it has at each pixel of the output; `filler` outside."""
         for ky in range(self.kernel_height):
@@ -88,8 +94,14 @@ class Geometry:
         begins, ends = groups * self.out_channels, np.minimum(groups + pixels, self.pixels) * self.out_channels
         distances = [-self.height * self.width * self.channels, *(ends[:-1] - later[groups[1:]])]
         if self.out_channels > together:  # its own windows are read after something is written
-            distances += [*((begins if by_channel else ends) - np.minimum.reduceat(reads, groups))]
+            before = (self.out_channels - 1) // together * together
+            distances += [*(begins + (0 if by_channel else before) - np.minimum.reduceat(reads, groups))]
         return int(max(distances))
+
+
+def single_pixels(count: int, channels: int, out_channels: int) -> Geometry:
+    """The geometry of a window of one pixel on a row of pixels."""
+    return Geometry(1, count, channels, 1, count, out_channels, 1, 1, 1, 1, 0, 0, 1, 1)
 
 
 def geometry(operation: Operation, image: Tensor, kernel: tuple[int, int]) -> Geometry:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from building_c import CORES, LINUX, STRICT, emulate, missing
+from building_c import CORES, LINUX, STRICT, emulate, missing, selftest_output
 from c99_graphs import graph
 
 from edgepress.converters.contract.hints import Hints
@@ -33,17 +33,6 @@ def exported(folder: Path, name: str = CHAIN, **options: Any) -> Exported:
     path = folder / f"{name}.tflite"
     path.write_bytes(graph(name))
     return export(path, out=folder / "c", **options)
-
-
-def passes(folder: Path, *command: str, run: tuple[str, ...] = ()) -> str:
-    """Compile an exported folder with its self-test by a compiler and run it; what it prints."""
-    out = folder / "selftest"
-    built = [*command, *STRICT, "-O1", str(folder / "model.c"), str(folder / "selftest.c"), "-o", str(out)]
-    done = subprocess.run(built, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[:3000]
-    done = subprocess.run([*run, str(out)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr[:3000]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +58,7 @@ def test_a_folder_compiles_and_passes_its_self_test(specialize: bool, tmp_path: 
     made = exported(tmp_path, specialize=specialize)
     assert {path.name for path in made.folder.iterdir()} == FILES
     sanitized = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    assert passes(made.folder, "gcc", *sanitized) == "8 of 8 items have the expected answer\n"
+    assert selftest_output(made.folder, "gcc", *sanitized) == "8 of 8 items have the expected answer\n"
     report = json.loads((made.folder / "report.json").read_text())
     assert report == made.report
     assert report["selftest"] == {"source": "random", "items": 8, "right": None}
@@ -87,7 +76,7 @@ def test_a_changed_answer_fails_the_self_test(tmp_path: Path) -> None:
     assert rounded in text
     source.write_text(text.replace(rounded, f"{rounded} + 1"))
     with pytest.raises(AssertionError, match="of 8 items have the expected answer"):
-        passes(made.folder, "gcc")
+        selftest_output(made.folder, "gcc")
 
 
 @pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")
@@ -99,7 +88,7 @@ def test_items_of_data_go_into_the_self_test_as_the_file_stores_them(
     selftest = made.report["selftest"]
     assert (selftest["source"], selftest["items"]) == (str(data), 4)
     assert 0 <= selftest["right"] <= 4
-    assert passes(made.folder, "gcc").startswith("4 of 4")
+    assert selftest_output(made.folder, "gcc").startswith("4 of 4")
     text = (made.folder / "selftest.c").read_text()
     with np.load(data) as arrays:
         rows = {tuple(row) for row in arrays["x"].reshape(60, -1).tolist()}
@@ -299,7 +288,7 @@ def test_other_machines_give_the_answers(machine: str, tmp_path: Path) -> None:
     if absent := missing(compiler[0], emulator[0]):
         pytest.skip(f"{absent} is not installed")
     made = exported(tmp_path, samples=20)
-    assert passes(made.folder, *compiler, run=tuple(emulator)).startswith("20 of 20")
+    assert selftest_output(made.folder, *compiler, run=tuple(emulator)).startswith("20 of 20")
 
 
 @pytest.mark.slow

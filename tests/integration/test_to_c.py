@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from building_c import Library, missing
+from c99_cases import compiled_graphs, is_fast
 from c99_graphs import GRAPHS, graph, items
+from c99_overlap import least_distance, with_overlap
 
 from edgepress.converters.to_c import placement
 from edgepress.converters.to_c.arithmetic import divide, high, multiplier_of, scale
@@ -24,8 +26,6 @@ from edgepress.converters.to_c.step import SEPARATE
 
 ANSWERS = json.loads((Path(__file__).parents[1] / "support" / "c99" / "answers.json").read_text())["sha256"]
 """Digests of TFLM's answers, which benchmarks/microcontrollers/c99_answers.py prints."""
-FAST = 6
-"""Number of graphs of each kind whose C is compiled in the fast suite; that of all is compiled in CI."""
 needs_gcc = pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")
 
 
@@ -41,17 +41,6 @@ def given(name: str, program: Program) -> Any:
 
 def digest(answers: Any) -> str:
     return hashlib.sha256(answers.tobytes()).hexdigest()
-
-
-def is_fast(name: str) -> bool:
-    number = name.rpartition("-")[2]
-    return not number.isdecimal() or int(number) < FAST
-
-
-def compiled_graphs(*kinds: str) -> list[Any]:
-    """Names of the graphs of some kinds, or of all, of which those behind the first few are slow."""
-    names = [name for name in GRAPHS if name.startswith(kinds or "")]
-    return [pytest.param(name, marks=[] if is_fast(name) else pytest.mark.slow) for name in names]
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -82,7 +71,8 @@ def test_the_stored_answers_are_those_of_the_wheel(name: str, tmp_path: Path, mo
 
 def test_the_graphs_use_every_kernel_and_both_roundings(tmp_path: Path) -> None:
     steps = [step for name in GRAPHS if is_fast(name) for step in lowered(name, tmp_path).steps]
-    helpers = {"base", "dot"}
+    steps += [step.smaller for step in steps if step.smaller is not None]
+    helpers = {"base", "dot", "window"}
     assert {step.kernel for step in steps} == {path.stem for path in KERNELS.glob("*.c")} - helpers == {*kernel_sizes()}
     assert {step.layer["scaling"]["small"] for step in steps if "scaling" in step.layer} == {0, 1}
     assert any(step.constant_channels for step in steps)
@@ -143,17 +133,6 @@ def test_a_factor_becomes_a_multiplier_of_31_bits(real: float) -> None:
     assert multiplier / 2**31 * 2.0**-right == pytest.approx(real, rel=1e-9, abs=2**-31)
 
 
-def with_overlap(step: Any, distance: int) -> Any:
-    """A placement of a program of one step, whose input begins `distance` bytes behind its output."""
-    source, output = step.inputs[0], step.output
-    at = max(0, distance)
-    begin = at - distance
-    end = -(-max(at + source.size, begin + output.size) // 4) * 4  # `scratch` holds numbers of 16 and 32 bits
-    return placement.Placement(
-        end + step.scratch, {source.index: at, output.index: begin}, {0: end} if step.scratch else {}
-    )
-
-
 @needs_gcc
 @pytest.mark.parametrize("name", compiled_graphs("conv", "depthwise", "max", "average", "mean"))
 def test_outputs_may_overlap_inputs_at_the_distance_and_not_nearer(name: str, tmp_path: Path) -> None:
@@ -165,47 +144,6 @@ def test_outputs_may_overlap_inputs_at_the_distance_and_not_nearer(name: str, tm
     assert digest(made.answers(rows)) == ANSWERS[name]
     if "geometry" in step.layer:
         assert 0 <= distance - max(least_distance(step), -step.inputs[0].size) <= 2
-
-
-def least_distance(step: Any) -> int:
-    """The least distance of a kernel, by its reads and writes one after the other."""
-    g = step.layer["geometry"]
-    by_channel = step.kernel in ("max_pool", "average_pool", "depthwise") or (
-        step.kernel == "depthwise_any" and g["channels"] == g["out_channels"]
-    )
-    pixels = 2 if step.kernel == "conv" else 1
-    places = [(y, x) for y in range(g["out_height"]) for x in range(g["out_width"])]
-    events: list[tuple[list[int], int]] = []  # what is read, and then the end of what is written
-    for first in range(0, len(places), pixels):
-        group = places[first : first + pixels]
-        inputs = [place for y, x in group for place in window(g, y, x)]
-        begin, end = first * g["out_channels"], (first + len(group)) * g["out_channels"]
-        if by_channel:
-            together = 4 if step.kernel == "depthwise" else 1
-            for k in range(0, g["channels"], together):
-                events.append(([place + k for place in inputs], begin + k + together))
-        else:
-            reads = [place + k for place in inputs for k in range(g["channels"])]
-            before = [] if step.kernel == "conv" or g["out_channels"] == 1 else [(reads, end - 1)]
-            events += [*before, (reads, end)]
-    least = -(10**9)
-    later = 10**9
-    for reads, end in reversed(events):
-        least = max(least, end - later) if later < 10**9 else least
-        later = min([later, *reads])
-    return least
-
-
-def window(g: dict[str, int], y: int, x: int) -> list[int]:
-    """The first byte of each pixel of the image in a window."""
-    places = []
-    for ky in range(g["kernel_height"]):
-        for kx in range(g["kernel_width"]):
-            row = y * g["stride_y"] - g["pad_y"] + ky * g["dilation_y"]
-            column = x * g["stride_x"] - g["pad_x"] + kx * g["dilation_x"]
-            if 0 <= row < g["height"] and 0 <= column < g["width"]:
-                places.append((row * g["width"] + column) * g["channels"])
-    return places
 
 
 def random_blocks(seed: int) -> list[placement.Block]:

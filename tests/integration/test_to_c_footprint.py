@@ -27,7 +27,7 @@ def test_a_window_of_the_whole_image_needs_no_copy(
     program = lower(saved(Maker("whole", image).conv(16, kernel, same=False), tmp_path))
     placed = place(program)
     (step,) = program.steps
-    assert step.scratch == 0
+    assert step.scratch is None
     assert placed.arena <= step.inputs[0].size + step.output.size + 7, "both, and what aligns them"
     rows = items("whole", program.input.size, program.input.dtype)
     assert Library(program, placed, tmp_path / "c").answers(rows).tolist() == program.answers(rows).tolist()

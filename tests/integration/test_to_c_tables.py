@@ -12,7 +12,7 @@ from c99_graphs import Maker, items
 
 from edgepress.converters.to_c import placement, tables
 from edgepress.converters.to_c.lowering import Program, lower
-from edgepress.converters.to_c.tables import place_smallest, with_tables
+from edgepress.converters.to_c.tables import merged_operations, place_smallest, with_tables
 
 
 def lowered(maker: Maker, folder: Path) -> Program:
@@ -39,6 +39,7 @@ def test_a_chain_is_one_table(shape: tuple[int, ...], dtype: Any, tmp_path: Path
     merged = with_tables(program)
     assert kernels(merged) == ["table"]
     assert answers(merged, "chain") == answers(program, "chain")
+    assert merged_operations(program, merged) == len(program.steps), "all of the chain"
 
 
 def test_every_value_of_a_byte_is_looked_up(tmp_path: Path) -> None:
@@ -54,6 +55,7 @@ def test_a_tensor_that_others_read_is_kept_and_read(tmp_path: Path) -> None:
     program = lowered(maker, tmp_path)
     merged = with_tables(program)
     assert kernels(merged) == ["conv", "table", "conv", "add", "table"]
+    assert merged_operations(program, merged) == 3 + 1
     assert answers(merged, "kept") == answers(program, "kept")
 
 
@@ -74,6 +76,15 @@ def test_constants_of_several_numbers_are_no_table(tmp_path: Path) -> None:
     maker = Maker("several", (4, 5, 3))
     program = lowered(maker.join("ADD", maker.values((3,))), tmp_path)
     assert with_tables(program) is program
+    assert merged_operations(program, program) == 0
+
+
+def test_a_table_that_was_one_operation_before_is_no_merged_one(tmp_path: Path) -> None:
+    maker = Maker("single", (6, 5, 4)).quantize(0.07).conv(4, (1, 1))
+    program = lowered(maker.join("ADD", maker.values((1,))).quantize(0.2).conv(4, (1, 1)), tmp_path)
+    merged = with_tables(program)
+    assert kernels(merged) == ["table", "conv", "table", "conv"]
+    assert merged_operations(program, merged) == 2
 
 
 @pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")

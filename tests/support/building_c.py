@@ -19,6 +19,8 @@ from edgepress.converters.to_c.placement import Placement
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 EMULATION = Path(__file__).parent / "c99"
+SECONDS = 600
+"""Time limit of a program, emulated ones included."""
 
 
 class Core(NamedTuple):
@@ -84,6 +86,21 @@ class Library:
         return np.frombuffer(b"".join(rows), self._program.output.dtype).reshape(len(items), -1)
 
 
+def selftest_output(folder: Path, *command: str, run: tuple[str, ...] = ()) -> str:
+    """Compile an exported folder with its self-test by a compiler and run it; what it prints."""
+    out = folder / "selftest"
+    built = [*command, *STRICT, "-O1", str(folder / "model.c"), str(folder / "selftest.c"), "-o", str(out)]
+    done = subprocess.run(built, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:3000]
+    done = subprocess.run([*run, str(out)], capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout + done.stderr[:3000]
+    return done.stdout
+
+
+class NoRoomError(Exception):
+    """A program does not fit the flash or the memory of an emulated board."""
+
+
 class Emulated(NamedTuple):
     """What an exported self-test printed on an emulated board."""
 
@@ -94,7 +111,11 @@ class Emulated(NamedTuple):
 
 
 def emulate(folder: Path, core: str, *flags: str, repeat: int = 1, plugin: Path | None = None) -> Emulated:
-    """Run an exported folder's self-test on an emulated Cortex-M; with `plugin`, its instructions are counted."""
+    """Run an exported folder's self-test on an emulated Cortex-M; with `plugin`, its instructions are counted.
+
+    Raises:
+        NoRoomError: It does not fit the board.
+    """
     board, script, program = CORES[core], folder / f"{core}.ld", folder / f"{core}-{repeat}.elf"
     text = (EMULATION / "link.ld").read_text()
     places = {
@@ -123,11 +144,14 @@ def emulate(folder: Path, core: str, *flags: str, repeat: int = 1, plugin: Path 
         "-nostartfiles",
         "--specs=nosys.specs",
         "-Wl,--gc-sections",
+        "-lm",
         "-o",
         program,
     ]
     defined = [f"-DREPEAT={repeat}", "-DMODEL_NO_MAIN", f"-I{folder}"]
     built = subprocess.run([*compiler, *defined, *files, *linking], capture_output=True, text=True)
+    if "overflowed" in built.stderr:
+        raise NoRoomError(built.stderr[:3000])
     assert built.returncode == 0, built.stderr[:3000]
     machine: list[str | Path] = [
         "qemu-system-arm",
@@ -142,7 +166,7 @@ def emulate(folder: Path, core: str, *flags: str, repeat: int = 1, plugin: Path 
     counting = ["-plugin", f"{plugin},top=0", "-d", "plugin"] if plugin else []
     semihosting = ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
     done = subprocess.run(
-        [*machine, *semihosting, *counting], capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
+        [*machine, *semihosting, *counting], capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL
     )
     printed = done.stdout + done.stderr
     line = re.search(r"wrong (\d+) stack (\d+) arena (\d+)", printed)

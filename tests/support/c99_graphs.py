@@ -215,10 +215,9 @@ def _depthwise(name: str) -> bytes:
 def _chain(name: str) -> bytes:
     """A residual block between a convolution and a classifier."""
     m = Maker(name, (12, 10, 3), np.uint8).quantize(0.05).conv(8, (3, 3), (2, 2), activation=1)
-    kept, shape, scale = m.at, m.shape, m.scale
+    kept, shape = m.at, m.shape
     m.depthwise(1, (3, 3), activation=3).conv(8, (1, 1))
     assert m.shape == shape
-    assert scale > 0
     m.join("ADD", kept, activation=1).pool("MAX_POOL_2D", (2, 2), (2, 2), same=False).flat().dense(6)
     return m.end("SOFTMAX", beta=1.0).quantize(1 / 256, np.uint8).model()
 
@@ -255,6 +254,11 @@ GRAPHS: dict[str, Callable[[str], bytes]] = {
     "dense-least-weight": lambda name: Maker(name, (37,)).dense(9, single=True).extreme_weights().model(),
     "conv-least-weight": lambda name: Maker(name, (6, 5, 4)).conv(7, (3, 3), (2, 1)).extreme_weights().model(),
     "conv-long": lambda name: Maker(name, (4, 4, 60)).conv(3, (3, 3), (2, 1), same=False).model(),
+    "conv-one-channel": lambda name: Maker(name, (7, 6, 29)).conv(1, (3, 3), (2, 1)).model(),
+    "conv-one-pixel": lambda name: Maker(name, (3, 4, 302)).conv(1, (1, 1)).model(),
+    "conv-large-window": lambda name: Maker(name, (9, 8, 16)).conv(6, (7, 8), same=False).model(),
+    "conv-in-place": lambda name: Maker(name, (7, 5, 8)).conv(11, (1, 1), (2, 1)).model(),
+    "dense-one-channel": lambda name: Maker(name, (331,)).dense(1).model(),
     "max-pool": lambda name: Maker(name, (7, 6, 5)).pool("MAX_POOL_2D", (3, 2), (2, 2)).model(),
     "max-pool-relu6": lambda name: Maker(name, (7, 6, 5)).pool("MAX_POOL_2D", (2, 2), (1, 1), activation=3).model(),
     "average-pool": lambda name: Maker(name, (7, 6, 5)).pool("AVERAGE_POOL_2D", (3, 3), (2, 2)).model(),

@@ -9,7 +9,7 @@ from edgepress.converters.to_c.emission import C_TYPES, emit
 from edgepress.converters.to_c.footprint import Footprint, footprint
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.converters.to_c.removal import without_constant_channels
-from edgepress.converters.to_c.tables import place_smallest
+from edgepress.converters.to_c.tables import merged_operations, place_smallest
 from edgepress.runtime import Contract, read_contract
 from edgepress.toolkit.escaping import markdown
 from edgepress.toolkit.exporting.frames import FrameSources, frame_sources
@@ -44,7 +44,7 @@ def export_c99(job: Job) -> Exported:
     notes += calibration_notes(path, contract)
     report = _report(job, program, takes, vectors)
     report |= {"file_macs": whole.macs, "constant_channels": sum(each.constant_channels for each in whole.steps)}
-    report["merged_operations"] = len(fewer.steps) - len(program.steps)
+    report["merged_operations"] = merged_operations(fewer, program)
     frames, more = frame_sources(path, whole, contract)
     notes += more
     report["frames"] = frames.report if frames else None
@@ -68,7 +68,7 @@ def _report(job: Job, program: Program, takes: Footprint, vectors: Vectors) -> d
                 "kernel": step.kernel,
                 "output": list(step.output.shape),
                 "macs": step.macs,
-                "scratch": step.scratch,
+                "scratch": step.scratch or 0,
             }
             for step in program.steps
         ],

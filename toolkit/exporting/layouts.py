@@ -25,19 +25,24 @@ def folder_texts(job: Job, sources: Sources, frames: FrameSources | None, vector
         vectors: Items of the self-test.
     """
     code = {"model.h": sources.header, "model.c": sources.source} | (frames.files if frames else {})
-    selftest = {
-        "ITEMS": str(len(vectors.inputs)),
-        "INPUT_TYPE": C_TYPES[vectors.inputs.dtype.name],
-        "OUTPUT_TYPE": C_TYPES[vectors.outputs.dtype.name],
-        "INPUTS": rows_of(vectors.inputs),
-        "OUTPUTS": rows_of(vectors.outputs),
-    }
+    selftest = selftest_words(vectors)
     if job.layout == "arduino":
         return _arduino_texts(job, code, selftest)
     compiled = " ".join(name for name in code if name.endswith(".c"))
     return code | {
         "selftest.c": fill("c99/selftest.c", **selftest),
         "CMakeLists.txt": fill("cmake/CMakeLists.txt", SOURCES=compiled),
+    }
+
+
+def selftest_words(vectors: Vectors) -> dict[str, str]:
+    """What stands in `c99/selftest.c` for its words in @."""
+    return {
+        "ITEMS": str(len(vectors.inputs)),
+        "INPUT_TYPE": C_TYPES[vectors.inputs.dtype.name],
+        "OUTPUT_TYPE": C_TYPES[vectors.outputs.dtype.name],
+        "INPUTS": rows_of(vectors.inputs),
+        "OUTPUTS": rows_of(vectors.outputs),
     }
 
 

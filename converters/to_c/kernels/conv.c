@@ -42,36 +42,13 @@ EP_INLINE int16_t *ep_widen(const int8_t *from, int n, int16_t *to)
 EP_KERNEL void ep_conv_window(const ep_conv_layer *l, const int8_t *in, int16_t *to, int8_t *copy, int top, int left)
 {
     const ep_geometry *const g = &l->geometry;
-    const int h = g->height, w = g->width, c = g->channels, kh = g->kernel_height, kw = g->kernel_width, filler = l->in_zero_point;
+    const int h = g->height, w = g->width, c = g->channels, kh = g->kernel_height, kw = g->kernel_width;
     if (l->direct || (l->aligned && top >= 0 && left >= 0 && top + kh <= h && left + kw <= w)) {
         const int8_t *from = in + (top * w + left) * c;
         for (int ky = 0; ky < kh; ky++, from += w * c) to = ep_widen(from, kw * c, to);
         return;
     }
-    int8_t *at = copy;
-    for (int ky = 0, y = top; ky < kh; ky++, y += g->dilation_y) {
-        if (y < 0 || y >= h) {
-            memset(at, filler, (size_t)(kw * c));
-            at += kw * c;
-        } else if (g->dilation_x == 1) {
-            const int before = left < 0 ? (-left < kw ? -left : kw) : 0;
-            const int after = left + kw > w ? (left + kw - w < kw ? left + kw - w : kw) : 0;
-            const int inside = kw - before - after;
-            memset(at, filler, (size_t)(before * c));
-            at += before * c;
-            memcpy(at, in + (y * w + left + before) * c, (size_t)(inside * c));
-            at += inside * c;
-            memset(at, filler, (size_t)(after * c));
-            at += after * c;
-        } else {
-            for (int kx = 0, x = left; kx < kw; kx++, x += g->dilation_x, at += c) {
-                if (x < 0 || x >= w)
-                    memset(at, filler, (size_t)c);
-                else
-                    memcpy(at, in + (y * w + x) * c, (size_t)c);
-            }
-        }
-    }
+    ep_copy_window(g, l->in_zero_point, in, copy, top, left);
     ep_widen(copy, l->window, to);
 }
 

@@ -3,7 +3,7 @@
 
 #include "model.h"
 
-extern uint32_t stack_top, stack_limit, bss_start, bss_end;
+extern uint32_t stack_top, stack_limit, bss_start, bss_end, data_start, data_end, data_stored;
 int model_selftest(void);
 void reset(void);
 
@@ -29,10 +29,11 @@ static void print(const char *name, uint32_t value)
 void reset(void)
 {
     uint32_t wrong = 0, *p;
-#if defined(__ARM_FEATURE_MVE)
-    *(volatile uint32_t *)0xE000ED88 |= 0xF00000u; /* CPACR: vector registers may be used */
+#if defined(__ARM_FEATURE_MVE) || defined(__ARM_FP)
+    *(volatile uint32_t *)0xE000ED88 |= 0xF00000u; /* CPACR: vector and floating-point registers may be used */
     __asm__ volatile("dsb\n isb" ::: "memory");
 #endif
+    for (uint32_t *from = &data_stored, *to = &data_start; to != &data_end;) *to++ = *from++;
     for (p = &bss_start; p != &bss_end; p++) *p = 0;
     for (p = &stack_limit; p < (uint32_t *)__builtin_frame_address(0) - 16; p++) *p = FILL;
     for (int i = 0; i < REPEAT; i++) wrong += (uint32_t)model_selftest();
