@@ -43,7 +43,8 @@ def multiplier_of(real: float) -> tuple[int, int]:
     fraction, exponent = math.frexp(real)
     multiplier = math.floor(fraction * 2**31 + 0.5)
     if multiplier == 2**31:
-        multiplier, exponent = 2**30, exponent + 1
+        multiplier = 2**30
+        exponent = exponent + 1
     return (0, 0) if exponent < -31 else (multiplier, -exponent)
 
 

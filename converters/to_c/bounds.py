@@ -43,7 +43,8 @@ class Range:
 
     def minus(self, zero_point: int, *, padded: bool = False) -> Range:
         """The range of values minus a zero point; `padded`: some of them may be padding, which is 0."""
-        low, high = self.low - zero_point, self.high - zero_point
+        low = self.low - zero_point
+        high = self.high - zero_point
         return Range(np.minimum(low, 0), np.maximum(high, 0)) if padded else Range(low, high)
 
     def through(self, function: Callable[[Integers], Integers]) -> Range:

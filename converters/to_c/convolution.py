@@ -32,7 +32,8 @@ def convolution(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: It can't be computed in 32 bits, or is no plain convolution.
     """
-    image, weights = operation.activation(), operation.constant(1, "int8")
+    image = operation.activation()
+    weights = operation.constant(1, "int8")
     output = operation.quantized(operation.output)
     if weights.data is None or weights.data.ndim != 4:
         raise operation.refuse(f"its weights have the shape {list(weights.shape)}")
@@ -78,7 +79,8 @@ def depthwise(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: As of `convolution`.
     """
-    image, weights = operation.activation(), operation.constant(1, "int8")
+    image = operation.activation()
+    weights = operation.constant(1, "int8")
     output = operation.quantized(operation.output)
     if weights.data is None or weights.data.ndim != 4 or weights.shape[0] != 1:
         raise operation.refuse(f"its weights have the shape {list(weights.shape)}")

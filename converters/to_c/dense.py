@@ -32,7 +32,8 @@ def fully_connected(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: It can't be computed in 32 bits, or its weights have an unknown layout.
     """
-    source, weights = operation.activation(), operation.constant(1, "int8")
+    source = operation.activation()
+    weights = operation.constant(1, "int8")
     output = operation.quantized(operation.output)
     if weights.data is None or weights.data.ndim != 2 or operation.option("weights_format"):
         raise operation.refuse(f"its weights have the shape {list(weights.shape)} or another order")

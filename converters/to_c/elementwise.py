@@ -130,7 +130,8 @@ def quantize(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: A type is another one.
     """
-    source, output = operation.activation(_BYTES), operation.quantized(operation.output, _BYTES)
+    source = operation.activation(_BYTES)
+    output = operation.quantized(operation.output, _BYTES)
     multiplier, right = multiplier_of(source.scale / output.scale)
     if 256 << max(0, -right) >= 2**31:
         raise operation.refuse(f"its output scale {output.scale} is too small for its input's")
@@ -149,7 +150,8 @@ def logistic(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: Its output is not quantized as TFLM needs it.
     """
-    source, output = operation.activation(), operation.quantized(operation.output)
+    source = operation.activation()
+    output = operation.quantized(operation.output)
     if output.zero_point != -128 or output.scale != 1 / 256:
         raise operation.refuse(f"its output has scale {output.scale} and zero point {output.zero_point}")
     multiplier, right = multiplier_of(source.scale * 2 ** (31 - _LOGISTIC_BITS))

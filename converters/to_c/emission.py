@@ -130,9 +130,11 @@ def emit(program: Program, placement: Placement, *, labels: Iterable[str] = (), 
         labels: Names of the outputs.
         specialize: Whether each layer gets kernels of its own, which are faster and larger, instead of shared ones.
     """
-    names, constants = tuple(labels), Constants()
+    names = tuple(labels)
+    constants = Constants()
     kernels = tuple(sorted({step.kernel for step in program.steps}))
-    layers, calls = [], []
+    layers = []
+    calls = []
     for number, step in enumerate(program.steps):
         fields = _fields(step.layer, constants, number, " " * 4)
         layers.append(f"static const ep_{step.kernel}_layer layer_{number} = {{\n{fields}\n}};")
@@ -203,7 +205,8 @@ def _call(program: Program, placement: Placement, step: Step, number: int, const
 
 
 def _header(program: Program, placement: Placement, ends: Mapping[str, Any], labels: int) -> str:
-    source, result = program.input, program.output
+    source = program.input
+    result = program.output
     return _HEADER.format(
         head=_HEAD,
         input_bytes=source.size,

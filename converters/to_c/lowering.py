@@ -112,7 +112,8 @@ def lower_graph(graph: Graph) -> Program:
     if source.dtype not in ("int8", "uint8") or len(source.scales) > 1:
         raise unsupported("this file", f"its input is {source.dtype}; accepted: int8, uint8")
     least = 0 if source.dtype == "uint8" else -128
-    place, ranges = {source.index: source}, {source.index: Range.of(least, least + 255, _channels(source))}
+    place = {source.index: source}
+    ranges = {source.index: Range.of(least, least + 255, _channels(source))}
     steps: list[Step] = []
     for operation in graph.operations:
         if operation.kind in RENAMED:

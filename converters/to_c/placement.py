@@ -66,17 +66,22 @@ def place(program: Program, tries: int = TRIES) -> Placement:
 
 def blocks_of(program: Program) -> tuple[list[tuple[str, int]], list[Block]]:
     """What takes memory: each a kind and a number, and its block."""
-    source, result = program.input.index, program.of(program.output).index
-    sizes, first, last = {source: program.input.size}, {source: -1}, {source: 0}
+    source = program.input.index
+    result = program.of(program.output).index
+    sizes = {source: program.input.size}
+    first = {source: -1}
+    last = {source: 0}
     for number, step in enumerate(program.steps):
         for tensor in step.inputs:
             if tensor.data is None:
                 last[program.of(tensor).index] = number
-        sizes[step.output.index], first[step.output.index] = step.output.size, number
+        sizes[step.output.index] = step.output.size
+        first[step.output.index] = number
         last[step.output.index] = number
     last[result] = len(program.steps)
     order = list(sizes)
-    keys, blocks = [("tensor", index) for index in order], []
+    keys = [("tensor", index) for index in order]
+    blocks = []
     for index in order:
         distances: dict[int, int] = {}
         if first[index] >= 0:
@@ -105,20 +110,24 @@ def search(blocks: Sequence[Block], tries: int) -> tuple[int, list[int]]:
     ]
     results = [_placed(order, blocks, neighbours) for order in orders]
     best, order = min(zip(results, orders, strict=True), key=lambda pair: pair[0][0])
-    floor, current = least_arena(blocks), best[0]
-    chance, heat = random.Random(0), _HEAT * best[0]
+    floor = least_arena(blocks)
+    current = best[0]
+    chance = random.Random(0)
+    heat = _HEAT * best[0]
     for _ in range(tries):
         if best[0] <= floor or len(blocks) < 2:
             break
         changed = list(order)
-        i, j = chance.randrange(len(changed)), chance.randrange(len(changed))
+        i = chance.randrange(len(changed))
+        j = chance.randrange(len(changed))
         if chance.random() < 0.5:
             changed[i], changed[j] = changed[j], changed[i]
         else:
             changed.insert(j, changed.pop(i))
         arena, offsets = _placed(changed, blocks, neighbours)
         if arena <= current or chance.random() < math.exp((current - arena) / max(heat, 1)):
-            current, order = arena, changed
+            current = arena
+            order = changed
             if arena < best[0]:
                 best = arena, offsets
         heat *= _COOLING
@@ -159,7 +168,8 @@ def _placed(
     """Each block at the lowest offset that does not harm those placed before it."""
     offsets = [-1] * len(blocks)
     for i in order:
-        block, placed = blocks[i], [j for j in neighbours[i] if offsets[j] >= 0]
+        block = blocks[i]
+        placed = [j for j in neighbours[i] if offsets[j] >= 0]
         candidates = {0}
         for j in placed:
             other = offsets[j]

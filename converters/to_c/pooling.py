@@ -20,7 +20,8 @@ def pool(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: It is not exactly supported.
     """
-    image, output = operation.activation(), operation.quantized(operation.output)
+    image = operation.activation()
+    output = operation.quantized(operation.output)
     place = geometry(operation, image, (operation.option("kernel_height"), operation.option("kernel_width")))
     if place.out_channels != place.channels:
         raise operation.refuse(f"it turns {place.channels} channels into {place.out_channels}")
@@ -54,20 +55,24 @@ def mean(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: The axes do not, or a sum needs more than 32 bits.
     """
-    source, output = operation.activation(), operation.quantized(operation.output)
-    given, rank = operation.constant(1, "int32"), len(source.shape)
+    source = operation.activation()
+    output = operation.quantized(operation.output)
+    given = operation.constant(1, "int32")
+    rank = len(source.shape)
     numbers = [] if given.data is None else given.data.ravel().tolist()
     axes = sorted({axis + rank * (axis < 0) for axis in numbers})
     if not axes or axes[0] < 0 or axes[-1] >= rank or axes != list(range(axes[0], axes[-1] + 1)):
         raise operation.refuse(f"its axes are {numbers} of {rank}; accepted: neighbours")
-    begin, end = axes[0], axes[-1] + 1
+    begin = axes[0]
+    end = axes[-1] + 1
     outer, middle, inner = map(math.prod, (source.shape[:begin], source.shape[begin:end], source.shape[end:]))
     if output.size != outer * inner:
         raise operation.refuse(f"its output {list(output.shape)} does not fit its axes {axes}")
     multiplier, right = multiplier_of(source.scale / output.scale)
     # QuantizedMeanOrSum divides the multiplier, after it gave it as many more bits as the number of values has.
     more = min(middle.bit_length() - 1, 32, 31 - right)
-    multiplier, right = (multiplier << max(0, more)) // middle, right + more
+    multiplier = (multiplier << max(0, more)) // middle
+    right = right + more
     if more < 0 or (256 * middle) << max(0, -right) >= 2**31:
         raise operation.refuse(f"its sums of {middle} values may need more than 32 bits")
 

@@ -68,7 +68,8 @@ def read(path: Path) -> Graph:
 
 def _graph(content: bytes) -> Graph:
     model = root(content)
-    graphs, buffers = model.tables(2), model.tables(4)
+    graphs = model.tables(2)
+    buffers = model.tables(4)
     if len(graphs) != 1:
         raise unsupported("this file", f"it has {len(graphs)} graphs (control flow); accepted: 1")
     graph = graphs[0]
@@ -116,7 +117,8 @@ def _operation(number: int, table: FlatTable, kinds: list[str], tensors: list[Te
 
 
 def _tensor(number: int, table: FlatTable, buffers: list[FlatTable], content: bytes) -> Tensor:
-    shape, quantization = _integers(table, 0, content), table.table(4)
+    shape = _integers(table, 0, content)
+    quantization = table.table(4)
     dtype = DTYPES.get(code := table.number(1, "<b"), f"type {code}")
     scales = np.asarray(quantization.floats(2), np.float32)
     zero_points = np.zeros(len(scales), np.int64)
@@ -134,7 +136,8 @@ def _data(buffer: FlatTable, content: bytes, shape: tuple[int, ...], dtype: str)
     """The values of a constant; None of an activation. Some converters store large ones behind the flatbuffer."""
     start, count = buffer.vector(0, 1, most=len(content))
     if (offset := buffer.number(1, "<Q")) > 1:
-        start, count = offset, buffer.number(2, "<Q")
+        start = offset
+        count = buffer.number(2, "<Q")
     if not count or dtype not in READ:
         return None
     kind = np.dtype(dtype).newbyteorder("<")

@@ -87,8 +87,10 @@ def _rewritten(
     operation: Operation, kept: Mapping[int, Kept], tensors: Mapping[int, Tensor], ranges: Mapping[int, Range]
 ) -> Operation:
     """An operation whose input or output may have lost channels."""
-    output, source = operation.outputs[0], operation.inputs[0]
-    made, read = kept.get(output.index), kept.get(source.index) if source is not None else None
+    output = operation.outputs[0]
+    source = operation.inputs[0]
+    made = kept.get(output.index)
+    read = kept.get(source.index) if source is not None else None
     if made is None and read is None:
         return operation
     inputs = list(operation.inputs)
@@ -104,7 +106,8 @@ def _rewritten(
 
 def _without_read(inputs: list[Tensor | None], read: Kept, values: npt.NDArray[np.int64]) -> list[Tensor | None]:
     """The inputs of a convolution that reads fewer channels; the share of the others becomes a part of its biases."""
-    weights, bias = inputs[1], inputs[2] if len(inputs) > 2 else None
+    weights = inputs[1]
+    bias = inputs[2] if len(inputs) > 2 else None
     assert weights is not None
     assert weights.data is not None
     gone = np.setdiff1d(np.arange(weights.shape[3]), read)

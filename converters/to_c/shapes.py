@@ -26,7 +26,8 @@ def renamed(operation: Operation) -> tuple[Tensor, Tensor]:
     Raises:
         ModelFileError: They are of different sizes or types, or of different scales.
     """
-    output, source = operation.output, operation.inputs[0] if operation.inputs else None
+    output = operation.output
+    source = operation.inputs[0] if operation.inputs else None
     if source is None or source.data is not None or source.dtype == "int32":
         raise operation.refuse("its input is no activation of 8 bits")
     same = (
@@ -43,7 +44,8 @@ def pad(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: It pads something else, or changes the scale.
     """
-    source, output = operation.activation(), operation.quantized(operation.output)
+    source = operation.activation()
+    output = operation.quantized(operation.output)
     given = operation.constant(1, "int32").data
     if given is None or given.shape != (4, 2) or len(source.shape) != 4 or source.shape[0] != 1:
         raise operation.refuse(f"its input has the shape {list(source.shape)}; accepted: one image")
@@ -90,8 +92,10 @@ def softmax(operation: Operation, _: Range) -> Step:
     Raises:
         ModelFileError: Its output is not quantized as TFLM needs it, or it has too many classes.
     """
-    source, output = operation.activation(), operation.quantized(operation.output)
-    beta, count = float(operation.options["beta"]), source.shape[-1] if source.shape else 1
+    source = operation.activation()
+    output = operation.quantized(operation.output)
+    beta = float(operation.options["beta"])
+    count = source.shape[-1] if source.shape else 1
     if output.zero_point != -128 or output.scale != 1 / 256 or source.shape != output.shape:
         raise operation.refuse(f"its output has scale {output.scale} and zero point {output.zero_point}")
     if count > MAX_CLASSES or not 0 < beta < 2**16:

@@ -115,7 +115,8 @@ class Channels:
 
         Trained nets have such channels, with shifts and biases at which the faster rounding is not exact.
         """
-        outputs, scaling = self.outputs, self.scaling
+        outputs = self.outputs
+        scaling = self.scaling
         fixed = outputs.low == outputs.high
         # (4 * steps) * 2^30 / 2^31 / 2^1 = steps
         bias = np.where(fixed, 4 * (outputs.low - scaling.zero_point), self.bias)

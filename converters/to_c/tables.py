@@ -48,7 +48,8 @@ def place_smallest(program: Program, tries: int = TRIES) -> tuple[Program, Place
         The program that was chosen, and where its tensors lie.
     """
     program = with_smaller_windows(program)
-    placed, merged = place(program, tries), with_tables(program)
+    placed = place(program, tries)
+    merged = with_tables(program)
     if merged is program:
         return program, placed
     other = place(merged, tries)
@@ -91,7 +92,9 @@ def merged_operations(before: Program, after: Program) -> int:
     writers = {step.output.index: step for step in before.steps}
     merged: set[int] = set()
     for table in (step for step in after.steps if step.kernel == "table"):
-        source, chain, reached = after.of(table.inputs[0]).index, set[int](), [table.output.index]
+        source = after.of(table.inputs[0]).index
+        chain = set[int]()
+        reached = [table.output.index]
         while reached:
             if (index := reached.pop()) != source:
                 step = writers[index]
@@ -139,7 +142,9 @@ def _evaluated(step: Step, given: list[Integers]) -> Integers:
 
 def _table_step(step: Step, function: _Function) -> Step:
     """The step that looks a function up."""
-    source, output, values = function.source, step.output, function.values
+    source = function.source
+    output = step.output
+    values = function.values
     layer = {"table": values.astype(output.dtype).view(np.int8), "count": output.size}
     return Step(
         step.operation,

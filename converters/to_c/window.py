@@ -87,11 +87,13 @@ class Geometry:
             by_channel: Whether a channel of the output is made of the same one of the input alone.
         """
         y, x = np.mgrid[: self.out_height, : self.out_width]
-        row, column = np.maximum(y * self.stride_y - self.pad_y, 0), np.maximum(x * self.stride_x - self.pad_x, 0)
+        row = np.maximum(y * self.stride_y - self.pad_y, 0)
+        column = np.maximum(x * self.stride_x - self.pad_x, 0)
         reads = ((row * self.width + column) * self.channels).ravel()
         later = np.minimum.accumulate(reads[::-1])[::-1]  # at or behind each pixel
         groups = np.arange(0, self.pixels, pixels)
-        begins, ends = groups * self.out_channels, np.minimum(groups + pixels, self.pixels) * self.out_channels
+        begins = groups * self.out_channels
+        ends = np.minimum(groups + pixels, self.pixels) * self.out_channels
         distances = [-self.height * self.width * self.channels, *(ends[:-1] - later[groups[1:]])]
         if self.out_channels > together:  # its own windows are read after something is written
             before = (self.out_channels - 1) // together * together
@@ -122,7 +124,8 @@ def geometry(operation: Operation, image: Tensor, kernel: tuple[int, int]) -> Ge
         raise operation.refuse(f"its strides are {strides}, its dilations {dilations}, its window {list(kernel)}")
     if padding not in (SAME, VALID):
         raise operation.refuse(f"its padding has the number {padding}; accepted: SAME and VALID")
-    sizes, pads = [], []
+    sizes = []
+    pads = []
     for size, stride, dilation, width in zip(image.shape[1:3], strides, dilations, kernel, strict=True):
         reach = (width - 1) * dilation + 1
         count = -(-(size if padding == SAME else size - reach + 1) // stride)

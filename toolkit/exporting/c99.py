@@ -13,9 +13,9 @@ from edgepress.converters.to_c.tables import merged_operations, place_smallest
 from edgepress.runtime import Contract, read_contract
 from edgepress.toolkit.escaping import markdown
 from edgepress.toolkit.exporting.frames import FrameSources, frame_sources
-from edgepress.toolkit.exporting.job import Exported, Job
+from edgepress.toolkit.exporting.job import Exported, ExportJob
 from edgepress.toolkit.exporting.layouts import folder_texts
-from edgepress.toolkit.exporting.texts import Port, fill, input_text, output_text, table_of
+from edgepress.toolkit.exporting.texts import TensorPort, fill, input_text, output_text, table_of
 from edgepress.toolkit.exporting.vectors import (
     ProgramSession,
     Vectors,
@@ -25,7 +25,7 @@ from edgepress.toolkit.exporting.vectors import (
 )
 
 
-def export_c99(job: Job) -> Exported:
+def export_c99(job: ExportJob) -> Exported:
     """Write the folder; see `edgepress.toolkit.exporting.export`."""
     path = job.path
     job.step("Reading the file")
@@ -56,7 +56,7 @@ def export_c99(job: Job) -> Exported:
     return Exported(job.folder, report, tuple(notes))
 
 
-def _report(job: Job, program: Program, takes: Footprint, vectors: Vectors) -> dict[str, Any]:
+def _report(job: ExportJob, program: Program, takes: Footprint, vectors: Vectors) -> dict[str, Any]:
     return job.report(vectors) | {
         "specialized": job.specialize,
         "macs": program.macs,
@@ -76,7 +76,7 @@ def _report(job: Job, program: Program, takes: Footprint, vectors: Vectors) -> d
 
 
 def _readme(
-    job: Job,
+    job: ExportJob,
     program: Program,
     contract: Contract | None,
     *,
@@ -113,6 +113,6 @@ def _readme(
     )
 
 
-def _port(tensor: Any) -> Port:
+def _port(tensor: Any) -> TensorPort:
     quantization = quantization_of(tensor) if len(tensor.scales) else None
-    return Port(tuple(tensor.shape), tensor.dtype, quantization)
+    return TensorPort(tuple(tensor.shape), tensor.dtype, quantization)

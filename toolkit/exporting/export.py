@@ -10,7 +10,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.exporting.c99 import export_c99
-from edgepress.toolkit.exporting.job import Exported, Job, Language, Layout
+from edgepress.toolkit.exporting.job import Exported, ExportJob, Language, Layout
 from edgepress.toolkit.exporting.layouts import library_name
 from edgepress.toolkit.exporting.microcontrollers import MICROCONTROLLERS
 from edgepress.toolkit.exporting.tflm import export_tflm
@@ -79,7 +79,7 @@ def export(
         raise InputError(what, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
     kind = layout if layout != "cmake" else to
     stem = library_name(path.stem) if layout == "arduino" else path.stem  # the IDE refuses other names of folders
-    job = Job(
+    job = ExportJob(
         path=path,
         to=to,
         layout=layout,

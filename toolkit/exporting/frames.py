@@ -111,7 +111,8 @@ def frame_sources(path: Path, program: Program, contract: Contract | None) -> tu
         return None, []
     if reason := _refusal(contract):
         return None, [f"No C for frames of a camera is written: {reason}."]
-    spec, adapter = contract.input, contract.adapter
+    spec = contract.input
+    adapter = contract.adapter
     rule, share = resize_rule(spec.resize)
     shown = Fraction(str(share))
     height, width, channels = spec.shape
@@ -153,7 +154,8 @@ def frame_sources(path: Path, program: Program, contract: Contract | None) -> tu
 
 def _refusal(contract: Contract) -> str:
     """Why integers of 32 bits can't prepare frames as a contract says; empty if they can."""
-    spec, adapter = contract.input, contract.adapter
+    spec = contract.input
+    adapter = contract.adapter
     share = resize_rule(spec.resize)[1]
     if adapter is not None and adapter.per_image:
         return f"images are scaled by their own values ({adapter.per_image})"
@@ -198,7 +200,8 @@ def _definition(name: str) -> str:
 def _tables(path: Path, program: Program, contract: Contract) -> npt.NDArray[np.uint8]:
     """What the file stores, as bytes, for each grey level, by the file's channels: shape (channels, 256)."""
     recorder = InputRecorder(path, program, contract)
-    shape, levels = contract.input.shape, np.arange(256, dtype=np.uint8)
+    shape = contract.input.shape
+    levels = np.arange(256, dtype=np.uint8)
     Model(path, "export", 1, recorder).outputs(np.broadcast_to(levels[:, None, None, None], (256, *shape)))
     items = np.stack(recorder.items).view(np.uint8).reshape(256, -1)
     channels_first = contract.adapter is not None and contract.adapter.channels_first

@@ -52,7 +52,7 @@ class Exported:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class ExportJob:
     """The arguments of `edgepress.toolkit.exporting.export.export`, checked.
 
     Attributes:
@@ -93,9 +93,11 @@ class Job:
             return
         chip = MICROCONTROLLERS[self.board]
         limits = f"--max-ram {_as_option(chip.ram)} --max-flash {_as_option(chip.flash)}"
-        hint, beside = f"Compress its model: edgepress compress MODEL {limits}", ""
+        hint = f"Compress its model: edgepress compress MODEL {limits}"
+        beside = ""
         if self.to == "tflm":  # the limits of compress are those of the C99, which takes other amounts
-            hint, beside = "Use a smaller model, or a larger board.", ", without TFLM's own code and stack"
+            hint = "Use a smaller model, or a larger board."
+            beside = ", without TFLM's own code and stack"
         if ram > chip.ram:
             raise InputError(f"{self.path} needs {memory}{beside}; {self.board} has {chip.ram} bytes of memory.", hint)
         if flash > chip.flash:

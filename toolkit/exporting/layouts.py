@@ -7,7 +7,7 @@ import re
 import edgepress
 from edgepress.converters.to_c.emission import C_TYPES, Sources
 from edgepress.toolkit.exporting.frames import FrameSources
-from edgepress.toolkit.exporting.job import Job
+from edgepress.toolkit.exporting.job import ExportJob
 from edgepress.toolkit.exporting.texts import fill, rows_of
 from edgepress.toolkit.exporting.vectors import Vectors
 
@@ -15,7 +15,7 @@ _NAME_LENGTH = 63
 """Letters of an Arduino library's name at most, by its library specification."""
 
 
-def folder_texts(job: Job, sources: Sources, frames: FrameSources | None, vectors: Vectors) -> dict[str, str]:
+def folder_texts(job: ExportJob, sources: Sources, frames: FrameSources | None, vectors: Vectors) -> dict[str, str]:
     """The C, what builds it and its self-test, by paths in the folder.
 
     Args:
@@ -46,7 +46,7 @@ def selftest_words(vectors: Vectors) -> dict[str, str]:
     }
 
 
-def _arduino_texts(job: Job, code: dict[str, str], selftest: dict[str, str]) -> dict[str, str]:
+def _arduino_texts(job: ExportJob, code: dict[str, str], selftest: dict[str, str]) -> dict[str, str]:
     """A library by https://arduino.github.io/arduino-cli/latest/library-specification/."""
     properties = {
         "NAME": library_name(job.path.stem),

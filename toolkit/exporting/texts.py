@@ -20,7 +20,7 @@ TYPES = C_TYPES | {"float32": "float"}
 """Types of C by the names of NumPy's."""
 
 
-class Port(NamedTuple):
+class TensorPort(NamedTuple):
     """The input or output of a file.
 
     Attributes:
@@ -51,7 +51,7 @@ def table_of(rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(["| what | takes |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)])
 
 
-def input_text(source: Port, contract: Contract | None) -> str:
+def input_text(source: TensorPort, contract: Contract | None) -> str:
     """What an item is, in Markdown."""
     shape = " x ".join(map(str, source.shape))
     text = f"One item of shape {shape}, {TYPES[source.dtype]}, the last axis fastest.{_real_values(source)}"
@@ -61,13 +61,14 @@ def input_text(source: Port, contract: Contract | None) -> str:
         return f"{text} These are pixels 0 to 255, {contract.input.color}."
     if contract.adapter is not None:
         about = contract.adapter
-        mean, std = list(about.mean), list(about.std)
+        mean = list(about.mean)
+        std = list(about.std)
         order = "blue first" if about.bgr else str(contract.input.color or "values")
         return f"{text} They are ({order} - {np.array(mean).tolist()}) / {std}, of pixels 0 to 255 for images."
     return text
 
 
-def output_text(result: Port, contract: Contract | None) -> str:
+def output_text(result: TensorPort, contract: Contract | None) -> str:
     """What an answer is, in Markdown."""
     text = f"{int(np.prod(result.shape))} numbers, {TYPES[result.dtype]}.{_real_values(result)}"
     if contract is None or not contract.labels:
@@ -79,7 +80,7 @@ def output_text(result: Port, contract: Contract | None) -> str:
     return f"{text} Their meaning: {meaning}. Labels, also in `model_labels`:\n\n{names}"
 
 
-def _real_values(port: Port) -> str:
+def _real_values(port: TensorPort) -> str:
     if port.quantization is None:
         return ""
     scale, zero_point = port.quantization

@@ -9,7 +9,7 @@ import numpy as np
 
 import edgepress
 from edgepress.converters.inspection import Inspection
-from edgepress.converters.inspection import Port as FilePort
+from edgepress.converters.inspection import Port
 from edgepress.converters.to_c.emission import LABELS, label_table, lines
 from edgepress.runtime import read_contract
 from edgepress.runtime.engines import ENGINES, import_engine
@@ -17,9 +17,9 @@ from edgepress.runtime.errors import EngineError
 from edgepress.toolkit.engines.environments import engine_version
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import markdown
-from edgepress.toolkit.exporting.job import Exported, Job
+from edgepress.toolkit.exporting.job import Exported, ExportJob
 from edgepress.toolkit.exporting.microcontrollers import KIB
-from edgepress.toolkit.exporting.texts import TYPES, Port, fill, input_text, output_text, rows_of, table_of
+from edgepress.toolkit.exporting.texts import TYPES, TensorPort, fill, input_text, output_text, rows_of, table_of
 from edgepress.toolkit.exporting.vectors import TflmSession, Vectors, calibration_notes, make_vectors
 from edgepress.toolkit.inspection import inspect
 
@@ -49,7 +49,7 @@ Source: tensorflow/lite/micro/micro_mutable_op_resolver.h of TFLM, August 2026.
 _METHOD_BY_OPERATION = {name.upper(): f"Add{name}" for name in METHODS.split()}
 
 
-def export_tflm(job: Job) -> Exported:
+def export_tflm(job: ExportJob) -> Exported:
     """Write the folder; see `edgepress.toolkit.exporting.export`."""
     path = job.path
     module = import_engine(ENGINE, f"export --to tflm of {path}")
@@ -111,10 +111,12 @@ def resolver_methods(path: Path, content: Inspection) -> list[str]:
 
 
 def _values(
-    job: Job, report: dict[str, Any], vectors: Vectors, ports: list[Port], methods: list[str]
+    job: ExportJob, report: dict[str, Any], vectors: Vectors, ports: list[TensorPort], methods: list[str]
 ) -> dict[str, str]:
     """What the templates hold."""
-    arena, used, size = report["ram"]["arena"], report["ram"]["used"], report["flash"]["file"]
+    arena = report["ram"]["arena"]
+    used = report["ram"]["used"]
+    size = report["flash"]["file"]
     table = [
         ("file", f"{size} bytes of flash"),
         ("arena", f"{arena} bytes of memory, of which {used} were used"),
@@ -142,7 +144,7 @@ def _values(
     }
 
 
-def _texts(job: Job, values: dict[str, str], labels: tuple[str, ...], report: dict[str, Any]) -> dict[str, str]:
+def _texts(job: ExportJob, values: dict[str, str], labels: tuple[str, ...], report: dict[str, Any]) -> dict[str, str]:
     """The files of the folder by their names."""
     name = job.path.name.encode("ascii", "replace").decode().replace("*/", "* /")
     methods = [f"Add{operation}" for operation in report["operations"]]
@@ -161,10 +163,10 @@ def _texts(job: Job, values: dict[str, str], labels: tuple[str, ...], report: di
     }
 
 
-def _port(end: FilePort) -> Port:
+def _port(end: Port) -> TensorPort:
     shape = tuple(size or 1 for size in end.shape or ())
     quantization = (end.scale, end.zero_point or 0) if end.scale else None
-    return Port(shape, end.dtype, quantization)
+    return TensorPort(shape, end.dtype, quantization)
 
 
 def _install_hint() -> str:

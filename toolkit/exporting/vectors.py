@@ -46,7 +46,8 @@ class ProgramSession(Session):
     """
 
     def __init__(self, path: Path, program: Program, contract: Contract | None) -> None:
-        self._program, self.contract = program, contract
+        self._program = program
+        self.contract = contract
         self._describe(path, [list(program.input.shape)], [list(program.output.shape)])
         self.dtype = np.dtype(program.input.dtype)
         self.scale = quantization_of(program.input)
@@ -106,7 +107,8 @@ def make_vectors(
     """
     notes = [*about.notes] if about else []
     if data is None or about is None:
-        source, right = "random", None
+        source = "random"
+        right = None
         for item in _random_items(session, samples):
             session.stored_answers(item[np.newaxis])
     else:
@@ -116,7 +118,8 @@ def make_vectors(
         model = Model(about.file, "export", 1, session)
         tops = model.answer(opened.test.read(rows)).argmax(axis=1)
         knows = bool(model.labels) and about.contract.task != "multilabel"
-        source, right = opened.source, int((tops == opened.test.y[rows]).sum()) if knows else None
+        source = opened.source
+        right = int((tops == opened.test.y[rows]).sum()) if knows else None
     flat = [np.stack(part).reshape(len(session.items), -1) for part in (session.items, session.answers)]
     return Vectors(source, flat[0], flat[1], right), notes
 
