@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 import edgepress
-from edgepress.converters.inspection import Inspection
-from edgepress.converters.inspection import Port
+from edgepress.converters.inspection import Inspection, Port
 from edgepress.converters.to_c.emission import LABELS, label_table, lines
 from edgepress.runtime import read_contract
 from edgepress.runtime.engines import ENGINES, import_engine
