@@ -84,7 +84,7 @@ def test_a_server_without_ranges_and_a_damaged_part_are_no_obstacle(tmp_path: Pa
 
     with attacks.serve(tmp_path / "site", "b.zip" if ranges else "", resume) as address:  # by itself it knows none
         target = TargetFile.from_data("b.zip", content, ["sha256"])
-        transfer.download(transfer.Source(address), f"{address}/b.zip", target, part)
+        transfer.download(transfer.UpdateSource(address), f"{address}/b.zip", target, part)
     assert part.read_bytes() == content
 
 

@@ -16,7 +16,7 @@ from scipy.stats import binom
 
 from edgepress.runtime.updates import shadow
 from edgepress.runtime.updates.place import SETTINGS, Place
-from edgepress.runtime.updates.shadow import Limits, compare, is_below, read_limits, reason, shadow_run
+from edgepress.runtime.updates.shadow import RunLimits, compare, is_below, read_limits, reason, shadow_run
 from edgepress.runtime.updates.shadow_process import OldError, OtherError
 
 MODEL = "a" * 64
@@ -99,7 +99,7 @@ DIFFERS: dict[str, Any] = {"same": 70, "agreement": 0.7, "same_scenes": 20}
 def test_a_release_is_refused_if_it_is_slow_or_differs_on_frames_and_on_scenes(
     changed: dict[str, Any], words: str
 ) -> None:
-    why = reason(figures(**changed), Limits(max_slowdown=1.2))
+    why = reason(figures(**changed), RunLimits(max_slowdown=1.2))
     assert words in why
     assert bool(why) == bool(words)
 
@@ -191,15 +191,15 @@ def test_a_limit_that_is_out_of_range_is_a_verdict(given: dict[str, Any], tmp_pa
 
 
 def test_a_bundle_without_limits_has_no_shadow_run(tmp_path: Path) -> None:
-    assert read_limits(tmp_path) == Limits()
+    assert read_limits(tmp_path) == RunLimits()
     assert shadow_run(place_of(tmp_path), tmp_path, say=str) == {}
-    assert_frozen(shadow, by_position=frozenset({"Limits"}))
+    assert_frozen(shadow, by_position=frozenset({"RunLimits"}))
 
 
 def test_the_agreement_in_the_limits_counts_before_the_measured_one() -> None:
-    assert Limits(measured={MODEL: 0.8}).agreement_with(MODEL) == 0.8
-    assert Limits(measured={MODEL: 0.8}).agreement_with("b") is None
-    assert Limits(min_agreement=0.0, measured={MODEL: 0.8}).agreement_with(MODEL) == 0.0
+    assert RunLimits(measured={MODEL: 0.8}).agreement_with(MODEL) == 0.8
+    assert RunLimits(measured={MODEL: 0.8}).agreement_with("b") is None
+    assert RunLimits(min_agreement=0.0, measured={MODEL: 0.8}).agreement_with(MODEL) == 0.0
 
 
 class Board:

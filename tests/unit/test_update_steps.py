@@ -53,7 +53,7 @@ class World:
         self.said: list[str] = []
         self.sources: list[str] = []
         monkeypatch.setattr(module, "_now", lambda: NOW)
-        monkeypatch.setattr(module, "Source", self._source)
+        monkeypatch.setattr(module, "UpdateSource", self._source)
         monkeypatch.setattr(module, "Trusted", self._trusted)
         monkeypatch.setattr(module, "confirm", lambda place, state, say: (state, self.trouble))
         monkeypatch.setattr(module, "unpack", lambda *_: self._step("unpack") or prefix / "unpacked")
