@@ -17,9 +17,9 @@ of 1, 2, 5 and 10 % with 95 % confidence, each line shows
                promise covers far more only where it can test several thresholds
 
 and for each file the calibration error of all items before and after, and the negative log-likelihood: means over the
-first five draws, and the worst of these. `--severity`
-adds what the promise does not hold for: noise, blur, darkness and low contrast, at five severities. Exits with 1 if a
-promise is broken in more draws than 5 % and chance (99.9 %) explain.
+first five draws, and the worst of these. `chance` is the error that right probabilities would show with so many items.
+`--severity` adds what the promise does not hold for: noise, blur, darkness and low contrast, at five severities. Exits
+with 1 if a promise is broken in more draws than 5 % and chance (99.9 %) explain.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from edgepress.runtime.acceptance import AnswerLimits, certainty_of
 from edgepress.toolkit.calibrating.fit import expected_error, fit, with_acceptance
 from edgepress.toolkit.calibrating.items import Wish, divide_items
 from edgepress.toolkit.stats.acceptance import STEPS, outcome_at, pass_probabilities
+from edgepress.toolkit.stats.metrics import calibration_error
 
 LIMITS = (0.01, 0.02, 0.05, 0.1)
 CONFIDENCE = 0.95
@@ -119,10 +120,14 @@ def judged(name: str, scores: Array, y: Array, draws: int) -> int:
     calibrated = [fit_temperature(scores[drawn], y[drawn]).probabilities(scores) for drawn in rows[:TEMPERATURES]]
     given, decided = NONE.probabilities(scores), scores.argmax(axis=1)
     errors = [100 * expected_error(p, y, decided) for p in (given, *calibrated)]
+    top = calibrated[0].max(axis=1)
+    outcomes = np.random.default_rng(1).random((TEMPERATURES, len(top))) < top
+    chance = 100 * float(np.mean([calibration_error(top, right) for right in outcomes]))
     losses = [negative_log_likelihood(p, y) for p in (given, *calibrated)]
     print(
         f"{name}: accuracy {100 * (1 - wrong.mean()):.1f} %, ECE {errors[0]:.1f} -> {np.mean(errors[1:]):.1f} (at most "
-        f"{max(errors[1:]):.1f}), NLL {losses[0]:.3f} -> {np.mean(losses[1:]):.3f} (at most {max(losses[1:]):.3f})",
+        f"{max(errors[1:]):.1f}, chance {chance:.1f}), "
+        f"NLL {losses[0]:.3f} -> {np.mean(losses[1:]):.3f} (at most {max(losses[1:]):.3f})",
         flush=True,
     )
     return failures
