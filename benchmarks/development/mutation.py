@@ -39,7 +39,10 @@ from mutation_judging import EXAMPLES, FOLDERS, ROOT, TOO_LONG, Outcome, judge, 
 from mutation_mutants import Mutant, mutants_of
 from mutation_rooms import ROOMS
 
-SURVIVORS, NAMED = (Path(__file__).with_name(f"mutation_{name}.toml") for name in ("survivors", "named"))
+SURVIVORS = Path(__file__).with_name("mutation_survivors.toml")
+"""The mutants that may live, each with its reason."""
+NAMED = Path(__file__).with_name("mutation_named.toml")
+"""The deliberate mistakes."""
 PRELOAD = (
     "numpy scipy.stats sklearn.metrics hypothesis pydantic typer rich.table PIL.Image psutil jinja2 _pytest.python"
 )

@@ -20,7 +20,8 @@ from edgepress.toolkit.stats.samples import (
     least_items,
 )
 
-Z_CONFIDENCE, Z_POWER = norm.ppf(0.975), norm.ppf(0.8)
+Z_CONFIDENCE = norm.ppf(0.975)
+Z_POWER = norm.ppf(0.8)
 counts = st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 400)).map(lambda n: (n[0], n[1], sum(n)))
 """Lost and gained items, and all."""
 

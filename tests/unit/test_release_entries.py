@@ -18,7 +18,8 @@ from edgepress.toolkit.errors import InputError, PublishError
 from edgepress.toolkit.publishing import entries as module
 from edgepress.toolkit.publishing.entries import describe, with_release
 
-PI, PC = "pi64-py313", "pc64-py313"
+PI = "pi64-py313"
+PC = "pc64-py313"
 releases = st.builds(
     Release,
     st.integers(1, 4),

@@ -16,7 +16,8 @@ from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.state import State, read_state, write_state
 from edgepress.runtime.updates.watch import Failure
 
-ID, OTHER = "3" * 64, "2" * 64
+ID = "3" * 64
+OTHER = "2" * 64
 """Ids of the release in use and of another one."""
 NOW = datetime.datetime(2026, 11, 29, 12, tzinfo=datetime.UTC)
 

@@ -19,7 +19,8 @@ from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.state import State, read_state
 from edgepress.runtime.updates.watch import Failure, Health
 
-NEW, OLD = "2" * 64, "1" * 64
+NEW = "2" * 64
+OLD = "1" * 64
 """Ids of the release in use and of the former one."""
 UP = Health("active", 0, answers=True)
 SILENT = Health("active", 0, answers=False)
