@@ -15,7 +15,7 @@ from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
 if TYPE_CHECKING:
     import onnx
 
-LAYERS = ("Conv", "Gemm")
+LAYERS = ("Conv", "ConvTranspose", "Gemm")
 """Operations with a bias of their own."""
 
 
@@ -55,6 +55,8 @@ def _fit(graph: OnnxGraph, node: Any, biases: Mapping[str, Array]) -> bool:
         return False
     real_bias = biases.get(bias.input[0].removesuffix("_quantized"))
     if real_bias is None or stored is None or bias_scale is None or stored.dtype != np.int32:
+        return False
+    if scales.size not in (1, real_bias.size):  # channels in groups share scales
         return False
     axis = attribute(weights, "axis", 1) % integers.ndim if scales.ndim else 0
     old_scales = np.atleast_1d(scales)

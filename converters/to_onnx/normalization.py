@@ -8,6 +8,8 @@ from edgepress.converters.to_onnx.graph import OnnxGraph
 from edgepress.converters.to_tflite.normalization import MOST_DIMENSIONS
 
 KINDS = ("Add", "Sub", "Mul", "Div")
+VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+"""Operations that return the numbers that they read."""
 
 
 def normalization(graph: OnnxGraph) -> list[Any]:
@@ -17,11 +19,12 @@ def normalization(graph: OnnxGraph) -> list[Any]:
         return []
     chain: list[Any] = []
     sizes = []
-    while (node := graph.only_reader(at)) is not None and node.op_type in KINDS:
-        parts = graph.operand(node)
-        if parts is None:
-            break
+    while (node := graph.only_reader(at)) is not None and node.op_type in (*KINDS, *VIEWS):
+        if node.op_type in KINDS:
+            parts = graph.operand(node)
+            if parts is None:
+                break
+            sizes.append(parts[1].size)
         chain.append(node)
-        sizes.append(parts[1].size)
         at = node.output[0]
     return chain if max(sizes, default=1) > 1 else []

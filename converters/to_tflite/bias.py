@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,13 @@ LEAST_FACTOR = 2.0**-30
 kernels/internal/quantization_util.cc), and the bias is lost with the products."""
 CLIPPED = 2.0**31
 """Where litert-quantizer clips the integers of every bias, also of those that it stores with 64 bits."""
+LAYERS = {
+    "CONV_2D": (0, 1, 2),
+    "DEPTHWISE_CONV_2D": (0, 1, 2),
+    "FULLY_CONNECTED": (0, 1, 2),
+    "TRANSPOSE_CONV": (2, 1, 3),
+}
+"""Operations with a bias: the places of the layer's input, of its weights and of its bias."""
 INT4 = 17
 """Of the schema's `TensorType`."""
 INT4_FACTOR = 16
@@ -34,17 +42,18 @@ def with_fitting_biases(model: bytes, float_model: bytes) -> bytes:
     constants = {source.name(index): index for index in range(len(source.table.tensors))}
     changed = False
     for op in graph.operators:
-        if graph.kind(op) not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") or len(op.inputs) < 3:
+        places = LAYERS.get(graph.kind(op), ())
+        if not places or len(op.inputs) <= places[-1] or op.inputs[places[-1]] < 0:
             continue
-        bias = source.constant(constants.get(graph.name(int(op.inputs[2])), -1)) if op.inputs[2] >= 0 else None
+        bias = source.constant(constants.get(graph.name(int(op.inputs[places[-1]])), -1))
         if bias is not None:
-            changed |= _fit(graph, op, bias.astype(np.float64))
+            changed |= _fit(graph, op, places, bias.astype(np.float64))
     return graph.to_bytes() if changed else model
 
 
-def _fit(graph: Graph, op: Any, bias: Array) -> bool:
+def _fit(graph: Graph, op: Any, places: Sequence[int], bias: Array) -> bool:
     """Give a layer scales of weights that suit its bias, and its whole bias; whether it was changed."""
-    source, weights, stored = (int(index) for index in op.inputs[:3])
+    source, weights, stored = (int(op.inputs[place]) for place in places)
     largest = LARGEST_BIAS.get(graph.dtype(stored) or np.dtype(np.float32))
     (source_scale, _), (scales, _) = graph.scales(source), graph.scales(weights)
     output_scale, _ = graph.scales(int(op.outputs[0]))
@@ -68,11 +77,11 @@ def _fit(graph: Graph, op: Any, bias: Array) -> bool:
     new_bias = np.rint(bias / bias_scales)
     if np.array_equal(new_scales, old_scales) and np.abs(new_bias).max() < CLIPPED:
         return False
-    op.inputs = [
-        source,
-        _add_like(graph, weights, _packed(integers) if tensor.type == INT4 else integers, new_scales, axis),
-        _add_like(graph, stored, new_bias.astype(graph.dtype(stored)), bias_scales, 0),
-    ]
+    held = _packed(integers) if tensor.type == INT4 else integers
+    inputs = [int(index) for index in op.inputs]
+    inputs[places[1]] = _add_like(graph, weights, held, new_scales, axis)
+    inputs[places[2]] = _add_like(graph, stored, new_bias.astype(graph.dtype(stored)), bias_scales, 0)
+    op.inputs = inputs
     return True
 
 

@@ -14,6 +14,8 @@ import numpy as np
 from edgepress.converters.to_tflite.graph import Graph, only_reader
 
 KINDS = ("ADD", "SUB", "MUL", "DIV")
+VIEWS = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
+"""Operations that return the numbers that they read."""
 MOST_DIMENSIONS = 3
 """Images have more, with the batch."""
 
@@ -29,12 +31,13 @@ def normalization(graph: Graph) -> list[Any]:
     readers = graph.readers()
     chain: list[Any] = []
     sizes = []
-    while (op := only_reader(readers, at)) is not None and graph.kind(op) in KINDS:
-        constants = [values for i in op.inputs if (values := graph.constant(int(i))) is not None]
-        if len(constants) != 1 or op.builtinOptions.fusedActivationFunction:
-            break
+    while (op := only_reader(readers, at)) is not None and graph.kind(op) in (*KINDS, *VIEWS):
+        if graph.kind(op) in KINDS:
+            constants = [values for i in op.inputs if (values := graph.constant(int(i))) is not None]
+            if len(constants) != 1 or op.builtinOptions.fusedActivationFunction:
+                break
+            sizes.append(constants[0].size)
         chain.append(op)
-        sizes.append(constants[0].size)
         at = int(op.outputs[0])
     return chain if max(sizes, default=1) > 1 else []
 

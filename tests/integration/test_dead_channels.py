@@ -63,7 +63,27 @@ def dead_input(path: Path) -> Any:
     return model
 
 
-@pytest.fixture(scope="module", params=[dead_channels, dead_input])
+def dead_transposed(path: Path) -> Any:
+    """A net with a transposed convolution, some of whose channels are dead."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(7)
+    x = inputs = keras.Input(SHAPE)
+    x = layers.Conv2D(8, 3, activation="relu")(layers.Rescaling(1 / 255)(x))
+    x = layers.Conv2DTranspose(16, 3, strides=2, padding="same", activation="relu", name="t")(x)
+    model = keras.Model(inputs, layers.Dense(6)(layers.Flatten()(layers.MaxPooling2D(4)(x))))
+    weights, bias = model.get_layer("t").get_weights()
+    weights *= 8
+    for channel, (size, value) in enumerate(((0.0, 1.5), (1e-9, 3.0), (1e-7, 2.0))):
+        weights[:, :, channel, :] = size * np.sign(weights[:, :, channel, :])
+        bias[channel] = value
+    model.get_layer("t").set_weights([weights, bias])
+    model.save(path)
+    return model
+
+
+@pytest.fixture(scope="module", params=[dead_channels, dead_input, dead_transposed])
 def variants(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Any]]:
     """A net, and its files of integers by their schemes."""
     folder = tmp_path_factory.mktemp("dead")
