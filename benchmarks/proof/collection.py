@@ -103,17 +103,21 @@ def replay(folder: Path, first: int, frames: int, quota: int) -> None:
     """In the child: give the frames to a keeper, from `first` on, and tell how far it is and its memory."""
     keeper = Keeper(folder, quota, labels=[*"abcde"], model="day", prepare=lambda path: load_image(path, SPEC))
     rng, scenes = np.random.default_rng(first), day(frames)
-    noise = rng.normal(0, 6, (64, SIDE, SIDE, 3))
+    noise = rng.normal(0, 6, (64, SIDE, SIDE, 3)).round().astype(np.int16)
+    look = np.empty(noise.shape[1:], np.int16)
     for (begin, number), (end, _) in zip(scenes, [*scenes[1:], (frames, 0)], strict=True):
         if end <= first:
             continue
-        picture = blocks(number).repeat(SIDE // 8, axis=0).repeat(SIDE // 8, axis=1)
+        picture = blocks(number).round().astype(np.int16).repeat(SIDE // 8, axis=0).repeat(SIDE // 8, axis=1)
         answer = np.full(CLASSES, 0.05, np.float32)
         answer[class_of(number)] = 0.8
-        looks = np.clip(picture + noise[rng.integers(64, size=16)] + rng.normal(0, 4, (16, 1, 1, 1)), 0, 255)
-        looks = looks.astype(np.uint8)
+        noises, brightness = rng.integers(64, size=16), rng.normal(0, 4, 16).round().astype(np.int16)
         for frame in range(max(begin, first), min(end, frames)):
-            item = looks[frame % 16]
+            # In place, so that the resident memory is the keeper's: large arrays that come and go move it by 3 MB.
+            np.add(picture, noise[noises[frame % 16]], out=look)
+            np.add(look, brightness[frame % 16], out=look)
+            np.clip(look, 0, 255, out=look)
+            item = look.astype(np.uint8)
             keeper.look(item, item, answer)
             if frame % EVERY == 0:
                 print(frame, resident(), flush=True)
