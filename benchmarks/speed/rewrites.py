@@ -123,7 +123,9 @@ def main() -> None:
     args = parser.parse_args()
     every = not (args.make or args.time or args.table)
     chosen = list(nets(args.out, [w for w in args.models.split(",") if w], real=args.real))
-    schemes = list(parse_schemes(args.schemes))
+    wanted = list(parse_schemes(args.schemes))
+    references = [f"{SCHEMES[scheme].format}-float32" for scheme in wanted]  # what the others are compared with
+    schemes = list(dict.fromkeys([*references, *wanted]))
     if args.make or every:
         for net in chosen:
             make(net, schemes)
