@@ -206,6 +206,8 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="quantized", changes="int8 rounding"),
     Rewrite("onnx-swish", "compute x * sigmoid(x) in float, in one operation", _ONNX_INT8,
             stage="quantized", changes="int8 rounding"),
+    Rewrite("onnx-body-inputs", "copy what bodies of Loop, If and Scan read, where ONNX Runtime would abort",
+            _ONNX_INT8, stage="quantized"),
 )
 # fmt: on
 """In the order in which they are applied."""

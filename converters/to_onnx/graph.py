@@ -41,7 +41,7 @@ class OnnxGraph:
         for node in self.proto.node:
             for name in dict.fromkeys(filter(None, node.input)):
                 self._readers.setdefault(name, []).append(node)
-        self._kept = {value.name for value in self.proto.output}.union(*map(_read_inside, self.proto.node))
+        self._kept = {value.name for value in self.proto.output}.union(*map(read_inside, self.proto.node))
         self._shapes: dict[str, tuple[int, ...]] | None = None
         self._prefix = free_prefix({n.name for n in self.proto.node}.union(self._makers, self._tensors))
         self._number = 0
@@ -150,6 +150,13 @@ class OnnxGraph:
         self.add(kind, inputs, name, domain=domain, **attributes)
         self._makers[name].name, old.name = old.name, self._makers[name].name
 
+    def rename(self, maker: Any, name: str) -> str:
+        """Let a node make a value under another name, which nothing reads yet; returns it."""
+        new = self._name(maker.op_type)
+        maker.output[list(maker.output).index(name)] = new
+        self._makers[new] = self._makers.pop(name)
+        return new
+
     def feed(self, node: Any, place: int, name: str) -> None:
         """Let an input of a node be another value; `place` may be the one behind its last."""
         if place == len(node.input):
@@ -246,10 +253,10 @@ def _is(node: Any, kind: str) -> bool:
 def read_names(node: Any) -> Iterator[str]:
     """Names of what a node reads, also in graphs inside it."""
     yield from filter(None, node.input)
-    yield from _read_inside(node)
+    yield from read_inside(node)
 
 
-def _read_inside(node: Any) -> Iterator[str]:
+def read_inside(node: Any) -> Iterator[str]:
     """Names of what the nodes of graphs inside a node read."""
     for a in node.attribute:
         for graph in (*([a.g] if a.HasField("g") else []), *a.graphs):
