@@ -37,7 +37,6 @@ import numpy as np
 import numpy.typing as npt
 from recommendation_pairs import CASES, DATA, NETS, Pair, clothing, made, simulated
 
-from edgepress.converters.temperature import fit_temperature
 from edgepress.toolkit.benchmarking.expected import Odds
 from edgepress.toolkit.stats.choice import CONFIDENCE, Costs, Rule
 from edgepress.toolkit.stats.intervals import score_interval
@@ -120,20 +119,24 @@ def drawn(pair: Pair, draws: int) -> dict[str, float]:
     best = products[drops <= LIMIT].min()
     counts = dict.fromkeys(("beyond", "near", "before beyond", "before near", "more beyond", "more near"), 0)
     rng, total = np.random.default_rng(0), len(pair.y)
+    classes = np.broadcast_to(np.arange(pair.scores.shape[1]), pair.scores.shape)
     for draw in range(draws):
         n = int(rng.integers(ITEMS[0], ITEMS[1] + 1))
         rows = rng.choice(total, n, replace=False)
         numbers = [part[:, rows].sum(axis=1) for part in (lost, gained, differing)]
         rest = differing.sum(axis=1) - numbers[2]
-        probabilities = Odds(fit_temperature(pair.scores[rows], pair.y[rows])).probabilities(pair.scores)
-        both = [np.where(differing, probabilities[items, of], 0) for of in (pair.predicted[0], pair.predicted)]
-        expected = share(*(part[:, rows] for part in both))
+        odds = Odds.fit(pair.scores[rows], classes[rows], pair.y[rows])
+        expected = expected_more = None
+        if odds is not None:
+            probabilities = odds.probabilities(pair.scores, classes)
+            both = [np.where(differing, probabilities[items, of], 0) for of in (pair.predicted[0], pair.predicted)]
+            expected, expected_more = share(*(part[:, rows] for part in both)), share(*both)
         chosen = {
             "": by_rule(pair, n, numbers, expected),
             "before ": by_former(pair, n, numbers),
         }
         if draw % MORE_EVERY == 0:
-            chosen["more "] = by_rule(pair, n, numbers, share(*both), more=total - n, rest=rest)
+            chosen["more "] = by_rule(pair, n, numbers, expected_more, more=total - n, rest=rest)
         for which, number in chosen.items():
             counts[f"{which}beyond"] += drops[number] > LIMIT
             counts[f"{which}near"] += products[number] <= NEAR * best
@@ -171,18 +174,19 @@ def share(own: Floats, other: Floats) -> Floats:
 
 
 def by_rule(
-    pair: Pair, n: int, numbers: Sequence[Ints], expected: Floats, *, more: int = 0, rest: Ints | None = None
+    pair: Pair, n: int, numbers: Sequence[Ints], expected: Floats | None, *, more: int = 0, rest: Ints | None = None
 ) -> int:
     """The file that the rule recommends, given the numbers of lost, gained and differing items of each file.
 
-    `expected` are the expected shares of lost ones among lost and gained ones.
+    `expected` are the expected shares of lost ones among lost and gained ones, None if they are not known.
     """
     costs = [Costs(*cost, None) for cost in pair.costs.tolist()]
     for number in np.argsort(pair.costs.prod(axis=1), kind="stable").tolist():
         lost, gained, differing = (int(part[number]) for part in numbers)
         further = 0 if rest is None else int(rest[number])
         others = differing - lost - gained if more else 0
-        evidence = Evidence(n, lost, gained, others, more, further, expected_lost=float(expected[number]))
+        known = None if expected is None else float(expected[number])
+        evidence = Evidence(n, lost, gained, others, more, further, expected_lost=known)
         sure = 1.0 if number == 0 else probability_within(evidence, LIMIT)
         if lost - gained > LIMIT * n:  # its measured drop is beyond the limit
             sure = 0.0

@@ -144,9 +144,8 @@ class _Pipeline:
                     now, chosen = self._with_methods(kind, now, calibration_method, chosen)
                 make = self._round_weights if recipe.last == "adaround" else self._correct_biases
                 if recipe.last and not now.score.sound and (change := self._guard(partial(make, kind, now))):
-                    if chosen and kind in CALIBRATED:
-                        change = self._measure_again(change, chosen.methods)
-                    now = self._try(recipe.last, kind, now, change)
+                    methods = chosen.methods if chosen and kind in CALIBRATED else None
+                    now = self._try(recipe.last, kind, now, change, methods)
                 # Methods of single tensors hold for ONNX files only if these have the graph's names for them.
                 if now.model is not self.model or (chosen and chosen.methods.tensors and kind in CALIBRATED):
                     models[kind] = now.model
@@ -198,9 +197,22 @@ class _Pipeline:
             ranges = self._ranges(self.measured)
         return _ScoredGraph(self.model, ranges, self.measured, self._score_or_worst(kind, self.model, ranges))
 
-    def _try(self, name: StageName, kind: RepairKind, now: _ScoredGraph, change: _Change) -> _ScoredGraph:
-        """The state after a change, or before it if it does not help."""
+    def _try(
+        self,
+        name: StageName,
+        kind: RepairKind,
+        now: _ScoredGraph,
+        change: _Change,
+        methods: CalibrationMethods | None = None,
+    ) -> _ScoredGraph:
+        """The state after a change, or before it if it does not help.
+
+        With `methods`, ranges are measured again, so that what is scored is what will be written.
+        """
         try:
+            if methods is not None:
+                ranges = tflite_statistics(change.model, self.batches, self.input_range).ranges(methods)
+                change = dataclasses.replace(change, ranges=ranges)
             score = self._score(kind, change.model, change.ranges)
         except (ConversionError, RuntimeError) as e:  # also what LiteRT says of a file that it refuses
             self.notes.append(f"a repair ({name}) was left out: {first_line(e)}")
@@ -268,11 +280,6 @@ class _Pipeline:
         measured = move_ranges(now.measured, shifts=shifts)
         model = program.with_constants(absorb_shifts(program, shifts))
         return _Change(model, self._ranges(measured), measured, f"the channels of {len(shifts)} tensors shifted")
-
-    def _measure_again(self, change: _Change, methods: CalibrationMethods) -> _Change:
-        """The same with the ranges that files of it will have, so that what is scored is what will be written."""
-        ranges = tflite_statistics(change.model, self.batches, self.input_range).ranges(methods)
-        return dataclasses.replace(change, ranges=ranges)
 
     def _correct_biases(self, kind: RepairKind, now: _ScoredGraph) -> _Change:
         """The same with corrected biases."""

@@ -52,8 +52,46 @@ def test_it_is_the_true_share_whatever_the_temperature(drawn: Any, noise: float)
     assert odds.expected_lost([(baseline, file)]) == pytest.approx(lost / (lost + gained), abs=spread + 0.02)
 
 
+def test_near_ties_of_a_net_that_prefers_a_class_are_lost() -> None:
+    """Its answers are calibrated but for classes 0 and 1, whose logits are 1.5 too high and too low."""
+    rng = np.random.default_rng(5)
+    logits = rng.normal(0, 3, (6000, 8))
+    labels = np.array([rng.choice(8, p=p / p.sum()) for p in softmax(logits).astype(np.float64)])
+    prefers = np.array([1.5, -1.5, *[0.0] * 6])
+    baseline, worse, better = (answers(softmax(logits + by * prefers)) for by in (1, 1.1, 0.9))
+    odds = Odds.of(baseline, labels)
+    assert odds is not None
+    assert odds.biases[0] < -0.8
+    assert odds.biases[1] > 0.8
+    assert np.abs(odds.biases[2:]).max() < 0.2
+    shares = []
+    for file in (worse, better):
+        lost = ((baseline.predicted == labels) & (file.predicted != labels)).sum()
+        gained = ((baseline.predicted != labels) & (file.predicted == labels)).sum()
+        shares.append(odds.expected_lost([(baseline, file)]))
+        assert shares[-1] == pytest.approx(lost / (lost + gained), abs=0.15)
+    assert shares[0] > 0.65
+    assert shares[1] < 0.3
+
+
+def test_a_class_that_no_labelled_item_has_among_its_best_has_no_bias() -> None:
+    odds = Odds(Temperature(temperature=1.0, offset=0.0), np.array([0.0, 1.0]))
+    scores, classes = np.array([[0.5, 0.3, 0.2]], np.float32), np.array([[0, 7, 1]])
+    weights = np.array([[0.5, 0.3, 0.2 * np.e]])
+    np.testing.assert_allclose(odds.probabilities(scores, classes), weights / weights.sum(), rtol=1e-4)
+
+
+def test_a_net_that_knows_nothing_gives_no_odds() -> None:
+    rng = np.random.default_rng(5)
+    logits = rng.normal(0, 0.1, (2000, 8))
+    labels = rng.integers(0, 8, 2000)
+    assert Odds.of(answers(softmax(logits)), labels) is None
+    sure = rng.normal(0, 3, (2000, 8))
+    assert Odds.of(answers(softmax(sure)), sure.argmax(axis=1)) is not None
+
+
 def test_a_class_that_is_none_of_the_best_is_no_tie() -> None:
-    odds = Odds(Temperature(temperature=1.0, offset=0.0))
+    odds = Odds(Temperature(temperature=1.0, offset=0.0), np.zeros(8))
     scores = np.array([[0.3, 0.2, 0.15, 0.12, 0.1, 0.08, 0.05]] * 2, np.float32)
     baseline, file = answers(scores), answers(scores[:, ::-1].copy())
     assert file.predicted.tolist() == [6, 6]
@@ -61,7 +99,7 @@ def test_a_class_that_is_none_of_the_best_is_no_tie() -> None:
 
 
 def test_sets_of_items_count_by_the_items_that_differ() -> None:
-    odds = Odds(Temperature(temperature=1.0, offset=0.0))
+    odds = Odds(Temperature(temperature=1.0, offset=0.0), np.zeros(8))
     tie, sure = answers(np.array([[0.5, 0.5]] * 3, np.float32)), answers(np.array([[0.9, 0.1]], np.float32))
     other = [answers(np.array([[0.0, 1.0]] * n, np.float32)) for n in (3, 1)]
     assert odds.expected_lost([(tie, other[0])]) == pytest.approx(0.5)

@@ -5,6 +5,14 @@ is. The baseline's calibrated probabilities of both classes say which is the mor
 probably gained as lost, one of which the baseline is sure is lost. Over all items that differ, that predicts the drop
 well for files that round, and too high a drop for files that are damaged (`benchmarks/proof/recommendation.py`). It is
 evidence of its own beside the labels (`edgepress.toolkit.stats.posterior`).
+
+A temperature alone leaves a near tie a near tie. A net that answers some classes too often, as one that was trained
+briefly does, loses most of its near ties if rounding shifts them all in one direction, so each class has a bias, too.
+Source: A. Alexandari, A. Kundaje, A. Shrikumar, "Maximum likelihood with bias-corrected calibration is hard-to-beat at
+label shift adaptation", ICML 2020, section 3.2.
+
+The odds say nothing if all items are near ties, as for a net that is right on a quarter of them: a damaged file then
+seems to lose as few as one that rounds.
 """
 
 from __future__ import annotations
@@ -16,12 +24,20 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.temperature import fit_temperature
-from edgepress.runtime.acceptance import Temperature
+from edgepress.runtime.acceptance import SMALLEST, Temperature
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.stats.posterior import LEAST_KNOWING
 
 MOST_FIT = 2000
-"""Items that the temperature is fitted on at most: it is one number, and two at most."""
+"""Items that the temperature and the biases are fitted on at most."""
+BIAS_PRIOR = 30.0
+"""Precision of the normal prior of a bias, whose mean is 0. The items that biases are fitted on are also counted as lost
+or gained, so biases that few of them tell would count them twice."""
+LEAST_SURE = 0.65
+"""The odds are not used if the best class has less than this share of the probabilities of the two best ones."""
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -30,13 +46,15 @@ class Odds:
 
     Attributes:
         temperature: Makes the baseline's scores probabilities.
+        biases: What is added to the logarithm of each class's probability, float64, shape (classes,); 0 for others.
     """
 
     temperature: Temperature
+    biases: Floats
 
     @classmethod
-    def of(cls, baseline: Answers, y: npt.NDArray[np.int64]) -> Odds | None:
-        """The odds of a baseline; None if its best classes are not known, or too few of them are labels.
+    def of(cls, baseline: Answers, y: Ints) -> Odds | None:
+        """The odds of a baseline; None if its best classes are not known, too few are labels, or almost all are ties.
 
         Args:
             baseline: Its answers.
@@ -45,10 +63,25 @@ class Odds:
         if baseline.classes is None or baseline.scores is None:
             return None
         ranked, place = np.nonzero(baseline.classes == y[:, np.newaxis])
-        if len(ranked) < LEAST_KNOWING:
+        if len(ranked) < LEAST_KNOWING or baseline.scores.shape[1] < 2:
             return None
         chosen = np.linspace(0, len(ranked) - 1, min(MOST_FIT, len(ranked))).astype(np.int64)
-        return cls(fit_temperature(baseline.scores[ranked[chosen]], place[chosen]))
+        rows = ranked[chosen]
+        return cls.fit(baseline.scores[rows], baseline.classes[rows], place[chosen])
+
+    @classmethod
+    def fit(cls, scores: npt.NDArray[np.float32], classes: Ints, place: Ints) -> Odds | None:
+        """The odds of items whose labels are among their best classes; None if almost all items are ties.
+
+        Args:
+            scores: Of the best classes, float32, shape (N, K).
+            classes: The best classes, int64, shape (N, K).
+            place: Where in them the label is, int64, shape (N,).
+        """
+        temperature = fit_temperature(scores, place)
+        odds = cls(temperature, _fit_biases(temperature.probabilities(scores), classes, place))
+        second, best = np.sort(odds.probabilities(scores, classes), axis=1)[:, -2:].sum(axis=0)
+        return odds if best / (best + second) >= LEAST_SURE else None
 
     def expected_lost(self, pairs: Iterable[tuple[Answers, Answers]]) -> float:
         """The expected share of lost items among the lost and gained ones, 0-1; 0.5 if no item is answered differently.
@@ -59,7 +92,7 @@ class Odds:
         own, other = np.sum([self._lost_and_gained(baseline, file.predicted) for baseline, file in pairs], axis=0)
         return float(own / (own + other)) if own + other else 0.5
 
-    def _lost_and_gained(self, baseline: Answers, predicted: npt.NDArray[np.int64]) -> tuple[float, float]:
+    def _lost_and_gained(self, baseline: Answers, predicted: Ints) -> tuple[float, float]:
         """How many of the items that are answered differently are expected to be lost, and gained.
 
         A class that is none of the baseline's best has a probability of 0.
@@ -68,19 +101,46 @@ class Odds:
         assert baseline.scores is not None
         (differing,) = np.nonzero(baseline.predicted != predicted)
         classes = baseline.classes[differing]
-        probabilities = self.probabilities(baseline.scores[differing])
+        probabilities = self.probabilities(baseline.scores[differing], classes)
         own, other = (
             float(probabilities[classes == wanted[differing, np.newaxis]].sum())
             for wanted in (baseline.predicted, predicted)
         )
         return own, other
 
-    def probabilities(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The probabilities of classes by their scores, both of shape (N, classes)."""
-        return self.temperature.probabilities(scores) if len(scores) else scores
+    def probabilities(self, scores: npt.NDArray[np.float32], classes: Ints) -> Floats:
+        """The probabilities of classes by their scores, all of shape (N, K)."""
+        if not len(scores):
+            return scores.astype(np.float64)
+        last = len(self.biases) - 1
+        biases = np.where(classes <= last, self.biases[np.minimum(classes, last)], 0.0)
+        weighted = self.temperature.probabilities(scores) * np.exp(biases)
+        return np.asarray(weighted / weighted.sum(axis=1, keepdims=True))
 
 
-def expected_lost(baseline: Answers, file: Answers, y: npt.NDArray[np.int64]) -> float | None:
+def _fit_biases(probabilities: npt.NDArray[np.float32], classes: Ints, place: Ints) -> Floats:
+    """The most probable biases, float64, shape (largest class + 1,); arguments as of `Odds.fit`."""
+    from scipy.optimize import minimize
+
+    rows = np.arange(len(place))
+    logits = np.log(np.maximum(probabilities, SMALLEST)).astype(np.float64)
+    count = 1 + int(np.max(classes))
+    labels = np.bincount(classes[rows, place], minlength=count)
+
+    def loss(biases: Floats) -> tuple[float, Floats]:
+        sums = logits + biases[classes]
+        sums -= sums.max(axis=1, keepdims=True)
+        powers = np.exp(sums)
+        totals = powers.sum(axis=1, keepdims=True)
+        shares = np.asarray(powers / totals, np.float64)
+        expected = np.bincount(classes.ravel(), shares.ravel(), minlength=count)
+        likelihood = (sums[rows, place] - np.log(totals[:, 0])).sum()
+        return BIAS_PRIOR / 2 * (biases**2).sum() - likelihood, BIAS_PRIOR * biases + expected - labels
+
+    return np.asarray(minimize(loss, np.zeros(count), jac=True, method="L-BFGS-B").x)
+
+
+def expected_lost(baseline: Answers, file: Answers, y: Ints) -> float | None:
     """The expected share of lost items of one file (`Odds.expected_lost`); None if the odds are not known.
 
     Args:
