@@ -20,7 +20,9 @@ from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attribu
 COLUMNS = 4
 """Columns of the input that become channels of one."""
 MOST = 3.0
-"""Largest growth of the number of multiplications, most of them by zero."""
+"""Largest growth of the number of multiplications, most of them by zero, of more than `FEW` outputs."""
+FEW = 64
+"""Outputs up to which any growth gains, because copying into columns takes most of the time."""
 
 
 def rewrite(graph: OnnxGraph) -> int:
@@ -125,7 +127,7 @@ def _widen(graph: OnnxGraph, turned: Any, conv: Any, item: tuple[int, ...]) -> i
     results = COLUMNS // stride
     places = _places(stride, taps, left)
     first, groups = _span(places)
-    if groups * COLUMNS * results > MOST * taps * results or (channels * COLUMNS) % 4:
+    if (count > FEW and groups * COLUMNS > MOST * taps) or (channels * COLUMNS) % 4:
         return 0
     wide = np.zeros((results, count, COLUMNS, channels, rows, groups), np.float32)
     for result, tap, group, column in places:

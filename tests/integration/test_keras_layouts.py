@@ -1,0 +1,64 @@
+"""Keras nets whose TensorFlow graphs the converters can't take as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepress.toolkit.conversion import convert
+
+SHAPE = (8, 6, 1)
+
+
+def biases_in_the_middle(x: Any) -> Any:
+    """Sums with constants of shape (N, 1), of which Keras makes BiasAdd over axis 1, of ranks 3 and 5."""
+    from keras import layers
+
+    x = layers.Reshape(SHAPE[:2])(x)
+    x = layers.EinsumDense("abc,bd->adc", output_shape=(5, 6), bias_axes="d", activation="relu")(x)
+    x = layers.Reshape((5, 2, 3, 1))(x)
+    return layers.EinsumDense("abcde,bf->afcde", output_shape=(7, 2, 3, 1), bias_axes="f")(x)
+
+
+def channels_first_in_one_dimension(x: Any) -> Any:
+    from keras import layers
+
+    x = layers.Reshape(SHAPE[:2])(x)
+    x = layers.Conv1D(8, 3, padding="same", data_format="channels_first", activation="relu")(x)
+    x = layers.MaxPooling1D(2, data_format="channels_first")(x)
+    x = layers.Conv1D(12, 2, strides=2, data_format="channels_first")(x)
+    return layers.GlobalAveragePooling1D(data_format="channels_first")(x)
+
+
+def recurrent_convolution(x: Any) -> Any:
+    """A loop whose body reads a turned image (`onnx-body-inputs`)."""
+    from keras import layers
+
+    x = layers.Reshape((4, 2, 6, 1))(x)
+    return layers.ConvLSTM2D(3, (1, 3), padding="same")(x)
+
+
+@pytest.mark.parametrize("layers", [biases_in_the_middle, channels_first_in_one_dimension, recurrent_convolution])
+def test_they_become_files_of_both_formats(layers: Any, tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input(SHAPE)
+    x = layers(keras.layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
+    for weights in model.weights:
+        if weights.name == "bias":
+            weights.assign(np.random.default_rng(1).normal(size=weights.shape))
+    model.save(tmp_path / "net.keras")
+    rng = np.random.default_rng(2)
+    parts = {f"x_{part}": rng.integers(0, 256, (80, *SHAPE), np.uint8) for part in ("train", "test")}
+    np.savez(tmp_path / "data.npz", **parts, y_train=np.arange(80) % 4, y_test=np.arange(80) % 4)
+    schemes = "tflite-float32,onnx-float32,tflite-int8,onnx-int8"
+    variants = convert(tmp_path / "net.keras", schemes, out=tmp_path / "files", data=tmp_path / "data.npz")
+    assert [variant.status for variant in variants] == ["ok"] * 4, [variant.error for variant in variants]
+    for variant in variants:
+        assert variant.verification is not None
+        assert variant.verification.agreement > (0.99 if "float" in variant.scheme else 0.8)
