@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.frozen_fixes import fix
 from edgepress.converters.system import sweep
 
 INPUT = "input"
@@ -87,56 +88,10 @@ def freeze(function: Any) -> Frozen:
         )
     definition = convert_variables_to_constants_v2_as_graph(function, lower_control_flow=False)[1]
     sweep(definition.ByteSize())  # of the function that came with it
-    _replace_channels_first(definition)
+    fix(definition)
     source = function.inputs[0]
     sink = function.outputs[0]
     return Frozen(definition, source.name, sink.name, tuple(source.shape.as_list()))
-
-
-def _replace_channels_first(definition: Any) -> None:
-    """Replace what TFLite's converter can't bring to the order channels last, in place; what is computed is the same.
-
-    TensorFlow 2.21 fails at BiasAdd over axis 1 of anything but images, which Keras 3.15 makes of each sum with a
-    constant of shape (N, 1) whose N is that of axis 1, such as the bias of an `EinsumDense` in the middle; and at the
-    Squeeze behind a `Conv1D` with channels first.
-    """
-    import tensorflow as tf
-
-    first = {n.name: n for n in definition.node if n.attr["data_format"].s == b"NCHW"}
-    biases = [node for node in first.values() if node.op == "BiasAdd"]
-    squeezes = [n for n in definition.node if n.op == "Squeeze" and n.input[0] in first]
-    if not biases and not squeezes:
-        return
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(definition, name="")
-    shapes = {node.name: graph.get_tensor_by_name(f"{node.name}:0").shape for node in (*biases, *squeezes)}
-    for node in biases:
-        rank = shapes[node.name].rank
-        if rank not in (None, 4):
-            column = definition.node.add(name=f"{node.name}/column", input=[node.input[1]])
-            column.attr["T"].CopyFrom(node.attr["T"])
-            _make_reshape(definition, column, [-1, *[1] * (rank - 2)])
-            node.op = "AddV2"
-            node.input[1] = column.name
-            del node.attr["data_format"]
-    for node in squeezes:
-        sizes = [size or -1 for size in shapes[node.name].as_list()]
-        if sizes.count(-1) <= 1:
-            del node.attr["squeeze_dims"]
-            _make_reshape(definition, node, sizes)
-
-
-def _make_reshape(definition: Any, node: Any, sizes: list[int]) -> None:
-    """Make a node with one input a Reshape to a shape, in place."""
-    import tensorflow as tf
-
-    shape = definition.node.add(name=f"{node.name}/shape", op="Const")
-    shape.attr["dtype"].type = tf.int32.as_datatype_enum
-    shape.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(sizes, tf.int32))
-    node.op = "Reshape"
-    node.input.append(shape.name)
-    node.attr["Tshape"].type = tf.int32.as_datatype_enum
 
 
 def last_operation(function: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgepress.converters.inspection import read
 from edgepress.toolkit.conversion import convert
 
 SHAPE = (8, 6, 1)
@@ -33,6 +34,17 @@ def channels_first_in_one_dimension(x: Any) -> Any:
     return layers.GlobalAveragePooling1D(data_format="channels_first")(x)
 
 
+def dilated_series(x: Any) -> Any:
+    """Convolutions whose length is a multiple of the dilation with padding, without it, and not at all."""
+    from keras import layers
+
+    x = layers.Reshape((SHAPE[0] * SHAPE[1], 1))(x)
+    for dilation, padding in ((2, "causal"), (3, "same"), (5, "same"), (4, "valid"), (7, "valid")):
+        x = layers.Conv1D(8, 3, padding=padding, dilation_rate=dilation, activation="relu")(x)
+    first, second = (layers.Conv1D(4, 2, dilation_rate=2)(x) for _ in range(2))
+    return layers.Concatenate()([first, second])
+
+
 def recurrent_convolution(x: Any) -> Any:
     """A loop whose body reads a turned image (`onnx-body-inputs`)."""
     from keras import layers
@@ -41,7 +53,10 @@ def recurrent_convolution(x: Any) -> Any:
     return layers.ConvLSTM2D(3, (1, 3), padding="same")(x)
 
 
-@pytest.mark.parametrize("layers", [biases_in_the_middle, channels_first_in_one_dimension, recurrent_convolution])
+NETS = [biases_in_the_middle, channels_first_in_one_dimension, dilated_series, recurrent_convolution]
+
+
+@pytest.mark.parametrize("layers", NETS)
 def test_they_become_files_of_both_formats(layers: Any, tmp_path: Path) -> None:
     import keras
 
@@ -51,10 +66,11 @@ def test_they_become_files_of_both_formats(layers: Any, tmp_path: Path) -> None:
     model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
     for weights in model.weights:
         if weights.name == "bias":
-            weights.assign(np.random.default_rng(1).normal(size=weights.shape))
+            weights.assign(np.random.default_rng(1).normal(0, 0.1, size=weights.shape))
     model.save(tmp_path / "net.keras")
     rng = np.random.default_rng(2)
-    parts = {f"x_{part}": rng.integers(0, 256, (80, *SHAPE), np.uint8) for part in ("train", "test")}
+    lights = rng.uniform(0, 256, (2, 80, 1, 1, 1)) * rng.uniform(0.5, 1, (2, 80, *SHAPE))
+    parts = {f"x_{part}": items for part, items in zip(("train", "test"), lights.astype(np.uint8), strict=True)}
     np.savez(tmp_path / "data.npz", **parts, y_train=np.arange(80) % 4, y_test=np.arange(80) % 4)
     schemes = "tflite-float32,onnx-float32,tflite-int8,onnx-int8"
     variants = convert(tmp_path / "net.keras", schemes, out=tmp_path / "files", data=tmp_path / "data.npz")
@@ -62,3 +78,6 @@ def test_they_become_files_of_both_formats(layers: Any, tmp_path: Path) -> None:
     for variant in variants:
         assert variant.verification is not None
         assert variant.verification.agreement > (0.99 if "float" in variant.scheme else 0.8)
+        if layers is dilated_series and variant.path is not None:
+            operations = {node.operation for node in read(variant.path).nodes}
+            assert not operations & {"SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "Loop", "Shape", "Slice", "Gather"}
