@@ -33,8 +33,14 @@ from edgepress.converters.sources.base import Onnx2tf, SourceModel
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.statistics import CalibrationMethod, CalibrationMethods
 from edgepress.converters.targets import Target
+from edgepress.converters.to_tflite.features import with_scaled_features
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import EdgepressError, first_line, parsing
+
+FEATURE_ITEMS = 1000
+"""Calibration items that the ranges of features are measured on at most."""
+SCALED = "the features of the input are scaled in float, because their ranges differ too much for one scale"
+"""Note on `with_scaled_features`."""
 
 
 @dataclass(frozen=True)
@@ -169,10 +175,11 @@ def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatG
         return float_graph
     item = job.adapter.item
     try:
+        scaled = _with_scaled_features(model, job)
         repaired = repair(
-            model,
+            scaled,
             job.calibration,
-            _scorer(model, job),
+            _scorer(scaled, job),
             input_range=None if item.is_integer else item.value_range,
             wanted=kinds,
             repairs=job.repairs,
@@ -182,7 +189,8 @@ def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatG
         return dataclasses.replace(float_graph, notes=(f"nothing was repaired: {e.message}",))
     except Exception as e:  # files can be made without
         return dataclasses.replace(float_graph, notes=(f"nothing was repaired: {unexpected_error(e).message}",))
-    for kind, graph in repaired.models.items():
+    models = repaired.models if scaled is model else dict.fromkeys(kinds, scaled) | dict(repaired.models)
+    for kind, graph in models.items():
         (job.folder / f"{kind}.tflite").write_bytes(graph)
     facts: dict[RepairKind, dict[str, Any]] = {}
     for kind in kinds:
@@ -191,11 +199,18 @@ def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatG
         facts[kind] = ({"repairs": stages} if job.repairs else {}) | calibration
     return dataclasses.replace(
         float_graph,
-        repaired={kind: job.folder / f"{kind}.tflite" for kind in repaired.models},
+        repaired={kind: job.folder / f"{kind}.tflite" for kind in models},
         methods=repaired.chosen.methods if repaired.chosen else float_graph.methods,
         facts=facts,
-        notes=repaired.notes,
+        notes=(*repaired.notes, *([] if scaled is model else [SCALED])),
     )
+
+
+def _with_scaled_features(model: bytes, job: FloatGraphJob) -> bytes:
+    """The graph whose features have one range, if that is wanted; the same bytes if nothing changes."""
+    if not (job.repairs and job.rewrite and job.target == "cpu") or job.adapter.item.is_image:
+        return model
+    return with_scaled_features(model, first_items(job.calibration, FEATURE_ITEMS))
 
 
 def _scorer(model: bytes, job: FloatGraphJob) -> Scorer:

@@ -10,6 +10,7 @@ from edgepress.converters.inspection import read
 from edgepress.converters.inspection.graph import FLOATS
 from edgepress.converters.inspection.tflite_file import CONVERSIONS
 from edgepress.converters.schemes import Scheme
+from edgepress.converters.to_tflite.normalization import normalization_names
 from edgepress.runtime.errors import ModelFileError
 
 LEAST_BYTES = 1024
@@ -34,7 +35,8 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
         notes = []
     except ModelFileError as e:
         return (f"float operations could not be listed: {e.message}",)
-    floats = [node.partition(" ") for node in inspection.still_float]
+    front = _normalization_names(path)
+    floats = [part for node in inspection.still_float if (part := node.partition(" "))[2] not in front]
     kinds = {kind for kind, _, name in floats if not EXACT.match(name)} | {n.operation for n in inspection.nodes} & {
         *WHOLE
     }
@@ -52,6 +54,18 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
         share = f"{100 * in_float / inspection.weights_bytes:.0f} %"
         notes.append(f"{share} of its weights' bytes stay float32: the quantizer does not support their operations")
     return tuple(notes)
+
+
+def _normalization_names(path: Path) -> list[str]:
+    """Names of the operations in front of a model of tensors that scale its features, on purpose in float."""
+    if path.suffix == ".tflite":
+        return normalization_names(path.read_bytes())
+    import onnx
+
+    from edgepress.converters.to_onnx.graph import OnnxGraph
+    from edgepress.converters.to_onnx.normalization import normalization
+
+    return [node.name for node in normalization(OnnxGraph(onnx.load(path)))]
 
 
 def refuse_floats(path: Path) -> None:

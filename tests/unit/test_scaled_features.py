@@ -1,0 +1,112 @@
+"""Features of different ranges in front of a dense layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from rewriting import Net
+
+from edgepress.converters.to_tflite.features import rounding_db, with_scaled_features
+from edgepress.converters.to_tflite.graph import Graph
+from edgepress.runtime.engines import import_engine
+
+FEATURES, OUTPUTS = 6, 5
+RANGES = np.array([1e-4, 1.0, 1e3, 1e6, 1.0, 3.0])
+MIDDLES = np.array([0.0, 2000.0, 0.0, 5e6, 0.0, -3.0])
+
+
+def items(count: int = 200, seed: int = 0) -> Any:
+    return (np.random.default_rng(seed).normal(size=(count, FEATURES)) * RANGES + MIDDLES).astype(np.float32)
+
+
+def dense(weights: Any, bias: Any = None, *, views: bool = False) -> bytes:
+    net = Net((), FEATURES)
+    if views:
+        net.add("RESHAPE", [net.now, np.array([1, FEATURES, 1], np.int32)], (1, FEATURES, 1))
+        net.add("RESHAPE", [net.now, np.array([1, FEATURES], np.int32)], (1, FEATURES))
+    more = [] if bias is None else [np.asarray(bias, np.float32)]
+    net.add("FULLY_CONNECTED", [net.now, np.asarray(weights, np.float32), *more], (1, OUTPUTS))
+    return net.model()
+
+
+def outputs(model: bytes, x: Any) -> Any:
+    interpreter = import_engine("litert").Interpreter(model_content=model)
+    interpreter.allocate_tensors()
+    found = []
+    for item in x:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], item[np.newaxis])
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0])
+    return np.array(found)
+
+
+def suitable(seed: int = 1) -> Any:
+    """Weights by which all features matter alike."""
+    return np.random.default_rng(seed).normal(size=(OUTPUTS, FEATURES)) / RANGES
+
+
+@pytest.mark.parametrize("views", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_answers_stay(bias: bool, views: bool) -> None:
+    weights = suitable()
+    shift = -(weights @ MIDDLES) if bias else None
+    model = dense(weights, shift, views=views)
+    changed = with_scaled_features(model, items())
+    kinds = [Graph(changed).kind(op) for op in Graph(changed).operators]
+    assert kinds == [*(["RESHAPE"] * 2 * views), "SUB", "MUL", "FULLY_CONNECTED"]
+    x = items(50, seed=3)
+    exact = x.astype(np.float64) @ weights.astype(np.float32).astype(np.float64).T + (0 if shift is None else shift)
+    before, after = (np.abs(outputs(m, x) - exact).max() for m in (model, changed))
+    assert after <= max(before, 1e-5 * np.abs(exact).max())
+
+
+def test_features_have_the_range_of_one_to_minus_one() -> None:
+    graph = Graph(with_scaled_features(dense(suitable()), items()))
+    sub, mul, layer = graph.operators
+    shift, scale = (graph.constant(int(op.inputs[1])) for op in (sub, mul))
+    scaled = (items().astype(np.float64) - shift) * scale
+    np.testing.assert_allclose(scaled.min(axis=0), -1, atol=1e-3)
+    np.testing.assert_allclose(scaled.max(axis=0), 1, atol=1e-3)
+    assert 0.5 < np.abs(graph.constant(int(layer.inputs[1]))).max() < 20
+
+
+def test_features_that_one_scale_suits_stay() -> None:
+    x = np.random.default_rng(0).normal(size=(200, FEATURES)).astype(np.float32) * [1, 2, 3, 1, 2, 3]
+    model = dense(np.random.default_rng(1).normal(size=(OUTPUTS, FEATURES)))
+    assert with_scaled_features(model, x) == model
+    small = suitable()
+    small[:, 0] = 0  # what is lost does not matter
+    ranges = RANGES.copy()
+    ranges[1:] = 1
+    only = dense(small * RANGES / ranges)
+    assert with_scaled_features(only, x * ranges) == only
+
+
+def test_constant_features_stay_finite() -> None:
+    x = items()
+    x[:, 2] = 7.0
+    x[:, 4] = 0.0
+    changed = with_scaled_features(dense(suitable()), x)
+    assert np.isfinite(outputs(changed, x[:5])).all()
+    assert changed != dense(suitable())
+
+
+def test_other_beginnings_stay() -> None:
+    net = Net((), FEATURES)
+    net.add("RELU", [net.now], (1, FEATURES))
+    net.add("FULLY_CONNECTED", [net.now, suitable().astype(np.float32)], (1, OUTPUTS))
+    assert with_scaled_features(net.model(), items()) == net.model()
+    image = Net((2, 3), 1)
+    image.conv(2)
+    assert with_scaled_features(image.model(), items().reshape(-1, 2, 3, 1)) == image.model()
+
+
+def test_the_ratio_is_that_of_rounded_features() -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, (20_000, FEATURES))
+    weights = np.random.default_rng(1).normal(size=(OUTPUTS, FEATURES))
+    step = 2 / 255
+    noise = ((np.round(x / step) * step - x) @ weights.T).var(axis=0).sum()
+    signal = (x @ weights.T).var(axis=0).sum()
+    assert rounding_db(x, weights, np.full(FEATURES, 2.0)) == pytest.approx(10 * np.log10(signal / noise), abs=0.2)
