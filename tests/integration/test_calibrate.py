@@ -98,6 +98,7 @@ def test_the_copy_of_an_earlier_calibration_is_named(run: Any, tmp_path: Path) -
     assert (second.path, second.earlier) == (None, first.path)
 
 
+@pytest.mark.slow
 def test_what_is_made_of_a_calibrated_file_promises_nothing(run: Any, tmp_path: Path) -> None:
     (result,) = calibrate(run.variants["onnx-float32"], max_rejected="10%", out=tmp_path)
     assert result.path is not None

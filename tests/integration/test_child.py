@@ -80,6 +80,7 @@ def test_a_worker_that_is_closed_twice_at_once_leaves_nothing_behind() -> None:
     assert not folder.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the number of a parent that is gone")
 def test_a_child_that_computes_ends_soon_after_its_parent_was_killed(tmp_path: Path) -> None:
     (tmp_path / "long.py").write_text(

@@ -104,6 +104,7 @@ def test_files_answer_as_the_net_does(scheme: str, variants: tuple[Any, dict[str
     assert 10 * np.log10(np.var(true) / noise) > (12 if "int4" in scheme else 20)
 
 
+@pytest.mark.slow
 def test_files_without_such_channels_are_unchanged(run: Any, tmp_path: Path) -> None:
     """Byte for byte: what fits is not touched."""
     convert(run.model, ["tflite-float32", "tflite-int8", "onnx-float32", "onnx-int8"], out=tmp_path, verify=False)

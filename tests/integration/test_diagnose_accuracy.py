@@ -236,6 +236,7 @@ def test_an_onnx_file_without_its_contract_is_matched_by_its_names(run: Any, tmp
     assert len(found.layers) >= 4
 
 
+@pytest.mark.slow
 def test_without_data_a_note_says_how_accuracy_is_diagnosed(run: Any) -> None:
     shown = CliRunner().invoke(app, ["diagnose", str(run.model), str(run.variants["tflite-int8"]), "--runs", "2"])
     assert shown.exit_code == 4, "the model has no speed to diagnose, the file has"

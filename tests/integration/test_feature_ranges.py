@@ -88,6 +88,7 @@ def test_the_file_takes_float_and_quantizes_what_is_normalized(variants: dict[st
     assert not [note for note in variants["tflite-int8"].notes if "still computed in float" in note]
 
 
+@pytest.mark.slow
 def test_images_and_features_that_are_alike_are_as_before(run: Any, net: tuple[Any, Path], tmp_path: Path) -> None:
     import keras
     from keras import layers
@@ -102,6 +103,7 @@ def test_images_and_features_that_are_alike_are_as_before(run: Any, net: tuple[A
     assert "float-normalization" not in load(made[0].path).contract.rewrites
 
 
+@pytest.mark.slow
 def test_integer_only_files_compute_nothing_in_float(net: tuple[Any, Path], tmp_path: Path) -> None:
     """Where no float kernel runs, the features are integers from the beginning."""
     _, folder = net

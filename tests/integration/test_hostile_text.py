@@ -369,6 +369,7 @@ def test_a_hostile_model_on_a_hostile_board_is_text(foreign: Foreign, board: Any
     assert MARKS[2] in unfolded(out + err).replace("\\\\", "\\"), out
 
 
+@pytest.mark.slow
 def test_a_report_in_each_form_shows_texts(foreign: Foreign, tmp_path: Path) -> None:
     """The page as its reader decodes it, and the card: no label is markup, none is lost; `WALK` prints Markdown."""
     for folder in foreign.results[::2]:

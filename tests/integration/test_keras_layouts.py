@@ -56,6 +56,7 @@ def recurrent_convolution(x: Any) -> Any:
 NETS = [biases_in_the_middle, channels_first_in_one_dimension, dilated_series, recurrent_convolution]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", NETS)
 def test_they_become_files_of_both_formats(layers: Any, tmp_path: Path) -> None:
     import keras

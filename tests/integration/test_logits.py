@@ -96,6 +96,7 @@ def test_commands_give_the_same_answers_as_of_a_file_with_softmax(
     assert result.fit.nll[1] <= result.fit.nll[0] + 0.01
 
 
+@pytest.mark.slow
 def test_a_float_file_of_logits_is_converted_to_files_of_logits(
     of_logits: dict[str, Path], run: Any, digits: Any, tmp_path: Path
 ) -> None:
@@ -153,6 +154,7 @@ def test_a_layer_called_logits_is_no_output(scheme: str, tmp_path: Path) -> None
     assert load(made.path).scores(items) == pytest.approx(np.asarray(net.predict(items, verbose=0)), abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tensors", "tokens"])
 def test_a_sigmoid_left_to_the_runtime_changes_no_items(kind: str, tmp_path: Path) -> None:
     """Items that are no pixels, of every type that a file takes, are stored as those of a file with its sigmoid."""

@@ -247,6 +247,7 @@ def test_without_test_images_it_plays_and_says_why(run: Any, tmp_path: Path) -> 
     assert "--data" in found["text"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_and_its_processes(files: list[Path]) -> None:
     import psutil
 

@@ -145,6 +145,7 @@ def test_batches_caches_and_what_was_not_timed() -> None:
     assert (untimed.macs, untimed.macs_per_s, untimed.compute_share) == (7, None, None)
 
 
+@pytest.mark.slow
 def test_the_ceiling_is_above_what_numpy_reaches_by_hand() -> None:
     import time
 

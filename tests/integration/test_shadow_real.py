@@ -65,6 +65,7 @@ def service(board: Any, items: Any) -> Iterator[None]:
             process.terminate()
 
 
+@pytest.mark.slow
 def test_a_quantized_release_is_compared_with_the_float_one_in_use(
     run: Any, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_a_sweep_of_one_file_without_times_has_a_report():
     assert not math.isnan(len(sweep_markdown(empty)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
 def test_the_page_opens_without_a_complaint_and_fits_a_phone(tmp_path):
     playwright = pytest.importorskip("playwright.sync_api")

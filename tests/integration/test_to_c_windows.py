@@ -63,6 +63,7 @@ def test_windows_within_the_slack_keep_the_faster_kernel(tmp_path: Path) -> None
     assert place(program).arena <= (1 + SLACK) * place(smallest(program)).arena
 
 
+@pytest.mark.slow
 def test_the_arena_is_at_most_the_slack_above_the_least(tmp_path: Path) -> None:
     for name in (name for name in GRAPHS if name.startswith(("conv", "chain"))):
         program = lowered(graph(name), tmp_path)

@@ -172,6 +172,7 @@ def reads_of_epochs(epochs: int) -> int:
     return 5 * epochs
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_kept_unless_told_otherwise(finished, tmp_path):
     folder = shutil.copytree(finished.model.parent, tmp_path / "run")
     with pytest.raises(TrainingError, match="a finished run"):
@@ -222,6 +223,7 @@ def test_tensors_are_normalized_inside_the_model_and_noise_fits_them(tmp_path):
     assert x.std(axis=0) == pytest.approx(np.ones(12), abs=1e-2)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_one_clear_error_and_patience_ends_a_run_that_stands_still(tmp_path):
     (tmp_path / "checkpoint.npz").write_bytes(b"PK damaged")
     with pytest.raises(TrainingError, match="can't be read"):

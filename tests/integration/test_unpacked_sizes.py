@@ -318,6 +318,7 @@ def modules() -> list[tuple[str, ast.Module]]:
     return [(p.relative_to(room).as_posix(), ast.parse(p.read_text())) for room in ROOMS for p in room.rglob("*.py")]
 
 
+@pytest.mark.slow
 def test_every_place_that_opens_archives_is_judged() -> None:
     opening = {
         name
@@ -340,6 +341,7 @@ def test_every_child_process_has_a_limit_on_time() -> None:
     assert calls <= UNLIMITED.keys() | {"worker.py"}
 
 
+@pytest.mark.slow
 def test_bundle_gives_up_on_a_model_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from calling_graphs import endless
 

@@ -103,6 +103,7 @@ def test_a_service_that_stays_up_is_watched_for_ten_minutes(
     assert [text for text in said if "Watching the service for 10 minutes" in text]
 
 
+@pytest.mark.slow
 def test_a_release_is_tried_again_if_the_former_one_is_silent_too(
     publisher: Any, board: Any, service: Service, system: System, clock: Clock
 ) -> None:
@@ -152,6 +153,7 @@ def test_the_refusal_is_written_before_the_way_back_and_a_power_cut_then_keeps_i
     assert list(board.status()["refused"]) == [place.id]
 
 
+@pytest.mark.slow
 def test_an_update_ends_if_its_release_was_left_by_hand_while_it_was_tested(
     publisher: Any, board: Any, service: Service, system: System, clock: Clock
 ) -> None:
@@ -172,6 +174,7 @@ BAD = {"restarted": "was restarted 3 times", "failed": "its service has failed",
 """How a service fails after five minutes, and what is said then."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_a_service_that_fails_is_replaced_by_the_former_release_at_the_next_look(
     name: str, publisher: Any, board: Any, service: Service, system: System, clock: Clock
