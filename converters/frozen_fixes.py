@@ -79,7 +79,8 @@ def _join(definition: Any, nodes: dict[str, Any], chain: list[Any]) -> None:
     axis = _constant(nodes, expand.input[1])
     blocks = [_constant(nodes, node.input[1]) for node in (first, last)]
     pads, crops = (_constant(nodes, node.input[2]) for node in (first, last))
-    if axis not in (-3, 1) or None in (blocks[0], pads, crops) or blocks[0] != blocks[1]:
+    squeezed = [*squeeze.attr["squeeze_dims"].list.i]
+    if axis not in (-3, 1) or squeezed not in ([-3], [1]) or None in (blocks[0], pads, crops) or blocks[0] != blocks[1]:
         return
     (dilation,), ((before, after),), ((left, right),) = blocks[0], pads, crops
     if left or right > after:

@@ -143,6 +143,12 @@ def finish(model: onnx.ModelProto) -> onnx.ModelProto:
     used = [entry for entry in model.opset_import if entry.domain in {"", *(node.domain for node in model.graph.node)}]
     del model.opset_import[:]
     model.opset_import.extend(used)
+    missing = {node.op_type for node in model.graph.node if node.domain == "" and not onnx.defs.has(node.op_type)}
+    if missing:
+        raise ConversionError(
+            f"The model needs operations that ONNX lacks: {', '.join(sorted(missing))}.",
+            "Use a TFLite scheme, or compute them in front of the model.",
+        )
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as e:  # ValidationError and InferenceError share no base class

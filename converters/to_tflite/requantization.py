@@ -44,6 +44,6 @@ def refuse_scales(model: bytes) -> None:
             raise ConversionError(
                 f"The weights of {graph.name(int(op.outputs[0]))} have channels whose scales are too far apart for "
                 "integer kernels.",
-                "Without --no-repairs, channels are equalized; else use a scheme that computes in float, such as "
-                "tflite-float16.",
+                "Leave out --no-repairs if it was given, so that channels are equalized; otherwise use a scheme that "
+                "computes in float, such as tflite-float16.",
             )

@@ -82,3 +82,16 @@ def test_they_become_files_of_both_formats(layers: Any, tmp_path: Path) -> None:
         if layers is dilated_series and variant.path is not None:
             operations = {node.operation for node in read(variant.path).nodes}
             assert not operations & {"SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "Loop", "Shape", "Slice", "Gather"}
+
+
+def test_an_operation_that_onnx_lacks_is_named(tmp_path: Path) -> None:
+    import keras
+
+    inputs = keras.Input((1,))
+    x = keras.layers.Discretization(bin_boundaries=[1.0, 2.0, 5.0])(inputs)
+    x = keras.layers.Flatten()(keras.layers.Embedding(4, 3)(x))
+    keras.Model(inputs, keras.layers.Dense(3)(x)).save(tmp_path / "net.keras")
+    tflite, onnx = convert(tmp_path / "net.keras", "tflite-float32,onnx-float32", out=tmp_path / "files")
+    assert tflite.status == "ok", tflite.error
+    assert onnx.error == "The model needs operations that ONNX lacks: Bucketize."
+    assert "TFLite" in onnx.hint
