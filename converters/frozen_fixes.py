@@ -23,7 +23,8 @@ def _replace_channels_first(definition: Any) -> None:
     """
     import tensorflow as tf
 
-    first = {n.name: n for n in definition.node if n.attr["data_format"].s == b"NCHW"}
+    # Reading a missing attribute would add it.
+    first = {n.name: n for n in definition.node if "data_format" in n.attr and n.attr["data_format"].s == b"NCHW"}
     biases = [node for node in first.values() if node.op == "BiasAdd"]
     squeezes = [n for n in definition.node if n.op == "Squeeze" and n.input[0] in first]
     if not biases and not squeezes:
@@ -43,8 +44,9 @@ def _replace_channels_first(definition: Any) -> None:
             node.input[1] = column.name
             del node.attr["data_format"]
     for node in squeezes:
-        sizes = [size or -1 for size in shapes[node.name].as_list()]
-        if sizes.count(-1) <= 1:
+        shape = shapes[node.name]
+        sizes = [] if shape.rank is None else [-1 if size is None else size for size in shape.as_list()]
+        if shape.rank is not None and sizes.count(-1) <= 1:
             del node.attr["squeeze_dims"]
             node.op = "Reshape"
             _add_constant(definition, node, "Tshape", sizes)
@@ -82,6 +84,8 @@ def _join(definition: Any, nodes: dict[str, Any], chain: list[Any]) -> None:
     squeezed = [*squeeze.attr["squeeze_dims"].list.i]
     if axis not in (-3, 1) or squeezed not in ([-3], [1]) or None in (blocks[0], pads, crops) or blocks[0] != blocks[1]:
         return
+    if len(blocks[0]) != 1:
+        return
     (dilation,), ((before, after),), ((left, right),) = blocks[0], pads, crops
     if left or right > after:
         return
@@ -118,11 +122,11 @@ def _constant(nodes: dict[str, Any], name: str) -> Any:
 
 
 def _add_constant(definition: Any, node: Any, type_name: str, value: list[Any]) -> None:
-    """Add a constant of integers, and let a node read it behind its other inputs."""
+    """Add a constant of integers, and let a node read it as its second input."""
     import tensorflow as tf
 
     constant = definition.node.add(name=f"{node.name}/{type_name}", op="Const")
     constant.attr["dtype"].type = tf.int32.as_datatype_enum
     constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.int32))
-    node.input.append(constant.name)
+    node.input.insert(1, constant.name)  # in front of nodes that it only waits for
     node.attr[type_name].type = tf.int32.as_datatype_enum

@@ -210,7 +210,10 @@ def _with_scaled_features(model: bytes, job: FloatGraphJob) -> bytes:
     """The graph whose features have one range, if that is wanted; the same bytes if nothing changes."""
     if not (job.repairs and job.rewrite and job.target == "cpu") or job.adapter.item.is_image:
         return model
-    return with_scaled_features(model, first_items(job.calibration, FEATURE_ITEMS))
+    try:
+        return with_scaled_features(model, lambda count: first_items(job.calibration, min(count, FEATURE_ITEMS)))
+    except ConversionError:  # there are no items; repairs say so
+        return model
 
 
 def _scorer(model: bytes, job: FloatGraphJob) -> Scorer:

@@ -35,16 +35,17 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
         notes = []
     except ModelFileError as e:
         return (f"float operations could not be listed: {e.message}",)
-    front = _normalization_names(path)
-    floats = [part for node in inspection.still_float if (part := node.partition(" "))[2] not in front]
-    kinds = {kind for kind, _, name in floats if not EXACT.match(name)} | {n.operation for n in inspection.nodes} & {
-        *WHOLE
-    }
-    if scheme.calibrated and any(EXACT.match(name) for _, _, name in floats):
+    floats = [node.partition(" ")[::2] for node in inspection.still_float]  # kind and name
+    if scheme.calibrated and any(EXACT.match(name) for _, name in floats):
         notes.append("each image is scaled by its own values in float, in front of the quantized operations")
-    left = sorted(kinds - BY_DESIGN)
-    if left and scheme.calibrated and not scheme.is_mixed:  # whose notes say what was left on purpose
-        notes.append(f"still computed in float, because the quantizer does not support it: {', '.join(left)}")
+    left = [(kind, name) for kind, name in floats if kind not in BY_DESIGN and not EXACT.match(name)]
+    if scheme.calibrated and not scheme.is_mixed:  # whose notes say what was left on purpose
+        on_purpose = _normalization_names(path) if left else set()
+        kinds = {kind for kind, name in left if name not in on_purpose}
+        kinds |= {node.operation for node in inspection.nodes} & {*WHOLE}
+        if kinds:
+            names = ", ".join(sorted(kinds))
+            notes.append(f"still computed in float, because the quantizer does not support it: {names}")
     if scheme.weight_bits == 4 and all(w.dtype != "int4" for w in inspection.weights):
         notes.append(
             "no weights have 4 bits: those of the first and the last layer, of small and of depthwise ones keep 8"
@@ -56,16 +57,16 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _normalization_names(path: Path) -> list[str]:
+def _normalization_names(path: Path) -> set[str]:
     """Names of the operations in front of a model of tensors that scale its features, on purpose in float."""
     if path.suffix == ".tflite":
-        return normalization_names(path.read_bytes())
+        return set(normalization_names(path.read_bytes()))
     import onnx
 
     from edgepress.converters.to_onnx.graph import OnnxGraph
     from edgepress.converters.to_onnx.normalization import normalization
 
-    return [node.name for node in normalization(OnnxGraph(onnx.load(path)))]
+    return {node.name for node in normalization(OnnxGraph(onnx.load(path))) if node.name}
 
 
 def refuse_floats(path: Path) -> None:

@@ -79,7 +79,7 @@ def correct_biases(program: Program, file: bytes, items: Array) -> dict[str, Arr
         )
         if step.bias:
             shift = _mean_error(step, expected[step.output], approximate[step.output])
-            # Rounded, an exponential may be infinite.
+            # With rounded weights, an exponential may overflow.
             shift = tf.where(tf.math.is_finite(shift), shift, 0.0)
             biases[step.bias] = (step.constants[2] + shift.numpy()).astype(np.float32)
             expected = {step.output: activate(step, expected[step.output])}

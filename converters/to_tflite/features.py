@@ -8,6 +8,9 @@ and scaled, and the weights and the bias undo that. `to_tflite.normalization` th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from edgepress.converters.arrays import Array
@@ -20,53 +23,69 @@ ENOUGH_DB = 30.0
 """Signal to noise, dB, from which on the input may be rounded with one scale."""
 LEAST_GAIN_DB = 6.0
 """What a scale for each feature must gain at least, dB."""
+LEAST_SPREAD = 1e-3
+"""Least half of a feature's range, as a share of its largest value."""
+MOST_VALUES = 4_000_000
+"""Numbers of calibration items that are read at most."""
 
 
-def with_scaled_features(model: bytes, items: Array) -> bytes:
+def with_scaled_features(model: bytes, read_items: Callable[[int], Array]) -> bytes:
     """A float model whose features have one range, if their rounding would cost too much; else the same bytes.
+
+    A feature that hardly varies on calibration data gets a range as wide as its values are large, or that of all
+    features if it is 0, so that it is not clipped where it varies later.
 
     Args:
         model: A float `.tflite` model of one item.
-        items: Calibration items, shape (n, *item shape).
+        read_items: Returns calibration items, up to a number of them, shape (n, *item shape); called if needed.
     """
     graph = Graph(model)
-    at = int(graph.table.inputs[0])
-    if graph.dtype(at) != np.float32 or len(graph.shape(at)) > MOST_DIMENSIONS:
-        return model
-    readers = graph.readers()
-    while (dense := only_reader(readers, at)) is not None and graph.kind(dense) in VIEWS:
-        at = int(dense.outputs[0])
-    if dense is None or graph.kind(dense) != "FULLY_CONNECTED" or int(dense.inputs[0]) != at:
+    dense, at = _first_dense(graph)
+    if dense is None:
         return model
     has_bias = len(dense.inputs) > 2 and dense.inputs[2] >= 0
     bias = graph.constant(int(dense.inputs[2])) if has_bias else np.zeros((), np.float32)
     weights = graph.constant(int(dense.inputs[1]))
-    features = items.reshape(len(items), -1).astype(np.float64)
-    if weights is None or bias is None or weights.dtype != np.float32:
+    count = graph.shape(at)[-1]
+    if weights is None or bias is None or weights.dtype != np.float32 or not 0 < weights.shape[1] == count:
         return model
-    if not weights.shape[1] == features.shape[1] == graph.shape(at)[-1]:
+    features = read_items(max(1, MOST_VALUES // count)).reshape(-1, count).astype(np.float64)
+    if not np.isfinite(features).all():
         return model
-    real = weights.astype(np.float64)
     low = np.min(features, axis=0)
     high = np.max(features, axis=0)
+    whole = max(float(np.max(high)), 0) - min(float(np.min(low)), 0)
+    largest = np.maximum(np.abs(low), np.abs(high))
+    half = np.maximum((high - low) / 2, LEAST_SPREAD * largest)
+    half[largest == 0] = whole / 2
     middle = ((low + high) / 2).astype(np.float32).astype(np.float64)
-    half = (high - low) / 2
-    half[half == 0] = 1.0
-    whole = np.full_like(half, max(float(np.max(high)), 0) - min(float(np.min(low)), 0))
-    now, then = (rounding_db(features, real, ranges) for ranges in (whole, high - low))
+    real = weights.astype(np.float64)
+    now, then = (rounding_db(features, real, ranges) for ranges in (np.full_like(half, whole), 2 * half))
     if now >= ENOUGH_DB or then < now + LEAST_GAIN_DB:
         return model
+    with np.errstate(over="ignore"):
+        constants = [each.astype(np.float32) for each in (middle, 1 / half, real * half, real @ middle + bias)]
+    if not all(np.isfinite(each).all() for each in constants):
+        return model
+    shift, scale, scaled_weights, own_bias = map(graph.add_constant, constants)
     shifted, scaled = (graph.add_tensor(graph.shape(at), f"features/{what}", at) for what in ("shifted", "scaled"))
-    shift, scale = (graph.add_constant(each.astype(np.float32)) for each in (middle, 1 / half))
     graph.insert_before(
-        dense,
-        graph.operator("SUB", [at, shift], shifted),
-        graph.operator("MUL", [shifted, scale], scaled),
+        dense, graph.operator("SUB", [at, shift], shifted), graph.operator("MUL", [shifted, scale], scaled)
     )
-    own_bias = real @ middle + bias
-    inputs = [scaled, graph.add_constant((real * half).astype(np.float32), graph.name(int(dense.inputs[1])))]
-    dense.inputs = np.array([*inputs, graph.add_constant(own_bias.astype(np.float32))], np.int32)
+    dense.inputs = np.array([scaled, scaled_weights, own_bias], np.int32)
     return graph.to_bytes()
+
+
+def _first_dense(graph: Graph) -> tuple[Any, int]:
+    """The dense layer that reads the features of a tensor, and the index of what it reads; None for other models."""
+    at = int(graph.table.inputs[0])
+    if graph.dtype(at) != np.float32 or len(graph.shape(at)) > MOST_DIMENSIONS:
+        return None, at
+    readers = graph.readers()
+    while (op := only_reader(readers, at)) is not None and graph.kind(op) in VIEWS:
+        at = int(op.outputs[0])
+    is_dense = op is not None and graph.kind(op) == "FULLY_CONNECTED" and int(op.inputs[0]) == at
+    return (op if is_dense else None), at
 
 
 def rounding_db(features: Array, weights: Array, ranges: Array) -> float:

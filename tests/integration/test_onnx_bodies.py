@@ -35,11 +35,11 @@ def loop(net: OnnxNet, read: str, rows: int) -> str:
     return net.add("Reshape", np.array([-1]))
 
 
-def branches(net: OnnxNet, read: str) -> str:
+def branches(net: OnnxNet, read: str, shape: tuple[None, ...] = VALUES) -> str:
     """Return a value or its negative, each from a branch of an If that reads it from outside."""
     graphs = [
         helper.make_graph(
-            [helper.make_node(kind, [read], [kind])], kind, [], [helper.make_tensor_value_info(kind, FLOAT, VALUES)]
+            [helper.make_node(kind, [read], [kind])], kind, [], [helper.make_tensor_value_info(kind, FLOAT, shape)]
         )
         for kind in ("Identity", "Neg")
     ]
@@ -59,6 +59,18 @@ def test_values_that_bodies_read_do_not_end_onnx_runtime(body: str, views: list[
     for view in views:
         read = net.add(view, *arguments[view], **({"perm": [0, 2, 1]} if view == "Transpose" else {}))
     loop(net, read, rows=4) if body == "Loop" else branches(net, read)
+    model = net.model()
+    changed, count = rewritten(model, body_inputs)
+    assert count == 1
+    items = net.items()
+    np.testing.assert_array_equal(answer(changed, items), answer(model, items, optimized=False))
+
+
+def test_single_numbers_are_copied_too() -> None:
+    net = OnnxNet((4, 6))
+    net.quantized(0.05, 128)
+    net.add("ReduceMax", keepdims=0)
+    branches(net, net.quantized(0.05, 128), shape=())
     model = net.model()
     changed, count = rewritten(model, body_inputs)
     assert count == 1

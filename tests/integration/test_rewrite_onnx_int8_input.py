@@ -159,6 +159,16 @@ def test_other_first_convolutions_stay(options: dict[str, list[int]]) -> None:
     assert rewritten(model, first_convolution)[1] == 0
 
 
+@pytest.mark.parametrize(("channels", "count"), [(3, 1), (6, 0), (31, 0)])
+def test_images_of_many_channels_are_widened_only_if_few_products_are_added(channels: int, count: int) -> None:
+    net = image(height=12, width=16, channels=channels)
+    net.conv(5, channels, (3, 3), pads=[1] * 4)
+    net.conv(2, 5, (1, 1))
+    model = net.model()
+    rewrite("onnx-input-zero", model)
+    assert rewritten(model, first_convolution)[1] == count
+
+
 @pytest.mark.parametrize(
     ("order", "size", "stride", "pads"),
     [

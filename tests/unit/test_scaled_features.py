@@ -21,6 +21,10 @@ def items(count: int = 200, seed: int = 0) -> Any:
     return (np.random.default_rng(seed).normal(size=(count, FEATURES)) * RANGES + MIDDLES).astype(np.float32)
 
 
+def with_one_range(model: bytes, x: Any) -> bytes:
+    return with_scaled_features(model, lambda count: x[:count])
+
+
 def dense(weights: Any, bias: Any = None, *, views: bool = False) -> bytes:
     net = Net((), FEATURES)
     if views:
@@ -53,7 +57,7 @@ def test_the_answers_stay(bias: bool, views: bool) -> None:
     weights = suitable()
     shift = -(weights @ MIDDLES) if bias else None
     model = dense(weights, shift, views=views)
-    changed = with_scaled_features(model, items())
+    changed = with_one_range(model, items())
     kinds = [Graph(changed).kind(op) for op in Graph(changed).operators]
     assert kinds == [*(["RESHAPE"] * 2 * views), "SUB", "MUL", "FULLY_CONNECTED"]
     x = items(50, seed=3)
@@ -63,7 +67,7 @@ def test_the_answers_stay(bias: bool, views: bool) -> None:
 
 
 def test_features_have_the_range_of_one_to_minus_one() -> None:
-    graph = Graph(with_scaled_features(dense(suitable()), items()))
+    graph = Graph(with_one_range(dense(suitable()), items()))
     sub, mul, layer = graph.operators
     shift, scale = (graph.constant(int(op.inputs[1])) for op in (sub, mul))
     scaled = (items().astype(np.float64) - shift) * scale
@@ -75,32 +79,69 @@ def test_features_have_the_range_of_one_to_minus_one() -> None:
 def test_features_that_one_scale_suits_stay() -> None:
     x = np.random.default_rng(0).normal(size=(200, FEATURES)).astype(np.float32) * [1, 2, 3, 1, 2, 3]
     model = dense(np.random.default_rng(1).normal(size=(OUTPUTS, FEATURES)))
-    assert with_scaled_features(model, x) == model
+    assert with_one_range(model, x) == model
     small = suitable()
     small[:, 0] = 0  # what is lost does not matter
     ranges = RANGES.copy()
     ranges[1:] = 1
     only = dense(small * RANGES / ranges)
-    assert with_scaled_features(only, x * ranges) == only
+    assert with_one_range(only, x * ranges) == only
 
 
-def test_constant_features_stay_finite() -> None:
+def test_features_that_hardly_vary_get_a_range_of_their_size() -> None:
+    """Where they vary later, they are not clipped more than in the plain file."""
     x = items()
-    x[:, 2] = 7.0
+    x[:, 2] = 7.0 + 1e-5 * x[:, 0]
     x[:, 4] = 0.0
-    changed = with_scaled_features(dense(suitable()), x)
-    assert np.isfinite(outputs(changed, x[:5])).all()
-    assert changed != dense(suitable())
+    graph = Graph(with_one_range(dense(suitable()), x))
+    factors = graph.constant(int(graph.operators[1].inputs[1]))
+    assert factors[2] == pytest.approx(1 / 0.007, rel=1e-3)
+    assert 1 / factors[4] == pytest.approx((x.max() - min(x.min(), 0)) / 2, rel=1e-3)
+    assert np.isfinite(outputs(graph.to_bytes(), x[:5])).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_changes_nothing(bad: float) -> None:
+    x = items()
+    x[3, 2] = bad
+    model = dense(suitable())
+    assert with_one_range(model, x) == model
+    tiny = items() * [1e-41 / RANGES[0], 1, 1, 1, 1, 1]
+    assert with_one_range(model, tiny.astype(np.float32) - np.array([0, *MIDDLES[1:]], np.float32)) == model
+
+
+def test_items_are_read_only_for_a_dense_layer() -> None:
+    net = Net((), FEATURES)
+    net.add("RELU", [net.now], (1, FEATURES))
+
+    def fail(count: int) -> Any:
+        raise AssertionError(count)
+
+    assert with_scaled_features(net.model(), fail) == net.model()
+    many: list[int] = []
+    with_scaled_features(dense(suitable()), lambda count: many.append(count) or items())
+    assert many == [4_000_000 // FEATURES]
+
+
+def test_weights_that_another_layer_reads_stay() -> None:
+    net = Net((), FEATURES)
+    weights = net.graph.add_constant((suitable()[:1] * np.ones((FEATURES, 1))).astype(np.float32), "weights")
+    for _ in range(2):
+        net.add("FULLY_CONNECTED", [net.now, weights], (1, FEATURES))
+    graph = Graph(with_one_range(net.model(), items()))
+    assert [graph.kind(op) for op in graph.operators] == ["SUB", "MUL", "FULLY_CONNECTED", "FULLY_CONNECTED"]
+    names = [graph.name(index) for index in range(len(graph.table.tensors))]
+    assert len({*names}) == len(names)
 
 
 def test_other_beginnings_stay() -> None:
     net = Net((), FEATURES)
     net.add("RELU", [net.now], (1, FEATURES))
     net.add("FULLY_CONNECTED", [net.now, suitable().astype(np.float32)], (1, OUTPUTS))
-    assert with_scaled_features(net.model(), items()) == net.model()
+    assert with_one_range(net.model(), items()) == net.model()
     image = Net((2, 3), 1)
     image.conv(2)
-    assert with_scaled_features(image.model(), items().reshape(-1, 2, 3, 1)) == image.model()
+    assert with_one_range(image.model(), items().reshape(-1, 2, 3, 1)) == image.model()
 
 
 def test_the_ratio_is_that_of_rounded_features() -> None:

@@ -32,7 +32,7 @@ MOST_FIT = 2000
 """Items that the temperature and the biases are fitted on at most."""
 BIAS_PRIOR = 30.0
 """Precision of the normal prior of a bias, whose mean is 0. The items that biases are fitted on are also counted as
-lost or gained, so biases that few of them tell would count them twice."""
+lost or gained, so biases learned from few items would count them twice."""
 LEAST_SURE = 0.68
 """The odds are not used if the best class has less than this share of the probabilities of the two best ones."""
 

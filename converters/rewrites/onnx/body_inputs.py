@@ -1,9 +1,9 @@
-"""Values that bodies of Loop, If and Scan read from outside are copied, if they are views of dequantized ones.
+"""Values that bodies of Loop, If and Scan read from outside are copied, if they are dequantized ones or views of such.
 
 ONNX Runtime moves a DequantizeLinear behind Transpose, Reshape and the like, to whatever reads the result. It looks for
 that among the inputs of a node, where a value that only a node's body reads does not stand: the process aborts
 (QDQPropagationTransformer, onnxruntime/core/optimizer/qdq_transformer/qdq_propagation.cc, release 1.32). A Concat of
-one value is a copy that no optimizer removes or moves anything through.
+one value is a copy that no optimizer removes or moves anything through; so is a Max, which takes single numbers, too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ def rewrite(graph: OnnxGraph) -> int:
         for node in filter(None, readers):
             for place in (place for place, source in enumerate(node.input) if source == name):
                 graph.feed(node, place, outside)
-        graph.add("Concat", [outside], name, axis=0)
+        if graph.shape(name):
+            graph.add("Concat", [outside], name, axis=0)
+        else:
+            graph.add("Max", [outside], name)
     return len(dequantized)
 
 
@@ -34,6 +37,4 @@ def _is_dequantized(graph: OnnxGraph, name: str) -> bool:
     maker = graph.maker(name)
     while maker is not None and maker.domain in STANDARD and maker.op_type in _MOVED_BEHIND:
         maker = graph.maker(maker.input[0])
-    if maker is None or maker.domain not in STANDARD or maker.op_type != "DequantizeLinear":
-        return False
-    return graph.shape(name) != ()  # a single number can't be concatenated
+    return maker is not None and maker.domain in STANDARD and maker.op_type == "DequantizeLinear"

@@ -20,9 +20,11 @@ from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attribu
 COLUMNS = 4
 """Columns of the input that become channels of one."""
 MOST = 3.0
-"""Largest growth of the number of multiplications, most of them by zero, of more than `FEW` outputs."""
-FEW = 64
-"""Outputs up to which any growth gains, because copying into columns takes most of the time."""
+"""Largest growth of the number of multiplications, most of them by zero, of other than small convolutions."""
+FEW_CHANNELS = 3
+"""Channels of a small convolution at most: copying them into columns takes most of its time, so any growth gains."""
+FEW_OUTPUTS = 64
+"""Its outputs at most."""
 
 
 def rewrite(graph: OnnxGraph) -> int:
@@ -127,7 +129,8 @@ def _widen(graph: OnnxGraph, turned: Any, conv: Any, item: tuple[int, ...]) -> i
     results = COLUMNS // stride
     places = _places(stride, taps, left)
     first, groups = _span(places)
-    if (count > FEW and groups * COLUMNS > MOST * taps) or (channels * COLUMNS) % 4:
+    is_small = channels <= FEW_CHANNELS and count <= FEW_OUTPUTS
+    if not is_small and groups * COLUMNS > MOST * taps:
         return 0
     wide = np.zeros((results, count, COLUMNS, channels, rows, groups), np.float32)
     for result, tap, group, column in places:

@@ -1,0 +1,165 @@
+"""Changes of frozen graphs: what they compute stays, and other graphs stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepress.converters.frozen_fixes import fix
+
+
+def definition_of(function: Callable[[Any], Any], shape: tuple[int | None, ...]) -> tuple[Any, str]:
+    """A function of one tensor as a `GraphDef` without variables, and the name of its output."""
+    import tensorflow as tf
+
+    traced = tf.function(lambda x: tf.identity(function(x), "end")).get_concrete_function(
+        tf.TensorSpec(shape, tf.float32, name="x")
+    )
+    return traced.graph.as_graph_def(), traced.outputs[0].name
+
+
+def answer(definition: Any, end: str, x: Any) -> Any:
+    import tensorflow as tf
+
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(definition, name="")
+    with tf.compat.v1.Session(graph=graph) as session:
+        return session.run(end, {"x:0": x})
+
+
+def kinds(definition: Any) -> list[str]:
+    return [node.op for node in definition.node]
+
+
+def check(function: Callable[[Any], Any], shape: tuple[int | None, ...], *, changes: bool) -> Any:
+    """Fix a function's graph; its answers stay, and so do its bytes if nothing was to be changed."""
+    definition, end = definition_of(function, shape)
+    before = type(definition)()
+    before.CopyFrom(definition)
+    fix(definition)
+    if not changes:
+        assert definition == before
+        return definition
+    assert definition != before
+    x = np.random.default_rng(0).normal(size=[2 if size is None else size for size in shape]).astype(np.float32)
+    np.testing.assert_allclose(answer(definition, end, x), answer(before, end, x), rtol=1e-5, atol=1e-5)
+    return definition
+
+
+def weights(*shape: int) -> Any:
+    return np.random.default_rng(1).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("batch", [1, None])
+@pytest.mark.parametrize("rank", [3, 5])
+def test_biases_of_axis_1_become_additions(rank: int, batch: int | None) -> None:
+    import tensorflow as tf
+
+    shape = (batch, 4, *[3] * (rank - 2))
+    fixed = check(lambda x: tf.nn.bias_add(x, weights(4), data_format="NCHW") * 2, shape, changes=True)
+    assert "BiasAdd" not in kinds(fixed)
+
+
+@pytest.mark.parametrize("form", ["NCHW", "NHWC"])
+def test_biases_of_images_stay(form: str) -> None:
+    import tensorflow as tf
+
+    check(lambda x: tf.nn.bias_add(x, weights(4), data_format=form), (1, 4, 4, 4), changes=False)
+
+
+def test_other_graphs_get_no_attribute() -> None:
+    import tensorflow as tf
+
+    check(lambda x: tf.nn.relu(x) * 2 + tf.squeeze(tf.nn.conv2d(x, weights(3, 3, 2, 2), 1, "SAME")), (1, 5, 5, 2),
+          changes=False)  # fmt: skip
+
+
+def squeeze_behind_channels_first(x: Any, **axes: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.squeeze(tf.nn.conv2d(x, weights(1, 2, 3, 4), 1, "VALID", data_format="NCHW"), **axes)
+
+
+@pytest.mark.parametrize(("batch", "axes", "changes"), [(1, {"axis": [2]}, True), (None, {"axis": [2]}, False),
+                                                        (None, {}, False)])  # fmt: skip
+def test_a_squeeze_of_unknown_sizes_stays(batch: int | None, axes: Any, changes: bool) -> None:
+    """A free batch and a free length are two unknown sizes. TensorFlow has no CPU kernel for channels first to run."""
+    shape = (batch, 3, 1, 6 if batch else None)
+    definition, _ = definition_of(lambda x: squeeze_behind_channels_first(x, **axes), shape)
+    fix(definition)
+    assert ("Squeeze" not in kinds(definition)) == changes
+
+
+def test_what_a_node_waits_for_stays_behind_what_it_reads() -> None:
+    import tensorflow as tf
+
+    def waiting(x: Any) -> Any:
+        conv = tf.nn.conv2d(x, weights(1, 2, 3, 4), 1, "VALID", data_format="NCHW")
+        with tf.control_dependencies([tf.raw_ops.NoOp()]):
+            return tf.squeeze(conv, [2])
+
+    definition, _ = definition_of(waiting, (1, 3, 1, 6))
+    fix(definition)
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(definition, name="")
+    assert "Squeeze" not in kinds(definition)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("dilation", [2, 3, 5])
+@pytest.mark.parametrize(("batch", "length"), [(1, 16), (None, 15)])
+def test_convolutions_of_series_get_their_dilation(batch: Any, length: int, dilation: int, padding: str) -> None:
+    import tensorflow as tf
+
+    fixed = check(
+        lambda x: tf.nn.convolution(x, weights(3, 2, 4), dilations=[dilation], padding=padding),
+        (batch, length, 2),
+        changes=True,
+    )
+    dilated = [node for node in fixed.node if node.op == "Conv2D" and node.name.endswith("/dilated")]
+    assert [list(node.attr["dilations"].list.i) for node in dilated] == [[1, 1, dilation, 1]]
+
+
+def test_each_reader_of_what_was_taken_apart_gets_its_own() -> None:
+    import tensorflow as tf
+
+    def twice(x: Any) -> Any:
+        blocks = tf.expand_dims(tf.space_to_batch_nd(x, [2], [[0, 0]]), -3)
+        parts = [tf.nn.conv2d(blocks, weights(1, 2, 2, 4) * sign, 1, "VALID") for sign in (1, -2)]
+        return tf.add_n([tf.batch_to_space(tf.squeeze(part, [-3]), [2], [[0, 0]]) for part in parts])
+
+    fixed = check(twice, (1, 12, 2), changes=True)
+    assert sum(node.name.endswith("/dilated") for node in fixed.node) == 2
+
+
+@pytest.mark.parametrize(
+    "options", [{"crops": [[1, 0]]}, {"crops": [[0, 1]]}, {"stride": 2}, {"padding": "SAME"}, {"axis": 2}]
+)
+def test_other_chains_stay(options: dict[str, Any]) -> None:
+    """A crop of what was not padded, strides, padding of parts, and parts as images of one column."""
+    import tensorflow as tf
+
+    def chain(x: Any) -> Any:
+        axis = options.get("axis", 1)
+        blocks = tf.expand_dims(tf.space_to_batch_nd(x, [2], [[0, 0]]), axis)
+        kernel = weights(*((1, 2) if axis == 1 else (2, 1)), 2, 4)
+        conv = tf.nn.conv2d(blocks, kernel, options.get("stride", 1), options.get("padding", "VALID"))
+        return tf.batch_to_space(tf.squeeze(conv, [axis]), [2], options.get("crops", [[0, 0]]))
+
+    check(chain, (1, 12, 2), changes=False)
+
+
+def test_blocks_of_two_dimensions_stay() -> None:
+    import tensorflow as tf
+
+    def chain(x: Any) -> Any:
+        blocks = tf.space_to_batch_nd(x, [2, 2], [[0, 0], [0, 0]])
+        conv = tf.squeeze(tf.nn.conv2d(tf.expand_dims(blocks, 1), weights(1, 1, 2, 4), 1, "VALID"), [1])
+        return tf.batch_to_space(conv, [2, 2], [[0, 0], [0, 0]])
+
+    check(chain, (1, 4, 4), changes=False)
