@@ -146,8 +146,18 @@ def exp(raw: int, integer_bits: int) -> int:
 
 def inverse(raw: Any) -> Any:
     """1 / (1 + x) for x from 0 to 1, both with 31 fractional bits: one_over_one_plus_x_for_x_in_0_1."""
+    return np.clip(_twice_inverse(raw) << 1, _LEAST, _MOST)
+
+
+def inverse_difference(raw: Any) -> Any:
+    """(1 - x) / (1 + x), likewise: one_minus_x_over_one_plus_x_for_x_in_0_1."""
+    return np.clip((_twice_inverse(raw) - (1 << 29)) << 2, _LEAST, _MOST)
+
+
+def _twice_inverse(raw: Any) -> Any:
+    """2 / (1 + x) with 29 fractional bits, by three steps of Newton's method, which both functions share."""
     half = (raw + _MOST + 1) // 2
     y = _48_17 + high(half, _MINUS_32_17)
     for _ in range(3):
         y = y + np.clip(high(y, (1 << 29) - high(half, y)) << 2, _LEAST, _MOST)
-    return np.clip(y << 1, _LEAST, _MOST)
+    return y

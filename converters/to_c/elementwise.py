@@ -14,6 +14,7 @@ from edgepress.converters.to_c.arithmetic import (
     exp,
     high,
     inverse,
+    inverse_difference,
     multiplier_of,
     scale,
 )
@@ -25,7 +26,7 @@ Function = Callable[..., Any]
 _ADD_BITS = 20
 """Fractional bits that the operands of a sum get."""
 _BYTES = "int8", "uint8"
-_LOGISTIC_BITS = 4
+_SIGMOID_BITS = 4
 """Whole bits of the argument of a logistic function."""
 
 
@@ -150,22 +151,44 @@ def logistic(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: Its output is not quantized as TFLM needs it.
     """
+
+    def of_argument(argument: int) -> int:
+        positive = int(inverse(exp(-abs(argument), _SIGMOID_BITS)))
+        result = 1 << 30 if argument == 0 else positive if argument > 0 else 2**31 - 1 - positive
+        return int(divide(result, 23)) - 128
+
+    return _sigmoid(operation, inputs, (1 / 256, -128), of_argument)
+
+
+def tanh(operation: Operation, inputs: Range) -> Step:
+    """TANH.
+
+    Raises:
+        ModelFileError: Its output is not quantized as TFLM needs it.
+    """
+
+    def of_argument(argument: int) -> int:
+        positive = int(inverse_difference(exp(-abs(argument), _SIGMOID_BITS + 1)))  # of twice the argument
+        return int(divide(0 if argument == 0 else positive if argument > 0 else -positive, 24))
+
+    return _sigmoid(operation, inputs, (1 / 128, 0), of_argument)
+
+
+def _sigmoid(operation: Operation, inputs: Range, ends: tuple[float, int], of_argument: Callable[[int], int]) -> Step:
+    """A function that levels off, of a number with `_SIGMOID_BITS` integer bits; `ends`: its output's quantization."""
     source = operation.activation()
     output = operation.quantized(operation.output)
-    if output.zero_point != -128 or output.scale != 1 / 256:
+    if (output.scale, output.zero_point) != ends:
         raise operation.refuse(f"its output has scale {output.scale} and zero point {output.zero_point}")
-    multiplier, right = multiplier_of(source.scale * 2 ** (31 - _LOGISTIC_BITS))
+    multiplier, right = multiplier_of(source.scale * 2 ** (31 - _SIGMOID_BITS))
     if right > 0 or -right > 30:
         raise operation.refuse(f"its input has the scale {source.scale}")
-    radius = (2**_LOGISTIC_BITS - 1) * 2 ** (31 - _LOGISTIC_BITS) // 2**-right
+    radius = (2**_SIGMOID_BITS - 1) * 2 ** (31 - _SIGMOID_BITS) // 2**-right
 
     def one(value: int) -> int:
         if abs(value) >= radius:
             return 127 if value > 0 else -128
-        argument = int(scale(abs(value), multiplier, right))
-        positive = int(inverse(exp(-argument, _LOGISTIC_BITS)))
-        result = 1 << 30 if value == 0 else positive if value > 0 else 2**31 - 1 - positive
-        return min(max(int(divide(result, 23)) - 128, -128), 127)
+        return min(max(of_argument(int(scale(value, multiplier, right))), -128), 127)
 
     def function(values: Integers) -> Any:
         return np.array([one(int(value)) for value in values.ravel() - source.zero_point], np.int64).reshape(

@@ -30,6 +30,7 @@ LOWERINGS: Mapping[str, Callable[[Operation, Range], Step]] = {
     "QUANTIZE": elementwise.quantize,
     "SOFTMAX": shapes.softmax,
     "SUB": elementwise.add,
+    "TANH": elementwise.tanh,
 }
 RENAMED = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 """Operations that compute nothing."""

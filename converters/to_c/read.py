@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepress.converters.to_c.graph import Array, Graph, Operation, Tensor, unsupported
+from edgepress.converters.to_c.graph import MAKE, Array, Graph, Operation, Tensor, unsupported
 from edgepress.converters.to_tflite.tables import FlatTable, root
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.flatbuffer import check_model
@@ -21,13 +21,13 @@ READ = ("int8", "uint8", "int32")
 """Types whose constants are read."""
 KINDS = {
     0: "ADD", 1: "AVERAGE_POOL_2D", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED", 14: "LOGISTIC",
-    17: "MAX_POOL_2D", 18: "MUL", 22: "RESHAPE", 25: "SOFTMAX", 34: "PAD", 40: "MEAN", 41: "SUB", 43: "SQUEEZE",
-    70: "EXPAND_DIMS", 114: "QUANTIZE",
+    17: "MAX_POOL_2D", 18: "MUL", 22: "RESHAPE", 25: "SOFTMAX", 28: "TANH", 34: "PAD", 40: "MEAN", 41: "SUB",
+    43: "SQUEEZE", 70: "EXPAND_DIMS", 114: "QUANTIZE",
 }  # fmt: skip
 """Operations that are supported, by their number in the schema's BuiltinOperator."""
 OTHERS = {
     2: "CONCATENATION", 6: "DEQUANTIZE", 11: "L2_NORMALIZATION", 19: "RELU", 21: "RELU6", 23: "RESIZE_BILINEAR",
-    28: "TANH", 36: "GATHER", 39: "TRANSPOSE", 44: "UNIDIRECTIONAL_SEQUENCE_LSTM", 45: "STRIDED_SLICE", 49: "SPLIT",
+    36: "GATHER", 39: "TRANSPOSE", 44: "UNIDIRECTIONAL_SEQUENCE_LSTM", 45: "STRIDED_SLICE", 49: "SPLIT",
     53: "CAST", 54: "PRELU", 56: "ARG_MAX", 60: "PADV2", 65: "SLICE", 67: "TRANSPOSE_CONV", 74: "SUM",
     83: "PACK", 97: "RESIZE_NEAREST_NEIGHBOR", 98: "LEAKY_RELU", 117: "HARD_SWISH", 126: "BATCH_MATMUL",
 }  # fmt: skip
@@ -97,7 +97,11 @@ def _operation(number: int, table: FlatTable, kinds: list[str], tensors: list[Te
     kind = kinds[table.number(0, "<I")]
     if kind not in KINDS.values():
         known = ", ".join(sorted(KINDS.values()))
-        raise unsupported(f"operation {number}, {kind}", f"it is not one of {known}")
+        raise unsupported(
+            f"operation {number}, {kind}",
+            f"it is not one of {known}",
+            f"{MAKE}. If that file has the operation, too, replace its layer, or export it with --to tflm.",
+        )
     inputs = tuple(None if i == -1 else _named(tensors, i) for i in _integers(table, 1, content))
     outputs = tuple(_named(tensors, i) for i in _integers(table, 2, content))
     expected, fields = OPTIONS.get(kind, (0, {}))

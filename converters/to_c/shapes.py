@@ -39,7 +39,7 @@ def renamed(operation: Operation) -> tuple[Tensor, Tensor]:
 
 
 def pad(operation: Operation, inputs: Range) -> Step:
-    """PAD of height and width by the zero point.
+    """PAD of height and width by the zero point; a series is an image of one line.
 
     Raises:
         ModelFileError: It pads something else, or changes the scale.
@@ -47,18 +47,21 @@ def pad(operation: Operation, inputs: Range) -> Step:
     source = operation.activation()
     output = operation.quantized(operation.output)
     given = operation.constant(1, "int32").data
-    if given is None or given.shape != (4, 2) or len(source.shape) != 4 or source.shape[0] != 1:
-        raise operation.refuse(f"its input has the shape {list(source.shape)}; accepted: one image")
-    widths = [[int(n) for n in pair] for pair in given]
+    if given is None or given.shape != (len(source.shape), 2) or len(given) not in (3, 4) or source.shape[0] != 1:
+        raise operation.refuse(f"its input has the shape {list(source.shape)}; accepted: one image or series")
+    line = [1] if len(given) == 3 else []
+    image = (1, *line, *source.shape[1:])
+    widths = [[0, 0], *([[0, 0]] if line else []), *([int(n) for n in pair] for pair in given[1:])]
+    widths[0] = [int(n) for n in given[0]]
     if widths[0] != [0, 0] or widths[3] != [0, 0] or min(map(min, widths)) < 0:
         raise operation.refuse(f"it pads by {widths}; accepted: height and width")
-    shape = tuple(size + sum(pair) for size, pair in zip(source.shape, widths, strict=True))
-    if output.shape != shape or (source.scale, source.zero_point) != (output.scale, output.zero_point):
+    shape = tuple(size + sum(pair) for size, pair in zip(image, widths, strict=True))
+    if (1, *line, *output.shape[1:]) != shape or (source.scale, source.zero_point) != (output.scale, output.zero_point):
         raise operation.refuse("its output does not fit its input")
-    channels, (top, bottom), (left, right) = source.shape[3], widths[1], widths[2]
+    channels, (top, bottom), (left, right) = image[3], widths[1], widths[2]
     layer = {
-        "height": source.shape[1],
-        "row": source.shape[2] * channels,
+        "height": image[1],
+        "row": image[2] * channels,
         "top": top,
         "bottom": bottom,
         "left": left * channels,
@@ -74,7 +77,7 @@ def pad(operation: Operation, inputs: Range) -> Step:
         layer,
         (_pad_distance(layer, output.size),),
         with_filler,
-        lambda values: np.pad(values, widths, constant_values=output.zero_point),
+        lambda values: np.pad(values, given, constant_values=output.zero_point),
     )
 
 

@@ -45,7 +45,10 @@ def test_what_is_not_exactly_supported_is_refused_with_its_reason(tmp_path: Path
     assert "may reach" in refused(_large_bias(net().conv(8, (3, 3))), tmp_path)
     assert "joins" in refused((m := net()).join("ADD", m.values((6, 1, 4))), tmp_path)
     assert "its axes are" in refused(net().mean([1, 3]), tmp_path)
-    assert "TANH" in refused(net().end("TANH"), tmp_path)
+    assert "RELU" in refused(net().end("RELU"), tmp_path)
+    wide = net().end("TANH")
+    wide.net.graph.tensors[wide.at].quantization.scale[0] = 1 / 64
+    assert "its output has scale" in refused(wide, tmp_path)
     batch = net().conv(8, (1, 1))
     for tensor in (batch.net.input, batch.at):
         batch.net.graph.tensors[tensor].shape[0] = 2

@@ -160,12 +160,12 @@ class Maker:
         self._add("MEAN", [self.at, at], shape, self.scale / 3, self.zero(), table="Reducer", keepDims=False)
         return self
 
-    def pad(self, top: int, bottom: int, left: int, right: int) -> Maker:
-        """PAD of height and width."""
-        at = self.net.constant(np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32))
+    def pad(self, *widths: int) -> Maker:
+        """PAD of height and width, or of a series: how many before and behind, for each axis."""
+        pairs = np.array([0, 0, *widths, 0, 0], np.int32).reshape(-1, 2)
         zero = int(self.net.graph.tensors[self.at].quantization.zeroPoint[0])
-        h, w, c = self.shape
-        self._add("PAD", [self.at, at], (h + top + bottom, w + left + right, c), self.scale, zero)
+        shape = tuple(int(n) for n in np.array(self.shape) + pairs[1:].sum(axis=1))
+        self._add("PAD", [self.at, self.net.constant(pairs)], shape, self.scale, zero)
         return self
 
     def flat(self) -> Maker:
@@ -177,8 +177,9 @@ class Maker:
         return self
 
     def end(self, kind: str, **options: Any) -> Maker:
-        """SOFTMAX or LOGISTIC, whose output has a scale of 1/256."""
-        self._add(kind, [self.at], self.shape, 1 / 256, -128, **options)
+        """SOFTMAX, LOGISTIC or TANH, whose output has a scale of its own."""
+        scale, zero = (1 / 128, 0) if kind == "TANH" else (1 / 256, -128)
+        self._add(kind, [self.at], self.shape, scale, zero, **options)
         return self
 
     def quantize(self, scale: float, dtype: Any = np.int8) -> Maker:
@@ -267,11 +268,15 @@ GRAPHS: dict[str, Callable[[str], bytes]] = {
     "mean-channels": lambda name: Maker(name, (7, 6, 5)).mean([3]).model(),
     "mean-rows": lambda name: Maker(name, (4, 9, 2)).mean([1]).model(),
     "pad": lambda name: Maker(name, (4, 5, 3)).pad(1, 2, 0, 3).conv(4, (3, 3), same=False).model(),
+    "pad-series": lambda name: Maker(name, (9, 4)).pad(2, 1).model(),
     "softmax": lambda name: Maker(name, (11,)).end("SOFTMAX", beta=1.0).model(),
     "softmax-rows": lambda name: Maker(name, (5, 9)).quantize(0.2).end("SOFTMAX", beta=0.5).model(),
     "softmax-steep": lambda name: Maker(name, (10,)).quantize(1.7).end("SOFTMAX", beta=1.0).model(),
     "logistic": lambda name: Maker(name, (16, 16)).end("LOGISTIC").model(),
     "logistic-steep": lambda name: Maker(name, (16, 16)).quantize(0.4).end("LOGISTIC").model(),
+    "tanh": lambda name: Maker(name, (16, 16)).end("TANH").model(),
+    "tanh-steep": lambda name: Maker(name, (16, 16)).quantize(0.4).end("TANH").model(),
+    "tanh-flat": lambda name: Maker(name, (16, 16)).quantize(0.002).end("TANH").model(),
     "quantize": lambda name: Maker(name, (16, 16), np.uint8).quantize(0.05).quantize(0.011, np.uint8).model(),
     "quantize-wider": lambda name: Maker(name, (16, 16)).quantize(0.2).model(),
     "add-channels": lambda name: (m := Maker(name, (4, 5, 3))).join("ADD", m.values((3,)), activation=3).model(),
