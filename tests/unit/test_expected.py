@@ -61,17 +61,17 @@ def test_near_ties_of_a_net_that_prefers_a_class_are_lost() -> None:
     baseline, worse, better = (answers(softmax(logits + by * prefers)) for by in (1, 1.1, 0.9))
     odds = Odds.of(baseline, labels)
     assert odds is not None
-    assert odds.biases[0] < -0.8
-    assert odds.biases[1] > 0.8
+    assert odds.biases[0] < -0.6
+    assert odds.biases[1] > 0.6
     assert np.abs(odds.biases[2:]).max() < 0.2
     shares = []
     for file in (worse, better):
         lost = ((baseline.predicted == labels) & (file.predicted != labels)).sum()
         gained = ((baseline.predicted != labels) & (file.predicted == labels)).sum()
         shares.append(odds.expected_lost([(baseline, file)]))
-        assert shares[-1] == pytest.approx(lost / (lost + gained), abs=0.15)
+        assert shares[-1] == pytest.approx(lost / (lost + gained), abs=0.2)
     assert shares[0] > 0.65
-    assert shares[1] < 0.3
+    assert shares[1] < 0.35
 
 
 def test_a_class_that_no_labelled_item_has_among_its_best_has_no_bias() -> None:
