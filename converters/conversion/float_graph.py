@@ -24,7 +24,7 @@ from edgepress.converters.files import whole_file
 from edgepress.converters.float_layers import NOTHING, FloatLayers, KeepOptions
 from edgepress.converters.mixed_precision.choose import choose_float_layers
 from edgepress.converters.ptq.calibration import Validation, first_items
-from edgepress.converters.ptq.pipeline import repair
+from edgepress.converters.ptq.repair import repair
 from edgepress.converters.ptq.score import Scorer, enough
 from edgepress.converters.ptq.stages import CALIBRATED
 from edgepress.converters.rewrites.table import CHANNEL_AFFINE, rewrites_for
@@ -33,14 +33,8 @@ from edgepress.converters.sources.base import Onnx2tf, SourceModel
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.statistics import CalibrationMethod, CalibrationMethods
 from edgepress.converters.targets import Target
-from edgepress.converters.to_tflite.features import with_scaled_features
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import EdgepressError, first_line, parsing
-
-FEATURE_ITEMS = 1000
-"""Calibration items that the ranges of features are measured on at most."""
-SCALED = "the features of the input are scaled in float, because their ranges differ too much for one scale"
-"""Note on `with_scaled_features`."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +169,10 @@ def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatG
         return float_graph
     item = job.adapter.item
     try:
-        scaled = _with_scaled_features(model, job)
         repaired = repair(
-            scaled,
+            model,
             job.calibration,
-            _scorer(scaled, job),
+            _scorer(model, job),
             input_range=None if item.is_integer else item.value_range,
             wanted=kinds,
             repairs=job.repairs,
@@ -189,8 +182,7 @@ def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatG
         return dataclasses.replace(float_graph, notes=(f"nothing was repaired: {e.message}",))
     except Exception as e:  # files can be made without
         return dataclasses.replace(float_graph, notes=(f"nothing was repaired: {unexpected_error(e).message}",))
-    models = repaired.models if scaled is model else dict.fromkeys(kinds, scaled) | dict(repaired.models)
-    for kind, graph in models.items():
+    for kind, graph in repaired.models.items():
         (job.folder / f"{kind}.tflite").write_bytes(graph)
     facts: dict[RepairKind, dict[str, Any]] = {}
     for kind in kinds:
@@ -199,21 +191,11 @@ def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatG
         facts[kind] = ({"repairs": stages} if job.repairs else {}) | calibration
     return dataclasses.replace(
         float_graph,
-        repaired={kind: job.folder / f"{kind}.tflite" for kind in models},
+        repaired={kind: job.folder / f"{kind}.tflite" for kind in repaired.models},
         methods=repaired.chosen.methods if repaired.chosen else float_graph.methods,
         facts=facts,
-        notes=(*repaired.notes, *([] if scaled is model else [SCALED])),
+        notes=repaired.notes,
     )
-
-
-def _with_scaled_features(model: bytes, job: FloatGraphJob) -> bytes:
-    """The graph whose features have one range, if that is wanted; the same bytes if nothing changes."""
-    if not (job.repairs and job.rewrite and job.target == "cpu") or job.adapter.item.is_image:
-        return model
-    try:
-        return with_scaled_features(model, lambda count: first_items(job.calibration, min(count, FEATURE_ITEMS)))
-    except ConversionError:  # there are no items; repairs say so
-        return model
 
 
 def _scorer(model: bytes, job: FloatGraphJob) -> Scorer:

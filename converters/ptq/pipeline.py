@@ -1,16 +1,4 @@
-"""Repairs: changes of a float graph's constants, each kept only if the file that is quantized from it gets better.
-
-They need no labels and no training. `repair` tries them in order and returns the repaired graphs by kind of repairs:
-
-* "exact": equalized, with the same float answers; for ONNX files with 8-bit weights, whose grid is another;
-* "dynamic" and "weights": equalized, and with biases corrected for the rounding of weights; for TFLite files with 8-bit
-  weights, in which each output of a dense layer has a scale of its own ("weights") or not;
-* "int8": equalized, and with biases absorbed where that helps int8, with ranges whose methods are chosen, and with
-  corrected biases; for schemes of 8-bit activations;
-* "int4": the same with weights that are rounded to four bits so that answers stay (`adaround`), instead of the biases.
-
-A graph with an operation that programs do not know keeps its constants, and a note says so.
-"""
+"""How a graph is repaired for each kind of files: its stages in order, each of which is scored (`repair`)."""
 
 from __future__ import annotations
 
@@ -43,33 +31,6 @@ MACS = 2e10
 """Multiply-accumulates that one pass over calibration items may take, about a second."""
 
 
-def repair(
-    model: bytes,
-    batches: Batches,
-    scorer: Scorer,
-    *,
-    input_range: InputRange = None,
-    wanted: Collection[RepairKind] = ("exact", "dynamic", "weights", "int8"),
-    repairs: bool = True,
-    calibration_method: CalibrationMethod = "minmax",
-) -> Repaired:
-    """Repair a float graph.
-
-    Args:
-        model: The float `.tflite`, batch 1.
-        batches: The calibration items; repairs of large nets use the first of them.
-        scorer: Scores files on items that are not among these, where there are others.
-        input_range: Range of the input, if it is known beforehand.
-        wanted: The kinds of repairs that are needed.
-        repairs: Whether constants may be changed.
-        calibration_method: How ranges follow from the calibration items, for the kinds "int8" and "int4".
-
-    Raises:
-        ConversionError: The model does not run on the items, or the quantizer refuses it.
-    """
-    return _Pipeline(model, batches, scorer, input_range=input_range, repairs=repairs).run(wanted, calibration_method)
-
-
 @dataclass(frozen=True)
 class _Change:
     """A changed graph, the ranges of its tensors and of their channels, and what was changed, in words."""
@@ -90,7 +51,16 @@ class _ScoredGraph:
     score: Score
 
 
-class _Pipeline:
+class Pipeline:
+    """Repairs one graph.
+
+    Attributes:
+        model: The float graph.
+        stages: The repairs that were tried, in order.
+        notes: Notes for the user.
+        is_changed: Whether the graph is another one than the model's, so that files are made of it in any case.
+    """
+
     def __init__(
         self, model: bytes, batches: Batches, scorer: Scorer, *, input_range: InputRange, repairs: bool
     ) -> None:
@@ -99,6 +69,7 @@ class _Pipeline:
         self.scorer = scorer
         self.input_range = input_range
         self._scores: dict[tuple[str, bytes], Score] = {}
+        self.is_changed = False
         self.stages: list[Stage] = []
         self.notes: list[str] = []
         self.program: Program | None = None
@@ -124,18 +95,17 @@ class _Pipeline:
         self.program = None
         self.notes.append(f"repairs failed unexpectedly: {type(error).__name__}: {first_line(error)}")
 
-    def run(self, wanted: Collection[RepairKind], calibration_method: CalibrationMethod) -> Repaired:
+    def run(self, kinds: Collection[RepairKind], calibration_method: CalibrationMethod) -> Repaired:
         """Repair the graph for each kind; one that fails is left as it is, with a note."""
-        models: dict[RepairKind, bytes] = {}
+        models: dict[RepairKind, bytes] = dict.fromkeys(kinds, self.model) if self.is_changed else {}
         chosen: ChosenMethods | None = None
-        for kind, recipe in RECIPES.items():
-            if kind not in wanted:
-                continue
+        for kind in kinds:
+            recipe = RECIPES[kind]
             equalized = self._guard(partial(self._reuse_equalized, recipe.tensorwise))
             if not recipe.last and equalized is None:
                 continue
             try:
-                now = self._score_plain(kind)
+                now = self.score_plain(kind)
                 if equalized is not None and not now.score.sound:
                     now = self._try("equalization", kind, now, equalized)
                 if kind in CALIBRATED:
@@ -189,7 +159,7 @@ class _Pipeline:
             chosen = ChosenMethods(methods, final, final, 1)
         return _ScoredGraph(now.model, statistics.ranges(chosen.methods), now.measured, final), chosen
 
-    def _score_plain(self, kind: RepairKind) -> _ScoredGraph:
+    def score_plain(self, kind: RepairKind) -> _ScoredGraph:
         """The graph as it is, with its score."""
         if self.program is None:
             ranges = tflite_statistics(self.model, self.batches, self.input_range).ranges()

@@ -10,7 +10,7 @@ from edgepress.converters.ptq.calibration import ChosenMethods
 from edgepress.converters.ptq.score import Score
 from edgepress.converters.schemes import RepairKind
 
-StageName = Literal["equalization", "bias-absorption", "bias-correction", "adaround"]
+StageName = Literal["feature-scaling", "equalization", "bias-absorption", "bias-correction", "adaround"]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ _ADD_BITS = 20
 """Fractional bits that the operands of a sum get."""
 _BYTES = "int8", "uint8"
 _SIGMOID_BITS = 4
-"""Whole bits of the argument of a logistic function."""
+"""Whole bits of the argument of LOGISTIC and TANH."""
 
 
 def add(operation: Operation, _: Range) -> Step:

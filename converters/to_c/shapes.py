@@ -46,22 +46,20 @@ def pad(operation: Operation, inputs: Range) -> Step:
     """
     source = operation.activation()
     output = operation.quantized(operation.output)
-    given = operation.constant(1, "int32").data
-    if given is None or given.shape != (len(source.shape), 2) or len(given) not in (3, 4) or source.shape[0] != 1:
+    widths = operation.constant(1, "int32").data
+    rank = len(source.shape)
+    if widths is None or rank not in (3, 4) or widths.shape != (rank, 2) or source.shape[0] != 1:
         raise operation.refuse(f"its input has the shape {list(source.shape)}; accepted: one image or series")
-    line = [1] if len(given) == 3 else []
-    image = (1, *line, *source.shape[1:])
-    widths = [[0, 0], *([[0, 0]] if line else []), *([int(n) for n in pair] for pair in given[1:])]
-    widths[0] = [int(n) for n in given[0]]
-    if widths[0] != [0, 0] or widths[3] != [0, 0] or min(map(min, widths)) < 0:
-        raise operation.refuse(f"it pads by {widths}; accepted: height and width")
-    shape = tuple(size + sum(pair) for size, pair in zip(image, widths, strict=True))
-    if (1, *line, *output.shape[1:]) != shape or (source.scale, source.zero_point) != (output.scale, output.zero_point):
+    if widths[[0, -1]].any() or widths.min() < 0:
+        raise operation.refuse(f"it pads by {widths.tolist()}; accepted: height and width")
+    same = (source.scale, source.zero_point) == (output.scale, output.zero_point)
+    if output.shape != tuple(source.shape + widths.sum(axis=1)) or not same:
         raise operation.refuse("its output does not fit its input")
-    channels, (top, bottom), (left, right) = image[3], widths[1], widths[2]
+    height, width, channels = (1,) * (4 - rank) + source.shape[1:]
+    top, bottom, left, right = (0,) * (8 - 2 * rank) + tuple(int(n) for n in widths[1:-1].ravel())
     layer = {
-        "height": image[1],
-        "row": image[2] * channels,
+        "height": height,
+        "row": width * channels,
         "top": top,
         "bottom": bottom,
         "left": left * channels,
@@ -77,7 +75,7 @@ def pad(operation: Operation, inputs: Range) -> Step:
         layer,
         (_pad_distance(layer, output.size),),
         with_filler,
-        lambda values: np.pad(values, given, constant_values=output.zero_point),
+        lambda values: np.pad(values, widths, constant_values=output.zero_point),
     )
 
 

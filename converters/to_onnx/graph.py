@@ -145,8 +145,8 @@ class OnnxGraph:
 
     def replace(self, name: str, kind: str, inputs: list[str], *, domain: str = "", **attributes: Any) -> None:
         """Let a new node make a value, under its name, instead of the one that makes it, which makes another."""
-        old = self._makers.pop(name)
-        old.output[list(old.output).index(name)] = self._name("unused")
+        old = self._makers[name]
+        self.rename(old, name)
         self.add(kind, inputs, name, domain=domain, **attributes)
         self._makers[name].name, old.name = old.name, self._makers[name].name
 

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgepress.converters.ptq.repair import SCALED
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.normalization import normalization_names
 from edgepress.runtime import load
+from edgepress.toolkit.accuracy_diagnosis.diagnose import diagnose_accuracy
 from edgepress.toolkit.conversion import convert
 
 FEATURES = 8
@@ -111,3 +113,14 @@ def test_integer_only_files_compute_nothing_in_float(net: tuple[Any, Path], tmp_
     (variant,) = convert(folder / "m.keras", ["tflite-int8"], out=tmp_path, **options)
     assert variant.path is not None, variant.error
     assert "float-normalization" not in load(variant.path).contract.rewrites
+
+
+@pytest.mark.parametrize("net", ["dense"], indirect=True)
+def test_scaled_features_are_told_and_known_to_diagnose(net: tuple[Any, Path], tmp_path: Path) -> None:
+    _, folder = net
+    data = str(folder / "d.npz")
+    (variant,) = convert(folder / "m.keras", ["tflite-dynamic"], out=tmp_path, data=data)
+    assert SCALED in variant.notes
+    assert next(repair["name"] for repair in variant.compression["repairs"] if repair["kept"]) == "feature-scaling"
+    diagnosis = diagnose_accuracy(folder / "m.keras", variant.path, data=data)
+    assert min(layer.added_db for layer in diagnosis.layers if layer.added_db is not None) > 20

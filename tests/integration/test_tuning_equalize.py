@@ -18,7 +18,7 @@ from edgepress.converters.graph.program import Program
 from edgepress.converters.ptq.channel_ranges import ChannelRanges, channel_ranges, tensor_ranges
 from edgepress.converters.ptq.channel_scales import ScaleGroups, scale_groups
 from edgepress.converters.ptq.equalization import equalizing_factors
-from edgepress.converters.ptq.pipeline import repair
+from edgepress.converters.ptq.repair import repair
 from edgepress.converters.ptq.score import Score, Scorer
 from edgepress.converters.rewrites.table import CHANNEL_AFFINE
 from edgepress.runtime import InputSpec

@@ -17,7 +17,7 @@ from edgepress.converters.ptq.calibration import ChosenMethods
 from edgepress.converters.ptq.channel_ranges import channel_ranges, tensor_ranges
 from edgepress.converters.ptq.channel_scales import scale_groups
 from edgepress.converters.ptq.equalization import equalizing_factors
-from edgepress.converters.ptq.pipeline import repair
+from edgepress.converters.ptq.repair import repair
 from edgepress.converters.ptq.score import Score, Scorer
 from edgepress.converters.statistics import CalibrationMethods, Statistics
 

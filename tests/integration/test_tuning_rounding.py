@@ -22,7 +22,7 @@ from edgepress.converters.ptq.layer_rounding import (
     round_for_outputs,
     sampler,
 )
-from edgepress.converters.ptq.pipeline import repair
+from edgepress.converters.ptq.repair import repair
 from edgepress.converters.ptq.score import Scorer
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme

@@ -9,7 +9,7 @@ evidence of its own beside the labels (`edgepress.toolkit.stats.posterior`).
 A temperature alone leaves a near tie a near tie. A net that answers some classes too often, as one that was trained
 briefly does, loses most of its near ties if rounding shifts them all in one direction, so each class has a bias, too.
 Source: A. Alexandari, A. Kundaje, A. Shrikumar, "Maximum likelihood with bias-corrected calibration is hard-to-beat at
-label shift adaptation", ICML 2020, section 3.2.
+label shift adaptation", ICML 2020 (arXiv:1901.06852), where a temperature with biases is "bias-corrected".
 
 The odds say nothing if all items are near ties, as for a net that is right on a quarter of them: a damaged file then
 seems to lose as few as one that rounds.
@@ -121,6 +121,7 @@ class Odds:
 def _fit_biases(probabilities: npt.NDArray[np.float32], classes: Ints, place: Ints) -> Floats:
     """The most probable biases, float64, shape (largest class + 1,); arguments as of `Odds.fit`."""
     from scipy.optimize import minimize
+    from scipy.special import log_softmax
 
     rows = np.arange(len(place))
     logits = np.log(np.maximum(probabilities, SMALLEST)).astype(np.float64)
@@ -128,14 +129,10 @@ def _fit_biases(probabilities: npt.NDArray[np.float32], classes: Ints, place: In
     labels = np.bincount(classes[rows, place], minlength=count)
 
     def loss(biases: Floats) -> tuple[float, Floats]:
-        sums = logits + biases[classes]
-        sums -= sums.max(axis=1, keepdims=True)
-        powers = np.exp(sums)
-        totals = powers.sum(axis=1, keepdims=True)
-        shares = np.asarray(powers / totals, np.float64)
-        expected = np.bincount(classes.ravel(), shares.ravel(), minlength=count)
-        likelihood = (sums[rows, place] - np.log(totals[:, 0])).sum()
-        return BIAS_PRIOR / 2 * (biases**2).sum() - likelihood, BIAS_PRIOR * biases + expected - labels
+        likelihoods = log_softmax(logits + biases[classes], axis=1)
+        expected = np.bincount(classes.ravel(), np.exp(likelihoods).ravel(), minlength=count)
+        value = BIAS_PRIOR / 2 * (biases**2).sum() - likelihoods[rows, place].sum()
+        return value, BIAS_PRIOR * biases + expected - labels
 
     return np.asarray(minimize(loss, np.zeros(count), jac=True, method="L-BFGS-B").x)
 

@@ -17,7 +17,7 @@ from edgepress.converters.files import write_bytes
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.tflite_scales import scales_of_tflite
 from edgepress.converters.ptq.bias_correction import with_own_biases
-from edgepress.converters.ptq.pipeline import repair
+from edgepress.converters.ptq.repair import repair
 from edgepress.converters.ptq.score import Score
 from edgepress.converters.schemes import RepairKind
 from edgepress.converters.statistics import CalibrationMethods, Ranges

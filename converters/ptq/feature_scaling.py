@@ -3,7 +3,7 @@
 A tensor of integers has one scale, so features of small range are rounded away beside those of large range. Trained
 nets even them out by a first normalization, which TFLite's converter puts into the weights of the dense layer behind it
 if that is a BatchNormalization. It is taken out again here, with ranges from calibration data: the features are shifted
-and scaled, and the weights and the bias undo that. `to_tflite.normalization` then keeps both operations in float.
+and scaled, and the weights and the bias undo that. The rewrite `float-normalization` keeps both operations in float.
 """
 
 from __future__ import annotations

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from rewriting import Net
 
-from edgepress.converters.to_tflite.features import rounding_db, with_scaled_features
+from edgepress.converters.ptq import repair
+from edgepress.converters.ptq.feature_scaling import rounding_db, with_scaled_features
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime.engines import import_engine
 
-FEATURES, OUTPUTS = 6, 5
+FEATURES = 6
+OUTPUTS = 5
 RANGES = np.array([1e-4, 1.0, 1e3, 1e6, 1.0, 3.0])
 MIDDLES = np.array([0.0, 2000.0, 0.0, 5e6, 0.0, -3.0])
 
@@ -151,3 +154,38 @@ def test_the_ratio_is_that_of_rounded_features() -> None:
     noise = ((np.round(x / step) * step - x) @ weights.T).var(axis=0).sum()
     signal = (x @ weights.T).var(axis=0).sum()
     assert rounding_db(x, weights, np.full(FEATURES, 2.0)) == pytest.approx(10 * np.log10(signal / noise), abs=0.2)
+
+
+class Scored:
+    """What `_choose` needs of a pipeline: scores that are compared as numbers, by kind."""
+
+    def __init__(self, **scores: int) -> None:
+        self.scores = scores
+        self.stages: list[Any] = []
+        self.notes: list[str] = []
+        self.is_changed = False
+
+    def score_plain(self, kind: str) -> Any:
+        return SimpleNamespace(score=Number(self.scores[kind]))
+
+
+class Number(int):
+    def better_than(self, other: int) -> bool:
+        return self > other
+
+
+@pytest.mark.parametrize(
+    ("dynamic", "int8", "kept"), [((3, 5), (3, 3), True), ((3, 5), (3, 2), False), ((3, 3), (3, 3), False)]
+)
+def test_features_are_scaled_if_that_helps_a_kind_and_harms_none(
+    dynamic: tuple[int, int], int8: tuple[int, int], kept: bool
+) -> None:
+    plain, scaled = (Scored(dynamic=dynamic[n], int8=int8[n]) for n in (0, 1))
+    chosen: Any = repair._choose(plain, scaled, ["dynamic", "int8"])  # type: ignore[arg-type]
+    assert chosen is (scaled if kept else plain)
+    assert scaled.is_changed == kept
+    assert chosen.notes == ([repair.SCALED] if kept else [])
+    assert [(stage.name, stage.kind, stage.kept) for stage in chosen.stages] == [
+        ("feature-scaling", kind, kept) for kind in ("dynamic", "int8")
+    ]
+    assert [(stage.before, stage.after) for stage in chosen.stages] == [dynamic, int8]
