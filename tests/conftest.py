@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 import scripts
 import typer.rich_utils  # noqa: F401 - it reads the environment, which some tests change, when it is first imported
+from hostile_files import foreign  # noqa: F401 - a fixture
+from hostile_screens import screens  # noqa: F401 - a fixture
 from hypothesis import settings
 from micro_package import install  # noqa: F401 - a fixture
 from PIL import Image
