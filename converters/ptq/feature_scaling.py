@@ -1,4 +1,4 @@
-"""Features of different ranges are brought to one range in front of a dense layer that reads them.
+"""Features of different ranges are brought to one range in front of the dense layers that read them.
 
 A tensor of integers has one scale, so features of small range are rounded away beside those of large range. Trained
 nets even them out by a first normalization, which TFLite's converter puts into the weights of the dense layer behind it
@@ -40,15 +40,11 @@ def with_scaled_features(model: bytes, read_items: Callable[[int], Array]) -> by
         read_items: Returns calibration items, up to a number of them, shape (n, *item shape); called if needed.
     """
     graph = Graph(model)
-    dense, at = _first_dense(graph)
-    if dense is None:
+    layers, at = _first_layers(graph)
+    count = graph.shape(at)[-1] if layers else 0
+    if not count:
         return model
-    has_bias = len(dense.inputs) > 2 and dense.inputs[2] >= 0
-    bias = graph.constant(int(dense.inputs[2])) if has_bias else np.zeros((), np.float32)
-    weights = graph.constant(int(dense.inputs[1]))
-    count = graph.shape(at)[-1]
-    if weights is None or bias is None or weights.dtype != np.float32 or not 0 < weights.shape[1] == count:
-        return model
+    weights = [np.asarray(graph.constant(int(op.inputs[1])), np.float64) for op in layers]
     features = read_items(max(1, MOST_VALUES // count)).reshape(-1, count).astype(np.float64)
     if not np.isfinite(features).all():
         return model
@@ -59,37 +55,56 @@ def with_scaled_features(model: bytes, read_items: Callable[[int], Array]) -> by
     half = np.maximum((high - low) / 2, LEAST_SPREAD * largest)
     half[largest == 0] = whole / 2
     middle = ((low + high) / 2).astype(np.float32).astype(np.float64)
-    real = weights.astype(np.float64)
-    now, then = (rounding_db(features, real, ranges) for ranges in (np.full_like(half, whole), 2 * half))
+    both = np.full_like(half, whole), 2 * half
+    now, then = (rounding_db(features, np.concatenate(weights), ranges) for ranges in both)
     if now >= ENOUGH_DB or then < now + LEAST_GAIN_DB:
         return model
+    biases = [np.asarray(_bias(graph, op), np.float64) for op in layers]
     with np.errstate(over="ignore"):
-        constants = [each.astype(np.float32) for each in (middle, 1 / half, real * half, real @ middle + bias)]
-    if not all(np.isfinite(each).all() for each in constants):
+        scaling = [each.astype(np.float32) for each in (middle, 1 / half)]
+        scaled_weights = [(each * half).astype(np.float32) for each in weights]
+        shifted_biases = [(each @ middle + bias).astype(np.float32) for each, bias in zip(weights, biases, strict=True)]
+    if not all(np.isfinite(each).all() for each in (*scaling, *scaled_weights, *shifted_biases)):
         return model
-    shift, scale, scaled_weights, own_bias = map(graph.add_constant, constants)
+    shift, scale = map(graph.add_constant, scaling)
     shifted, scaled = (graph.add_tensor(graph.shape(at), f"features/{what}", at) for what in ("shifted", "scaled"))
     graph.insert_before(
-        dense, graph.operator("SUB", [at, shift], shifted), graph.operator("MUL", [shifted, scale], scaled)
+        layers[0], graph.operator("SUB", [at, shift], shifted), graph.operator("MUL", [shifted, scale], scaled)
     )
-    dense.inputs = np.array([scaled, scaled_weights, own_bias], np.int32)
+    for op, own_weights, own_bias in zip(layers, scaled_weights, shifted_biases, strict=True):
+        op.inputs = np.array([scaled, graph.add_constant(own_weights), graph.add_constant(own_bias)], np.int32)
     return graph.to_bytes()
 
 
-def _first_dense(graph: Graph) -> tuple[Any, int]:
-    """The dense layer that reads the features of a tensor, and the index of what it reads; None for other models."""
+def _first_layers(graph: Graph) -> tuple[list[Any], int]:
+    """The dense layers that read the features of a tensor, and the index of what they read; none for other models."""
     at = int(graph.table.inputs[0])
     if graph.dtype(at) != np.float32 or len(graph.shape(at)) > MOST_DIMENSIONS:
-        return None, at
+        return [], at
     readers = graph.readers()
     while (op := only_reader(readers, at)) is not None and graph.kind(op) in VIEWS:
         at = int(op.outputs[0])
-    is_dense = op is not None and graph.kind(op) == "FULLY_CONNECTED" and int(op.inputs[0]) == at
-    return (op if is_dense else None), at
+    layers = readers.get(at, [])
+    return (layers if all(_is_dense(graph, op, at) for op in layers) else []), at
+
+
+def _is_dense(graph: Graph, op: Any, source: int) -> bool:
+    """Whether an operation is a dense layer of some features whose weights, and bias if it has one, are constants."""
+    if graph.kind(op) != "FULLY_CONNECTED" or int(op.inputs[0]) != source:
+        return False
+    weights = graph.constant(int(op.inputs[1]))
+    is_float = weights is not None and weights.dtype == np.float32 and weights.shape[1] == graph.shape(source)[-1]
+    return is_float and _bias(graph, op) is not None
+
+
+def _bias(graph: Graph, op: Any) -> Array | None:
+    """The bias of a dense layer, zero if it has none; None if it is not a constant."""
+    has_bias = len(op.inputs) > 2 and op.inputs[2] >= 0
+    return graph.constant(int(op.inputs[2])) if has_bias else np.zeros((), np.float32)
 
 
 def rounding_db(features: Array, weights: Array, ranges: Array) -> float:
-    """The signal to noise of a dense layer's sums, dB, if its features are rounded to 8 bits.
+    """The signal to noise of dense layers' sums, dB, if their features are rounded to 8 bits.
 
     Args:
         features: Items, float64, shape (n, features).

@@ -27,11 +27,12 @@ def table(items: int, seed: int) -> Any:
     return (np.random.default_rng(seed).normal(0.5, 1, (items, FEATURES)) * RANGES).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=["table", "flattened", "batch", "dense"])
+@pytest.fixture(scope="module", params=["table", "flattened", "batch", "dense", "wide"])
 def net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """A net on a table, or on one that it flattens first, and its data.
 
-    "batch": BatchNormalization, which TFLite's converter puts into the dense layer; "dense": one of suitable weights.
+    "batch": BatchNormalization, which TFLite's converter puts into the dense layer; "dense": one of suitable weights;
+    "wide": two of them, of which one goes around the hidden layer.
     """
     import keras
     from keras import layers
@@ -42,18 +43,21 @@ def net(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     scale.adapt(table(500, 0))
     if request.param == "batch":
         scale = layers.BatchNormalization()
-    elif request.param == "dense":
+    elif request.param in ("dense", "wide"):
         scale = layers.Activation("linear")
     shape = (2, FEATURES // 2) if request.param == "flattened" else (FEATURES,)
     x = inputs = keras.Input(shape)
     x = layers.Flatten()(x) if request.param == "flattened" else x
     dense = layers.Dense(32, activation="relu")
-    model = keras.Model(inputs, layers.Dense(4)(dense(scale(x))))
+    around = layers.Dense(4)
+    scores = layers.Dense(4)(dense(scale(x)))
+    model = keras.Model(inputs, layers.Add()([scores, around(x)]) if request.param == "wide" else scores)
     if request.param == "batch":
         scale.moving_mean.assign(table(500, 0).mean(axis=0))
         scale.moving_variance.assign(table(500, 0).var(axis=0))
-    elif request.param == "dense":
-        dense.kernel.assign(dense.kernel / RANGES[:, np.newaxis])
+    elif request.param in ("dense", "wide"):
+        for layer in (dense, around) if request.param == "wide" else (dense,):
+            layer.kernel.assign(layer.kernel / RANGES[:, np.newaxis])
     model.save(folder / "m.keras")
     x = table(300, 1).reshape(-1, *shape)
     y = np.asarray(model(x)).argmax(axis=1)

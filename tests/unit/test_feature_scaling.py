@@ -126,6 +126,30 @@ def test_items_are_read_only_for_a_dense_layer() -> None:
     assert many == [4_000_000 // FEATURES]
 
 
+def two_layers(*, other: str = "FULLY_CONNECTED") -> bytes:
+    """Two layers that read the features, and the sum of what they make."""
+    net = Net((), FEATURES)
+    source = net.now
+    parts = [net.add("FULLY_CONNECTED", [source, suitable(seed).astype(np.float32)], (1, OUTPUTS)) for seed in (1, 2)]
+    if other == "RELU":
+        net.add("RELU", [source], (1, FEATURES))
+        parts[1] = net.add("FULLY_CONNECTED", [net.now, suitable(2).astype(np.float32)], (1, OUTPUTS))
+    net.add("ADD", parts, (1, OUTPUTS))
+    return net.model()
+
+
+def test_all_layers_that_read_the_features_read_scaled_ones() -> None:
+    model = two_layers()
+    changed = with_one_range(model, items())
+    kinds = [Graph(changed).kind(op) for op in Graph(changed).operators]
+    assert kinds == ["SUB", "MUL", "FULLY_CONNECTED", "FULLY_CONNECTED", "ADD"]
+    x = items(50, seed=3)
+    exact = sum(x.astype(np.float64) @ suitable(seed).astype(np.float32).astype(np.float64).T for seed in (1, 2))
+    assert np.abs(outputs(changed, x) - exact).max() <= max(np.abs(outputs(model, x) - exact).max(), 1e-5 * exact.max())
+    mixed = two_layers(other="RELU")
+    assert with_one_range(mixed, items()) == mixed
+
+
 def test_weights_that_another_layer_reads_stay() -> None:
     net = Net((), FEATURES)
     weights = net.graph.add_constant((suitable()[:1] * np.ones((FEATURES, 1))).astype(np.float32), "weights")

@@ -48,7 +48,7 @@ def plot_benchmark(result: Benchmark, path: Path) -> None:
     what = f"Latency of {_call(timed)}, p50, µs (log)"
     _panel(right, timed, latencies, ringed, label=what, title="Accuracy against latency")
     left.set_ylabel(
-        f"Accuracy on {result.data['count']} test images of {one_line(Path(result.data['source']).name, 60)}, %"
+        f"Accuracy on {result.data['count']} test items of {one_line(Path(result.data['source']).name, 60)}, %"
     )
     figure.suptitle(
         f"{one_line(host_title(dict(result.host)), 100)}; bars: 95 % interval of the drop", fontsize=10, color=INK
