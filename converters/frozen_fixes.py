@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+NOTHING = (1, [0, 0], [0, 0])
+"""Block size, padding and crop of a dimension that SpaceToBatchND and BatchToSpaceND leave alone."""
+
 
 def fix(definition: Any) -> None:
     """Replace such parts of a `GraphDef`, in place."""
-    _replace_channels_first(definition)
     _join_dilated_convolutions(definition)
+    _replace_channels_first(definition)
 
 
 def _replace_channels_first(definition: Any) -> None:
@@ -53,64 +56,87 @@ def _replace_channels_first(definition: Any) -> None:
 
 
 def _join_dilated_convolutions(definition: Any) -> None:
-    """Give convolutions in one dimension their dilation, in place.
+    """Give convolutions their dilation, in place.
 
     TensorFlow 2.21 computes dilated convolutions as others, of every Nth value: SpaceToBatchND in front of them and
-    BatchToSpaceND behind. Both converters put it together again for images, but not for what `Conv1D` makes of series.
+    BatchToSpaceND behind. Both converters put it together again for images with channels last, but not for what
+    `Conv1D` makes of series; with channels first, TFLite's converter makes files that can't run.
     """
     nodes = {node.name: node for node in definition.node}
     for last in [node for node in definition.node if node.op == "BatchToSpaceND"]:
-        chain = [last]
-        for kind in ("Squeeze", "Conv2D", "ExpandDims", "SpaceToBatchND"):
-            maker = nodes.get(chain[-1].input[0].partition(":")[0])
-            if maker is not None and maker.op == kind:
-                chain.append(maker)
-        if len(chain) == 5 and _is_plain(chain[2]):
-            _join(definition, nodes, chain)
+        for kinds in (("Squeeze", "Conv2D", "ExpandDims", "SpaceToBatchND"), ("Conv2D", "SpaceToBatchND")):
+            chain = [last]
+            for kind in kinds:
+                maker = nodes.get(chain[-1].input[0].partition(":")[0])
+                if maker is not None and maker.op == kind:
+                    chain.append(maker)
+            if len(chain) == 1 + len(kinds) and _is_plain(chain[len(kinds) // 2]):
+                _join(definition, nodes, chain)
 
 
 def _join(definition: Any, nodes: dict[str, Any], chain: list[Any]) -> None:
-    """Let the last node of a chain squeeze a dilated convolution of what the first one reads, in place.
+    """Let the last node of a chain become a dilated convolution of what the first one reads, in place.
 
     Args:
         definition: The graph.
         nodes: Its nodes by name.
-        chain: BatchToSpaceND, Squeeze, Conv2D, ExpandDims and SpaceToBatchND, each of which reads the next one.
+        chain: BatchToSpaceND, Conv2D and SpaceToBatchND, each of which reads the next one; with series, Squeeze in
+            front of Conv2D and ExpandDims behind it.
     """
-    last, squeeze, conv, expand, first = chain
-    axis = _constant(nodes, expand.input[1])
+    last, first, conv = chain[0], chain[-1], chain[len(chain) // 2]
+    is_series = len(chain) == 5
+    channels_first = int(conv.attr["data_format"].s == b"NCHW")
     blocks = [_constant(nodes, node.input[1]) for node in (first, last)]
     pads, crops = (_constant(nodes, node.input[2]) for node in (first, last))
-    squeezed = [*squeeze.attr["squeeze_dims"].list.i]
-    if axis not in (-3, 1) or squeezed not in ([-3], [1]) or None in (blocks[0], pads, crops) or blocks[0] != blocks[1]:
+    if None in (blocks[0], pads, crops) or blocks[0] != blocks[1]:
         return
-    if len(blocks[0]) != 1:
+    spatial = 1 if is_series else 2
+    if not (is_series or channels_first) or len(blocks[0]) != channels_first + spatial:
         return
-    (dilation,), ((before, after),), ((left, right),) = blocks[0], pads, crops
-    if left or right > after:
+    if channels_first and (blocks[0][0], pads[0], crops[0]) != NOTHING:
         return
+    if is_series and not _is_line(nodes, squeeze=chain[1], expand=chain[3], channels_first=channels_first):
+        return
+    dilations, pads, crops = ([*values[channels_first:]] for values in (blocks[0], pads, crops))
+    if any(left or right > after for (_, after), (left, right) in zip(pads, crops, strict=True)):
+        return
+    margins = [[before, after - right] for (before, after), (_, right) in zip(pads, crops, strict=True)]
     source = first.input[0]
-    if before or after > right:
+    if any(map(any, margins)):
         pad = definition.node.add(name=f"{last.name}/pad", op="Pad", input=[source])
         pad.attr["T"].CopyFrom(conv.attr["T"])
-        _add_constant(definition, pad, "Tpaddings", [[0, 0], [before, after - right], [0, 0]])
+        none = [[0, 0]]
+        _add_constant(
+            definition, pad, "Tpaddings", [*none * (1 + channels_first), *margins, *none * (1 - channels_first)]
+        )
         source = pad.name
-    image = definition.node.add()
-    image.MergeFrom(expand)
-    image.name, image.input[0] = f"{last.name}/image", source
-    dilated = definition.node.add()
-    dilated.MergeFrom(conv)
-    dilated.name, dilated.input[0] = f"{last.name}/dilated", image.name
-    dilated.attr["dilations"].list.i[:] = [1, 1, dilation, 1]
     name = last.name
-    last.CopyFrom(squeeze)
-    last.name, last.input[0] = name, dilated.name
+    if is_series:
+        source = _copy(chain[3], definition.node.add(), name=f"{name}/image", source=source)
+        _copy(chain[1], last, name=name, source=f"{name}/dilated")
+    dilated = definition.node.add() if is_series else last
+    _copy(conv, dilated, name=f"{name}/dilated" if is_series else name, source=source)
+    end = 4 if channels_first else 3
+    dilated.attr["dilations"].list.i[end - spatial : end] = dilations
+
+
+def _copy(node: Any, to: Any, *, name: str, source: str) -> str:
+    """Make a node the copy of another one, with another name, that reads another node first; returns the name."""
+    to.CopyFrom(node)
+    to.name, to.input[0] = name, source
+    return name
+
+
+def _is_line(nodes: dict[str, Any], *, squeeze: Any, expand: Any, channels_first: int) -> bool:
+    """Whether two nodes make an image of one row of a series, shape (N, 1, L, C) or (N, C, 1, L), and undo that."""
+    axes = (-2, 2) if channels_first else (-3, 1)
+    return _constant(nodes, expand.input[1]) in axes and [*squeeze.attr["squeeze_dims"].list.i] in ([i] for i in axes)
 
 
 def _is_plain(conv: Any) -> bool:
-    """Whether a convolution has no padding, strides and dilation, and channels last."""
+    """Whether a convolution has no padding, strides and dilation."""
     ones = {*conv.attr["strides"].list.i, *conv.attr["dilations"].list.i}
-    return bool(conv.attr["data_format"].s == b"NHWC" and conv.attr["padding"].s == b"VALID" and ones == {1})
+    return bool(conv.attr["padding"].s == b"VALID" and ones == {1})
 
 
 def _constant(nodes: dict[str, Any], name: str) -> Any:

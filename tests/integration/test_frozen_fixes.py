@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgepress.converters.frozen import freeze, trace
 from edgepress.converters.frozen_fixes import fix
+from edgepress.converters.to_tflite.convert import float_tflite
 
 
 def definition_of(function: Callable[[Any], Any], shape: tuple[int | None, ...]) -> tuple[Any, str]:
@@ -123,6 +125,38 @@ def test_convolutions_of_series_get_their_dilation(batch: Any, length: int, dila
     )
     dilated = [node for node in fixed.node if node.op == "Conv2D" and node.name.endswith("/dilated")]
     assert [list(node.attr["dilations"].list.i) for node in dilated] == [[1, 1, dilation, 1]]
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize(("sizes", "dilations", "form"), [
+    ((11,), [3], "NCW"), ((6, 7), [2, 2], "NCHW"), ((6, 7), [1, 3], "NCHW"), ((7, 6), [3, 2], "NHWC"),
+])  # fmt: skip
+def test_convolutions_get_their_dilation_in_both_orders(
+    sizes: tuple[int, ...], dilations: list[int], form: str, padding: str
+) -> None:
+    """TFLite's interpreter runs what the converter makes: TensorFlow's kernels for the CPU take channels last only."""
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    channels_last = np.random.default_rng(2).normal(size=(1, *sizes, 2)).astype(np.float32)
+    kernel = weights(3, *[2] * (len(sizes) - 1), 2, 4)
+    expected = tf.nn.convolution(channels_last, kernel, dilations=dilations, padding=padding).numpy()
+    first = form != "NHWC"
+    x, expected = (np.moveaxis(each, -1, 1) if first else each for each in (channels_last, expected))
+    frozen = freeze(
+        trace(
+            lambda x: tf.nn.convolution(x, kernel, dilations=dilations, padding=padding, data_format=form),
+            x.shape,
+            "float32",
+        )
+    )
+    assert ("BatchToSpaceND" in kinds(frozen.definition)) == (not first)
+    interpreter = Interpreter(model_content=float_tflite(frozen))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.ascontiguousarray(x))
+    interpreter.invoke()
+    outputs = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_each_reader_of_what_was_taken_apart_gets_its_own() -> None:

@@ -45,6 +45,17 @@ def dilated_series(x: Any) -> Any:
     return layers.Concatenate()([first, second])
 
 
+def dilated_channels_first(x: Any) -> Any:
+    from keras import layers
+
+    first = "channels_first"
+    x = layers.Reshape(SHAPE[:2])(x)
+    x = layers.Conv1D(8, 2, padding="same", dilation_rate=2, data_format=first, activation="relu")(x)
+    x = layers.Reshape((2, 4, 6))(x)
+    x = layers.Conv2D(4, 3, padding="same", dilation_rate=(1, 2), data_format=first, activation="relu")(x)
+    return layers.Conv2D(4, (3, 2), groups=2, dilation_rate=(1, 3), data_format=first)(x)
+
+
 def recurrent_convolution(x: Any) -> Any:
     """A loop whose body reads a turned image (`onnx-body-inputs`)."""
     from keras import layers
@@ -53,7 +64,13 @@ def recurrent_convolution(x: Any) -> Any:
     return layers.ConvLSTM2D(3, (1, 3), padding="same")(x)
 
 
-NETS = [biases_in_the_middle, channels_first_in_one_dimension, dilated_series, recurrent_convolution]
+NETS = [
+    biases_in_the_middle,
+    channels_first_in_one_dimension,
+    dilated_series,
+    dilated_channels_first,
+    recurrent_convolution,
+]
 
 
 @pytest.mark.slow
@@ -79,7 +96,7 @@ def test_they_become_files_of_both_formats(layers: Any, tmp_path: Path) -> None:
     for variant in variants:
         assert variant.verification is not None
         assert variant.verification.agreement > (0.99 if "float" in variant.scheme else 0.8)
-        if layers is dilated_series and variant.path is not None:
+        if layers in (dilated_series, dilated_channels_first) and variant.path is not None:
             operations = {node.operation for node in read(variant.path).nodes}
             assert not operations & {"SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "Loop", "Shape", "Slice", "Gather"}
 
