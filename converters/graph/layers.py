@@ -46,8 +46,14 @@ def _convolution(step: Step, x: Sequence[Any]) -> Any:
     groups = x[0].shape[-1] // channels
     if groups > 1 and channels == 1:  # (height, width, 1, groups * multiplier)
         return _with_bias(step, x, _by_channel(x[0], weights, o))
-    parts = zip(tf.split(x[0], groups, -1), tf.split(weights, groups, -1), strict=True)
-    convolved = [tf.nn.conv2d(part, kernel, (o.strideH, o.strideW), PADDINGS[o.padding]) for part, kernel in parts]
+    image = x[0]
+    strides = (o.strideH, o.strideW)
+    if strides[0] != strides[1] and weights.shape[:2] == (1, 1):
+        # TensorFlow 2.21 writes beyond its memory in the gradient of such weights, such as with strides of (1, 3).
+        image = image[:, :: strides[0], :: strides[1]]
+        strides = (1, 1)
+    parts = zip(tf.split(image, groups, -1), tf.split(weights, groups, -1), strict=True)
+    convolved = [tf.nn.conv2d(part, kernel, strides, PADDINGS[o.padding]) for part, kernel in parts]
     return _with_bias(step, x, convolved[0] if groups == 1 else tf.concat(convolved, -1))
 
 

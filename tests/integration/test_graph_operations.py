@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from int8_graphs import Net
 from rewriting import Net as Windows
@@ -168,6 +168,7 @@ def test_operations_with_several_outputs(kind):
 
 
 @settings(max_examples=15)
+@example(size=(7, 9), kernel=(1, 1), strides=(1, 3), dilation=1, same=True, kind="grouped", multiplier=2, act=0)
 @given(
     size=st.tuples(st.integers(3, 9), st.integers(3, 9)),
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
