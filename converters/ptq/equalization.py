@@ -221,7 +221,7 @@ def limit_factors(groups: ScaleGroups, factors: Factors, ranges: Ranges) -> Fact
             places = output_channels(step)
             axes = tuple(axis for axis in range(weights.ndim) if places.shape[axis] == 1)
             largest = weights.max(axis=axes).ravel()
-            source, output = (np.ptp((0.0, *ranges[name])) / 255 for name in (step.inputs[0], step.output))
+            source, output = (np.ptp((0.0, *ranges[name])) for name in (step.inputs[0], step.output))
             ids = groups.of[step.output]
             if not output or len(largest) != len(ids):
                 continue

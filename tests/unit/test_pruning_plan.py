@@ -116,6 +116,15 @@ def test_wide_layers_have_whole_blocks_and_narrow_ones_any_number(bound: float, 
     assert module._below(9, 1) == 8
 
 
+def test_all_that_has_left_may_stay_again() -> None:
+    costs = Costs([16], [1.0])
+    (family,) = costs.units.families
+    staying = np.arange(17) > 8
+    state = module._FamilyState(family, family.units, np.ones(16), 8, 1, [0])
+    module._fill([state], staying, {"t0": 8}, costs=costs, bound=16, block=8)  # type: ignore[arg-type]
+    assert state.left == 16 == staying[family.units].sum()
+
+
 def test_where_whole_blocks_save_too_much_parts_of_blocks_stay() -> None:
     assert plan(Costs([64, 10], [1.0, 1.0]), [1.0] * 74, 73, block=8) == [60, 10]
     assert plan(Costs([16], [1.0]), [1.0] * 16, 15, block=8) == [15]
