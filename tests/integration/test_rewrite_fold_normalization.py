@@ -120,6 +120,19 @@ def test_means_that_differ_much_stay():
     assert change(net.model(), single_mean)[1] == [0]
 
 
+@pytest.mark.parametrize("kind", ["activation", "turned", "other reader", "addition"])
+def test_means_stay_that_are_taken_off_otherwise(kind):
+    net = Net((8, 8), 3)
+    pixels, constant = net.now, np.array([90, 100, 110], np.float32)
+    inputs = [constant, pixels] if kind == "turned" else [pixels, constant]
+    act = int(kind == "activation")
+    net.add("ADD" if kind == "addition" else "SUB", inputs, net.shape, fusedActivationFunction=act)
+    net.conv(4, (3, 3), same=False)
+    if kind == "other reader":
+        net.slice(pixels, net.shape)
+    assert change(net.model(), single_mean)[1] == [0]
+
+
 def test_other_readers_and_activations_stop_it():
     net = Net((8, 8), 3)
     scaled = net.add("MUL", [net.now, np.array(2, np.float32)], net.shape)

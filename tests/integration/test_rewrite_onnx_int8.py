@@ -116,6 +116,15 @@ def test_other_hard_sigmoids_of_bytes_stay(high: float, zero: int, alpha: float,
     assert rewritten(net.model(), quantized_hard_sigmoid)[1] == 0
 
 
+@pytest.mark.parametrize("zeros", [1, 16])
+def test_hard_sigmoids_whose_bytes_have_several_scales_stay(zeros: int) -> None:
+    net = OnnxNet((1, 16, 16))
+    net.quantized(0.05, 100)
+    net.add("HardSigmoid", alpha=0.2, beta=0.5)
+    net.quantized(np.full(16, 1 / 255), np.zeros(zeros))
+    assert rewritten(net.model(), quantized_hard_sigmoid)[1] == 0
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_swish_of_bytes_is_one_operation_in_float(first: bool) -> None:
     net = OnnxNet((1, 16, 16), UINT8)

@@ -39,10 +39,13 @@ def test_answers_stay(size, kernel, stride, dilation, same, depthwise):
     assert rewrite("unused-taps", Graph(changed)) == 0
 
 
-@pytest.mark.parametrize(("size", "kernel", "left"), [(1, 3, 1), (2, 3, 3), (2, 5, 3), (3, 7, 5), (1, 7, 1), (8, 3, 3)])
-def test_what_is_left(size, kernel, left):
+@pytest.mark.parametrize(("size", "kernel", "dilation", "left"), [
+    (1, 3, 1, 1), (2, 3, 1, 3), (2, 5, 1, 3), (3, 7, 1, 5), (1, 7, 1, 1), (8, 3, 1, 3), (2, 5, 2, 1), (3, 5, 2, 3),
+    (4, 5, 3, 3),
+])  # fmt: skip
+def test_what_is_left(size, kernel, dilation, left):
     net = Net((size, size), 4)
-    net.depthwise((kernel, kernel))
+    net.depthwise((kernel, kernel), dilation=dilation)
     graph = Graph(net.model())
     assert rewrite("unused-taps", graph) == (left != kernel)
     assert graph.shape(int(graph.operators[0].inputs[1])) == (1, left, left, 4)

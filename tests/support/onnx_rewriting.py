@@ -45,7 +45,7 @@ class OnnxNet:
         more = [self.random.normal(size=given).astype(np.float32)] if bias else []
         return self.add("Conv", weights, *more, **options)
 
-    def quantized(self, scale: float, zero: int, dtype: Any = np.uint8) -> str:
+    def quantized(self, scale: Any, zero: Any, dtype: Any = np.uint8) -> str:
         """The end, rounded and restored."""
         pair = [np.array(scale, np.float32), np.array(zero, dtype)]
         self.add("QuantizeLinear", *pair)
