@@ -45,8 +45,9 @@ TESTS = {
     "dense_products": "rewrite_small_products",
     "float16_biases": "rewrite_float16",
     "single_mean": "rewrite_fold_normalization",
-    "windows": "rewrite_line_pads rewrite_wide_taps rewrite_unused_taps rewrite_grouped_depthwise",
-    "int8": "rewrite_integer_kernels rewrite_lookup_islands",
+    "windows": "rewrite_line_pads rewrite_wide_taps rewrite_unused_taps rewrite_grouped_depthwise rewrite_joins "
+    "rewrite_fold_normalization",
+    "int8": "rewrite_integer_kernels rewrite_integer_hard_swish rewrite_lookup_islands",
     "layer_norm": "rewrite_layer_norm rewrite_onnx_dense",
     "dense": "rewrite_onnx_dense",
     "gelu": "rewrite_onnx_dense",

@@ -38,6 +38,14 @@ def test_weights_and_bias_of_an_operation_are_stored_alike():
     assert rewrite("float16-biases", graph) == 0
 
 
+def test_operations_without_a_bias_stay():
+    net = Net((), 8)
+    net.add("FULLY_CONNECTED", [net.now, net.random.normal(size=(4, 8)).astype(np.float32)], (1, 4))
+    net.add("FULLY_CONNECTED", [net.now, *(net.random.normal(size=s).astype(np.float32) for s in ((3, 4), 3))], (1, 3))
+    graph = Graph(with_scheme(net.model(), FLOAT16, None, uint8=False))
+    assert rewrite("float16-biases", graph) == 1
+
+
 def test_a_bias_that_float16_cannot_hold_stays():
     net = Net((8, 8), 8)
     net.conv(16, (3, 3))

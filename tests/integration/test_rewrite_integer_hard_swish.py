@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from int8_graphs import EVERY, Net, answers, kinds, rewritten, steps
 from rewriting import rewrite
 
-from edgepress.converters.rewrites.tflite.int8 import is_int8
+from edgepress.converters.rewrites.tflite.int8 import add_scalar, is_int8, real_values
 from edgepress.converters.to_tflite.graph import Graph
 
 SHAPE = EVERY.shape
@@ -36,6 +36,14 @@ def test_the_stated_error(scale: float, zero: int) -> None:
     for delegate in (True, False):
         found = (answers(after, EVERY, delegate=delegate).astype(np.float32) - made_zero) * made
         assert np.all(np.abs(found - exact) <= bound + (0 if delegate else made * 0.5))
+
+
+@pytest.mark.parametrize("value", [3.0, 1 / 6])
+def test_its_constants_are_exact(value: float) -> None:
+    graph = Graph(hard_swish(0.05, 3, 0.03, -100).model())
+    constant = real_values(graph, add_scalar(graph, value))
+    assert constant is not None
+    np.testing.assert_allclose(constant, value, rtol=1e-6)
 
 
 @pytest.mark.parametrize("largest", [3.0, 6.0, 12.0])

@@ -49,6 +49,14 @@ def test_pools_become_strides(kind, size, stride, padded):
     assert same(before, after, 1e-5)
 
 
+@pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
+def test_pools_that_copy_stay(kind):
+    net = Net((8, 8), 4)
+    pool(net, kind, stride=1)
+    net.conv(4)
+    assert change(net, fold_pool)[2] == 0
+
+
 def test_pools_that_others_read_stay():
     for build in (lambda net: net.conv(3, (3, 3)), lambda net: net.add("RELU", [net.now], net.shape)):
         net = Net((8, 8), 4)
@@ -79,7 +87,7 @@ def test_concatenation_of_many(channels, axis):
 
 
 @pytest.mark.parametrize("kind", ["ADD", "SUB"])
-@pytest.mark.parametrize("act", [0, 1, 3])
+@pytest.mark.parametrize("act", [0, 1, 2, 3])
 @pytest.mark.parametrize("shape", [(12,), (1, 1, 1, 12)])
 def test_a_factor_and_a_shift(kind, act, shape):
     net = Net((5, 4), 12)

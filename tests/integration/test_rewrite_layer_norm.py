@@ -74,6 +74,23 @@ def test_integer_files_keep_it_float():
     assert np.abs(answer(made) - truth).max() < 0.15 * np.abs(truth).max()
 
 
+@pytest.mark.parametrize(("shape", "places"), [((), 1), ((1,), 1), ((16,), 1), ((16, 1, 1, 1), 0), ((5, 1, 16), 0)])
+def test_factors_are_one_number_or_one_of_each_channel(shape, places):
+    net = Net((16, 4), 16)
+    net.conv(16)
+    normalize(net)
+    graph = net.graph
+    makers = graph.makers()
+    gamma = next(
+        op for op in graph.operators if graph.kind(op) == "MUL" and graph.kind(makers[op.inputs[0]]) == "RSQRT"
+    )
+    gamma.inputs = [gamma.inputs[0], graph.add_constant(net.random.normal(size=shape).astype(np.float32))]
+    graph = Graph(model := net.model())
+    assert rewrite("layer-norm", graph) == places
+    if places:
+        np.testing.assert_allclose(answer(graph.to_bytes()), answer(model), rtol=1e-4, atol=1e-4)
+
+
 def test_what_others_read_stays():
     net = Net((5, 4), 16)
     net.conv(16)

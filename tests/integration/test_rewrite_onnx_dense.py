@@ -39,14 +39,24 @@ def test_a_product_of_other_rows_stays() -> None:
     assert rewritten(net.model(), dense)[1] == 0
 
 
-def normalization(net: OnnxNet, axis: int, *, beta: bool, reshape: bool = True, second: int | None = None) -> None:
+def normalization(
+    net: OnnxNet,
+    axis: int,
+    *,
+    beta: bool,
+    reshape: bool = True,
+    second: int | None = None,
+    turned: bool = False,
+    keep: dict[str, int] | None = None,
+) -> None:
     size, value = (None, *net.shape)[axis], net.now
     shape = tuple(size if i == axis else 1 for i in range(4))
-    mean = net.add("ReduceMean", value, axes=[axis], keepdims=1)
+    keep = {"keepdims": 1} if keep is None else keep
+    mean = net.add("ReduceMean", value, axes=[axis], **keep)
     flat = net.add("Reshape", mean, np.array([-1, *(1 if i == axis else n for i, n in enumerate(net.shape, 1))]))
     off = net.add("Sub", value, flat if reshape else mean)
     square = net.add("Mul", off, off)
-    net.add("ReduceMean", square, axes=[second or axis], keepdims=1)
+    net.add("ReduceMean", square, axes=[second or axis], **keep)
     net.add("Add", np.full((1, 1, 1, 1), 1e-3, np.float32))
     net.add("Sqrt")
     net.add("Reciprocal")
@@ -56,7 +66,7 @@ def normalization(net: OnnxNet, axis: int, *, beta: bool, reshape: bool = True, 
         net.add("Sub", net.constant(net.random.normal(size=shape).astype(np.float32)), net.add("Mul", mean, factor))
     else:
         net.add("Mul", net.add("Neg", mean), factor)
-    net.add("Add", scaled, net.now)
+    net.add("Add", *((net.now, scaled) if turned else (scaled, net.now)))
     net.add("Relu")
 
 
@@ -70,6 +80,14 @@ def test_normalization_of_an_axis_is_one_operation(axis: int, beta: bool, reshap
     turned = ["Transpose"] if axis == 1 else []
     expected = ["Neg", *turned, "LayerNormalization", *turned, "Relu"]
     assert kinds(near(net, layer_norm, tolerance=1e-5)) == expected
+
+
+@pytest.mark.parametrize("beta", [True, False])
+def test_terms_may_be_in_any_order_and_the_default_keeps_axes(beta: bool) -> None:
+    net = OnnxNet(SHAPE)
+    net.add("Neg")
+    normalization(net, 3, beta=beta, turned=True, keep={})
+    assert kinds(near(net, layer_norm, tolerance=1e-5)) == ["Neg", "LayerNormalization", "Relu"]
 
 
 def test_normalization_of_two_axes_stays() -> None:

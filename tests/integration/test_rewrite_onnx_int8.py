@@ -69,6 +69,15 @@ def test_channels_that_would_grow_too_much_or_fit_stay(count: int) -> None:
     assert rewritten(block(count, excite=False, stride=1, act="Relu").model(), depthwise_channels)[1] == 0
 
 
+def test_channels_behind_others_that_stay_are_widened() -> None:
+    net = OnnxNet((24, 8, 8))
+    depthwise(net, 24)
+    net.conv(22, 24, (1, 1))
+    depthwise(net, 22)
+    net.conv(4, 22, (1, 1))
+    assert rewritten(net.model(), depthwise_channels)[1] == 1
+
+
 @pytest.mark.parametrize("kind", ["Softmax", "output", "input", "group"])
 def test_channels_that_others_need_stay(kind: str) -> None:
     net = OnnxNet((24, 8, 8))
@@ -166,6 +175,8 @@ def shared_relu(reader: str, *, bias: bool = True, pad: bool = False, by: float 
     if pad:
         net.add("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.float32(by))
         net.quantized(STEP, 0)
+    if reader == "output":
+        return net
     if reader == "Conv":
         now = net.now
         weights = net.random.integers(-127, 128, (3, 3, 1, 1)).astype(np.int8)
@@ -198,6 +209,14 @@ def test_relus_of_shared_bytes_are_their_limit(reader: str, bias: bool, pad: boo
     items = net.items()
     # What is read is rounded by steps of 0.04 and 0.02, three of them times weights up to 1.27; the result by 0.05.
     assert np.abs(answer(model, items) - answer(changed, items)).max() <= 3 * 0.03 * 1.27 + 0.05
+
+
+def test_relus_whose_bytes_are_the_output_stay() -> None:
+    model = shared_relu("output").model()
+    end = model.graph.node.pop()
+    model.graph.output[0].name = end.input[0]
+    model.graph.output[0].type.tensor_type.elem_type = UINT8
+    assert rewritten(model, relu_bytes)[1] == 0
 
 
 def test_relus_that_a_pool_or_a_pad_by_another_number_reads_stay() -> None:
