@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from ai_edge_litert.schema_py_generated import BuiltinOptions, StridedSliceOptionsT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewriting import Net, answer, kinds
@@ -77,6 +78,66 @@ def _pooled(net: Net, kind: str) -> None:
     net.add(kind, [net.now], (1, height, width, net.shape[3]), **options)
 
 
+def _pad_channels(net: Net, kind: str = "PAD", number: float | None = None) -> None:
+    """Channels before and behind the others."""
+    *rest, channels = net.shape
+    by = [] if number is None else [np.array(number, np.float32)]
+    net.add(kind, [net.now, np.array([[0, 0]] * 3 + [[1, 2]], np.int32), *by], (*rest, channels + 3))
+
+
+def _stack(net: Net) -> None:
+    """The rows of two convolutions, one below the other."""
+    source, (one, height, width, _) = net.now, net.shape
+    first = net.conv(4, act=RELU)
+    net.now = source
+    net.add("CONCATENATION", [first, net.conv(4)], (one, 2 * height, width, 4), axis=1)
+
+
+def _beside_constant(net: Net) -> None:
+    """Channels beside constant ones."""
+    *rest, channels = net.shape
+    values = net.random.normal(size=(*rest, 2)).astype(np.float32)
+    net.add("CONCATENATION", [net.now, values], (*rest, channels + 2), axis=3)
+
+
+def _transpose(net: Net, *order: int) -> None:
+    shape = net.shape
+    net.add("TRANSPOSE", [net.now, np.array(order, np.int32)], tuple(shape[axis] for axis in order))
+
+
+def _mean(net: Net, axis: int) -> None:
+    shape = [1 if place == axis % 4 else size for place, size in enumerate(net.shape)]
+    net.add("MEAN", [net.now, np.array([axis], np.int32)], tuple(shape), keepDims=True)
+
+
+def _slice(net: Net) -> None:
+    """The channels without the first and the last."""
+    *rest, channels = net.shape
+    size = (*rest, channels - 2)
+    net.add("SLICE", [net.now, np.array([0, 0, 0, 1], np.int32), np.array(size, np.int32)], size)
+
+
+def _stride(net: Net, axis: int) -> None:
+    """Every second row or channel."""
+    ends = np.array(net.shape, np.int32)
+    steps = np.where(np.arange(4) == axis, 2, 1).astype(np.int32)
+    shape = tuple(int(n) for n in -(-ends // steps))
+    net.add("STRIDED_SLICE", [net.now, np.zeros(4, np.int32), ends, steps], shape)
+    op = net.graph.operators[-1]
+    op.builtinOptionsType = BuiltinOptions.StridedSliceOptions
+    op.builtinOptions = StridedSliceOptionsT()
+
+
+def _computed_bias(net: Net) -> None:
+    """A convolution whose bias is the mean of each channel of another one."""
+    source = net.now
+    net.conv(4)
+    bias = net.add("MEAN", [net.now, np.array([0, 1, 2], np.int32)], (4,))
+    net.now = source
+    net.conv(4)
+    net.graph.operators[-1].inputs[2] = bias
+
+
 BLOCKS: dict[str, Callable[[Net], object]] = {
     "convolution": lambda net: net.conv(6, (3, 3), act=RELU),
     "grouped": lambda net: net.conv(net.shape[3] * 2, (3, 3), groups=net.shape[3]),
@@ -94,7 +155,33 @@ BLOCKS: dict[str, Callable[[Net], object]] = {
     "pad": lambda net: net.pad([(1, 0), (0, 2)]),
     "swish": lambda net: net.add("HARD_SWISH", [net.now], net.shape),
     "limited": lambda net: net.conv(4, act=RELU_N1_TO_1),
+    "channels of zeros": _pad_channels,
+    "channels of zeros, given": lambda net: _pad_channels(net, "PADV2", 0),
+    "channels of ones": lambda net: _pad_channels(net, "PADV2", 1),
+    "stacked rows": _stack,
+    "constant channels": _beside_constant,
+    "turned": lambda net: _transpose(net, 0, 2, 1, 3),
+    "turned channels": lambda net: _transpose(net, 0, 1, 3, 2),
+    "mean of rows": lambda net: _mean(net, 1),
+    "mean of channels": lambda net: _mean(net, 3),
+    "mean of the last axis": lambda net: _mean(net, -1),
+    "inner channels": _slice,
+    "second rows": lambda net: _stride(net, 1),
+    "second channels": lambda net: _stride(net, 3),
+    "computed bias": _computed_bias,
 }
+PINNED = (
+    "swish",
+    "offset",
+    "channels of ones",
+    "constant channels",
+    "turned channels",
+    "mean of channels",
+    "mean of the last axis",
+    "second channels",
+    "computed bias",
+)
+"""Blocks whose input can't be scaled."""
 
 
 def program_of(blocks: list[str], seed: int = 0) -> Program:
@@ -138,6 +225,12 @@ def test_any_factors_of_each_block(block: str) -> None:
     before, after = answer(program.with_constants({})), answer(program.with_constants(changed))
     np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max(), rtol=0)
     assert changed, "nothing was scaled"
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_channels_are_free_unless_an_operation_needs_them_as_they_are(block: str) -> None:
+    program, groups = _groups(block)
+    assert groups.of[program.steps[0].output].any() == (block not in PINNED)
 
 
 def _groups(block: str) -> tuple[Program, ScaleGroups]:

@@ -21,7 +21,7 @@ from edgepress.converters.ptq.channel_scales import scale_groups
 from edgepress.converters.ptq.equalization import equalizing_factors
 from edgepress.converters.ptq.pipeline import Pipeline
 from edgepress.converters.ptq.repair import _choose, repair
-from edgepress.converters.ptq.score import Score, Scorer
+from edgepress.converters.ptq.score import CALL_MACS, FEWEST_ITEMS, Score, Scorer, enough, macs
 from edgepress.converters.statistics import CalibrationMethods, Statistics
 
 RELU, RELU6 = 1, 3
@@ -115,6 +115,16 @@ def test_corrected_biases_are_judged_with_the_ranges_of_the_file(monkeypatch: py
     assert last.kept
     ranges = tflite_statistics(found.models["int8"], batches, None).ranges()
     assert judge.score(found.models["int8"], ranges).snr_db == last.after.snr_db
+
+
+def test_a_large_net_is_scored_on_fewer_items() -> None:
+    made = Net((6, 6), 3)
+    made.conv(12, (3, 3))
+    made.add("FULLY_CONNECTED", [made.now, made.random.normal(size=(5, 432)).astype(np.float32)], (1, 5))
+    products = 36 * 9 * 3 * 12 + 432 * 5
+    assert macs(made.model()) == products
+    assert enough(made.model(), 100 * (products + CALL_MACS)) == 100
+    assert enough(made.model(), 10 * (products + CALL_MACS)) == FEWEST_ITEMS
 
 
 def test_labels_that_do_not_fit_the_answers_are_left_out() -> None:
