@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewriting import Net
-from test_tuning_groups import BLOCKS, RELU, _dense, program_of
+from test_tuning_groups import BLOCKS, PINNED, RELU, _dense, program_of
 
 from edgepress.converters.graph.program import Program
 from edgepress.converters.pruning import importance as measures
@@ -18,6 +18,10 @@ from edgepress.converters.pruning.plan import BLOCK, NEAR, PruningCosts, chosen_
 from edgepress.converters.pruning.remove import without_channels
 from edgepress.converters.pruning.units import Units, removable_units
 from edgepress.converters.ptq.score import macs
+from edgepress.converters.to_tflite.graph import Graph
+
+STAYING = {*PINNED} - {"swish", "offset", "mirrored rows"}
+"""Blocks from whose input no channel can leave."""
 
 
 def some_kept(units: Units, seed: int) -> np.ndarray:
@@ -69,7 +73,8 @@ def test_a_file_without_channels_answers_as_if_they_were_zero(blocks: list[str],
 @pytest.mark.parametrize("block", BLOCKS)
 def test_channels_leave_through_each_block(block: str) -> None:
     program = program_of([block, "convolution", block])
-    assert len(removable_units(program).families) > 2
+    first = program.steps[0].output
+    assert removable_units(program).of[first].any() == (block not in STAYING)
     check(program, 1)
 
 
@@ -145,6 +150,20 @@ def test_a_mean_goes_into_the_biases_of_what_reads_it():
     near(pruned.answers(items), expected)
 
 
+def test_a_layer_without_a_bias_gets_one_for_the_means():
+    net = Net((6, 5), 3)
+    net.conv(6, act=RELU)
+    net.add("MEAN", [net.now, np.array([1, 2], np.int32)], (1, 6))
+    net.add("FULLY_CONNECTED", [net.now, net.random.normal(size=(4, 6)).astype(np.float32)], (1, 4))
+    program = Program(net.model())
+    units, items = removable_units(program), items_of(program, 16)
+    keep = some_kept(units, 3)
+    means = {name: mean for name, (mean, _) in channel_moments(program, items).items()}
+    pruned = Graph(without_channels(net.model(), units, keep, means))
+    assert [len(op.inputs) for op in pruned.operators] == [3, 2, 3]
+    assert [len(op.inputs) for op in Graph(without_channels(net.model(), units, keep)).operators] == [3, 2, 2]
+
+
 def test_with_padding_the_mean_of_the_outputs_is_right():
     net = Net((6, 5), 3)
     net.conv(6, act=RELU)
@@ -208,6 +227,32 @@ def test_each_measure_finds_channels_that_are_not_needed(measure):
     keep = chosen_units(units, found, costs, 0.55 * whole)
     assert keep is not None
     assert keep[ids].tolist() == [False, True] * 8  # a multiple of 8, and the right ones
+
+
+def test_taylor_is_the_squared_change_by_a_factor_of_the_difference_from_the_mean():
+    """Of one answer, by differences instead of derivatives."""
+    net = Net((5, 4), 3)
+    net.conv(4, act=RELU)
+    net.conv(3, (3, 3), act=RELU)
+    _dense(net, 1)
+    program = Program(net.model())
+    units, items = removable_units(program), items_of(program, 6)
+    moments = channel_moments(program, items)
+    found = measures.importance_of("taylor", units, moments, items=items, kind="sigmoid")
+
+    def answers(unit: int, factor: float) -> np.ndarray:
+        def change(step: Any, place: int, value: Any) -> Any:
+            name = step.inputs[0]
+            if place or not step.weights or not units.of[name].any():
+                return value
+            mean = moments[name][0].astype(np.float32)
+            return mean + np.where(units.of[name] == unit, factor, 1).astype(np.float32) * (value - mean)
+
+        return np.asarray(program.run(items, before=change)[program.sink], np.float64).ravel()
+
+    for unit in range(1, units.count):
+        slopes = (answers(unit, 1.01) - answers(unit, 0.99)) / 0.02
+        assert found[unit] == pytest.approx(float(np.square(slopes).mean()), rel=0.05)
 
 
 def test_a_plan_keeps_its_bound_and_wastes_little():

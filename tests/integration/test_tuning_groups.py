@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert.schema_py_generated import BuiltinOptions, StridedSliceOptionsT
+from ai_edge_litert import schema_py_generated as fb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewriting import Net, answer, kinds
@@ -110,9 +111,18 @@ def _mean(net: Net, axis: int) -> None:
     net.add("MEAN", [net.now, np.array([axis], np.int32)], tuple(shape), keepDims=True)
 
 
+def _give_options(net: Net, table: str, **options: Any) -> None:
+    """Give the last operation options of a table whose name `Graph.operator` does not know."""
+    op = net.graph.operators[-1]
+    op.builtinOptionsType = getattr(fb.BuiltinOptions, f"{table}Options")
+    op.builtinOptions = getattr(fb, f"{table}OptionsT")(**options)
+
+
 def _slice(net: Net) -> None:
-    """The channels without the first and the last."""
+    """The channels without the first and the last, if there are more."""
     *rest, channels = net.shape
+    if channels < 3:
+        return
     size = (*rest, channels - 2)
     net.add("SLICE", [net.now, np.array([0, 0, 0, 1], np.int32), np.array(size, np.int32)], size)
 
@@ -123,19 +133,37 @@ def _stride(net: Net, axis: int) -> None:
     steps = np.where(np.arange(4) == axis, 2, 1).astype(np.int32)
     shape = tuple(int(n) for n in -(-ends // steps))
     net.add("STRIDED_SLICE", [net.now, np.zeros(4, np.int32), ends, steps], shape)
-    op = net.graph.operators[-1]
-    op.builtinOptionsType = BuiltinOptions.StridedSliceOptions
-    op.builtinOptions = StridedSliceOptionsT()
+    _give_options(net, "StridedSlice")
 
 
 def _computed_bias(net: Net) -> None:
-    """A convolution whose bias is the mean of each channel of another one."""
+    """A convolution whose bias an operation makes."""
     source = net.now
-    net.conv(4)
-    bias = net.add("MEAN", [net.now, np.array([0, 1, 2], np.int32)], (4,))
+    bias = net.add("NEG", [net.random.normal(size=4).astype(np.float32)], (4,))
     net.now = source
     net.conv(4)
     net.graph.operators[-1].inputs[2] = bias
+
+
+def _split(net: Net) -> None:
+    """One channel and the others, which a convolution makes one again."""
+    *rest, channels = net.shape
+    outs = [net.graph.add_tensor((*rest, n), f"part{net.count}_{n}") for n in (1, channels - 1)]
+    sizes, axis = (net.graph.add_constant(np.array(n, np.int32)) for n in ([1, channels - 1], 3))
+    op = net.graph.operator("SPLIT_V", [net.now, sizes, axis], outs[0])
+    op.outputs = outs
+    net.graph.operators.append(op)
+    _give_options(net, "SplitV", numSplits=2)
+    net.now = outs[1]
+    net.conv(3)
+    net.add("MUL", [net.now, outs[0]], (*rest, 3))
+
+
+def _mirror(net: Net, axis: int) -> None:
+    pads = np.zeros((4, 2), np.int32)
+    pads[axis] = 1, 2
+    net.add("MIRROR_PAD", [net.now, pads], tuple(int(n) for n in net.shape + pads.sum(1)))
+    _give_options(net, "MirrorPad")
 
 
 BLOCKS: dict[str, Callable[[Net], object]] = {
@@ -169,6 +197,9 @@ BLOCKS: dict[str, Callable[[Net], object]] = {
     "second rows": lambda net: _stride(net, 1),
     "second channels": lambda net: _stride(net, 3),
     "computed bias": _computed_bias,
+    "unequal parts": _split,
+    "mirrored rows": lambda net: _mirror(net, 1),
+    "mirrored channels": lambda net: _mirror(net, 3),
 }
 PINNED = (
     "swish",
@@ -180,6 +211,8 @@ PINNED = (
     "mean of the last axis",
     "second channels",
     "computed bias",
+    "mirrored rows",
+    "mirrored channels",
 )
 """Blocks whose input can't be scaled."""
 

@@ -116,6 +116,16 @@ def test_wide_layers_have_whole_blocks_and_narrow_ones_any_number(bound: float, 
     assert module._below(9, 1) == 8
 
 
+@pytest.mark.parametrize(("total", "bound", "each", "lands"), [
+    (16, 15, 1.0, False), (16, 8, 1.0, True), (16, 8.6, 1.0, False), (100, 99, 1.0, True), (100, 99, 6.0, False),
+])  # fmt: skip
+def test_a_cut_lands_near_the_bound_or_in_small_steps(total: float, bound: float, each: float, lands: bool) -> None:
+    costs = Costs([16], [each], rest=total - 16 * each)
+    (family,) = costs.units.families
+    state = module._FamilyState(family, family.units, np.ones(16), 16, 1, [0], next=8)
+    assert module._lands(state, {"t0": 16}, costs, total=total, bound=bound) == lands  # type: ignore[arg-type]
+
+
 def test_all_that_has_left_may_stay_again() -> None:
     costs = Costs([16], [1.0])
     (family,) = costs.units.families
