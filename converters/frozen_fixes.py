@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-NOTHING = (1, [0, 0], [0, 0])
+UNCHANGED = (1, [0, 0], [0, 0])
 """Block size, padding and crop of a dimension that SpaceToBatchND and BatchToSpaceND leave alone."""
 
 
@@ -56,7 +56,7 @@ def _replace_channels_first(definition: Any) -> None:
 
 
 def _join_dilated_convolutions(definition: Any) -> None:
-    """Give convolutions their dilation, in place.
+    """Give convolutions of series, and of images with channels first, their dilation, in place.
 
     TensorFlow 2.21 computes dilated convolutions as others, of every Nth value: SpaceToBatchND in front of them and
     BatchToSpaceND behind. Both converters put it together again for images with channels last, but not for what
@@ -91,11 +91,12 @@ def _join(definition: Any, nodes: dict[str, Any], chain: list[Any]) -> None:
     if None in (blocks[0], pads, crops) or blocks[0] != blocks[1]:
         return
     spatial = 1 if is_series else 2
+    trailing = 1 - channels_first
     if not (is_series or channels_first) or len(blocks[0]) != channels_first + spatial:
         return
-    if channels_first and (blocks[0][0], pads[0], crops[0]) != NOTHING:
+    if channels_first and (blocks[0][0], pads[0], crops[0]) != UNCHANGED:
         return
-    if is_series and not _is_line(nodes, squeeze=chain[1], expand=chain[3], channels_first=channels_first):
+    if is_series and not _makes_one_row(nodes, squeeze=chain[1], expand=chain[3], channels_first=channels_first):
         return
     dilations, pads, crops = ([*values[channels_first:]] for values in (blocks[0], pads, crops))
     if any(left or right > after for (_, after), (left, right) in zip(pads, crops, strict=True)):
@@ -105,10 +106,8 @@ def _join(definition: Any, nodes: dict[str, Any], chain: list[Any]) -> None:
     if any(map(any, margins)):
         pad = definition.node.add(name=f"{last.name}/pad", op="Pad", input=[source])
         pad.attr["T"].CopyFrom(conv.attr["T"])
-        none = [[0, 0]]
-        _add_constant(
-            definition, pad, "Tpaddings", [*none * (1 + channels_first), *margins, *none * (1 - channels_first)]
-        )
+        amounts = [*[[0, 0]] * (1 + channels_first), *margins, *[[0, 0]] * trailing]
+        _add_constant(definition, pad, "Tpaddings", amounts)
         source = pad.name
     name = last.name
     if is_series:
@@ -116,8 +115,7 @@ def _join(definition: Any, nodes: dict[str, Any], chain: list[Any]) -> None:
         _copy(chain[1], last, name=name, source=f"{name}/dilated")
     dilated = definition.node.add() if is_series else last
     _copy(conv, dilated, name=f"{name}/dilated" if is_series else name, source=source)
-    end = 4 if channels_first else 3
-    dilated.attr["dilations"].list.i[end - spatial : end] = dilations
+    dilated.attr["dilations"].list.i[:] = [*[1] * (4 - spatial - trailing), *dilations, *[1] * trailing]
 
 
 def _copy(node: Any, to: Any, *, name: str, source: str) -> str:
@@ -127,7 +125,7 @@ def _copy(node: Any, to: Any, *, name: str, source: str) -> str:
     return name
 
 
-def _is_line(nodes: dict[str, Any], *, squeeze: Any, expand: Any, channels_first: int) -> bool:
+def _makes_one_row(nodes: dict[str, Any], *, squeeze: Any, expand: Any, channels_first: int) -> bool:
     """Whether two nodes make an image of one row of a series, shape (N, 1, L, C) or (N, C, 1, L), and undo that."""
     axes = (-2, 2) if channels_first else (-3, 1)
     return _constant(nodes, expand.input[1]) in axes and [*squeeze.attr["squeeze_dims"].list.i] in ([i] for i in axes)

@@ -30,7 +30,7 @@ TESTS = {
     "equalization": "equalize tuning_limits tuning_equalize tuning_repair",
     "feature_scaling": "feature_scaling feature_ranges",
     "pipeline": "tuning_repair",
-    "repair": "tuning_repair",
+    "repair": "feature_scaling tuning_repair",
     "plan": "pruning_plan",
     "importance": "pruning",
     "links": "pruning",

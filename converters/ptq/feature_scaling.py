@@ -55,8 +55,8 @@ def with_scaled_features(model: bytes, read_items: Callable[[int], Array]) -> by
     half = np.maximum((high - low) / 2, LEAST_SPREAD * largest)
     half[largest == 0] = whole / 2
     middle = ((low + high) / 2).astype(np.float32).astype(np.float64)
-    both = np.full_like(half, whole), 2 * half
-    now, then = (rounding_db(features, np.concatenate(weights), ranges) for ranges in both)
+    plain_and_scaled = np.full_like(half, whole), 2 * half
+    now, then = min([rounding_db(features, each, ranges) for ranges in plain_and_scaled] for each in weights)
     if now >= ENOUGH_DB or then < now + LEAST_GAIN_DB:
         return model
     biases = [np.asarray(_bias(graph, op), np.float64) for op in layers]
@@ -90,7 +90,7 @@ def _first_layers(graph: Graph) -> tuple[list[Any], int]:
 
 def _is_dense(graph: Graph, op: Any, source: int) -> bool:
     """Whether an operation is a dense layer of some features whose weights, and bias if it has one, are constants."""
-    if graph.kind(op) != "FULLY_CONNECTED" or int(op.inputs[0]) != source:
+    if op is None or graph.kind(op) != "FULLY_CONNECTED" or int(op.inputs[0]) != source:
         return False
     weights = graph.constant(int(op.inputs[1]))
     is_float = weights is not None and weights.dtype == np.float32 and weights.shape[1] == graph.shape(source)[-1]
@@ -104,7 +104,7 @@ def _bias(graph: Graph, op: Any) -> Array | None:
 
 
 def rounding_db(features: Array, weights: Array, ranges: Array) -> float:
-    """The signal to noise of dense layers' sums, dB, if their features are rounded to 8 bits.
+    """The signal to noise of a dense layer's sums, dB, if its features are rounded to 8 bits.
 
     Args:
         features: Items, float64, shape (n, features).

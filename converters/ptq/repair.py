@@ -61,7 +61,7 @@ def repair(
     kinds = [kind for kind in RECIPES if kind in wanted]
     start = partial(Pipeline, batches=batches, scorer=scorer, input_range=input_range, repairs=repairs)
     pipeline = start(model)
-    if repairs:
+    if pipeline.program is not None:
         scaled = with_scaled_features(model, lambda count: first_items(batches, min(count, FEATURE_ITEMS)))
         if scaled is not model:
             pipeline = _choose(pipeline, start(scaled), kinds)
@@ -69,9 +69,9 @@ def repair(
 
 
 def _choose(plain: Pipeline, scaled: Pipeline, kinds: Collection[RepairKind]) -> Pipeline:
-    """The pipeline with scaled features if that helps a kind of files and harms none; else the plain one."""
+    """The pipeline with scaled features if that helps files that are not sound and harms none; else the plain one."""
     scores = {kind: (plain.score_plain(kind).score, scaled.score_plain(kind).score) for kind in kinds}
-    helps = any(after.better_than(before) for before, after in scores.values())
+    helps = any(not before.sound and after.better_than(before) for before, after in scores.values())
     harms = any(before.better_than(after) for before, after in scores.values())
     kept = helps and not harms
     chosen = scaled if kept else plain

@@ -188,6 +188,39 @@ def test_other_chains_stay(options: dict[str, Any]) -> None:
     check(chain, (1, 12, 2), changes=False)
 
 
+@pytest.mark.parametrize(
+    ("block", "pads", "crops", "changes"),
+    [
+        ([1, 2, 2], [[0, 0], [0, 0], [0, 0]], [[0, 0], [0, 0], [0, 0]], True),
+        ([2, 1, 2], [[0, 0], [0, 0], [0, 0]], [[0, 0], [0, 0], [0, 0]], False),
+        ([1, 2, 2], [[1, 0], [0, 0], [0, 0]], [[0, 0], [0, 0], [0, 0]], False),
+        ([1, 2, 2], [[0, 0], [0, 0], [0, 0]], [[0, 1], [0, 0], [0, 0]], False),
+    ],
+)
+def test_channels_that_are_taken_apart_stay(block: Any, pads: Any, crops: Any, changes: bool) -> None:
+    import tensorflow as tf
+
+    def chain(x: Any) -> Any:
+        blocks = tf.space_to_batch_nd(x, block, pads)
+        kernel = weights(2, 2, blocks.shape[1], 4)
+        return tf.batch_to_space(tf.nn.conv2d(blocks, kernel, 1, "VALID", data_format="NCHW"), block, crops)
+
+    definition, _ = definition_of(chain, (1, 4, 8, 8))
+    fix(definition)
+    assert ("BatchToSpaceND" not in kinds(definition)) == changes
+
+
+def test_other_blocks_behind_than_in_front_stay() -> None:
+    import tensorflow as tf
+
+    def chain(x: Any) -> Any:
+        blocks = tf.expand_dims(tf.space_to_batch_nd(x, [4], [[0, 0]]), 1)
+        conv = tf.squeeze(tf.nn.conv2d(blocks, weights(1, 1, 2, 4), 1, "VALID"), [1])
+        return tf.batch_to_space(conv, [2], [[0, 0]])
+
+    check(chain, (1, 16, 2), changes=False)
+
+
 def test_blocks_of_two_dimensions_stay() -> None:
     import tensorflow as tf
 

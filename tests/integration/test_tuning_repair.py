@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,8 +17,7 @@ from edgepress.converters.ptq.calibration import ChosenMethods
 from edgepress.converters.ptq.channel_ranges import channel_ranges, tensor_ranges
 from edgepress.converters.ptq.channel_scales import scale_groups
 from edgepress.converters.ptq.equalization import equalizing_factors
-from edgepress.converters.ptq.pipeline import Pipeline
-from edgepress.converters.ptq.repair import _choose, repair
+from edgepress.converters.ptq.repair import repair
 from edgepress.converters.ptq.score import CALL_MACS, FEWEST_ITEMS, Score, Scorer, enough, macs
 from edgepress.converters.statistics import CalibrationMethods, Statistics
 
@@ -169,28 +166,6 @@ def test_a_stage_that_does_harm_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     assert found.stages
     assert not any(stage.kept for stage in found.stages)
     assert not found.models
-
-
-@pytest.mark.parametrize(("after_db", "kept"), [
-    ((40, 40), True), ((40, 20), True), ((40, 10), False), ((20, 20), False), ((10, 40), False), ((10, 10), False),
-])  # fmt: skip
-def test_features_are_scaled_if_that_helps_a_kind_of_files_and_harms_none(
-    after_db: tuple[float, float], *, kept: bool
-) -> None:
-    kinds = ("int8", "dynamic")
-
-    def pipeline(*snr_db: float) -> Any:
-        made = Pipeline(net(hard=False), batches, cast(Any, None), input_range=None, repairs=False)
-        scores = dict(zip(kinds, (Score(None, 1.0, each, np.ones(64, bool)) for each in snr_db), strict=True))
-        made.score_plain = lambda kind: SimpleNamespace(score=scores[kind])  # type: ignore[method-assign,assignment]
-        return made
-
-    plain, scaled = pipeline(20, 20), pipeline(*after_db)
-    chosen = _choose(plain, scaled, kinds)  # type: ignore[arg-type]
-    assert (chosen is scaled) == kept == chosen.is_changed == bool(chosen.notes)
-    assert [(stage.kind, stage.kept, stage.after.snr_db) for stage in chosen.stages] == [
-        (kind, kept, after) for kind, after in zip(kinds, after_db, strict=True)
-    ]
 
 
 def test_repairs_are_deterministic() -> None:

@@ -150,6 +150,29 @@ def test_all_layers_that_read_the_features_read_scaled_ones() -> None:
     assert with_one_range(mixed, items()) == mixed
 
 
+def test_a_layer_of_large_sums_hides_no_other() -> None:
+    """One feature is large, and one of two layers reads it alone, with sums that are large and exact."""
+    random = np.random.default_rng(4)
+    net = Net((), FEATURES)
+    large = np.zeros((OUTPUTS, FEATURES), np.float32)
+    large[:, 0] = random.normal(size=OUTPUTS)
+    small = (random.normal(size=(OUTPUTS, FEATURES)) * (np.arange(FEATURES) > 0)).astype(np.float32)
+    source = net.now
+    parts = [net.add("FULLY_CONNECTED", [source, weights], (1, OUTPUTS)) for weights in (large, small)]
+    net.add("ADD", [net.add("TANH", [parts[0]], (1, OUTPUTS)), parts[1]], (1, OUTPUTS))
+    x = random.normal(size=(200, FEATURES)).astype(np.float32)
+    x[:, 0] *= 1000
+    model = net.model()
+    assert with_one_range(model, x) != model
+
+
+def test_a_model_of_views_stays() -> None:
+    net = Net((), FEATURES)
+    net.add("RESHAPE", [net.now, np.array([1, 2, -1], np.int32)], (1, 2, FEATURES // 2))
+    model = net.model()
+    assert with_one_range(model, items()) == model
+
+
 def test_weights_that_another_layer_reads_stay() -> None:
     net = Net((), FEATURES)
     weights = net.graph.add_constant((suitable()[:1] * np.ones((FEATURES, 1))).astype(np.float32), "weights")
@@ -194,12 +217,27 @@ class Scored:
 
 
 class Number(int):
+    """A score, which is sound from 30 on."""
+
+    @property
+    def sound(self) -> bool:
+        return self >= 30
+
     def better_than(self, other: int) -> bool:
         return self > other
 
 
 @pytest.mark.parametrize(
-    ("dynamic", "int8", "kept"), [((3, 5), (3, 3), True), ((3, 5), (3, 2), False), ((3, 3), (3, 3), False)]
+    ("dynamic", "int8", "kept"),
+    [
+        ((3, 5), (3, 3), True),
+        ((3, 5), (3, 2), False),
+        ((3, 3), (3, 3), False),
+        ((2, 1), (2, 1), False),
+        ((40, 41), (40, 41), False),
+        ((40, 40), (3, 5), True),
+        ((40, 39), (3, 5), False),
+    ],
 )
 def test_features_are_scaled_if_that_helps_a_kind_and_harms_none(
     dynamic: tuple[int, int], int8: tuple[int, int], kept: bool
