@@ -6,10 +6,12 @@ from pathlib import Path
 
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.exponentials import names_in_onnx, names_in_tflite
 from edgepress.converters.inspection import read
 from edgepress.converters.inspection.graph import FLOATS
 from edgepress.converters.inspection.tflite_file import CONVERSIONS
 from edgepress.converters.schemes import Scheme
+from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.normalization import normalization_names
 from edgepress.runtime.errors import ModelFileError
 
@@ -40,7 +42,7 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
         notes.append("each image is scaled by its own values in float, in front of the quantized operations")
     left = [(kind, name) for kind, name in floats if kind not in BY_DESIGN and not EXACT.match(name)]
     if scheme.calibrated and not scheme.is_mixed:  # whose notes say what was left on purpose
-        on_purpose = _normalization_names(path) if left else set()
+        on_purpose = _names_on_purpose(path) if left else set()
         kinds = {kind for kind, name in left if name not in on_purpose}
         kinds |= {node.operation for node in inspection.nodes} & {*WHOLE}
         if kinds:
@@ -57,16 +59,18 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _normalization_names(path: Path) -> set[str]:
-    """Names of the operations in front of a model of tensors that scale its features, on purpose in float."""
+def _names_on_purpose(path: Path) -> set[str]:
+    """Names of the operations that scale features in front of a model of tensors, and of those behind exponentials."""
     if path.suffix == ".tflite":
-        return set(normalization_names(path.read_bytes()))
+        content = path.read_bytes()
+        return {*normalization_names(content), *names_in_tflite(Graph(content))}
     import onnx
 
     from edgepress.converters.to_onnx.graph import OnnxGraph
     from edgepress.converters.to_onnx.normalization import normalization
 
-    return {node.name for node in normalization(OnnxGraph(onnx.load(path))) if node.name}
+    graph = OnnxGraph(onnx.load(path))
+    return {node.name for node in normalization(graph) if node.name} | {*names_in_onnx(graph)}
 
 
 def refuse_floats(path: Path) -> None:

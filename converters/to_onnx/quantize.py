@@ -17,6 +17,7 @@ import numpy as np
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.calibration import Batches, Calibration, InputRange, onnx_statistics
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.exponentials import names_in_onnx
 from edgepress.converters.float_layers import NOTHING, FloatLayers
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.scratch import ScratchFolder
@@ -119,9 +120,9 @@ def _static(
     few = four_bit_weights(ready) if weight_bits == 4 else {}
     coarse = with_coarse_weights(copy.deepcopy(ready), few) if few else ready
     biases = biases_of(ready)
-    front = []
+    in_float = names_in_onnx(OnnxGraph(ready))
     if "onnx-float-normalization" in rewrites:
-        front = [node.name for node in normalization(OnnxGraph(ready))]
+        in_float += [node.name for node in normalization(OnnxGraph(ready))]
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with quiet("root"):
         quantizer = QDQQuantizer(
@@ -132,7 +133,7 @@ def _static(
             activation_qType=QuantType.QUInt8 if "uint8-activations" in rewrites else QuantType.QInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
             nodes_to_quantize=[],
-            nodes_to_exclude=[*_exact_nodes(ready), *front, *float_nodes(ready, float_layers.layers)],
+            nodes_to_exclude=[*_exact_nodes(ready), *in_float, *float_nodes(ready, float_layers.layers)],
             # Softmax stays float: otherwise, eight bits are all that remains of a probability. So does what has no
             # kernel of 8 bits: only its factors would be rounded.
             op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax", "LayerNormalization"}),

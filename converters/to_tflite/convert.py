@@ -19,6 +19,7 @@ import numpy as np
 
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.exponentials import names_in_tflite
 from edgepress.converters.float_layers import NOTHING, FloatLayers
 from edgepress.converters.frozen import Frozen
 from edgepress.converters.schemes import Scheme
@@ -26,6 +27,7 @@ from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
 from edgepress.converters.to_tflite.bias import with_fitting_biases
 from edgepress.converters.to_tflite.four_bits import four_bit_names
+from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.normalization import normalization_names
 from edgepress.converters.to_tflite.passes import with_short_names
 from edgepress.converters.to_tflite.products import small_products
@@ -174,9 +176,12 @@ def _static(
     for end in (operation.INPUT, operation.OUTPUT):
         manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
     manager.add_quantization_config(ISLAND.pattern, operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    in_float = names_in_tflite(Graph(model))
     if FLOAT_NORMALIZATION in rewrites:
-        front = _making(normalization_names(model))
-        manager.add_quantization_config(front, operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        in_float += normalization_names(model)
+    if in_float:
+        pattern = _making(in_float)
+        manager.add_quantization_config(pattern, operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     manager.add_weight_only_config(ISLAND.pattern, operation.DEPTHWISE_CONV_2D, num_bits=8)
 
 

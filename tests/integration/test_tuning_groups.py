@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as fb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewriting import Net, answer, kinds
@@ -111,13 +109,6 @@ def _mean(net: Net, axis: int) -> None:
     net.add("MEAN", [net.now, np.array([axis], np.int32)], tuple(shape), keepDims=True)
 
 
-def _give_options(net: Net, table: str, **options: Any) -> None:
-    """Give the last operation options of a table whose name `Graph.operator` does not know."""
-    op = net.graph.operators[-1]
-    op.builtinOptionsType = getattr(fb.BuiltinOptions, f"{table}Options")
-    op.builtinOptions = getattr(fb, f"{table}OptionsT")(**options)
-
-
 def _slice(net: Net) -> None:
     """The channels without the first and the last, if there are more."""
     *rest, channels = net.shape
@@ -133,7 +124,7 @@ def _stride(net: Net, axis: int) -> None:
     steps = np.where(np.arange(4) == axis, 2, 1).astype(np.int32)
     shape = tuple(int(n) for n in -(-ends // steps))
     net.add("STRIDED_SLICE", [net.now, np.zeros(4, np.int32), ends, steps], shape)
-    _give_options(net, "StridedSlice")
+    net.give_options("StridedSlice")
 
 
 def _computed_bias(net: Net) -> None:
@@ -153,7 +144,7 @@ def _split(net: Net) -> None:
     op = net.graph.operator("SPLIT_V", [net.now, sizes, axis], outs[0])
     op.outputs = outs
     net.graph.operators.append(op)
-    _give_options(net, "SplitV", numSplits=2)
+    net.give_options("SplitV", numSplits=2)
     net.now = outs[1]
     net.conv(3)
     net.add("MUL", [net.now, outs[0]], (*rest, 3))
@@ -163,7 +154,7 @@ def _mirror(net: Net, axis: int) -> None:
     pads = np.zeros((4, 2), np.int32)
     pads[axis] = 1, 2
     net.add("MIRROR_PAD", [net.now, pads], tuple(int(n) for n in net.shape + pads.sum(1)))
-    _give_options(net, "MirrorPad")
+    net.give_options("MirrorPad")
 
 
 BLOCKS: dict[str, Callable[[Net], object]] = {

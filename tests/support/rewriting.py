@@ -45,6 +45,12 @@ class Net:
         self._put(self.graph.operator(kind, indices, self._next(shape), **options))
         return self.now
 
+    def give_options(self, table: str, **options: Any) -> None:
+        """Give the last operation options of a table whose name `Graph.operator` does not know."""
+        op = self.graph.operators[-1]
+        op.builtinOptionsType = getattr(fb.BuiltinOptions, f"{table}Options")
+        op.builtinOptions = getattr(fb, f"{table}OptionsT")(**options)
+
     def _next(self, shape: tuple[int, ...]) -> int:
         self.count += 1
         return self.graph.add_tensor(shape, f"layer{self.count}")
