@@ -9,11 +9,7 @@ of the operations if they depend on one value: `rewrites.tflite.lookup_islands`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from edgepress.converters.to_onnx.graph import OnnxGraph
-    from edgepress.converters.to_tflite.graph import Graph
+from typing import Any
 
 BEGIN = "EXP"
 """Kind of the first operation, in upper case."""
@@ -23,20 +19,7 @@ ENDS = ("LOG", "DIV", "RECIPROCAL")
 """Kinds of the last operation, in upper case."""
 
 
-def names_in_tflite(graph: Graph) -> list[str]:
-    """Names of what such operations of a TFLite graph compute."""
-    readers = graph.readers()
-    chains = _chains(graph.operators, graph.kind, lambda op: readers.get(int(op.outputs[0]), []))
-    return [graph.name(int(op.outputs[0])) for op in chains]
-
-
-def names_in_onnx(graph: OnnxGraph) -> list[str]:
-    """Names of such nodes of an ONNX graph."""
-    chains = _chains(graph.proto.node, lambda node: str(node.op_type), lambda node: graph.readers(node.output[0]))
-    return [node.name for node in chains]
-
-
-def _chains(
+def exponential_chains(
     operations: Iterable[Any], kind: Callable[[Any], str], readers: Callable[[Any], Iterable[Any]]
 ) -> list[Any]:
     """All operations from an exponential to a logarithm or a quotient, both included.

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.exponentials import names_in_onnx, names_in_tflite
 from edgepress.converters.inspection import read
 from edgepress.converters.inspection.graph import FLOATS
 from edgepress.converters.inspection.tflite_file import CONVERSIONS
 from edgepress.converters.schemes import Scheme
+from edgepress.converters.to_tflite.exponentials import exponential_names
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.normalization import normalization_names
 from edgepress.runtime.errors import ModelFileError
@@ -63,14 +63,15 @@ def _names_on_purpose(path: Path) -> set[str]:
     """Names of the operations that scale features in front of a model of tensors, and of those behind exponentials."""
     if path.suffix == ".tflite":
         content = path.read_bytes()
-        return {*normalization_names(content), *names_in_tflite(Graph(content))}
+        return {*normalization_names(content), *exponential_names(Graph(content))}
     import onnx
 
+    from edgepress.converters.to_onnx.exponentials import exponential_nodes
     from edgepress.converters.to_onnx.graph import OnnxGraph
     from edgepress.converters.to_onnx.normalization import normalization
 
     graph = OnnxGraph(onnx.load(path))
-    return {node.name for node in normalization(graph) if node.name} | {*names_in_onnx(graph)}
+    return {node.name for node in normalization(graph) if node.name} | {*exponential_nodes(graph)}
 
 
 def refuse_floats(path: Path) -> None:

@@ -17,13 +17,13 @@ import numpy as np
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.calibration import Batches, Calibration, InputRange, onnx_statistics
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.exponentials import names_in_onnx
 from edgepress.converters.float_layers import NOTHING, FloatLayers
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.statistics import CalibrationMethods, Ranges
 from edgepress.converters.to_onnx.bias import biases_of, fit_biases
 from edgepress.converters.to_onnx.convert import finish, quiet
+from edgepress.converters.to_onnx.exponentials import exponential_nodes
 from edgepress.converters.to_onnx.float_layers import float_nodes, store_in_bytes
 from edgepress.converters.to_onnx.four_bits import four_bit_weights, pack, with_coarse_weights
 from edgepress.converters.to_onnx.graph import VIEWS, OnnxGraph
@@ -120,7 +120,7 @@ def _static(
     few = four_bit_weights(ready) if weight_bits == 4 else {}
     coarse = with_coarse_weights(copy.deepcopy(ready), few) if few else ready
     biases = biases_of(ready)
-    in_float = names_in_onnx(OnnxGraph(ready))
+    in_float = exponential_nodes(OnnxGraph(ready))
     if "onnx-float-normalization" in rewrites:
         in_float += [node.name for node in normalization(OnnxGraph(ready))]
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}

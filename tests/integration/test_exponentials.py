@@ -11,11 +11,12 @@ from onnx_rewriting import OnnxNet
 from rewriting import Net
 
 from edgepress.converters.calibration import tflite_statistics
-from edgepress.converters.exponentials import names_in_onnx, names_in_tflite
 from edgepress.converters.ptq.score import runner
 from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_onnx.exponentials import exponential_nodes
 from edgepress.converters.to_onnx.graph import OnnxGraph
 from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.to_tflite.exponentials import exponential_names
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.toolkit.conversion import convert
 
@@ -70,7 +71,7 @@ def net_of(form: Any) -> bytes:
 @pytest.mark.parametrize("form", FORMS)
 def test_they_are_found(form: Any) -> None:
     graph = Graph(net_of(form))
-    names = names_in_tflite(graph)
+    names = exponential_names(graph)
     assert sorted(graph.kind(op) for op in graph.operators if graph.name(int(op.outputs[0])) in names) == sorted(
         FORMS[form]
     )
@@ -87,7 +88,7 @@ def test_each_way_to_an_end_is_found_once() -> None:
     net.conv(3)
     net.add("ADD", [net.now, log], shape)
     graph = Graph(net.model())
-    assert sorted(names_in_tflite(graph)) == sorted(graph.name(i) for i in (*exps, both, log))
+    assert sorted(exponential_names(graph)) == sorted(graph.name(i) for i in (*exps, both, log))
 
 
 @pytest.mark.parametrize("scheme", ["tflite-int8", "tflite-int16x8"])
@@ -113,7 +114,7 @@ def test_nodes_of_onnx_are_found(end: str) -> None:
     model = net.model()
     for number, node in enumerate(model.graph.node):
         node.name = str(number)
-    names = names_in_onnx(OnnxGraph(model))
+    names = exponential_nodes(OnnxGraph(model))
     assert names == (["0", "1", "2", "3"] if end in ("Log", "Div", "Reciprocal") else [])
 
 
