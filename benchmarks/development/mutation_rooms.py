@@ -101,7 +101,7 @@ ROOMS = {
     ),
     "calibrating": Room(
         "toolkit/calibrating/calibrate.py toolkit/calibrating/items.py toolkit/calibrating/references.py",
-        "drift calibrate",
+        "calibration_fit drift calibrate",
     ),
     "drift": Room("runtime/drift.py runtime/scenes.py", "drift drift_watch scenes drift_proof"),
     "keeping": Room("runtime/keeping.py", "keeping"),
