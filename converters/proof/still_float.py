@@ -10,7 +10,7 @@ from edgepress.converters.inspection import read
 from edgepress.converters.inspection.graph import FLOATS
 from edgepress.converters.inspection.tflite_file import CONVERSIONS
 from edgepress.converters.schemes import Scheme
-from edgepress.converters.to_tflite.exponentials import exponential_names
+from edgepress.converters.to_tflite.float_chains import float_chain_names
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.normalization import normalization_names
 from edgepress.runtime.errors import ModelFileError
@@ -60,18 +60,18 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
 
 
 def _names_on_purpose(path: Path) -> set[str]:
-    """Names of the operations that scale features in front of a model of tensors, and of those behind exponentials."""
+    """Names of the operations that scale features in front of a model of tensors, and of float chains."""
     if path.suffix == ".tflite":
         content = path.read_bytes()
-        return {*normalization_names(content), *exponential_names(Graph(content))}
+        return {*normalization_names(content), *float_chain_names(Graph(content))}
     import onnx
 
-    from edgepress.converters.to_onnx.exponentials import exponential_nodes
+    from edgepress.converters.to_onnx.float_chains import float_chains
     from edgepress.converters.to_onnx.graph import OnnxGraph
     from edgepress.converters.to_onnx.normalization import normalization
 
     graph = OnnxGraph(onnx.load(path))
-    return {node.name for node in normalization(graph) if node.name} | {*exponential_nodes(graph)}
+    return {node.name for node in (*normalization(graph), *float_chains(graph)) if node.name}
 
 
 def refuse_floats(path: Path) -> None:

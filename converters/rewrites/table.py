@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.targets import TARGETS, Target
+from edgepress.converters.to_tflite.float_chains import float_chains
 from edgepress.converters.to_tflite.graph import Graph
-from edgepress.converters.to_tflite.normalization import is_normalization
+from edgepress.converters.to_tflite.normalization import normalization
 from edgepress.converters.to_tflite.products import is_small_product
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Rewrite:
         changes: What it does to the answers of the graph that it changes: "exact", nothing but the order of sums that
             an engine chooses; "float rounding", by rounding of float32 or float16; "int8 rounding", by a step of 8 bits
             or as much. The bound that rounded weights set is computed without the last kind (`conversion.make`).
-        concerns: Of a recipe: whether it concerns an operation of the float graph.
+        concerns: Of a recipe: returns the operations of a float graph that it concerns.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Rewrite:
     stage: Stage
     targets: tuple[Target, ...] = ("cpu",)
     changes: Literal["exact", "float rounding", "int8 rounding"] = "exact"
-    concerns: Callable[[Any, Any], bool] | None = None
+    concerns: Callable[[Any], list[Any]] | None = None
 
     @property
     def module(self) -> str:
@@ -67,7 +68,7 @@ class Rewrite:
     def apply(self, graph: Graph | OnnxGraph) -> int:
         """Change a graph in place; returns at how many places."""
         if self.concerns is not None:
-            return sum(self.concerns(graph, operation) for operation in graph.operators)
+            return len(self.concerns(graph))
         module = importlib.import_module(self.module)
         if not hasattr(module, "matches"):
             return int(module.rewrite(graph))
@@ -78,24 +79,34 @@ class Rewrite:
         return count
 
 
-def _is_depthwise(graph: Graph, operation: Any) -> bool:
-    return graph.kind(operation) == "DEPTHWISE_CONV_2D"
+def _depthwise(graph: Graph) -> list[Any]:
+    return [op for op in graph.operators if graph.kind(op) == "DEPTHWISE_CONV_2D"]
 
 
-def _is_float_convolution(graph: OnnxGraph, node: Any) -> bool:
+def _small_products(graph: Graph) -> list[Any]:
+    return [op for op in graph.operators if is_small_product(graph, op)]
+
+
+def _float_convolutions(graph: OnnxGraph) -> list[Any]:
     from edgepress.converters.to_onnx.float_layers import is_float_convolution
 
-    return is_float_convolution(graph, node)
+    return [node for node in graph.operators if is_float_convolution(graph, node)]
 
 
-def _normalizes(graph: OnnxGraph, node: Any) -> bool:
+def _onnx_normalization(graph: OnnxGraph) -> list[Any]:
     from edgepress.converters.to_onnx.normalization import normalization
 
-    return any(node is other for other in normalization(graph))
+    return normalization(graph)
 
 
-def _multiplies(graph: OnnxGraph, node: Any) -> bool:
-    return node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")
+def _onnx_float_chains(graph: OnnxGraph) -> list[Any]:
+    from edgepress.converters.to_onnx import float_chains as onnx
+
+    return onnx.float_chains(graph)
+
+
+def _products(graph: OnnxGraph) -> list[Any]:
+    return graph.nodes("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 _INT8 = ("tflite-int8", "tflite-int4", "tflite-mixed")
@@ -135,7 +146,7 @@ REWRITES: tuple[Rewrite, ...] = (
     # files of MobileNets grow by 2 %, and as the fewest values go into each of their sums, their rounding costs most:
     # 1-2 dB.
     Rewrite("depthwise-float32", "keep 32-bit weights in depthwise convolutions", ("tflite-float16",),
-            stage="recipe", changes="float rounding", concerns=_is_depthwise),
+            stage="recipe", changes="float rounding", concerns=_depthwise),
     Rewrite("float16-biases", "store biases in 16 bits, as older LiteRT needs beside 16-bit weights",
             ("tflite-float16",), stage="quantized", changes="float rounding"),
     # XNNPACK takes dynamically quantized CONV_2D and FULLY_CONNECTED, but not DEPTHWISE_CONV_2D, whose built-in hybrid
@@ -143,13 +154,16 @@ REWRITES: tuple[Rewrite, ...] = (
     # XNNPACK unpacks once when the file is opened, the float kernel is used, and the file is no larger. (LiteRT,
     # tflite/delegates/xnnpack/xnnpack_delegate.cc, `VisitDepthwiseConv2DNode`.)
     Rewrite("depthwise-weights", "compute depthwise convolutions in float, from 8-bit weights", ("tflite-dynamic",),
-            stage="recipe", changes="int8 rounding", concerns=_is_depthwise),
+            stage="recipe", changes="int8 rounding", concerns=_depthwise),
     # The same for small 1x1 convolutions; `to_tflite.products` says which, and why.
     Rewrite("small-products", "compute small 1x1 convolutions in float, from 8-bit weights", ("tflite-dynamic",),
-            stage="recipe", changes="int8 rounding", concerns=is_small_product),
+            stage="recipe", changes="int8 rounding", concerns=_small_products),
     # Features of tensors differ in their ranges; `to_tflite.normalization` says why that matters.
     Rewrite("float-normalization", "scale the features of a tensor in float, before they are quantized",
-            (*_INT8, "tflite-int16x8"), stage="recipe", changes="int8 rounding", concerns=is_normalization),
+            (*_INT8, "tflite-int16x8"), stage="recipe", changes="int8 rounding", concerns=normalization),
+    # Such as softplus and roots of mean squares; `float_chains` says why.
+    Rewrite("float-chains", "compute in float what stretches the range of values and narrows it again",
+            (*_INT8, "tflite-int16x8"), stage="recipe", changes="int8 rounding", concerns=float_chains),
     Rewrite("concat-tree", "divide CONCATENATION of more than five tensors", _FAST, stage="quantized", targets=TARGETS),
     Rewrite("lookup-islands", "compute what has no int8 kernel by a look-up table or a float kernel",
             _INT8, stage="quantized", changes="int8 rounding"),
@@ -187,7 +201,7 @@ REWRITES: tuple[Rewrite, ...] = (
     # input first: MobileNets take 4 to 6 times as long as in float (onnxruntime/core/providers/cpu/quantization/
     # conv_integer.cc, release 1.32). `to_onnx.float_layers` says how they are stored.
     Rewrite("onnx-convolution-weights", "compute convolutions in float, from 8-bit weights", ("onnx-dynamic",),
-            stage="recipe", changes="int8 rounding", concerns=_is_float_convolution),
+            stage="recipe", changes="int8 rounding", concerns=_float_convolutions),
     # ONNX Runtime's fast x86 kernels multiply unsigned by signed bytes. Of signed activations, its optimizer makes
     # unsigned ones (QDQS8ToU8Transformer, onnxruntime/core/optimizer/qdq_transformer/qdq_s8_to_u8.cc), but only between
     # two operations with one reader; the others stay signed, and convolutions that have inputs of both kinds stay
@@ -195,9 +209,11 @@ REWRITES: tuple[Rewrite, ...] = (
     # onnxruntime/core/mlas/lib/convsym.cpp, since release 1.11). On x86 without VNNI, these products saturate, as those
     # of signed activations do; the runtime prevents it (`edgepress.runtime.sessions.onnx_session`).
     Rewrite("uint8-activations", "use unsigned activations, as the fastest kernels require", _ONNX_INT8,
-            stage="recipe", changes="int8 rounding", concerns=_multiplies),
+            stage="recipe", changes="int8 rounding", concerns=_products),
     Rewrite("onnx-float-normalization", "scale the features of a tensor in float, before they are quantized",
-            _ONNX_INT8, stage="recipe", changes="int8 rounding", concerns=_normalizes),
+            _ONNX_INT8, stage="recipe", changes="int8 rounding", concerns=_onnx_normalization),
+    Rewrite("onnx-float-chains", "compute in float what stretches the range of values and narrows it again",
+            _ONNX_INT8, stage="recipe", changes="int8 rounding", concerns=_onnx_float_chains),
     Rewrite("onnx-input-bytes", "read the input's bytes without conversion", _ONNX_INT8,
             stage="quantized", changes="int8 rounding"),
     Rewrite("onnx-relu-bytes", "compute ReLU of shared values as a limit of their bytes", _ONNX_INT8,

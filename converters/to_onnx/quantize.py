@@ -23,7 +23,7 @@ from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.statistics import CalibrationMethods, Ranges
 from edgepress.converters.to_onnx.bias import biases_of, fit_biases
 from edgepress.converters.to_onnx.convert import finish, quiet
-from edgepress.converters.to_onnx.exponentials import exponential_nodes
+from edgepress.converters.to_onnx.float_chains import float_chains
 from edgepress.converters.to_onnx.float_layers import float_nodes, store_in_bytes
 from edgepress.converters.to_onnx.four_bits import four_bit_weights, pack, with_coarse_weights
 from edgepress.converters.to_onnx.graph import VIEWS, OnnxGraph
@@ -120,9 +120,10 @@ def _static(
     few = four_bit_weights(ready) if weight_bits == 4 else {}
     coarse = with_coarse_weights(copy.deepcopy(ready), few) if few else ready
     biases = biases_of(ready)
-    in_float = exponential_nodes(OnnxGraph(ready))
+    graph = OnnxGraph(ready)
+    in_float = [node.name for node in float_chains(graph)] if "onnx-float-chains" in rewrites else []
     if "onnx-float-normalization" in rewrites:
-        in_float += [node.name for node in normalization(OnnxGraph(ready))]
+        in_float += [node.name for node in normalization(graph)]
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with quiet("root"):
         quantizer = QDQQuantizer(

@@ -25,7 +25,7 @@ from edgepress.converters.schemes import Scheme
 from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
 from edgepress.converters.to_tflite.bias import with_fitting_biases
-from edgepress.converters.to_tflite.exponentials import exponential_names
+from edgepress.converters.to_tflite.float_chains import float_chain_names
 from edgepress.converters.to_tflite.four_bits import four_bit_names
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.normalization import normalization_names
@@ -176,7 +176,7 @@ def _static(
     for end in (operation.INPUT, operation.OUTPUT):
         manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
     manager.add_quantization_config(ISLAND.pattern, operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    in_float = exponential_names(Graph(model))
+    in_float = float_chain_names(Graph(model)) if "float-chains" in rewrites else []
     if FLOAT_NORMALIZATION in rewrites:
         in_float += normalization_names(model)
     if in_float:

@@ -42,11 +42,6 @@ def normalization(graph: Graph) -> list[Any]:
     return chain if max(sizes, default=1) > 1 else []
 
 
-def is_normalization(graph: Graph, op: Any) -> bool:
-    """Whether an operation of a float graph is one of `normalization`."""
-    return any(op is other for other in normalization(graph))
-
-
 def normalization_names(model: bytes) -> list[str]:
     """Names of what the operations of `normalization` compute in a float model."""
     graph = Graph(model)

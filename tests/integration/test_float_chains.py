@@ -1,4 +1,4 @@
-"""What lies between an exponential and a logarithm or a quotient stays float in quantized files."""
+"""What stretches the range of values and narrows it again stays float in quantized files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rewriting import Net
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.ptq.score import runner
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.to_onnx.exponentials import exponential_nodes
+from edgepress.converters.to_onnx.float_chains import float_chains
 from edgepress.converters.to_onnx.graph import OnnxGraph
 from edgepress.converters.to_tflite.convert import with_scheme
-from edgepress.converters.to_tflite.exponentials import exponential_names
+from edgepress.converters.to_tflite.float_chains import float_chain_names
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.toolkit.conversion import convert
 
@@ -49,19 +49,45 @@ def elu(net: Net) -> None:
     net.add("SUB", [net.add("EXP", [small], net.shape), ONE], net.shape)
 
 
+def power_mean(net: Net, exponent: float = 3) -> None:
+    """The cube root of the mean of cubes, of each channel."""
+    positive = net.add("MAXIMUM", [net.now, np.array(1e-3, np.float32)], net.shape)
+    powers = net.add("POW", [positive, np.array(exponent, np.float32)], net.shape)
+    net.add("MEAN", [powers, np.array([1, 2], np.int32)], (1, 1, 1, net.shape[3]), keepDims=True)
+    net.add("POW", [net.now, np.array(1 / exponent, np.float32)], net.shape)
+
+
+def root_mean_square(net: Net) -> None:
+    """x / sqrt(mean(x x)), of each channel."""
+    source, shape = net.now, net.shape
+    mean = net.add("MEAN", [net.add("MUL", [source, source], shape), np.array([1, 2], np.int32)], (1, 1, 1, shape[3]),
+                   keepDims=True)  # fmt: skip
+    total = net.add("ADD", [mean, np.array(1e-3, np.float32)], net.shape)
+    net.add("MUL", [source, net.add("RSQRT", [total], net.shape)], shape)
+
+
+def cube(net: Net) -> None:
+    """x x x, of which nothing takes a root."""
+    net.add("MUL", [net.add("MUL", [net.now, net.now], net.shape), net.graph.operators[-1].inputs[0]], net.shape)
+
+
 FORMS: dict[Any, list[str]] = {
     softplus: ["EXP", "ADD", "LOG"],
     sigmoid: ["EXP", "ADD", "DIV"],
     softmax: ["EXP", "SUM", "DIV"],
+    power_mean: ["POW", "MEAN", "POW"],
+    root_mean_square: ["MUL", "MEAN", "ADD", "RSQRT"],
     elu: [],
+    cube: [],
 }
 """What stays float of each."""
 
 
-def net_of(form: Any) -> bytes:
-    """A convolution of values up to about 10, the form, and a convolution of it."""
+def net_of(form: Any, *, first: bool = False) -> bytes:
+    """A convolution of values up to about 10, unless the form comes first, the form, and a convolution of it."""
     net = Net((5, 4), 3)
-    net.conv(6)
+    if not first:
+        net.conv(6)
     net.add("MUL", [net.now, np.array(4, np.float32)], net.shape)
     form(net)
     net.conv(4)
@@ -71,7 +97,7 @@ def net_of(form: Any) -> bytes:
 @pytest.mark.parametrize("form", FORMS)
 def test_they_are_found(form: Any) -> None:
     graph = Graph(net_of(form))
-    names = exponential_names(graph)
+    names = float_chain_names(graph)
     assert sorted(graph.kind(op) for op in graph.operators if graph.name(int(op.outputs[0])) in names) == sorted(
         FORMS[form]
     )
@@ -88,19 +114,30 @@ def test_each_way_to_an_end_is_found_once() -> None:
     net.conv(3)
     net.add("ADD", [net.now, log], shape)
     graph = Graph(net.model())
-    assert sorted(exponential_names(graph)) == sorted(graph.name(i) for i in (*exps, both, log))
+    assert sorted(float_chain_names(graph)) == sorted(graph.name(i) for i in (*exps, both, log))
 
 
 @pytest.mark.parametrize("scheme", ["tflite-int8", "tflite-int16x8"])
-@pytest.mark.parametrize("form", FORMS)
-def test_integer_files_keep_their_values(form: Any, scheme: str) -> None:
-    model = net_of(form)
+@pytest.mark.parametrize("form", [form for form, kinds in FORMS.items() if kinds])
+@pytest.mark.parametrize("first", [False, True])
+def test_integer_files_keep_their_values(first: bool, form: Any, scheme: str) -> None:
+    """Also where the input itself is stretched."""
+    model = net_of(form, first=first)
     items = np.random.default_rng(0).normal(size=(64, 5, 4, 3)).astype(np.float32)
     ranges = tflite_statistics(model, lambda: [items], None).ranges()
-    file = with_scheme(model, SCHEMES[scheme], ranges, uint8=False)
+    file = with_scheme(model, SCHEMES[scheme], ranges, {"float-chains"}, uint8=False)
     exact, answers = (np.stack([runner(each)(item) for item in items[:16]]) for each in (model, file))
     noise = np.square(answers - exact).mean()
     assert 10 * np.log10(np.square(exact - exact.mean()).mean() / noise) > 30
+
+
+@pytest.mark.parametrize(("first", "last", "found"), [(3.0, 0.3, 3), (3.0, 1.0, 3), (1.0, 0.5, 0), (0.5, 2.0, 0)])
+def test_powers_stretch_or_narrow_by_their_exponent(first: float, last: float, found: int) -> None:
+    net = OnnxNet((3, 8, 8))
+    for exponent in (first, last):
+        net.add("Pow", np.array(exponent, np.float32))
+        net.add("ReduceMean", axes=[1], keepdims=1)
+    assert len(float_chains(OnnxGraph(net.model()))) == found
 
 
 @pytest.mark.parametrize("end", ["Log", "Div", "Reciprocal", "Tanh", ""])
@@ -114,7 +151,7 @@ def test_nodes_of_onnx_are_found(end: str) -> None:
     model = net.model()
     for number, node in enumerate(model.graph.node):
         node.name = str(number)
-    names = exponential_nodes(OnnxGraph(model))
+    names = [node.name for node in float_chains(OnnxGraph(model))]
     assert names == (["0", "1", "2", "3"] if end in ("Log", "Div", "Reciprocal") else [])
 
 
