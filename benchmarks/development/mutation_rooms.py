@@ -36,7 +36,7 @@ TESTS = {
     "links": "pruning",
     "remove": "pruning",
     "units": "pruning",
-    "score": "judge methods tuning_repair",
+    "score": "judge methods tuning_repair tuning_equalize",
     "stages": "tuning_repair",
     "channel_affine": "rewrite_joins",
     "body_inputs": "onnx_bodies",

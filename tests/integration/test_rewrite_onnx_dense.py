@@ -39,6 +39,20 @@ def test_a_product_of_other_rows_stays() -> None:
     assert rewritten(net.model(), dense)[1] == 0
 
 
+def test_products_behind_others_that_stay_are_found() -> None:
+    """A product without shapes around it, and one of other rows."""
+    net = OnnxNet(SHAPE)
+    net.add("MatMul", net.random.normal(size=(SHAPE[-1], SHAPE[-1])).astype(np.float32))
+    tensordot(net, 3, rows=False)
+    net.add("Relu")
+    value, rows = net.now, net.random.normal(size=(3, 3)).astype(np.float32)
+    net.add("Reshape", value, np.array([-1, 3]))
+    net.add("MatMul", rows)
+    net.add("Reshape", net.now, np.array([-1, 5, 2, 3]))
+    net.add("Relu")
+    assert rewritten(net.model(), dense)[1] == 1
+
+
 def normalization(
     net: OnnxNet,
     axis: int,
@@ -163,6 +177,15 @@ def test_gelu_is_written_as_it_is_fused() -> None:
     one, made = rewritten(found, float_gelu)
     assert made == 1
     assert kinds(one) == ["Neg", "Gelu", "Neg"]
+
+
+def test_a_gelu_behind_another_function_is_found() -> None:
+    net = OnnxNet(SHAPE)
+    net.add("Erf")
+    net.add("Neg")
+    erfc_gelu(net, half=0.4)
+    erfc_gelu(net)
+    assert rewritten(net.model(), gelu)[1] == 1
 
 
 @pytest.mark.parametrize("rewrite", [gelu, float_gelu])

@@ -173,6 +173,17 @@ def test_repairs_are_deterministic() -> None:
     assert repair(model, batches, Scorer(model, TEST)).models == repair(model, batches, Scorer(model, TEST)).models
 
 
+def test_a_failure_of_repairs_is_a_note_and_costs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(module, "channel_ranges", fail)
+    model = net(hard=True)
+    found = repair(model, batches, Scorer(model, TEST))
+    assert not found.models
+    assert found.notes[0] == "repairs failed unexpectedly: ZeroDivisionError: by zero"
+
+
 def test_an_operation_that_programs_do_not_know_is_a_note() -> None:
     made = Net((6, 6), 3)
     made.conv(4, act=RELU)

@@ -40,11 +40,11 @@ def model() -> bytes:
 @pytest.mark.parametrize("same", [True, False])
 @pytest.mark.parametrize(("kernel", "dilation"), [((3, 2), 1), ((1, 1), 1), ((2, 3), 2)])
 def test_samples_times_weights_are_outputs(stride: int, same: bool, kernel: tuple[int, int], dilation: int) -> None:
-    made = Net((9, 7), 5)
+    made = Net((10, 7), 5)
     made.conv(4, kernel, stride=1 if dilation > 1 else stride, same=same, dilation=dilation)
     program = Program(made.model())
     (step,) = program.weighted()
-    items = np.random.default_rng(0).normal(size=(3, 9, 7, 5)).astype(np.float32)
+    items = np.random.default_rng(0).normal(size=(3, 10, 7, 5)).astype(np.float32)
     samples = sampler(step, 3)(items)
     found = samples @ step.constants[1].reshape(4, -1).T + step.constants[2]
     expected = np.asarray(program.run(items)[step.output])
