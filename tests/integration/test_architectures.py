@@ -29,6 +29,7 @@ def of_digits(name: str):
     return build(name, GREY, classes=10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_takes_images_that_are_no_squares(name):
     spec = InputSpec.image(64, 45, "rgb")
@@ -206,6 +207,7 @@ def test_imagenet_weights_that_cannot_be_downloaded_are_one_clear_error(monkeypa
     assert capsys.readouterr().out == "", "stdout is for results"
 
 
+@pytest.mark.slow
 def test_the_documentation_has_every_architecture_as_it_is():
     text = DOCS.read_text(encoding="utf-8")
     for row in documented_rows():

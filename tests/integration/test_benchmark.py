@@ -237,6 +237,7 @@ def test_the_drop_interval_agrees_with_a_published_table() -> None:
     assert (drop.low, drop.high) == (pytest.approx(2.1, abs=0.05), pytest.approx(5.9, abs=0.05))
 
 
+@pytest.mark.slow
 def test_the_drop_interval_covers_in_small_samples() -> None:
     draw = np.random.default_rng(0).multinomial(360, (0.95, 0.02, 0.01, 0.02), size=400)
     covered = 0

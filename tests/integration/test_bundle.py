@@ -62,6 +62,7 @@ def test_samples_are_test_items_that_the_file_gets_right(unpacked: Path) -> None
     assert sizes == {(28, 28), (42, 42)}  # some must be resized, too
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["tflite-int8", "onnx-int8"])
 def test_the_same_inputs_give_the_same_bytes_and_nothing_of_this_machine(
     scheme: str, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -145,6 +146,7 @@ def test_an_unsigned_bundle_takes_its_predecessors_signature_away(run: Any, tmp_
     assert any(str(signature_path(out)) in note for note in notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["tflite-int8", "onnx-int8"])
 def test_a_pyz_runs_by_itself_and_leaves_nothing(scheme: str, run: Any, tmp_path: Path) -> None:
     app = bundle(run.variants[scheme], tmp_path / "app.pyz", format="pyz", samples=2).path

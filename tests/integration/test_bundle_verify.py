@@ -20,6 +20,7 @@ from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.errors import BundleError
 
 
+@pytest.mark.slow
 @ssh_keygen
 def test_every_kind_of_tampering_is_refused(digits_bundle: Bundle) -> None:
     script = REPOSITORY / "benchmarks" / "faults" / "tampered_bundles.py"

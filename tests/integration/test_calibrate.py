@@ -171,6 +171,7 @@ def test_evaluate_counts_accepted_answers(run: Any, tmp_path: Path) -> None:
     assert accepted["risk"][-1] == pytest.approx(1 - found["accuracy"])
 
 
+@pytest.mark.slow
 def test_the_benchmark_counts_accepted_answers_and_names_engines_without_a_promise(
     run: Any, tmp_path: Path, capsys: Any
 ) -> None:

@@ -17,6 +17,7 @@ from edgepress.runtime import InputError
 pytestmark = pytest.mark.usefixtures("plain_workers")
 
 
+@pytest.mark.slow
 def test_a_child_hands_over_reports_errors_bugs_and_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "jobs.py").write_text(
         "import os, sys, time\n"

@@ -52,6 +52,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert "demo" in result.stdout
 
 
+@pytest.mark.slow
 def test_docs_show_the_help_of_every_command() -> None:
     pins = dict(re.findall(r"^(typer|rich)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     if {name: importlib.metadata.version(name) for name in pins} != pins:
@@ -80,6 +81,7 @@ def test_every_command_and_option_has_help_and_json() -> None:
         assert all(p.help for p in command.params), words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "offered"),
     [

@@ -28,6 +28,7 @@ def test_a_result_and_a_model_file_are_not_compared(run: Any) -> None:
         compare(run.variants["tflite-int8"], run.variants["tflite-int8"])
 
 
+@pytest.mark.slow
 def test_a_model_file_that_can_not_be_read_is_an_error_and_not_a_comparison(
     run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,6 +41,7 @@ def test_a_model_file_that_can_not_be_read_is_an_error_and_not_a_comparison(
         assert "baseline" not in shown
 
 
+@pytest.mark.slow
 def test_two_model_files_are_measured_side_by_side(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     files = [str(run.variants[scheme]) for scheme in ("tflite-int8", "tflite-int16x8")]
     gates = ["--fail-if", "latency>2x", "--fail-if", "size>50%", "--fail-if", "drop>10", "--fail-if", "agreement<50%"]

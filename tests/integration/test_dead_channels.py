@@ -94,6 +94,7 @@ def variants(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return model, {variant.scheme: variant for variant in made}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", INTEGERS)
 def test_files_answer_as_the_net_does(scheme: str, variants: tuple[Any, dict[str, Any]]) -> None:
     model, by_scheme = variants
@@ -112,6 +113,7 @@ def test_files_without_such_channels_are_unchanged(run: Any, tmp_path: Path) -> 
     assert with_fitting_biases(model, (tmp_path / "model-float32.tflite").read_bytes()) is model
 
 
+@pytest.mark.slow
 def test_a_layer_with_four_bits_leaves_room_for_the_kernel_s_factor(variants: tuple[Any, dict[str, Any]]) -> None:
     """XNNPACK sums 16 times the products of 4-bit weights, and of the bias."""
     _, by_scheme = variants
@@ -123,6 +125,7 @@ def test_a_layer_with_four_bits_leaves_room_for_the_kernel_s_factor(variants: tu
             assert np.abs(bias).max() <= 2**26 + 2
 
 
+@pytest.mark.slow
 def test_onnx_sums_leave_room_for_products(variants: tuple[Any, dict[str, Any]]) -> None:
     import onnx
 

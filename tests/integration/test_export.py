@@ -52,6 +52,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "model.tflite", folder / "data.npz"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")
 @pytest.mark.parametrize("specialize", [False, True])
 def test_a_folder_compiles_and_passes_its_self_test(specialize: bool, tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def variants(net: tuple[Any, Path]) -> dict[str, Any]:
     return {variant.scheme: variant for variant in made}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", SCHEMES_OF_INTEGERS)
 def test_features_of_small_range_are_not_lost(scheme: str, net: tuple[Any, Path], variants: dict[str, Any]) -> None:
     model, _ = net
@@ -83,6 +84,7 @@ def test_features_of_small_range_are_not_lost(scheme: str, net: tuple[Any, Path]
     assert 10 * np.log10(np.var(true) / noise) > (18 if "int4" in scheme else 25)
 
 
+@pytest.mark.slow
 def test_the_file_takes_float_and_quantizes_what_is_normalized(variants: dict[str, Any]) -> None:
     path = variants["tflite-int8"].path
     graph = Graph(path.read_bytes())
@@ -119,6 +121,7 @@ def test_integer_only_files_compute_nothing_in_float(net: tuple[Any, Path], tmp_
     assert "float-normalization" not in load(variant.path).contract.rewrites
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["dense"], indirect=True)
 def test_scaled_features_are_told_and_known_to_diagnose(net: tuple[Any, Path], tmp_path: Path) -> None:
     _, folder = net

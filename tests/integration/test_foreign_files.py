@@ -39,6 +39,7 @@ def test_float_files_of_both_formats_are_sources(net: Any, data: Path, tmp_path:
         assert "quantized already" in refused(tmp_path / to / f"net-int8{Path(name).suffix}")
 
 
+@pytest.mark.slow
 def test_channels_first_and_logits(tmp_path: Path) -> None:
     """An ONNX model as PyTorch exports it: channels first, logits; softmax is the runtime's or in the file."""
     import onnx

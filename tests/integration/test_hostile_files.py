@@ -226,6 +226,7 @@ def test_a_refused_file_is_not_promised_to_run(hostile: Path) -> None:
     assert any("does not" in text for text in found.runtime.unknown)
 
 
+@pytest.mark.slow
 def test_the_command_line_prints_one_message_and_no_traceback(hostile: Path) -> None:
     import subprocess
 

@@ -120,6 +120,7 @@ def test_every_command_is_walked() -> None:
     assert {*WALK} == words
 
 
+@pytest.mark.slow
 @in_turn(*WALK, slow=SLOW)
 def test_a_command_prints_strangers_texts_as_texts(name: str, foreign: Foreign, screens: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -143,6 +144,7 @@ def test_an_error_shows_what_was_given_as_text(name: str, screens: Any, monkeypa
         assert code != 0, out + err
 
 
+@pytest.mark.slow
 @in_turn("classify", "watch", "info", "bench", "selftest", "doctor", "camera")
 def test_the_runtime_prints_strangers_texts_as_texts(
     name: str, foreign: Foreign, screens: Any, monkeypatch: Any
@@ -189,6 +191,7 @@ def test_a_report_in_each_form_shows_texts(foreign: Foreign, tmp_path: Path) -> 
                 assert one_line(label, 500)[:100] in shown, label
 
 
+@pytest.mark.slow
 def test_csv_of_a_stranger_has_no_formulas(foreign: Foreign, tmp_path: Path, monkeypatch: Any) -> None:
     from edgepress.toolkit.benchmarking.benchmark import write_benchmark
     from edgepress.toolkit.results.file import load_benchmark

@@ -101,6 +101,7 @@ def test_they_become_files_of_both_formats(layers: Any, tmp_path: Path) -> None:
             assert not operations & {"SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "Loop", "Shape", "Slice", "Gather"}
 
 
+@pytest.mark.slow
 def test_an_operation_that_onnx_lacks_is_named(tmp_path: Path) -> None:
     import keras
 

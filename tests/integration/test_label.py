@@ -146,6 +146,7 @@ def test_the_command_says_where_the_page_is_and_what_comes_next(folder: Path) ->
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["nowhere"], [".", "--labels", "a"], [".", "--labels", "a/b,c"]])
 def test_wrong_input_is_one_message(words: list[str], folder: Path) -> None:
     done = subprocess.run([*COMMAND, *words, "--no-open", "--json"], capture_output=True, text=True, cwd=folder)

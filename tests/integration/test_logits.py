@@ -110,6 +110,7 @@ def test_a_float_file_of_logits_is_converted_to_files_of_logits(
         assert np.abs(model.scores(items) - load(run.variants["onnx-float32"]).scores(items)).mean() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "labels"), [("sigmoid", ("no", "yes")), ("multilabel", ("a", "b", "c"))])
 def test_sigmoids_are_left_to_the_runtime(task: Any, labels: tuple[str, ...], tmp_path: Path) -> None:
     net = small_net(activation="sigmoid", classes=1 if task == "sigmoid" else len(labels))
@@ -133,6 +134,7 @@ def test_sigmoids_are_left_to_the_runtime(task: Any, labels: tuple[str, ...], tm
         assert selftest(variant.path).passed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["tflite-float32", "onnx-float32"])
 def test_a_layer_called_logits_is_no_output(scheme: str, tmp_path: Path) -> None:
     """What lies between that layer and the softmax belongs to the answer."""
@@ -194,6 +196,7 @@ def test_a_sigmoid_left_to_the_runtime_changes_no_items(kind: str, tmp_path: Pat
         assert selftest(left.path).passed
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")
 def test_a_file_for_microcontrollers_has_no_softmax(run: Any, tmp_path: Path) -> None:
     (made,) = convert(run.model, "tflite-int8", out=tmp_path, target="integer-only", hints=AS_LOGITS)

@@ -102,6 +102,7 @@ def test_it_is_not_timed(install: Install, chain: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_benchmark_has_its_accuracy_and_ships_on_another_engine(install: Install, run: Any) -> None:
     install("pass")
     files = [run.variants["tflite-float32"], run.variants["tflite-int8"]]

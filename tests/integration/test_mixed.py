@@ -201,6 +201,7 @@ def test_labels_that_chance_made_right_do_not_hide_a_loss(wide: Case) -> None:
     assert {WIDE, READER} <= {layer.name for layer in chosen.layers}
 
 
+@pytest.mark.slow
 def test_a_float_graph_that_is_too_sure_expects_no_more_than_its_labels_show(wide: Case) -> None:
     """A fifth of its answers is wrong, however sure it is: what changes is not lost for certain."""
     own, other = (answers_before_end(file, items(1)).argmax(1) for file in (wide.model, wide.make(NOTHING)))

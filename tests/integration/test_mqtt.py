@@ -166,6 +166,7 @@ def test_a_broker_that_acknowledges_nothing_tells_the_will(monkeypatch: pytest.M
     assert len(broker.connections) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_before_it_is_connected_delivers_its_events() -> None:
     for _ in range(10):
         broker = FakeBroker()

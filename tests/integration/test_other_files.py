@@ -59,6 +59,7 @@ def named(path: Path, kind: str, error: EdgepressError) -> None:
     assert error.hint, "it says what to do next"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "child"), [*zip(KINDS, itertools.cycle(IN_CHILDREN), strict=False)])
 def test_every_command_names_it(kind: str, child: str, tmp_path: Path) -> None:
     """The commands that start a process in turn: all of them ask the same table what a file is."""

@@ -59,6 +59,7 @@ def images(pictures: Path) -> list[Path]:
     return [pictures / name for name in ("a.png", "b.npy", "large.jpg")]
 
 
+@pytest.mark.slow
 def test_it_answers_what_predict_answers(client: Client, files: list[Path], images: list[Path]) -> None:
     expected = [predict(file, images, top=3) for file in files]
     shown = [row["file"] for row in client.ask("GET", "/state").json["files"]]
@@ -233,6 +234,7 @@ def test_a_broken_file_is_one_line_beside_the_others(run: Any, tmp_path: Path) -
     assert not state["is_float"]
 
 
+@pytest.mark.slow
 def test_without_test_images_it_plays_and_says_why(run: Any, tmp_path: Path) -> None:
     content = run.variants["onnx-int8"].read_bytes()
     assert content.count(b'"source":"digits"') == 1

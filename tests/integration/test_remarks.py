@@ -55,6 +55,7 @@ def remarks_of(cases: Any, name: str, folder: Path, seed: int) -> list[str]:
     return [remark["kind"] for remark in result.metrics["remarks"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_a_training_gets_the_remark_that_its_data_were_made_for(cases: Any, name: str, tmp_path: Path) -> None:
     found = remarks_of(cases, name, tmp_path, seed=1)

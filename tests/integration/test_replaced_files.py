@@ -75,6 +75,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("earlier", [False, True], ids=["the first command", "a later one"])
 def test_after_a_kill_only_what_was_noted_is_edgepresss(earlier: bool) -> None:
     """What lies there since may be the user's, and an out-of-memory kill can be brought about."""

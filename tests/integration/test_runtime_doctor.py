@@ -42,6 +42,7 @@ def test_doctor_finds_what_works(capsys: pytest.CaptureFixture[str]) -> None:
         assert e["present"] is (e["name"] in Path("/proc/cpuinfo").read_text().split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_doctor_works_in_a_process_that_has_used_an_engine(engine: str, tmp_path: Path) -> None:
     code = (
@@ -165,6 +166,7 @@ def test_litert_works_on_macs_and_windows(machine: str, system: str) -> None:
     assert "ai-edge-litert" not in working_set(machine, 64, (3, 13), ("musl", ""))[0]
 
 
+@pytest.mark.slow
 def test_the_workstations_doctor_tells_the_toolkits_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     from edgepress.toolkit.host import doctor as module
 

@@ -70,6 +70,7 @@ def test_the_next_removes_what_a_killed_process_left_and_no_folder_in_use(tmp_pa
         living.wait()
 
 
+@pytest.mark.slow
 def test_a_fork_keeps_the_folder_of_its_killed_parent(tmp_path: Path) -> None:
     fork = MAKES.replace("    time.sleep", "    if not os.fork(): print(os.getpid(), flush=True)\n    time.sleep")
     process, folder = started(fork, tmp_path)
@@ -202,6 +203,7 @@ def work(_, emit):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_a_child_of_a_killed_process_removes_what_both_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

@@ -135,6 +135,7 @@ def test_two_lengths_are_refused(second: bytes, server: Running) -> None:
     assert server.raw(head + b"12345", end=True).startswith(b"HTTP/1.1 411 ")
 
 
+@pytest.mark.slow
 def test_slow_and_cut_requests_end_in_time_and_nobody_waits(server: Running, png: bytes) -> None:
     head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(png)
 

@@ -265,6 +265,7 @@ def test_timing_jobs_are_alone_on_the_machine(store: Store) -> None:
         assert all(e <= began or b >= ended for b, e in spans.values())
 
 
+@pytest.mark.slow
 def test_timing_is_alone_beside_other_sweeps_too(tmp_path: Path) -> None:
     """Two processes that know nothing of each other."""
     text = (

@@ -246,6 +246,7 @@ def test_any_text_is_labels_or_none(text: str) -> None:
     assert all(isinstance(label, str) for label in parse_labels(text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["[" * 500_000, "{0: '" + '\\"' * 400_000, "'" * 900_000, "{" + "0:'a'," * 150_000, "[1" * 9]
 )

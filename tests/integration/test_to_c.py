@@ -188,6 +188,7 @@ def test_the_search_is_the_same_each_time_and_not_worse_than_its_first_orders() 
         assert placement.search(blocks, tries=200)[0] <= placement.search(blocks, tries=0)[0]
 
 
+@pytest.mark.slow
 @needs_gcc
 @pytest.mark.parametrize("name", ["chain-0", "wide-1"])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])

@@ -38,6 +38,7 @@ def written(program: Program, name: str, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", compiled_graphs())
 def test_no_sum_or_shift_overflows(name: str, tmp_path: Path) -> None:
     (tmp_path / "graph.tflite").write_bytes(graph(name))

@@ -146,6 +146,7 @@ def test_a_run_killed_in_its_third_epoch_ends_with_the_same_weights(finished, tm
     assert drop_seconds[0] == drop_seconds[1]
 
 
+@pytest.mark.slow
 def test_a_finished_run_with_a_checkpoint_beside_it_loses_the_checkpoint(finished, tmp_path):
     """It was killed after it had written its model."""
     shutil.copytree(finished.model.parent, tmp_path / "run")
@@ -195,6 +196,7 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
     assert not (tmp_path / "model.keras").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_stops_and_leaves_no_model(tmp_path):
     data = bars(tensors=True)
     with pytest.raises(TrainingError, match="loss became nan in epoch 1") as e:
@@ -211,6 +213,7 @@ def test_tensors_whose_variance_overflows_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_tensors_are_normalized_inside_the_model_and_noise_fits_them(tmp_path):
     data = bars(tensors=True)
     result = train(data, "dense", out=tmp_path, epochs=10, learning_rate=0.01, augmentation="noise", progress=False)
@@ -249,6 +252,7 @@ def test_class_weights_change_what_is_learned(tmp_path):
     assert not same(weights(plain.model), weights(weighed.model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [

@@ -137,8 +137,10 @@ def _computed_bias(net: Net) -> None:
 
 
 def _split(net: Net) -> None:
-    """One channel and the others, which a convolution makes one again."""
+    """One channel and the others, if there are any."""
     *rest, channels = net.shape
+    if channels < 2:
+        return
     outs = [net.graph.add_tensor((*rest, n), f"part{net.count}_{n}") for n in (1, channels - 1)]
     sizes, axis = (net.graph.add_constant(np.array(n, np.int32)) for n in ([1, channels - 1], 3))
     op = net.graph.operator("SPLIT_V", [net.now, sizes, axis], outs[0])
@@ -151,6 +153,9 @@ def _split(net: Net) -> None:
 
 
 def _mirror(net: Net, axis: int) -> None:
+    """Three more rows or channels, if there are as many."""
+    if net.shape[axis] < 3:
+        return
     pads = np.zeros((4, 2), np.int32)
     pads[axis] = 1, 2
     net.add("MIRROR_PAD", [net.now, pads], tuple(int(n) for n in net.shape + pads.sum(1)))

@@ -330,6 +330,7 @@ def test_every_place_that_opens_archives_is_judged() -> None:
     assert opening == OPENS.keys()
 
 
+@pytest.mark.slow
 def test_every_child_process_has_a_limit_on_time() -> None:
     calls = {
         name

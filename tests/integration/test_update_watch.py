@@ -129,6 +129,7 @@ def test_a_release_is_tried_again_if_the_former_one_is_silent_too(
     assert board.attempt(publisher.site) == "installed 2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("former", ["answers", "is silent"])
 def test_the_refusal_is_written_before_the_way_back_and_a_power_cut_then_keeps_it(
     former: str, publisher: Any, board: Any, service: Service, system: System, clock: Clock,
@@ -288,6 +289,7 @@ SILENT = {
 """What a service answers, and whether that is enough to give it up."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SILENT)
 def test_a_service_has_a_limited_time_to_answer_and_may_be_busy(
     name: str, board: Any, service: Service, system: System

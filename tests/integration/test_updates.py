@@ -24,6 +24,7 @@ attacks = scripts.script("benchmarks/updates/attacks.py")
 simulated = sys.modules["simulated"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", attacks.ATTACKS)
 def test_an_attack_installs_nothing_and_the_refusal_names_it(
     name: str, first_release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
