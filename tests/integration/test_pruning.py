@@ -255,6 +255,22 @@ def test_taylor_is_the_squared_change_by_a_factor_of_the_difference_from_the_mea
         assert found[unit] == pytest.approx(float(np.square(slopes).mean()), rel=0.05)
 
 
+@pytest.mark.parametrize(("kind", "ignored"), [("softmax", True), ("sigmoid", False)])
+def test_what_a_channel_adds_to_all_answers_does_not_count_where_softmax_ignores_it(kind: Any, ignored: bool) -> None:
+    net = Net((5, 4), 3)
+    net.conv(4)
+    net.add("MEAN", [net.now, np.array([1, 2], np.int32)], (1, 4))
+    weights = net.random.normal(size=(3, 4)).astype(np.float32)
+    weights[:, 1] = 2
+    net.add("FULLY_CONNECTED", [net.now, weights, np.zeros(3, np.float32)], (1, 3))
+    program = Program(net.model())
+    units, items = removable_units(program), items_of(program, 32)
+    found = measures.importance_of("taylor", units, channel_moments(program, items), items=items, kind=kind)
+    of_channels = found[units.of[program.steps[0].output]]
+    assert (of_channels[1] < 1e-6 * of_channels.max()) == ignored
+    assert np.delete(of_channels, 1).min() > 1e-4 * of_channels.max()
+
+
 def test_a_plan_keeps_its_bound_and_wastes_little():
     program = program_of(["convolution", "residual", "branches", "convolution"])
     model, units = program.with_constants({}), removable_units(program)

@@ -12,14 +12,16 @@ from rewriting import Net
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.graph.program import Program
 from edgepress.converters.ptq import pipeline as module
-from edgepress.converters.ptq.bias_correction import with_own_biases
+from edgepress.converters.ptq.bias_correction import correct_biases, with_own_biases
 from edgepress.converters.ptq.calibration import ChosenMethods
 from edgepress.converters.ptq.channel_ranges import channel_ranges, tensor_ranges
 from edgepress.converters.ptq.channel_scales import scale_groups
 from edgepress.converters.ptq.equalization import equalizing_factors
 from edgepress.converters.ptq.repair import repair
 from edgepress.converters.ptq.score import CALL_MACS, FEWEST_ITEMS, Score, Scorer, enough, macs
+from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.statistics import CalibrationMethods, Statistics
+from edgepress.converters.to_tflite.convert import with_scheme
 
 RELU, RELU6 = 1, 3
 ITEMS = np.random.default_rng(0).normal(size=(128, 6, 6, 3)).astype(np.float32)
@@ -143,6 +145,20 @@ def test_biases_make_up_for_rounded_weights(monkeypatch: pytest.MonkeyPatch) -> 
     assert (last.name, last.kind) == ("bias-correction", "weights")
     assert last.after.snr_db > last.before.snr_db
     assert set(found.models) >= {"exact"}
+
+
+def test_biases_are_corrected_around_a_branch() -> None:
+    """What an addition reads is kept until then."""
+    made = Net((6, 6), 3)
+    beside = made.conv(4, act=RELU)
+    made.conv(4, (3, 3), act=RELU)
+    made.conv(4, (3, 3))
+    made.add("ADD", [made.now, beside], made.shape)
+    made.conv(2)
+    program = Program(made.model())
+    file = with_scheme(made.model(), SCHEMES["tflite-weights8"], None, uint8=False)
+    biases = correct_biases(program, file, CALIBRATION)
+    assert sorted(biases) == sorted(step.bias for step in program.weighted())
 
 
 def test_a_sound_net_is_left_alone() -> None:
