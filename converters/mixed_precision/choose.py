@@ -294,11 +294,11 @@ class _Search:
                 "expected_drop_pp": [round(before.expected, 3), round(now.expected, 3)],
             }
             of = f"{self._measure} on {record['items']} items"
-            loses = f"{now.measured:.2f} pp of {of} ({now.expected:.2f} pp are expected on other items)"
+            drop = f"{now.measured:.2f} pp of {of} ({now.expected:.2f} pp are expected on other items)"
             if not state.layers:
-                notes.append(f"nothing is kept in float: int8 loses {loses}; the limit is {limit:g} pp")
+                notes.append(f"nothing is kept in float: the drop of int8 is {drop}; the limit is {limit:g} pp")
             else:
-                notes.append(f"it loses {loses}, int8 loses {before.measured:.2f} pp; the limit is {limit:g} pp")
+                notes.append(f"its drop is {drop}, that of int8 {before.measured:.2f} pp; the limit is {limit:g} pp")
         if layers:
             names = ", ".join(layer.name for layer in layers[:6]) + (", ..." if len(layers) > 6 else "")
             notes.append(f"kept in float, {len(layers)} of {record['of_layers']} layers: {names}")
