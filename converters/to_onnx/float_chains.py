@@ -4,17 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgepress.converters.float_chains import Role, chains, role
-from edgepress.converters.to_onnx.graph import OnnxGraph
+from edgepress.converters.float_chains import Link, Role, operations_in_float, role_of_power
+from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph
+
+STRETCHING = ("Exp",)
+"""Kinds that stretch the range of values; so do some Pow and Mul."""
+KEEPING = (
+    *("Add", "Sub", "Mul", "Neg", "Abs", "Relu", "Clip", "Max", "Min", "Sum"),
+    *("ReduceMean", "ReduceSum", "GlobalAveragePool", "AveragePool", "Reshape", "Flatten", "Squeeze", "Unsqueeze"),
+    "Transpose",
+)
+"""Kinds that may lie between; so does Div by a constant."""
+NARROWING = ("Log", "Sqrt", "Reciprocal", "Div")
+"""Kinds that narrow it; so do some Pow."""
 
 
 def float_chains(graph: OnnxGraph) -> list[Any]:
     """All nodes of such chains."""
+    links = []
+    for node in graph.operators:
+        role = _role(graph, node)
+        # Of others, whose constants may be large, what they read does not matter.
+        inputs = (name for name in node.input if role and name and graph.constant(name) is None)
+        links.append(Link(node, role, tuple(inputs), tuple(node.output)))
+    return operations_in_float(links)
 
-    def role_of(node: Any) -> Role:
-        exponent = graph.constant(node.input[1]) if node.op_type == "Pow" else None
-        number = float(exponent.item()) if exponent is not None and exponent.size == 1 else None
-        squares = node.op_type == "Mul" and node.input[0] == node.input[1]
-        return role(node.op_type, exponent=number, squares=squares)
 
-    return chains(graph.proto.node, role_of, lambda node: graph.readers(node.output[0]))
+def _role(graph: OnnxGraph, node: Any) -> Role:
+    kind = node.op_type if node.domain in STANDARD else ""
+    if kind == "Pow":
+        exponent = graph.scalar(node.input[1])
+        return "" if exponent is None else role_of_power(exponent)
+    if kind in STRETCHING or (kind == "Mul" and node.input[0] == node.input[1]):
+        return "stretches"
+    if kind in KEEPING or (kind == "Div" and graph.constant(node.input[1]) is not None):
+        return "keeps"
+    return "narrows" if kind in NARROWING else ""

@@ -4,24 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgepress.converters.float_chains import Role, chains, role
+from edgepress.converters.float_chains import Link, Role, operations_in_float, role_of_power
 from edgepress.converters.to_tflite.graph import Graph
+
+STRETCHING = ("EXP", "SQUARE", "SQUARED_DIFFERENCE")
+"""Kinds that stretch the range of values; so do some POW and MUL."""
+KEEPING = (
+    *("ADD", "SUB", "MUL", "NEG", "ABS", "RELU", "MAXIMUM", "MINIMUM"),
+    *("MEAN", "SUM", "AVERAGE_POOL_2D", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"),
+)
+"""Kinds that may lie between; so does DIV by a constant."""
+NARROWING = ("LOG", "SQRT", "RSQRT", "DIV")
+"""Kinds that narrow it; so do some POW."""
 
 
 def float_chains(graph: Graph) -> list[Any]:
     """All operations of such chains."""
-    readers = graph.readers()
-
-    def role_of(op: Any) -> Role:
-        inputs = [int(i) for i in op.inputs]
-        kind = graph.kind(op)
-        exponent = graph.constant(inputs[1]) if kind == "POW" else None
-        number = float(exponent.item()) if exponent is not None and exponent.size == 1 else None
-        return role(kind, exponent=number, squares=kind == "MUL" and inputs[0] == inputs[1])
-
-    return chains(graph.operators, role_of, lambda op: readers.get(int(op.outputs[0]), []))
+    links = []
+    for op in graph.operators:
+        role = _role(graph, op)
+        # Of others, whose constants may be large, what they read does not matter.
+        inputs = (int(i) for i in op.inputs if role and graph.constant(int(i)) is None)
+        links.append(Link(op, role, tuple(inputs), tuple(int(i) for i in op.outputs)))
+    return operations_in_float(links)
 
 
 def float_chain_names(graph: Graph) -> list[str]:
     """Names of what they compute."""
     return [graph.name(int(op.outputs[0])) for op in float_chains(graph)]
+
+
+def _role(graph: Graph, op: Any) -> Role:
+    kind = graph.kind(op)
+    second = graph.constant(int(op.inputs[1])) if kind in ("POW", "DIV") else None
+    if kind == "POW":
+        return role_of_power(float(second.item())) if second is not None and second.size == 1 else ""
+    if kind in STRETCHING or (kind == "MUL" and op.inputs[0] == op.inputs[1]):
+        return "stretches"
+    if kind in KEEPING or second is not None:
+        return "keeps"
+    return "narrows" if kind in NARROWING else ""
