@@ -4,7 +4,8 @@ Softplus arrives as log(1 + exp(x)), a sigmoid may be written 1 / (1 + exp(-x)),
 mean of powers, and a normalization divides by the root of a mean of squares. The values in between range over many
 powers of ten, of which a tensor of integers keeps the largest one, while the result is of the size of x again. So
 quantized files compute all of it in float. (LiteRT's delegate makes one table of operations that depend on one value:
-`rewrites.tflite.lookup_islands`.)
+`rewrites.tflite.lookup_islands`.) So they do with quotients and what makes their divisors: of integers, many would be
+zero.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal, NamedTuple
 
-Role = Literal["stretches", "keeps", "narrows", ""]
-"""What an operation does to the range of values; "" for one that ends a chain without narrowing it."""
+Role = Literal["stretches", "keeps", "narrows", "divides", ""]
+"""What an operation does to the range of values; "divides" is for quotients whose divisor is no constant, "" for an
+operation that ends a chain without narrowing the range."""
 
 
 class Link(NamedTuple):
@@ -22,7 +24,7 @@ class Link(NamedTuple):
     Attributes:
         operation: The operation itself.
         role: What it does.
-        inputs: The computed tensors that it reads; constants are left out.
+        inputs: The computed tensors that it reads, the divisor last; constants are left out.
         outputs: The tensors that it makes.
     """
 
@@ -38,7 +40,7 @@ def role_of_power(exponent: float) -> Role:
 
 
 def operations_in_float(links: Sequence[Link]) -> list[Any]:
-    """All operations from one that stretches to one that narrows, both included, in their order.
+    """All operations from one that stretches to one that narrows, both included, and all quotients, in their order.
 
     One in between counts only if all that it reads is stretched: a sum with another tensor is as wide as that one.
 
@@ -51,10 +53,17 @@ def operations_in_float(links: Sequence[Link]) -> list[Any]:
         if link.role == "stretches" or keeps:
             stretched.update(link.outputs)
     needed: set[Hashable] = set()
+    divisors: set[Hashable] = set()
     chosen: list[Any] = []
     for link in reversed(links):
-        makes_needed = not needed.isdisjoint(link.outputs)
-        if makes_needed or (link.role == "narrows" and not stretched.isdisjoint(link.inputs)):
-            needed.update(stretched.intersection(link.inputs))
-            chosen.append(link.operation)
+        makes_divisor = bool(link.role) and not divisors.isdisjoint(link.outputs)
+        is_end = link.role == "divides" or (link.role == "narrows" and not stretched.isdisjoint(link.inputs))
+        if not (is_end or makes_divisor or not needed.isdisjoint(link.outputs)):
+            continue
+        chosen.append(link.operation)
+        needed.update(stretched.intersection(link.inputs))
+        if makes_divisor and link.role != "stretches":
+            divisors.update(link.inputs)
+        elif link.role == "divides":
+            divisors.add(link.inputs[-1])
     return chosen[::-1]

@@ -15,7 +15,7 @@ KEEPING = (
     "Transpose",
 )
 """Kinds that may lie between; so does Div by a constant."""
-NARROWING = ("Log", "Sqrt", "Reciprocal", "Div")
+NARROWING = ("Log", "Sqrt")
 """Kinds that narrow it; so do some Pow."""
 
 
@@ -39,4 +39,6 @@ def _role(graph: OnnxGraph, node: Any) -> Role:
         return "stretches"
     if kind in KEEPING or (kind == "Div" and graph.constant(node.input[1]) is not None):
         return "keeps"
+    if kind in ("Div", "Reciprocal"):
+        return "divides"
     return "narrows" if kind in NARROWING else ""

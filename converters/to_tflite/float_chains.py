@@ -14,7 +14,7 @@ KEEPING = (
     *("MEAN", "SUM", "AVERAGE_POOL_2D", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"),
 )
 """Kinds that may lie between; so does DIV by a constant."""
-NARROWING = ("LOG", "SQRT", "RSQRT", "DIV")
+NARROWING = ("LOG", "SQRT", "RSQRT")
 """Kinds that narrow it; so do some POW."""
 
 
@@ -43,4 +43,6 @@ def _role(graph: Graph, op: Any) -> Role:
         return "stretches"
     if kind in KEEPING or second is not None:
         return "keeps"
+    if kind == "DIV":
+        return "divides"
     return "narrows" if kind in NARROWING else ""
