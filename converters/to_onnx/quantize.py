@@ -7,6 +7,7 @@ unsigned activations and signed per-channel weights; its statistics come from `c
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
@@ -111,7 +112,7 @@ def _static(
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    ready = _with_flat_biases(prepare_model(model))
+    ready = _with_node_names(_with_flat_biases(prepare_model(model)))
     statistics = onnx_statistics(ready, calibration.batches, calibration.input_range)
     statistics.learn(calibration.learned)
     ranges = statistics.ranges(calibration.methods)
@@ -191,6 +192,16 @@ def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
     for tensor in model.graph.initializer:
         if tensor.name in biases and len(tensor.dims) == 2 and tensor.dims[0] == 1:
             del tensor.dims[0]
+    return model
+
+
+def _with_node_names(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Names for nodes that have none: the quantizer leaves out nodes by their names, with one "" all that have none."""
+    names = {node.name for node in model.graph.node}
+    numbers = itertools.count()
+    for node in model.graph.node:
+        if not node.name:
+            node.name = next(name for number in numbers if (name := f"{node.op_type}_{number}") not in names)
     return model
 
 

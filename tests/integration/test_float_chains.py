@@ -15,6 +15,7 @@ from edgepress.converters.ptq.score import runner
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx.float_chains import float_chains
 from edgepress.converters.to_onnx.graph import OnnxGraph
+from edgepress.converters.to_onnx.quantize import with_scheme as onnx_with_scheme
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.float_chains import float_chain_names
 from edgepress.converters.to_tflite.graph import Graph
@@ -175,6 +176,24 @@ def test_integer_files_keep_their_values(first: bool, form: Any, scheme: str) ->
     exact, answers = (np.stack([runner(each)(item) for item in items[:16]]) for each in (model, file))
     noise = np.square(answers - exact).mean()
     assert 10 * np.log10(np.square(exact - exact.mean()).mean() / noise) > 29
+
+
+def test_nodes_without_a_name_are_quantized() -> None:
+    net = OnnxNet((3, 8, 8))
+    net.conv(4, 3, (3, 3))
+    for kind, inputs in (("Exp", []), ("Add", [ONE]), ("Log", [])):
+        net.add(kind, *inputs)
+    net.conv(4, 4, (3, 3))
+    model = net.model()
+    for node in model.graph.node:
+        node.name = ""
+    items = np.random.default_rng(0).normal(size=(8, 3, 8, 8)).astype(np.float32)
+    rewrites = {"onnx-float-chains"}
+    quantized = OnnxGraph(onnx_with_scheme(model, SCHEMES["onnx-int8"], lambda: [items], None, rewrites=rewrites))
+    assert all(quantized.maker(node.input[0], "DequantizeLinear") for node in quantized.nodes("Conv"))
+    for kind in ("Add", "Log"):
+        (node,) = quantized.nodes(kind)
+        assert not quantized.maker(node.input[0], "DequantizeLinear")
 
 
 @pytest.mark.parametrize(("first", "last", "found"), [(3.0, 0.3, 3), (3.0, 1.0, 3), (1.0, 0.5, 0), (0.5, 2.0, 0)])
