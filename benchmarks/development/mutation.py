@@ -3,6 +3,7 @@
     pip install cosmic-ray==8.7.0
     python benchmarks/development/mutation.py --sample 16               # 16 mutants a room
     python benchmarks/development/mutation.py --rooms stats,comparison  # every mutant of two rooms
+    python benchmarks/development/mutation.py --rooms rewrites --files wide_taps,windows
     python benchmarks/development/mutation.py --named                   # those of `mutation_named.toml` alone
 
 Cosmic Ray makes the mutants: one operator, number, condition, loop, keyword or decorator changed at a time. It was
@@ -67,6 +68,7 @@ def main() -> int:
     for name in args.rooms or ROOMS:
         room = ROOMS[name]
         files = sorted(path for pattern in room.files.split() for path in ROOT.glob(pattern))
+        files = [path for path in files if not args.files or path.stem in args.files]
         mutants = [m for path in files for m in mutants_of(path)]
         if args.sample:
             mutants = random.Random(args.seed).sample(mutants, min(args.sample, len(mutants)))
@@ -83,6 +85,7 @@ def main() -> int:
 def _arguments() -> Any:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rooms", type=lambda text: text.split(","), help=f"of {','.join(ROOMS)}; default: all")
+    parser.add_argument("--files", type=lambda text: text.split(","), help="modules of the rooms; default: all")
     parser.add_argument("--sample", type=int, default=0, help="mutants a room; default: every one")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="forks at a time")
