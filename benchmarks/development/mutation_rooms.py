@@ -19,8 +19,8 @@ class Room(NamedTuple):
 
 
 TESTS = {
-    "adaround": "tuning_rounding",
-    "layer_rounding": "tuning_rounding",
+    "adaround": "tuning_rounding layer_rounding",
+    "layer_rounding": "layer_rounding tuning_rounding",
     "bias_absorption": "tuning_centre",
     "bias_correction": "tuning_centre tuning_repair",
     "calibration": "methods",

@@ -75,3 +75,16 @@ def test_pinned_channels_keep_their_scale_whatever_is_excessive() -> None:
     groups, measured = scale_groups(program), channel_ranges(program, ITEMS)
     ranges = tensor_ranges(measured, program.source, None) | {program.sink: (0.0, 1e-12)}
     np.testing.assert_array_equal(limit_factors(groups, np.ones(groups.count), ranges), 1)
+
+
+@pytest.mark.parametrize("missing", ["source", "output"])
+def test_layers_of_which_a_range_is_not_known_are_not_limited(missing: str) -> None:
+    program = net()
+    groups, measured = scale_groups(program), channel_ranges(program, ITEMS)
+    depthwise = next(step for step in program.weighted() if step.kind == "DEPTHWISE_CONV_2D")
+    factors = np.ones(groups.count)
+    factors[groups.of[depthwise.output][1]] = 2.0**-20
+    ranges = tensor_ranges(measured, program.source, None)
+    assert (limit_factors(groups, factors, ranges) != factors).any()
+    del ranges[{"source": depthwise.inputs[0], "output": depthwise.output}[missing]]
+    np.testing.assert_array_equal(limit_factors(groups, factors, ranges), factors)

@@ -194,6 +194,58 @@ def test_other_beginnings_stay() -> None:
     assert with_one_range(image.model(), items().reshape(-1, 2, 3, 1)) == image.model()
 
 
+def test_a_bias_that_is_left_out_by_its_index_is_zero() -> None:
+    net = Net((), FEATURES)
+    net.add("FULLY_CONNECTED", [net.now, suitable().astype(np.float32), -1], (1, OUTPUTS))
+    model = net.model()
+    changed = with_one_range(model, items())
+    assert changed != model
+    x = items(50, seed=3)
+    exact = x.astype(np.float64) @ suitable().astype(np.float32).astype(np.float64).T
+    assert np.abs(outputs(changed, x) - exact).max() <= 1e-5 * np.abs(exact).max()
+
+
+def one_output(*weights: float) -> bytes:
+    net = Net((), len(weights))
+    net.add("FULLY_CONNECTED", [net.now, np.array([weights], np.float32)], (1, 1))
+    return net.model()
+
+
+@pytest.mark.parametrize(("db", "is_scaled"), [(30.3, False), (29.7, True)])
+def test_features_are_scaled_below_30_db(db: float, is_scaled: bool) -> None:
+    """The output is the second feature, whose noise is that of the first one's scale."""
+    large = 255 * 10 ** (-db / 20)
+    x = np.random.default_rng(0).uniform(-1, 1, (20_000, 2)) * [large, 1]
+    assert rounding_db(x, np.array([[0, 1.0]]), np.full(2, np.ptp(x))) == pytest.approx(db, abs=0.2)
+    model = one_output(0, 1)
+    assert (with_one_range(model, x.astype(np.float32)) != model) == is_scaled
+
+
+@pytest.mark.parametrize(("gain_db", "is_scaled"), [(5.7, False), (6.3, True)])
+def test_features_are_scaled_where_that_gains_6_db(gain_db: float, is_scaled: bool) -> None:
+    """Two large features, whose difference counts, keep their noise; that of a small one can be taken off."""
+    u, s, small = np.random.default_rng(0).uniform(-1, 1, (3, 20_000)) * [[100], [10], [0.5]]
+    x = np.stack([u + s, u, small], 1)
+    shares = (np.ptp(x, axis=0) / np.ptp(x)) ** 2
+    weights = np.array([[1, -1, np.sqrt(10 ** (gain_db / 10) * shares[:2].sum() - 2)]])
+    now, then = (rounding_db(x, weights, ranges) for ranges in (np.full(3, np.ptp(x)), np.ptp(x, axis=0)))
+    assert now < 25
+    assert then - now == pytest.approx(gain_db, abs=0.1)
+    model = one_output(*weights[0])
+    assert (with_one_range(model, x.astype(np.float32)) != model) == is_scaled
+
+
+def test_of_ranges_on_one_side_of_zero_the_whole_begins_at_zero() -> None:
+    """The scale of a tensor holds 0, so that features of 900 to 1,000 leave a small one few steps."""
+    x = np.random.default_rng(0).uniform(0, 1, (2000, 2)) * [100, 1] + [900, 0]
+    model = one_output(0, 1)
+    assert with_one_range(model, x.astype(np.float32)) != model
+    assert with_one_range(model, -x.astype(np.float32)) != model
+    narrow = x - [900, 0]
+    narrow[:, 0] /= 20
+    assert with_one_range(model, narrow.astype(np.float32)) == model
+
+
 def test_the_ratio_is_that_of_rounded_features() -> None:
     x = np.random.default_rng(0).uniform(-1, 1, (20_000, FEATURES))
     weights = np.random.default_rng(1).normal(size=(OUTPUTS, FEATURES))
