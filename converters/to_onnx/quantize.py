@@ -23,6 +23,7 @@ from edgepress.converters.schemes import Scheme
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.statistics import CalibrationMethods, Ranges
 from edgepress.converters.to_onnx.bias import biases_of, fit_biases
+from edgepress.converters.to_onnx.comparisons import put_marks_on_grids
 from edgepress.converters.to_onnx.convert import finish, quiet
 from edgepress.converters.to_onnx.float_chains import float_chains
 from edgepress.converters.to_onnx.float_layers import float_nodes, store_in_bytes
@@ -146,6 +147,7 @@ def _static(
     if few:
         result = pack(result, coarse, few)
     fit_biases(result, biases)
+    put_marks_on_grids(result)
     if few:
         return result
     return store_in_bytes(result, float_nodes(ready, float_layers.in_bytes)) if float_layers.in_bytes else result

@@ -25,6 +25,7 @@ from edgepress.converters.schemes import Scheme
 from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
 from edgepress.converters.to_tflite.bias import with_fitting_biases
+from edgepress.converters.to_tflite.comparisons import with_marks_on_grids
 from edgepress.converters.to_tflite.float_chains import float_chain_names
 from edgepress.converters.to_tflite.four_bits import four_bit_names
 from edgepress.converters.to_tflite.graph import Graph
@@ -109,9 +110,10 @@ def with_scheme(
         refuse_scales(result)
         in_float = scheme.is_mixed or FLOAT_NORMALIZATION in rewrites
         result = interface.uint8_interface(result, ranges or {}, float_input=in_float and not uint8)
+        result = with_marks_on_grids(result, float_model)
         return interface.uint8_input(result) if uint8 else result
     if scheme.calibrated:
-        result = passes.int16_kernels(result)
+        result = passes.int16_kernels(with_marks_on_grids(result, float_model))
     return interface.uint8_input(result) if uint8 else passes.inline_buffers(result)
 
 

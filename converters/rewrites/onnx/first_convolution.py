@@ -43,7 +43,7 @@ def rewrite(graph: OnnxGraph) -> int:
         elif node.op_type != "Cast" and not (node.op_type == "Add" and _adds_scalar(graph, node)):
             return 0
         node = graph.only_reader(node.output[0])
-    if node is None or turned is None or min(shape[1:]) <= 0:
+    if node is None or turned is None or -1 in shape[1:]:
         return 0
     return _widen(graph, turned, node, shape[1:])
 
@@ -102,7 +102,7 @@ def _turns(graph: OnnxGraph, node: Any, shape: tuple[int, ...]) -> bool:
 
 def _adds_scalar(graph: OnnxGraph, node: Any) -> bool:
     pair = graph.operand(node)
-    return pair is not None and pair[1].size == 1 and pair[1].ndim < 2
+    return pair is not None and pair[1].size == 1 and pair[1].ndim <= 4
 
 
 def _widen(graph: OnnxGraph, turned: Any, conv: Any, item: tuple[int, ...]) -> int:
@@ -111,20 +111,13 @@ def _widen(graph: OnnxGraph, turned: Any, conv: Any, item: tuple[int, ...]) -> i
     bias = graph.constant(conv.input[2]) if len(conv.input) > 2 else None
     out = graph.shape(conv.output[0])
     plain = attribute(conv, "group", 1) == 1 and set(attribute(conv, "dilations", [1])) == {1}
-    if (
-        weights is None
-        or weights.ndim != 4
-        or weights.dtype != np.float32
-        or out is None
-        or not plain
-        or (len(conv.input) > 2 and bias is None)
-    ):
+    if not plain or attribute(conv, "auto_pad", b"NOTSET") != b"NOTSET":
         return 0
-    if attribute(conv, "auto_pad", b"NOTSET") != b"NOTSET":
+    if weights is None or weights.dtype != np.float32 or out is None or (len(conv.input) > 2 and bias is None):
         return 0
     strides, (top, left, bottom, _) = attribute(conv, "strides", [1, 1]), attribute(conv, "pads", [0] * 4)
     stride, (count, _, rows, taps) = strides[1], weights.shape
-    if COLUMNS % stride or width % COLUMNS or channels % 4 == 0 or min(out[1:]) <= 0 or out[3] * stride != width:
+    if COLUMNS % stride or width % COLUMNS or channels % 4 == 0 or out[3] * stride != width:
         return 0
     results = COLUMNS // stride
     places = _places(stride, taps, left)
@@ -137,7 +130,7 @@ def _widen(graph: OnnxGraph, turned: Any, conv: Any, item: tuple[int, ...]) -> i
         wide[result, :, column, :, :, group - first] = weights[:, :, :, tap]
     last = graph.only_reader(conv.output[0])
     last = last if last is not None and last.op_type in ("Relu", "Clip") else conv
-    if any(reader is None or last.output[0] not in reader.input for reader in graph.readers(last.output[0])):
+    if None in graph.readers(last.output[0]):
         return 0
     sizes = np.array([-1, height, width // COLUMNS, COLUMNS * channels], np.int64)
     columns = graph.add("Reshape", [turned.input[0], graph.add_constant(sizes)])
@@ -147,13 +140,9 @@ def _widen(graph: OnnxGraph, turned: Any, conv: Any, item: tuple[int, ...]) -> i
         graph.feed(conv, 2, graph.add_constant(np.tile(bias, results)))
     pads = [top, -first, bottom, groups - 1 + first]
     set_attributes(conv, strides=[strides[0], 1], pads=pads, kernel_shape=[rows, groups])
-    readers = graph.readers(last.output[0])
     back = graph.add("Transpose", [last.output[0]], perm=[0, 2, 3, 1])
     apart = graph.add("Reshape", [back, graph.add_constant(np.array([-1, *out[2:], count], np.int64))])
-    result_name = graph.add("Transpose", [apart], perm=[0, 3, 1, 2])
-    for reader in readers:
-        for place, name in enumerate(reader.input):
-            if name == last.output[0]:
-                graph.feed(reader, place, result_name)
+    graph.move_readers(last.output[0], graph.add("Transpose", [apart], perm=[0, 3, 1, 2]))
+    graph.feed(graph.maker(back), 0, last.output[0])
     del graph.proto.value_info[:]
     return 1

@@ -16,19 +16,17 @@ are 50 times slower, and eight bits of a variance are few.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.rewrites.tflite.windows import activation
+from edgepress.converters.rewrites.tflite.windows import activation, float_constant, result
 from edgepress.converters.to_tflite.convert import ISLAND_MARK
 from edgepress.converters.to_tflite.graph import Graph, only_reader
 
 
-@dataclass(frozen=True)
-class _Norm:
+class _Norm(NamedTuple):
     """What was found of one normalization: its operations, input and output, and constants."""
 
     parts: tuple[Any, ...]
@@ -55,55 +53,51 @@ def _norm(graph: Graph, squared: Any) -> _Norm | None:
     if mean is None:
         return None
     source = int(mean.inputs[0])
-    average = int(mean.outputs[0])
+    average = result(mean)
+    if graph.dtype(source) != np.float32:
+        return None
 
     def follow(op: Any, kind: str) -> Any:
         """The only reader of what an operation makes, if it is of a kind."""
-        after = None if op is None else only_reader(readers, int(op.outputs[0]))
+        after = None if op is None else only_reader(readers, result(op))
         return after if after is not None and graph.kind(after) == kind and not activation(after) else None
 
     variance = follow(squared, "MEAN")
-    shifted = follow(variance, "ADD") if _is_mean(graph, variance, [int(squared.outputs[0])]) else None
+    shifted = follow(variance, "ADD") if _is_mean(graph, variance, [result(squared)]) else None
     root = follow(shifted, "RSQRT")
-    if shifted is None or root is None:
+    if root is None:
         return None
     epsilon = next((int(i) for i in shifted.inputs if _scalar(graph, int(i))), None)
     scaled = follow(root, "MUL")
-    gamma = None if scaled is None else _constant(graph, scaled, int(root.outputs[0]), source)
+    gamma = None if scaled is None else _constant(graph, scaled, result(root), source)
     last = root if gamma is None else scaled
-    factors = int(last.outputs[0])
-    of_mean = {average}
+    factors = result(last)
     negated = next((op for op in readers[average] if op is not None and graph.kind(op) == "NEG"), None)
-    if negated is not None:
-        of_mean = {int(negated.outputs[0])}
+    shifts = average if negated is None else result(negated)
     products = readers.get(factors, [])
-    direct = [op for op in products if _is_product(graph, op, {source}, factors)]
-    moved = [op for op in products if _is_product(graph, op, of_mean, factors)]
+    direct = [op for op in products if _is_product(graph, op, source, factors)]
+    moved = [op for op in products if _is_product(graph, op, shifts, factors)]
     if epsilon is None or (len(direct), len(moved), len(products)) != (1, 1, 2):
         return None
+    (scaling,), (moving,) = direct, moved
     beta = None
-    step = moved[0]
+    step = moving
     if negated is None:
-        step = follow(step, "SUB")
-        beta = None if step is None else _constant(graph, step, int(moved[0].outputs[0]), source)
-        if beta is None or int(step.inputs[1]) != int(moved[0].outputs[0]):
+        step = follow(moving, "SUB")
+        beta = None if step is None else _constant(graph, step, result(moving), source)
+        if beta is None or int(step.inputs[1]) != result(moving):
             return None
-    elif (shift := follow(step, "ADD")) is not None:
-        beta = _constant(graph, shift, int(step.outputs[0]), source)
-        step = step if beta is None else shift
-    sums = only_reader(readers, int(direct[0].outputs[0]))
-    if (
-        sums is None
-        or graph.kind(sums) != "ADD"
-        or activation(sums)
-        or only_reader(readers, int(step.outputs[0])) is not sums
-    ):
+    elif (shift := follow(moving, "ADD")) is not None:
+        beta = _constant(graph, shift, result(moving), source)
+        step = moving if beta is None else shift
+    sums = follow(scaling, "ADD")
+    if sums is None or only_reader(readers, result(step)) is not sums:
         return None
-    parts = [mean, negated, squared, variance, shifted, root, last, direct[0], moved[0], step, sums]
+    parts = [mean, negated, squared, variance, shifted, root, last, scaling, moving, step, sums]
     inner = {id(op): op for op in parts if op is not None}
-    if any(id(op) not in inner for op in readers[average]) or any(negated and len(readers[i]) != 1 for i in of_mean):
+    if any(id(op) not in inner for tensor in (average, shifts) for op in readers[tensor]):
         return None
-    return _Norm(tuple(inner.values()), source, int(sums.outputs[0]), epsilon, gamma, beta)
+    return _Norm(tuple(inner.values()), source, result(sums), epsilon, gamma, beta)
 
 
 def _is_mean(graph: Graph, op: Any, among: list[int]) -> bool:
@@ -117,12 +111,12 @@ def _is_mean(graph: Graph, op: Any, among: list[int]) -> bool:
         return False
     axes = graph.constant(int(op.inputs[1]))
     rank = len(graph.shape(int(op.inputs[0])))
-    return axes is not None and axes.size == 1 and int(axes.reshape(-1)[0]) in (-1, rank - 1)
+    return axes is not None and axes.ravel().tolist() in ([-1], [rank - 1])
 
 
 def _scalar(graph: Graph, index: int) -> bool:
     values = graph.constant(index)
-    return values is not None and values.size == 1 and values.dtype == np.float32
+    return values is not None and values.size == 1
 
 
 def _constant(graph: Graph, op: Any, other: int, source: int) -> Array | None:
@@ -131,19 +125,17 @@ def _constant(graph: Graph, op: Any, other: int, source: int) -> Array | None:
     if other not in inputs:
         return None
     values = graph.constant(inputs[1 - inputs.index(other)])
-    channels = graph.shape(source)[-1]
-    if values is None or values.dtype != np.float32 or values.size not in (1, channels):
+    *_, channels = graph.shape(source)
+    if values is None or (values.size != 1 and (values.size, values.shape[-1]) != (channels, channels)):
         return None
-    if values.size == channels and values.shape[-1:] != (channels,):
-        return None
-    return np.broadcast_to(values.reshape(-1), channels)
+    return np.broadcast_to(values.ravel(), channels)
 
 
-def _is_product(graph: Graph, op: Any, ones: set[int], other: int) -> bool:
+def _is_product(graph: Graph, op: Any, *factors: int) -> bool:
+    """Whether an operation, or what else reads a tensor, is the product of two."""
     if op is None or graph.kind(op) != "MUL" or activation(op):
         return False
-    inputs = {int(i) for i in op.inputs}
-    return other in inputs and len(inputs) == 2 and bool(inputs & ones)
+    return {int(i) for i in op.inputs} == {*factors}
 
 
 def change(graph: Graph, norm: _Norm) -> None:
@@ -184,14 +176,14 @@ def _takes_shift(graph: Graph, op: Any, shift: Array) -> bool:
     """Put a shift of an operation's input into its bias; False if it is not an operation that can take it."""
     kind = graph.kind(op)
     inputs = [int(i) for i in op.inputs]
-    if kind not in ("FULLY_CONNECTED", "CONV_2D") or len(inputs) != 3 or inputs[2] < 0:
+    if kind not in ("FULLY_CONNECTED", "CONV_2D") or len(inputs) != 3:
         return False
-    kernel = graph.constant(inputs[1])
+    kernel = float_constant(graph, inputs[1])
     bias = graph.constant(inputs[2])
-    if kernel is None or bias is None or kernel.dtype != np.float32 or kernel.shape[-1] != len(shift):
+    if kernel is None or bias is None or kernel.shape[-1] != len(shift):
         return False
     if kind == "CONV_2D" and kernel.shape[1:3] != (1, 1):
         return False
-    moved = (bias + kernel.reshape(len(kernel), -1) @ shift).astype(np.float32)
+    moved = (bias + (kernel @ shift).ravel()).astype(np.float32)
     op.inputs = [*inputs[:2], graph.add_constant(moved)]
     return True

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,7 @@ Pads = tuple[int, int]
 """Zeros before and after one axis; below 0, what is cut off."""
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """A window on one axis.
 
     Attributes:
@@ -44,7 +42,7 @@ class Axis:
         """Size of the output."""
         return (self.size + sum(self.pads) - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
 
-    def inside(self, more: Pads = (0, 0)) -> float:
+    def inside(self, more: Pads) -> float:
         """Share of the taps, over all outputs, that meet values of the input, `more` of which at its ends are zeros."""
         places = (
             np.arange(self.out)[:, np.newaxis] * self.stride - self.pads[0] + np.arange(self.kernel) * self.dilation
@@ -62,6 +60,24 @@ def same(size: int, kernel: int, stride: int, dilation: int) -> Pads:
     """The zeros of `padding: SAME` (LiteRT, tflite/kernels/padding.h, `ComputePaddingWithOffset`)."""
     total = max(0, (-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size)
     return total // 2, total - total // 2
+
+
+def result(op: Any) -> int:
+    """The tensor that an operation of one result makes."""
+    (index,) = op.outputs
+    return int(index)
+
+
+def is_image(graph: Graph, index: int) -> bool:
+    """Whether a tensor has four axes, all of a known size."""
+    shape = graph.shape(index)
+    return len(shape) == 4 and min(shape) > 0
+
+
+def float_constant(graph: Graph, index: int) -> Array | None:
+    """Values of a constant of float32; None if the tensor is something else."""
+    values = graph.constant(index)
+    return values if values is not None and values.dtype == np.float32 else None
 
 
 def activation(op: Any) -> int:
@@ -88,7 +104,7 @@ def inner_pad(graph: Graph, op: Any) -> tuple[int, tuple[Axis, Axis]]:
     axes = axes_of(graph, op)
     before = graph.makers().get(source)
     pads = spatial_pads(graph, before) if op.builtinOptions.padding == VALID else None
-    if before is None or pads is None or len(graph.readers()[source]) != 1:
+    if pads is None or len(graph.readers()[source]) != 1:
         return source, axes
     source = int(before.inputs[0])
     graph.operators.remove(before)
@@ -103,7 +119,7 @@ def spatial_pads(graph: Graph, op: Any) -> tuple[Pads, Pads] | None:
     """The zeros that a PAD puts around rows and columns; None if it is another operation, or pads other axes too."""
     if op is None or graph.kind(op) != "PAD" or (values := graph.constant(int(op.inputs[1]))) is None:
         return None
-    if values.shape != (4, 2) or values[[0, 3]].any() or (values < 0).any():
+    if values.shape != (4, 2) or values[[0, 3]].any():
         return None
     return (int(values[1, 0]), int(values[1, 1])), (int(values[2, 0]), int(values[2, 1]))
 
@@ -163,12 +179,10 @@ def takes_channels(graph: Graph, op: Any, channels: int) -> bool:
     """Whether an operation is a convolution with constant float weights that reads all these channels."""
     if graph.kind(op) not in ("CONV_2D", "DEPTHWISE_CONV_2D") or len(op.inputs) < 3:
         return False
-    kernel = graph.constant(int(op.inputs[1]))
-    bias = graph.constant(int(op.inputs[2]))
-    if kernel is None or bias is None or kernel.dtype != np.float32 or bias.dtype != np.float32 or kernel.ndim != 4:
+    kernel = float_constant(graph, int(op.inputs[1]))
+    if kernel is None or graph.constant(int(op.inputs[2])) is None:
         return False
-    inputs = int(kernel.shape[3])
-    return inputs == channels if graph.kind(op) == "CONV_2D" else inputs % channels == 0
+    return graph.kind(op) == "DEPTHWISE_CONV_2D" or kernel.shape[3] == channels
 
 
 def through(graph: Graph, op: Any, a: Array, b: Array) -> tuple[Array, Array]:

@@ -1,0 +1,53 @@
+"""Constants that a QDQ model compares values with, on the grids of these values (`to_tflite.comparisons` says why)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.converters.arrays import Array
+from edgepress.converters.to_onnx.graph import OnnxGraph
+
+if TYPE_CHECKING:
+    import onnx
+
+COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+"""Operations that compare two values."""
+
+
+def put_marks_on_grids(model: onnx.ModelProto) -> None:
+    """Change a quantized model, in place, so that constants are compared on the grid of the values."""
+    graph = OnnxGraph(model)
+    places = [
+        _put_on_grid(graph, node, constant, values)
+        for node in graph.nodes(*COMPARISONS)
+        for constant, values in ((0, 1), (1, 0))
+    ]
+    if any(places):
+        graph.finish()
+
+
+def _put_on_grid(graph: OnnxGraph, node: Any, constant: int, values: int) -> bool:
+    """Put one operand of a comparison on the grid of the other, if that is not constant; whether it was changed."""
+    real = _real(graph, node.input[constant])
+    dequantized = graph.maker(node.input[values], "DequantizeLinear")
+    if real is None or dequantized is None or graph.constant(dequantized.input[0]) is not None:
+        return False
+    scale, zero = (graph.constant(name) for name in dequantized.input[1:3])
+    if scale is None or zero is None or scale.size != 1:
+        return False
+    limits = np.iinfo(zero.dtype)
+    step, middle = np.float32(scale.ravel()[0]), float(zero.ravel()[0])
+    integers = np.clip(np.rint(real / step) + middle, limits.min, limits.max) - middle
+    graph.feed(node, constant, graph.add_constant(integers.astype(np.float32) * step))
+    return True
+
+
+def _real(graph: OnnxGraph, name: str) -> Array | None:
+    """A constant's real values; None if it is none."""
+    maker = graph.maker(name, "DequantizeLinear")
+    if maker is None:
+        return graph.constant(name)
+    integers, scale, zero = (graph.constant(name) for name in maker.input[:3])
+    return None if integers is None or scale is None or zero is None else (integers.astype(np.float64) - zero) * scale

@@ -1,0 +1,96 @@
+"""Values that mark something are found in files of integers, whose grids do not hold them exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx_rewriting import OnnxNet
+from rewriting import Net
+
+from edgepress.converters.calibration import tflite_statistics
+from edgepress.converters.ptq.score import runner
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_onnx.quantize import with_scheme as onnx_with_scheme
+from edgepress.converters.to_tflite.comparisons import with_marks_on_grids
+from edgepress.converters.to_tflite.convert import with_scheme
+
+BOOL = 6
+"""Of the schema's `TensorType`."""
+SHAPE = (5, 4, 3)
+KEEPS = {"NOT_EQUAL": True, "EQUAL": False, "GREATER": True, "LESS_EQUAL": False, "LESS": True, "GREATER_EQUAL": False}
+"""Whether a comparison with the mark is true for values; those of the last two have the mark first."""
+
+
+def items_with(mark: float) -> Any:
+    """Values of 0 to 1, with the mark at a third of the places; their range is not a multiple of the mark."""
+    random = np.random.default_rng(0)
+    x = random.uniform(0.02, 0.97, (64, *SHAPE)).astype(np.float32)
+    x[random.random(x.shape) < 1 / 3] = mark
+    return x
+
+
+def marked_net(kind: str, mark: Any) -> bytes:
+    """A convolution of what is not marked, with 0.7 in the place of marks."""
+    net = Net(SHAPE[:2], SHAPE[2])
+    source, operands = net.now, [net.now, np.asarray(mark, np.float32)]
+    condition = net.add(kind, operands[:: -1 if list(KEEPS).index(kind) > 3 else 1], net.shape)
+    net.graph.table.tensors[condition].type = BOOL
+    values = [source, np.full(net.graph.shape(source), 0.7, np.float32)]
+    net.add("SELECT_V2", [condition, *values[:: 1 if KEEPS[kind] else -1]], net.graph.shape(source))
+    net.conv(4)
+    return net.model()
+
+
+def ratio_db(exact: Any, answers: Any) -> float:
+    return float(10 * np.log10(np.square(exact - exact.mean()).mean() / np.square(answers - exact).mean()))
+
+
+@pytest.mark.parametrize("scheme", ["tflite-int8", "tflite-int16x8"])
+@pytest.mark.parametrize(
+    ("mark", "kind"),
+    [*((mark, kind) for mark in (-1.0, -0.3) for kind in KEEPS), (1.9, "EQUAL"), (1.9, "NOT_EQUAL")],
+)
+def test_tflite_files_find_marks(mark: float, kind: str, scheme: str) -> None:
+    model, items = marked_net(kind, mark), items_with(mark)
+    ranges = tflite_statistics(model, lambda: [items], None).ranges()
+    file = with_scheme(model, SCHEMES[scheme], ranges, uint8=False)
+    exact, answers = (np.stack([runner(each)(item) for item in items]) for each in (model, file))
+    assert ratio_db(exact, answers) > 30
+
+
+def test_marks_by_channel_are_found() -> None:
+    marks = np.array([-1.0, -0.5, -0.25], np.float32)
+    items = np.where(items_with(-1.0) < 0, marks, items_with(-1.0)).astype(np.float32)
+    model = marked_net("NOT_EQUAL", marks)
+    ranges = tflite_statistics(model, lambda: [items], None).ranges()
+    file = with_scheme(model, SCHEMES["tflite-int8"], ranges, uint8=False)
+    exact, answers = (np.stack([runner(each)(item) for item in items]) for each in (model, file))
+    assert ratio_db(exact, answers) > 30
+
+
+def test_files_of_float_compare_as_they_did() -> None:
+    model = marked_net("NOT_EQUAL", -1.0)
+    assert with_marks_on_grids(model, model) == model
+
+
+@pytest.mark.parametrize("kind", ["Equal", "Greater", "LessOrEqual"])
+@pytest.mark.parametrize("mark", [-1.0, -0.3])
+@pytest.mark.parametrize("mark_first", [False, True])
+def test_onnx_files_find_marks(mark_first: bool, mark: float, kind: str) -> None:
+    net = OnnxNet(SHAPE)
+    operands: list[Any] = [net.now, np.array(mark, np.float32)]
+    other = {"Greater": "Less", "LessOrEqual": "GreaterOrEqual"}.get(kind, kind)
+    condition = net.add(other if mark_first else kind, *operands[:: -1 if mark_first else 1])
+    values: list[Any] = ["input", np.array(0.7, np.float32)]
+    net.add("Where", condition, *values[:: 1 if kind == "Greater" else -1])
+    net.conv(4, SHAPE[0], (1, 1))
+    model, items = net.model(), items_with(mark)
+    quantized = onnx_with_scheme(model, SCHEMES["onnx-int8"], lambda: [items], None)
+    exact, answers = (
+        onnxruntime.InferenceSession(each.SerializeToString()).run(None, {"input": items})[0]
+        for each in (model, quantized)
+    )
+    assert ratio_db(exact, answers) > 30
