@@ -19,6 +19,7 @@ from edgepress.converters.float_layers import NOTHING, FloatLayers
 from edgepress.converters.proof.compare import apply_end
 from edgepress.converters.proof.reference import ProofItems, ReferenceOutputs
 from edgepress.converters.proof.verify import outputs_of
+from edgepress.converters.ptq.score import SOUND_DB
 from edgepress.converters.ptq.stages import CALIBRATED
 from edgepress.converters.rewrites.table import (
     CHANNEL_AFFINE,
@@ -43,6 +44,8 @@ from edgepress.runtime.errors import first_line
 
 COMPARED = 32
 """Items on which an ONNX file is compared with and without repairs."""
+HALVED = 0.5
+"""Largest share of the error that repairs may leave where they unroll loops: the file is several times as large."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,11 @@ class Encoder:
             outputs = apply_end(outputs, self.job.left_off)
         return float(np.sum((outputs.reshape(len(items), -1) - reference.reshape(len(items), -1)) ** 2))
 
+    def _spread(self) -> float:
+        """Squared differences of the reference outputs to the same items from their mean."""
+        _, reference = self.once(self.reference.proof, COMPARED)
+        return float(np.sum((reference - reference.mean(axis=0)) ** 2))
+
     def float_layers(self, scheme: Scheme) -> FloatLayers:
         """What a file of mixed precision computes in float."""
         if not scheme.is_mixed:
@@ -232,12 +240,17 @@ class Encoder:
             return e.message
         except Exception as e:  # the file can be made without
             return unexpected_error(e).message
-        if scheme.repairs != "exact":
+        if scheme.repairs != "exact" and not self.source.loops:
             return ""
-        try:  # scored was a TFLite file, whose weights have a scale for each channel
-            repaired, plain = (self.once(self._squared_error, scheme, kind) for kind in ("exact", ""))
+        try:  # scored was a TFLite file, whose loops are unrolled, and whose weights have a scale for each channel
+            plain = self.once(self._squared_error, scheme, "")
+            if self.source.loops and plain <= self.once(self._spread) / 10 ** (SOUND_DB / 10):
+                return "repairs would unroll its loops, and its answers are near enough without"
+            repaired = self.once(self._squared_error, scheme, scheme.repairs)
         except Exception as e:  # the engine's own; the file itself will say what is wrong
             return first_line(e)
+        if self.source.loops:
+            return "" if repaired <= HALVED * plain else "repairs would unroll its loops, and not halve the error"
         return "" if repaired <= plain else "repairs increased the error"  # NaN is worse
 
     def facts(self, scheme: Scheme) -> dict[str, Any]:

@@ -74,11 +74,44 @@ def test_exact_repairs_are_used_only_if_the_file_errs_no_more_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: list[float], repaired: list[float], *, used: bool
 ) -> None:
     """The errors of the file's answers to two items; others than the first `COMPARED` items do not count."""
+    assert is_repaired(tmp_path, monkeypatch, "onnx-dynamic", plain=plain, repaired=repaired) is used
+
+
+@pytest.mark.parametrize("scheme", ["onnx-int8", "onnx-dynamic"])
+@pytest.mark.parametrize(("share", "used"), [(0.72, False), (0.70, True)])
+def test_loops_are_unrolled_only_to_halve_the_squared_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, scheme: str, *, used: bool
+) -> None:
+    plain, repaired = [0.5, -0.5], [0.5 * share, -0.5 * share]
+    assert is_repaired(tmp_path, monkeypatch, scheme, plain=plain, repaired=repaired, loops=True) is used
+
+
+@pytest.mark.parametrize(("error", "used"), [(0.0223, False), (0.0225, True)])
+def test_loops_of_files_with_30_db_are_not_unrolled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: float, *, used: bool
+) -> None:
+    """The answers are 1 and 2, which lie .5 from their mean."""
+    plain = [error, 0.0]
+    assert is_repaired(tmp_path, monkeypatch, "onnx-int8", plain=plain, repaired=[0.0, 0.0], loops=True) is used
+
+
+def is_repaired(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    *,
+    plain: list[float],
+    repaired: list[float],
+    loops: bool = False,
+) -> bool:
+    """Whether a file is repaired whose answers err by so much with repairs and without."""
+    scheme = SCHEMES[name]
+    assert scheme.repairs
     monkeypatch.setattr(encode, "COMPARED", 2)
     monkeypatch.setattr(encode, "outputs_of", lambda data, items: items + np.frombuffer(data).reshape(2, 1))
     items = np.array([[1.0], [2.0], [3.0]])
-    found, scheme = encoder(tmp_path, kind="exact"), SCHEMES["onnx-dynamic"]
-    assert scheme.repairs == "exact"
+    found = encoder(tmp_path, kind=scheme.repairs)
+    found.source.loops = loops
     found.reference = SimpleNamespace(proof=lambda count: (items[:count], items[:count]))  # type: ignore[assignment]
 
     def quantized(scheme: Any, kind: str) -> tuple[Any, dict[str, int]]:
@@ -87,6 +120,7 @@ def test_exact_repairs_are_used_only_if_the_file_errs_no_more_with_it(
     monkeypatch.setattr(found, "_quantize_onnx", quantized)
     monkeypatch.setattr(encode, "float_onnx_of", lambda model: OWN)
     monkeypatch.setattr(encode.interface, "prepend_adapter", lambda model, adapter: OWN)
-    assert (found.unrepairable(scheme) == "") is used
+    used = not found.unrepairable(scheme)
     assert bool(found.facts(scheme)) is used
-    assert found._repairs(scheme) == ("exact" if used else "")
+    assert found._repairs(scheme) == (scheme.repairs if used else "")
+    return used

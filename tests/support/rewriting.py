@@ -26,11 +26,11 @@ def rewrite(what: str | ModuleType, graph: Any) -> int:
 class Net:
     """A chain of operations on one image; `graph` may be given others."""
 
-    def __init__(self, size: tuple[int, int], channels: int, *, seed: int = 0) -> None:
+    def __init__(self, size: tuple[int, ...], channels: int, *, batch: int = 1, seed: int = 0) -> None:
         root = fb.ModelT(version=3, operatorCodes=[], buffers=[fb.BufferT()], signatureDefs=[])
         table = fb.SubGraphT(tensors=[], operators=[], inputs=[], outputs=[])
         root.subgraphs = [table]
-        self.now = flat.tensor(table, [1, *size, channels], "input")
+        self.now = flat.tensor(table, [batch, *size, channels], "input")
         table.inputs = table.outputs = [self.now]
         self.graph = Graph(flat.write(root))
         self.random, self.count = np.random.default_rng(seed), 0
@@ -87,7 +87,7 @@ class Net:
             Axis(n, k, stride, dilation, pads(n, k, stride, dilation) if same else (0, 0))
             for n, k in zip(self.shape[1:3], shape[1:3], strict=True)
         ]
-        new = self._next((1, axes[0].out, axes[1].out, channels))
+        new = self._next((self.shape[0], axes[0].out, axes[1].out, channels))
         inputs = [self.now, self.graph.add_constant(weights), self.graph.add_constant(bias)]
         op = conv(self.graph, kind, inputs, new, windows=axes, fusedActivationFunction=act, **options)
         op.builtinOptions.padding = 0 if same else 1
@@ -119,6 +119,8 @@ def answer(
     options = {"experimental_op_resolver_type": BUILTIN} if builtin else {}
     interpreter = Interpreter(model_content=model, **options)
     interpreter.allocate_tensors()
+    if builtin:
+        _check_statements(Graph(model), interpreter)
     (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()
     random = np.random.default_rng(seed)
     x = random.normal(size=source["shape"]) if low is None else random.uniform(low, high, source["shape"])
@@ -133,6 +135,17 @@ def answer(
         scale, zero = sink["quantization"]
         y = (y.astype(np.float32) - zero) * scale
     return y
+
+
+def _check_statements(graph: Graph, interpreter: Interpreter) -> None:
+    """What a file says of its tensors must be what LiteRT computes: their shapes, and outputs of each channel."""
+    found = {detail["index"]: tuple(detail["shape"].tolist()) for detail in interpreter.get_tensor_details()}
+    stated = {index: graph.shape(index) for index in range(len(graph.table.tensors))}
+    assert {index: found[index] for index in stated} == stated
+    for op in graph.operators:
+        if graph.kind(op) == "DEPTHWISE_CONV_2D":
+            inputs, outputs = (graph.shape(int(i))[3] for i in (op.inputs[0], op.outputs[0]))
+            assert inputs * op.builtinOptions.depthMultiplier == outputs
 
 
 def kinds(model: bytes) -> list[str]:

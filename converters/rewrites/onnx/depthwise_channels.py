@@ -27,16 +27,14 @@ _PAIRS = ("Add", "Mul", "Sub", "Div")
 def rewrite(graph: OnnxGraph) -> int:
     """Widen the depthwise convolutions that gain; returns how many."""
     changed = 0
-    done: set[str] = set()
     for node in graph.nodes("Conv"):
         count = _depthwise(graph, node)
-        if not count or count % MULTIPLE == 0 or node.output[0] in done:
+        if count is None:
             continue
-        wide = -(-count // MULTIPLE) * MULTIPLE
+        wide = count + -count % MULTIPLE
         values = _Channels(graph, count)
-        if wide > MOST * count or not values.follow(node):
+        if wide == count or wide > MOST * count or not values.follow(node):
             continue
-        done |= values.values
         changed += sum(_depthwise(graph, n) == count for n in values.makers)
         values.widen(wide)
     if changed:
@@ -44,11 +42,11 @@ def rewrite(graph: OnnxGraph) -> int:
     return changed
 
 
-def _depthwise(graph: OnnxGraph, node: Any) -> int:
-    """Number of channels of a depthwise convolution with one filter a channel; 0 for others."""
+def _depthwise(graph: OnnxGraph, node: Any) -> int | None:
+    """Number of channels of a depthwise convolution with one filter a channel; None for others."""
     weights = graph.constant(node.input[1]) if node.op_type == "Conv" and not node.domain else None
     group = int(attribute(node, "group", 1))
-    return group if weights is not None and group > 1 and weights.shape[:2] == (group, 1) else 0
+    return group if weights is not None and weights.shape[:2] == (group, 1) else None
 
 
 class _Channels:
@@ -76,8 +74,8 @@ class _Channels:
             if any(reader is None for reader in self.graph.readers(value)):
                 return False
             for other in (maker, *self.graph.readers(value)):
-                if other is not maker and _is_dense(self.graph, other) and value == other.input[0]:
-                    self._ends += [other] if all(other is not e for e in self._ends) else []
+                if other is not maker and _is_dense(self.graph, other):
+                    self._ends.append(other)
                     continue
                 connected = self._values_beside(other)
                 if connected is None:
@@ -117,7 +115,7 @@ class _Channels:
 
     def _pads_space(self, node: Any) -> bool:
         pads = self.graph.constant(node.input[1]) if len(node.input) in (2, 3) else None
-        return pads is not None and pads.size == 8 and not pads.reshape(2, 4)[:, :2].any()
+        return pads is not None and not pads.reshape(2, 4)[:, :2].any()
 
     def widen(self, wide: int) -> None:
         """Repeat channels where they are made, and let nothing depend on the copies where they are read."""
@@ -146,7 +144,6 @@ class _Channels:
 
 def _is_dense(graph: OnnxGraph, node: Any) -> bool:
     """Whether a node is a convolution of all channels, of known weights."""
-    if node is None or node.op_type != "Conv" or node.domain or attribute(node, "group", 1) != 1:
+    if node.op_type != "Conv" or node.domain or attribute(node, "group", 1) != 1:
         return False
-    weights = graph.constant(node.input[1])
-    return weights is not None and weights.ndim == 4
+    return graph.constant(node.input[1]) is not None

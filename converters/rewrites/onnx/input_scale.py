@@ -48,29 +48,26 @@ def scaled_pixels(graph: OnnxGraph, *, least: int = 1) -> Scaled | None:
     (source,) = graph.proto.input if len(graph.proto.input) == 1 else (None,)
     if source is None or source.type.tensor_type.elem_type != onnx.TensorProto.UINT8:
         return None
-    node = graph.only_reader(source.name, "Cast")
+    shape = graph.shape(source.name)
+    cast = graph.only_reader(source.name, "Cast")
+    if shape is None or len(shape) != 4 or cast is None or attribute(cast, "to") != onnx.TensorProto.FLOAT:
+        return None
     steps = 0
     pads = np.zeros((2, 2), np.int64)
-    factor = offset = None
-    while node is not None and node.op_type in ("Cast", "Mul", "Div", "Add", "Sub"):
-        if EXACT.match(node.name) or node.domain:
+    factor, offset = np.ones(1), np.zeros(1)
+    node = graph.only_reader(cast.output[0])
+    while node is not None and node.op_type in ("Mul", "Div", "Add", "Sub"):
+        pair = graph.operand(node)
+        if EXACT.match(cast.name) or EXACT.match(node.name) or node.domain or pair is None:
             return None
-        if node.op_type == "Cast":
-            if factor is not None or attribute(node, "to") != onnx.TensorProto.FLOAT:
-                return None
-            factor = np.ones(1)
-            offset = np.zeros(1)
-        else:
-            pair = graph.operand(node)
-            if pair is None or (shape := graph.shape(node.output[0])) is None or len(shape) != 4:
-                return None
-            constant = pair[1].astype(np.float64)
-            if constant.size not in (1, shape[-1]) or (constant.size > 1 and constant.shape[-1] != constant.size):
-                return None
-            changed = _step(node.op_type, constant.ravel(), factor, offset, first=node.input[0] == pair[0])
-            if changed is None:
-                return None
-            (factor, offset), steps = changed, steps + 1
+        constant = pair[1].astype(np.float64)
+        aligned = (1,) * (4 - constant.ndim) + constant.shape
+        if aligned not in ((1, 1, 1, 1), (1, 1, 1, shape[-1])) or not np.isfinite(constant).all():
+            return None
+        changed = _step(node.op_type, constant.ravel(), factor, offset, first=node.input[0] == pair[0])
+        if changed is None:
+            return None
+        (factor, offset), steps = changed, steps + 1
         node = graph.only_reader(node.output[0])
     if node is not None and node.op_type == "Pad":
         padded = zeros_added(graph, node, (1, 2))
@@ -89,13 +86,11 @@ def scaled_pixels(graph: OnnxGraph, *, least: int = 1) -> Scaled | None:
         conv = graph.only_reader(conv.output[0])
     if conv is None or conv.op_type != "Conv" or attribute(conv, "group", 1) != 1 or conv.domain:
         return None
-    if attribute(conv, "auto_pad", b"NOTSET") != b"NOTSET":
-        return None
     weights = graph.constant(conv.input[1])
-    if weights is None or weights.ndim != 4 or weights.dtype != np.float32 or factor is None or offset is None:
+    if weights is None or attribute(conv, "auto_pad", b"NOTSET") != b"NOTSET":
         return None
     factor, offset = (np.broadcast_to(v, weights.shape[1:2]) for v in (factor, offset))
-    if not (np.isfinite(factor).all() and np.isfinite(offset).all() and np.abs(factor).min() > 0):
+    if not factor.all():
         return None
     return Scaled(source.name, node, conv, factor, offset, pads)
 
@@ -108,11 +103,11 @@ def _step(kind: str, constant: Values, factor: Any, offset: Any, *, first: bool)
         case "Div" if first and constant.all():
             return factor / constant, offset / constant
         case "Add":
-            return factor + 0 * constant, offset + constant
+            return factor, offset + constant
         case "Sub" if first:
-            return factor + 0 * constant, offset - constant
+            return factor, offset - constant
         case "Sub":
-            return -factor + 0 * constant, constant - offset
+            return -factor, constant - offset
     return None
 
 

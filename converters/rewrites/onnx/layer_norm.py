@@ -53,10 +53,8 @@ def rewrite(graph: OnnxGraph) -> int:
 
 def _along(factor: Array, rank: int, axis: int, size: int) -> Array | None:
     """A float32 constant as a vector along an axis; None if it differs along others, or is of another type."""
-    if factor.ndim > rank or factor.dtype != np.float32:
-        return None
     shape = (1,) * (rank - factor.ndim) + factor.shape
-    if shape[axis] not in (1, size) or factor.size != shape[axis] or size < 1:
+    if factor.dtype != np.float32 or factor.size != shape[axis] or size == -1:
         return None
     return np.full(size, factor.ravel())
 
@@ -109,7 +107,7 @@ def _plain(graph: OnnxGraph, name: str) -> str:
     if node is None:
         return name
     shape = graph.shape(name)
-    same = shape is not None and shape == graph.shape(node.input[0]) and min(shape[1:], default=1) > 0
+    same = shape is not None and shape == graph.shape(node.input[0]) and -1 not in shape[1:]
     return str(node.input[0]) if same else name
 
 

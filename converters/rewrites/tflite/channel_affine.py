@@ -13,12 +13,11 @@ and which XNNPACK does not run.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
+import itertools
+from typing import Any, NamedTuple
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.rewrites.tflite.windows import FUSED, Axis, activation, conv
+from edgepress.converters.rewrites.tflite.windows import FUSED, VALID, activation, float_constant, is_image, result
 from edgepress.converters.to_tflite.graph import Graph, only_reader
 
 LEAST = 8
@@ -27,46 +26,62 @@ DEAD = 2.0**-10
 """Smallest factor as a share of its shift. Then int8 biases fit if the input reaches 1/64."""
 
 
-def rewrite(graph: Graph) -> int:
-    """Join every such pair; returns their number."""
+class _Pair(NamedTuple):
+    """A product and the sum behind it, the images that it takes, and what they are multiplied by and shifted by."""
+
+    mul: Any
+    add: Any
+    source: int
+    factors: Array
+    shifts: Array
+
+
+def matches(graph: Graph) -> list[_Pair]:
+    """Every such pair."""
     readers = graph.readers()
-    count = 0
-    for mul in [op for op in graph.operators if graph.kind(op) == "MUL" and not activation(op)]:
-        add = only_reader(readers, int(mul.outputs[0]))
-        if add is None or graph.kind(add) not in ("ADD", "SUB"):
-            continue
-        factor, shift = (_by_channel(graph, op) for op in (mul, add))
-        if factor is None or shift is None or (graph.kind(add) == "SUB" and shift[0] != int(add.inputs[0])):
-            continue
-        if (abs(factor[1]) < DEAD * abs(shift[1])).any():
-            continue
-        if (act := activation(add)) not in FUSED:
-            continue
-        source, (_, height, width, _) = factor[0], graph.shape(factor[0])
-        taps = graph.add_constant(factor[1].reshape(1, 1, 1, -1))
-        bias = graph.add_constant(-shift[1] if graph.kind(add) == "SUB" else shift[1])
-        windows = Axis(height, 1, 1, 1, (0, 0)), Axis(width, 1, 1, 1, (0, 0))
-        new = conv(
-            graph,
-            "DEPTHWISE_CONV_2D",
-            [source, taps, bias],
-            int(add.outputs[0]),
-            windows=windows,
-            fusedActivationFunction=act,
-        )
-        graph.operators.remove(mul)
-        graph.replace(add, new)
-        count += 1
-    return count
+    products = [op for op in graph.operators if graph.kind(op) == "MUL" and not activation(op)]
+    pairs = (_pair(graph, op, only_reader(readers, result(op))) for op in products)
+    return [pair for pair in pairs if pair is not None]
+
+
+def _pair(graph: Graph, mul: Any, add: Any) -> _Pair | None:
+    if add is None or graph.kind(add) not in ("ADD", "SUB") or activation(add) not in FUSED:
+        return None
+    found, behind = (_by_channel(graph, op) for op in (mul, add))
+    if found is None or behind is None:
+        return None
+    (source, factors), (product, shifts) = found, behind
+    if graph.kind(add) == "SUB":
+        if int(add.inputs[0]) != product:
+            return None
+        shifts = -shifts
+    return None if (abs(factors) < DEAD * abs(shifts)).any() else _Pair(mul, add, source, factors, shifts)
 
 
 def _by_channel(graph: Graph, op: Any) -> tuple[int, Array] | None:
     """The images that an operation takes, and its constant, one value a channel; None if it is something else."""
-    for place, index in enumerate(int(i) for i in op.inputs[:2]):
-        shape = graph.shape(index)
-        values = graph.constant(int(op.inputs[1 - place]))
-        if values is None or values.dtype != np.float32 or len(shape) != 4 or min(shape) < 1 or shape[3] < LEAST:
+    for index, other in itertools.permutations(int(i) for i in op.inputs):
+        values = float_constant(graph, other)
+        if values is None or not is_image(graph, index) or graph.shape(result(op)) != graph.shape(index):
             continue
-        if (values.size, values.shape[-1:]) == (shape[3], shape[3:]) and graph.shape(int(op.outputs[0])) == shape:
-            return index, values.reshape(-1)
+        *_, channels = graph.shape(index)
+        if channels >= LEAST and (values.size, *values.shape[-1:]) == (channels, channels):
+            return index, values.ravel()
     return None
+
+
+def change(graph: Graph, pair: _Pair) -> None:
+    """Join one."""
+    taps = graph.add_constant(pair.factors.reshape(1, 1, 1, len(pair.factors)))
+    new = graph.operator(
+        "DEPTHWISE_CONV_2D",
+        [pair.source, taps, graph.add_constant(pair.shifts)],
+        result(pair.add),
+        padding=VALID,
+        strideH=1,
+        strideW=1,
+        depthMultiplier=1,
+        fusedActivationFunction=activation(pair.add),
+    )
+    graph.operators.remove(pair.mul)
+    graph.replace(pair.add, new)

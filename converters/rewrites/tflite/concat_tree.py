@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from edgepress.converters.rewrites.tflite.windows import activation
+from edgepress.converters.rewrites.tflite.windows import activation, result
 from edgepress.converters.to_tflite.graph import Graph
 
 MOST = 5
@@ -44,8 +44,9 @@ def _join(graph: Graph, op: Any) -> None:
     start = min(range(len(inputs) - count + 1), key=lambda i: sum(sizes[i : i + count]))
     part = inputs[start : start + count]
     axis = op.builtinOptions.axis
-    shape = list(graph.shape(part[0]))
+    whole = result(op)
+    shape = list(graph.shape(whole))
     shape[axis] = sum(graph.shape(i)[axis] for i in part)
-    new = graph.add_tensor(shape, f"{graph.name(int(op.outputs[0]))}_part", like=int(op.outputs[0]))
+    new = graph.add_tensor(shape, f"{graph.name(whole)}_part", like=whole)
     graph.insert_before(op, graph.operator("CONCATENATION", part, new, axis=axis))
     op.inputs = [*inputs[:start], new, *inputs[start + count :]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgepress.converters.rewrites.tflite.windows import activation, result
 from edgepress.converters.to_tflite.four_bits import four_bit_layers
 from edgepress.converters.to_tflite.graph import Graph
 
@@ -28,8 +29,8 @@ def change(graph: Graph, op: Any) -> None:
     dense = graph.operator(
         "FULLY_CONNECTED",
         [int(op.inputs[0]), flat, *(int(i) for i in op.inputs[2:])],
-        int(op.outputs[0]),
-        fusedActivationFunction=op.builtinOptions.fusedActivationFunction,
+        result(op),
+        fusedActivationFunction=activation(op),
         keepNumDims=True,
     )
     graph.replace(op, dense)

@@ -14,7 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.tflite.windows import activation, axes_of, conv, takes_channels
+from edgepress.converters.rewrites.tflite.windows import (
+    activation,
+    axes_of,
+    conv,
+    float_constant,
+    is_image,
+    result,
+    takes_channels,
+)
 from edgepress.converters.to_tflite.graph import Graph, only_reader
 
 LEAST = 8
@@ -23,51 +31,49 @@ EACH = 8
 """Channels for each output: the matrix products take as long for 8 outputs as for 2, the kernels here do not."""
 
 
-def matches(graph: Graph) -> Iterator[tuple[Any, Any, int]]:
-    """Such convolutions, what reads each, and their channels."""
+def matches(graph: Graph) -> Iterator[tuple[Any, Any]]:
+    """Such convolutions, and what reads each."""
     for op in [op for op in graph.operators if graph.kind(op) == "DEPTHWISE_CONV_2D"]:
-        after = only_reader(graph.readers(), int(op.outputs[0]))
-        channels = graph.shape(int(op.inputs[0]))[-1:]
-        if after is not None and channels and channels[0] >= LEAST and _fits(graph, op, after, channels[0]):
-            yield op, after, channels[0]
+        after = only_reader(graph.readers(), result(op))
+        if after is not None and is_image(graph, int(op.inputs[0])) and _fits(graph, op, after):
+            yield op, after
 
 
-def _fits(graph: Graph, op: Any, after: Any, channels: int) -> bool:
-    shape = graph.shape(int(op.inputs[0]))
-    outputs = graph.shape(int(op.outputs[0]))[-1]
-    if (
-        len(shape) != 4
-        or min(shape) < 1
-        or not takes_channels(graph, op, channels)
-        or not 1 < outputs // channels <= max(2, channels // EACH)
-    ):
+def _fits(graph: Graph, op: Any, after: Any) -> bool:
+    *_, channels = graph.shape(int(op.inputs[0]))
+    *_, outputs = graph.shape(result(op))
+    if channels < LEAST or not takes_channels(graph, op, channels):
         return False
-    kernel = graph.constant(int(after.inputs[1])) if graph.kind(after) == "CONV_2D" else None
-    return kernel is not None and kernel.dtype == np.float32 and kernel.shape[1:] == (1, 1, outputs)
+    if not 1 < outputs // channels <= max(2, channels // EACH):
+        return False
+    kernel = float_constant(graph, int(after.inputs[1])) if graph.kind(after) == "CONV_2D" else None
+    return kernel is not None and kernel.shape[1:] == (1, 1, outputs)
 
 
-def change(graph: Graph, match: tuple[Any, Any, int]) -> None:
+def change(graph: Graph, match: tuple[Any, Any]) -> None:
     """Divide one."""
-    op, after, channels = match
+    op, after = match
     kernel, bias = (graph.constant(int(i)) for i in op.inputs[1:3])
     pointwise = graph.constant(int(after.inputs[1]))
     assert kernel is not None
     assert bias is not None
     assert pointwise is not None
     axes = axes_of(graph, op)
-    shape = graph.shape(int(op.outputs[0]))
-    old = int(op.outputs[0])
-    number = shape[3] // channels
+    old = result(op)
+    *_, channels = graph.shape(int(op.inputs[0]))
+    *sides, outputs = graph.shape(old)
+    number = outputs // channels
     parts = []
     operations = []
     for first in range(number):
-        parts.append(graph.add_tensor((*shape[:3], channels), f"{graph.name(old)}_{first}"))
+        part = graph.add_tensor((*sides, channels), f"{graph.name(old)}_{first}")
+        parts.append(part)
         taps = graph.add_constant(np.ascontiguousarray(kernel[..., first::number]))
         shift = graph.add_constant(np.ascontiguousarray(bias[first::number]))
         inputs = [int(op.inputs[0]), taps, shift]
         options = {"fusedActivationFunction": activation(op)}
-        operations.append(conv(graph, "DEPTHWISE_CONV_2D", inputs, parts[-1], windows=axes, **options))
+        operations.append(conv(graph, "DEPTHWISE_CONV_2D", inputs, part, windows=axes, **options))
     operations.append(graph.operator("CONCATENATION", parts, old, axis=3))
     graph.replace(op, *operations)
-    order = np.arange(shape[3]).reshape(channels, number).T.reshape(-1)
+    order = np.arange(outputs).reshape(channels, number).T.ravel()
     after.inputs = [old, graph.add_constant(np.ascontiguousarray(pointwise[..., order])), *after.inputs[2:]]

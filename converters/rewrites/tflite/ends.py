@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.rewrites.tflite.int8 import has_one_scale
+from edgepress.converters.rewrites.tflite.windows import result
 from edgepress.converters.to_tflite.convert import ISLAND_MARK
-from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.graph import Graph, only_reader
 
 
 def matches(graph: Graph) -> list[Any]:
@@ -27,9 +28,8 @@ def matches(graph: Graph) -> list[Any]:
 def change(graph: Graph, op: Any) -> None:
     """Let one read floats."""
     source = int(op.inputs[0])
-    output = int(op.outputs[0])
     before = graph.makers().get(source)
-    if before is not None and _is_same_grid(graph, before, output) and len(graph.readers()[source]) == 1:
+    if before is not None and _is_same_grid(graph, before, result(op)) and only_reader(graph.readers(), source) is op:
         op.inputs = list(before.inputs)
         graph.operators.remove(before)
         return
@@ -42,7 +42,7 @@ def _is_end(graph: Graph, op: Any) -> bool:
     """Whether an operation turns uint8 into int8 or int8 into uint8."""
     if graph.kind(op) != "QUANTIZE":
         return False
-    ends = int(op.inputs[0]), int(op.outputs[0])
+    ends = int(op.inputs[0]), result(op)
     types = {graph.dtype(tensor) for tensor in ends}
     return types == {np.dtype(np.uint8), np.dtype(np.int8)} and all(has_one_scale(graph, tensor) for tensor in ends)
 
@@ -51,5 +51,5 @@ def _is_same_grid(graph: Graph, op: Any, tensor: int) -> bool:
     """Whether an operation quantizes a float to int8 by the same steps as a uint8 tensor has."""
     if graph.kind(op) != "QUANTIZE" or graph.dtype(int(op.inputs[0])) != np.float32:
         return False
-    ((first,), (zero,)), ((second,), (shifted,)) = graph.scales(int(op.outputs[0])), graph.scales(tensor)
-    return bool(graph.dtype(tensor) == np.uint8 and first == second and zero + 128 == shifted)
+    ((first,), (zero,)), ((second,), (shifted,)) = graph.scales(result(op)), graph.scales(tensor)
+    return first == second and zero + 128 == shifted

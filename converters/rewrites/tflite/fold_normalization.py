@@ -21,6 +21,9 @@ from edgepress.converters.arrays import Array
 from edgepress.converters.rewrites.tflite.windows import (
     activation,
     axes_of,
+    float_constant,
+    is_image,
+    result,
     set_weights,
     spatial_pads,
     takes_channels,
@@ -37,25 +40,25 @@ WIDEST = 8.0
 def rewrite(graph: Graph) -> int:
     """Fold what is between the graph's input and its first convolution; returns the number of operations."""
     source = int(graph.table.inputs[0])
-    shape = graph.shape(source)
-    if len(shape) != 4 or min(shape) < 1 or graph.dtype(source) != np.float32:
+    if not is_image(graph, source) or graph.dtype(source) != np.float32:
         return 0
+    *_, channels = graph.shape(source)
     readers = graph.readers()
     chain = []
     at = source
-    order = np.arange(shape[3])
-    a = np.ones(shape[3])
-    b = np.zeros(shape[3])
-    while (op := only_reader(readers, at)) is not None and (step := _step(graph, op, at, shape[3])) is not None:
+    order = np.arange(channels)
+    a = np.ones(channels)
+    b = np.zeros(channels)
+    while (op := only_reader(readers, at)) is not None and (step := _step(graph, op, at, channels)) is not None:
         picked, factor, shift = step
         order = order[picked]
         a = factor * a[picked]
         b = factor * b[picked] + shift
         chain.append(op)
-        at = int(op.outputs[0])
-    pad = op if op is not None and spatial_pads(graph, op) is not None else None
-    conv = only_reader(readers, int(pad.outputs[0])) if pad is not None else op
-    if not chain or conv is None or not takes_channels(graph, conv, shape[3]):
+        at = result(op)
+    pad = op if spatial_pads(graph, op) is not None else None
+    conv = only_reader(readers, result(pad)) if pad is not None else op
+    if not chain or conv is None or not takes_channels(graph, conv, channels):
         return 0
     if graph.kind(conv) == "DEPTHWISE_CONV_2D" and (order != np.sort(order)).any():
         return 0
@@ -64,8 +67,9 @@ def rewrite(graph: Graph) -> int:
     mean = (-b / a)[np.argsort(order)]
     factors = a[np.argsort(order)]
     padded = pad is not None or any(any(axis.pads) for axis in axes_of(graph, conv))
-    left = mean if padded and (mean != mean[0]).any() else np.array(mean.mean())
-    if mean.any() and len(chain) == 1 and (padded or (mean == left).all()):
+    differ = bool(np.ptp(mean))
+    left = mean if padded and differ else np.array(mean.mean())
+    if mean.any() and len(chain) == 1 and (padded or not differ):
         return 0
     if graph.kind(conv) == "CONV_2D":
         kernel = graph.constant(int(conv.inputs[1]))
@@ -73,7 +77,7 @@ def rewrite(graph: Graph) -> int:
         conv.inputs = [int(conv.inputs[0]), graph.add_constant(kernel[..., np.argsort(order)]), *conv.inputs[2:]]
     set_weights(graph, conv, *through(graph, conv, factors, factors * (left - mean)))
     if mean.any():
-        constant = graph.add_constant(left.astype(np.float32).reshape((1, 1, 1, -1) if left.ndim else ()))
+        constant = graph.add_constant(left.astype(np.float32))
         graph.insert_before(chain[0], graph.operator("SUB", [source, constant], at))
     else:
         first = pad if pad is not None else conv
@@ -90,24 +94,21 @@ def _step(graph: Graph, op: Any, tensor: int, channels: int) -> tuple[Array, Arr
     everything = np.arange(channels)
     ones = np.ones(channels)
     none = np.zeros(channels)
-    if kind == "GATHER" and inputs[0] == tensor:
+    if kind not in ("GATHER", "MUL", "ADD", "SUB", "DIV") or graph.shape(result(op)) != graph.shape(tensor):
+        return None
+    if kind == "GATHER":
         picked = graph.constant(inputs[1])
         options = op.builtinOptions
-        fits = options is not None and options.axis in (3, -1) and not options.batchDims
-        if not fits or picked is None or picked.ndim != 1 or sorted(picked.tolist()) != everything.tolist():
+        if options is None or options.axis not in (3, -1) or picked is None:
             return None
-        return picked, ones, none
-    if kind not in ("MUL", "ADD", "SUB", "DIV") or activation(op):
-        return None
-    if len(inputs) != 2 or graph.shape(int(op.outputs[0])) != graph.shape(tensor):
-        return None
+        return (picked.ravel(), ones, none) if sorted(picked.ravel()) == everything.tolist() else None
     place = inputs.index(tensor)
-    values = graph.constant(inputs[1 - place])
-    if values is None or values.dtype != np.float32:
+    values = float_constant(graph, inputs[1 - place])
+    if values is None or activation(op):
         return None
     if values.size != 1 and (values.size, values.shape[-1]) != (channels, channels):
         return None
-    c = np.broadcast_to(values.reshape(-1).astype(float), channels)
+    c = np.broadcast_to(values.ravel().astype(float), channels)
     if kind == "MUL":
         return everything, c, none
     if kind == "ADD":

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from edgepress.converters.rewrites.tflite.windows import activation, result
 from edgepress.converters.to_tflite.graph import Graph
 
 _POOLS = ("AVERAGE_POOL_2D", "MAX_POOL_2D")
@@ -18,30 +19,27 @@ _POOLS = ("AVERAGE_POOL_2D", "MAX_POOL_2D")
 def matches(graph: Graph) -> Iterator[Any]:
     """Every such pool that only 1x1 convolutions read."""
     readers = graph.readers()
-    for pool in [op for op in graph.operators if graph.kind(op) in _POOLS and _picks(op.builtinOptions)]:
-        after = readers.get(int(pool.outputs[0]), [])
-        if after and all(op is not None and _is_pointwise(graph, op, int(pool.outputs[0])) for op in after):
+    for pool in [op for op in graph.operators if graph.kind(op) in _POOLS and _picks(op)]:
+        after = readers.get(result(pool), [])
+        if after and all(op is not None and _is_pointwise(graph, op, result(pool)) for op in after):
             yield pool
 
 
 def change(graph: Graph, pool: Any) -> None:
     """Take out one."""
-    for op in graph.readers()[int(pool.outputs[0])]:
+    for op in graph.readers()[result(pool)]:
         op.inputs = [int(pool.inputs[0]), *op.inputs[1:]]
         op.builtinOptions.strideH *= pool.builtinOptions.strideH
         op.builtinOptions.strideW *= pool.builtinOptions.strideW
     graph.operators.remove(pool)
 
 
-def _picks(options: Any) -> bool:
+def _picks(pool: Any) -> bool:
     """Whether a pool has windows of one value, and is not just a copy."""
-    one = (options.filterHeight, options.filterWidth) == (1, 1) and not options.fusedActivationFunction
-    return one and max(options.strideH, options.strideW) > 1
+    options = pool.builtinOptions
+    one = (options.filterHeight, options.filterWidth) == (1, 1)
+    return one and (options.strideH, options.strideW) != (1, 1) and not activation(pool)
 
 
 def _is_pointwise(graph: Graph, op: Any, tensor: int) -> bool:
-    return (
-        graph.kind(op) == "CONV_2D"
-        and [int(i) for i in op.inputs].index(tensor) == 0
-        and graph.shape(int(op.inputs[1]))[1:3] == (1, 1)
-    )
+    return graph.kind(op) == "CONV_2D" and int(op.inputs[0]) == tensor and graph.shape(int(op.inputs[1]))[1:3] == (1, 1)

@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.tflite.windows import axes_of, conv
+from edgepress.converters.rewrites.tflite.windows import (
+    activation,
+    axes_of,
+    conv,
+    float_constant,
+    is_image,
+    result,
+)
 from edgepress.converters.to_tflite.graph import Graph
 
 
@@ -25,23 +32,16 @@ def change(graph: Graph, op: Any) -> None:
     kernel = graph.constant(int(op.inputs[1]))
     assert kernel is not None
     taps = graph.add_constant(np.ascontiguousarray(kernel.transpose(3, 1, 2, 0)))
-    options = {
-        "depthMultiplier": kernel.shape[0] // graph.shape(int(op.inputs[0]))[3],
-        "fusedActivationFunction": op.builtinOptions.fusedActivationFunction,
-    }
+    *_, channels = graph.shape(int(op.inputs[0]))
+    options = {"depthMultiplier": len(kernel) // channels, "fusedActivationFunction": activation(op)}
     inputs = [int(op.inputs[0]), taps, *map(int, op.inputs[2:])]
-    graph.replace(
-        op, conv(graph, "DEPTHWISE_CONV_2D", inputs, int(op.outputs[0]), windows=axes_of(graph, op), **options)
-    )
+    graph.replace(op, conv(graph, "DEPTHWISE_CONV_2D", inputs, result(op), windows=axes_of(graph, op), **options))
 
 
 def _is_depthwise(graph: Graph, op: Any) -> bool:
     """One input channel a group; the output channels of a group follow each other, as those of a multiplier do."""
-    if graph.kind(op) != "CONV_2D":
+    if graph.kind(op) != "CONV_2D" or not is_image(graph, int(op.inputs[0])):
         return False
-    kernel = graph.constant(int(op.inputs[1]))
-    shape = graph.shape(int(op.inputs[0]))
-    if kernel is None or kernel.dtype != np.float32 or kernel.ndim != 4 or len(shape) != 4:
-        return False
-    outputs, _, _, each = kernel.shape
-    return each == 1 and shape[3] > 1 and outputs % shape[3] == 0
+    kernel = float_constant(graph, int(op.inputs[1]))
+    *_, channels = graph.shape(int(op.inputs[0]))
+    return kernel is not None and kernel.shape[3] == 1 != channels

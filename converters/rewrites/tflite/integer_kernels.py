@@ -7,12 +7,11 @@ table or with integer multipliers, for whatever scales the tensors around have.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from edgepress.converters.rewrites.tflite.int8 import add_int8_constant, is_int8
-from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.rewrites.tflite.windows import float_constant, result
+from edgepress.converters.to_tflite.graph import Graph, only_reader
 
 KERNELS = {"LEAKY_RELU", "PRELU", "ELU", "ABS", "EXP", "LOG"}
 
@@ -23,18 +22,18 @@ def rewrite(graph: Graph) -> int:
     count = 0
     for op in [op for op in graph.operators if graph.kind(op) in KERNELS]:
         before = makers.get(int(op.inputs[0]))
-        after = graph.readers().get(int(op.outputs[0]), [])
-        if before is None or graph.kind(before) != "DEQUANTIZE" or len(after) != 1 or after[0] is None:
+        after = only_reader(graph.readers(), result(op))
+        if before is None or graph.kind(before) != "DEQUANTIZE" or after is None or graph.kind(after) != "QUANTIZE":
             continue
         source = int(before.inputs[0])
-        output = int(after[0].outputs[0])
+        output = result(after)
         slopes = [_in_int8(graph, int(i)) for i in op.inputs[1:]]
-        if graph.kind(after[0]) != "QUANTIZE" or not is_int8(graph, source, output) or None in slopes:
+        if not is_int8(graph, source, output) or None in slopes:
             continue
         op.inputs = [source, *slopes]
         op.outputs = [output]
-        graph.operators.remove(after[0])
-        if not graph.readers().get(int(before.outputs[0])):
+        graph.operators.remove(after)
+        if result(before) not in graph.readers():
             graph.operators.remove(before)
         count += 1
     return count
@@ -42,8 +41,8 @@ def rewrite(graph: Graph) -> int:
 
 def _in_int8(graph: Graph, tensor: int) -> int | None:
     """A float constant in int8, around 0; None if it is none."""
-    values: Any = graph.constant(tensor)
-    if values is None or values.dtype != np.float32:
+    values = float_constant(graph, tensor)
+    if values is None:
         return None
-    scale = float(np.abs(values).max()) / 127 or 1.0
+    scale = float(np.abs(values).max()) / np.iinfo(np.int8).max or 1.0
     return add_int8_constant(graph, np.round(values / scale).astype(np.int8), scale)

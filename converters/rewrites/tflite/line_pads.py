@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.tflite.windows import VALID, spatial_pads
+from edgepress.converters.rewrites.tflite.windows import VALID, is_image, result, spatial_pads
 from edgepress.converters.to_tflite.graph import Graph
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
@@ -28,10 +28,9 @@ def _by_pixels(graph: Graph, op: Any) -> bool:
     pads = spatial_pads(graph, op)
     if pads is None or not any(pads[1]) or graph.dtype(int(op.inputs[0])) != np.float32:
         return False
-    shape = graph.shape(int(op.inputs[0]))
-    if len(shape) != 4 or min(shape) < 1:
+    if not is_image(graph, int(op.inputs[0])):
         return False
-    readers = graph.readers().get(int(op.outputs[0]), [])
+    readers = graph.readers().get(result(op), [])
     taken_in = len(readers) == 1 and readers[0] is not None and graph.kind(readers[0]) in _CONVOLUTIONS
     return bool(readers) and not (taken_in and readers[0].builtinOptions.padding == VALID)
 
@@ -40,10 +39,11 @@ def change(graph: Graph, op: Any) -> None:
     """Let one work on lines."""
     pads = spatial_pads(graph, op)
     assert pads is not None
+    rows, (left, right) = pads
     source = int(op.inputs[0])
-    output = int(op.outputs[0])
+    output = result(op)
     (batch, height, width, channels), name = graph.shape(source), graph.name(output)
-    amounts = np.array([(0, 0), pads[0], (pads[1][0] * channels, pads[1][1] * channels)], np.int32)
+    amounts = np.array([(0, 0), rows, (left * channels, right * channels)], np.int32)
     lines = graph.add_tensor((batch, height, width * channels), f"{name}_lines")
     padded = graph.add_tensor((amounts.sum(1) + graph.shape(lines)).tolist(), f"{name}_padded_lines")
     operations = [graph.reshape(source, lines), graph.operator("PAD", [lines, graph.add_constant(amounts)], padded)]

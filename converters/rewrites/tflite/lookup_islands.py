@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.rewrites.tflite.int8 import is_int8, real_values
+from edgepress.converters.rewrites.tflite.windows import result
 from edgepress.converters.to_tflite.convert import ISLAND_MARK
 from edgepress.converters.to_tflite.graph import Graph
 
@@ -49,14 +50,14 @@ def _is_refused(graph: Graph, op: Any) -> bool:
     """Whether the delegate refuses an operation because it is in int8, and takes it in float."""
     kind = graph.kind(op)
     tensors = [int(i) for i in op.inputs]
-    if len(op.outputs) != 1 or not is_int8(graph, *tensors, int(op.outputs[0])):
+    if len(op.outputs) != 1 or not is_int8(graph, *tensors, result(op)):
         return False
-    if max(len(graph.shape(i)) for i in (*tensors, int(op.outputs[0]))) > 6:  # XNN_MAX_TENSOR_DIMS
+    if max(len(graph.shape(i)) for i in (*tensors, result(op))) > 6:  # XNN_MAX_TENSOR_DIMS
         return False
     if all(graph.constant(i) is not None for i in tensors):
         return False
     if kind in ("RELU_0_TO_1", *TABLES):
-        return len(tensors) == 1 and not (kind == "EXP" and _overflows(graph, op))
+        return not (kind == "EXP" and _overflows(graph, op))
     if kind in FAST:
         return any(graph.constant(i) is not None and math.prod(graph.shape(i)) == 1 for i in tensors)
     if kind == "PRELU":
@@ -71,7 +72,7 @@ def _is_refused(graph: Graph, op: Any) -> bool:
         options = op.builtinOptions
         filters = (options.filterHeight, options.filterWidth)
         strides = (options.strideH, options.strideW)
-        return filters != (1, 1) and all(0 < s <= f for s, f in zip(strides, filters, strict=True))
+        return filters != (1, 1) and all(s <= f for s, f in zip(strides, filters, strict=True))
     if kind == "SOFTMAX":
         return bool(op.builtinOptions.beta == 1)
     if kind == "BATCH_MATMUL":  # XNNPACK's integer product needs a second matrix whose zero point is 0
@@ -81,15 +82,21 @@ def _is_refused(graph: Graph, op: Any) -> bool:
 
 def _overflows(graph: Graph, op: Any) -> bool:
     """Whether EXP makes more steps than an int32 holds, in which LiteRT's own QUANTIZE counts them."""
-    ((source,), (zero,)), ((output,), _) = (graph.scales(int(i)) for i in (op.inputs[0], op.outputs[0]))
+    ((source,), (zero,)), ((output,), _) = (graph.scales(int(i)) for i in (op.inputs[0], result(op)))
     return source * (127 - zero) - math.log(output) > 31 * math.log(2)
 
 
 def _refuses_scales(graph: Graph, kind: str, op: Any) -> bool:
     """Whether the delegate refuses the scales of an addition or a product."""
-    first, second, output = (np.float32(graph.scales(int(i))[0][0]) for i in (*op.inputs, op.outputs[0]))
+    first, second, output = (np.float32(_scale(graph, int(i))) for i in (*op.inputs, result(op)))
     ratios = [first * second / output] if kind == "MUL" else [first / output, second / output]
     return not all(RATIOS[kind] <= r < 256 for r in ratios)
+
+
+def _scale(graph: Graph, tensor: int) -> float:
+    """The one scale of a tensor."""
+    (scale,), _ = graph.scales(tensor)
+    return scale
 
 
 def _refuses_slope(graph: Graph, op: Any) -> bool:
@@ -97,15 +104,14 @@ def _refuses_slope(graph: Graph, op: Any) -> bool:
     slope = float(op.builtinOptions.alpha)
     if not abs(slope) >= np.finfo(np.float32).tiny or not np.isfinite(slope):
         return False
-    source, output = (graph.scales(int(i))[0][0] for i in (op.inputs[0], op.outputs[0]))
-    up = source / output
+    up = _scale(graph, int(op.inputs[0])) / _scale(graph, result(op))
     down = up * slope
     return not (2**-8 <= up <= 128 and -127.99609375 <= down <= 128 and abs(down) >= 2**-8)
 
 
 def change(graph: Graph, op: Any) -> None:
     """Put DEQUANTIZE and QUANTIZE around an operation, which computes in float from then on."""
-    output = int(op.outputs[0])
+    output = result(op)
 
     def inside(index: int) -> int:
         return graph.add_tensor(graph.shape(index), f"{graph.prefix}_{ISLAND_MARK}_{graph.name(index)}")
@@ -119,12 +125,12 @@ def change(graph: Graph, op: Any) -> None:
         else:
             unpacked[index] = inside(index)
             before.append(graph.operator("DEQUANTIZE", [index], unpacked[index]))
-    result = inside(output)
+    made = inside(output)
     after = [op]
     op.inputs = [unpacked[int(i)] for i in op.inputs]
-    op.outputs = [result]
+    op.outputs = [made]
     if graph.kind(op) == "RELU_0_TO_1":  # in float, too, the delegate has none
         at_least = inside(output)
         one = graph.add_constant(np.ones((), np.float32))
-        after = [graph.operator("RELU", op.inputs, at_least), graph.operator("MINIMUM", [at_least, one], result)]
-    graph.replace(op, *before, *after, graph.operator("QUANTIZE", [result], output))
+        after = [graph.operator("RELU", op.inputs, at_least), graph.operator("MINIMUM", [at_least, one], made)]
+    graph.replace(op, *before, *after, graph.operator("QUANTIZE", [made], output))

@@ -16,6 +16,8 @@ import numpy as np
 from edgepress.converters.rewrites.tflite.windows import (
     activation,
     axes_of,
+    is_image,
+    result,
     set_weights,
     spatial_pads,
     takes_channels,
@@ -40,19 +42,16 @@ def rewrite(graph: Graph) -> int:
     if sub is None or graph.kind(sub) != "SUB" or int(sub.inputs[0]) != source or activation(sub):
         return 0
     means = graph.constant(int(sub.inputs[1]))
-    shape = graph.shape(source)
-    if (
-        means is None
-        or len(shape) != 4
-        or means.size not in (1, shape[3])
-        or means.shape[-1:] not in ((), (means.size,))
-    ):
+    if means is None or not is_image(graph, source):
         return 0
-    op = only_reader(readers, int(sub.outputs[0]))
-    pads = None
-    if op is not None and (pads := spatial_pads(graph, op)) is not None:
-        op = only_reader(readers, int(op.outputs[0]))
-    if op is None or not takes_channels(graph, op, shape[3]):
+    *_, channels = graph.shape(source)
+    if means.size != 1 and (means.size, means.shape[-1]) != (channels, channels):
+        return 0
+    op = only_reader(readers, result(sub))
+    pads = spatial_pads(graph, op)
+    if pads is not None:
+        op = only_reader(readers, result(op))
+    if op is None or not takes_channels(graph, op, channels):
         return 0
     mean = np.rint(means.mean())
     if (means == mean).all() or abs(mean) < LEAST or np.abs(means - mean).max() > NEAR * abs(mean):
@@ -60,7 +59,7 @@ def rewrite(graph: Graph) -> int:
     inside = math.prod(axis.inside(pad) for axis, pad in zip(axes_of(graph, op), pads or ((0, 0), (0, 0)), strict=True))
     if (1 - inside) * np.square(means - mean).mean() > ERROR:
         return 0
-    shift = np.broadcast_to((mean - means).reshape(-1), shape[3])
-    set_weights(graph, op, *through(graph, op, np.ones(shape[3]), shift))
+    shift = np.broadcast_to((mean - means).ravel(), channels)
+    set_weights(graph, op, *through(graph, op, np.ones(channels), shift))
     sub.inputs = [source, graph.add_constant(np.array(mean, np.float32))]
     return 1

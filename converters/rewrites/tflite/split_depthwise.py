@@ -23,12 +23,23 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.rewrites.tflite.windows import FUSED, Axis, conv, frame_tensor, inner_pad
+from edgepress.converters.rewrites.tflite.windows import (
+    FUSED,
+    Axis,
+    activation,
+    conv,
+    float_constant,
+    frame_tensor,
+    inner_pad,
+    is_image,
+    result,
+)
 from edgepress.converters.to_tflite.convert import ISLAND_MARK
 from edgepress.converters.to_tflite.graph import Graph
 
 TILES = (3, 9, 25)
 """Taps of XNNPACK's kernels; a part takes as long as the next larger one."""
+MOST = max(TILES)
 SUM = 5
 """What adding one more part costs, in taps."""
 LEAST = 8
@@ -46,41 +57,43 @@ def matches(graph: Graph) -> list[Any]:
 
 
 def _is_large(graph: Graph, op: Any) -> bool:
-    if graph.kind(op) != "DEPTHWISE_CONV_2D" or op.builtinOptions.fusedActivationFunction not in FUSED:
+    if graph.kind(op) != "DEPTHWISE_CONV_2D" or activation(op) not in FUSED:
         return False
-    kernel = graph.constant(int(op.inputs[1]))
-    shape = graph.shape(int(op.inputs[0]))
-    if kernel is None or kernel.dtype != np.float32 or kernel.ndim != 4 or len(shape) != 4 or min(shape) < 1:
+    kernel = float_constant(graph, int(op.inputs[1]))
+    if kernel is None or not is_image(graph, int(op.inputs[0])):
         return False
-    _, rows, columns, channels = (int(n) for n in kernel.shape)
-    return rows * columns > TILES[-1] and max(rows, columns) <= LARGEST and LEAST <= channels == shape[3]
+    *_, inputs = graph.shape(int(op.inputs[0]))
+    _, rows, columns, channels = kernel.shape
+    return rows * columns > MOST and max(rows, columns) <= LARGEST and LEAST <= channels == inputs
 
 
 def change(graph: Graph, op: Any) -> None:
     """Divide one."""
     kernel = graph.constant(int(op.inputs[1]))
-    shape = graph.shape(int(op.outputs[0]))
+    output = result(op)
+    shape = graph.shape(output)
     assert kernel is not None
-    source, axes = inner_pad(graph, op)
+    source, (rows, columns) = inner_pad(graph, op)
     name = f"{graph.prefix}_{ISLAND_MARK}"
     operations: list[Any] = []
-    total = -1
-    nothing = graph.add_constant(np.zeros(kernel.shape[3], np.float32))
-    _, grids = divide(kernel.shape[1], kernel.shape[2])
-    for number, grid in enumerate(grids):
-        windows = _on(axes[0], grid[0]), _on(axes[1], grid[1])
+    total: int | None = None
+    nothing = graph.add_constant(np.zeros(shape[-1], np.float32))
+    bias = int(op.inputs[2])
+    _, grids = divide(rows.kernel, columns.kernel)
+    for y, x in grids:
+        windows = _on(rows, y), _on(columns, x)
         taken, before = frame_tensor(graph, source, windows, name)
         part = graph.add_tensor(shape, f"{name}_part")
-        taps = graph.add_constant(_taps(kernel, grid))
-        bias = int(op.inputs[2]) if number == 0 and len(op.inputs) > 2 and op.inputs[2] >= 0 else nothing
+        taps = graph.add_constant(_taps(kernel, y, x))
         operations += [*before, conv(graph, "DEPTHWISE_CONV_2D", [taken, taps, bias], part, windows=windows)]
-        if number:
-            summed = graph.add_tensor(shape, f"{name}_sum") if number < len(grids) - 1 else int(op.outputs[0])
-            operations.append(graph.operator("ADD", [total, part], summed))
-            part = summed
+        bias = nothing
+        if total is not None:
+            part = graph.add_tensor(shape, f"{name}_sum")
+            operations.append(graph.operator("ADD", [total, result(operations[-1])], part))
         total = part
-    operations[-1].builtinOptions.fusedActivationFunction = op.builtinOptions.fusedActivationFunction
-    graph.rename(int(op.outputs[0]), f"{name}_sum")
+    operations[-1].outputs = [output]
+    operations[-1].builtinOptions.fusedActivationFunction = activation(op)
+    graph.rename(output, f"{name}_sum")
     graph.replace(op, *operations)
 
 
@@ -91,7 +104,7 @@ def _on(axis: Axis, line: Line) -> Axis:
     return Axis(axis.size, count, axis.stride, axis.dilation * step, (before, after))
 
 
-def _taps(kernel: Array, grid: tuple[Line, Line]) -> Array:
+def _taps(kernel: Array, *grid: Line) -> Array:
     rows, columns = (slice(first, first + step * count, step) for first, step, count in grid)
     return kernel[:, rows, columns]
 
@@ -101,9 +114,9 @@ def divide(rows: int, columns: int) -> tuple[float, list[tuple[Line, Line]]]:
 
     def across(count: int) -> tuple[float, tuple[Line, ...]]:
         """The cheapest division of the columns if `count` rows go together."""
-        return _cover((1 << columns) - 1, columns, tuple(_cost(count * n) for n in range(TILES[-1] // count + 1)))
+        return _cover((1 << columns) - 1, columns, tuple(_cost(count * n) for n in range(MOST // count + 1)))
 
-    each = {count: across(count) for count in range(1, min(rows, TILES[-1]) + 1)}
+    each = {count: across(count) for count in range(1, min(rows, MOST) + 1)}
     cost, lines = _cover((1 << rows) - 1, rows, (math.inf, *(price for price, _ in each.values())))
     return cost, [(row, column) for row in lines for column in each[row[2]][1]]
 

@@ -16,7 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.tflite.windows import Axis, activation, axes_of, conv
+from edgepress.converters.rewrites.tflite.windows import (
+    Axis,
+    activation,
+    axes_of,
+    conv,
+    float_constant,
+    is_image,
+    result,
+)
 from edgepress.converters.to_tflite.graph import Graph
 
 
@@ -24,9 +32,8 @@ def rewrite(graph: Graph) -> int:
     """Take the unused taps off every convolution; returns the number of convolutions that had any."""
     count = 0
     for op in [op for op in graph.operators if graph.kind(op) in ("CONV_2D", "DEPTHWISE_CONV_2D")]:
-        kernel = graph.constant(int(op.inputs[1]))
-        shape = graph.shape(int(op.inputs[0]))
-        if kernel is None or kernel.dtype != np.float32 or kernel.ndim != 4 or len(shape) != 4 or min(shape) < 1:
+        kernel = float_constant(graph, int(op.inputs[1]))
+        if kernel is None or not is_image(graph, int(op.inputs[0])):
             continue
         axes = axes_of(graph, op)
         ends = [_count_unused(axis) for axis in axes]
@@ -67,4 +74,4 @@ def _replace(graph: Graph, op: Any, taps: int, windows: list[Axis]) -> None:
     if graph.kind(op) == "DEPTHWISE_CONV_2D":
         options["depthMultiplier"] = op.builtinOptions.depthMultiplier
     inputs = [int(op.inputs[0]), taps, *map(int, op.inputs[2:])]
-    graph.replace(op, conv(graph, graph.kind(op), inputs, int(op.outputs[0]), windows=windows, **options))
+    graph.replace(op, conv(graph, graph.kind(op), inputs, result(op), windows=windows, **options))

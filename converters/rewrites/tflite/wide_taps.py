@@ -11,9 +11,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from edgepress.converters.rewrites.tflite.windows import Axis, conv, inner_pad, pad_tensor
+from edgepress.converters.rewrites.tflite.windows import (
+    Axis,
+    activation,
+    conv,
+    float_constant,
+    inner_pad,
+    is_image,
+    pad_tensor,
+    result,
+)
 from edgepress.converters.to_tflite.graph import Graph
 
 GROUP = 8
@@ -26,25 +33,25 @@ def matches(graph: Graph) -> list[Any]:
 
 
 def _is_narrow(graph: Graph, op: Any) -> bool:
-    if graph.kind(op) != "CONV_2D" or len(op.inputs) < 2:
+    if graph.kind(op) != "CONV_2D" or not is_image(graph, int(op.inputs[0])):
         return False
-    taps = graph.constant(int(op.inputs[1]))
-    shape = graph.shape(int(op.inputs[0]))
-    if taps is None or taps.dtype != np.float32 or len(shape) != 4 or min(shape) < 1 or taps.shape[3] != shape[3]:
+    taps = float_constant(graph, int(op.inputs[1]))
+    *_, channels = graph.shape(int(op.inputs[0]))
+    if taps is None or taps.shape[3] != channels or channels >= GROUP:
         return False
     stride = op.builtinOptions.strideW
-    whole = stride > 1 and taps.shape[2] % stride == 0 and op.builtinOptions.dilationWFactor == 1
-    return bool(whole and shape[3] < GROUP)
+    return bool(stride > 1 and taps.shape[2] % stride == 0 and op.builtinOptions.dilationWFactor == 1)
 
 
 def change(graph: Graph, op: Any) -> None:
     """Merge the columns of one."""
-    name = graph.name(int(op.outputs[0]))
+    output = result(op)
+    name = graph.name(output)
     taps = graph.constant(int(op.inputs[1]))
     assert taps is not None
     source, (rows, columns) = inner_pad(graph, op)
     stride = columns.stride
-    before = columns.pads[0]
+    before, _ = columns.pads
     width = (columns.out - 1) * stride + columns.kernel
     wide = Axis(width // stride, columns.kernel // stride, 1, 1, (0, 0))
     alone = wide.is_same and rows.is_same  # then the convolution makes the zeros around rows by itself
@@ -57,8 +64,5 @@ def change(graph: Graph, op: Any) -> None:
     if not alone:
         rows = Axis(height, rows.kernel, rows.stride, rows.dilation, (0, 0))
     inputs = [merged, weights, *(int(i) for i in op.inputs[2:])]
-    output = int(op.outputs[0])
-    fused = op.builtinOptions.fusedActivationFunction
-    graph.replace(
-        op, *operations, conv(graph, "CONV_2D", inputs, output, windows=(rows, wide), fusedActivationFunction=fused)
-    )
+    options = {"fusedActivationFunction": activation(op)}
+    graph.replace(op, *operations, conv(graph, "CONV_2D", inputs, output, windows=(rows, wide), **options))

@@ -177,7 +177,7 @@ def conv(
 
 def takes_channels(graph: Graph, op: Any, channels: int) -> bool:
     """Whether an operation is a convolution with constant float weights that reads all these channels."""
-    if graph.kind(op) not in ("CONV_2D", "DEPTHWISE_CONV_2D") or len(op.inputs) < 3:
+    if graph.kind(op) not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return False
     kernel = float_constant(graph, int(op.inputs[1]))
     if kernel is None or graph.constant(int(op.inputs[2])) is None:

@@ -1,0 +1,183 @@
+"""Which steps of ONNX graphs are a layer normalization, and which only look like one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx_rewriting import OnnxNet, kinds, near, rewritten
+
+from edgepress.converters.rewrites.onnx import layer_norm
+
+
+def normalize(
+    net: OnnxNet,
+    axes: Any = (1,),
+    *,
+    beta: bool = True,
+    epsilon: Any = 1e-3,
+    gamma: Any = 2.0,
+    second: Any = None,
+    flat: Any = None,
+    keep: tuple[int, int] = (1, 1),
+    swap: dict[str, str] | None = None,
+) -> None:
+    """Normalization step by step; `swap` names steps that read the value's negative, or are another operation."""
+    swap, value = swap or {}, net.add("Neg")
+    other = net.add("Sigmoid", value)
+
+    def of(step: str, usual: str) -> str:
+        return other if swap.get(step) == "other" else usual
+
+    def kind(step: str, usual: str) -> str:
+        found = swap.get(step, "other")
+        return usual if found == "other" else found
+
+    reduced = {} if axes is None else {"axes": list(axes)}
+    mean = net.add("ReduceMean", of("mean", value), keepdims=keep[0], **reduced)
+    moved = mean if flat is None else net.add("Reshape", mean, np.array(flat))
+    off = net.add("Sub", of("off", value), moved)
+    square = net.add(kind("square", "Mul"), off, of("square", off))
+    reduced = {} if axes is None else {"axes": list(second or axes)}
+    net.add(kind("variance", "ReduceMean"), square, keepdims=keep[1], **reduced)
+    net.add(kind("epsilon", "Add"), np.array(epsilon, np.float32))
+    net.add(kind("root", "Sqrt"))
+    net.add(kind("inverse", "Reciprocal"))
+    factor = net.add(kind("gamma", "Mul"), np.array(gamma, np.float32))
+    scaled = net.add(kind("scaled", "Mul"), of("scaled", value), factor)
+    if beta:
+        product = net.add(kind("product", "Mul"), of("product", mean), of("factor", factor))
+        net.add(kind("shift", "Sub"), net.constant(np.float32(0.5)), product)
+    else:
+        net.add(kind("shift", "Mul"), net.add(kind("negated", "Neg"), of("negated", mean)), of("factor", factor))
+    net.add("Add", scaled, net.now)
+    net.add("Relu")
+
+
+def count(net: OnnxNet) -> int:
+    """How many normalizations are replaced, but for one that is added behind them."""
+    normalize(net, [-1])
+    return rewritten(net.model(), layer_norm)[1] - 1
+
+
+SHAPES = [(5, 4, 6), (4, 6), (2, 5, 4, 6), (6,), (1, 3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [(shape, axis) for shape in SHAPES for axis in range(-len(shape), len(shape) + 1) if axis]
+)
+@pytest.mark.parametrize("beta", [True, False])
+def test_any_axis_but_the_batch_is_normalized(shape: tuple[int, ...], axis: int, beta: bool) -> None:
+    net = OnnxNet(shape)
+    normalize(net, [axis], beta=beta, epsilon=0.3)
+    last = axis % (len(shape) + 1) == len(shape)
+    found = kinds(near(net, layer_norm))
+    assert found == [
+        "Neg",
+        *([] if last else ["Transpose"]),
+        "LayerNormalization",
+        *([] if last else ["Transpose"]),
+        "Relu",
+    ]
+
+
+@pytest.mark.parametrize("flat", [None, [1]])
+def test_a_vector_is_normalized(flat: Any) -> None:
+    net = OnnxNet((5, 4))
+    net.add("ReduceMax", axes=[0, 2], keepdims=0)
+    normalize(net, [0], flat=flat, gamma=[2.0, 3.0, -1.0, 0.5, 7.0])
+    assert "LayerNormalization" in kinds(near(net, layer_norm))
+
+
+@pytest.mark.parametrize(
+    ("options", "places"),
+    [
+        ({}, 1),
+        ({"gamma": np.ones((4, 5, 4, 1))}, 0),
+        ({"gamma": np.ones((1, 1, 1, 1, 1))}, 0),
+        ({"gamma": [1.0, 2.0, 3.0, 4.0]}, 0),
+        ({"epsilon": np.full((5, 1, 1), 0.1)}, 0),
+        ({"epsilon": np.full((1, 1, 1), 0.1)}, 1),
+        ({"axes": [1, 2]}, 0),
+        ({"axes": None}, 0),
+        ({"axes": [2], "second": [1]}, 0),
+        ({"keep": (0, 1)}, 0),
+        ({"keep": (1, 0)}, 0),
+        ({"flat": [-1, 1, 4, 4]}, 1),
+        ({"flat": [0, 1, 4, 4]}, 1),
+        ({"flat": [-1, 1, 2, 8]}, 0),
+        ({"flat": [-1, 1, 16]}, 0),
+    ],
+)
+def test_other_shapes_of_a_normalization_stay(options: Any, places: int) -> None:
+    net = OnnxNet((5, 4, 4))
+    normalize(net, **options)
+    assert count(net) == places
+
+
+@pytest.mark.parametrize("step", ["mean", "off", "square", "scaled", "product", "factor", "negated"])
+@pytest.mark.parametrize("beta", [True, False])
+def test_steps_that_read_another_value_are_no_normalization(step: str, beta: bool) -> None:
+    net = OnnxNet((5, 4, 4))
+    normalize(net, beta=beta, swap={step: "other"})
+    read = "negated" if beta else "product"
+    assert count(net) == (step == read)
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        ("square", "Add"),
+        ("variance", "ReduceMax"),
+        ("epsilon", "Sub"),
+        ("root", "Exp"),
+        ("inverse", "Neg"),
+        ("gamma", "Add"),
+        ("scaled", "Sub"),
+        ("product", "Add"),
+        ("shift", "Add"),
+        ("shift", "Mul"),
+        ("shift", "Div"),
+        ("negated", "Abs"),
+    ],
+)
+@pytest.mark.parametrize("beta", [True, False])
+def test_other_operations_are_no_normalization(step: str, kind: str, beta: bool) -> None:
+    net = OnnxNet((5, 4, 4))
+    normalize(net, beta=beta, swap={step: kind})
+    is_same = (step, beta) in (("product", False), ("negated", True)) or (step, kind, beta) == ("shift", "Mul", False)
+    assert count(net) == is_same
+
+
+@pytest.mark.parametrize(
+    ("axis", "free", "flat", "places"),
+    [
+        (1, "channels", None, 0),
+        (1, "rows", None, 1),
+        (1, "rows", [0, 1, -1, 4], 0),  # nothing says that these are the rows
+        (2, "channels", None, 1),
+        (1, "rank", None, 0),
+    ],
+)
+def test_the_normalized_axis_has_a_known_size(axis: int, free: str, flat: Any, places: int) -> None:
+    net = OnnxNet((5, 4, 4))
+    normalize(net, [axis], flat=flat)
+    model = net.model()
+    shape = model.graph.input[0].type.tensor_type
+    if free == "rank":
+        shape.ClearField("shape")
+    else:
+        shape.shape.dim[1 if free == "channels" else 2].Clear()
+    del model.graph.value_info[:]
+    assert rewritten(onnx.shape_inference.infer_shapes(model), layer_norm)[1] == places
+
+
+def test_each_of_several_normalizations_is_replaced() -> None:
+    net = OnnxNet((5, 4, 3))
+    net.add("Add", net.now, np.float32(1))
+    normalize(net, [3], beta=False)
+    net.add("Add", "input", net.now)
+    normalize(net, [1], gamma=np.arange(1, 6).reshape(5, 1, 1))
+    near(net, layer_norm, places=2)
