@@ -5,7 +5,7 @@ mean of powers, and a normalization divides by the root of a mean of squares. Th
 powers of ten, of which a tensor of integers keeps the largest one, while the result is of the size of x again. So
 quantized files compute all of it in float. (LiteRT's delegate makes one table of operations that depend on one value:
 `rewrites.tflite.lookup_islands`.) So they do with quotients and what makes their divisors: of integers, many would be
-zero.
+zero; and with what is rounded to whole numbers, such as the places that a sampler reads: a little less is one less.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal, NamedTuple
 
-Role = Literal["stretches", "keeps", "narrows", "divides", ""]
-"""What an operation does to the range of values; "divides" is for quotients whose divisor is no constant, "" for an
-operation that ends a chain without narrowing the range."""
+Role = Literal["stretches", "keeps", "narrows", "divides", "rounds", ""]
+"""What an operation does to the range of values; "divides" is for quotients whose divisor is no constant, "rounds" for
+what makes whole numbers, "" for an operation that ends a chain without narrowing the range."""
 
 
 class Link(NamedTuple):
@@ -40,9 +40,10 @@ def role_of_power(exponent: float) -> Role:
 
 
 def operations_in_float(links: Sequence[Link]) -> list[Any]:
-    """All operations from one that stretches to one that narrows, both included, and all quotients, in their order.
+    """All operations from one that stretches to one that narrows, both included, and all quotients and roundings.
 
-    One in between counts only if all that it reads is stretched: a sum with another tensor is as wide as that one.
+    They are in their order. One in between counts only if all that it reads is stretched: a sum with another tensor is
+    as wide as that one. Of divisors and of what is rounded, all that makes them counts.
 
     Args:
         links: All operations of a graph, each behind those that make what it reads.
@@ -53,17 +54,19 @@ def operations_in_float(links: Sequence[Link]) -> list[Any]:
         if link.role == "stretches" or keeps:
             stretched.update(link.outputs)
     needed: set[Hashable] = set()
-    divisors: set[Hashable] = set()
+    exact: set[Hashable] = set()
     chosen: list[Any] = []
     for link in reversed(links):
-        makes_divisor = bool(link.role) and not divisors.isdisjoint(link.outputs)
-        is_end = link.role == "divides" or (link.role == "narrows" and not stretched.isdisjoint(link.inputs))
-        if not (is_end or makes_divisor or not needed.isdisjoint(link.outputs)):
+        makes_exact = bool(link.role) and not exact.isdisjoint(link.outputs)
+        is_end = link.role in ("divides", "rounds") or (
+            link.role == "narrows" and not stretched.isdisjoint(link.inputs)
+        )
+        if not (is_end or makes_exact or not needed.isdisjoint(link.outputs)):
             continue
         chosen.append(link.operation)
         needed.update(stretched.intersection(link.inputs))
-        if makes_divisor and link.role != "stretches":
-            divisors.update(link.inputs)
+        if link.role == "rounds" or (makes_exact and link.role != "stretches"):
+            exact.update(link.inputs)
         elif link.role == "divides":
-            divisors.add(link.inputs[-1])
+            exact.add(link.inputs[-1])
     return chosen[::-1]

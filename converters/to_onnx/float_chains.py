@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from onnx import TensorProto
+
 from edgepress.converters.float_chains import Link, Role, operations_in_float, role_of_power
-from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph
+from edgepress.converters.to_onnx.graph import FLOATS, STANDARD, OnnxGraph, attribute
 
 STRETCHING = ("Exp",)
 """Kinds that stretch the range of values; so do some Pow and Mul."""
 KEEPING = (
     *("Add", "Sub", "Mul", "Neg", "Abs", "Relu", "Clip", "Max", "Min", "Sum"),
     *("ReduceMean", "ReduceSum", "GlobalAveragePool", "AveragePool", "Reshape", "Flatten", "Squeeze", "Unsqueeze"),
-    "Transpose",
+    *("Transpose", "Slice", "Split", "Concat", "Gather"),
 )
 """Kinds that may lie between; so does Div by a constant."""
 NARROWING = ("Log", "Sqrt")
 """Kinds that narrow it; so do some Pow."""
+ROUNDING = ("Floor", "Ceil", "Round")
+"""Kinds that make whole numbers; so does a Cast of floats to integers."""
+NO_INTEGERS = (*FLOATS, TensorProto.BFLOAT16, TensorProto.BOOL)
+"""Types that a Cast rounds to no whole numbers."""
 
 
 def float_chains(graph: OnnxGraph) -> list[Any]:
@@ -41,4 +47,11 @@ def _role(graph: OnnxGraph, node: Any) -> Role:
         return "keeps"
     if kind in ("Div", "Reciprocal"):
         return "divides"
+    if kind in ROUNDING or (kind == "Cast" and _is_truncated(graph, node)):
+        return "rounds"
     return "narrows" if kind in NARROWING else ""
+
+
+def _is_truncated(graph: OnnxGraph, cast: Any) -> bool:
+    """Whether a Cast makes integers of float values."""
+    return graph.is_float(cast.input[0]) and attribute(cast, "to") not in NO_INTEGERS

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgepress.converters.adapter import free_prefix
 from edgepress.converters.arrays import Array
@@ -19,6 +19,8 @@ MICROSOFT = "com.microsoft"
 """Of ONNX Runtime's own operations, version 1."""
 VIEWS = ("Transpose", "Reshape")
 """Operations that hold the values that they read."""
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+"""Types of values that are no whole numbers."""
 LARGE = 1024
 """Constants of more values than this are weights, on which no shape depends."""
 
@@ -42,7 +44,7 @@ class OnnxGraph:
             for name in dict.fromkeys(filter(None, node.input)):
                 self._readers.setdefault(name, []).append(node)
         self._kept = {value.name for value in self.proto.output}.union(*map(read_inside, self.proto.node))
-        self._shapes: dict[str, tuple[int, ...]] | None = None
+        self._types: dict[str, Any] | None = None
         self._prefix = free_prefix({n.name for n in self.proto.node}.union(self._makers, self._tensors))
         self._number = 0
 
@@ -97,16 +99,25 @@ class OnnxGraph:
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """Shape of a value, -1 where it is free; None if it is not known."""
-        if self._shapes is None:
+        if name in self._tensors:
+            return tuple(self._tensors[name].dims)
+        kind = self._type(name)
+        if kind is None or not kind.HasField("shape"):
+            return None
+        return tuple(d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim)
+
+    def is_float(self, name: str) -> bool:
+        """Whether a value is known to be of floats."""
+        kind = self._type(name)
+        return kind is not None and kind.elem_type in FLOATS
+
+    def _type(self, name: str) -> Any:
+        """Type and shape of a value that is no initializer; None if they are not known."""
+        if self._types is None:
             inferred = onnx.shape_inference.infer_shapes(self._without_weights(), data_prop=True).graph
             values = (*inferred.value_info, *inferred.input, *inferred.output)
-            known = [v for v in values if v.type.tensor_type.HasField("shape")]
-            self._shapes = {
-                v.name: tuple(d.dim_value if d.HasField("dim_value") else -1 for d in v.type.tensor_type.shape.dim)
-                for v in known
-            }
-        tensor = self._tensors.get(name)
-        return tuple(tensor.dims) if tensor is not None else self._shapes.get(name)
+            self._types = {v.name: v.type.tensor_type for v in values}
+        return self._types.get(name)
 
     def _without_weights(self) -> onnx.ModelProto:
         """The model with its large constants as inputs, because inferring shapes copies all of it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from edgepress.converters.float_chains import Link, Role, operations_in_float, role_of_power
 from edgepress.converters.to_tflite.graph import Graph
 
@@ -12,10 +14,13 @@ STRETCHING = ("EXP", "SQUARE", "SQUARED_DIFFERENCE")
 KEEPING = (
     *("ADD", "SUB", "MUL", "NEG", "ABS", "RELU", "MAXIMUM", "MINIMUM"),
     *("MEAN", "SUM", "AVERAGE_POOL_2D", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"),
+    *("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK", "PACK", "CONCATENATION", "GATHER"),
 )
 """Kinds that may lie between; so does DIV by a constant."""
 NARROWING = ("LOG", "SQRT", "RSQRT")
 """Kinds that narrow it; so do some POW."""
+ROUNDING = ("FLOOR", "CEIL", "ROUND")
+"""Kinds that make whole numbers; so does a CAST to integers."""
 
 
 def float_chains(graph: Graph) -> list[Any]:
@@ -45,4 +50,12 @@ def _role(graph: Graph, op: Any) -> Role:
         return "keeps"
     if kind == "DIV":
         return "divides"
+    if kind in ROUNDING or (kind == "CAST" and _is_truncated(graph, op)):
+        return "rounds"
     return "narrows" if kind in NARROWING else ""
+
+
+def _is_truncated(graph: Graph, op: Any) -> bool:
+    """Whether a CAST makes integers of float values."""
+    made = graph.dtype(int(op.outputs[0]))
+    return graph.dtype(int(op.inputs[0])) == np.float32 and made is not None and made.kind in "iu"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 from onnx_rewriting import OnnxNet
 from rewriting import Net
 
@@ -21,6 +22,8 @@ from edgepress.converters.to_tflite.float_chains import float_chain_names
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.toolkit.conversion import convert
 
+INT32 = 2
+"""Of the schema's `TensorType`."""
 ONE = np.array(1, np.float32)
 LAST = np.array([3], np.int32)
 
@@ -162,6 +165,43 @@ def test_many_ways_through_a_graph_take_no_time() -> None:
         now = net.add("ADD", [net.add("NEG", [now], shape), net.add("ABS", [now], shape)], shape)
     net.add("LOG", [now], shape)
     assert len(float_chain_names(Graph(net.model()))) == 6002
+
+
+def places(net: Net, kind: str) -> int:
+    """Whole numbers of places that are computed from constants; 0.98 of them is another place than 1.0."""
+    steps = [net.add("MUL", [np.arange(4, dtype=np.float32), np.array(0.5, np.float32)], (4,))]
+    steps.append(net.add("ADD", [steps[-1], np.array(0.999, np.float32)], (4,)))
+    if kind != "CAST":
+        steps.append(net.add(kind, [steps[-1]], (4,)))
+    steps.append(net.add("CAST", [steps[-1]], (4,)))
+    net.graph.table.tensors[steps[-1]].type = INT32
+    return steps[-1]
+
+
+@pytest.mark.parametrize(("kind", "count"), [("FLOOR", 4), ("CEIL", 4), ("ROUND", 4), ("CAST", 3)])
+def test_places_that_a_sampler_reads_are_exact(kind: str, count: int) -> None:
+    net = Net((5, 4), 3)
+    values = net.conv(6)
+    net.add("GATHER", [values, places(net, kind)], (1, 4, 4, 6), axis=1)
+    net.conv(4)
+    model = net.model()
+    assert len(float_chain_names(Graph(model))) == count
+    items = np.random.default_rng(0).normal(size=(64, 5, 4, 3)).astype(np.float32)
+    ranges = tflite_statistics(model, lambda: [items], None).ranges()
+    file = with_scheme(model, SCHEMES["tflite-int8"], ranges, {"float-chains"}, uint8=False)
+    exact, answers = (np.stack([runner(each)(item) for item in items[:16]]) for each in (model, file))
+    assert 10 * np.log10(np.square(exact - exact.mean()).mean() / np.square(answers - exact).mean()) > 29
+
+
+@pytest.mark.parametrize(("to", "found"), [("INT32", 3), ("UINT8", 3), ("FLOAT16", 1), ("BOOL", 0)])
+def test_casts_of_onnx_to_integers_round(to: str, found: int) -> None:
+    net = OnnxNet((3, 8, 8))
+    net.add("Mul", ONE / 3)
+    net.add("Slice", np.array([0]), np.array([2]), np.array([1]))
+    net.add("Cast", to=getattr(TensorProto, to))
+    net.add("Cast", to=TensorProto.INT64)
+    model = net.model(TensorProto.INT64)
+    assert len(float_chains(OnnxGraph(model))) == found
 
 
 @pytest.mark.parametrize("scheme", ["tflite-int8", "tflite-int16x8"])

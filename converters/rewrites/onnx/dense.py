@@ -26,14 +26,10 @@ def rewrite(graph: OnnxGraph) -> int:
             continue
         if len(taken) < 3 or taken[:-1] != given[:-1] or (taken[-1], given[-1]) != matrix.shape:
             continue
-        if sum(size < 0 for size in taken[:-1]) > 1 or any(r is None for r in graph.readers(after.output[0])):
+        if taken.count(-1) > 1 or not graph.move_readers(after.output[0], node.output[0]):
             continue
         graph.feed(node, 0, before.input[0])
-        graph.move_readers(after.output[0], node.output[0])
         changed += 1
     if changed:
-        names = {v.name for v in graph.proto.output}
-        for place in reversed(range(len(graph.proto.value_info))):  # the products have more axes now
-            if graph.proto.value_info[place].name not in names:
-                del graph.proto.value_info[place]
+        del graph.proto.value_info[:]  # the products have more axes now
     return changed

@@ -21,7 +21,7 @@ def rewrite(graph: OnnxGraph) -> int:
         shifted = graph.only_reader(erf.output[0], "Add")
         product = shifted and graph.only_reader(shifted.output[0], "Mul")
         halved = product and graph.only_reader(product.output[0], "Mul")
-        if scaled is None or shifted is None or product is None or halved is None:
+        if scaled is None or halved is None:
             continue
         value = scaled.input[0]
         sums = graph.operand(shifted)
@@ -40,7 +40,7 @@ def rewrite(graph: OnnxGraph) -> int:
         result = halved.output[0]
         graph.replace(result, "Gelu", [value], domain=MICROSOFT)
         if all(known.name != result for known in (*graph.proto.value_info, *graph.proto.output)):
-            sizes = [size if size >= 0 else None for size in shape]
+            sizes = [None if size == -1 else size for size in shape]
             graph.proto.value_info.append(onnx.helper.make_tensor_value_info(result, onnx.TensorProto.FLOAT, sizes))
         changed += 1
     return changed

@@ -20,7 +20,7 @@ def rewrite(graph: OnnxGraph) -> int:
         negated = graph.maker(inner[0], "Neg") if inner is not None else None
         complement = graph.only_reader(erf.output[0], "Sub")
         product = graph.only_reader(complement.output[0], "Mul") if complement is not None else None
-        if inner is None or negated is None or complement is None or product is None:
+        if inner is None or negated is None or product is None:
             continue
         value = negated.input[0]
         halved = next((graph.maker(n, "Mul") for n in product.input if n != complement.output[0]), None)

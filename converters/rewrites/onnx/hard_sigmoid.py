@@ -20,7 +20,7 @@ def rewrite(graph: OnnxGraph) -> int:
     """Replace the three steps; returns at how many places."""
     changed = 0
     for clip in graph.nodes("Clip"):
-        limits = [graph.scalar(name) for name in clip.input[1:3]]
+        limits = [graph.scalar(name) for name in clip.input[1:]]
         scaled = graph.only_reader(clip.output[0])
         if limits != [0.0, 6.0] or scaled is None or scaled.op_type not in ("Mul", "Div"):
             continue
@@ -50,6 +50,6 @@ def _start(graph: OnnxGraph, clip: Any) -> tuple[str, float] | None:
     if shifted.op_type == "Conv" and not shifted.domain:
         return clip.input[0], 0.0
     sum_ = graph.operand(shifted) if shifted.op_type == "Add" and not shifted.domain else None
-    if sum_ is None or sum_[1].size != 1 or sum_[1].dtype != np.float32 or sum_[1].ravel()[0] != 3:
+    if sum_ is None or sum_[1].size != 1 or sum_[1].ravel()[0] != 3:
         return None
     return sum_[0], 0.5

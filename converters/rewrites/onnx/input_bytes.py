@@ -38,10 +38,7 @@ def rewrite(graph: OnnxGraph) -> int:
             continue
         if views:
             graph.feed(views[-1], 0, maker.input[0])
-            of_floats = {view.output[0] for view in views}
-            others = [value for value in graph.proto.value_info if value.name not in of_floats]
-            del graph.proto.value_info[:]
-            graph.proto.value_info.extend(others)
+            del graph.proto.value_info[:]  # the views are of bytes now
         changed += 1
     for node in graph.nodes("QuantizeLinear"):
         bytes_of = _find_unchanged(graph, node)
@@ -56,7 +53,7 @@ def _find_unchanged(graph: OnnxGraph, node: Any) -> str | None:
     if step is None or step.op_type not in ("Add", "Mul") or step.domain:
         return None
     parts = [graph.maker(name, "DequantizeLinear") for name in step.input]
-    if None in parts or graph.constant(parts[0].input[0]) is not None:
+    if None in parts:
         return None
     source = _quantization(graph, parts[0])
     result = _quantization(graph, node)

@@ -20,7 +20,7 @@ def rewrite(graph: OnnxGraph) -> int:
     for pad in graph.nodes("Pad"):
         added = zeros_added(graph, pad, (2, 3))
         readers = graph.readers(pad.output[0])
-        if added is None or not readers or not all(_takes(graph, node, pad.output[0]) for node in readers):
+        if added is None or not readers or not all(_takes(graph, node) for node in readers):
             continue
         for conv in readers:
             pads = np.array(attribute(conv, "pads", [0] * 4)) + added.ravel()
@@ -30,10 +30,8 @@ def rewrite(graph: OnnxGraph) -> int:
     return changed
 
 
-def _takes(graph: OnnxGraph, node: Any, value: str) -> bool:
-    """Whether a node is a convolution of two axes that pads what it reads by given numbers."""
+def _takes(graph: OnnxGraph, node: Any) -> bool:
+    """Whether a node is a convolution that pads what it reads by given numbers."""
     if node is None or node.op_type != "Conv" or node.domain:
         return False
-    weights = graph.constant(node.input[1])
-    automatic = attribute(node, "auto_pad", b"NOTSET") != b"NOTSET"
-    return node.input[0] == value and weights is not None and weights.ndim == 4 and not automatic
+    return graph.constant(node.input[1]) is not None and attribute(node, "auto_pad", b"NOTSET") == b"NOTSET"

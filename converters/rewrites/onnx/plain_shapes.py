@@ -36,4 +36,4 @@ def rewrite(graph: OnnxGraph) -> int:
 
 def _has_known_sizes(shape: tuple[int, ...] | None) -> bool:
     """Whether all sizes are known, or all but the first, so that equal ones mean an equal batch."""
-    return shape is not None and len(shape) > 0 and min(shape[1:], default=1) > 0
+    return shape is not None and -1 not in shape[1:]

@@ -15,14 +15,14 @@ def rewrite(graph: OnnxGraph) -> int:
     for pool in graph.nodes("AveragePool", "MaxPool"):
         conv = graph.only_reader(pool.output[0], "Conv")
         weights = graph.constant(conv.input[1]) if conv is not None else None
-        if weights is None or weights.ndim != 4 or len(pool.output) > 1:
+        if weights is None or len(pool.output) > 1:
             continue
         plain = all(
             attribute(node, "auto_pad", b"NOTSET") in (b"NOTSET", b"VALID") and not any(attribute(node, "pads", [0]))
             for node in (pool, conv)
         )
         single = attribute(pool, "kernel_shape") == [1, 1] and weights.shape[2:] == (1, 1)
-        if not plain or not single or attribute(pool, "ceil_mode", 0) or conv.input[0] != pool.output[0]:
+        if not plain or not single or attribute(pool, "ceil_mode", 0):
             continue
         pooled = attribute(pool, "strides", [1, 1])
         strided = attribute(conv, "strides", [1, 1])

@@ -22,8 +22,8 @@ def rewrite(graph: OnnxGraph) -> int:
     changed = 0
     for relu in graph.nodes("Relu"):
         before = graph.maker(relu.input[0], "DequantizeLinear")
-        after = graph.only_reader(relu.output[0])
-        if before is None or after is None or after.op_type != "QuantizeLinear" or len(before.input) < 3:
+        after = graph.only_reader(relu.output[0], "QuantizeLinear")
+        if before is None or after is None or len(before.input) < 3:
             continue
         zero = graph.constant(before.input[2])
         if graph.scalar(before.input[1]) is None or zero is None or zero.size != 1 or zero.dtype != np.uint8:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from edgepress.converters.rewrites.tflite.windows import activation, result
+from edgepress.converters.rewrites.tflite.windows import result
 from edgepress.converters.to_tflite.graph import Graph
 
 MOST = 5
@@ -28,7 +28,7 @@ def change(graph: Graph, op: Any) -> None:
 
 
 def _is_large(graph: Graph, op: Any) -> bool:
-    if len(op.inputs) <= MOST or op.builtinOptions is None or activation(op):
+    if len(op.inputs) <= MOST or op.builtinOptions is None:
         return False
     shapes = [graph.shape(int(i)) for i in op.inputs]
     known = all(shape and min(shape) > 0 for shape in shapes)

@@ -39,7 +39,7 @@ WIDEST = 8.0
 
 def rewrite(graph: Graph) -> int:
     """Fold what is between the graph's input and its first convolution; returns the number of operations."""
-    source = int(graph.table.inputs[0])
+    (source,) = map(int, graph.table.inputs)
     if not is_image(graph, source) or graph.dtype(source) != np.float32:
         return 0
     *_, channels = graph.shape(source)

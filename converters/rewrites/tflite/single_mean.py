@@ -36,7 +36,7 @@ is 60."""
 
 def rewrite(graph: Graph) -> int:
     """Replace the means that are taken off the graph's input; returns 1 if there are any."""
-    source = int(graph.table.inputs[0])
+    (source,) = map(int, graph.table.inputs)
     readers = graph.readers()
     sub = only_reader(readers, source)
     if sub is None or graph.kind(sub) != "SUB" or int(sub.inputs[0]) != source or activation(sub):
