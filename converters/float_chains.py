@@ -6,6 +6,7 @@ powers of ten, of which a tensor of integers keeps the largest one, while the re
 quantized files compute all of it in float. (LiteRT's delegate makes one table of operations that depend on one value:
 `rewrites.tflite.lookup_islands`.) So they do with quotients and what makes their divisors: of integers, many would be
 zero; and with what is rounded to whole numbers, such as the places that a sampler reads: a little less is one less.
+The mask of an attention, such as -1e9, stretches scores, and the softmax behind it narrows them.
 """
 
 from __future__ import annotations
@@ -13,9 +14,17 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal, NamedTuple
 
-Role = Literal["stretches", "keeps", "narrows", "divides", "rounds", ""]
-"""What an operation does to the range of values; "divides" is for quotients whose divisor is no constant, "rounds" for
-what makes whole numbers, "" for an operation that ends a chain without narrowing the range."""
+import numpy as np
+
+from edgepress.converters.arrays import Array
+
+Role = Literal["stretches", "masks", "keeps", "narrows", "divides", "rounds", ""]
+"""What an operation does to the range of values; "masks" is for those with a constant that stands for infinity,
+"divides" for quotients whose divisor is no constant, "rounds" for what makes whole numbers, "" for an operation that
+ends a chain without narrowing the range."""
+MASK = 88.0
+"""Size from which a constant masks what it is added to: the exponential of less than -88 is hardly any number of
+float32. Shifted windows of Swin transformers are masked by -100."""
 
 
 class Link(NamedTuple):
@@ -34,6 +43,13 @@ class Link(NamedTuple):
     outputs: tuple[Hashable, ...]
 
 
+def is_mask(constant: Array | None) -> bool:
+    """Whether some values of a constant stand for infinity; values that are not finite do."""
+    if constant is None or constant.dtype.kind != "f" or not constant.size:
+        return False
+    return not np.abs(constant).max() < MASK
+
+
 def role_of_power(exponent: float) -> Role:
     """What a power with a constant exponent does."""
     return "stretches" if exponent > 1 else "narrows"
@@ -43,15 +59,19 @@ def operations_in_float(links: Sequence[Link]) -> list[Any]:
     """All operations from one that stretches to one that narrows, both included, and all quotients and roundings.
 
     They are in their order. One in between counts only if all that it reads is stretched: a sum with another tensor is
-    as wide as that one. Of divisors and of what is rounded, all that makes them counts.
+    as wide as that one; or if any of it is masked, which is wider than all else. Of divisors and of what is rounded,
+    all that makes them counts.
 
     Args:
         links: All operations of a graph, each behind those that make what it reads.
     """
     stretched: set[Hashable] = set()
+    masked: set[Hashable] = set()
     for link in links:
+        if link.role == "masks" or (link.role == "keeps" and not masked.isdisjoint(link.inputs)):
+            masked.update(link.outputs)
         keeps = link.role == "keeps" and bool(link.inputs) and stretched.issuperset(link.inputs)
-        if link.role == "stretches" or keeps:
+        if link.role == "stretches" or keeps or not masked.isdisjoint(link.outputs):
             stretched.update(link.outputs)
     needed: set[Hashable] = set()
     exact: set[Hashable] = set()
@@ -65,7 +85,7 @@ def operations_in_float(links: Sequence[Link]) -> list[Any]:
             continue
         chosen.append(link.operation)
         needed.update(stretched.intersection(link.inputs))
-        if link.role == "rounds" or (makes_exact and link.role != "stretches"):
+        if link.role == "rounds" or (makes_exact and link.role not in ("stretches", "masks")):
             exact.update(link.inputs)
         elif link.role == "divides":
             exact.add(link.inputs[-1])

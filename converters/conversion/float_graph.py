@@ -33,6 +33,7 @@ from edgepress.converters.sources.base import Onnx2tf, SourceModel
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.statistics import CalibrationMethod, CalibrationMethods
 from edgepress.converters.targets import Target
+from edgepress.converters.to_tflite.constants import with_plain_constants
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import EdgepressError, first_line, parsing
 
@@ -147,7 +148,7 @@ class FloatGraphJob:
 def make_float_graph(job: FloatGraphJob, emit: Emit) -> None:
     """Do a `FloatGraphJob`."""
     try:
-        model = get_open_model().tflite(job.adapter, job.onnx2tf)
+        model = with_plain_constants(get_open_model().tflite(job.adapter, job.onnx2tf))
     except ConversionError as e:
         emit(FloatGraph(e, methods=job.methods))
     except EdgepressError:

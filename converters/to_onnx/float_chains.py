@@ -6,7 +6,7 @@ from typing import Any
 
 from onnx import TensorProto
 
-from edgepress.converters.float_chains import Link, Role, operations_in_float, role_of_power
+from edgepress.converters.float_chains import Link, Role, is_mask, operations_in_float, role_of_power
 from edgepress.converters.to_onnx.graph import FLOATS, STANDARD, OnnxGraph, attribute
 
 STRETCHING = ("Exp",)
@@ -17,7 +17,9 @@ KEEPING = (
     *("Transpose", "Slice", "Split", "Concat", "Gather"),
 )
 """Kinds that may lie between; so does Div by a constant."""
-NARROWING = ("Log", "Sqrt")
+MASKING = ("Add", "Sub", "Mul", "Where")
+"""Kinds that mask values if one of their constants stands for infinity."""
+NARROWING = ("Log", "Sqrt", "Softmax")
 """Kinds that narrow it; so do some Pow."""
 ROUNDING = ("Floor", "Ceil", "Round")
 """Kinds that make whole numbers; so does a Cast of floats to integers."""
@@ -43,6 +45,8 @@ def _role(graph: OnnxGraph, node: Any) -> Role:
         return "" if exponent is None else role_of_power(exponent)
     if kind in STRETCHING or (kind == "Mul" and node.input[0] == node.input[1]):
         return "stretches"
+    if kind in MASKING and any(is_mask(graph.constant(name)) for name in node.input):
+        return "masks"
     if kind in KEEPING or (kind == "Div" and graph.constant(node.input[1]) is not None):
         return "keeps"
     if kind in ("Div", "Reciprocal"):

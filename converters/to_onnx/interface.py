@@ -15,7 +15,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT
 from edgepress.converters.to_onnx.convert import finish
 from edgepress.converters.to_onnx.foreign import tidy_model
-from edgepress.converters.to_onnx.upgrade import upgrade_model
+from edgepress.converters.to_onnx.upgrade import upgrade_model, write_out
 from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError, first_line
 from edgepress.runtime.protobuf import check_functions
 
@@ -76,7 +76,9 @@ def load(
             what = "operations of classical machine learning, which are not converted"
             hint = "Export only the neural network; --mean and --std do what a Scaler does."
         raise ConversionError(f"{path} has {what}: {operations} (in {where}).", hint)
-    return original, upgrade_model(model, path)
+    model = upgrade_model(model, path)
+    write_out(model)
+    return original, model
 
 
 def with_shape(model: onnx.ModelProto, shape: tuple[int, ...], where: str) -> onnx.ModelProto:

@@ -19,6 +19,7 @@ from onnx import version_converter
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.to_onnx.convert import OPSET
 from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph, attribute, set_attributes
+from edgepress.converters.to_tflite.constants import finite_values
 from edgepress.runtime.errors import first_line
 
 QDQ_OPSET = 13
@@ -93,3 +94,33 @@ def _take_axes_as_one(graph: OnnxGraph, kinds: Mapping[str, str]) -> None:
         flat = graph.add("Flatten", [source], axis=attribute(node, "axis", 1))
         chosen = graph.add("Hardmax", [flat], axis=1)
         graph.replace(output, "Reshape", [chosen, graph.add("Shape", [source])])
+
+
+def write_out(model: onnx.ModelProto) -> None:
+    """Change a model, in place, into one that quantizers read rightly.
+
+    Each Pad gets the amounts of all axes, because ONNX Runtime moves a Transpose through a Pad of some axes as if it
+    had all. Infinite constants become finite (`to_tflite.constants`).
+    """
+    graph = OnnxGraph(model)
+    for node in graph.nodes("Pad"):
+        _pad_all_axes(graph, node)
+    tensors = [*model.graph.initializer, *(a.t for node in graph.nodes("Constant") for a in node.attribute)]
+    for tensor in tensors:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            finite = finite_values(onnx.numpy_helper.to_array(tensor))
+            if finite is not None:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(finite, tensor.name))
+
+
+def _pad_all_axes(graph: OnnxGraph, node: onnx.NodeProto) -> None:
+    """Write the amounts of a Pad of some axes for all."""
+    shape = graph.shape(node.input[0])
+    axes = graph.constant(node.input[3]) if len(node.input) > 3 else None
+    amounts = graph.constant(node.input[1])
+    if shape is None or axes is None or amounts is None:
+        return
+    pads = np.zeros((2, len(shape)), np.int64)
+    pads[:, axes] = amounts.reshape(2, -1)
+    graph.feed(node, 1, graph.add_constant(pads.ravel()))
+    del node.input[3:]

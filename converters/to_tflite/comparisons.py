@@ -51,8 +51,9 @@ def with_marks_on_grids(model: bytes, float_model: bytes) -> bytes:
 def _add_mark(graph: Graph, makers: Mapping[int, Any], compared: int, mark: Array) -> int | None:
     """Add a constant on the grid of a tensor, for whose type it is; None if the tensor has no grid."""
     maker = makers.get(compared)
-    in_float = maker is not None and graph.kind(maker) == "DEQUANTIZE"
-    grid = int(maker.inputs[0]) if in_float else compared
+    grid = compared
+    if in_float := maker is not None and graph.kind(maker) == "DEQUANTIZE":
+        grid = int(maker.inputs[0])
     scales, zeros = graph.scales(grid)
     dtype = graph.dtype(grid)
     if len(scales) != 1 or dtype is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.float_chains import Link, Role, operations_in_float, role_of_power
+from edgepress.converters.float_chains import Link, Role, is_mask, operations_in_float, role_of_power
 from edgepress.converters.to_tflite.graph import Graph
 
 STRETCHING = ("EXP", "SQUARE", "SQUARED_DIFFERENCE")
@@ -17,7 +17,9 @@ KEEPING = (
     *("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK", "PACK", "CONCATENATION", "GATHER"),
 )
 """Kinds that may lie between; so does DIV by a constant."""
-NARROWING = ("LOG", "SQRT", "RSQRT")
+MASKING = ("ADD", "SUB", "MUL", "SELECT", "SELECT_V2")
+"""Kinds that mask values if one of their constants stands for infinity."""
+NARROWING = ("LOG", "SQRT", "RSQRT", "SOFTMAX")
 """Kinds that narrow it; so do some POW."""
 ROUNDING = ("FLOOR", "CEIL", "ROUND")
 """Kinds that make whole numbers; so does a CAST to integers."""
@@ -46,6 +48,8 @@ def _role(graph: Graph, op: Any) -> Role:
         return role_of_power(float(second.item())) if second is not None and second.size == 1 else ""
     if kind in STRETCHING or (kind == "MUL" and op.inputs[0] == op.inputs[1]):
         return "stretches"
+    if kind in MASKING and any(is_mask(graph.constant(int(i))) for i in op.inputs):
+        return "masks"
     if kind in KEEPING or second is not None:
         return "keeps"
     if kind == "DIV":

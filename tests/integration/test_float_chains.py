@@ -23,6 +23,7 @@ from edgepress.converters.to_tflite.graph import Graph
 from edgepress.toolkit.conversion import convert
 
 INT32 = 2
+BOOL = 6
 """Of the schema's `TensorType`."""
 ONE = np.array(1, np.float32)
 LAST = np.array([3], np.int32)
@@ -85,6 +86,34 @@ def quotient(net: Net) -> None:
     net.add("DIV", [source, net.add("ADD", [net.add("ABS", [source], shape), ONE], shape)], shape)
 
 
+def softmax_of(net: Net, masked: int) -> None:
+    net.add("SOFTMAX", [masked], net.graph.shape(masked), beta=1.0)
+
+
+def added_mask(net: Net, size: float = 1e9) -> None:
+    """softmax(x + mask), with the first channel masked."""
+    softmax_of(
+        net, net.add("ADD", [net.now, np.where(np.arange(net.shape[3]) == 0, -size, 0).astype(np.float32)], net.shape)
+    )
+
+
+def selected_mask(net: Net) -> None:
+    """softmax(where(mask, x, -1e9)), reshaped in between."""
+    mask = net.graph.add_constant(np.arange(net.shape[3], dtype=np.int8) % 3)
+    net.graph.table.tensors[mask].type = BOOL
+    net.add("SELECT_V2", [mask, net.now, np.array(-1e9, np.float32)], net.shape)
+    net.add("RESHAPE", [net.now, np.array(net.shape, np.int32)], net.shape)
+    softmax_of(net, net.now)
+
+
+def computed_mask(net: Net) -> None:
+    """softmax(x + -1e9 * m), where m is 0 or 1 for each channel of each item."""
+    source, shape = net.now, net.shape
+    one_or_zero = net.add("SIGN", [net.add("RELU", [net.add("SUB", [source, ONE], shape)], shape)], shape)
+    mask = net.add("MUL", [one_or_zero, np.array(-1e9, np.float32)], shape)
+    softmax_of(net, net.add("ADD", [source, mask], shape))
+
+
 def cube(net: Net) -> None:
     """x x x, of which nothing takes a root."""
     net.add("MUL", [net.add("MUL", [net.now, net.now], net.shape), net.graph.operators[-1].inputs[0]], net.shape)
@@ -98,6 +127,8 @@ FORMS: dict[Any, list[str]] = {
     root_mean_square: ["MUL", "MEAN", "ADD", "RSQRT"],
     quotient_by_root: ["SQUARE", "MEAN", "SQRT", "ADD", "DIV"],
     quotient: ["MUL", "ABS", "ADD", "DIV"],
+    added_mask: ["ADD", "SOFTMAX"],
+    selected_mask: ["SELECT_V2", "RESHAPE", "SOFTMAX"],
     elu: [],
     cube: [],
 }
@@ -122,6 +153,25 @@ def test_they_are_found(form: Any) -> None:
     assert sorted(graph.kind(op) for op in graph.operators if graph.name(int(op.outputs[0])) in names) == sorted(
         FORMS[form]
     )
+
+
+@pytest.mark.parametrize(("size", "found"), [(87.0, 0), (88.0, 2), (np.inf, 2), (np.nan, 2)])
+def test_a_mask_is_larger_than_scores(size: float, found: int) -> None:
+    net = Net((5, 4), 3)
+    added_mask(net, size)
+    assert len(float_chain_names(Graph(net.model()))) == found
+
+
+def test_masks_may_be_computed() -> None:
+    net = Net((5, 4), 3)
+    computed_mask(net)
+    graph = Graph(net.model())
+    names = float_chain_names(graph)
+    assert [graph.kind(op) for op in graph.operators if graph.name(int(op.outputs[0])) in names] == [
+        "MUL",
+        "ADD",
+        "SOFTMAX",
+    ]
 
 
 def test_each_way_to_an_end_is_found_once() -> None:
@@ -191,6 +241,17 @@ def test_places_that_a_sampler_reads_are_exact(kind: str, count: int) -> None:
     file = with_scheme(model, SCHEMES["tflite-int8"], ranges, {"float-chains"}, uint8=False)
     exact, answers = (np.stack([runner(each)(item) for item in items[:16]]) for each in (model, file))
     assert 10 * np.log10(np.square(exact - exact.mean()).mean() / np.square(answers - exact).mean()) > 29
+
+
+@pytest.mark.parametrize(("constant", "found"), [(-1e9, 2), (-88.0, 2), (-87.0, 0), (5.0, 0)])
+@pytest.mark.parametrize("kind", ["Add", "Sub", "Mul", "Where"])
+def test_masks_of_onnx_are_found(kind: str, constant: float, found: int) -> None:
+    net = OnnxNet((3, 8, 8))
+    net.conv(4, 3, (3, 3))
+    mask = np.array([constant, 1], np.float32)[np.arange(6) % 2]
+    net.add(kind, *([np.arange(6) > 2, net.now, mask] if kind == "Where" else [mask]))
+    net.add("Softmax", axis=3)
+    assert len(float_chains(OnnxGraph(net.model()))) == found
 
 
 @pytest.mark.parametrize(("to", "found"), [("INT32", 3), ("UINT8", 3), ("FLOAT16", 1), ("BOOL", 0)])

@@ -1,0 +1,89 @@
+"""Constants of a float TFLite graph: what follows from constants alone is computed once, and infinite ones are finite.
+
+Quantizers round what an operation reads, also if all of it is constant: a dense layer of the zeros that a recurrent net
+begins with becomes one that LiteRT refuses, and the places that a sampler reads move. An infinite constant, such as the
+mask of an attention, gives its tensor a range without end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgepress.converters.arrays import Array, Floats
+from edgepress.converters.to_tflite import flatbuffer as flat
+from edgepress.converters.to_tflite.graph import Graph
+
+INFINITE = 1e9
+"""What stands for infinity. Less any score, its exponential is 0."""
+HUGE = 1e30
+"""Size from which a constant stands for infinity, such as the largest number of float32."""
+LARGEST = 4096
+"""Values that a constant may have although what it follows from has fewer."""
+KEPT = ("DEQUANTIZE", "DENSIFY", "RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL")
+"""Kinds that are never computed beforehand: they hold weights in a smaller form, or differ from run to run."""
+
+
+def with_plain_constants(model: bytes) -> bytes:
+    """A float graph with all that follows from constants computed, and no infinite constant; else the same bytes."""
+    graph = Graph(model)
+    is_changed = _make_finite(graph)
+    if places := _constant_operations(graph):
+        is_changed |= _fold(graph, model, places)
+    return graph.to_bytes() if is_changed else model
+
+
+def _make_finite(graph: Graph) -> bool:
+    """Replace infinite values of constants; whether there were any."""
+    is_changed = False
+    for index, tensor in enumerate(graph.table.tensors):
+        values = graph.constant(index)
+        if values is not None and (finite := finite_values(values)) is not None:
+            tensor.buffer = flat.add_buffer(graph.root, finite)
+            is_changed = True
+    return is_changed
+
+
+def finite_values(values: Array) -> Floats | None:
+    """A float32 constant with `INFINITE` in the place of values that stand for infinity; None if there are none."""
+    if values.dtype != np.float32 or not (np.abs(values) > HUGE).any():
+        return None
+    return np.where(np.abs(values) > HUGE, np.copysign(np.float32(INFINITE), values), values)
+
+
+def _constant_operations(graph: Graph) -> list[int]:
+    """Places of the operations that read constants alone, or what such operations make; none that makes the output."""
+    sizes = {
+        index: int(np.prod(graph.shape(index)))
+        for index, tensor in enumerate(graph.table.tensors)
+        if (data := graph.root.buffers[tensor.buffer].data) is not None and len(data)
+    }
+    sink = int(graph.table.outputs[0])
+    places = []
+    for place, op in enumerate(graph.operators):
+        inputs = [int(i) for i in op.inputs if i >= 0]
+        made = {int(i): int(np.prod(graph.shape(int(i)))) for i in op.outputs}
+        is_constant = bool(inputs) and sizes.keys() >= {*inputs} and graph.kind(op) not in KEPT and sink not in made
+        if is_constant and sum(made.values()) <= max(LARGEST, sum(sizes[i] for i in inputs)):
+            sizes |= made
+            places.append(place)
+    return places
+
+
+def _fold(graph: Graph, model: bytes, places: list[int]) -> bool:
+    """Replace the operations at some places by the constants that LiteRT computes; whether it can."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    part = Graph(model)
+    part.table.operators = [part.operators[place] for place in places]
+    part.table.outputs = needed = [int(i) for op in part.operators for i in op.outputs]
+    part.root.signatureDefs = []
+    try:
+        interpreter = Interpreter(model_content=part.to_bytes())
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+    except (RuntimeError, ValueError):  # the file itself will say what LiteRT does not know
+        return False
+    for index, details in zip(needed, interpreter.get_output_details(), strict=True):
+        graph.table.tensors[index].buffer = flat.add_buffer(graph.root, interpreter.get_tensor(details["index"]))
+    graph.table.operators = [op for place, op in enumerate(graph.operators) if place not in {*places}]
+    return True

@@ -1,0 +1,129 @@
+"""Constants of float graphs: what follows from constants is computed once, and what stands for infinity is finite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx_rewriting import OnnxNet
+from rewriting import Net, answer, kinds
+
+from edgepress.converters.to_onnx.upgrade import write_out
+from edgepress.converters.to_tflite.constants import HUGE, INFINITE, LARGEST, with_plain_constants
+from edgepress.converters.to_tflite.graph import Graph
+
+BOOL = 6
+"""Of the schema's `TensorType`."""
+
+
+def net_of_constants(*, kind: str = "ADD", repeat: int = 1) -> bytes:
+    """A convolution, added to three operations on constants, one of which makes truth values."""
+    net = Net((3, 2), 4)
+    image = net.conv(4)
+    random = np.random.default_rng(0)
+    first, second = (random.normal(size=(1, 1, 2, 4)).astype(np.float32) for _ in range(2))
+    total = net.add("ADD", [first, second], (1, 1, 2, 4))
+    if repeat > 1:
+        total = net.add("TILE", [total, np.array([1, repeat, 1, 1], np.int32)], (1, repeat, 2, 4))
+    shape = net.graph.shape(total)
+    larger = net.add("GREATER", [total, np.array(0, np.float32)], shape)
+    net.graph.table.tensors[larger].type = BOOL
+    chosen = net.add("SELECT_V2", [larger, total, np.array(9, np.float32)], shape)
+    if repeat > 1:
+        chosen = net.add("MEAN", [chosen, np.array([1], np.int32)], (1, 2, 4))
+    net.add(kind, [image, chosen], (1, 3, 2, 4))
+    return net.model()
+
+
+def test_what_follows_from_constants_is_computed() -> None:
+    model = net_of_constants()
+    plain = with_plain_constants(model)
+    assert kinds(plain) == ["CONV_2D", "ADD"]
+    np.testing.assert_array_equal(answer(plain), answer(model))
+    assert with_plain_constants(plain) == plain
+
+
+@pytest.mark.parametrize(("repeat", "is_folded"), [(LARGEST // 8, True), (LARGEST // 8 + 1, False)])
+def test_small_constants_do_not_become_large_ones(repeat: int, is_folded: bool) -> None:
+    model = net_of_constants(repeat=repeat)
+    plain = with_plain_constants(model)
+    assert ("TILE" not in kinds(plain)) == is_folded
+    assert len(plain) < len(model) + 4 * 8 * repeat
+    np.testing.assert_allclose(answer(plain), answer(model), rtol=1e-6)
+
+
+def test_a_constant_model_stays_one() -> None:
+    net = Net((3, 2), 4)
+    values = np.ones((1, 3, 2, 4), np.float32)
+    net.add("ADD", [net.add("ADD", [values, values], values.shape), values], values.shape)
+    assert kinds(with_plain_constants(net.model())) == ["ADD"]
+
+
+def test_random_numbers_stay_random() -> None:
+    net = Net((3, 2), 4)
+    noise = net.add("RANDOM_UNIFORM", [np.array([1, 3, 2, 4], np.int32)], (1, 3, 2, 4))
+    net.add("ADD", [net.graph.table.inputs[0], noise], (1, 3, 2, 4))
+    model = net.model()
+    assert with_plain_constants(model) == model
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.inf, -3.4e38, -1.01 * HUGE])
+def test_infinite_constants_become_finite(value: float) -> None:
+    mask = np.array([0, value, 3], np.float32)
+    net = Net((2, 2), 3)
+    net.add("ADD", [net.now, mask], net.shape)
+    graph = Graph(with_plain_constants(net.model()))
+    expected = np.array([0, np.copysign(INFINITE, value), 3], np.float32)
+    np.testing.assert_array_equal(graph.constant(int(graph.operators[0].inputs[1])), expected)
+
+
+@pytest.mark.parametrize("value", [-1e9, 0.99 * HUGE])
+def test_large_constants_stay(value: float) -> None:
+    net = Net((2, 2), 3)
+    net.add("ADD", [net.now, np.array([0, value, 3], np.float32)], net.shape)
+    model = net.model()
+    assert with_plain_constants(model) == model
+
+
+def run(model: onnx.ModelProto) -> Any:
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"input": x})[0]
+
+
+@pytest.mark.parametrize(("axes", "amounts"), [([2, 3], [1, 2, -1, 0]), ([-1], [2, 1]), ([3, 1], [0, 1, 1, 0])])
+def test_pads_of_some_axes_are_written_for_all(axes: list[int], amounts: list[int]) -> None:
+    net = OnnxNet((3, 4, 5))
+    net.add("Relu")
+    net.add("Pad", np.array(amounts), np.array(0.5, np.float32), np.array(axes))
+    net.add("Neg")
+    model = net.model()
+    model.opset_import[0].version = 18
+    before = run(model)
+    write_out(model)
+    (pad,) = (node for node in model.graph.node if node.op_type == "Pad")
+    assert len(pad.input) == 3
+    np.testing.assert_array_equal(run(model), before)
+
+
+def test_infinite_constants_of_onnx_become_finite() -> None:
+    """Of initializers and of nodes; a constant of whole numbers stays."""
+    net = OnnxNet((3, 4, 5))
+    net.add("Clip", np.array(-np.inf, np.float32), np.array(3, np.float32))
+    net.add("Clip", np.array(-np.inf, np.float32), np.array(3, np.float32))
+    net.add("Slice", np.array([0]), np.array([np.iinfo(np.int64).max]), np.array([3]))
+    model = net.model()
+    graph = model.graph
+    (name,) = {graph.node[0].input[1]}
+    tensor = next(each for each in graph.initializer if each.name == name)
+    graph.node.insert(0, onnx.helper.make_node("Constant", [], [name], value=tensor))
+    graph.initializer.remove(tensor)
+    before = run(model)
+    write_out(model)
+    values = [onnx.numpy_helper.to_array(graph.node[0].attribute[0].t)]
+    values += [onnx.numpy_helper.to_array(each) for each in graph.initializer]
+    assert sum((each == -INFINITE).sum() for each in values) == 2
+    assert np.iinfo(np.int64).max in [each.max() for each in values if each.dtype == np.int64]
+    np.testing.assert_array_equal(run(model), before)
