@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx_rewriting import FLOAT, UINT8, OnnxNet, answer, kinds, near, rewritten
+from onnx_rewriting import FLOAT, OnnxNet, answer, kinds, near, rewritten
 
-from edgepress.converters.rewrites.onnx import input_bytes, quantized_hard_sigmoid, relu_bytes, swish
+from edgepress.converters.rewrites.onnx import quantized_hard_sigmoid, relu_bytes, swish
 
 STEP, COARSE = 0.04, 0.08
 """Of a value that a ReLU and others read, and of the ReLU's result."""

@@ -107,8 +107,6 @@ def test_a_vector_is_normalized(flat: Any) -> None:
         ({"keep": (1, 0)}, 0),
         ({"flat": [-1, 1, 4, 4]}, 1),
         ({"flat": [0, 1, 4, 4]}, 1),
-        ({"flat": [-1, 1, 2, 8]}, 0),
-        ({"flat": [-1, 1, 16]}, 0),
     ],
 )
 def test_other_shapes_of_a_normalization_stay(options: Any, places: int) -> None:

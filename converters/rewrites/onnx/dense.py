@@ -14,19 +14,21 @@ def rewrite(graph: OnnxGraph) -> int:
     """Leave out the shapes around products with a constant matrix; returns around how many."""
     changed = 0
     for node in graph.nodes("MatMul"):
-        before = graph.maker(node.input[0], "Reshape")
-        after = graph.only_reader(node.output[0], "Reshape")
-        matrix = graph.constant(node.input[1])
+        (flat, weights), (product,) = node.input, node.output
+        before = graph.maker(flat, "Reshape")
+        after = graph.only_reader(product, "Reshape")
+        matrix = graph.constant(weights)
         if before is None or after is None or matrix is None or matrix.ndim != 2:
             continue
         taken = graph.shape(before.input[0])
-        given = graph.shape(after.output[0])
-        rows = graph.shape(node.input[0])
+        (result,) = after.output
+        given = graph.shape(result)
+        rows = graph.shape(flat)
         if taken is None or given is None or rows is None or len(rows) != 2:
             continue
         if len(taken) < 3 or taken[:-1] != given[:-1] or (taken[-1], given[-1]) != matrix.shape:
             continue
-        if taken.count(-1) > 1 or not graph.move_readers(after.output[0], node.output[0]):
+        if taken.count(-1) > 1 or not graph.move_readers(result, product):
             continue
         graph.feed(node, 0, before.input[0])
         changed += 1

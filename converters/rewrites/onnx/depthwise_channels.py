@@ -45,7 +45,7 @@ def rewrite(graph: OnnxGraph) -> int:
 def _depthwise(graph: OnnxGraph, node: Any) -> int | None:
     """Number of channels of a depthwise convolution with one filter a channel; None for others."""
     weights = graph.constant(node.input[1]) if node.op_type == "Conv" and not node.domain else None
-    group = int(attribute(node, "group", 1))
+    group: int | None = attribute(node, "group")
     return group if weights is not None and weights.shape[:2] == (group, 1) else None
 
 

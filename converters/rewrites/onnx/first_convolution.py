@@ -31,7 +31,7 @@ def rewrite(graph: OnnxGraph) -> int:
     """Widen the first convolution; returns 1 if there was one that gains."""
     if len(graph.proto.input) != 1:
         return 0
-    source = graph.proto.input[0]
+    (source,) = graph.proto.input
     shape = graph.shape(source.name)
     if source.type.tensor_type.elem_type != onnx.TensorProto.UINT8 or shape is None or len(shape) != 4:
         return 0
@@ -130,7 +130,8 @@ def _widen(graph: OnnxGraph, turned: Any, conv: Any, item: tuple[int, ...]) -> i
         wide[result, :, column, :, :, group - first] = weights[:, :, :, tap]
     last = graph.only_reader(conv.output[0])
     last = last if last is not None and last.op_type in ("Relu", "Clip") else conv
-    if None in graph.readers(last.output[0]):
+    (result,) = last.output
+    if None in graph.readers(result):
         return 0
     sizes = np.array([-1, height, width // COLUMNS, COLUMNS * channels], np.int64)
     columns = graph.add("Reshape", [turned.input[0], graph.add_constant(sizes)])
@@ -140,9 +141,9 @@ def _widen(graph: OnnxGraph, turned: Any, conv: Any, item: tuple[int, ...]) -> i
         graph.feed(conv, 2, graph.add_constant(np.tile(bias, results)))
     pads = [top, -first, bottom, groups - 1 + first]
     set_attributes(conv, strides=[strides[0], 1], pads=pads, kernel_shape=[rows, groups])
-    back = graph.add("Transpose", [last.output[0]], perm=[0, 2, 3, 1])
+    back = graph.add("Transpose", [result], perm=[0, 2, 3, 1])
     apart = graph.add("Reshape", [back, graph.add_constant(np.array([-1, *out[2:], count], np.int64))])
-    graph.move_readers(last.output[0], graph.add("Transpose", [apart], perm=[0, 3, 1, 2]))
-    graph.feed(graph.maker(back), 0, last.output[0])
+    graph.move_readers(result, graph.add("Transpose", [apart], perm=[0, 3, 1, 2]))
+    graph.feed(graph.maker(back), 0, result)
     del graph.proto.value_info[:]
     return 1

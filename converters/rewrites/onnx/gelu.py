@@ -15,15 +15,16 @@ def rewrite(graph: OnnxGraph) -> int:
     """Write each GELU anew; returns how many."""
     changed = 0
     for erf in graph.nodes("Erf"):
-        scaled = graph.maker(erf.input[0], "Mul")
+        (angle,), (share,) = erf.input, erf.output
+        scaled = graph.maker(angle, "Mul")
         inner = graph.operand(scaled) if scaled is not None else None
         negated = graph.maker(inner[0], "Neg") if inner is not None else None
-        complement = graph.only_reader(erf.output[0], "Sub")
+        complement = graph.only_reader(share, "Sub")
         product = graph.only_reader(complement.output[0], "Mul") if complement is not None else None
         if inner is None or negated is None or product is None:
             continue
-        value = negated.input[0]
-        halved = next((graph.maker(n, "Mul") for n in product.input if n != complement.output[0]), None)
+        (value,), (result,) = negated.input, product.output
+        halved = next((graph.maker(n, "Mul") for n in product.input if n not in complement.output), None)
         outer = graph.operand(halved) if halved is not None else None
         if outer is None or outer[0] != value or graph.scalar(complement.input[0]) != 1:
             continue
@@ -31,10 +32,10 @@ def rewrite(graph: OnnxGraph) -> int:
             continue
         if not np.isclose(inner[1].item(), np.sqrt(0.5), rtol=1e-6) or outer[1].item() != 0.5:
             continue
-        if graph.shape(value) is None or graph.shape(value) != graph.shape(product.output[0]):
+        if graph.shape(value) is None or graph.shape(value) != graph.shape(result):
             continue
         root, one, half = (graph.add_constant(np.array(v, np.float32)) for v in (np.sqrt(2), 1, 0.5))
         sum_ = graph.add("Add", [graph.add("Erf", [graph.add("Div", [value, root])]), one])
-        graph.replace(product.output[0], "Mul", [graph.add("Mul", [value, sum_]), half])
+        graph.replace(result, "Mul", [graph.add("Mul", [value, sum_]), half])
         changed += 1
     return changed

@@ -15,8 +15,9 @@ def rewrite(graph: OnnxGraph) -> int:
     """Move HardSigmoid into the convolutions before it; returns how many."""
     changed = 0
     for node in graph.nodes("HardSigmoid"):
-        conv = graph.maker(node.input[0], "Conv")
-        if conv is None or graph.only_reader(conv.output[0]) is None:
+        (value,) = node.input
+        conv = graph.maker(value, "Conv")
+        if conv is None or graph.only_reader(value) is None:
             continue
         weights = graph.constant(conv.input[1])
         bias = graph.constant(conv.input[2]) if len(conv.input) > 2 else np.zeros(1, np.float32)

@@ -9,8 +9,6 @@ onnxruntime/core/optimizer). The steps are not recognized (release 1.32).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from edgepress.converters.to_onnx.graph import OnnxGraph
@@ -21,35 +19,36 @@ def rewrite(graph: OnnxGraph) -> int:
     changed = 0
     for clip in graph.nodes("Clip"):
         limits = [graph.scalar(name) for name in clip.input[1:]]
-        scaled = graph.only_reader(clip.output[0])
+        (clipped,) = clip.output
+        scaled = graph.only_reader(clipped)
         if limits != [0.0, 6.0] or scaled is None or scaled.op_type not in ("Mul", "Div"):
             continue
-        start = _start(graph, clip)
+        start = _start(graph, clip.input[0])
         second = graph.operand(scaled)
         if start is None or second is None or second[1].size != 1 or second[1].dtype != np.float32:
             continue
-        if scaled.op_type == "Div" and scaled.input[0] != clip.output[0]:
+        if scaled.op_type == "Div" and scaled.input[0] != clipped:
             continue
-        value, beta = start
-        if graph.shape(value) is None or graph.shape(value) != graph.shape(scaled.output[0]):
+        (value, beta), (result,) = start, scaled.output
+        if graph.shape(value) is None or graph.shape(value) != graph.shape(result):
             continue  # a constant of more axes would add some
-        factor = float(second[1].ravel()[0])
+        factor = second[1].item()
         factor = 1 / factor if scaled.op_type == "Div" else factor
         if not np.isclose(factor, 1 / 6, rtol=1e-6):
             continue
-        graph.replace(scaled.output[0], "HardSigmoid", [value], alpha=1 / 6, beta=beta)
+        graph.replace(result, "HardSigmoid", [value], alpha=1 / 6, beta=beta)
         changed += 1
     return changed
 
 
-def _start(graph: OnnxGraph, clip: Any) -> tuple[str, float] | None:
+def _start(graph: OnnxGraph, limited: str) -> tuple[str, float] | None:
     """The value to which 3 was added, and the offset that this makes; or the convolution whose bias holds the 3."""
-    shifted = graph.maker(clip.input[0])
-    if shifted is None or graph.only_reader(shifted.output[0]) is None:
+    shifted = graph.maker(limited)
+    if shifted is None or graph.only_reader(limited) is None:
         return None
     if shifted.op_type == "Conv" and not shifted.domain:
-        return clip.input[0], 0.0
+        return limited, 0.0
     sum_ = graph.operand(shifted) if shifted.op_type == "Add" and not shifted.domain else None
-    if sum_ is None or sum_[1].size != 1 or sum_[1].ravel()[0] != 3:
+    if sum_ is None or sum_[1].size != 1 or sum_[1].item() != 3:
         return None
     return sum_[0], 0.5

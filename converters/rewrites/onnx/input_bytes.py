@@ -75,7 +75,7 @@ def _number(graph: OnnxGraph, node: Any) -> float | None:
     zero = graph.scalar(node.input[2]) if len(node.input) > 2 else 0.0
     if stored is None or stored.size != 1 or scale is None or zero is None:
         return None
-    return (float(stored.ravel()[0]) - zero) * scale
+    return (float(stored.item()) - zero) * scale
 
 
 def _quantization(graph: OnnxGraph, node: Any) -> tuple[float, int] | None:
@@ -84,7 +84,7 @@ def _quantization(graph: OnnxGraph, node: Any) -> tuple[float, int] | None:
     zero = graph.constant(node.input[2]) if len(node.input) > 2 else None
     if scale is None or zero is None or zero.size != 1 or zero.dtype != np.uint8:
         return None
-    return scale, int(zero.ravel()[0])
+    return scale, int(zero.item())
 
 
 def _is_bytes(graph: OnnxGraph, name: str) -> bool:

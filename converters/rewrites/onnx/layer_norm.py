@@ -29,7 +29,8 @@ def rewrite(graph: OnnxGraph) -> int:
     """Replace the steps; returns at how many places."""
     changed = 0
     for node in graph.nodes("Add"):
-        shape = graph.shape(node.output[0])
+        (result,) = node.output
+        shape = graph.shape(result)
         norm = _match(graph, node)
         if norm is None or shape is None or graph.shape(norm.value) != shape or graph.opset < 17:
             continue
@@ -41,12 +42,12 @@ def rewrite(graph: OnnxGraph) -> int:
         inputs = [norm.value, graph.add_constant(gamma), graph.add_constant(beta)]
         options: dict[str, Any] = {"axis": -1, "epsilon": norm.epsilon}
         if axis == rank - 1:
-            graph.replace(node.output[0], "LayerNormalization", inputs, **options)
+            graph.replace(result, "LayerNormalization", inputs, **options)
         else:
             to_last = [*(i for i in range(rank) if i != axis), axis]
             inputs[0] = graph.add("Transpose", inputs[:1], perm=to_last)
             value = graph.add("LayerNormalization", inputs, **options)
-            graph.replace(node.output[0], "Transpose", [value], perm=np.argsort(to_last).tolist())
+            graph.replace(result, "Transpose", [value], perm=np.argsort(to_last).tolist())
         changed += 1
     return changed
 
@@ -80,25 +81,28 @@ def _factor(graph: OnnxGraph, value: str, factor: str) -> tuple[str, int, Array,
     product = graph.maker(factor, "Mul")
     pair = graph.operand(product) if product is not None else None
     inverse = graph.maker(pair[0], "Reciprocal") if pair is not None else None
-    root = graph.maker(inverse.input[0], "Sqrt") if inverse is not None else None
-    total = graph.maker(root.input[0], "Add") if root is not None else None
+    total = _before(graph, _before(graph, inverse, "Sqrt"), "Add")
     sum_ = graph.operand(total) if total is not None else None
     variance = graph.maker(sum_[0], "ReduceMean") if sum_ is not None else None
-    square = graph.maker(variance.input[0], "Mul") if variance is not None else None
-    if pair is None or sum_ is None or square is None or sum_[1].size != 1 or square.input[0] != square.input[1]:
+    square = _before(graph, variance, "Mul")
+    off = _before(graph, square, "Sub")
+    if pair is None or sum_ is None or off is None or sum_[1].size != 1 or len(set(square.input)) != 1:
         return None
-    off = graph.maker(square.input[0], "Sub")
-    if off is None or off.input[0] != value:
+    minuend, subtrahend = off.input
+    mean = graph.maker(_plain(graph, subtrahend), "ReduceMean")
+    if mean is None or minuend != value or mean.input[0] != value:
         return None
-    mean = graph.maker(_plain(graph, off.input[1]), "ReduceMean")
-    if mean is None or mean.input[0] != value:
-        return None
-    axes = [attribute(n, "axes") for n in (mean, variance)]
-    if axes[0] != axes[1] or axes[0] is None or len(axes[0]) != 1:
+    axes = attribute(mean, "axes")
+    if axes is None or len(axes) != 1 or attribute(variance, "axes") != axes:
         return None
     if not attribute(mean, "keepdims", 1) or not attribute(variance, "keepdims", 1):
         return None
-    return str(mean.output[0]), int(axes[0][0]), pair[1], float(sum_[1].ravel()[0])
+    return str(mean.output[0]), int(axes[0]), pair[1], float(sum_[1].item())
+
+
+def _before(graph: OnnxGraph, node: Any, kind: str) -> Any:
+    """The node of a kind that makes what another reads; None if there is none, or no other."""
+    return graph.maker(node.input[0], kind) if node is not None else None
 
 
 def _plain(graph: OnnxGraph, name: str) -> str:
@@ -114,8 +118,9 @@ def _plain(graph: OnnxGraph, name: str) -> str:
 def _shift(graph: OnnxGraph, shift: Any, factor: str, mean: str) -> Array | None:
     """Beta of beta - mean * factor."""
     if shift.op_type == "Sub":
-        beta = graph.constant(shift.input[0])
-        product = graph.maker(shift.input[1], "Mul")
+        constant, moved = shift.input
+        beta = graph.constant(constant)
+        product = graph.maker(moved, "Mul")
         ok = product is not None and sorted(product.input) == sorted((mean, factor))
         return beta if ok else None
     if shift.op_type != "Mul" or factor not in shift.input:

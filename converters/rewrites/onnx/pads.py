@@ -18,14 +18,15 @@ def rewrite(graph: OnnxGraph) -> int:
     """Leave out Pads that only convolutions read; returns how many."""
     changed = 0
     for pad in graph.nodes("Pad"):
+        (padded,) = pad.output
         added = zeros_added(graph, pad, (2, 3))
-        readers = graph.readers(pad.output[0])
+        readers = graph.readers(padded)
         if added is None or not readers or not all(_takes(graph, node) for node in readers):
             continue
         for conv in readers:
             pads = np.array(attribute(conv, "pads", [0] * 4)) + added.ravel()
             set_attributes(conv, pads=pads.tolist())
-        graph.move_readers(pad.output[0], pad.input[0])
+        graph.move_readers(padded, pad.input[0])
         changed += 1
     return changed
 

@@ -17,7 +17,8 @@ def rewrite(graph: OnnxGraph) -> int:
     """Leave out chains that end in the shape they began with; returns how many."""
     changed = 0
     for node in graph.nodes("Reshape"):
-        shape = graph.shape(node.output[0])
+        (result,) = node.output
+        shape = graph.shape(result)
         start = node.input[0]
         if not _has_known_sizes(shape):
             continue
@@ -29,7 +30,7 @@ def rewrite(graph: OnnxGraph) -> int:
             if maker is None or maker.op_type not in _KINDS or maker.domain:
                 break
             start = maker.input[0]
-        if source is not None and graph.move_readers(node.output[0], source):
+        if source is not None and graph.move_readers(result, source):
             changed += 1
     return changed
 

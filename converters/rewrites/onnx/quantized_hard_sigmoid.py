@@ -16,9 +16,10 @@ def rewrite(graph: OnnxGraph) -> int:
     """Replace such units; returns how many."""
     changed = 0
     for node in graph.nodes("HardSigmoid"):
-        before = graph.maker(node.input[0], "DequantizeLinear")
-        after = graph.only_reader(node.output[0])
-        if before is None or after is None or after.op_type != "QuantizeLinear" or len(after.input) < 3:
+        (value,), (result,) = node.input, node.output
+        before = graph.maker(value, "DequantizeLinear")
+        after = graph.only_reader(result, "QuantizeLinear")
+        if before is None or after is None or len(after.input) < 3:
             continue
         scale = graph.scalar(after.input[1])
         zero = graph.constant(after.input[2])
@@ -28,7 +29,7 @@ def rewrite(graph: OnnxGraph) -> int:
             continue
         low = np.iinfo(zero.dtype).min
         high = np.iinfo(zero.dtype).max
-        if int(zero.ravel()[0]) != low or (high - low) * scale > 1.001:
+        if int(zero.item()) != low or (high - low) * scale > 1.001:
             continue  # these integers go beyond the limits
         step = graph.add_constant(np.array(beta / alpha / (high - low), np.float32))
         offset = graph.add_constant(np.array(high, zero.dtype))

@@ -21,8 +21,9 @@ def rewrite(graph: OnnxGraph) -> int:
     """Replace such units; returns how many."""
     changed = 0
     for relu in graph.nodes("Relu"):
-        before = graph.maker(relu.input[0], "DequantizeLinear")
-        after = graph.only_reader(relu.output[0], "QuantizeLinear")
+        (value,), (result,) = relu.input, relu.output
+        before = graph.maker(value, "DequantizeLinear")
+        after = graph.only_reader(result, "QuantizeLinear")
         if before is None or after is None or len(before.input) < 3:
             continue
         zero = graph.constant(before.input[2])

@@ -10,6 +10,8 @@ value that both read.
 
 from __future__ import annotations
 
+from typing import Any
+
 from edgepress.converters.to_onnx.graph import MICROSOFT, OnnxGraph
 
 
@@ -17,16 +19,21 @@ def rewrite(graph: OnnxGraph) -> int:
     """Replace quantized pairs of Sigmoid and Mul; returns how many."""
     changed = 0
     for sigmoid in graph.nodes("Sigmoid"):
-        value = sigmoid.input[0]
-        rounded = graph.only_reader(sigmoid.output[0], "QuantizeLinear")
-        restored = rounded and graph.only_reader(rounded.output[0], "DequantizeLinear")
-        product = restored and graph.only_reader(restored.output[0], "Mul")
+        (value,) = sigmoid.input
+        restored = _behind(graph, _behind(graph, sigmoid, "QuantizeLinear"), "DequantizeLinear")
+        product = _behind(graph, restored, "Mul")
         if product is None or graph.maker(value, "DequantizeLinear") is None:
             continue
-        if sorted(product.input) != sorted((value, restored.output[0])):
+        if sorted(product.input) != sorted((value, *restored.output)):
             continue
-        if graph.only_reader(product.output[0], "QuantizeLinear") is None:
+        (result,) = product.output
+        if graph.only_reader(result, "QuantizeLinear") is None:
             continue
-        graph.move_readers(product.output[0], graph.add("QuickGelu", [value], domain=MICROSOFT, alpha=1.0))
+        graph.move_readers(result, graph.add("QuickGelu", [value], domain=MICROSOFT, alpha=1.0))
         changed += 1
     return changed
+
+
+def _behind(graph: OnnxGraph, node: Any, kind: str) -> Any:
+    """The node of a kind that alone reads what another makes; None if there is none, or no other."""
+    return graph.only_reader(node.output[0], kind) if node is not None else None
