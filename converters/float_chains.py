@@ -6,7 +6,8 @@ powers of ten, of which a tensor of integers keeps the largest one, while the re
 quantized files compute all of it in float. (LiteRT's delegate makes one table of operations that depend on one value:
 `rewrites.tflite.lookup_islands`.) So they do with quotients and what makes their divisors: of integers, many would be
 zero; and with what is rounded to whole numbers, such as the places that a sampler reads: a little less is one less.
-The mask of an attention, such as -1e9, stretches scores, and the softmax behind it narrows them.
+The mask of an attention, such as -1e9, stretches scores, and the softmax behind it narrows them. What comes in is
+stretched, too, if its logarithm is taken, such as the energies of sounds; a spectrum is made of exact samples.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import numpy as np
 
 from edgepress.converters.arrays import Array
 
-Role = Literal["stretches", "masks", "keeps", "narrows", "divides", "rounds", ""]
+Role = Literal["stretches", "masks", "keeps", "narrows", "unmasks", "divides", "exact", ""]
 """What an operation does to the range of values; "masks" is for those with a constant that stands for infinity,
-"divides" for quotients whose divisor is no constant, "rounds" for what makes whole numbers, "" for an operation that
-ends a chain without narrowing the range."""
+"unmasks" for those that ignore masked values, "divides" for quotients whose divisor is no constant, "exact" for what
+makes whole numbers or a spectrum, "" for an operation that ends a chain without narrowing the range."""
 MASK = 88.0
 """Size from which a constant masks what it is added to: the exponential of less than -88 is hardly any number of
 float32. Shifted windows of Swin transformers are masked by -100."""
@@ -50,22 +51,28 @@ def is_mask(constant: Array | None) -> bool:
     return not np.abs(constant).max() < MASK
 
 
+def is_positive(weights: Array | None) -> bool:
+    """Whether a product with constant weights keeps the range of values, such as that with a mel filter bank."""
+    return weights is not None and weights.dtype.kind == "f" and weights.size > 0 and bool(weights.min() >= 0)
+
+
 def role_of_power(exponent: float) -> Role:
     """What a power with a constant exponent does."""
     return "stretches" if exponent > 1 else "narrows"
 
 
-def operations_in_float(links: Sequence[Link]) -> list[Any]:
+def operations_in_float(links: Sequence[Link], source: Hashable) -> list[Any]:
     """All operations from one that stretches to one that narrows, both included, and all quotients and roundings.
 
     They are in their order. One in between counts only if all that it reads is stretched: a sum with another tensor is
-    as wide as that one; or if any of it is masked, which is wider than all else. Of divisors and of what is rounded,
-    all that makes them counts.
+    as wide as that one; or if any of it is masked, which is wider than all else. Of divisors and of what has to be
+    exact, all that makes them counts.
 
     Args:
         links: All operations of a graph, each behind those that make what it reads.
+        source: The input of the graph.
     """
-    stretched: set[Hashable] = set()
+    stretched: set[Hashable] = {source}
     masked: set[Hashable] = set()
     for link in links:
         if link.role == "masks" or (link.role == "keeps" and not masked.isdisjoint(link.inputs)):
@@ -78,14 +85,13 @@ def operations_in_float(links: Sequence[Link]) -> list[Any]:
     chosen: list[Any] = []
     for link in reversed(links):
         makes_exact = bool(link.role) and not exact.isdisjoint(link.outputs)
-        is_end = link.role in ("divides", "rounds") or (
-            link.role == "narrows" and not stretched.isdisjoint(link.inputs)
-        )
+        narrowed = {"narrows": stretched, "unmasks": masked}.get(link.role, set())
+        is_end = link.role in ("divides", "exact") or not narrowed.isdisjoint(link.inputs)
         if not (is_end or makes_exact or not needed.isdisjoint(link.outputs)):
             continue
         chosen.append(link.operation)
         needed.update(stretched.intersection(link.inputs))
-        if link.role == "rounds" or (makes_exact and link.role not in ("stretches", "masks")):
+        if link.role == "exact" or (makes_exact and link.role not in ("stretches", "masks")):
             exact.update(link.inputs)
         elif link.role == "divides":
             exact.add(link.inputs[-1])

@@ -158,6 +158,11 @@ def _refuse_other_models(facts: ModelFacts, hints: Hints, given: Task | None) ->
         for option in [flag for flag, value in (("--labels", hints.labels), ("--softmax", hints.softmax)) if value]:
             raise InputError(f"{option} has no meaning for --task none, which is for models without labels.", _LEAVE)
         return
+    if facts.outputs == 1 and facts.ends_in.lower() == "softmax":
+        raise InputError(
+            "The model has one output and ends in a softmax, which is 1 whatever the item is.",
+            "Train it with a sigmoid instead, or with an output for each class; --task none takes it as it is.",
+        )
     if facts.ends_in.lower().replace("_", "") == "argmax":
         name = facts.chosen_from
         raise InputError(

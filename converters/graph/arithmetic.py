@@ -98,7 +98,7 @@ def _prelu(step: Step, x: Sequence[Any]) -> Any:
 def _gelu(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    return tf.nn.gelu(x[0], approximate=bool(step.options.approximate))
+    return tf.nn.gelu(x[0], approximate=bool(getattr(step.options, "approximate", False)))
 
 
 def _l2_normalization(step: Step, x: Sequence[Any]) -> Any:

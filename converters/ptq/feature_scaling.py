@@ -15,8 +15,15 @@ import numpy as np
 
 from edgepress.converters.arrays import Array
 from edgepress.converters.to_tflite.graph import Graph, only_reader
-from edgepress.converters.to_tflite.normalization import MOST_DIMENSIONS, VIEWS
+from edgepress.converters.to_tflite.normalization import MOST_DIMENSIONS, VIEWS, normalization
 
+OPERATIONS: dict[str, Callable[[Array, Array], Array]] = {
+    "ADD": np.add,
+    "SUB": np.subtract,
+    "MUL": np.multiply,
+    "DIV": np.divide,
+}
+"""What a normalization in front of the layers computes."""
 LEVELS = 255
 """Steps of an 8-bit range."""
 ENOUGH_DB = 30.0
@@ -32,8 +39,9 @@ MOST_VALUES = 4_000_000
 def with_scaled_features(model: bytes, read_items: Callable[[int], Array]) -> bytes:
     """A float model whose features have one range, if their rounding would cost too much; else the same bytes.
 
-    A feature that hardly varies on calibration data gets a range as wide as its values are large, or that of all
-    features if it is 0, so that it is not clipped where it varies later.
+    A feature that hardly varies on calibration data gets a range as wide as its values are large, so that it is not
+    clipped where it varies later. One that is always 0 gets the range of all features, or that in which it counts as
+    much as any other, if that is less: its weights would take the levels of the others.
 
     Args:
         model: A float `.tflite` model of one item.
@@ -45,8 +53,8 @@ def with_scaled_features(model: bytes, read_items: Callable[[int], Array]) -> by
     if not count:
         return model
     weights = [np.asarray(graph.constant(int(op.inputs[1])), np.float64) for op in layers]
-    features = read_items(max(1, MOST_VALUES // count)).reshape(-1, count).astype(np.float64)
-    if not np.isfinite(features).all():
+    features = _features(graph, read_items(max(1, MOST_VALUES // count)), count)
+    if features is None or not np.isfinite(features).all():
         return model
     low = np.min(features, axis=0)
     high = np.max(features, axis=0)
@@ -54,8 +62,10 @@ def with_scaled_features(model: bytes, read_items: Callable[[int], Array]) -> by
     largest = np.maximum(np.abs(low), np.abs(high))
     half = np.maximum((high - low) / 2, LEAST_SPREAD * largest)
     half[largest == 0] = whole / 2
+    for each in weights:
+        half[largest == 0] = np.minimum(half, _even_ranges(each, half, largest > 0))[largest == 0]
     middle = ((low + high) / 2).astype(np.float32).astype(np.float64)
-    plain_and_scaled = np.full_like(half, whole), 2 * half
+    plain_and_scaled = np.where(largest > 0, whole, 0), np.where(largest > 0, 2 * half, 0)  # 0 is never rounded
     now, then = min([rounding_db(features, each, ranges) for ranges in plain_and_scaled] for each in weights)
     if now >= ENOUGH_DB or then < now + LEAST_GAIN_DB:
         return model
@@ -81,11 +91,43 @@ def _first_layers(graph: Graph) -> tuple[list[Any], int]:
     at = int(graph.table.inputs[0])
     if graph.dtype(at) != np.float32 or len(graph.shape(at)) > MOST_DIMENSIONS:
         return [], at
+    if own := normalization(graph):
+        at = int(own[-1].outputs[0])
     readers = graph.readers()
     while (op := only_reader(readers, at)) is not None and graph.kind(op) in VIEWS:
         at = int(op.outputs[0])
     layers = readers.get(at, [])
     return (layers if all(_is_dense(graph, op, at) for op in layers) else []), at
+
+
+def _features(graph: Graph, items: Array, count: int) -> Array | None:
+    """What the first dense layers read, float64, shape (n, count); None if constants do not suit features."""
+    features = np.asarray(items, np.float64).reshape(-1, count)
+    for op in normalization(graph):
+        if graph.kind(op) in VIEWS:
+            continue
+        first, second = (graph.constant(int(index)) for index in op.inputs)
+        sizes = [each.size for each in (first, second) if each is not None]
+        if sizes not in ([1], [count]):
+            return None
+        operands = [features if each is None else each.astype(np.float64).ravel() for each in (first, second)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            features = OPERATIONS[graph.kind(op)](*operands)
+    return features
+
+
+def _even_ranges(weights: Array, half: Array, is_live: Array) -> Array:
+    """Half of the range in which each feature counts at most as much as the others in each output, shape (features,).
+
+    Args:
+        weights: float64, shape (outputs, features).
+        half: Half of the range of each feature, (features,).
+        is_live: Whether it is not always 0, (features,).
+    """
+    strongest = np.max(np.abs(weights) * half, axis=1, where=is_live, initial=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        even = np.where((strongest > 0)[:, np.newaxis], strongest[:, np.newaxis] / np.abs(weights), np.inf)
+    return np.asarray(np.min(even, axis=0))
 
 
 def _is_dense(graph: Graph, op: Any, source: int) -> bool:

@@ -21,9 +21,11 @@ from edgepress.converters.sources.base import Onnx2tf, does_not_run
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.convert import OPSET
+from edgepress.converters.to_onnx.graph import attribute
 from edgepress.converters.to_onnx.quantize import prepare_model
 from edgepress.converters.to_onnx.upgrade import opset_of
 from edgepress.converters.to_tflite.from_onnx import VERSION, Onnx2tfJob, convert_file, not_installed
+from edgepress.converters.to_tflite.onnx2tf_fixes import with_gelu_options
 from edgepress.runtime.contract import MEMBER, Contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line
 
@@ -41,6 +43,8 @@ UPGRADED = 1e-4
 """Largest error of a model that was brought to a newer opset, as a share of the largest output."""
 _MADE = f"The file that onnx2tf {VERSION} makes"
 _ONNX_ONLY = "ONNX schemes may still work."
+FLOW = ("If", "Loop", "Scan")
+"""Operations that hold graphs."""
 
 
 class OnnxSource:
@@ -148,7 +152,10 @@ class OnnxSource:
             job = Onnx2tfJob(Path(folder, "model.onnx"), Path(folder), unchanged)
             job.source.write_bytes(prepare_model(interface.of_one_item(self._model)).SerializeToString())
             convert_file(job, onnx2tf)
-            converted = _open_converted(job.target)
+            gelus = [node for node in self._model.graph.node if node.op_type == "Gelu"]
+            approximate = [attribute(node, "approximate") == b"tanh" for node in gelus]
+            job.target.write_bytes(with_gelu_options(job.target.read_bytes(), approximate))
+            converted = _open_converted(job.target, self._model)
         inner = inner or adapter
         if (converted.facts.shape, converted.facts.outputs) != (inner.model_shape, self.facts.outputs):
             differs = f"takes {list(converted.facts.shape)} and returns {converted.facts.outputs} values"
@@ -210,10 +217,12 @@ def _channels_last(adapter: InputAdapter) -> InputAdapter | None:
     return dataclasses.replace(adapter, channels_first=False, model_shape=shape)
 
 
-def _open_converted(path: Path) -> TFLiteSource:
-    """A file that onnx2tf made, as a source of TFLite schemes."""
+def _open_converted(path: Path, model: onnx.ModelProto) -> TFLiteSource:
+    """A file that onnx2tf made of a model, as a source of TFLite schemes."""
     try:
         return TFLiteSource(path)
     except EdgepressError as e:
         message = e.message.replace(str(path), "it")
-        raise ConversionError(f"{_MADE} can't be used: {message}", _ONNX_ONLY) from e
+        flow = [f"{node.op_type} ({node.name or node.output[0]})" for node in model.graph.node if node.op_type in FLOW]
+        what = f"The model has control flow, which is not converted to TFLite: {', '.join(flow)}."
+        raise ConversionError(what if flow else f"{_MADE} can't be used: {message}", _ONNX_ONLY) from e

@@ -58,7 +58,8 @@ class TFLiteSource:
         shape = fixed_shape(taken, size, str(path))
         if None in taken:
             self._model = resize.with_shape(self._model, shape, str(path))
-        self._model = _name_tensors(onnx2tf_fixes.as_dense(onnx2tf_fixes.zero_padding(passes.float_input(self._model))))
+        plain = onnx2tf_fixes.zero_padding(passes.float_input(self._model))
+        self._model = _name_tensors(onnx2tf_fixes.as_dense(onnx2tf_fixes.as_log_softmax(plain)))
         try:
             self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
             interpreter.allocate_tensors()

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnx import TensorProto
 
-from edgepress.converters.float_chains import Link, Role, is_mask, operations_in_float, role_of_power
+from edgepress.converters.float_chains import Link, Role, is_mask, is_positive, operations_in_float, role_of_power
 from edgepress.converters.to_onnx.graph import FLOATS, STANDARD, OnnxGraph, attribute
 
 STRETCHING = ("Exp",)
@@ -17,12 +17,16 @@ KEEPING = (
     *("Transpose", "Slice", "Split", "Concat", "Gather"),
 )
 """Kinds that may lie between; so does Div by a constant."""
-MASKING = ("Add", "Sub", "Mul", "Where")
+MASKING = ("Add", "Sub", "Mul", "Where", "Pad")
 """Kinds that mask values if one of their constants stands for infinity."""
-NARROWING = ("Log", "Sqrt", "Softmax")
+PRODUCTS = ("MatMul", "Gemm")
+"""Kinds that may lie between if their second input is constant and not negative."""
+NARROWING = ("Log", "Sqrt")
 """Kinds that narrow it; so do some Pow."""
-ROUNDING = ("Floor", "Ceil", "Round")
-"""Kinds that make whole numbers; so does a Cast of floats to integers."""
+UNMASKING = ("Softmax", "MaxPool", "GlobalMaxPool", "ReduceMax")
+"""Kinds that ignore masked values."""
+EXACT = ("Floor", "Ceil", "Round", "DFT", "STFT")
+"""Kinds that make whole numbers or a spectrum; so does a Cast of floats to integers."""
 NO_INTEGERS = (*FLOATS, TensorProto.BFLOAT16, TensorProto.BOOL)
 """Types that a Cast rounds to no whole numbers."""
 
@@ -35,7 +39,7 @@ def float_chains(graph: OnnxGraph) -> list[Any]:
         # Of others, whose constants may be large, what they read does not matter.
         inputs = (name for name in node.input if role and name and graph.constant(name) is None)
         links.append(Link(node, role, tuple(inputs), tuple(node.output)))
-    return operations_in_float(links)
+    return operations_in_float(links, graph.proto.input[0].name)
 
 
 def _role(graph: OnnxGraph, node: Any) -> Role:
@@ -51,9 +55,11 @@ def _role(graph: OnnxGraph, node: Any) -> Role:
         return "keeps"
     if kind in ("Div", "Reciprocal"):
         return "divides"
-    if kind in ROUNDING or (kind == "Cast" and _is_truncated(graph, node)):
-        return "rounds"
-    return "narrows" if kind in NARROWING else ""
+    if kind in EXACT or (kind == "Cast" and _is_truncated(graph, node)):
+        return "exact"
+    if kind in PRODUCTS and is_positive(graph.constant(node.input[1])):
+        return "keeps"
+    return "narrows" if kind in NARROWING else "unmasks" if kind in UNMASKING else ""
 
 
 def _is_truncated(graph: OnnxGraph, cast: Any) -> bool:

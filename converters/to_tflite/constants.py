@@ -11,6 +11,7 @@ import numpy as np
 
 from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.to_tflite import flatbuffer as flat
+from edgepress.converters.to_tflite.flatbuffer import FLOAT32
 from edgepress.converters.to_tflite.graph import Graph
 
 INFINITE = 1e9
@@ -19,14 +20,16 @@ HUGE = 1e30
 """Size from which a constant stands for infinity, such as the largest number of float32."""
 LARGEST = 4096
 """Values that a constant may have although what it follows from has fewer."""
-KEPT = ("DEQUANTIZE", "DENSIFY", "RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL")
-"""Kinds that are never computed beforehand: they hold weights in a smaller form, or differ from run to run."""
+WITH_STATE = ("SVDF", "RNN", "UNIDIRECTIONAL_SEQUENCE_RNN", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM")
+"""Kinds that write into tensors that they read."""
+RANDOM = ("RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL")
+"""Kinds whose results differ from run to run."""
 
 
 def with_plain_constants(model: bytes) -> bytes:
     """A float graph with all that follows from constants computed, and no infinite constant; else the same bytes."""
     graph = Graph(model)
-    is_changed = _make_finite(graph)
+    is_changed = _make_finite(graph) | _fill_unset(graph)
     if places := _constant_operations(graph):
         is_changed |= _fold(graph, model, places)
     return graph.to_bytes() if is_changed else model
@@ -43,6 +46,26 @@ def _make_finite(graph: Graph) -> bool:
     return is_changed
 
 
+def _fill_unset(graph: Graph) -> bool:
+    """Make constants of zeros of tensors that nothing sets, such as the states that onnx2tf's GRU begins with."""
+    ends = {int(index) for index in graph.table.inputs}
+    made = {int(index) for op in graph.operators for index in op.outputs} | ends
+    is_changed = False
+    for op in graph.operators:
+        for index in (int(i) for i in op.inputs if i >= 0 and int(i) not in made and graph.kind(op) not in WITH_STATE):
+            tensor = graph.table.tensors[index]
+            if tensor.type == FLOAT32 and not _has_data(graph, index):
+                tensor.buffer = flat.add_buffer(graph.root, np.zeros(graph.shape(index), np.float32))
+                tensor.isVariable = False
+                is_changed = True
+    return is_changed
+
+
+def _has_data(graph: Graph, index: int) -> bool:
+    data = graph.root.buffers[graph.table.tensors[index].buffer].data
+    return data is not None and len(data) > 0
+
+
 def finite_values(values: Array) -> Floats | None:
     """A float32 constant with `INFINITE` in the place of values that stand for infinity; None if there are none."""
     if values.dtype != np.float32 or not (np.abs(values) > HUGE).any():
@@ -53,16 +76,14 @@ def finite_values(values: Array) -> Floats | None:
 def _constant_operations(graph: Graph) -> list[int]:
     """Places of the operations that read constants alone, or what such operations make; none that makes the output."""
     sizes = {
-        index: int(np.prod(graph.shape(index)))
-        for index, tensor in enumerate(graph.table.tensors)
-        if (data := graph.root.buffers[tensor.buffer].data) is not None and len(data)
+        index: int(np.prod(graph.shape(index))) for index in range(len(graph.table.tensors)) if _has_data(graph, index)
     }
     sink = int(graph.table.outputs[0])
     places = []
     for place, op in enumerate(graph.operators):
         inputs = [int(i) for i in op.inputs if i >= 0]
         made = {int(i): int(np.prod(graph.shape(int(i)))) for i in op.outputs}
-        is_constant = bool(inputs) and sizes.keys() >= {*inputs} and graph.kind(op) not in KEPT and sink not in made
+        is_constant = bool(inputs) and sizes.keys() >= {*inputs} and graph.kind(op) not in RANDOM and sink not in made
         if is_constant and sum(made.values()) <= max(LARGEST, sum(sizes[i] for i in inputs)):
             sizes |= made
             places.append(place)
@@ -71,14 +92,16 @@ def _constant_operations(graph: Graph) -> list[int]:
 
 def _fold(graph: Graph, model: bytes, places: list[int]) -> bool:
     """Replace the operations at some places by the constants that LiteRT computes; whether it can."""
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     part = Graph(model)
     part.table.operators = [part.operators[place] for place in places]
     part.table.outputs = needed = [int(i) for op in part.operators for i in op.outputs]
     part.root.signatureDefs = []
     try:
-        interpreter = Interpreter(model_content=part.to_bytes())
+        # XNNPACK does not make what it takes for weights.
+        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        interpreter = Interpreter(model_content=part.to_bytes(), experimental_op_resolver_type=plain)
         interpreter.allocate_tensors()
         interpreter.invoke()
     except (RuntimeError, ValueError):  # the file itself will say what LiteRT does not know

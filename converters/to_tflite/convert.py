@@ -26,7 +26,7 @@ from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
 from edgepress.converters.to_tflite.bias import with_fitting_biases
 from edgepress.converters.to_tflite.comparisons import with_marks_on_grids
-from edgepress.converters.to_tflite.float_chains import float_chain_names
+from edgepress.converters.to_tflite.float_chains import float_chain_names, reads_input
 from edgepress.converters.to_tflite.four_bits import four_bit_names
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.normalization import normalization_names
@@ -109,6 +109,7 @@ def with_scheme(
     if scheme.output_dtype == "uint8":
         refuse_scales(result)
         in_float = scheme.is_mixed or FLOAT_NORMALIZATION in rewrites
+        in_float |= "float-chains" in rewrites and reads_input(Graph(float_model))
         result = interface.uint8_interface(result, ranges or {}, float_input=in_float and not uint8)
         result = with_marks_on_grids(result, float_model)
         return interface.uint8_input(result) if uint8 else result
@@ -134,6 +135,7 @@ def _float16(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]
 
 def _dynamic(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]) -> None:
     from litert_quantizer import recipe
+    from litert_quantizer.algorithm_manager import AlgorithmName
 
     manager.load_quantization_recipe(recipe.dynamic_wi8_afp32())
     # Per-channel weights of a dynamic FULLY_CONNECTED are read wrong, without an error, by tflite-runtime 2.14
@@ -143,6 +145,8 @@ def _dynamic(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]
     manager.add_dynamic_config(".*", dense, num_bits=8, granularity=tensorwise)
     if "depthwise-weights" in rewrites:
         manager.add_weight_only_config(".*", qtyping.TFLOperationName.DEPTHWISE_CONV_2D, num_bits=8)
+    if names := float_chain_names(Graph(model)):
+        manager.add_quantization_config(_making(names), dense, algorithm_key=AlgorithmName.NO_QUANTIZE)
     if "small-products" in rewrites and (names := small_products(model)):
         manager.add_weight_only_config(_making(names), qtyping.TFLOperationName.CONV_2D, num_bits=8)
 

@@ -68,6 +68,12 @@ def redirect(root: Any, graph: Any, new: int, *, inputs: bool) -> None:
             item.tensorIndex = new if item.tensorIndex == old else item.tensorIndex
 
 
+CONTROL_FLOW = ("CALL", "IF", "WHILE")
+"""Operations that run other graphs."""
+VARIABLES = ("CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
+"""Operations on what a model keeps."""
+
+
 def _follow(root: Any, graph: Any) -> None:
     """Look up everything that a graph refers to by index; raises IndexError if one is out of range."""
     for tensor in graph.tensors:
@@ -107,11 +113,27 @@ def read(model: bytes, *, several: bool = False) -> tuple[Any, Any]:
         what = f"The TFLite model is damaged or cut off: {reason_of(e)}."
         raise ModelFileError(what, "Copy or export it again.") from e
     if graphs != [(1, 1)] and not (several and len(graphs) == 1 and graphs[0][0] == 1):
-        raise ConversionError(
-            f"The model must be one graph with one input and one output; found (inputs, outputs) {graphs}.",
-            "Control flow and several inputs can't be converted; build recurrent layers with unroll=True.",
-        )
+        raise _refusal_of_graphs(root, graphs)
     return root, root.subgraphs[0]
+
+
+def _refusal_of_graphs(root: Any, graphs: list[tuple[int, int]]) -> ConversionError:
+    """Why a model with several graphs, inputs or outputs is refused."""
+    kinds = {kind(root, op) for op in root.subgraphs[0].operators}
+    signatures = [(s.signatureKey or b"").decode(errors="replace") for s in root.signatureDefs]
+    if flow := sorted(kinds.intersection(CONTROL_FLOW)):
+        what = f"has control flow ({', '.join(flow)})"
+        hint = "Convert the model that it was made from; recurrent layers can be built with unroll=True."
+    elif kinds.intersection(VARIABLES):
+        what = "keeps variables from one call to the next"
+        hint = "Convert the model that it was made from, without what it remembers."
+    elif len(signatures) > 1:
+        what = f"has {len(signatures)} signatures ({', '.join(signatures)})"
+        hint = "Save the function that classifies alone."
+    else:
+        what = f"has graphs with (inputs, outputs) {graphs}"
+        hint = "Save it with one input and one output."
+    return ConversionError(f"The model must be one graph with one input and one output, but {what}.", hint)
 
 
 def write(root: Any) -> bytes:

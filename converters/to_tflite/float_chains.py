@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.float_chains import Link, Role, is_mask, operations_in_float, role_of_power
+from edgepress.converters.float_chains import Link, Role, is_mask, is_positive, operations_in_float, role_of_power
 from edgepress.converters.to_tflite.graph import Graph
 
 STRETCHING = ("EXP", "SQUARE", "SQUARED_DIFFERENCE")
@@ -17,12 +17,16 @@ KEEPING = (
     *("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK", "PACK", "CONCATENATION", "GATHER"),
 )
 """Kinds that may lie between; so does DIV by a constant."""
-MASKING = ("ADD", "SUB", "MUL", "SELECT", "SELECT_V2")
+MASKING = ("ADD", "SUB", "MUL", "SELECT", "SELECT_V2", "PADV2")
 """Kinds that mask values if one of their constants stands for infinity."""
-NARROWING = ("LOG", "SQRT", "RSQRT", "SOFTMAX")
+PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL")
+"""Kinds that may lie between if their second input is constant and not negative."""
+NARROWING = ("LOG", "SQRT", "RSQRT")
 """Kinds that narrow it; so do some POW."""
-ROUNDING = ("FLOOR", "CEIL", "ROUND")
-"""Kinds that make whole numbers; so does a CAST to integers."""
+UNMASKING = ("SOFTMAX", "MAX_POOL_2D", "REDUCE_MAX")
+"""Kinds that ignore masked values."""
+EXACT = ("FLOOR", "CEIL", "ROUND", "RFFT2D")
+"""Kinds that make whole numbers or a spectrum; so does a CAST to integers."""
 
 
 def float_chains(graph: Graph) -> list[Any]:
@@ -31,9 +35,14 @@ def float_chains(graph: Graph) -> list[Any]:
     for op in graph.operators:
         role = _role(graph, op)
         # Of others, whose constants may be large, what they read does not matter.
-        inputs = (int(i) for i in op.inputs if role and graph.constant(int(i)) is None)
+        inputs = (int(i) for i in op.inputs if role and i >= 0 and graph.constant(int(i)) is None)
         links.append(Link(op, role, tuple(inputs), tuple(int(i) for i in op.outputs)))
-    return operations_in_float(links)
+    return operations_in_float(links, int(graph.table.inputs[0]))
+
+
+def reads_input(graph: Graph) -> bool:
+    """Whether such a chain begins at the input."""
+    return any(graph.table.inputs[0] in op.inputs for op in float_chains(graph))
 
 
 def float_chain_names(graph: Graph) -> list[str]:
@@ -54,9 +63,11 @@ def _role(graph: Graph, op: Any) -> Role:
         return "keeps"
     if kind == "DIV":
         return "divides"
-    if kind in ROUNDING or (kind == "CAST" and _is_truncated(graph, op)):
-        return "rounds"
-    return "narrows" if kind in NARROWING else ""
+    if kind in EXACT or (kind == "CAST" and _is_truncated(graph, op)):
+        return "exact"
+    if kind in PRODUCTS and is_positive(graph.constant(int(op.inputs[1]))):
+        return "keeps"
+    return "narrows" if kind in NARROWING else "unmasks" if kind in UNMASKING else ""
 
 
 def _is_truncated(graph: Graph, op: Any) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.graph import Graph, only_reader
 
 _RELUS = ("RELU", "RELU6", "RELU_0_TO_1")
 """Operations whose outputs are at least 0."""
@@ -63,6 +65,43 @@ def as_dense(model: bytes) -> bytes:
         dense = graph.operator("FULLY_CONNECTED", [left, turned[key], -1], int(op.outputs[0]), **keep)
         graph.replace(op, dense)
     return graph.to_bytes() if turned else model
+
+
+def as_log_softmax(model: bytes) -> bytes:
+    """Let each logarithm of a softmax be LOG_SOFTMAX: on a grid between the two, small probabilities would be one."""
+    graph = Graph(model)
+    readers = graph.readers()
+    pairs = [
+        (op, reader)
+        for op in graph.operators
+        if graph.kind(op) == "SOFTMAX"
+        and getattr(op.builtinOptions, "beta", 1.0) == 1.0
+        and (reader := only_reader(readers, int(op.outputs[0]))) is not None
+        and graph.kind(reader) == "LOG"
+    ]
+    for softmax, log in pairs:
+        graph.replace(log, graph.operator("LOG_SOFTMAX", [int(softmax.inputs[0])], int(log.outputs[0])))
+        graph.replace(softmax)
+    return graph.to_bytes() if pairs else model
+
+
+def with_gelu_options(model: bytes, approximate: Sequence[bool]) -> bytes:
+    """Write into each GELU whether it is approximated by tanh, which onnx2tf leaves out, so that none is.
+
+    Args:
+        model: What onnx2tf made.
+        approximate: Whether each Gelu of the ONNX model is, in the order of its nodes.
+    """
+    graph = Graph(model)
+    bare = [op for op in graph.operators if graph.kind(op) == "GELU" and op.builtinOptions is None]
+    is_known = len(bare) == len(approximate) or len({*approximate}) == 1
+    if not bare or not is_known:
+        return model
+    for op, is_approximate in zip(bare, itertools.cycle(approximate), strict=False):
+        like = graph.operator("GELU", op.inputs, int(op.outputs[0]), approximate=is_approximate)
+        op.builtinOptions = like.builtinOptions
+        op.builtinOptionsType = like.builtinOptionsType
+    return graph.to_bytes()
 
 
 def _option(op: Any, name: str) -> bool:

@@ -92,14 +92,21 @@ def test_features_that_one_scale_suits_stay() -> None:
 
 
 def test_features_that_hardly_vary_get_a_range_of_their_size() -> None:
-    """Where they vary later, they are not clipped more than in the plain file."""
+    """Where they vary later, they are not clipped before they count more than others, or than in the plain file."""
     x = items()
     x[:, 2] = 7.0 + 1e-5 * x[:, 0]
     x[:, 4] = 0.0
     graph = Graph(with_one_range(dense(suitable()), x))
     factors = graph.constant(int(graph.operators[1].inputs[1]))
     assert factors[2] == pytest.approx(1 / 0.007, rel=1e-3)
-    assert 1 / factors[4] == pytest.approx((x.max() - min(x.min(), 0)) / 2, rel=1e-3)
+    rows = np.abs(suitable())
+    strongest = np.delete(rows / factors, 4, axis=1).max(axis=1)
+    assert 1 / factors[4] == pytest.approx((strongest / rows[:, 4]).min(), rel=1e-3)
+    light = suitable()
+    light[:, 4] *= 1e-9
+    alone = Graph(with_one_range(dense(light), x))
+    whole = x.max() - min(x.min(), 0)
+    assert 1 / alone.constant(int(alone.operators[1].inputs[1]))[4] == pytest.approx(whole / 2, rel=1e-3)
     assert np.isfinite(outputs(graph.to_bytes(), x[:5])).all()
 
 
@@ -203,6 +210,48 @@ def test_a_bias_that_is_left_out_by_its_index_is_zero() -> None:
     x = items(50, seed=3)
     exact = x.astype(np.float64) @ suitable().astype(np.float32).astype(np.float64).T
     assert np.abs(outputs(changed, x) - exact).max() <= 1e-5 * np.abs(exact).max()
+
+
+def test_a_feature_that_is_always_0_makes_no_noise() -> None:
+    """Its weights are large, because its values would be small."""
+    x = np.random.default_rng(0).uniform(-1, 1, (2000, 3)) * [100, 1, 0]
+    model = one_output(1e-2, 1, 1e4)
+    changed = Graph(with_one_range(model, x.astype(np.float32)))
+    assert changed.kind(changed.operators[0]) == "SUB"
+    row = np.abs(changed.constant(int(changed.operators[2].inputs[1])))[0]
+    assert row[2] <= row[:2].max() * 1.001
+
+
+@pytest.mark.parametrize("kind", ["SUB", "ADD", "DIV", "MUL", "const - x"])
+@pytest.mark.parametrize("single", [False, True])
+def test_features_are_scaled_behind_a_shift_of_each(kind: str, single: bool) -> None:
+    net = Net((), FEATURES)
+    constant = np.array(3.0 if single else MIDDLES + 0.5, np.float32)
+    operands = [constant, net.now] if kind == "const - x" else [net.now, constant]
+    net.add("SUB" if kind == "const - x" else kind, operands, (1, FEATURES))
+    net.add("ADD", [net.now, np.full(FEATURES, 0.25, np.float32)], (1, FEATURES))
+    net.add("FULLY_CONNECTED", [net.now, suitable().astype(np.float32)], (1, OUTPUTS))
+    model = net.model()
+    x = items()
+    changed = Graph(with_one_range(model, x))
+    assert [changed.kind(op) for op in changed.operators][1:] == ["ADD", "SUB", "MUL", "FULLY_CONNECTED"]
+    scaled = Graph(changed.to_bytes())
+    scaled.table.outputs = [scaled.operators[3].outputs[0]]
+    largest = np.abs(outputs(scaled.to_bytes(), x)).max(axis=0)
+    assert largest.max() <= 1.01
+    assert largest[[1, 3, 5]] == pytest.approx(1, abs=0.05)
+    before, after = (outputs(each, x[:50]) for each in (model, changed.to_bytes()))
+    assert np.abs(after - before).max() <= 1e-4 * np.abs(before).max()
+
+
+def test_a_shift_of_other_axes_ends_the_features() -> None:
+    net = Net((), FEATURES)
+    net.add("RESHAPE", [net.now, np.array([1, 2, 3], np.int32)], (1, 2, 3))
+    net.add("SUB", [net.now, np.array([[1.0], [2.0]], np.float32)], (1, 2, 3))
+    net.add("RESHAPE", [net.now, np.array([1, FEATURES], np.int32)], (1, FEATURES))
+    net.add("FULLY_CONNECTED", [net.now, suitable().astype(np.float32)], (1, OUTPUTS))
+    model = net.model()
+    assert with_one_range(model, items()) == model
 
 
 def one_output(*weights: float) -> bytes:
