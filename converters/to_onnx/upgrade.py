@@ -134,16 +134,19 @@ def _pad_all_axes(graph: OnnxGraph, node: onnx.NodeProto) -> None:
 
 
 def _pad_below(graph: OnnxGraph, node: onnx.NodeProto) -> None:
-    """Write the pads of a window of "SAME_LOWER", of which the larger half lies before the values."""
+    """Write the pads of a window of "SAME_LOWER", of which the larger half lies before the values.
+
+    Windows with dilations stay: ONNX Runtime refuses or computes them otherwise.
+    """
     shape = graph.shape(node.input[0])
     kernel = attribute(node, "kernel_shape") or (graph.shape(node.input[1]) or ())[2:]
     if attribute(node, "auto_pad", b"NOTSET") != b"SAME_LOWER" or shape is None or min(shape[2:]) < 0 or not kernel:
         return
     ones = [1] * len(kernel)
-    windows = zip(shape[2:], kernel, attribute(node, "strides", ones), attribute(node, "dilations", ones), strict=True)
-    pads = [
-        max(0, (-(-size // step) - 1) * step + (taps - 1) * apart + 1 - size) for size, taps, step, apart in windows
-    ]
+    if max(attribute(node, "dilations", ones)) > 1:
+        return
+    windows = zip(shape[2:], kernel, attribute(node, "strides", ones), strict=True)
+    pads = [max(0, (-(-size // stride) - 1) * stride + taps - size) for size, taps, stride in windows]
     set_attributes(node, auto_pad="NOTSET", pads=[*(pad - pad // 2 for pad in pads), *(pad // 2 for pad in pads)])
 
 

@@ -81,3 +81,11 @@ def test_other_conversions_are_left_alone(dtype: type) -> None:
     net.op("QUANTIZE", [net.input], SHAPE, 0.1)
     assert rewritten("ends", net.model())[1] == 0
     assert rewritten("ends", rewritten("ends", ends(1.0, 0, 0.1, 0).model())[0])[1] == 0, "twice is once"
+
+
+def test_another_scale_in_front_of_the_end_is_kept() -> None:
+    net = Net(SHAPE, 0.05)
+    net.op("QUANTIZE", [net.op("QUANTIZE", [net.input], SHAPE, 1 / 128)], SHAPE, 1 / 128, 128, dtype=np.uint8)
+    after, count = rewritten("ends", net.model())
+    assert (count, kinds(after)) == (1, ["QUANTIZE", "DEQUANTIZE", "QUANTIZE"])
+    assert steps(answers(net.model(), EVERY), answers(after, EVERY)) == 0

@@ -59,7 +59,7 @@ CASES = {
     "depthwise-multiplier": Case(separable, (8, 5), 8, [0, 0, 0, 1]),
     "grouped-depthwise": Case(lambda net: net.conv(2 * net.shape[3], (3, 2), groups=net.shape[3]), (6, 5), 4, [0, 1]),
     "split-depthwise": Case(lambda net: net.depthwise((7, 5), act=1), (9, 8), 8, [0, 1]),
-    "unused-taps": Case(lambda net: net.conv(4, (5, 3), act=1), (2, 3), 4, [0, 1]),
+    "unused-taps": Case(lambda net: net.conv(4, (5, 7), act=1), (2, 3), 4, [0, 1]),
     "wide-taps": Case(lambda net: net.conv(3, (4, 2), stride=2, act=1), (12, 9), 3, [0, 1]),
 }
 CONVOLUTIONS = [name for name in CASES if name != "channel-affine"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from int8_graphs import EVERY, Net, answers, kinds, rewritten, steps
@@ -56,3 +58,37 @@ def test_what_stands_elsewhere_is_left_alone() -> None:
     net = between("ELU", (0.05, 0), (0.05, 0))
     net.op("ADD", [net.graph.operators[1].outputs[0]] * 2, SHAPE, 0.0, dtype=np.float32)
     assert rewritten("integer-kernels", net.model())[1] == 0, "its result has another reader"
+
+
+@pytest.mark.parametrize(
+    ("case", "count"),
+    [
+        *(("a float input", 1), ("an operation in front", 1), ("an operation behind", 1), ("the answer", 1)),
+        *(("uint8 in front", 1), ("int16 behind", 0), ("computed slopes", 1), ("", 2)),
+    ],
+)
+def test_which_operations_become_integers(case: str, count: int) -> None:
+    """The first of two operations stands elsewhere; the other one is changed nevertheless."""
+    real: dict[str, Any] = {"scale": 0.0, "dtype": np.float32}
+    start: dict[str, Any] = {"dtype": np.float32, "scale": 0.0} if case == "a float input" else {}
+    net = Net(SHAPE, **start | ({"dtype": np.uint8, "zero": 128} if case == "uint8 in front" else {}))
+    source = net.input if start else net.op("DEQUANTIZE", [net.input], SHAPE, **real)
+    if case == "an operation in front":
+        source = net.op("SIN", [source], SHAPE, **real)
+    slopes = [net.constant(np.zeros((1, 1, 4), np.float32))]
+    if case == "computed slopes":
+        slopes = [net.op("DEQUANTIZE", [net.constant(np.ones((1, 1, 4), np.int8), [0.05])], (1, 1, 4), **real)]
+    first = net.op("PRELU", [source, *slopes], SHAPE, **real)
+    if case == "an operation behind":
+        first = net.op("SIN", [first], SHAPE, **real)
+    dtype = np.int16 if case == "int16 behind" else np.int8
+    made = net.op("QUANTIZE", [first], SHAPE, 0.001 if dtype is np.int16 else 0.05, dtype=dtype)
+    inner = net.op("ELU", [net.op("DEQUANTIZE", [made], SHAPE, **real)], SHAPE, **real)
+    last = net.op("QUANTIZE", [inner], SHAPE, 0.05)
+    model = net.model(first if case == "the answer" else last)
+    after, found = rewritten("integer-kernels", model)
+    assert found == count
+    assert "ELU" in kinds(after)
+    if not case:
+        for delegate in (True, False):
+            assert steps(answers(model, EVERY, delegate=delegate), answers(after, EVERY, delegate=delegate)) <= 1

@@ -4,34 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from normalizing import normalize
 from rewriting import Net, answer, kinds, rewrite
 
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.graph import Graph
-
-LAST = np.array([-1], np.int32)
-
-
-def normalize(net: Net, *, gamma: bool = True, beta: str = "") -> None:
-    """Keras' own operations; `beta` is "add" as in Keras 3, or "sub" as in Keras 2."""
-    shape = net.shape
-    one, source, channels = (*shape[:-1], 1), net.now, shape[-1]
-    mean = net.add("MEAN", [source, LAST], one, keepDims=True)
-    shifts = mean if beta == "sub" else net.add("NEG", [mean], one)
-    squared = net.add("SQUARED_DIFFERENCE", [source, mean], shape)
-    variance = net.add("MEAN", [squared, LAST], one, keepDims=True)
-    factors = net.add("RSQRT", [net.add("ADD", [variance, np.array(1e-3, np.float32)], one)], one)
-    if gamma:
-        factors = net.add("MUL", [factors, net.random.normal(size=(1, 1, 1, channels)).astype(np.float32)], shape)
-    moved = net.add("MUL", [shifts, factors], shape if gamma else one)
-    constant = net.random.normal(size=channels).astype(np.float32)
-    if beta == "add":
-        moved = net.add("ADD", [moved, constant], shape)
-    elif beta == "sub":
-        moved = net.add("SUB", [constant, moved], shape)
-    net.add("ADD", [net.add("MUL", [source, factors], shape), moved], shape)
 
 
 @pytest.mark.parametrize("behind", ["conv", "large conv", "nothing"])

@@ -45,7 +45,7 @@ def test_the_sum_of_the_parts_is_the_convolution(kernel, size, stride, same, pad
     before, after = answer(model), answer(changed)
     assert before.shape == after.shape
     dilated = [op for op in Graph(changed).operators if _dilation(op) > 1]
-    assert all(Graph(changed).root.operatorCodes[op.opcodeIndex].version >= 2 for op in dilated)
+    assert all(Graph(changed).root.operatorCodes[op.opcodeIndex].version == 2 for op in dilated)
     assert np.abs(before - after).max() <= TOLERANCE * max(1.0, np.abs(before).max())
     for op in Graph(changed).operators:
         if graph.kind(op) == "DEPTHWISE_CONV_2D":
@@ -65,17 +65,35 @@ def test_every_tap_is_in_one_part(rows, columns):
     assert (found == 1).all()
 
 
-def test_what_small_kernels_can_do_is_left_alone():
-    net = Net((9, 9), 8)
-    net.depthwise((5, 5))
-    graph = Graph(net.model())
-    assert rewrite("split-depthwise", graph) == 0
+@pytest.mark.parametrize(
+    ("kernel", "cost", "parts"),
+    [
+        *(((3, 1), 8, 1), ((2, 2), 14, 1), ((3, 3), 14, 1), ((2, 5), 28, 2), ((5, 5), 30, 1)),
+        *(((26, 1), 38, 2), ((3, 9), 44, 2), ((1, 31), 54, 4), ((31, 1), 54, 4), ((5, 9), 60, 2), ((7, 7), 74, 3)),
+        *(((8, 6), 86, 5), ((6, 9), 88, 4), ((31, 2), 116, 6), ((9, 9), 118, 5), ((13, 13), 252, 10)),
+    ],
+)
+def test_the_cheapest_division(kernel, cost, parts):
+    found, grids = divide(*kernel)
+    assert (found, len(grids)) == (cost, parts)
 
 
-def test_few_channels_are_left_alone():
-    net = Net((9, 9), 3)
-    net.depthwise((7, 7))
-    assert rewrite("split-depthwise", Graph(net.model())) == 0
+@pytest.mark.parametrize(
+    ("kernel", "channels", "options", "count"),
+    [
+        *(((5, 5), 8, {}, 0), ((2, 13), 8, {}, 1), ((7, 7), 3, {}, 0), ((7, 7), 7, {}, 0), ((7, 7), 9, {"act": 3}, 1)),
+        *(((1, 31), 8, {}, 1), ((1, 32), 8, {}, 0), ((31, 1), 8, {}, 1), ((32, 1), 8, {}, 0)),
+        *(((7, 7), 8, {"act": 4}, 0), ((7, 8), 8, {"dilation": 2}, 1)),
+    ],
+)
+def test_which_convolutions_are_divided(kernel, channels, options, count):
+    net = Net((6, 5), channels)
+    net.depthwise(kernel, **options)
+    graph = Graph(model := net.model())
+    assert rewrite("split-depthwise", graph) == count
+    if count:
+        before = answer(model)
+        assert np.abs(before - answer(graph.to_bytes(), builtin=True)).max() < TOLERANCE * np.abs(before).max()
 
 
 def test_a_convolution_with_several_outputs_a_channel_is_left_alone():

@@ -39,13 +39,17 @@ def test_answers_stay(size, kernel, stride, dilation, same, depthwise):
     assert rewrite("unused-taps", Graph(changed)) == 0
 
 
+@pytest.mark.parametrize("depthwise", [True, False])
 @pytest.mark.parametrize(("size", "kernel", "dilation", "left"), [
     (1, 3, 1, 1), (2, 3, 1, 3), (2, 5, 1, 3), (3, 7, 1, 5), (1, 7, 1, 1), (8, 3, 1, 3), (2, 5, 2, 1), (3, 5, 2, 3),
-    (4, 5, 3, 3),
+    (4, 5, 3, 3), (1, 2, 3, 2), (2, 4, 1, 3),
 ])  # fmt: skip
-def test_what_is_left(size, kernel, dilation, left):
+def test_what_is_left(size, kernel, dilation, left, depthwise):
     net = Net((size, size), 4)
-    net.depthwise((kernel, kernel), dilation=dilation)
+    if depthwise:
+        net.depthwise((kernel, kernel), dilation=dilation)
+    else:
+        net.conv(1, (kernel, kernel), dilation=dilation)
     graph = Graph(net.model())
     assert rewrite("unused-taps", graph) == (left != kernel)
     assert graph.shape(int(graph.operators[0].inputs[1])) == (1, left, left, 4)

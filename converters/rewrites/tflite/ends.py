@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.rewrites.tflite.int8 import has_one_scale
-from edgepress.converters.rewrites.tflite.windows import result
+from edgepress.converters.rewrites.tflite.windows import operand, result
 from edgepress.converters.to_tflite.convert import ISLAND_MARK
 from edgepress.converters.to_tflite.graph import Graph, only_reader
 
@@ -27,7 +27,7 @@ def matches(graph: Graph) -> list[Any]:
 
 def change(graph: Graph, op: Any) -> None:
     """Let one read floats."""
-    source = int(op.inputs[0])
+    source = operand(op)
     before = graph.makers().get(source)
     if before is not None and _is_same_grid(graph, before, result(op)) and only_reader(graph.readers(), source) is op:
         op.inputs = list(before.inputs)
@@ -42,14 +42,14 @@ def _is_end(graph: Graph, op: Any) -> bool:
     """Whether an operation turns uint8 into int8 or int8 into uint8."""
     if graph.kind(op) != "QUANTIZE":
         return False
-    ends = int(op.inputs[0]), result(op)
+    ends = operand(op), result(op)
     types = {graph.dtype(tensor) for tensor in ends}
     return types == {np.dtype(np.uint8), np.dtype(np.int8)} and all(has_one_scale(graph, tensor) for tensor in ends)
 
 
 def _is_same_grid(graph: Graph, op: Any, tensor: int) -> bool:
     """Whether an operation quantizes a float to int8 by the same steps as a uint8 tensor has."""
-    if graph.kind(op) != "QUANTIZE" or graph.dtype(int(op.inputs[0])) != np.float32:
+    if graph.kind(op) != "QUANTIZE" or graph.dtype(operand(op)) != np.float32:
         return False
     ((first,), (zero,)), ((second,), (shifted,)) = graph.scales(result(op)), graph.scales(tensor)
     return first == second and zero + 128 == shifted

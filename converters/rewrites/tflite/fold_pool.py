@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from edgepress.converters.rewrites.tflite.windows import activation, result
+from edgepress.converters.rewrites.tflite.windows import activation, operand, result
 from edgepress.converters.to_tflite.graph import Graph
 
 _POOLS = ("AVERAGE_POOL_2D", "MAX_POOL_2D")
@@ -28,7 +28,7 @@ def matches(graph: Graph) -> Iterator[Any]:
 def change(graph: Graph, pool: Any) -> None:
     """Take out one."""
     for op in graph.readers()[result(pool)]:
-        op.inputs = [int(pool.inputs[0]), *op.inputs[1:]]
+        op.inputs = [operand(pool), *op.inputs[1:]]
         op.builtinOptions.strideH *= pool.builtinOptions.strideH
         op.builtinOptions.strideW *= pool.builtinOptions.strideW
     graph.operators.remove(pool)

@@ -11,7 +11,7 @@ from edgepress.converters.to_tflite.graph import TYPES, Graph
 
 def is_int8(graph: Graph, *tensors: int) -> bool:
     """Whether all of the tensors are int8, each with one scale."""
-    return all(tensor >= 0 and graph.dtype(tensor) == np.int8 and has_one_scale(graph, tensor) for tensor in tensors)
+    return all(graph.dtype(tensor) == np.int8 and has_one_scale(graph, tensor) for tensor in tensors)
 
 
 def has_one_scale(graph: Graph, tensor: int) -> bool:

@@ -7,42 +7,49 @@ table or with integer multipliers, for whatever scales the tensors around have.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from edgepress.converters.rewrites.tflite.int8 import add_int8_constant, is_int8
-from edgepress.converters.rewrites.tflite.windows import float_constant, result
+from edgepress.converters.rewrites.tflite.windows import float_constant, operand, result
 from edgepress.converters.to_tflite.graph import Graph, only_reader
 
 KERNELS = {"LEAKY_RELU", "PRELU", "ELU", "ABS", "EXP", "LOG"}
 
 
-def rewrite(graph: Graph) -> int:
-    """Let each such operation read and make int8; returns their number."""
+def matches(graph: Graph) -> Iterator[tuple[Any, Any, Any]]:
+    """Each such operation, and the DEQUANTIZE and the QUANTIZE around it."""
     makers = graph.makers()
-    count = 0
     for op in [op for op in graph.operators if graph.kind(op) in KERNELS]:
-        before = makers.get(int(op.inputs[0]))
-        after = only_reader(graph.readers(), result(op))
-        if before is None or graph.kind(before) != "DEQUANTIZE" or after is None or graph.kind(after) != "QUANTIZE":
-            continue
-        source = int(before.inputs[0])
-        output = result(after)
-        slopes = [_in_int8(graph, int(i)) for i in op.inputs[1:]]
-        if not is_int8(graph, source, output) or None in slopes:
-            continue
-        op.inputs = [source, *slopes]
-        op.outputs = [output]
-        graph.operators.remove(after)
-        if result(before) not in graph.readers():
-            graph.operators.remove(before)
-        count += 1
-    return count
+        source, *slopes = (int(i) for i in op.inputs)
+        before, after = makers.get(source), only_reader(graph.readers(), result(op))
+        if _are_ends(graph, before, after) and all(float_constant(graph, i) is not None for i in slopes):
+            yield op, before, after
 
 
-def _in_int8(graph: Graph, tensor: int) -> int | None:
-    """A float constant in int8, around 0; None if it is none."""
+def _are_ends(graph: Graph, before: Any, after: Any) -> bool:
+    """Whether one operation makes int8 real numbers, and the other real numbers int8."""
+    if before is None or after is None or (graph.kind(before), graph.kind(after)) != ("DEQUANTIZE", "QUANTIZE"):
+        return False
+    return is_int8(graph, operand(before), result(after))
+
+
+def change(graph: Graph, match: tuple[Any, Any, Any]) -> None:
+    """Let one read and make int8."""
+    op, before, after = match
+    _, *slopes = (int(i) for i in op.inputs)
+    op.inputs = [operand(before), *(_in_int8(graph, tensor) for tensor in slopes)]
+    op.outputs = [result(after)]
+    graph.operators.remove(after)
+    if result(before) not in graph.readers():
+        graph.operators.remove(before)
+
+
+def _in_int8(graph: Graph, tensor: int) -> int:
+    """A float constant in int8, around 0."""
     values = float_constant(graph, tensor)
-    if values is None:
-        return None
+    assert values is not None
     scale = float(np.abs(values).max()) / np.iinfo(np.int8).max or 1.0
     return add_int8_constant(graph, np.round(values / scale).astype(np.int8), scale)

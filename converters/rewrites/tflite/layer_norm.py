@@ -63,7 +63,7 @@ def _norm(graph: Graph, squared: Any) -> _Norm | None:
         return after if after is not None and graph.kind(after) == kind and not activation(after) else None
 
     variance = follow(squared, "MEAN")
-    shifted = follow(variance, "ADD") if _is_mean(graph, variance, [result(squared)]) else None
+    shifted: Any = follow(variance, "ADD") if _is_mean(graph, variance, [result(squared)]) else None
     root = follow(shifted, "RSQRT")
     if root is None:
         return None
@@ -133,9 +133,7 @@ def _constant(graph: Graph, op: Any, other: int, source: int) -> Array | None:
 
 def _is_product(graph: Graph, op: Any, *factors: int) -> bool:
     """Whether an operation, or what else reads a tensor, is the product of two."""
-    if op is None or graph.kind(op) != "MUL" or activation(op):
-        return False
-    return {int(i) for i in op.inputs} == {*factors}
+    return op is not None and graph.kind(op) == "MUL" and not activation(op) and {*map(int, op.inputs)} == {*factors}
 
 
 def change(graph: Graph, norm: _Norm) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.rewrites.tflite.windows import VALID, is_image, result, spatial_pads
-from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.graph import Graph, only_reader
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
@@ -30,9 +30,11 @@ def _by_pixels(graph: Graph, op: Any) -> bool:
         return False
     if not is_image(graph, int(op.inputs[0])):
         return False
-    readers = graph.readers().get(result(op), [])
-    taken_in = len(readers) == 1 and readers[0] is not None and graph.kind(readers[0]) in _CONVOLUTIONS
-    return bool(readers) and not (taken_in and readers[0].builtinOptions.padding == VALID)
+    readers = graph.readers()
+    reader = only_reader(readers, result(op))
+    if reader is not None and graph.kind(reader) in _CONVOLUTIONS and reader.builtinOptions.padding == VALID:
+        return False
+    return result(op) in readers
 
 
 def change(graph: Graph, op: Any) -> None:

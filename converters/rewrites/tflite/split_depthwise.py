@@ -64,7 +64,7 @@ def _is_large(graph: Graph, op: Any) -> bool:
         return False
     *_, inputs = graph.shape(int(op.inputs[0]))
     _, rows, columns, channels = kernel.shape
-    return rows * columns > MOST and max(rows, columns) <= LARGEST and LEAST <= channels == inputs
+    return bool(rows * columns > MOST and max(rows, columns) <= LARGEST and LEAST <= channels == inputs)
 
 
 def change(graph: Graph, op: Any) -> None:

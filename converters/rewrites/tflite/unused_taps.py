@@ -12,10 +12,12 @@ A kernel is not cut to that size if `padding: SAME` gives it more results.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.rewrites.tflite.windows import (
     Axis,
     activation,
@@ -28,25 +30,25 @@ from edgepress.converters.rewrites.tflite.windows import (
 from edgepress.converters.to_tflite.graph import Graph
 
 
-def rewrite(graph: Graph) -> int:
-    """Take the unused taps off every convolution; returns the number of convolutions that had any."""
-    count = 0
+def matches(graph: Graph) -> Iterator[tuple[Any, Array, list[Axis]]]:
+    """Every convolution with such taps, those that are left, and their windows."""
     for op in [op for op in graph.operators if graph.kind(op) in ("CONV_2D", "DEPTHWISE_CONV_2D")]:
         kernel = float_constant(graph, int(op.inputs[1]))
-        if kernel is None or not is_image(graph, int(op.inputs[0])):
-            continue
-        axes = axes_of(graph, op)
-        ends = [_count_unused(axis) for axis in axes]
-        for cut in (ends, [(min(pair), min(pair)) for pair in ends]):
-            windows = [_without(axis, *pair) for axis, pair in zip(axes, cut, strict=True)]
-            fits = all(window.is_same for window in windows) or not any(any(window.pads) for window in windows)
-            if any(map(any, cut)) and fits and not (graph.kind(op) == "CONV_2D" and _is_misread(windows)):
-                rows, columns = (slice(a, size - b) for size, (a, b) in zip(kernel.shape[1:3], cut, strict=True))
-                taps = graph.add_constant(np.ascontiguousarray(kernel[:, rows, columns]))
-                _replace(graph, op, taps, windows)
-                count += 1
-                break
-    return count
+        if kernel is not None and is_image(graph, int(op.inputs[0])):
+            for taps, windows in _cuts(graph.kind(op), kernel, axes_of(graph, op)):
+                yield op, taps, windows
+
+
+def _cuts(kind: str, kernel: Array, axes: Sequence[Axis]) -> list[tuple[Array, list[Axis]]]:
+    """The best way of taking taps off, if there is one."""
+    ends = [_count_unused(axis) for axis in axes]
+    for cut in (ends, [(min(pair), min(pair)) for pair in ends]):
+        windows = [_without(axis, *pair) for axis, pair in zip(axes, cut, strict=True)]
+        fits = all(window.is_same for window in windows) or not any(any(window.pads) for window in windows)
+        if any(map(any, cut)) and fits and not (kind == "CONV_2D" and _is_misread(windows)):
+            rows, columns = (slice(a, size - b) for size, (a, b) in zip(kernel.shape[1:3], cut, strict=True))
+            return [(np.ascontiguousarray(kernel[:, rows, columns]), windows)]
+    return []
 
 
 def _count_unused(axis: Axis) -> tuple[int, int]:
@@ -69,9 +71,11 @@ def _without(axis: Axis, first: int, last: int) -> Axis:
     return Axis(axis.size, axis.kernel - first - last, axis.stride, axis.dilation, pads)
 
 
-def _replace(graph: Graph, op: Any, taps: int, windows: list[Axis]) -> None:
+def change(graph: Graph, match: tuple[Any, Array, list[Axis]]) -> None:
+    """Take the taps off one."""
+    op, taps, windows = match
     options = {"fusedActivationFunction": activation(op)}
     if graph.kind(op) == "DEPTHWISE_CONV_2D":
         options["depthMultiplier"] = op.builtinOptions.depthMultiplier
-    inputs = [int(op.inputs[0]), taps, *map(int, op.inputs[2:])]
+    inputs = [int(op.inputs[0]), graph.add_constant(taps), *map(int, op.inputs[2:])]
     graph.replace(op, conv(graph, graph.kind(op), inputs, result(op), windows=windows, **options))

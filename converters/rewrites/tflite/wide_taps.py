@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 from edgepress.converters.rewrites.tflite.windows import (
-    Axis,
+    SAME,
+    VALID,
     activation,
-    conv,
     float_constant,
     inner_pad,
     is_image,
@@ -53,16 +53,22 @@ def change(graph: Graph, op: Any) -> None:
     stride = columns.stride
     before, _ = columns.pads
     width = (columns.out - 1) * stride + columns.kernel
-    wide = Axis(width // stride, columns.kernel // stride, 1, 1, (0, 0))
-    alone = wide.is_same and rows.is_same  # then the convolution makes the zeros around rows by itself
+    alone = columns.kernel == stride and rows.is_same  # then the convolution makes the zeros around rows by itself
     pads = [(0, 0) if alone else rows.pads, (before, width - columns.size - before)]
     source, operations = pad_tensor(graph, source, pads, name)
     batch, height, _, channels = graph.shape(source)
-    merged = graph.add_tensor((batch, height, wide.size, stride * channels), f"{name}_columns")
+    merged = graph.add_tensor((batch, height, width // stride, stride * channels), f"{name}_columns")
     operations.append(graph.reshape(source, merged))
-    weights = graph.add_constant(taps.reshape(*taps.shape[:2], wide.kernel, stride * channels))
-    if not alone:
-        rows = Axis(height, rows.kernel, rows.stride, rows.dilation, (0, 0))
+    weights = graph.add_constant(taps.reshape(*taps.shape[:2], columns.kernel // stride, stride * channels))
     inputs = [merged, weights, *(int(i) for i in op.inputs[2:])]
-    options = {"fusedActivationFunction": activation(op)}
-    graph.replace(op, *operations, conv(graph, "CONV_2D", inputs, output, windows=(rows, wide), **options))
+    new = graph.operator(
+        "CONV_2D",
+        inputs,
+        output,
+        padding=SAME if alone else VALID,
+        strideH=rows.stride,
+        strideW=1,
+        dilationHFactor=rows.dilation,
+        fusedActivationFunction=activation(op),
+    )
+    graph.replace(op, *operations, new)

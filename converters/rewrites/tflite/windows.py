@@ -62,6 +62,12 @@ def same(size: int, kernel: int, stride: int, dilation: int) -> Pads:
     return total // 2, total - total // 2
 
 
+def operand(op: Any) -> int:
+    """The tensor that an operation of one tensor takes."""
+    (index,) = op.inputs
+    return int(index)
+
+
 def result(op: Any) -> int:
     """The tensor that an operation of one result makes."""
     (index,) = op.outputs
@@ -102,7 +108,7 @@ def inner_pad(graph: Graph, op: Any) -> tuple[int, tuple[Axis, Axis]]:
     """The input and the axes of a convolution; a PAD that only it reads is taken out, and is part of the axes."""
     source = int(op.inputs[0])
     axes = axes_of(graph, op)
-    before = graph.makers().get(source)
+    before: Any = graph.makers().get(source)
     pads = spatial_pads(graph, before) if op.builtinOptions.padding == VALID else None
     if pads is None or len(graph.readers()[source]) != 1:
         return source, axes
@@ -187,7 +193,8 @@ def takes_channels(graph: Graph, op: Any, channels: int) -> bool:
 
 def through(graph: Graph, op: Any, a: Array, b: Array) -> tuple[Array, Array]:
     """The kernel of a convolution of a x + b as one of x, and what its bias becomes."""
-    kernel, bias = (graph.constant(int(i)) for i in op.inputs[1:3])
+    _, *constants = (int(i) for i in op.inputs)
+    kernel, bias = (graph.constant(i) for i in constants)
     assert kernel is not None
     assert bias is not None
     if graph.kind(op) == "CONV_2D":

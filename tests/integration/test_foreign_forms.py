@@ -1,0 +1,166 @@
+"""Forms that exporters give to operations: they are brought to forms that quantizers and converters take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from ai_edge_litert import schema_py_generated as fb
+from onnx_rewriting import OnnxNet
+from rewriting import Net, answer, kinds
+
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.to_onnx.upgrade import write_out
+from edgepress.converters.to_tflite import flatbuffer
+from edgepress.converters.to_tflite.constants import with_plain_constants
+from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.onnx2tf_fixes import as_log_softmax, with_gelu_options
+
+
+def run(model: onnx.ModelProto, shape: tuple[int, ...]) -> Any:
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"input": x})[0]
+
+
+@pytest.mark.parametrize("kind", ["Conv", "MaxPool", "AveragePool"])
+@pytest.mark.parametrize("strides", [[1, 1], [2, 3], [9, 2], None])
+def test_windows_padded_below_get_their_pads(kind: str, strides: list[int] | None) -> None:
+    shape = (3, 8, 7)
+    net = OnnxNet(shape)
+    given: dict[str, Any] = {"auto_pad": "SAME_LOWER"} | ({"strides": strides} if strides else {})
+    if kind == "Conv":
+        net.conv(5, 3, (4, 2), **given)
+    else:
+        net.add(kind, kernel_shape=[4, 2], **given)
+    model = net.model()
+    before = run(model, (2, *shape))
+    write_out(model)
+    names = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in model.graph.node[0].attribute}
+    assert names["auto_pad"] == b"NOTSET"
+    np.testing.assert_allclose(run(model, (2, *shape)), before, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("other", [{"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER", "dilations": [2, 1]}])
+def test_other_windows_stay(other: dict[str, Any]) -> None:
+    net = OnnxNet((3, 8, 7))
+    net.add("MaxPool", kernel_shape=[4, 2], **other)
+    model = net.model()
+    same = model.SerializeToString()
+    write_out(model)
+    assert model.SerializeToString() == same
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4), (6, 7)])
+@pytest.mark.parametrize("epsilon", [None, 0.5])
+def test_groups_are_normalized_as_instances(shape: tuple[int, ...], epsilon: float | None) -> None:
+    net = OnnxNet(shape)
+    scale, bias = net.random.normal(size=(2, 6)).astype(np.float32)
+    net.add("GroupNormalization", scale, bias, num_groups=3, **({} if epsilon is None else {"epsilon": epsilon}))
+    net.add("Relu")
+    model = net.model()
+    model.opset_import[0].version = 21
+    before = run(model, (2, *shape))
+    write_out(model)
+    assert "GroupNormalization" not in [node.op_type for node in model.graph.node]
+    np.testing.assert_allclose(run(model, (2, *shape)), before, rtol=1e-4, atol=1e-4)
+
+
+def test_groups_of_another_opset_stay() -> None:
+    """Before opset 21, scales were those of groups."""
+    net = OnnxNet((6, 5, 4))
+    net.add("GroupNormalization", np.ones(3, np.float32), np.zeros(3, np.float32), num_groups=3)
+    model = net.model()
+    model.opset_import[0].version = 18
+    write_out(model)
+    assert [node.op_type for node in model.graph.node] == ["GroupNormalization"]
+
+
+def gelus(count: int) -> bytes:
+    net = Net((3, 2), 4)
+    for _ in range(count):
+        net.add("GELU", [net.now], net.shape)
+        op = net.graph.operators[-1]
+        op.builtinOptions, op.builtinOptionsType = None, 0
+    return net.model()
+
+
+@pytest.mark.parametrize(
+    ("approximate", "expected"),
+    [([True, False], [True, False]), ([False, True], [False, True]), ([True], [True, True]), ([], None)],
+)
+def test_each_gelu_is_approximated_as_in_the_model(approximate: list[bool], expected: list[bool] | None) -> None:
+    """If onnx2tf has made more of them than there were, the model must use one kind."""
+    model = gelus(2)
+    found = [op.builtinOptions for op in Graph(with_gelu_options(model, approximate)).operators]
+    assert [getattr(each, "approximate", None) for each in found] == (expected or [None, None])
+
+
+def test_gelus_of_two_kinds_are_not_guessed() -> None:
+    model = gelus(3)
+    assert with_gelu_options(model, [True, False]) == model
+
+
+@pytest.mark.parametrize("other", ["", "beta", "reader", "kind"])
+def test_a_logarithm_of_a_softmax_is_one_operation(other: str) -> None:
+    net = Net((3, 2), 4)
+    softmax = net.add("SOFTMAX", [net.now], net.shape, beta=2.0 if other == "beta" else 1.0)
+    net.add("SQRT" if other == "kind" else "LOG", [softmax], net.shape)
+    if other == "reader":
+        net.add("ADD", [net.now, softmax], net.shape)
+    model = net.model()
+    changed = as_log_softmax(model)
+    assert (kinds(changed) == ["LOG_SOFTMAX"]) == (not other)
+    np.testing.assert_allclose(answer(changed), answer(model), rtol=1e-5, atol=1e-6)
+
+
+def test_float16_weights_become_float32() -> None:
+    net = Net((3, 2), 4)
+    weights = net.random.normal(size=(5, 1, 1, 4)).astype(np.float16)
+    restored = net.graph.add_tensor(weights.shape, "restored")
+    net.graph.operators.append(net.graph.operator("DEQUANTIZE", [net.graph.add_constant(weights)], restored))
+    net.conv(5)
+    net.graph.operators[-1].inputs[1] = restored
+    model = net.model()
+    plain = with_plain_constants(model)
+    assert kinds(plain) == ["CONV_2D"]
+    np.testing.assert_allclose(answer(plain), answer(model), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["ADD", "SVDF"])
+def test_states_that_nothing_sets_are_zeros(kind: str) -> None:
+    """Those of operations that write into them are kept."""
+    net = Net((3, 2), 4)
+    state = net.graph.add_tensor((1, 3, 2, 4), "state")
+    net.graph.table.tensors[state].isVariable = True
+    net.add("ADD", [net.now, state], net.shape)
+    net.graph.operators[-1].opcodeIndex = len(net.graph.root.operatorCodes)
+    net.graph.root.operatorCodes.append(fb.OperatorCodeT(builtinCode=getattr(fb.BuiltinOperator, kind)))
+    model = net.model()
+    plain = Graph(with_plain_constants(model))
+    value = plain.constant(int(plain.operators[0].inputs[1]))
+    assert (value is not None and not value.any()) == (kind == "ADD")
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "says"),
+    [
+        ("WHILE", [], "control flow (WHILE)"),
+        ("READ_VARIABLE", ["a"], "keeps variables"),
+        ("ADD", ["train", "infer"], "2 signatures (train, infer)"),
+        ("ADD", ["infer"], "graphs with (inputs, outputs) [(1, 1), (1, 1)]"),
+    ],
+)
+def test_models_of_several_graphs_are_refused_for_what_they_are(kind: str, keys: list[str], says: str) -> None:
+    net = Net((3, 2), 4)
+    net.add("ADD", [net.now, np.ones(4, np.float32)], net.shape)
+    root = net.graph.root
+    root.operatorCodes[0].builtinCode = getattr(fb.BuiltinOperator, kind)
+    net.graph.table.outputs = [net.now]
+    root.subgraphs.append(root.subgraphs[0])
+    root.signatureDefs = [fb.SignatureDefT(signatureKey=key, inputs=[], outputs=[]) for key in keys]
+    with pytest.raises(ConversionError) as refused:
+        flatbuffer.read(flatbuffer.write(root))
+    assert says in refused.value.message
