@@ -26,7 +26,7 @@ def run(model: onnx.ModelProto, shape: tuple[int, ...]) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["Conv", "MaxPool", "AveragePool"])
-@pytest.mark.parametrize("strides", [[1, 1], [2, 3], [9, 2], None])
+@pytest.mark.parametrize("strides", [[1, 1], [2, 3], [5, 2], None])
 def test_windows_padded_below_get_their_pads(kind: str, strides: list[int] | None) -> None:
     shape = (3, 8, 7)
     net = OnnxNet(shape)
