@@ -37,6 +37,7 @@ from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx import quantize as to_onnx
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_onnx.logits import without_end as onnx_without_end
+from edgepress.converters.to_onnx.names import shorten_names
 from edgepress.converters.to_tflite import convert as to_tflite
 from edgepress.converters.to_tflite.passes import without_end
 from edgepress.runtime.contract import Contract
@@ -196,6 +197,7 @@ class Encoder:
         graph, done_after = rewritten_onnx(quantized, after)
         graph = copy.deepcopy(graph) if graph is model else graph  # which others are made from, too
         interface.name_ends(graph)
+        shorten_names(graph)
         return graph, done_before | in_recipe | done_after
 
     def _squared_error(self, scheme: Scheme, kind: RepairKind) -> float:

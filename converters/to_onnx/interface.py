@@ -15,7 +15,8 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT
 from edgepress.converters.to_onnx.convert import finish
 from edgepress.converters.to_onnx.foreign import tidy_model
-from edgepress.converters.to_onnx.upgrade import upgrade_model, write_out
+from edgepress.converters.to_onnx.forms import write_out
+from edgepress.converters.to_onnx.upgrade import upgrade_model
 from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError, first_line
 from edgepress.runtime.protobuf import check_functions
 

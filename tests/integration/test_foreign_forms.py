@@ -13,7 +13,9 @@ from onnx_rewriting import OnnxNet
 from rewriting import Net, answer, kinds
 
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.to_onnx.upgrade import write_out
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_onnx.forms import write_out
+from edgepress.converters.to_onnx.quantize import with_scheme
 from edgepress.converters.to_tflite import flatbuffer
 from edgepress.converters.to_tflite.constants import with_plain_constants
 from edgepress.converters.to_tflite.graph import Graph
@@ -51,6 +53,26 @@ def test_other_windows_stay(other: dict[str, Any]) -> None:
     same = model.SerializeToString()
     write_out(model)
     assert model.SerializeToString() == same
+
+
+@pytest.mark.parametrize("pads", [None, [1, 1, 1, 1], [0, 1, 2, 0]])
+@pytest.mark.parametrize(("ceil", "counted"), [(1, 1), (1, 0), (0, 1)])
+def test_pools_of_integers_divide_as_those_of_float(pads: list[int] | None, ceil: int, counted: int) -> None:
+    shape = (3, 8, 7)
+    items = np.random.default_rng(0).normal(size=(16, *shape)).astype(np.float32)
+    net = OnnxNet(shape)
+    net.conv(4, 3, (3, 3))
+    given: dict[str, Any] = {"pads": pads} if pads else {}
+    net.add("AveragePool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=ceil, count_include_pad=counted, **given)
+    net.conv(4, 4, (1, 1))
+    model = net.model()
+    before = run(model, (2, *shape))
+    write_out(model)
+    np.testing.assert_allclose(run(model, (2, *shape)), before, rtol=1e-4, atol=1e-5)
+    if ceil and counted and pads and pads[2] == 2:  # left as it is
+        return
+    after = run(with_scheme(model, SCHEMES["onnx-int8"], lambda: [items], None), (2, *shape))
+    assert np.square(after - before).mean() < 0.001 * before.var()
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 4), (6, 7)])

@@ -11,7 +11,7 @@ import pytest
 from onnx_rewriting import OnnxNet
 from rewriting import Net, answer, kinds
 
-from edgepress.converters.to_onnx.upgrade import write_out
+from edgepress.converters.to_onnx.forms import write_out
 from edgepress.converters.to_tflite.constants import HUGE, INFINITE, LARGEST, with_plain_constants
 from edgepress.converters.to_tflite.graph import Graph
 

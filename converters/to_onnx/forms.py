@@ -1,0 +1,117 @@
+"""Forms of ONNX operations that other exporters use, written as quantizers and onnx2tf read them rightly.
+
+* A Pad gets the amounts of all axes: ONNX Runtime moves a Transpose through a Pad of some axes as if it had all.
+* Windows that are padded by "SAME_LOWER" get their pads: onnx2tf refuses them.
+* An AveragePool that counts its pads and has more places at the end gets them from a Pad: ONNX Runtime's of 8 bits
+  divides by other numbers than its float one.
+* GroupNormalization becomes InstanceNormalization of groups: onnx2tf computes shapes of the former when the model runs,
+  which XNNPACK refuses.
+* Infinite constants become finite (`to_tflite.constants`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
+from edgepress.converters.to_tflite.constants import finite_values
+
+OF_CHANNELS = 21
+"""Opset from which on a GroupNormalization has a factor for each channel, not for each group."""
+
+
+def write_out(model: onnx.ModelProto) -> None:
+    """Write these forms out, in place; where shapes are not known, operations stay."""
+    graph = OnnxGraph(model)
+    for node in graph.nodes("Pad"):
+        _pad_all_axes(graph, node)
+    for node in graph.nodes("Conv", "MaxPool", "AveragePool"):
+        _pad_below(graph, node)
+    for node in graph.nodes("AveragePool"):
+        _pad_before(graph, node)
+    for node in graph.nodes("GroupNormalization"):
+        _normalize_by_instance(graph, node)
+    graph.finish()
+    tensors = [*model.graph.initializer, *(a.t for node in graph.nodes("Constant") for a in node.attribute)]
+    for tensor in tensors:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            finite = finite_values(onnx.numpy_helper.to_array(tensor))
+            if finite is not None:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(finite, tensor.name))
+
+
+def _pad_all_axes(graph: OnnxGraph, node: onnx.NodeProto) -> None:
+    """Write the amounts of a Pad of some axes for all."""
+    shape = graph.shape(node.input[0])
+    axes = graph.constant(node.input[3]) if len(node.input) > 3 else None
+    amounts = graph.constant(node.input[1])
+    if shape is None or axes is None or amounts is None:
+        return
+    pads = np.zeros((2, len(shape)), np.int64)
+    pads[:, axes] = amounts.reshape(2, -1)
+    graph.feed(node, 1, graph.add_constant(pads.ravel()))
+    del node.input[3:]
+
+
+def _pad_below(graph: OnnxGraph, node: onnx.NodeProto) -> None:
+    """Write the pads of a window of "SAME_LOWER", of which the larger half lies before the values.
+
+    Windows with dilations stay: ONNX Runtime refuses or computes them otherwise.
+    """
+    shape = graph.shape(node.input[0])
+    kernel = attribute(node, "kernel_shape") or (graph.shape(node.input[1]) or ())[2:]
+    if attribute(node, "auto_pad", b"NOTSET") != b"SAME_LOWER" or shape is None or min(shape[2:]) < 0 or not kernel:
+        return
+    ones = [1] * len(kernel)
+    if max(attribute(node, "dilations", ones)) > 1:
+        return
+    windows = zip(shape[2:], kernel, attribute(node, "strides", ones), strict=True)
+    pads = [max(0, (-(-size // stride) - 1) * stride + taps - size) for size, taps, stride in windows]
+    set_attributes(node, auto_pad="NOTSET", pads=[*(pad - pad // 2 for pad in pads), *(pad // 2 for pad in pads)])
+
+
+def _pad_before(graph: OnnxGraph, node: onnx.NodeProto) -> None:
+    """Let an AveragePool read counted pads, if it has more places at the end.
+
+    It stays where its last place would begin behind the values, at which the standard leaves it out.
+    """
+    shape = graph.shape(node.input[0])
+    if not (attribute(node, "ceil_mode", 0) and attribute(node, "count_include_pad", 0)) or shape is None:
+        return
+    kernel = attribute(node, "kernel_shape")
+    ones = [1] * len(kernel)
+    pads = np.reshape(attribute(node, "pads", [0] * 2 * len(kernel)), (2, -1))
+    for size, taps, stride, before, after in zip(
+        shape[2:], kernel, attribute(node, "strides", ones), *pads.tolist(), strict=True
+    ):
+        last = -(-(size + before + after - taps) // stride) * stride
+        if size < 0 or last >= size + before:
+            return
+    if pads.any():
+        whole = np.pad(pads, [(0, 0), (2, 0)]).ravel()
+        graph.feed(node, 0, graph.add("Pad", [node.input[0], graph.add_constant(whole.astype(np.int64))]))
+        set_attributes(node, pads=[0] * pads.size)
+    set_attributes(node, count_include_pad=0)
+
+
+def _normalize_by_instance(graph: OnnxGraph, node: onnx.NodeProto) -> None:
+    """Write a GroupNormalization of items of a known shape as InstanceNormalization."""
+    source, scale, bias = node.input
+    shape = graph.shape(source)
+    scale_shape, bias_shape = (graph.shape(name) for name in (scale, bias))
+    if (
+        graph.opset < OF_CHANNELS
+        or shape is None
+        or min(shape[1:]) < 0
+        or not (scale_shape == bias_shape == (shape[1],))
+    ):
+        return
+    count = attribute(node, "num_groups")
+    grouped = graph.add("Reshape", [source, graph.add_constant(np.array([0, count, -1]))])
+    one, zero = (graph.add_constant(np.full(count, value, np.float32)) for value in (1, 0))
+    normal = graph.add("InstanceNormalization", [grouped, one, zero], epsilon=attribute(node, "epsilon", 1e-5))
+    whole = graph.add("Reshape", [normal, graph.add_constant(np.array([0, *shape[1:]]))])
+    channels = graph.add_constant(np.array([-1, *(1 for _ in shape[2:])]))
+    by_channel = [graph.add("Reshape", [name, channels]) for name in (scale, bias)]
+    graph.replace(node.output[0], "Add", [graph.add("Mul", [whole, by_channel[0]]), by_channel[1]])
