@@ -14,6 +14,7 @@ UNCHANGED = (1, [0, 0], [0, 0])
 def fix(definition: Any) -> None:
     """Replace such parts of a `GraphDef`, in place."""
     _join_dilated_convolutions(definition)
+    _bound_before_roots(definition)
     _replace_channels_first(definition)
 
 
@@ -53,6 +54,33 @@ def _replace_channels_first(definition: Any) -> None:
             del node.attr["squeeze_dims"]
             node.op = "Reshape"
             _add_constant(definition, node, "Tshape", sizes)
+
+
+def _bound_before_roots(definition: Any) -> None:
+    """Bound what an inverse root is taken of, in place, instead of the root: min(1/sqrt(x), b) is 1/sqrt(max(x, b^-2)).
+
+    Keras' UnitNormalization bounds the root. XNNPACK computes NaN of 1/sqrt(0), which no bound mends.
+    """
+    import tensorflow as tf
+
+    nodes = {node.name: node for node in definition.node}
+    for node in [each for each in definition.node if each.op == "Minimum"]:
+        makers = [nodes.get(name.partition(":")[0]) for name in node.input[:2]]
+        for root, bound in (makers, makers[::-1]):
+            if root is None or bound is None or root.op != "Rsqrt" or bound.op != "Const":
+                continue
+            value = tf.make_ndarray(bound.attr["value"].tensor)
+            if value.size != 1 or value.item() <= 0:
+                continue
+            least = definition.node.add(name=f"{node.name}/least", op="Const")
+            least.attr["dtype"].CopyFrom(node.attr["T"])
+            least.attr["value"].tensor.CopyFrom(
+                tf.make_tensor_proto(value.astype("float64") ** -2, node.attr["T"].type)
+            )
+            largest = definition.node.add(name=f"{node.name}/bounded", op="Maximum", input=[root.input[0], least.name])
+            largest.attr["T"].CopyFrom(node.attr["T"])
+            node.op = "Rsqrt"
+            node.input[:2] = [largest.name]
 
 
 def _join_dilated_convolutions(definition: Any) -> None:

@@ -26,12 +26,16 @@ from edgepress.converters.proof.verify import answers, enough, verify
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.sources.base import SourceModel
 from edgepress.converters.targets import finer
+from edgepress.converters.to_tflite.passes import operations
 from edgepress.converters.variant import Variant
 from edgepress.converters.worker import Emit
 from edgepress.runtime import Model, load
 from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.contract import Contract, Task, Verification
 from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line
+
+MANY = 300
+"""Number of operations of unrolled loops from which on they count in a file's size."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ class _FileMaker:
             notes = (
                 *self.encoder.float_layers(scheme).notes,
                 *remainder(temporary, scheme),
+                *self._notes_of_loops(scheme),
                 *(self.job.float_graph.notes if scheme.repairs else ()),
                 *([f"it is not repaired: {why}"] if (why := self.encoder.unrepairable(scheme)) else ()),
             )
@@ -119,6 +124,16 @@ class _FileMaker:
         size = target.stat().st_size
         variant = Variant(scheme.name, target, size, 0.0, verification, rewrites=rewrites, notes=notes)
         return Done(dataclasses.replace(variant, compression=contract.compression), scores)
+
+    def _notes_of_loops(self, scheme: Scheme) -> tuple[str, ...]:
+        """What unrolled loops over time make of the size of a TFLite file, if that is much."""
+        graph = self.job.float_graph.model
+        if scheme.format != "tflite" or not self.encoder.source.loops or isinstance(graph, ConversionError):
+            return ()
+        count = len(operations(graph.read_bytes()))
+        if count < MANY:
+            return ()
+        return (f"its loops over time became {count:,} operations, of about 150 bytes each; ONNX files keep the loops",)
 
     def _contract(self, scheme: Scheme, rewrites: dict[str, int]) -> Contract:
         """The contract of a file that is not verified yet."""

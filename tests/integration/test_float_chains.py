@@ -18,7 +18,7 @@ from edgepress.converters.to_onnx.float_chains import float_chains
 from edgepress.converters.to_onnx.graph import OnnxGraph
 from edgepress.converters.to_onnx.quantize import with_scheme as onnx_with_scheme
 from edgepress.converters.to_tflite.convert import with_scheme
-from edgepress.converters.to_tflite.float_chains import float_chain_names
+from edgepress.converters.to_tflite.float_chains import float_chain_names, reads_input
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.toolkit.conversion import convert
 
@@ -177,7 +177,7 @@ def test_masks_may_be_computed() -> None:
 def test_each_way_to_an_end_is_found_once() -> None:
     """Two exponentials that one sum reads, which a logarithm and a convolution read."""
     net = Net((5, 4), 3)
-    source, shape = net.now, net.shape
+    source, shape = net.conv(3), net.shape
     exps = [net.add("EXP", [net.add("MUL", [source, np.array(by, np.float32)], shape)], shape) for by in (1, 2)]
     both = net.add("ADD", exps, shape)
     log = net.add("LOG", [both], shape)
@@ -191,7 +191,7 @@ def test_each_way_to_an_end_is_found_once() -> None:
 def test_a_sum_with_another_tensor_ends_a_chain() -> None:
     """Squares of activations that are added to what a net passes on, of which a later layer takes a logarithm."""
     net = Net((5, 4), 3)
-    source, shape = net.now, net.shape
+    source, shape = net.conv(3), net.shape
     squares = net.add("SQUARE", [source], shape)
     net.add("LOG", [net.add("ADD", [squares, source], shape)], shape)
     assert float_chain_names(Graph(net.model())) == []
@@ -300,10 +300,65 @@ def test_nodes_without_a_name_are_quantized() -> None:
 @pytest.mark.parametrize(("first", "last", "found"), [(3.0, 0.3, 3), (3.0, 1.0, 3), (1.0, 0.5, 0), (0.5, 2.0, 0)])
 def test_powers_stretch_or_narrow_by_their_exponent(first: float, last: float, found: int) -> None:
     net = OnnxNet((3, 8, 8))
+    net.conv(3, 3, (1, 1))
     for exponent in (first, last):
         net.add("Pow", np.array(exponent, np.float32))
         net.add("ReduceMean", axes=[1], keepdims=1)
     assert len(float_chains(OnnxGraph(net.model()))) == found
+
+
+@pytest.mark.parametrize("kind", ["LOG", "SQRT", "TANH"])
+@pytest.mark.parametrize("images", [False, True])
+def test_what_comes_in_is_exact_where_its_logarithm_is_taken(kind: str, images: bool) -> None:
+    """Energies of 1e-6 to 10; images are bytes, and come in as such."""
+    net = Net((5, 4), 3)
+    net.add(kind, [net.add("ADD", [net.now, np.array(1e-6, np.float32)], net.shape)], net.shape)
+    net.conv(4)
+    model = net.model()
+    assert len(float_chain_names(Graph(model))) == (2 if kind != "TANH" else 0)
+    assert reads_input(Graph(model)) == (kind != "TANH")
+    items = (10 ** np.random.default_rng(0).uniform(-6, 1, (64, 5, 4, 3))).astype(np.float32)
+    ranges = tflite_statistics(model, lambda: [items], None).ranges()
+    file = with_scheme(model, SCHEMES["tflite-int8"], ranges, {"float-chains"}, uint8=images)
+    assert Graph(file).dtype(int(Graph(file).table.inputs[0])) == (np.uint8 if images or kind == "TANH" else np.float32)
+    if not images and kind != "TANH":
+        exact, answers = (np.stack([runner(each)(item) for item in items[:16]]) for each in (model, file))
+        assert 10 * np.log10(np.square(exact - exact.mean()).mean() / np.square(answers - exact).mean()) > 30
+
+
+@pytest.mark.parametrize(("least", "found"), [(0.0, 3), (-0.1, 0)])
+@pytest.mark.parametrize("form", ["tflite", "onnx"])
+def test_a_filter_bank_keeps_the_range_of_powers(form: str, least: float, found: int) -> None:
+    """SQUARE, a product with weights, a logarithm."""
+    weights = np.random.default_rng(0).uniform(0.1, 1, (8, 6)).astype(np.float32)
+    weights[0, 0] = least
+    if form == "tflite":
+        net = Net((), 6)
+        net.add("FULLY_CONNECTED", [net.now, -np.ones((6, 6), np.float32), -1], (1, 6))
+        net.add("SQUARE", [net.now], (1, 6))
+        net.add("FULLY_CONNECTED", [net.now, weights, -1], (1, 8))
+        net.add("LOG", [net.now], (1, 8))
+        assert len(float_chain_names(Graph(net.model()))) == found
+    else:
+        other = OnnxNet((6,))
+        other.add("MatMul", -np.ones((6, 6), np.float32))
+        other.add("Mul", other.now, other.now)
+        other.add("MatMul", weights.T.copy())
+        other.add("Log")
+        assert len(float_chains(OnnxGraph(other.model()))) == found
+
+
+def test_files_of_dynamic_ranges_keep_filter_banks_in_float() -> None:
+    random = np.random.default_rng(0)
+    net = Net((), 64)
+    net.add("FULLY_CONNECTED", [net.now, random.normal(size=(64, 64)).astype(np.float32), -1], (1, 64))
+    net.add("SQUARE", [net.now], (1, 64))
+    net.add("FULLY_CONNECTED", [net.now, random.uniform(size=(32, 64)).astype(np.float32), -1], (1, 32))
+    net.add("LOG", [net.now], (1, 32))
+    net.add("FULLY_CONNECTED", [net.now, random.normal(size=(64, 32)).astype(np.float32), -1], (1, 64))
+    graph = Graph(with_scheme(net.model(), SCHEMES["tflite-dynamic"], None, uint8=False))
+    types = [graph.dtype(int(op.inputs[1])) for op in graph.operators if graph.kind(op) == "FULLY_CONNECTED"]
+    assert types == [np.int8, np.float32, np.int8]
 
 
 @pytest.mark.parametrize("end", ["Log", "Div", "Reciprocal", "Tanh", ""])

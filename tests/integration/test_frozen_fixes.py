@@ -230,3 +230,24 @@ def test_blocks_of_two_dimensions_stay() -> None:
         return tf.batch_to_space(conv, [2, 2], [[0, 0], [0, 0]])
 
     check(chain, (1, 4, 4), changes=False)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_what_an_inverse_root_is_taken_of_is_bounded(*, swapped: bool) -> None:
+    import tensorflow as tf
+
+    def unit(x: Any) -> Any:
+        operands = [tf.math.rsqrt(tf.reduce_sum(tf.square(tf.nn.relu(x)), -1, keepdims=True)), tf.constant(1e6)]
+        return x * tf.minimum(*operands[:: -1 if swapped else 1])
+
+    fixed = check(unit, (None, 4), changes=True)
+    assert "Minimum" not in kinds(fixed)
+    assert answer(fixed, "end:0", -np.ones((1, 4), np.float32)) == pytest.approx(-1e6)
+
+
+@pytest.mark.parametrize("bound", [0.0, -2.0, [1.0, 2.0, 3.0, 4.0]])
+def test_other_bounds_of_roots_stay(bound: Any) -> None:
+    import tensorflow as tf
+
+    check(lambda x: tf.minimum(tf.math.rsqrt(tf.square(x)), tf.constant(bound, tf.float32)), (None, 4), changes=False)
+    check(lambda x: tf.minimum(tf.sqrt(tf.square(x)), tf.constant(2.0)), (None, 4), changes=False)

@@ -53,3 +53,17 @@ def test_a_bias_that_float16_cannot_hold_stays():
     net.graph.operators[0].inputs[2] = net.graph.add_constant(net.graph.constant(bias) * np.float32(1e6))
     graph = Graph(with_scheme(net.model(), FLOAT16, None, uint8=False))
     assert rewrite("float16-biases", graph) == 0
+
+
+def test_a_bias_that_several_operations_read_is_stored_once():
+    """As those of unrolled recurrent layers are."""
+    net = Net((), 8)
+    weights, bias = (net.graph.add_constant(net.random.normal(size=s).astype(np.float32)) for s in ((8, 8), 8))
+    for _ in range(3):
+        net.add("FULLY_CONNECTED", [net.now, weights, bias], (1, 8))
+    model = net.model()
+    graph = Graph(with_scheme(model, FLOAT16, None, uint8=False))
+    assert rewrite("float16-biases", graph) == 3
+    made = graph.to_bytes()
+    assert len({int(op.inputs[2]) for op in graph.operators if graph.kind(op) == "FULLY_CONNECTED"}) == 1
+    assert np.abs(answer(made) - answer(model)).max() < 0.01 * np.abs(answer(model)).max()

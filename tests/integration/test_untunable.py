@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rewriting import Net
 
-from edgepress.converters.conversion import encode
+from edgepress.converters.conversion import encode, make
 from edgepress.converters.conversion.encode import Encoder, Once
 from edgepress.converters.conversion.float_graph import FloatGraph
 from edgepress.converters.errors import ConversionError
@@ -124,3 +125,31 @@ def is_repaired(
     assert bool(found.facts(scheme)) is used
     assert found._repairs(scheme) == (scheme.repairs if used else "")
     return used
+
+
+@pytest.mark.parametrize(
+    ("scheme", "loops", "count", "noted"),
+    [
+        ("tflite-int8", True, 300, True),
+        ("tflite-int8", True, 299, False),
+        ("tflite-int8", False, 300, False),
+        ("onnx-int8", True, 300, False),
+    ],
+)
+def test_files_of_many_unrolled_operations_say_so(
+    tmp_path: Path, scheme: str, *, loops: bool, count: int, noted: bool
+) -> None:
+    net = Net((2, 2), 3)
+    for _ in range(count):
+        net.add("NEG", [net.now], net.shape)
+    found = encoder(tmp_path)
+    found.source.loops = loops
+    found.job.float_graph.model.write_bytes(net.model())
+    maker = make._FileMaker.__new__(make._FileMaker)
+    maker.encoder, maker.job = found, found.job
+    notes = maker._notes_of_loops(SCHEMES[scheme])
+    assert notes == (
+        ("its loops over time became 300 operations, of about 150 bytes each; ONNX files keep the loops",)
+        if noted
+        else ()
+    )

@@ -16,23 +16,25 @@ _WEIGHTED = ("CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 def rewrite(graph: Graph) -> int:
-    """Store the bias of each operation with float16 weights alike; returns their number."""
+    """Store the bias of each operation with float16 weights alike, once if several read it; returns their number."""
     makers = graph.makers()
+    restored: dict[int, int] = {}
     count = 0
     for op in [op for op in graph.operators if graph.kind(op) in _WEIGHTED]:
         place = 3 if graph.kind(op) == "TRANSPOSE_CONV" else 2
         if len(op.inputs) <= place:
             continue
         weights = makers.get(int(op.inputs[1]))
-        bias = graph.constant(int(op.inputs[place]))
+        index = int(op.inputs[place])
+        bias = graph.constant(index)
         if weights is None or graph.kind(weights) != "DEQUANTIZE" or bias is None or bias.dtype != np.float32:
             continue
         if graph.dtype(int(weights.inputs[0])) != np.float16 or np.abs(bias).max() > np.finfo(np.float16).max:
             continue
-        name = graph.name(int(op.inputs[place]))
-        stored = graph.add_constant(bias.astype(np.float16))
-        unpacked = graph.add_tensor(bias.shape, f"{name}_dequant")
-        graph.insert_before(op, graph.operator("DEQUANTIZE", [stored], unpacked))
-        op.inputs = [unpacked if i == place else int(index) for i, index in enumerate(op.inputs)]
+        if index not in restored:
+            stored = graph.add_constant(bias.astype(np.float16))
+            restored[index] = graph.add_tensor(bias.shape, f"{graph.name(index)}_dequant")
+            graph.insert_before(op, graph.operator("DEQUANTIZE", [stored], restored[index]))
+        op.inputs = [restored[index] if i == place else int(other) for i, other in enumerate(op.inputs)]
         count += 1
     return count
