@@ -19,10 +19,11 @@ import numpy as np
 
 from edgepress.converters.arrays import Array
 
-Role = Literal["stretches", "masks", "keeps", "narrows", "unmasks", "divides", "exact", ""]
+Role = Literal["stretches", "masks", "keeps", "narrows", "unmasks", "softmax", "divides", "exact", ""]
 """What an operation does to the range of values; "masks" is for those with a constant that stands for infinity,
-"unmasks" for those that ignore masked values, "divides" for quotients whose divisor is no constant, "exact" for what
-makes whole numbers or a spectrum, "" for an operation that ends a chain without narrowing the range."""
+"unmasks" for those that ignore masked values, of which "softmax" stretches the others, "divides" for quotients whose
+divisor is no constant, "exact" for what makes whole numbers or a spectrum, "" for what ends a chain without narrowing
+the range."""
 MASK = 88.0
 """Size from which a constant masks what it is added to: the exponential of less than -88 is hardly any number of
 float32. Shifted windows of Swin transformers are masked by -100."""
@@ -78,20 +79,20 @@ def operations_in_float(links: Sequence[Link], source: Hashable) -> list[Any]:
         if link.role == "masks" or (link.role == "keeps" and not masked.isdisjoint(link.inputs)):
             masked.update(link.outputs)
         keeps = link.role == "keeps" and bool(link.inputs) and stretched.issuperset(link.inputs)
-        if link.role == "stretches" or keeps or not masked.isdisjoint(link.outputs):
+        if link.role in ("stretches", "softmax") or keeps or not masked.isdisjoint(link.outputs):
             stretched.update(link.outputs)
     needed: set[Hashable] = set()
     exact: set[Hashable] = set()
     chosen: list[Any] = []
     for link in reversed(links):
         makes_exact = bool(link.role) and not exact.isdisjoint(link.outputs)
-        narrowed = {"narrows": stretched, "unmasks": masked}.get(link.role, set())
+        narrowed = {"narrows": stretched, "unmasks": masked, "softmax": masked}.get(link.role, set())
         is_end = link.role in ("divides", "exact") or not narrowed.isdisjoint(link.inputs)
         if not (is_end or makes_exact or not needed.isdisjoint(link.outputs)):
             continue
         chosen.append(link.operation)
         needed.update(stretched.intersection(link.inputs))
-        if link.role == "exact" or (makes_exact and link.role not in ("stretches", "masks")):
+        if link.role == "exact" or (makes_exact and link.role not in ("stretches", "masks", "softmax")):
             exact.update(link.inputs)
         elif link.role == "divides":
             exact.add(link.inputs[-1])

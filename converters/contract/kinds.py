@@ -44,12 +44,12 @@ def other_ends(
     seems = " It looks like a detector, which returns boxes and scores." if boxes else ""
     listed = f" ({', '.join(names)})" if names else ""
     several = " Several inputs can't be converted." if len(inputs) > 1 else ""
-    return ModelFileError(
-        f"{path} is not a classifier: inputs {inputs}, outputs {outputs}.{seems}{several}",
-        "One input and one output are needed: (batch, classes), or any fixed size with --task none. Of a model with "
-        f"several outputs, choose one with --output NAME{listed}; of several inputs, "
-        "save the part that needs one.",
-    )
+    hint = "One input and one output are needed: (batch, classes), or any fixed size with --task none."
+    if len(outputs) > 1:
+        hint += f" Choose an output with --output NAME{listed}."
+    if len(inputs) > 1:
+        hint += " Save the part of the model that needs one input."
+    return ModelFileError(f"{path} is not a classifier: inputs {inputs}, outputs {outputs}.{seems}{several}", hint)
 
 
 def item_output(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> tuple[int, ...]:

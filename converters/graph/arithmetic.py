@@ -145,6 +145,7 @@ _FUNCTIONS = {
     "LOGICAL_AND": "logical_and",
     "LOGICAL_OR": "logical_or",
     "LOGICAL_NOT": "logical_not",
+    "SELECT": "where",
     "SELECT_V2": "where",
     "ABS": "abs",
     "CEIL": "math.ceil",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.arrays import Array
+from edgepress.converters.grids import round_to_grid
 from edgepress.converters.to_tflite.graph import Graph, only_reader
 from edgepress.converters.to_tflite.normalization import MOST_DIMENSIONS, VIEWS, normalization
 
@@ -65,8 +66,15 @@ def with_scaled_features(model: bytes, read_items: Callable[[int], Array]) -> by
     for each in weights:
         half[largest == 0] = np.minimum(half, _even_ranges(each, half, largest > 0))[largest == 0]
     middle = ((low + high) / 2).astype(np.float32).astype(np.float64)
-    plain_and_scaled = np.where(largest > 0, whole, 0), np.where(largest > 0, 2 * half, 0)  # 0 is never rounded
-    now, then = min([rounding_db(features, each, ranges) for ranges in plain_and_scaled] for each in weights)
+    is_live = largest > 0  # 0 is never rounded
+    scaled_features = (features - middle) / half
+    now, then = min(
+        [
+            rounding_db(features, each, np.where(is_live, whole, 0)),
+            rounding_db(scaled_features, each * half, np.where(is_live, 2.0, 0)),
+        ]
+        for each in weights
+    )
     if now >= ENOUGH_DB or then < now + LEAST_GAIN_DB:
         return model
     biases = [np.asarray(_bias(graph, op), np.float64) for op in layers]
@@ -146,13 +154,16 @@ def _bias(graph: Graph, op: Any) -> Array | None:
 
 
 def rounding_db(features: Array, weights: Array, ranges: Array) -> float:
-    """The signal to noise of a dense layer's sums, dB, if its features are rounded to 8 bits.
+    """The signal to noise of a dense layer's sums, dB, if its features and its weights are rounded to 8 bits.
 
     Args:
         features: Items, float64, shape (n, features).
-        weights: float64, shape (outputs, features).
+        weights: float64, shape (outputs, features); each output has a scale of its own.
         ranges: The range that the steps of each feature divide, shape (features,).
     """
     signal = (features @ weights.T).var(axis=0).sum()
-    noise = (weights**2 @ (ranges / LEVELS) ** 2 / 12).sum()
-    return float(10 * np.log10(max(signal, np.finfo(np.float64).tiny) / max(noise, np.finfo(np.float64).tiny)))
+    of_features = (weights**2 @ (ranges / LEVELS) ** 2 / 12).sum()
+    errors = weights - round_to_grid(weights, 0)
+    of_weights = np.square(features @ errors.T).mean(axis=0).sum()
+    noise = max(of_features + of_weights, np.finfo(np.float64).tiny)
+    return float(10 * np.log10(max(signal, np.finfo(np.float64).tiny) / noise))

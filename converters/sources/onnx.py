@@ -55,6 +55,7 @@ class OnnxSource:
     def __init__(self, path: Path, size: Size | None = None, output: str = "") -> None:
         notes: list[str] = []
         original, model = interface.load(path, output, notes.append)
+        is_changed = original is not model
         if len(model.graph.input) == 1:
             taken = [dim.dim_value or None for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
             shape = fixed_shape(taken, size, str(path))
@@ -106,7 +107,7 @@ class OnnxSource:
             contract=Contract.from_json(props[MEMBER], where=str(path)) if MEMBER in props else None,
             notes=tuple(notes),
         )
-        if opset_of(original) != opset_of(model) or original.functions:
+        if is_changed:
             self._answer_as(original, path)
 
     def _answer_as(self, original: onnx.ModelProto, path: Path) -> None:
@@ -132,9 +133,11 @@ class OnnxSource:
         error = np.abs(updated - reference).max()
         largest = np.abs(reference).max()
         if not error <= UPGRADED * largest and np.isfinite(reference).all():
+            newest = opset_of(self._model)
+            what = f"Upgraded to {newest}" if version != newest else "In the form that is converted"
             raise ConversionError(
-                f"{path} is of opset {version}. Upgraded to {opset_of(self._model)}, it answers otherwise: the largest "
-                f"output is {largest:.3g} and the largest error {error:.3g}.",
+                f"{path} is of opset {version}. {what}, it answers otherwise: the largest output is {largest:.3g} and "
+                f"the largest error {error:.3g}.",
                 f"Export it with opset {OPSET}.",
             )
 

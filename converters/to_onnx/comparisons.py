@@ -8,6 +8,7 @@ import numpy as np
 
 from edgepress.converters.arrays import Array
 from edgepress.converters.to_onnx.graph import OnnxGraph
+from edgepress.converters.to_tflite.comparisons import on_grid
 
 if TYPE_CHECKING:
     import onnx
@@ -37,10 +38,9 @@ def _put_on_grid(graph: OnnxGraph, node: Any, constant: int, values: int) -> boo
     scale, zero = (graph.constant(name) for name in dequantized.input[1:3])
     if scale is None or zero is None or scale.size != 1:
         return False
-    limits = np.iinfo(zero.dtype)
     step, middle = np.float32(scale.ravel()[0]), float(zero.ravel()[0])
-    integers = np.clip(np.rint(real / step) + middle, limits.min, limits.max) - middle
-    graph.feed(node, constant, graph.add_constant(integers.astype(np.float32) * step))
+    integers = on_grid(real, float(step), middle, zero.dtype)
+    graph.feed(node, constant, graph.add_constant((integers - middle).astype(np.float32) * step))
     return True
 
 

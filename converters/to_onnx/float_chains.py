@@ -23,8 +23,8 @@ PRODUCTS = ("MatMul", "Gemm")
 """Kinds that may lie between if their second input is constant and not negative."""
 NARROWING = ("Log", "Sqrt")
 """Kinds that narrow it; so do some Pow."""
-UNMASKING = ("Softmax", "MaxPool", "GlobalMaxPool", "ReduceMax")
-"""Kinds that ignore masked values."""
+UNMASKING = ("MaxPool", "GlobalMaxPool", "ReduceMax")
+"""Kinds that ignore masked values; so does Softmax."""
 EXACT = ("Floor", "Ceil", "Round", "DFT", "STFT")
 """Kinds that make whole numbers or a spectrum; so does a Cast of floats to integers."""
 NO_INTEGERS = (*FLOATS, TensorProto.BFLOAT16, TensorProto.BOOL)
@@ -59,6 +59,8 @@ def _role(graph: OnnxGraph, node: Any) -> Role:
         return "exact"
     if kind in PRODUCTS and is_positive(graph.constant(node.input[1])):
         return "keeps"
+    if kind == "Softmax":
+        return "softmax"
     return "narrows" if kind in NARROWING else "unmasks" if kind in UNMASKING else ""
 
 

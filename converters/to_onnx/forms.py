@@ -6,10 +6,12 @@
   divides by other numbers than its float one.
 * GroupNormalization becomes InstanceNormalization of groups: onnx2tf computes shapes of the former when the model runs,
   which XNNPACK refuses.
-* Infinite constants become finite (`to_tflite.constants`).
+* Infinite masks become finite (`to_tflite.constants`).
 """
 
 from __future__ import annotations
+
+import copy
 
 import numpy as np
 import onnx
@@ -19,26 +21,55 @@ from edgepress.converters.to_tflite.constants import finite_values
 
 OF_CHANNELS = 21
 """Opset from which on a GroupNormalization has a factor for each channel, not for each group."""
+MASKING = ("Add", "Sub", "Where")
+"""Operations whose constants may be masks; a bound of a Clip is none."""
+WINDOWS = ("Conv", "MaxPool", "AveragePool")
 
 
-def write_out(model: onnx.ModelProto) -> None:
-    """Write these forms out, in place; where shapes are not known, operations stay."""
+def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a model with these forms written out; the same object if it has none.
+
+    Operations stay where shapes are not known.
+
+    Raises:
+        Exception: An operation is not valid, in one of many ways.
+    """
     graph = OnnxGraph(model)
+    if not any(_has_other_form(graph, node) for node in graph.nodes(*MASKING, *WINDOWS, "Pad", "GroupNormalization")):
+        return model
+    plain = copy.deepcopy(model)
+    graph = OnnxGraph(plain)
+    for node in graph.nodes(*MASKING):
+        _make_finite(graph, node)
     for node in graph.nodes("Pad"):
         _pad_all_axes(graph, node)
-    for node in graph.nodes("Conv", "MaxPool", "AveragePool"):
+    for node in graph.nodes(*WINDOWS):
         _pad_below(graph, node)
     for node in graph.nodes("AveragePool"):
         _pad_before(graph, node)
     for node in graph.nodes("GroupNormalization"):
         _normalize_by_instance(graph, node)
     graph.finish()
-    tensors = [*model.graph.initializer, *(a.t for node in graph.nodes("Constant") for a in node.attribute)]
-    for tensor in tensors:
-        if tensor.data_type == onnx.TensorProto.FLOAT:
-            finite = finite_values(onnx.numpy_helper.to_array(tensor))
-            if finite is not None:
-                tensor.CopyFrom(onnx.numpy_helper.from_array(finite, tensor.name))
+    return plain
+
+
+def _has_other_form(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
+    """Whether a node may have one of these forms."""
+    if node.op_type in MASKING:
+        constants = [values for name in node.input if (values := graph.constant(name)) is not None]
+        return any(finite_values(values) is not None for values in constants)
+    if node.op_type in WINDOWS:
+        return attribute(node, "auto_pad") == b"SAME_LOWER" or bool(attribute(node, "ceil_mode", 0))
+    return node.op_type == "GroupNormalization" or len(node.input) > 3
+
+
+def _make_finite(graph: OnnxGraph, node: onnx.NodeProto) -> None:
+    """Make infinite values of what is added or chosen finite."""
+    for place, name in enumerate(node.input):
+        values = graph.constant(name)
+        finite = None if values is None else finite_values(values)
+        if finite is not None:
+            graph.feed(node, place, graph.add_constant(finite))
 
 
 def _pad_all_axes(graph: OnnxGraph, node: onnx.NodeProto) -> None:
@@ -59,14 +90,13 @@ def _pad_below(graph: OnnxGraph, node: onnx.NodeProto) -> None:
 
     Windows with dilations stay: ONNX Runtime refuses or computes them otherwise.
     """
+    if attribute(node, "auto_pad") != b"SAME_LOWER":
+        return
     shape = graph.shape(node.input[0])
     kernel = attribute(node, "kernel_shape") or (graph.shape(node.input[1]) or ())[2:]
-    if attribute(node, "auto_pad", b"NOTSET") != b"SAME_LOWER" or shape is None or min(shape[2:]) < 0 or not kernel:
+    if shape is None or min(shape[2:], default=-1) < 0 or not kernel or max(attribute(node, "dilations", [1])) > 1:
         return
-    ones = [1] * len(kernel)
-    if max(attribute(node, "dilations", ones)) > 1:
-        return
-    windows = zip(shape[2:], kernel, attribute(node, "strides", ones), strict=True)
+    windows = zip(shape[2:], kernel, attribute(node, "strides", [1] * len(kernel)), strict=True)
     pads = [max(0, (-(-size // stride) - 1) * stride + taps - size) for size, taps, stride in windows]
     set_attributes(node, auto_pad="NOTSET", pads=[*(pad - pad // 2 for pad in pads), *(pad // 2 for pad in pads)])
 
@@ -77,14 +107,13 @@ def _pad_before(graph: OnnxGraph, node: onnx.NodeProto) -> None:
     It stays where its last place would begin behind the values, at which the standard leaves it out.
     """
     shape = graph.shape(node.input[0])
-    if not (attribute(node, "ceil_mode", 0) and attribute(node, "count_include_pad", 0)) or shape is None:
+    is_counted = attribute(node, "ceil_mode", 0) and attribute(node, "count_include_pad", 0)
+    if not is_counted or shape is None or attribute(node, "auto_pad", b"NOTSET") != b"NOTSET":
         return
     kernel = attribute(node, "kernel_shape")
-    ones = [1] * len(kernel)
     pads = np.reshape(attribute(node, "pads", [0] * 2 * len(kernel)), (2, -1))
-    for size, taps, stride, before, after in zip(
-        shape[2:], kernel, attribute(node, "strides", ones), *pads.tolist(), strict=True
-    ):
+    strides = attribute(node, "strides", [1] * len(kernel))
+    for size, taps, stride, before, after in zip(shape[2:], kernel, strides, *pads.tolist(), strict=True):
         last = -(-(size + before + after - taps) // stride) * stride
         if size < 0 or last >= size + before:
             return
@@ -96,22 +125,18 @@ def _pad_before(graph: OnnxGraph, node: onnx.NodeProto) -> None:
 
 
 def _normalize_by_instance(graph: OnnxGraph, node: onnx.NodeProto) -> None:
-    """Write a GroupNormalization of items of a known shape as InstanceNormalization."""
+    """Write a GroupNormalization of float32 items of a known shape as InstanceNormalization."""
     source, scale, bias = node.input
     shape = graph.shape(source)
-    scale_shape, bias_shape = (graph.shape(name) for name in (scale, bias))
-    if (
-        graph.opset < OF_CHANNELS
-        or shape is None
-        or min(shape[1:]) < 0
-        or not (scale_shape == bias_shape == (shape[1],))
-    ):
+    scales, biases = graph.constant(scale), graph.constant(bias)
+    if graph.opset < OF_CHANNELS or shape is None or min(shape[1:]) < 0 or scales is None or biases is None:
         return
     count = attribute(node, "num_groups")
+    if scales.dtype != np.float32 or not (scales.shape == biases.shape == (shape[1],)) or shape[1] % count:
+        return
+    by_channel = [graph.add_constant(each.reshape(-1, *(1 for _ in shape[2:]))) for each in (scales, biases)]
     grouped = graph.add("Reshape", [source, graph.add_constant(np.array([0, count, -1]))])
     one, zero = (graph.add_constant(np.full(count, value, np.float32)) for value in (1, 0))
     normal = graph.add("InstanceNormalization", [grouped, one, zero], epsilon=attribute(node, "epsilon", 1e-5))
     whole = graph.add("Reshape", [normal, graph.add_constant(np.array([0, *shape[1:]]))])
-    channels = graph.add_constant(np.array([-1, *(1 for _ in shape[2:])]))
-    by_channel = [graph.add("Reshape", [name, channels]) for name in (scale, bias)]
     graph.replace(node.output[0], "Add", [graph.add("Mul", [whole, by_channel[0]]), by_channel[1]])

@@ -15,7 +15,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT
 from edgepress.converters.to_onnx.convert import finish
 from edgepress.converters.to_onnx.foreign import tidy_model
-from edgepress.converters.to_onnx.forms import write_out
+from edgepress.converters.to_onnx.forms import with_plain_forms
 from edgepress.converters.to_onnx.upgrade import upgrade_model
 from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError, first_line
 from edgepress.runtime.protobuf import check_functions
@@ -77,9 +77,11 @@ def load(
             what = "operations of classical machine learning, which are not converted"
             hint = "Export only the neural network; --mean and --std do what a Scaler does."
         raise ConversionError(f"{path} has {what}: {operations} (in {where}).", hint)
-    model = upgrade_model(model, path)
-    write_out(model)
-    return original, model
+    newer = upgrade_model(model, path)
+    try:
+        return original, with_plain_forms(newer)
+    except Exception as e:  # what Python and NumPy raise for attributes of wrong types, counts and sizes
+        raise ModelFileError(f"{path} has an operation that is not valid: {first_line(e)}", "Export it again.") from e
 
 
 def with_shape(model: onnx.ModelProto, shape: tuple[int, ...], where: str) -> onnx.ModelProto:

@@ -6,6 +6,7 @@ name: two thirds of a small file. Names of tensors, layers and weights stay, bec
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgepress.converters.to_onnx.graph import OnnxGraph
@@ -18,7 +19,7 @@ def shorten_names(model: onnx.ModelProto) -> None:
     """Rename, in place, the scales, zero points and values of quantized activations."""
     graph = OnnxGraph(model)
     pairs = graph.nodes("QuantizeLinear", "DequantizeLinear")
-    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    taken = set(_all_names(model.graph))
     new: dict[str, str] = {}
     for number, node in enumerate(pairs):
         node.name = ""
@@ -37,3 +38,14 @@ def shorten_names(model: onnx.ModelProto) -> None:
     others = [value for value in model.graph.value_info if value.name not in new]
     del model.graph.value_info[:]
     model.graph.value_info.extend(others)
+
+
+def _all_names(graph: onnx.GraphProto) -> Iterator[str]:
+    """The names of a graph's values, and of those of the graphs inside its nodes."""
+    for value in (*graph.input, *graph.initializer):
+        yield value.name
+    for node in graph.node:
+        yield from (*node.input, *node.output)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _all_names(inner)

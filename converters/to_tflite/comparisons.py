@@ -3,7 +3,7 @@
 A value may mark something, such as the steps that a Masking layer leaves out. In a file of integers it is rounded to
 the grid of its tensor, and the constant that it is compared with to a grid of its own: -1 is -0.996 on one and -1 on
 the other, so the mark is never found. Here the constant gets the grid of the values, on which it is the same integer
-as its mark.
+as its mark. A constant beyond that grid, such as a bound that no value reaches, stays beyond it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from edgepress.converters.arrays import Array
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.graph import Graph
 
+NEAR = 1.0
+"""Steps by which a mark may lie beyond the grid: its ends are moved by so much, so that 0 lies on it."""
+BEYOND = 3
+"""Steps behind the ends of the grid at which constants lie that are farther away."""
 COMPARISONS = ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL")
 """Operations that compare two values."""
 
@@ -49,7 +53,7 @@ def with_marks_on_grids(model: bytes, float_model: bytes) -> bytes:
 
 
 def _add_mark(graph: Graph, makers: Mapping[int, Any], compared: int, mark: Array) -> int | None:
-    """Add a constant on the grid of a tensor, for whose type it is; None if the tensor has no grid."""
+    """Add a constant on the grid of a tensor, for whose type it is; None if the tensor has none."""
     maker = makers.get(compared)
     grid = compared
     if in_float := maker is not None and graph.kind(maker) == "DEQUANTIZE":
@@ -58,13 +62,25 @@ def _add_mark(graph: Graph, makers: Mapping[int, Any], compared: int, mark: Arra
     dtype = graph.dtype(grid)
     if len(scales) != 1 or dtype is None:
         return None
-    limits = np.iinfo(dtype)
-    integers = np.clip(np.rint(mark / scales[0]) + zeros[0], limits.min, limits.max)
+    integers = on_grid(mark, scales[0], zeros[0], dtype)
     if in_float:
         return graph.add_constant(((integers - zeros[0]) * np.float32(scales[0])).astype(np.float32))
-    new = graph.add_constant(integers.astype(dtype))
-    graph.table.tensors[new].quantization = flat.quantization(scales, zeros)
+    limits = np.iinfo(dtype)
+    shift = max(0, integers.max() - limits.max) + min(0, integers.min() - limits.min)
+    if integers.min() - shift < limits.min or integers.max() - shift > limits.max:
+        return None
+    new = graph.add_constant((integers - shift).astype(dtype))
+    graph.table.tensors[new].quantization = flat.quantization(scales, [zeros[0] - int(shift)])
     return new
+
+
+def on_grid(mark: Array, scale: float, zero: float, dtype: np.dtype[Any]) -> Array:
+    """The integers that marks are in a tensor; up to `BEYOND` outside of its type if they lie beyond its grid."""
+    limits = np.iinfo(dtype)
+    exact = mark.astype(np.float64) / scale + zero
+    inside = np.clip(np.rint(exact), limits.min, limits.max)
+    outside = np.clip(np.rint(exact), limits.min - BEYOND, limits.max + BEYOND)
+    return np.asarray(np.where(np.abs(exact - inside) <= NEAR, inside, outside))
 
 
 def _real(graph: Graph, index: int) -> Array:

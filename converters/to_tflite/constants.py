@@ -1,4 +1,4 @@
-"""Constants of a float TFLite graph: what follows from constants alone is computed once, and infinite ones are finite.
+"""Constants of a float TFLite graph: what follows from constants alone is computed once, and infinite masks are finite.
 
 Quantizers round what an operation reads, also if all of it is constant: a dense layer of the zeros that a recurrent net
 begins with becomes one that LiteRT refuses, and the places that a sampler reads move. An infinite constant, such as the
@@ -6,6 +6,8 @@ mask of an attention, gives its tensor a range without end.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -16,18 +18,22 @@ from edgepress.converters.to_tflite.graph import Graph
 
 INFINITE = 1e9
 """What stands for infinity. Less any score, its exponential is 0."""
+MASKING = ("ADD", "SUB", "SELECT", "SELECT_V2", "PADV2")
+"""Kinds whose constants may be masks; a bound of a MAXIMUM is none."""
 HUGE = 1e30
 """Size from which a constant stands for infinity, such as the largest number of float32."""
 LARGEST = 4096
 """Values that a constant may have although what it follows from has fewer."""
-WITH_STATE = ("SVDF", "RNN", "UNIDIRECTIONAL_SEQUENCE_RNN", "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM")
-"""Kinds that write into tensors that they read."""
+READERS = ("ADD", "SUB", "MUL", "FULLY_CONNECTED", "CONCATENATION")
+"""Kinds that only read states, and do not write into them."""
+LARGEST_STATE = 1 << 20
+"""Values of a state that is made a constant."""
 RANDOM = ("RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL")
 """Kinds whose results differ from run to run."""
 
 
 def with_plain_constants(model: bytes) -> bytes:
-    """A float graph with all that follows from constants computed, and no infinite constant; else the same bytes."""
+    """A float graph with all that follows from constants computed, and no infinite mask; else the same bytes."""
     graph = Graph(model)
     is_changed = _make_finite(graph) | _fill_unset(graph)
     if places := _constant_operations(graph):
@@ -36,28 +42,31 @@ def with_plain_constants(model: bytes) -> bytes:
 
 
 def _make_finite(graph: Graph) -> bool:
-    """Replace infinite values of constants; whether there were any."""
+    """Make infinite values of what is added or chosen finite; whether there were any."""
     is_changed = False
-    for index, tensor in enumerate(graph.table.tensors):
-        values = graph.constant(index)
-        if values is not None and (finite := finite_values(values)) is not None:
-            tensor.buffer = flat.add_buffer(graph.root, finite)
-            is_changed = True
+    for op in graph.operators:
+        for place, index in enumerate(op.inputs) if graph.kind(op) in MASKING else ():
+            values = graph.constant(int(index))
+            if values is not None and (finite := finite_values(values)) is not None:
+                new = graph.add_constant(finite)
+                op.inputs = [new if i == place else int(other) for i, other in enumerate(op.inputs)]
+                is_changed = True
     return is_changed
 
 
 def _fill_unset(graph: Graph) -> bool:
     """Make constants of zeros of tensors that nothing sets, such as the states that onnx2tf's GRU begins with."""
-    ends = {int(index) for index in graph.table.inputs}
-    made = {int(index) for op in graph.operators for index in op.outputs} | ends
+    made = {int(index) for op in graph.operators for index in op.outputs} | {int(i) for i in graph.table.inputs}
+    readers = graph.readers()
     is_changed = False
-    for op in graph.operators:
-        for index in (int(i) for i in op.inputs if i >= 0 and int(i) not in made and graph.kind(op) not in WITH_STATE):
-            tensor = graph.table.tensors[index]
-            if tensor.type == FLOAT32 and not _has_data(graph, index):
-                tensor.buffer = flat.add_buffer(graph.root, np.zeros(graph.shape(index), np.float32))
-                tensor.isVariable = False
-                is_changed = True
+    for index, tensor in enumerate(graph.table.tensors):
+        is_unset = index in readers and index not in made and tensor.type == FLOAT32 and not _has_data(graph, index)
+        is_read = all(op is not None and graph.kind(op) in READERS for op in readers.get(index, []))
+        shape = graph.shape(index)
+        if is_unset and is_read and min(shape, default=1) > 0 and math.prod(shape) <= LARGEST_STATE:
+            tensor.buffer = flat.add_buffer(graph.root, np.zeros(shape, np.float32))
+            tensor.isVariable = False
+            is_changed = True
     return is_changed
 
 
@@ -107,6 +116,10 @@ def _fold(graph: Graph, model: bytes, places: list[int]) -> bool:
     except (RuntimeError, ValueError):  # the file itself will say what LiteRT does not know
         return False
     for index, details in zip(needed, interpreter.get_output_details(), strict=True):
-        graph.table.tensors[index].buffer = flat.add_buffer(graph.root, interpreter.get_tensor(details["index"]))
+        values = interpreter.get_tensor(details["index"])
+        tensor = graph.table.tensors[index]
+        tensor.buffer = flat.add_buffer(graph.root, values)
+        tensor.shape = list(values.shape)
+        tensor.shapeSignature = None
     graph.table.operators = [op for place, op in enumerate(graph.operators) if place not in {*places}]
     return True

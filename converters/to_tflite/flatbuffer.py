@@ -119,7 +119,7 @@ def read(model: bytes, *, several: bool = False) -> tuple[Any, Any]:
 
 def _refusal_of_graphs(root: Any, graphs: list[tuple[int, int]]) -> ConversionError:
     """Why a model with several graphs, inputs or outputs is refused."""
-    kinds = {kind(root, op) for op in root.subgraphs[0].operators}
+    kinds = {kind(root, op) for graph in root.subgraphs[:1] for op in graph.operators}
     signatures = [(s.signatureKey or b"").decode(errors="replace") for s in root.signatureDefs]
     if flow := sorted(kinds.intersection(CONTROL_FLOW)):
         what = f"has control flow ({', '.join(flow)})"

@@ -23,8 +23,8 @@ PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL")
 """Kinds that may lie between if their second input is constant and not negative."""
 NARROWING = ("LOG", "SQRT", "RSQRT")
 """Kinds that narrow it; so do some POW."""
-UNMASKING = ("SOFTMAX", "MAX_POOL_2D", "REDUCE_MAX")
-"""Kinds that ignore masked values."""
+UNMASKING = ("MAX_POOL_2D", "REDUCE_MAX")
+"""Kinds that ignore masked values; so does SOFTMAX."""
 EXACT = ("FLOOR", "CEIL", "ROUND", "RFFT2D")
 """Kinds that make whole numbers or a spectrum; so does a CAST to integers."""
 
@@ -67,6 +67,8 @@ def _role(graph: Graph, op: Any) -> Role:
         return "exact"
     if kind in PRODUCTS and is_positive(graph.constant(int(op.inputs[1]))):
         return "keeps"
+    if kind == "SOFTMAX":
+        return "softmax"
     return "narrows" if kind in NARROWING else "unmasks" if kind in UNMASKING else ""
 
 

@@ -14,7 +14,7 @@ from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.ptq.score import runner
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx.quantize import with_scheme as onnx_with_scheme
-from edgepress.converters.to_tflite.comparisons import with_marks_on_grids
+from edgepress.converters.to_tflite.comparisons import on_grid, with_marks_on_grids
 from edgepress.converters.to_tflite.convert import with_scheme
 
 BOOL = 6
@@ -61,6 +61,35 @@ def test_tflite_files_find_marks(mark: float, kind: str, scheme: str) -> None:
     assert ratio_db(exact, answers) > 30
 
 
+@pytest.mark.parametrize("kind", KEEPS)
+@pytest.mark.parametrize("bound", [-0.5, 1.5, 1000.0])
+def test_bounds_that_no_value_reaches_stay(bound: float, kind: str) -> None:
+    """All values are on one side of them, also those at the ends of the grid."""
+    model = marked_net(kind, bound)
+    items = np.random.default_rng(0).uniform(-0.3, 1.4, (64, *SHAPE)).clip(0, 1).astype(np.float32)
+    ranges = tflite_statistics(model, lambda: [items], None).ranges()
+    file = with_scheme(model, SCHEMES["tflite-int8"], ranges, uint8=False)
+    exact, answers = (np.stack([runner(each)(item) for item in items]) for each in (model, file))
+    assert ratio_db(exact, answers) > 30
+
+
+@pytest.mark.parametrize(
+    ("mark", "integer"), [(-1.0, 0), (-1.003, 0), (-1.005, -1), (-9, -3), (0, 127), (1.01, 255), (1.02, 257), (9, 258)]
+)
+def test_marks_near_the_ends_of_a_grid_are_on_it(mark: float, integer: int) -> None:
+    """Of -0.996 to 1.004, in steps of 0.0078; one step beyond is moved to the end."""
+    assert on_grid(np.array([mark, 0.5]), 2 / 255, 127, np.dtype(np.uint8)).tolist() == [integer, 191]
+
+
+def test_bounds_on_both_sides_stay_as_they_are() -> None:
+    model = marked_net("GREATER", np.array([-50.0, 0.5, 50.0], np.float32))
+    items = np.random.default_rng(0).uniform(0, 1, (64, *SHAPE)).astype(np.float32)
+    ranges = tflite_statistics(model, lambda: [items], None).ranges()
+    file = with_scheme(model, SCHEMES["tflite-int8"], ranges, uint8=False)
+    exact, answers = (np.stack([runner(each)(item) for item in items]) for each in (model, file))
+    assert ratio_db(exact, answers) > 25
+
+
 def test_marks_by_channel_are_found() -> None:
     marks = np.array([-1.0, -0.5, -0.25], np.float32)
     items = np.where(items_with(-1.0) < 0, marks, items_with(-1.0)).astype(np.float32)
@@ -74,6 +103,24 @@ def test_marks_by_channel_are_found() -> None:
 def test_files_of_float_compare_as_they_did() -> None:
     model = marked_net("NOT_EQUAL", -1.0)
     assert with_marks_on_grids(model, model) == model
+
+
+@pytest.mark.parametrize("kind", ["Greater", "Less", "Equal"])
+@pytest.mark.parametrize("bound", [-0.5, 50.0])
+def test_bounds_of_onnx_that_no_value_reaches_stay(bound: float, kind: str) -> None:
+    items = np.random.default_rng(0).uniform(-0.5, 2, (64, *SHAPE)).clip(-1, 1).astype(np.float32)
+    net = OnnxNet(SHAPE)
+    net.conv(5, SHAPE[0], (1, 1))
+    source = net.add("Relu")
+    net.add("Where", net.add(kind, source, np.array(bound, np.float32)), source, np.array(0.7, np.float32))
+    net.conv(4, SHAPE[0], (1, 1))
+    model = net.model()
+    quantized = onnx_with_scheme(model, SCHEMES["onnx-int8"], lambda: [items], None)
+    exact, answers = (
+        onnxruntime.InferenceSession(each.SerializeToString()).run(None, {"input": items})[0]
+        for each in (model, quantized)
+    )
+    assert ratio_db(exact, answers) > 30
 
 
 @pytest.mark.parametrize("kind", ["Equal", "Greater", "LessOrEqual"])

@@ -14,7 +14,7 @@ from rewriting import Net, answer, kinds
 
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.to_onnx.forms import write_out
+from edgepress.converters.to_onnx.forms import with_plain_forms
 from edgepress.converters.to_onnx.quantize import with_scheme
 from edgepress.converters.to_tflite import flatbuffer
 from edgepress.converters.to_tflite.constants import with_plain_constants
@@ -39,7 +39,7 @@ def test_windows_padded_below_get_their_pads(kind: str, strides: list[int] | Non
         net.add(kind, kernel_shape=[4, 2], **given)
     model = net.model()
     before = run(model, (2, *shape))
-    write_out(model)
+    model = with_plain_forms(model)
     names = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in model.graph.node[0].attribute}
     assert names["auto_pad"] == b"NOTSET"
     np.testing.assert_allclose(run(model, (2, *shape)), before, rtol=1e-5, atol=1e-5)
@@ -51,7 +51,7 @@ def test_other_windows_stay(other: dict[str, Any]) -> None:
     net.add("MaxPool", kernel_shape=[4, 2], **other)
     model = net.model()
     same = model.SerializeToString()
-    write_out(model)
+    model = with_plain_forms(model)
     assert model.SerializeToString() == same
 
 
@@ -67,7 +67,7 @@ def test_pools_of_integers_divide_as_those_of_float(pads: list[int] | None, ceil
     net.conv(4, 4, (1, 1))
     model = net.model()
     before = run(model, (2, *shape))
-    write_out(model)
+    model = with_plain_forms(model)
     np.testing.assert_allclose(run(model, (2, *shape)), before, rtol=1e-4, atol=1e-5)
     if ceil and counted and pads and pads[2] == 2:  # left as it is
         return
@@ -85,7 +85,7 @@ def test_groups_are_normalized_as_instances(shape: tuple[int, ...], epsilon: flo
     model = net.model()
     model.opset_import[0].version = 21
     before = run(model, (2, *shape))
-    write_out(model)
+    model = with_plain_forms(model)
     assert "GroupNormalization" not in [node.op_type for node in model.graph.node]
     np.testing.assert_allclose(run(model, (2, *shape)), before, rtol=1e-4, atol=1e-4)
 
@@ -96,7 +96,7 @@ def test_groups_of_another_opset_stay() -> None:
     net.add("GroupNormalization", np.ones(3, np.float32), np.zeros(3, np.float32), num_groups=3)
     model = net.model()
     model.opset_import[0].version = 18
-    write_out(model)
+    model = with_plain_forms(model)
     assert [node.op_type for node in model.graph.node] == ["GroupNormalization"]
 
 

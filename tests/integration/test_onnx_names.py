@@ -76,3 +76,23 @@ def test_names_that_others_have_are_not_taken() -> None:
     shorten_names(model)
     np.testing.assert_array_equal(answers(model), before)
     assert first in [name for node in model.graph.node for name in node.output]
+
+
+def test_names_inside_graphs_are_not_taken() -> None:
+    net = OnnxNet(SHAPE)
+    net.quantized(0.1, 128)
+    names = ["q0", "s0"]
+    inner = helper.make_graph(
+        [helper.make_node("Neg", [names[1]], [names[0]]), helper.make_node("Abs", [names[0]], ["end"])],
+        "inner",
+        [],
+        [helper.make_empty_tensor_value_info("end")],
+    )
+    first = net.now
+    chosen = net.add("If", net.constant(np.array(True)), then_branch=inner, else_branch=inner)
+    net.add("Add", first, chosen)
+    model = net.model()
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(3, np.float32), names[1]))
+    before = answers(model)
+    shorten_names(model)
+    np.testing.assert_array_equal(answers(model), before)

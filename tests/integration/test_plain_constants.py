@@ -11,7 +11,7 @@ import pytest
 from onnx_rewriting import OnnxNet
 from rewriting import Net, answer, kinds
 
-from edgepress.converters.to_onnx.forms import write_out
+from edgepress.converters.to_onnx.forms import with_plain_forms
 from edgepress.converters.to_tflite.constants import HUGE, INFINITE, LARGEST, with_plain_constants
 from edgepress.converters.to_tflite.graph import Graph
 
@@ -102,28 +102,40 @@ def test_pads_of_some_axes_are_written_for_all(axes: list[int], amounts: list[in
     model = net.model()
     model.opset_import[0].version = 18
     before = run(model)
-    write_out(model)
+    model = with_plain_forms(model)
     (pad,) = (node for node in model.graph.node if node.op_type == "Pad")
     assert len(pad.input) == 3
     np.testing.assert_array_equal(run(model), before)
 
 
-def test_infinite_constants_of_onnx_become_finite() -> None:
-    """Of initializers and of nodes; a constant of whole numbers stays."""
+@pytest.mark.parametrize("kind", ["Add", "Sub", "Where"])
+@pytest.mark.parametrize("in_node", [False, True])
+def test_infinite_masks_of_onnx_become_finite(kind: str, *, in_node: bool) -> None:
+    """Of initializers and of nodes; a bound of a Clip stays, and so does the model itself."""
     net = OnnxNet((3, 4, 5))
-    net.add("Clip", np.array(-np.inf, np.float32), np.array(3, np.float32))
-    net.add("Clip", np.array(-np.inf, np.float32), np.array(3, np.float32))
-    net.add("Slice", np.array([0]), np.array([np.iinfo(np.int64).max]), np.array([3]))
+    source = net.add("Clip", np.array(-np.inf, np.float32), np.array(3, np.float32))
+    mask = np.array([0, np.inf if kind == "Sub" else -np.inf, 0, 2, 0], np.float32)
+    net.add(kind, *([np.arange(5) > 1, source, mask] if kind == "Where" else [mask]))
+    net.add("Softmax")
     model = net.model()
     graph = model.graph
-    (name,) = {graph.node[0].input[1]}
-    tensor = next(each for each in graph.initializer if each.name == name)
-    graph.node.insert(0, onnx.helper.make_node("Constant", [], [name], value=tensor))
-    graph.initializer.remove(tensor)
-    before = run(model)
-    write_out(model)
-    values = [onnx.numpy_helper.to_array(graph.node[0].attribute[0].t)]
-    values += [onnx.numpy_helper.to_array(each) for each in graph.initializer]
-    assert sum((each == -INFINITE).sum() for each in values) == 2
-    assert np.iinfo(np.int64).max in [each.max() for each in values if each.dtype == np.int64]
-    np.testing.assert_array_equal(run(model), before)
+    if in_node:
+        name = graph.node[1].input[-1]
+        tensor = next(each for each in graph.initializer if each.name == name)
+        graph.node.insert(0, onnx.helper.make_node("Constant", [], [name], value=tensor))
+        graph.initializer.remove(tensor)
+    same = model.SerializeToString()
+    plain = with_plain_forms(model)
+    assert model.SerializeToString() == same
+    values = [onnx.numpy_helper.to_array(each) for each in plain.graph.initializer]
+    assert sum(np.isinf(each).sum() for each in values) == 1
+    assert sum((np.abs(each) == INFINITE).sum() for each in values) == 1
+    np.testing.assert_allclose(run(plain), run(model), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["MINIMUM", "MAXIMUM", "LESS"])
+def test_infinite_bounds_stay(kind: str) -> None:
+    net = Net((2, 2), 3)
+    net.add(kind, [net.now, np.array([np.inf, 3.4e38, -np.inf], np.float32)], net.shape)
+    model = net.model()
+    assert with_plain_constants(model) == model

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rewriting import Net
 
+from edgepress.converters.grids import round_to_grid
 from edgepress.converters.ptq import repair
 from edgepress.converters.ptq.feature_scaling import rounding_db, with_scaled_features
 from edgepress.converters.to_tflite.graph import Graph
@@ -275,12 +276,18 @@ def test_features_are_scaled_where_that_gains_6_db(gain_db: float, is_scaled: bo
     """Two large features, whose difference counts, keep their noise; that of a small one can be taken off."""
     u, s, small = np.random.default_rng(0).uniform(-1, 1, (3, 20_000)) * [[100], [10], [0.5]]
     x = np.stack([u + s, u, small], 1)
-    shares = (np.ptp(x, axis=0) / np.ptp(x)) ** 2
-    weights = np.array([[1, -1, np.sqrt(10 ** (gain_db / 10) * shares[:2].sum() - 2)]])
-    now, then = (rounding_db(x, weights, ranges) for ranges in (np.full(3, np.ptp(x)), np.ptp(x, axis=0)))
-    assert now < 25
-    assert then - now == pytest.approx(gain_db, abs=0.1)
-    model = one_output(*weights[0])
+    half = np.ptp(x, axis=0) / 2
+    scaled = (x - x.min(axis=0)) / half - 1
+
+    def gain(weight: float) -> float:
+        weights = np.array([[1, -1, weight]])
+        now = rounding_db(x, weights, np.full(3, np.ptp(x)))
+        assert now < 25
+        return rounding_db(scaled, weights * half, np.full(3, 2.0)) - now
+
+    weight = min(np.linspace(0.5, 5, 200), key=lambda each: abs(gain(each) - gain_db))
+    assert gain(weight) == pytest.approx(gain_db, abs=0.1)
+    model = one_output(1, -1, weight)
     assert (with_one_range(model, x.astype(np.float32)) != model) == is_scaled
 
 
@@ -295,11 +302,11 @@ def test_of_ranges_on_one_side_of_zero_the_whole_begins_at_zero() -> None:
     assert with_one_range(model, narrow.astype(np.float32)) == model
 
 
-def test_the_ratio_is_that_of_rounded_features() -> None:
+def test_the_ratio_is_that_of_rounded_features_and_weights() -> None:
     x = np.random.default_rng(0).uniform(-1, 1, (20_000, FEATURES))
     weights = np.random.default_rng(1).normal(size=(OUTPUTS, FEATURES))
     step = 2 / 255
-    noise = ((np.round(x / step) * step - x) @ weights.T).var(axis=0).sum()
+    noise = (np.round(x / step) * step @ round_to_grid(weights, 0).T - x @ weights.T).var(axis=0).sum()
     signal = (x @ weights.T).var(axis=0).sum()
     assert rounding_db(x, weights, np.full(FEATURES, 2.0)) == pytest.approx(10 * np.log10(signal / noise), abs=0.2)
 
