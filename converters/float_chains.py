@@ -24,9 +24,11 @@ Role = Literal["stretches", "masks", "keeps", "narrows", "unmasks", "softmax", "
 "unmasks" for those that ignore masked values, of which "softmax" stretches the others, "divides" for quotients whose
 divisor is no constant, "exact" for what makes whole numbers or a spectrum, "" for what ends a chain without narrowing
 the range."""
-MASK = 88.0
-"""Size from which a constant masks what it is added to: the exponential of less than -88 is hardly any number of
-float32. Shifted windows of Swin transformers are masked by -100."""
+LARGEST_SCORE = 88.0
+"""Size from which a constant may mask scores: the exponential of less than -88 is hardly any number of float32. Shifted
+windows of Swin transformers are masked by -100."""
+INFINITE = 1e4
+"""Size from which a constant stands for infinity."""
 
 
 class Link(NamedTuple):
@@ -45,11 +47,18 @@ class Link(NamedTuple):
     outputs: tuple[Hashable, ...]
 
 
-def is_mask(constant: Array | None) -> bool:
-    """Whether some values of a constant stand for infinity; values that are not finite do."""
+def is_mask(constant: Array | None, how: Literal["added", "subtracted", "chosen", "factor"]) -> bool:
+    """Whether some values of a constant push values below all others; values that are not finite do.
+
+    What is added holds values near 0 beside such ones, for what is not masked: the mean of pixels is no mask.
+    """
     if constant is None or constant.dtype.kind != "f" or not constant.size:
         return False
-    return not np.abs(constant).max() < MASK
+    pushed = np.abs(constant) if how == "factor" else constant if how == "subtracted" else -constant
+    if not np.max(pushed) < INFINITE:
+        return True
+    is_large = how != "factor" and bool(np.max(pushed) >= LARGEST_SCORE)
+    return is_large and (how == "chosen" or bool(np.abs(constant).min() < 1))
 
 
 def is_positive(weights: Array | None) -> bool:

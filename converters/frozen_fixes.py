@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 UNCHANGED = (1, [0, 0], [0, 0])
 """Block size, padding and crop of a dimension that SpaceToBatchND and BatchToSpaceND leave alone."""
 
@@ -70,13 +72,12 @@ def _bound_before_roots(definition: Any) -> None:
             if root is None or bound is None or root.op != "Rsqrt" or bound.op != "Const":
                 continue
             value = tf.make_ndarray(bound.attr["value"].tensor)
-            if value.size != 1 or value.item() <= 0:
+            least_value = value.astype("float64") ** -2 if value.size == 1 and value.item() > 0 else None
+            if least_value is None or not np.finfo(value.dtype).tiny <= least_value.item() <= np.finfo(value.dtype).max:
                 continue
             least = definition.node.add(name=f"{node.name}/least", op="Const")
             least.attr["dtype"].CopyFrom(node.attr["T"])
-            least.attr["value"].tensor.CopyFrom(
-                tf.make_tensor_proto(value.astype("float64") ** -2, node.attr["T"].type)
-            )
+            least.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(least_value, node.attr["T"].type))
             largest = definition.node.add(name=f"{node.name}/bounded", op="Maximum", input=[root.input[0], least.name])
             largest.attr["T"].CopyFrom(node.attr["T"])
             node.op = "Rsqrt"

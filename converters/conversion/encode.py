@@ -252,7 +252,8 @@ class Encoder:
         except Exception as e:  # the engine's own; the file itself will say what is wrong
             return first_line(e)
         if self.source.loops:
-            return "" if repaired <= HALVED * plain else "repairs would unroll its loops, and not halve the error"
+            is_halved = np.isfinite(repaired) and not repaired > HALVED * plain
+            return "" if is_halved else "repairs would unroll its loops, and not halve the error"
         return "" if repaired <= plain else "repairs increased the error"  # NaN is worse
 
     def facts(self, scheme: Scheme) -> dict[str, Any]:

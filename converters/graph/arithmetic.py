@@ -122,7 +122,7 @@ def _cast(step: Step, x: Sequence[Any]) -> Any:
     """Compute CAST, and DEQUANTIZE, which float16 files have behind their weights."""
     import tensorflow as tf
 
-    return tf.cast(x[0], step.dtype)
+    return tf.cast(x[0], step.dtype or tf.bool)  # of the types that graphs hold, only this one has no NumPy type here
 
 
 _FUNCTIONS = {

@@ -121,7 +121,7 @@ class OnnxSource:
         try:
             self._session = _session(original)
         except Exception as e:  # as above; ONNX Runtime has no kernels for many operations before opset 7
-            why = f"it is of opset {version}, which ONNX Runtime can't run: its upgrade could not be compared with it"
+            why = f"ONNX Runtime can't run it in opset {version}, so what is converted could not be compared with it"
             self.facts = dataclasses.replace(self.facts, notes=(*self.facts.notes, f"{why} ({first_line(e)})"))
             return
         items = _random_items(self.facts.shape, self.facts.dtype)

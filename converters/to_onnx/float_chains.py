@@ -17,8 +17,8 @@ KEEPING = (
     *("Transpose", "Slice", "Split", "Concat", "Gather"),
 )
 """Kinds that may lie between; so does Div by a constant."""
-MASKING = ("Add", "Sub", "Mul", "Where", "Pad")
-"""Kinds that mask values if one of their constants stands for infinity."""
+MASKING: dict[str, Any] = {"Add": "added", "Sub": "subtracted", "Mul": "factor", "Where": "chosen", "Pad": "chosen"}
+"""Kinds that mask values by a constant, and how."""
 PRODUCTS = ("MatMul", "Gemm")
 """Kinds that may lie between if their second input is constant and not negative."""
 NARROWING = ("Log", "Sqrt")
@@ -49,7 +49,7 @@ def _role(graph: OnnxGraph, node: Any) -> Role:
         return "" if exponent is None else role_of_power(exponent)
     if kind in STRETCHING or (kind == "Mul" and node.input[0] == node.input[1]):
         return "stretches"
-    if kind in MASKING and any(is_mask(graph.constant(name)) for name in node.input):
+    if kind in MASKING and any(is_mask(graph.constant(name), MASKING[kind]) for name in node.input):
         return "masks"
     if kind in KEEPING or (kind == "Div" and graph.constant(node.input[1]) is not None):
         return "keeps"

@@ -21,7 +21,7 @@ from edgepress.converters.to_tflite.constants import finite_values
 
 OF_CHANNELS = 21
 """Opset from which on a GroupNormalization has a factor for each channel, not for each group."""
-MASKING = ("Add", "Sub", "Where")
+MASKING = ("Add", "Sub", "Where", "Pad")
 """Operations whose constants may be masks; a bound of a Clip is none."""
 WINDOWS = ("Conv", "MaxPool", "AveragePool")
 
@@ -39,8 +39,7 @@ def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     plain = copy.deepcopy(model)
     graph = OnnxGraph(plain)
-    for node in graph.nodes(*MASKING):
-        _make_finite(graph, node)
+    _make_finite(graph)
     for node in graph.nodes("Pad"):
         _pad_all_axes(graph, node)
     for node in graph.nodes(*WINDOWS):
@@ -57,19 +56,23 @@ def _has_other_form(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
     """Whether a node may have one of these forms."""
     if node.op_type in MASKING:
         constants = [values for name in node.input if (values := graph.constant(name)) is not None]
-        return any(finite_values(values) is not None for values in constants)
+        if any(finite_values(values) is not None for values in constants):
+            return True
     if node.op_type in WINDOWS:
         return attribute(node, "auto_pad") == b"SAME_LOWER" or bool(attribute(node, "ceil_mode", 0))
-    return node.op_type == "GroupNormalization" or len(node.input) > 3
+    return node.op_type == "GroupNormalization" or (node.op_type == "Pad" and len(node.input) > 3)
 
 
-def _make_finite(graph: OnnxGraph, node: onnx.NodeProto) -> None:
-    """Make infinite values of what is added or chosen finite."""
-    for place, name in enumerate(node.input):
-        values = graph.constant(name)
-        finite = None if values is None else finite_values(values)
-        if finite is not None:
-            graph.feed(node, place, graph.add_constant(finite))
+def _make_finite(graph: OnnxGraph) -> None:
+    """Make infinite values of what is added, chosen or padded finite."""
+    new: dict[str, str] = {}
+    for node in graph.nodes(*MASKING):
+        for place, name in enumerate(node.input):
+            values = graph.constant(name)
+            finite = None if values is None else finite_values(values)
+            if finite is not None:
+                new[name] = new.get(name) or graph.add_constant(finite)
+                graph.feed(node, place, new[name])
 
 
 def _pad_all_axes(graph: OnnxGraph, node: onnx.NodeProto) -> None:
@@ -77,7 +80,7 @@ def _pad_all_axes(graph: OnnxGraph, node: onnx.NodeProto) -> None:
     shape = graph.shape(node.input[0])
     axes = graph.constant(node.input[3]) if len(node.input) > 3 else None
     amounts = graph.constant(node.input[1])
-    if shape is None or axes is None or amounts is None:
+    if shape is None or axes is None or amounts is None or amounts.size != 2 * axes.size:
         return
     pads = np.zeros((2, len(shape)), np.int64)
     pads[:, axes] = amounts.reshape(2, -1)

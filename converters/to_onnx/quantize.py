@@ -147,7 +147,7 @@ def _static(
     if few:
         result = pack(result, coarse, few)
     fit_biases(result, biases)
-    put_marks_on_grids(result)
+    put_marks_on_grids(result, ranges)
     if few:
         return result
     return store_in_bytes(result, float_nodes(ready, float_layers.in_bytes)) if float_layers.in_bytes else result

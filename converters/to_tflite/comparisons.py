@@ -3,34 +3,39 @@
 A value may mark something, such as the steps that a Masking layer leaves out. In a file of integers it is rounded to
 the grid of its tensor, and the constant that it is compared with to a grid of its own: -1 is -0.996 on one and -1 on
 the other, so the mark is never found. Here the constant gets the grid of the values, on which it is the same integer
-as its mark. A constant beyond that grid, such as a bound that no value reaches, stays beyond it.
+as its mark. Other bounds stay as they are: rounded to that grid, 0.001 would be 0, which many values are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edgepress.converters.arrays import Array
+from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.graph import Graph
 
-NEAR = 1.0
-"""Steps by which a mark may lie beyond the grid: its ends are moved by so much, so that 0 lies on it."""
-BEYOND = 3
-"""Steps behind the ends of the grid at which constants lie that are farther away."""
-COMPARISONS = ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL")
+EQUALITIES = ("EQUAL", "NOT_EQUAL")
+COMPARISONS = (*EQUALITIES, "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL")
 """Operations that compare two values."""
+NEAR = 1e-5
+"""Distance between equal values, as a share of their range."""
+BEYOND = 3
+"""Steps behind the ends of a grid of 8 bits at which constants lie that no value can equal: their own scales may be so
+large that LiteRT's EQUAL takes all values for equal."""
 
 
-def with_marks_on_grids(model: bytes, float_model: bytes) -> bytes:
-    """A quantized model in which constants are compared on the grid of the values; the same bytes if all are.
+def with_marks_on_grids(model: bytes, float_model: bytes, ranges: Ranges) -> bytes:
+    """A quantized model in which marks are compared on the grid of the values; the same bytes if there are none.
 
     Args:
         model: A quantized model with its last types of input and output.
-        float_model: The float model that it was made of, whose constants have the same names.
+        float_model: The float model that it was made of, whose tensors have the same names.
+        ranges: Ranges of its tensors by name.
     """
     graph = Graph(model)
     source = Graph(float_model)
@@ -42,18 +47,28 @@ def with_marks_on_grids(model: bytes, float_model: bytes) -> bytes:
             continue
         for place, other in ((0, 1), (1, 0)):
             stored, compared = int(op.inputs[place]), int(op.inputs[other])
-            if graph.constant(stored) is None or graph.constant(compared) is not None:
+            values_range = ranges.get(graph.name(compared).removesuffix("_quantized"))
+            if graph.constant(stored) is None or graph.constant(compared) is not None or values_range is None:
                 continue
-            mark = source.constant(constants.get(graph.name(stored), -1))
-            new = _add_mark(graph, makers, compared, _real(graph, stored) if mark is None else mark)
+            exact = source.constant(constants.get(graph.name(stored), -1))
+            mark = _real(graph, stored) if exact is None else exact
+            new = _add_mark(graph, makers, compared, mark, values_range, is_equality=graph.kind(op) in EQUALITIES)
             if new is not None:
                 op.inputs = [new if i == place else int(index) for i, index in enumerate(op.inputs)]
                 changed = True
     return graph.to_bytes() if changed else model
 
 
-def _add_mark(graph: Graph, makers: Mapping[int, Any], compared: int, mark: Array) -> int | None:
-    """Add a constant on the grid of a tensor, for whose type it is; None if the tensor has none."""
+def _add_mark(
+    graph: Graph,
+    makers: Mapping[int, Any],
+    compared: int,
+    mark: Array,
+    values_range: tuple[float, float],
+    *,
+    is_equality: bool,
+) -> int | None:
+    """Add a constant on the grid of a tensor, for whose type it is; None if it has none, or the constant is no mark."""
     maker = makers.get(compared)
     grid = compared
     if in_float := maker is not None and graph.kind(maker) == "DEQUANTIZE":
@@ -62,25 +77,50 @@ def _add_mark(graph: Graph, makers: Mapping[int, Any], compared: int, mark: Arra
     dtype = graph.dtype(grid)
     if len(scales) != 1 or dtype is None:
         return None
-    integers = on_grid(mark, scales[0], zeros[0], dtype)
+    to_grid = partial(on_grid, scale=scales[0], zero=zeros[0], dtype=dtype)
+    integers = to_grid(mark)
+    if is_mark(mark, values_range, to_grid):
+        shift = 0
+    elif is_equality and not in_float and dtype == np.int8 and _is_beyond(mark, values_range):
+        integers = np.full_like(integers, np.iinfo(dtype).max + BEYOND)
+        shift = BEYOND
+    else:
+        return None
     if in_float:
         return graph.add_constant(((integers - zeros[0]) * np.float32(scales[0])).astype(np.float32))
-    limits = np.iinfo(dtype)
-    shift = max(0, integers.max() - limits.max) + min(0, integers.min() - limits.min)
-    if integers.min() - shift < limits.min or integers.max() - shift > limits.max:
-        return None
     new = graph.add_constant((integers - shift).astype(dtype))
-    graph.table.tensors[new].quantization = flat.quantization(scales, [zeros[0] - int(shift)])
+    graph.table.tensors[new].quantization = flat.quantization(scales, [zeros[0] - shift])
     return new
 
 
 def on_grid(mark: Array, scale: float, zero: float, dtype: np.dtype[Any]) -> Array:
-    """The integers that marks are in a tensor; up to `BEYOND` outside of its type if they lie beyond its grid."""
+    """The integers that values are in a tensor, float64."""
     limits = np.iinfo(dtype)
-    exact = mark.astype(np.float64) / scale + zero
-    inside = np.clip(np.rint(exact), limits.min, limits.max)
-    outside = np.clip(np.rint(exact), limits.min - BEYOND, limits.max + BEYOND)
-    return np.asarray(np.where(np.abs(exact - inside) <= NEAR, inside, outside))
+    return np.asarray(np.clip(np.rint(mark.astype(np.float64) / scale) + zero, limits.min, limits.max))
+
+
+def is_mark(mark: Array, values_range: tuple[float, float], to_grid: Callable[[Array], Array]) -> bool:
+    """Whether values may be exactly those of a constant, so that these are to be told from others.
+
+    Many values are 0, the least or the largest one, so nothing else may become their integers.
+
+    Args:
+        mark: The constant.
+        values_range: The least and the largest value.
+        to_grid: Returns the integers of values.
+    """
+    low, high = values_range
+    near = NEAR * (high - low)
+    may_occur = (mark >= low - near) & (mark <= high + near)
+    for frequent in (0.0, low, high):
+        may_occur &= (np.abs(mark - frequent) <= near) | (to_grid(mark) != to_grid(np.array(frequent)))
+    return bool(np.all(may_occur))
+
+
+def _is_beyond(mark: Array, values_range: tuple[float, float]) -> bool:
+    """Whether no value can be one of those of a constant."""
+    low, high = values_range
+    return bool(np.all((mark < low) | (mark > high)))
 
 
 def _real(graph: Graph, index: int) -> Array:

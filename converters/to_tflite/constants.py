@@ -43,15 +43,15 @@ def with_plain_constants(model: bytes) -> bytes:
 
 def _make_finite(graph: Graph) -> bool:
     """Make infinite values of what is added or chosen finite; whether there were any."""
-    is_changed = False
+    new: dict[int, int] = {}
     for op in graph.operators:
-        for place, index in enumerate(op.inputs) if graph.kind(op) in MASKING else ():
-            values = graph.constant(int(index))
-            if values is not None and (finite := finite_values(values)) is not None:
-                new = graph.add_constant(finite)
-                op.inputs = [new if i == place else int(other) for i, other in enumerate(op.inputs)]
-                is_changed = True
-    return is_changed
+        for index in (int(i) for i in op.inputs if graph.kind(op) in MASKING):
+            values = graph.constant(index)
+            if index not in new and values is not None and (finite := finite_values(values)) is not None:
+                new[index] = graph.add_constant(finite)
+        if graph.kind(op) in MASKING:
+            op.inputs = [new.get(int(index), int(index)) for index in op.inputs]
+    return bool(new)
 
 
 def _fill_unset(graph: Graph) -> bool:

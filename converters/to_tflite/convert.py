@@ -111,10 +111,10 @@ def with_scheme(
         in_float = scheme.is_mixed or FLOAT_NORMALIZATION in rewrites
         in_float |= "float-chains" in rewrites and reads_input(Graph(float_model))
         result = interface.uint8_interface(result, ranges or {}, float_input=in_float and not uint8)
-        result = with_marks_on_grids(result, float_model)
+        result = with_marks_on_grids(result, float_model, ranges or {})
         return interface.uint8_input(result) if uint8 else result
     if scheme.calibrated:
-        result = passes.int16_kernels(with_marks_on_grids(result, float_model))
+        result = passes.int16_kernels(with_marks_on_grids(result, float_model, ranges or {}))
     return interface.uint8_input(result) if uint8 else passes.inline_buffers(result)
 
 

@@ -17,8 +17,15 @@ KEEPING = (
     *("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK", "PACK", "CONCATENATION", "GATHER"),
 )
 """Kinds that may lie between; so does DIV by a constant."""
-MASKING = ("ADD", "SUB", "MUL", "SELECT", "SELECT_V2", "PADV2")
-"""Kinds that mask values if one of their constants stands for infinity."""
+MASKING: dict[str, Any] = {
+    "ADD": "added",
+    "SUB": "subtracted",
+    "MUL": "factor",
+    "SELECT": "chosen",
+    "SELECT_V2": "chosen",
+    "PADV2": "chosen",
+}
+"""Kinds that mask values by a constant, and how."""
 PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL")
 """Kinds that may lie between if their second input is constant and not negative."""
 NARROWING = ("LOG", "SQRT", "RSQRT")
@@ -57,7 +64,7 @@ def _role(graph: Graph, op: Any) -> Role:
         return role_of_power(float(second.item())) if second is not None and second.size == 1 else ""
     if kind in STRETCHING or (kind == "MUL" and op.inputs[0] == op.inputs[1]):
         return "stretches"
-    if kind in MASKING and any(is_mask(graph.constant(int(i))) for i in op.inputs):
+    if kind in MASKING and any(is_mask(graph.constant(int(i)), MASKING[kind]) for i in op.inputs):
         return "masks"
     if kind in KEEPING or second is not None:
         return "keeps"

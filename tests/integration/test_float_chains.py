@@ -162,6 +162,14 @@ def test_a_mask_is_larger_than_scores(size: float, found: int) -> None:
     assert len(float_chain_names(Graph(net.model()))) == found
 
 
+def test_the_mean_of_pixels_is_no_mask() -> None:
+    net = Net((5, 4), 3)
+    net.add("MUL", [net.now, np.array(255, np.float32)], net.shape)
+    net.add("SUB", [net.now, np.array([123.7, 116.8, 103.9], np.float32)], net.shape)
+    softmax_of(net, net.now)
+    assert float_chain_names(Graph(net.model())) == []
+
+
 def test_masks_may_be_computed() -> None:
     net = Net((5, 4), 3)
     computed_mask(net)
@@ -243,13 +251,28 @@ def test_places_that_a_sampler_reads_are_exact(kind: str, count: int) -> None:
     assert 10 * np.log10(np.square(exact - exact.mean()).mean() / np.square(answers - exact).mean()) > 29
 
 
-@pytest.mark.parametrize(("constant", "found"), [(-1e9, 2), (-88.0, 2), (-87.0, 0), (5.0, 0)])
-@pytest.mark.parametrize("kind", ["Add", "Sub", "Mul", "Where"])
-def test_masks_of_onnx_are_found(kind: str, constant: float, found: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "constant", "found"),
+    [
+        *(("Add", each, 2) for each in (-88.0, -1e9, -np.inf)),
+        *(("Add", each, 0) for each in (-87.0, 88.0, 1e9)),
+        *(("Sub", each, 2) for each in (88.0, 1e4, np.inf)),
+        *(("Sub", each, 0) for each in (87.0, -88.0, -1e4)),
+        *(("Where", each, 2) for each in (-88.0, -np.inf)),
+        *(("Where", each, 0) for each in (-87.0, 88.0)),
+        *(("Mul", each, 2) for each in (-1e4, 1e9)),
+        *(("Mul", each, 0) for each in (-9999.0, 255.0, 1.0)),
+    ],
+)
+@pytest.mark.parametrize("other", [0.0, 1.5])
+def test_masks_of_onnx_are_found(kind: str, constant: float, found: int, other: float) -> None:
+    """What is added must leave other values as they are, unless it is very large."""
     net = OnnxNet((3, 8, 8))
     net.conv(4, 3, (3, 3))
-    mask = np.array([constant, 1], np.float32)[np.arange(6) % 2]
+    mask = np.array([constant, other], np.float32)[np.arange(6) % 2]
     net.add(kind, *([np.arange(6) > 2, net.now, mask] if kind == "Where" else [mask]))
+    if kind in ("Add", "Sub") and other and abs(constant) < 1e4:
+        found = 0
     net.add("Softmax", axis=3)
     assert len(float_chains(OnnxGraph(net.model()))) == found
 
