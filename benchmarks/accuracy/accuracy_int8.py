@@ -138,8 +138,12 @@ def hard(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
 
 
 def harmless(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
-    """Whether repairs make a file worse than `--no-repairs` does, beyond the interval."""
-    for net in nets([*TRAINED, *GIVEN, *RECIPES], place, wanted):
+    """Whether repairs make a file worse than `--no-repairs` does, beyond the interval.
+
+    Files of others that are quantized already can't be repaired.
+    """
+    given = [name for name, (path, *_) in GIVEN.items() if not path.endswith(".tflite")]
+    for net in nets([*TRAINED, *given, *RECIPES], place, wanted):
         _, plain = of_side(net, "unrepaired", QUANTIZED)
         _, repaired = of_side(net, "repaired", QUANTIZED)
         for scheme in QUANTIZED:
