@@ -77,9 +77,9 @@ def _link_weighted(step: Step, links: Links) -> None:
         return
     if by_channel(step):
         links.tie(out, np.repeat(source, len(out) // len(source)))
-    elif (groups := groups_of(step)) > 1:
+    else:
         for ids in (source, out):
-            links.tie(ids, np.resize(ids[: len(ids) // groups], len(ids)))
+            links.tie(ids, np.resize(ids[: len(ids) // groups_of(step)], len(ids)))
 
 
 def _elementwise(step: Step, links: Links) -> None:
@@ -116,13 +116,6 @@ def _link_slice(step: Step, links: Links) -> None:
         links.pin(step.inputs[0], step.output)
 
 
-def _link_mirror(step: Step, links: Links) -> None:
-    if 1 in step.constants and not step.constants[1][-1].any():
-        by_first(step, links)
-    else:
-        links.pin(step.inputs[0], step.output)
-
-
 RULES: Mapping[str, Rule] = {
     **scaling.RULES,
     **dict.fromkeys(UNARY, by_first),
@@ -131,7 +124,6 @@ RULES: Mapping[str, Rule] = {
     "RESHAPE": _link_reshape,
     **dict.fromkeys(("SPLIT", "SPLIT_V"), _split),
     **dict.fromkeys(("SLICE", "STRIDED_SLICE"), _link_slice),
-    "MIRROR_PAD": _link_mirror,
-    **dict.fromkeys(("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"), by_first),
+    **dict.fromkeys(("MIRROR_PAD", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"), by_first),
 }
 """By the name of the kind in the schema."""

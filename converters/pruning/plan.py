@@ -250,7 +250,7 @@ def _price(state: _FamilyState, sizes: Mapping[str, int], costs: PruningCosts, b
 def _below(left: int, block: int) -> int:
     """The next smaller number of units that a family may have; 0 if there is none."""
     for step in (block, NARROW):
-        if left > step > 1 < block:
+        if left > step and block > 1:
             return (left - 1) // step * step
     return left - 1
 
@@ -258,5 +258,5 @@ def _below(left: int, block: int) -> int:
 def normalize(importance: Array) -> Doubles:
     """Importance whose mean is 1, so that nothing underflows."""
     values = np.asarray(importance, np.float64)
-    mean = float(values[1:].mean()) if len(values) > 1 else 0.0
-    return values / mean if mean > 0 else values
+    whole = float(values[1:].sum())
+    return values * ((len(values) - 1) / whole) if whole > 0 else values

@@ -73,7 +73,7 @@ def _free(program: Program) -> set[str]:
     def takes(step: Step, name: str) -> bool:
         if step.kind == "ADD":
             return step.output in free
-        if not step.weights or step.bias not in single or step.inputs.count(name) != 1 or step.inputs[0] != name:
+        if step.bias not in single:  # others read it as weights or as a bias, or have none of their own
             return False
         unpadded = step.kind == "FULLY_CONNECTED" or step.options.padding == VALID or _is_point(step)
         return unpadded and input_channels(step, program.shapes[name][-1]) is not None

@@ -196,8 +196,8 @@ def _level(
         after[cluster] = max(after[cluster], np.max(scaled[free], initial=0))
         of_fixed[cluster] = max(of_fixed[cluster], width[~free].max(initial=0))
     goal = np.where(of_fixed > 0, of_fixed, before)
-    change = np.where((after > 0) & (goal > 0), after / np.where(goal > 0, goal, 1), 1.0)[clusters[: groups.count]]
-    return np.where(fixed, factors, factors * change)
+    change = np.divide(after, goal, out=np.ones(number), where=after > 0)
+    return np.where(fixed, factors, factors * change[clusters[: groups.count]])
 
 
 def limit_factors(groups: ScaleGroups, factors: Factors, ranges: Ranges) -> Factors:

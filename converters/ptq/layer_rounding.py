@@ -57,14 +57,9 @@ def best_steps(weights: Floats, power: Floats, levels: int) -> Floats:
     """
     largest = np.abs(weights).max(axis=1, keepdims=True)
     largest = np.where(largest > 0, largest, 1).astype(np.float32)
-    best = largest / levels
-    least = np.full(largest.shape, np.inf, np.float32)
-    for clip in CLIPS:
-        step = np.asarray(clip * largest / levels, np.float32)
-        error = ((nearest(weights, step, levels) - weights) ** 2 @ power)[:, np.newaxis]
-        best = np.where(error < least, step, best)
-        least = np.minimum(error, least)
-    return np.asarray(best, np.float32)
+    steps = [np.asarray(clip * largest / levels, np.float32) for clip in CLIPS]
+    errors = [(nearest(weights, step, levels) - weights) ** 2 @ power for step in steps]
+    return np.asarray(np.stack(steps)[np.argmin(errors, axis=0), np.arange(len(weights))], np.float32)
 
 
 def nearest(weights: Floats, step: Floats, levels: int) -> Floats:
@@ -131,15 +126,15 @@ def _sweep_linear(weights: Floats, start: Floats, neighbours: _Neighbours, sampl
     rounded = start.copy()
     slope = (start - weights) @ form
     for _ in range(SWEEPS):
-        changes = 0
+        done = True
         for column in range(weights.shape[1]):
             delta = neighbours.change(column, rounded[:, column])
             taken = delta * (2 * slope[:, column] + delta * form[column, column]) < 0
             if taken.any():
                 rounded[taken, column] += delta[taken]
                 slope[taken] += delta[taken, np.newaxis] * form[column]
-                changes += 1
-        if not changes:
+                done = False
+        if done:
             break
     return rounded
 
@@ -163,7 +158,7 @@ def _sweep_activated(
     error = ((np.clip(outputs, *bounds) - wanted) ** 2).sum(axis=1)
     power = DAMPING * (samples**2).sum(axis=0)
     for _ in range(LAST_SWEEPS):
-        changes = 0
+        done = True
         for column in range(layer.weights.shape[1]):
             delta = neighbours.change(column, rounded[:, column])
             changed = outputs + delta[:, np.newaxis] * columns[column]
@@ -173,8 +168,8 @@ def _sweep_activated(
             if taken.any():
                 rounded[taken, column] += delta[taken]
                 outputs[taken], error[taken] = changed[taken], after[taken]
-                changes += 1
-        if not changes:
+                done = False
+        if done:
             break
     return rounded
 

@@ -13,13 +13,18 @@ from onnx_rewriting import OnnxNet
 from rewriting import Net, answer, kinds
 
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.ptq.score import runner
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx.forms import with_plain_forms
+from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_onnx.quantize import with_scheme
 from edgepress.converters.to_tflite import flatbuffer
 from edgepress.converters.to_tflite.constants import with_plain_constants
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.onnx2tf_fixes import as_log_softmax, with_gelu_options
+
+BOOL = 6
+"""Of the schema's `TensorType`."""
 
 
 def run(model: onnx.ModelProto, shape: tuple[int, ...]) -> Any:
@@ -186,3 +191,21 @@ def test_models_of_several_graphs_are_refused_for_what_they_are(kind: str, keys:
     with pytest.raises(ConversionError) as refused:
         flatbuffer.read(flatbuffer.write(root))
     assert says in refused.value.message
+
+
+def test_a_slice_of_the_whole_batch_does_not_end_it() -> None:
+    """The mask that a graph makes of its input tells items apart only if they are not all positive."""
+    net = Net((3, 2), 4)
+    source = net.now
+    begin, size = np.zeros(4, np.int32), np.array([1, 3, 2, 1], np.int32)
+    first = net.add("SLICE", [source, begin, size], (1, 3, 2, 1))
+    larger = net.add("GREATER", [first, np.array(-0.5, np.float32)], net.shape)
+    net.graph.table.tensors[larger].type = BOOL
+    net.add("MUL", [source, net.add("CAST", [larger], (1, 3, 2, 1))], (1, 3, 2, 4))
+    net.add("MEAN", [net.now, np.array([1, 2], np.int32)], (1, 4))
+    model = net.model()
+    onnx_model = float_onnx_of(model)
+    items = np.random.default_rng(3).normal(size=(5, 3, 2, 4)).astype(np.float32)
+    expected = np.stack([runner(model)(item)[0] for item in items])
+    session = onnxruntime.InferenceSession(onnx_model.SerializeToString())
+    np.testing.assert_allclose(session.run(None, {session.get_inputs()[0].name: items})[0], expected, rtol=1e-4)

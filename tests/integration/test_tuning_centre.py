@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
+import tensorflow as tf
 from rewriting import Net
 
 from edgepress.converters.graph.program import Program
+from edgepress.converters.ptq import bias_correction as module
 from edgepress.converters.ptq.bias_absorption import absorb_shifts, find_shifts
-from edgepress.converters.ptq.bias_correction import with_own_biases
+from edgepress.converters.ptq.bias_correction import _mean_error, correct_biases, live_bytes, with_own_biases
 from edgepress.converters.ptq.channel_ranges import channel_ranges, move_ranges
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_tflite.convert import with_scheme
 
-RELU = 1
+RELU, RELU6 = 1, 3
 ITEMS = np.random.default_rng(0).uniform(0, 1, (16, 6, 6, 3)).astype(np.float32)
 
 
@@ -63,3 +70,37 @@ def test_activations_and_ends_are_not_shifted() -> None:
     net.conv(4)
     program = Program(net.model())
     assert not find_shifts(program, channel_ranges(program, ITEMS))
+
+
+@pytest.mark.parametrize("act", [0, RELU, RELU6])
+def test_the_mean_error_is_that_of_places_where_the_activation_passes_one_of_both(act: int) -> None:
+    random = np.random.default_rng(act)
+    expected, got = (random.normal(3, 4, (2, 5, 4, 3)).astype(np.float32) for _ in range(2))
+    expected[..., 2], got[..., 2] = -1, -2
+    low, high = {0: (-np.inf, np.inf), RELU: (0, np.inf), RELU6: (0, 6)}[act]
+    passing = ((low <= expected) & (expected <= high)) | ((low <= got) & (got <= high))
+    step: Any = SimpleNamespace(options=SimpleNamespace(fusedActivationFunction=act))
+    found = _mean_error(step, tf.constant(expected), tf.constant(got)).numpy()
+    sums, counts = ((expected - got) * passing).sum(axis=(0, 1, 2)), passing.sum(axis=(0, 1, 2))
+    np.testing.assert_allclose(found, sums / np.maximum(counts, 1), rtol=1e-4, atol=1e-6)
+    assert found[2] == (1 if act == 0 else 0)
+
+
+def test_as_many_items_are_taken_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of both graphs count."""
+    net = Net((6, 6), 3)
+    net.conv(4, act=RELU)
+    net.conv(2)
+    program = Program(net.model())
+    file = with_scheme(net.model(), SCHEMES["tflite-weights8"], None, uint8=False)
+    each = live_bytes(program)
+
+    def corrected(items: np.ndarray, allowed: int) -> list[float]:
+        monkeypatch.setattr(module, "BYTES", allowed)
+        return [float(bias[0]) for bias in correct_biases(program, file, items).values()]
+
+    four = corrected(ITEMS[:4], 1 << 30)
+    assert corrected(ITEMS, 8 * each) == four
+    assert corrected(ITEMS, 10 * each - 1) == four
+    assert corrected(ITEMS, 10 * each) == corrected(ITEMS[:5], 1 << 30) != four
+    assert corrected(ITEMS, 1) == corrected(ITEMS[:1], 1 << 30)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from linking import step_of
 from rewriting import Net
 from test_int4 import integers, net
 
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.graph.program import Program
+from edgepress.converters.grids import round_to_grid
+from edgepress.converters.ptq import adaround
 from edgepress.converters.ptq.adaround import round_weights
 from edgepress.converters.ptq.layer_rounding import (
     BOUNDS,
@@ -132,3 +138,50 @@ def test_a_graph_of_two_layers_is_not_rounded() -> None:
     found = repair(made.model(), lambda: [ITEMS], judge, wanted=("int4",))
     assert "adaround" not in [stage.name for stage in found.stages]
     assert not found.notes
+
+
+def layer(weights: np.ndarray, bias: np.ndarray | None) -> Any:
+    """A convolution of points with a ReLU6 from "x" to "y"."""
+    options = {"padding": 0, "strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+    inputs = [(1, 4, 4, 2), weights, *([] if bias is None else [bias])]
+    step = step_of("CONV_2D", inputs, [(1, 4, 4, 3)], fusedActivationFunction=3, **options)
+    return dataclasses.replace(step, inputs=("x", "w", "b")[: len(inputs)], outputs=("y",))
+
+
+@pytest.mark.parametrize("names", [{"y"}, {"z"}])
+@pytest.mark.parametrize("shared", [set(), {"w"}, {"b"}])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_biases_make_up_for_the_mean_error_of_rounded_weights(
+    monkeypatch: pytest.MonkeyPatch, names: set[str], shared: set[str], with_bias: bool
+) -> None:
+    random = np.random.default_rng(0)
+    x, other = (random.normal(size=(5, 4, 4, 2)).astype(np.float32) for _ in range(2))
+    weights, bias = random.normal(size=(3, 1, 1, 2)).astype(np.float32), random.normal(size=3).astype(np.float32)
+    program: Any = SimpleNamespace(shared=shared)
+    rounder = adaround._Rounder(program, names, {})
+    monkeypatch.setattr(rounder, "_four_bits", lambda step, true, rounded: weights / 2)
+    step = layer(weights, bias if with_bias else None)
+    found = rounder._round(step, {"x": tf.constant(x)}, {"x": tf.constant(other)})
+    four = names == {"y"} and "w" not in shared
+    used = (weights / 2 if four else round_to_grid(weights, 0)).reshape(3, 2)
+    plain = bias if with_bias else np.zeros(3)
+    expected, got = x @ weights.reshape(3, 2).T + plain, other @ used.T + plain
+    error = (expected - got).mean(axis=(0, 1, 2)) * (with_bias and "b" not in shared)
+    np.testing.assert_allclose(found[0], np.clip(expected, 0, 6), atol=1e-5)
+    np.testing.assert_allclose(found[1], np.clip(got + error, 0, 6), atol=1e-5)
+    wanted = ({"w": weights / 2} if four else {}) | ({"b": bias + error} if with_bias and "b" not in shared else {})
+    assert {*rounder.changed} == {*wanted}
+    for name, values in wanted.items():
+        assert rounder.changed[name].dtype == np.float32
+        np.testing.assert_allclose(rounder.changed[name], values, atol=1e-5)
+
+
+def test_tensors_are_read_as_eight_bits_of_their_ranges_with_0() -> None:
+    program: Any = SimpleNamespace()
+    rounder = adaround._Rounder(program, (), {"x": (1.0, 25.5), "y": (-25.5, -1.0), "n": (0.0, 1.0)})
+    values = tf.constant([-30.0, 0.14, 7.06, 30.0])
+    np.testing.assert_allclose(rounder._store("x", values), [0, 0.1, 7.1, 25.5], atol=1e-5)
+    np.testing.assert_allclose(rounder._store("y", -values), [0, -0.1, -7.1, -25.5], atol=1e-5)
+    assert rounder._store("other", values) is values
+    whole = tf.constant([3])
+    assert rounder._store("n", whole) is whole

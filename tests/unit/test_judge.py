@@ -150,3 +150,43 @@ def test_labels_that_a_file_alone_gets_right_are_no_hits(judge: Any) -> None:
     assert plain.hits.tolist() == [True, True, False, False]
     assert judge(labelled=False)(found).hits.size == 0
     assert judge(labelled=False)(found).agreement is None
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "noise_db", "better"),
+    [
+        (0, 0, 0.45, False),
+        (0, 0, 0.55, True),
+        (1, 2, 2.95, False),
+        (1, 2, 3.05, True),
+        (5, 0, 0.0, True),
+        (4, 0, 0.0, False),
+        (9, 0, -1.0, False),
+        (10, 0, -1.0, True),
+    ],
+)
+def test_half_a_decibel_or_two_standard_errors_decide(won: int, lost: int, noise_db: float, *, better: bool) -> None:
+    now, before = scores(won, lost, noise_db)
+    assert now.better_than(before) is better
+
+
+@pytest.mark.parametrize(("won", "lost", "gained"), [(8, 6, 0), (3, 1, 0), (4, 1, 3), (1, 4, -3), (1, 0, 0), (2, 0, 2)])
+def test_a_gain_is_more_than_the_root_of_the_items_that_changed(won: int, lost: int, gained: int) -> None:
+    now, before = scores(won, lost)
+    assert now.gained(before) == gained
+
+
+def test_a_file_with_a_thousandth_of_noise_is_sound() -> None:
+    assert Score(None, 1.0, 30.0, hits(0)).sound
+    assert not Score(None, 1.0, 29.9, hits(0)).sound
+
+
+def test_noise_is_bounded(judge: Any) -> None:
+    tiny = TRUTH.copy()
+    tiny[0, 0] = 1e-15
+    assert judge("", labelled=False)(tiny).snr_db == EXACT_DB
+    assert judge("", labelled=False)(TRUTH * 1e13).snr_db == -EXACT_DB
+    assert judge("", columns=1, labelled=False)([[1.0]]).snr_db == -EXACT_DB, "the true answer is 0"
+    two = TRUTH[:, :2]
+    assert judge("", columns=2)(np.add(two, [[5], [-5], [1], [0]])).snr_db > 100
+    assert judge("", columns=1)(TRUTH[:, :1] + [[5], [-5], [1], [0]]).snr_db < 20

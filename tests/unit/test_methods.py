@@ -153,3 +153,48 @@ def test_first_items_come_from_as_few_batches_as_needed() -> None:
     assert len(first_items(batches, 100)) == 20
     with pytest.raises(ConversionError):
         first_items(list, 3)
+
+
+def test_the_number_of_trials_falls_with_what_a_trial_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers, operations to quantize, and bytes: 1.5e11 multiply-accumulates in all."""
+    monkeypatch.setattr(module, "macs", lambda model: 10**9)
+    assert module.trials(b"", 10, 0) == 15
+    assert module.trials(b"", 10, 500) == 7, "10^10 more"
+    assert module.trials(bytes(10**7), 10, 0) == 13, "10^9 more"
+    assert module.trials(b"", 1, 0) == TRIALS == 40
+    assert module.trials(b"", 1000, 0) == 1
+
+
+def ranges_of(**by_method: tuple[float, float]) -> Statistics:
+    """Statistics of one tensor by methods: the range, and that of the default."""
+    found = Statistics()
+    found.add("a", np.zeros(1, np.float32))
+    plain = by_method.pop("plain")
+    found.range = lambda name, method: by_method.get(method, plain)  # type: ignore[method-assign]
+    return found
+
+
+@pytest.mark.parametrize(("high", "worth"), [(1.04, False), (1.06, True), (0.96, False), (0.94, True), (0.0, False)])
+def test_methods_of_other_ranges_are_tried(high: float, worth: bool) -> None:
+    found = module._other_methods(ranges_of(plain=(-1.0, 0.0), mse=(-1.0, high - 1.0)), "minmax")
+    assert found == ([("a", "mse")] if worth else [])
+
+
+def test_those_are_tried_first_whose_ranges_differ_most() -> None:
+    ranges = ranges_of(plain=(0.0, 1.0), mse=(-0.5, 1.0), percentile=(0.0, 0.4), entropy=(0.0, 3.0))
+    assert [method for _, method in module._other_methods(ranges, "minmax")] == ["entropy", "percentile", "mse"]
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(0.09, False), (0.11, True)])
+def test_a_tenth_of_a_decibel_is_a_step(gain: float, kept: bool) -> None:
+    found = chosen(lambda methods: 10 + (methods.default == "mse") + gain * (methods.method("d") == "minmax"))
+    assert found.methods == CalibrationMethods("mse", {"d": "minmax"} if kept else {})
+
+
+def test_the_choice_is_summed_up_for_people() -> None:
+    score = Score(None, None, 12.0, np.zeros(0, bool))
+    plain = ChosenMethods(CalibrationMethods("mse"), score, score, 3).summary()
+    assert (plain["method"], plain["others"], plain["trials"], plain["what"]) == ("mse", {}, 3, "ranges by mse")
+    mixed = ChosenMethods(CalibrationMethods("mse", {"a": "minmax", "b": "minmax"}), score, score, 3).summary()
+    assert mixed["what"] == "ranges by mse, of 2 tensors by others"
+    assert (mixed["others"], mixed["before"]) == ({"minmax": 2}, {"snr_db": 12.0})

@@ -156,3 +156,48 @@ def test_importance_has_a_mean_of_1_without_what_stays() -> None:
     assert normalize(np.array([9.0, 1.0, 3.0])).tolist() == [4.5, 0.5, 1.5]
     assert normalize(np.zeros(3)).tolist() == [0, 0, 0]
     assert normalize(np.array([2.0])).tolist() == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("each", "importance", "bound", "left"),
+    [
+        ([1.0, 4.0], (1.0, 2.0), 56, [16, 10]),  # 1 for a cost of 1 is more than 2 for 4
+        ([4.0, 1.0], (3.0, 1.0), 56, [10, 16]),
+        ([1.0, 4.0], (1.0, 5.0), 56, [8, 12]),
+        ([0.0, 1.0], (1.0, 1.0), 12, [8, 12]),  # what costs nothing is not worth a division by 0
+    ],
+)
+def test_what_is_worth_most_for_its_cost_stays_again(
+    each: list[float], importance: Any, bound: float, left: list[int]
+) -> None:
+    costs = Costs([16, 16], each)
+    states = [
+        module._FamilyState(family, family.units, np.full(16, one), 8, 1, [number])
+        for number, (family, one) in enumerate(zip(costs.units.families, importance, strict=True))
+    ]
+    sizes = {"t0": 8, "t1": 8}
+    staying = np.isin(np.arange(33), [0, *range(9, 17), *range(25, 33)])
+    module._fill(states, staying, sizes, costs=costs, bound=bound, block=4)  # type: ignore[arg-type]
+    assert [state.left for state in states] == list(sizes.values()) == left
+    assert [int(staying[family.units].sum()) for family in costs.units.families] == left
+
+
+def test_more_of_a_family_leaves_in_blocks_before_single_units_do() -> None:
+    """A third of a family stays of one, although single units of the other would harm less."""
+    costs = Costs([32, 32], [1.0, 1.0])
+    values = np.array([0.0, *[1.0] * 32, *[1.2] * 32])
+    keep = planned_units(costs.units, values, costs, 24, block=8)  # type: ignore[arg-type]
+    assert keep is not None
+    assert sorted(int(keep[family.units].sum()) for family in costs.units.families) == [8, 16]
+
+
+def test_units_that_have_left_already_stay_away() -> None:
+    costs = Costs([6, 6], [10.0, 1.0])
+    before = np.ones(13, bool)
+    before[[2, 3, 7]] = False
+    given = before.copy()
+    importance = np.array([0, 5, 1, 1, 2, 6, 3, *[9.0] * 6])
+    keep = chosen_units(costs.units, importance, costs, 36, keep=before, block=1, cut=1.0)  # type: ignore[arg-type]
+    assert keep is not None
+    assert np.flatnonzero(~keep).tolist() == [2, 3, 4, 7]
+    assert before.tolist() == given.tolist()

@@ -164,3 +164,10 @@ def test_a_file_is_timed_as_one_thread_of_litert_does(monkeypatch: pytest.Monkey
 )
 def test_shares_fall_evenly(last: float, factor: float, most: int, expected: list[float]) -> None:
     assert list(shares(last, factor, most)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("given", "most"), [({"size_bytes": 400}, 1.0), ({"size_bytes": 400, "macs": 0.5}, 0.5)])
+def test_no_share_above_the_whole_or_the_bound_is_tried(given: dict[str, Any], most: float) -> None:
+    asked: list[float] = []
+    module._largest(lambda part: asked.append(part) or str(part).encode(), targets(**given), Measured())  # type: ignore[func-returns-value]
+    assert asked[0] == max(asked) == most

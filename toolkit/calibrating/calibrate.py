@@ -196,7 +196,7 @@ def _wish(max_error: str | float | None, max_rejected: str | float | None, confi
     options = {"--max-error": max_error, "--max-rejected": max_rejected, "--confidence": confidence}
     for option, value in options.items():
         share = parse(option, value, SHARE)
-        if share is not None and not 0 < share < 1:
+        if share is not None and share >= 1:  # `parse` refuses 0
             raise InputError(f"{option} is {value!r}; accepted: a share above 0 and below 1, such as 2%.")
         shares[option] = share
     limit = shares["--max-rejected"] if max_error is None else shares["--max-error"]

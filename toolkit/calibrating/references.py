@@ -57,7 +57,7 @@ def with_references(
     similarity = references.similarity(judged).astype(np.float64)
     threshold = bound_rejection(similarity, limit=rejected, confidence=confidence)
     if threshold is not None:
-        references = replace(references, at_least=max(-2.0, threshold - ROUNDING))
+        references = replace(references, at_least=threshold - ROUNDING)
     certain = [certainty_of(part) for part in (known, unlike)]
     similar = [references.similarity(part) for part in (known, unlike)]
     auroc = (_auroc(*certain), _auroc(*similar))
