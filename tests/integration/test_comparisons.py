@@ -48,10 +48,13 @@ def ratio_db(exact: Any, answers: Any) -> float:
     return float(10 * np.log10(np.square(exact - exact.mean()).mean() / np.square(answers - exact).mean()))
 
 
-@pytest.mark.parametrize("scheme", ["tflite-int8", "tflite-int16x8"])
 @pytest.mark.parametrize(
-    ("mark", "kind"),
-    [*((mark, kind) for mark in (-1.0, -0.3) for kind in KEEPS), (1.9, "EQUAL"), (1.9, "NOT_EQUAL")],
+    ("mark", "kind", "scheme"),
+    [
+        *((mark, kind, "tflite-int8") for mark in (-1.0, -0.3) for kind in KEEPS),
+        *((1.9, kind, "tflite-int8") for kind in ("EQUAL", "NOT_EQUAL")),
+        *((-0.3, kind, "tflite-int16x8") for kind in ("EQUAL", "GREATER")),
+    ],
 )
 def test_tflite_files_find_marks(mark: float, kind: str, scheme: str) -> None:
     model, items = marked_net(kind, mark), items_with(mark)
@@ -66,11 +69,14 @@ def saturated() -> Any:
     return np.random.default_rng(0).uniform(-1, 2, (64, *SHAPE)).clip(0, 1).astype(np.float32)
 
 
-@pytest.mark.parametrize("scheme", ["tflite-int8", "tflite-int16x8"])
 @pytest.mark.parametrize(
-    ("bound", "kind"),
-    [(bound, kind) for bound in (-0.5, 1.5, 1000.0) for kind in KEEPS]
-    + [(bound, kind) for bound in (-1e-3, 1e-3, 0.999, 1.001) for kind in list(KEEPS)[2:]],
+    ("bound", "kind", "scheme"),
+    [
+        *((bound, kind, "tflite-int8") for bound in (-0.5, 1.5, 1000.0) for kind in KEEPS),
+        *((bound, kind, "tflite-int8") for bound in (-1e-3, 1e-3, 0.999, 1.001) for kind in list(KEEPS)[2:]),
+        *((bound, kind, "tflite-int16x8") for bound in (-0.5, 1e-3, 1000.0) for kind in ("GREATER", "LESS")),
+        *((bound, "EQUAL", "tflite-int16x8") for bound in (-0.5, 1000.0)),
+    ],
 )
 def test_bounds_that_no_value_has_are_no_marks(bound: float, kind: str, scheme: str) -> None:
     """Values at the ends of the grid stay on their side of them."""

@@ -215,14 +215,14 @@ def test_a_mean_may_be_a_sum_over_a_constant() -> None:
 
 
 def test_many_ways_through_a_graph_take_no_time() -> None:
-    """Each value is the sum of two ways from the one before: 2^2000 ways from the exponential to the logarithm."""
+    """Each value is the sum of two ways from the one before: 2^500 ways from the exponential to the logarithm."""
     net = Net((5, 4), 3)
     shape = net.shape
     now = net.add("EXP", [net.now], shape)
-    for _ in range(2000):
+    for _ in range(500):
         now = net.add("ADD", [net.add("NEG", [now], shape), net.add("ABS", [now], shape)], shape)
     net.add("LOG", [now], shape)
-    assert len(float_chain_names(Graph(net.model()))) == 6002
+    assert len(float_chain_names(Graph(net.model()))) == 1502
 
 
 def places(net: Net, kind: str) -> int:
