@@ -56,11 +56,11 @@ def _make_finite(graph: Graph) -> bool:
 
 def _fill_unset(graph: Graph) -> bool:
     """Make constants of zeros of tensors that nothing sets, such as the states that onnx2tf's GRU begins with."""
-    made = {int(index) for op in graph.operators for index in op.outputs} | {int(i) for i in graph.table.inputs}
+    computed = {int(index) for op in graph.operators for index in op.outputs} | {int(i) for i in graph.table.inputs}
     readers = graph.readers()
     is_changed = False
     for index, tensor in enumerate(graph.table.tensors):
-        is_unset = index in readers and index not in made and tensor.type == FLOAT32 and not _has_data(graph, index)
+        is_unset = index in readers and index not in computed and tensor.type == FLOAT32 and not _has_data(graph, index)
         is_read = all(op is not None and graph.kind(op) in READERS for op in readers.get(index, []))
         shape = graph.shape(index)
         if is_unset and is_read and min(shape, default=1) > 0 and math.prod(shape) <= LARGEST_STATE:
@@ -91,10 +91,12 @@ def _constant_operations(graph: Graph) -> list[int]:
     places = []
     for place, op in enumerate(graph.operators):
         inputs = [int(i) for i in op.inputs if i >= 0]
-        made = {int(i): int(np.prod(graph.shape(int(i)))) for i in op.outputs}
-        is_constant = bool(inputs) and sizes.keys() >= {*inputs} and graph.kind(op) not in RANDOM and sink not in made
-        if is_constant and sum(made.values()) <= max(LARGEST, sum(sizes[i] for i in inputs)):
-            sizes |= made
+        output_sizes = {int(i): int(np.prod(graph.shape(int(i)))) for i in op.outputs}
+        is_constant = (
+            bool(inputs) and sizes.keys() >= {*inputs} and graph.kind(op) not in RANDOM and sink not in output_sizes
+        )
+        if is_constant and sum(output_sizes.values()) <= max(LARGEST, sum(sizes[i] for i in inputs)):
+            sizes |= output_sizes
             places.append(place)
     return places
 

@@ -81,5 +81,5 @@ def _role(graph: Graph, op: Any) -> Role:
 
 def _is_truncated(graph: Graph, op: Any) -> bool:
     """Whether a CAST makes integers of float values."""
-    made = graph.dtype(int(op.outputs[0]))
-    return graph.dtype(int(op.inputs[0])) == np.float32 and made is not None and made.kind in "iu"
+    target = graph.dtype(int(op.outputs[0]))
+    return graph.dtype(int(op.inputs[0])) == np.float32 and target is not None and target.kind in "iu"

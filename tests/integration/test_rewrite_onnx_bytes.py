@@ -11,7 +11,8 @@ from onnx_rewriting import FLOAT, OnnxNet, answer, kinds, near, rewritten
 
 from edgepress.converters.rewrites.onnx import quantized_hard_sigmoid, relu_bytes, swish
 
-STEP, COARSE = 0.04, 0.08
+STEP = 0.04
+COARSE = 0.08
 """Of a value that a ReLU and others read, and of the ReLU's result."""
 
 

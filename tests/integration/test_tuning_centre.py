@@ -18,7 +18,8 @@ from edgepress.converters.ptq.channel_ranges import channel_ranges, move_ranges
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
 
-RELU, RELU6 = 1, 3
+RELU = 1
+RELU6 = 3
 ITEMS = np.random.default_rng(0).uniform(0, 1, (16, 6, 6, 3)).astype(np.float32)
 
 

@@ -28,7 +28,9 @@ def tensor(*shape: int) -> Tensor:
     return RANDOM.normal(size=shape).astype(np.float32).view(Tensor)
 
 
-RELU, RELU6, TANH = 1, 3, 4
+RELU = 1
+RELU6 = 3
+TANH = 4
 NO = -np.inf, np.inf
 
 

@@ -13,7 +13,8 @@ from linking import step_of
 from edgepress.converters.graph.step import Step
 from edgepress.converters.ptq.bias_absorption import absorb_shifts, find_shifts
 
-SAME, VALID = 0, 1
+SAME = 0
+VALID = 1
 RELU = 1
 IMAGE = (1, 6, 6, 2)
 RANDOM = np.random.default_rng(0)

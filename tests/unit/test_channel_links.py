@@ -23,7 +23,10 @@ from edgepress.converters.ptq.channel_links import (
 )
 
 IMAGE = (1, 5, 3, 4)
-RELU, RELU_N1_TO_1, RELU6, TANH = 1, 2, 3, 4
+RELU = 1
+RELU_N1_TO_1 = 2
+RELU6 = 3
+TANH = 4
 
 
 def ones(*shape: int) -> np.ndarray:

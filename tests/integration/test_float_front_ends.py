@@ -1,0 +1,124 @@
+"""What samplers, spectra and logarithms read stays float in quantized files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+from onnx_rewriting import OnnxNet
+from rewriting import Net
+
+from edgepress.converters.calibration import tflite_statistics
+from edgepress.converters.ptq.score import runner
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_onnx.float_chains import float_chains
+from edgepress.converters.to_onnx.graph import OnnxGraph
+from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.to_tflite.float_chains import float_chain_names, reads_input
+from edgepress.converters.to_tflite.graph import Graph
+
+INT32 = 2
+"""Of the schema's `TensorType`."""
+ONE = np.array(1, np.float32)
+
+
+def places(net: Net, kind: str) -> int:
+    """Whole numbers of places that are computed from constants; 0.98 of them is another place than 1.0."""
+    steps = [net.add("MUL", [np.arange(4, dtype=np.float32), np.array(0.5, np.float32)], (4,))]
+    steps.append(net.add("ADD", [steps[-1], np.array(0.999, np.float32)], (4,)))
+    if kind != "CAST":
+        steps.append(net.add(kind, [steps[-1]], (4,)))
+    steps.append(net.add("CAST", [steps[-1]], (4,)))
+    net.graph.table.tensors[steps[-1]].type = INT32
+    return steps[-1]
+
+
+@pytest.mark.parametrize(("kind", "count"), [("FLOOR", 4), ("CEIL", 4), ("ROUND", 4), ("CAST", 3)])
+def test_places_that_a_sampler_reads_are_exact(kind: str, count: int) -> None:
+    net = Net((5, 4), 3)
+    values = net.conv(6)
+    net.add("GATHER", [values, places(net, kind)], (1, 4, 4, 6), axis=1)
+    net.conv(4)
+    model = net.model()
+    assert len(float_chain_names(Graph(model))) == count
+    items = np.random.default_rng(0).normal(size=(64, 5, 4, 3)).astype(np.float32)
+    ranges = tflite_statistics(model, lambda: [items], None).ranges()
+    file = with_scheme(model, SCHEMES["tflite-int8"], ranges, {"float-chains"}, uint8=False)
+    exact, answers = (np.stack([runner(each)(item) for item in items[:16]]) for each in (model, file))
+    assert 10 * np.log10(np.square(exact - exact.mean()).mean() / np.square(answers - exact).mean()) > 29
+
+
+@pytest.mark.parametrize(("to", "found"), [("INT32", 3), ("UINT8", 3), ("FLOAT16", 1), ("BOOL", 0)])
+def test_casts_of_onnx_to_integers_round(to: str, found: int) -> None:
+    net = OnnxNet((3, 8, 8))
+    net.add("Mul", ONE / 3)
+    net.add("Slice", np.array([0]), np.array([2]), np.array([1]))
+    net.add("Cast", to=getattr(TensorProto, to))
+    net.add("Cast", to=TensorProto.INT64)
+    model = net.model(TensorProto.INT64)
+    assert len(float_chains(OnnxGraph(model))) == found
+
+
+@pytest.mark.parametrize("kind", ["LOG", "SQRT", "TANH"])
+@pytest.mark.parametrize("images", [False, True])
+def test_what_comes_in_is_exact_where_its_logarithm_is_taken(kind: str, images: bool) -> None:
+    """Energies of 1e-6 to 10; images are bytes, and come in as such."""
+    net = Net((5, 4), 3)
+    net.add(kind, [net.add("ADD", [net.now, np.array(1e-6, np.float32)], net.shape)], net.shape)
+    net.conv(4)
+    model = net.model()
+    assert len(float_chain_names(Graph(model))) == (2 if kind != "TANH" else 0)
+    assert reads_input(Graph(model)) == (kind != "TANH")
+    items = (10 ** np.random.default_rng(0).uniform(-6, 1, (64, 5, 4, 3))).astype(np.float32)
+    ranges = tflite_statistics(model, lambda: [items], None).ranges()
+    file = with_scheme(model, SCHEMES["tflite-int8"], ranges, {"float-chains"}, uint8=images)
+    assert Graph(file).dtype(int(Graph(file).table.inputs[0])) == (np.uint8 if images or kind == "TANH" else np.float32)
+    if not images and kind != "TANH":
+        exact, answers = (np.stack([runner(each)(item) for item in items[:16]]) for each in (model, file))
+        assert 10 * np.log10(np.square(exact - exact.mean()).mean() / np.square(answers - exact).mean()) > 30
+
+
+@pytest.mark.parametrize(("least", "found"), [(0.0, 3), (-0.1, 0)])
+@pytest.mark.parametrize("form", ["tflite", "onnx"])
+def test_a_filter_bank_keeps_the_range_of_powers(form: str, least: float, found: int) -> None:
+    """SQUARE, a product with weights, a logarithm."""
+    weights = np.random.default_rng(0).uniform(0.1, 1, (8, 6)).astype(np.float32)
+    weights[0, 0] = least
+    if form == "tflite":
+        net = Net((), 6)
+        net.add("FULLY_CONNECTED", [net.now, -np.ones((6, 6), np.float32), -1], (1, 6))
+        net.add("SQUARE", [net.now], (1, 6))
+        net.add("FULLY_CONNECTED", [net.now, weights, -1], (1, 8))
+        net.add("LOG", [net.now], (1, 8))
+        assert len(float_chain_names(Graph(net.model()))) == found
+    else:
+        other = OnnxNet((6,))
+        other.add("MatMul", -np.ones((6, 6), np.float32))
+        other.add("Mul", other.now, other.now)
+        other.add("MatMul", weights.T.copy())
+        other.add("Log")
+        assert len(float_chains(OnnxGraph(other.model()))) == found
+
+
+def test_files_of_dynamic_ranges_keep_filter_banks_in_float() -> None:
+    random = np.random.default_rng(0)
+    net = Net((), 64)
+    net.add("FULLY_CONNECTED", [net.now, random.normal(size=(64, 64)).astype(np.float32), -1], (1, 64))
+    net.add("SQUARE", [net.now], (1, 64))
+    net.add("FULLY_CONNECTED", [net.now, random.uniform(size=(32, 64)).astype(np.float32), -1], (1, 32))
+    net.add("LOG", [net.now], (1, 32))
+    net.add("FULLY_CONNECTED", [net.now, random.normal(size=(64, 32)).astype(np.float32), -1], (1, 64))
+    graph = Graph(with_scheme(net.model(), SCHEMES["tflite-dynamic"], None, uint8=False))
+    types = [graph.dtype(int(op.inputs[1])) for op in graph.operators if graph.kind(op) == "FULLY_CONNECTED"]
+    assert types == [np.int8, np.float32, np.int8]
+
+
+def test_the_samples_of_a_spectrum_are_exact() -> None:
+    """Also where it is not the input that is read, but a window of it."""
+    net = Net((), 64)
+    net.add("MUL", [net.now, np.hanning(64).astype(np.float32)], (1, 64))
+    net.add("RESHAPE", [net.now, np.array([1, 1, 64], np.int32)], (1, 1, 64))
+    net.add("RFFT2D", [net.now, np.array([1, 64], np.int32)], (1, 1, 33))
+    graph = Graph(net.model())
+    assert float_chain_names(graph) == [graph.name(int(op.outputs[0])) for op in graph.operators]
+    assert reads_input(graph)
