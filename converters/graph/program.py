@@ -13,7 +13,8 @@ from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.step import OperationFunction, Step
 from edgepress.converters.graph.step import UnknownOperationError as UnknownOperationError
 from edgepress.converters.to_tflite import flatbuffer as flat
-from edgepress.converters.to_tflite.graph import TYPES, Graph
+from edgepress.converters.to_tflite.flatbuffer import TYPES
+from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime.errors import first_line
 
 BATCH_BYTES = 64 << 20

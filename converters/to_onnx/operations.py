@@ -45,11 +45,24 @@ _UNARY = {
         "SQRT",
         "TANH",
     )
-} | {"LOGISTIC": "Sigmoid"}
+} | {"LOGISTIC": "Sigmoid", "LOGICAL_NOT": "Not"}
 _LIMITS = {"RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1), "RELU_0_TO_1": (0, 1)}
 _OF_ONE = (*_UNARY, *_LIMITS, "GELU", "HARD_SWISH", "LEAKY_RELU", "RSQRT", "SQUARE")
 _OF_TWO = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul", "DIV": "Div", "POW": "Pow", "MAXIMUM": "Max", "MINIMUM": "Min"}
+_COMPARED = {
+    "EQUAL": "Equal",
+    "GREATER": "Greater",
+    "GREATER_EQUAL": "GreaterOrEqual",
+    "LESS": "Less",
+    "LESS_EQUAL": "LessOrEqual",
+    "LOGICAL_AND": "And",
+    "LOGICAL_OR": "Or",
+    "SELECT": "Where",
+    "SELECT_V2": "Where",
+}
 _REDUCED = {"REDUCE_MAX": "ReduceMax", "REDUCE_MIN": "ReduceMin", "REDUCE_PROD": "ReduceProd", "MEAN": "ReduceMean"}
+LEAST_NORM = 1e-6
+"""By which LiteRT divides at least in an L2 normalization (its `kernels/internal/reference/l2normalization.h`)."""
 
 
 def of_one(e: Emission, kind: str, value: str, output: str) -> None:
@@ -99,8 +112,11 @@ def _binary(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
     if kind == "SQUARED_DIFFERENCE":
         difference = e.node("Sub", values, e.step(target, "difference"))
         e.make(target, order, lambda name: e.node("Mul", [difference, difference], name))
+    elif kind == "NOT_EQUAL":
+        equal = e.node("Equal", values, e.step(target, "equal"))
+        e.make(target, order, lambda name: e.node("Not", [equal], name))
     else:
-        e.make(target, order, lambda name: e.node(_OF_TWO[kind], values, name))
+        e.make(target, order, lambda name: e.node((_OF_TWO | _COMPARED)[kind], values, name))
 
 
 def _operand(e: Emission, index: int, order: Order, shape: tuple[int, ...]) -> str:
@@ -140,6 +156,16 @@ def _softmax(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
         value = e.node("Mul", [value, e.scalar(beta)], e.step(target, "scaled"))
     axis = order.index(len(order) - 1)
     e.make(target, order, lambda name: e.node(kind, [value], name, axis=-1 if axis == len(order) - 1 else axis))
+
+
+def _l2_normalize(e: Emission, inputs: Ends, outputs: Ends) -> None:
+    (source,), (target,) = inputs, outputs
+    order = e.order(source)
+    value = e.in_order(source, order)
+    axis = order.index(len(order) - 1)
+    norm = e.node("ReduceL2", [value], e.step(target, "norm"), axes=[axis], keepdims=1)
+    divisor = e.node("Max", [norm, e.scalar(LEAST_NORM)], e.step(target, "divisor"))
+    e.make(target, order, lambda name: e.node("Div", [value, divisor], name))
 
 
 def _reduce(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
@@ -209,10 +235,10 @@ def _matmul(e: Emission, inputs: Ends, outputs: Ends) -> None:
 
 TABLE: dict[str, Write] = (
     {kind: partial(_unary, kind) for kind in _OF_ONE}
-    | {kind: partial(_binary, kind) for kind in (*_OF_TWO, "SQUARED_DIFFERENCE")}
+    | {kind: partial(_binary, kind) for kind in (*_OF_TWO, *_COMPARED, "NOT_EQUAL", "SQUARED_DIFFERENCE")}
     | {kind: partial(_reduce, kind) for kind in (*_REDUCED, "SUM")}
     | {"SOFTMAX": partial(_softmax, "Softmax"), "LOG_SOFTMAX": partial(_softmax, "LogSoftmax")}
-    | {"BATCH_MATMUL": _matmul, "FULLY_CONNECTED": _dense, "PRELU": _prelu}
+    | {"BATCH_MATMUL": _matmul, "FULLY_CONNECTED": _dense, "L2_NORMALIZATION": _l2_normalize, "PRELU": _prelu}
     | SHAPES
     | SPATIAL
 )

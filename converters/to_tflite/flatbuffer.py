@@ -5,6 +5,7 @@ The opcodes and tables are those of the TFLite schema (tensorflow/compiler/mlir/
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,11 @@ FLOAT32 = 0
 FLOAT16 = 1
 INT32 = 2
 UINT8 = 3
+BOOL = 6
+DTYPES = {0: np.float32, 1: np.float16, 2: np.int32, 3: np.uint8, 4: np.int64, 7: np.int16, 9: np.int8}
+"""NumPy types by the schema's `TensorType`."""
+TYPES = {np.dtype(dtype): number for number, dtype in DTYPES.items()}
+"""The reverse."""
 IDENTIFIER = b"TFL3"
 """Bytes 4 to 7 of a file."""
 
@@ -36,10 +42,22 @@ def tensor(graph: Any, shape: list[int], name: str, *, buffer: int = 0, type: in
 
 
 def constant(root: Any, graph: Any, values: Array, prefix: str) -> int:
-    """Add a constant tensor, int32 or float32, with its values and return its index."""
-    kind = INT32 if values.dtype == np.int32 else FLOAT32
-    buffer = add_buffer(root, values)
-    return tensor(graph, list(values.shape), f"{prefix}_constant_{buffer}", buffer=buffer, type=kind)
+    """Add a constant tensor with its values and return its index.
+
+    Its name is made of its values. Constants are looked up by name in files that were made from one graph by different
+    steps, so a name that two steps give to different constants would exchange them.
+    """
+    digest = hashlib.sha256(f"{values.dtype}{values.shape}".encode() + values.tobytes()).hexdigest()[:16]
+    name = unique_name(graph, f"{prefix}_{digest}")
+    return tensor(graph, list(values.shape), name, buffer=add_buffer(root, values), type=TYPES[values.dtype])
+
+
+def unique_name(graph: Any, name: str) -> str:
+    """The name, with "_" at its end as often as it takes until no tensor has it; litert-quantizer needs that."""
+    taken = {other.name for other in graph.tensors}
+    while name.encode() in taken:
+        name += "_"
+    return name
 
 
 def add_buffer(root: Any, values: Array) -> int:

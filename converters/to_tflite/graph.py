@@ -11,10 +11,6 @@ from edgepress.converters.adapter import free_prefix
 from edgepress.converters.arrays import Array
 from edgepress.converters.to_tflite import flatbuffer as flat
 
-DTYPES = {0: np.float32, 1: np.float16, 2: np.int32, 3: np.uint8, 4: np.int64, 7: np.int16, 9: np.int8}
-"""NumPy types by the schema's `TensorType`."""
-TYPES = {np.dtype(dtype): number for number, dtype in DTYPES.items()}
-
 
 class Graph:
     """The one graph of a model.
@@ -84,13 +80,7 @@ class Graph:
 
     def rename(self, index: int, name: str) -> None:
         """Give a tensor another name; litert-quantizer needs unique ones, so it may end in "_"."""
-        self.table.tensors[index].name = self._unique(name).encode()
-
-    def _unique(self, name: str) -> str:
-        taken = {tensor.name for tensor in self.table.tensors}
-        while name.encode() in taken:
-            name += "_"
-        return name
+        self.table.tensors[index].name = flat.unique_name(self.table, name).encode()
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Shape of a tensor."""
@@ -99,7 +89,7 @@ class Graph:
 
     def dtype(self, index: int) -> np.dtype[Any] | None:
         """Type of a tensor's elements; None for types that NumPy lacks."""
-        dtype = DTYPES.get(self.table.tensors[index].type)
+        dtype = flat.DTYPES.get(self.table.tensors[index].type)
         return None if dtype is None else np.dtype(dtype)
 
     def scales(self, index: int) -> tuple[list[float], list[int]]:
@@ -120,16 +110,15 @@ class Graph:
         return np.frombuffer(np.asarray(data, np.uint8).tobytes(), dtype).reshape(self.shape(index))
 
     def add_constant(self, values: Array, name: str = "") -> int:
-        """Add a constant of its own buffer; returns its index."""
-        number = flat.add_buffer(self.root, values)
-        kind = TYPES[values.dtype]
-        return flat.tensor(
-            self.table, list(values.shape), name or f"{self.prefix}_constant_{number}", buffer=number, type=kind
-        )
+        """Add a constant of its own buffer, which is named after its values if there is no name; returns its index."""
+        index = flat.constant(self.root, self.table, values, self.prefix)
+        if name:
+            self.rename(index, name)
+        return index
 
     def add_tensor(self, shape: Sequence[int], name: str, like: int | None = None) -> int:
         """Add a tensor that an operation will make: float32, or of the type and quantization of another (`like`)."""
-        index = flat.tensor(self.table, list(shape), self._unique(name))
+        index = flat.tensor(self.table, list(shape), flat.unique_name(self.table, name))
         if like is not None:
             new = self.table.tensors[index]
             old = self.table.tensors[like]

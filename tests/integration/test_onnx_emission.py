@@ -8,6 +8,8 @@ from onnx_emitting import between, check, dense, put, turns
 from pairwise import pairwise
 from rewriting import Net
 
+from edgepress.converters.to_tflite.flatbuffer import BOOL
+
 UNARY = (
     *("ABS", "CEIL", "COS", "ELU", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "NEG", "RELU"),
     *("RELU6", "RELU_N1_TO_1", "ROUND", "SIGN", "SIN", "SQUARE", "TANH"),
@@ -53,6 +55,44 @@ def test_functions_of_a_value_and_a_constant(kind: str, shape: tuple[int, ...]) 
     assert turns(check(between(lambda net: net.add(kind, [net.now, other], net.shape)))) == 2
     if kind != "DIV":  # by 0
         assert turns(check(between(lambda net: net.add(kind, [other, net.now], net.shape)))) == 2
+
+
+@pytest.mark.parametrize("kind", ["EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL"])
+@pytest.mark.parametrize("chosen", ["SELECT", "SELECT_V2"])
+def test_comparisons_choose(kind: str, chosen: str) -> None:
+    def write(net: Net) -> None:
+        value = net.now
+        net.add("ROUND", [value], net.shape)
+        rounded = net.now
+        mask = net.add(kind, [rounded, np.array(1, np.float32)], net.shape)
+        net.graph.table.tensors[mask].type = BOOL
+        other = np.zeros(net.shape, np.float32) if chosen == "SELECT" else np.array(0, np.float32)
+        net.add(chosen, [mask, value, other], net.shape)
+
+    assert turns(check(between(write))) == 2
+
+
+@pytest.mark.parametrize("kind", ["LOGICAL_AND", "LOGICAL_OR"])
+def test_logic(kind: str) -> None:
+    def write(net: Net) -> None:
+        value, shape = net.now, net.shape
+        masks = [net.add("GREATER", [value, np.array(bound, np.float32)], shape) for bound in (0.5, -0.5)]
+        masks.append(net.add("LOGICAL_NOT", masks[:1], shape))
+        masks.append(net.add(kind, masks[1:], shape))
+        for mask in masks:
+            net.graph.table.tensors[mask].type = BOOL
+        net.add("SELECT_V2", [masks[-1], value, np.full(shape[-1], 2, np.float32)], shape)
+
+    assert turns(check(between(write))) == 2
+
+
+@pytest.mark.parametrize("scale", [0, 1e-7, 1])
+def test_l2_normalization_divides_by_what_is_not_0(scale: float) -> None:
+    def write(net: Net) -> None:
+        net.add("MUL", [net.now, np.array(scale, np.float32)], net.shape)
+        net.add("L2_NORMALIZATION", [net.now], net.shape)
+
+    assert turns(check(between(write))) == 2
 
 
 def test_pow() -> None:

@@ -10,7 +10,8 @@ import pytest
 from rewriting import Net, answer, rewrite
 
 from edgepress.converters.to_tflite import flatbuffer as flat
-from edgepress.converters.to_tflite.graph import TYPES, Graph
+from edgepress.converters.to_tflite.flatbuffer import TYPES
+from edgepress.converters.to_tflite.graph import Graph
 
 MEANS = np.array([90, 100, 110], np.float32)
 

@@ -10,7 +10,8 @@ from normalizing import normalize
 from rewriting import Net, answer, kinds, rewrite
 
 from edgepress.converters.to_tflite import flatbuffer as flat
-from edgepress.converters.to_tflite.graph import TYPES, Graph
+from edgepress.converters.to_tflite.flatbuffer import TYPES
+from edgepress.converters.to_tflite.graph import Graph
 
 OTHER = {
     "MEAN": "SUM",

@@ -1,4 +1,4 @@
-"""Names that TensorFlow's converter joins are shortened, and stay different."""
+"""Names that TensorFlow's converter joins are shortened, and stay different; those of added constants."""
 
 from __future__ import annotations
 
@@ -41,3 +41,20 @@ def test_a_layer_with_weights_names_what_it_makes_and_no_two_names_are_equal() -
     assert len(set(every)) == len(every)
     assert not any(";" in name for name in every)
     np.testing.assert_array_equal(answer(before), answer(after))
+
+
+def test_a_constant_that_is_added_is_named_after_its_values() -> None:
+    """Files of one graph, which different steps have changed, are compared by names of constants."""
+    base = Net((4, 4), 3)
+    base.conv(4)
+    one, other = Graph(base.model()), Graph(base.model())
+    zeros, ones = np.zeros(4, np.float32), np.ones((1, 2, 2, 4), np.float32)
+    bias, kernel, pads = one.add_constant(zeros), other.add_constant(ones), other.add_constant(np.zeros(4, np.int32))
+    again, twice = other.add_constant(zeros), other.add_constant(zeros)
+    assert one.name(bias) == other.name(again)
+    names = [other.name(i) for i in (kernel, pads, again, twice)]
+    assert len(set(names)) == 4
+    assert other.name(other.add_constant(ones.reshape(-1))) not in names
+    assert one.name(one.add_constant(zeros, "given")) == "given"
+    assert one.name(one.add_constant(zeros, "given")) == "given_"
+    np.testing.assert_array_equal(other.constant(kernel), ones)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from rewriting import rewrite
 
 from edgepress.converters.to_tflite import flatbuffer as flat
-from edgepress.converters.to_tflite.graph import TYPES, Graph
+from edgepress.converters.to_tflite.flatbuffer import TYPES
+from edgepress.converters.to_tflite.graph import Graph
 
 Array = npt.NDArray[Any]
 EVERY = np.arange(-128, 128, dtype=np.int8).reshape(1, 8, 8, 4)

@@ -6,7 +6,8 @@ import numpy as np
 
 from edgepress.converters.arrays import Array
 from edgepress.converters.to_tflite import flatbuffer as flat
-from edgepress.converters.to_tflite.graph import TYPES, Graph
+from edgepress.converters.to_tflite.flatbuffer import TYPES
+from edgepress.converters.to_tflite.graph import Graph
 
 
 def is_int8(graph: Graph, *tensors: int) -> bool:
