@@ -6,8 +6,10 @@ powers of ten, of which a tensor of integers keeps the largest one, while the re
 quantized files compute all of it in float. (LiteRT's delegate makes one table of operations that depend on one value:
 `rewrites.tflite.lookup_islands`.) So they do with quotients and what makes their divisors: of integers, many would be
 zero; and with what is rounded to whole numbers, such as the places that a sampler reads: a little less is one less.
-The mask of an attention, such as -1e9, stretches scores, and the softmax behind it narrows them. What comes in is
-stretched, too, if its logarithm is taken, such as the energies of sounds; a spectrum is made of exact samples.
+The mask of an attention, such as -1e9, stretches scores, and the softmax behind it narrows them.
+
+Logarithms tell small values from smaller ones, so what they are taken of is exact, too: of the energies of a sound,
+from the samples on, through the filters that make a spectrum of them.
 """
 
 from __future__ import annotations
@@ -19,11 +21,30 @@ import numpy as np
 
 from edgepress.converters.arrays import Array
 
-Role = Literal["stretches", "masks", "keeps", "narrows", "unmasks", "softmax", "divides", "exact", ""]
-"""What an operation does to the range of values; "masks" is for those with a constant that stands for infinity,
-"unmasks" for those that ignore masked values, of which "softmax" stretches the others, "divides" for quotients whose
-divisor is no constant, "exact" for what makes whole numbers or a spectrum, "" for what ends a chain without narrowing
-the range."""
+Role = Literal[
+    "stretches",
+    "squares",
+    "masks",
+    "keeps",
+    "multiplies",
+    "filters",
+    "narrows",
+    "unmasks",
+    "softmax",
+    "divides",
+    "exact",
+    "logs",
+    "",
+]
+"""What an operation does to the range of values.
+
+"squares" is for powers, which stretch it, too; "masks" for operations with a constant that stands for infinity;
+"multiplies" for products of computed tensors; "filters" for those with constant weights; "unmasks" for operations that
+ignore masked values, of which "softmax" stretches the others; "divides" for quotients whose divisor is no constant;
+"exact" for what makes whole numbers or a spectrum; "logs" for logarithms; "" for what ends a chain without narrowing
+the range.
+"""
+STRETCHING = ("stretches", "squares", "softmax")
 LARGEST_SCORE = 88.0
 """Size from which a constant may mask scores: the exponential of less than -88 is hardly any number of float32. Shifted
 windows of Swin transformers are masked by -100."""
@@ -68,41 +89,86 @@ def is_positive(weights: Array | None) -> bool:
 
 def role_of_power(exponent: float) -> Role:
     """What a power with a constant exponent does."""
-    return "stretches" if exponent > 1 else "narrows"
+    return "squares" if exponent > 1 else "narrows"
 
 
 def operations_in_float(links: Sequence[Link], source: Hashable) -> list[Any]:
     """All operations from one that stretches to one that narrows, both included, and all quotients and roundings.
 
     They are in their order. One in between counts only if all that it reads is stretched: a sum with another tensor is
-    as wide as that one; or if any of it is masked, which is wider than all else. Of divisors and of what has to be
-    exact, all that makes them counts.
+    as wide as that one; or if any of it is masked, which is wider than all else. A product counts, too, if its other
+    factors are what was stretched, as in x * x * x. Of divisors and of what has to be exact, all that makes them
+    counts.
 
     Args:
         links: All operations of a graph, each behind those that make what it reads.
         source: The input of the graph.
     """
-    stretched: set[Hashable] = {source}
-    masked: set[Hashable] = set()
-    for link in links:
-        if link.role == "masks" or (link.role == "keeps" and not masked.isdisjoint(link.inputs)):
-            masked.update(link.outputs)
-        keeps = link.role == "keeps" and bool(link.inputs) and stretched.issuperset(link.inputs)
-        if link.role in ("stretches", "softmax") or keeps or not masked.isdisjoint(link.outputs):
-            stretched.update(link.outputs)
+    ranges = _Ranges(links, source)
     needed: set[Hashable] = set()
     exact: set[Hashable] = set()
+    logged: set[Hashable] = set()
     chosen: list[Any] = []
     for link in reversed(links):
-        makes_exact = bool(link.role) and not exact.isdisjoint(link.outputs)
-        narrowed = {"narrows": stretched, "unmasks": masked, "softmax": masked}.get(link.role, set())
-        is_end = link.role in ("divides", "exact") or not narrowed.isdisjoint(link.inputs)
+        is_logged = link.role == "logs" or not logged.isdisjoint(link.outputs)
+        makes_exact = not exact.isdisjoint(link.outputs) and link.role not in ("", "filters")
+        makes_exact |= is_logged and not ranges.filtered.isdisjoint(link.outputs)
+        is_end = link.role in ("divides", "exact", "logs") or not ranges.narrowed_by(link.role).isdisjoint(link.inputs)
         if not (is_end or makes_exact or not needed.isdisjoint(link.outputs)):
             continue
         chosen.append(link.operation)
-        needed.update(stretched.intersection(link.inputs))
-        if link.role == "exact" or (makes_exact and link.role not in ("stretches", "masks", "softmax")):
-            exact.update(link.inputs)
+        needed.update(ranges.stretched.intersection(link.inputs))
+        passed: set[Hashable] = set()
+        if link.role in ("exact", "logs") or (makes_exact and link.role not in (*STRETCHING, "masks")):
+            passed.update(link.inputs)
         elif link.role == "divides":
-            exact.add(link.inputs[-1])
+            passed.add(link.inputs[-1])
+        elif is_logged and link.role == "squares":
+            passed.update(ranges.filtered.intersection(link.inputs))
+        exact.update(passed)
+        logged.update(passed if is_logged else ())
     return chosen[::-1]
+
+
+class _Ranges:
+    """What is known of the ranges of a graph's tensors.
+
+    Attributes:
+        stretched: Those of a chain that stretches, and the input.
+        masked: Those that hold masked values.
+        filtered: What filters make of the input.
+    """
+
+    def __init__(self, links: Sequence[Link], source: Hashable) -> None:
+        self.stretched: set[Hashable] = {source}
+        self.masked: set[Hashable] = set()
+        self.filtered: set[Hashable] = set()
+        raw: set[Hashable] = {source}
+        bases: dict[Hashable, set[Hashable]] = {}
+        for link in links:
+            keeps = link.role in ("keeps", "multiplies") and bool(link.inputs)
+            if link.role == "masks" or (keeps and not self.masked.isdisjoint(link.inputs)):
+                self.masked.update(link.outputs)
+            bases_of_inputs = set().union(*(bases.get(name, ()) for name in link.inputs))
+            is_masked = not self.masked.isdisjoint(link.outputs)
+            if link.role in STRETCHING or is_masked or (keeps and _is_of(link, self.stretched, bases_of_inputs)):
+                self.stretched.update(link.outputs)
+                own_bases = link.inputs if link.role in ("stretches", "squares") else ()
+                bases |= dict.fromkeys(link.outputs, bases_of_inputs.union(own_bases))
+            if keeps and raw.issuperset(link.inputs):
+                raw.update(link.outputs)
+            if link.role == "filters" and raw.issuperset(link.inputs):
+                self.filtered.update(link.outputs)
+            if keeps and self.filtered.issuperset(link.inputs):
+                self.filtered.update(link.outputs)
+
+    def narrowed_by(self, role: Role) -> set[Hashable]:
+        """The tensors that are narrowed by an operation that reads them."""
+        return {"narrows": self.stretched, "unmasks": self.masked, "softmax": self.masked}.get(role, set())
+
+
+def _is_of(link: Link, tensors: set[Hashable], bases: set[Hashable]) -> bool:
+    """Whether an operation reads only such tensors; of a product, one is enough beside what they were made of."""
+    if link.role != "multiplies":
+        return tensors.issuperset(link.inputs)
+    return not tensors.isdisjoint(link.inputs) and tensors.union(bases).issuperset(link.inputs)

@@ -55,7 +55,7 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     in_float = sum(w.size_bytes for w in inspection.weights if w.dtype == "float32" and w.size_bytes >= LEAST_BYTES)
     if in_float > scheme.float_share * inspection.weights_bytes:
         share = f"{100 * in_float / inspection.weights_bytes:.0f} %"
-        notes.append(f"{share} of its weights' bytes stay float32: the quantizer does not support their operations")
+        notes.append(f"{share} of its weights' bytes stay float32, in operations that are computed in float")
     return tuple(notes)
 
 

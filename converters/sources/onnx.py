@@ -22,10 +22,11 @@ from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.convert import OPSET
 from edgepress.converters.to_onnx.graph import attribute
+from edgepress.converters.to_onnx.onnx2tf_forms import with_functions_inlined, with_onnx2tf_forms
 from edgepress.converters.to_onnx.quantize import prepare_model
 from edgepress.converters.to_onnx.upgrade import opset_of
 from edgepress.converters.to_tflite.from_onnx import VERSION, Onnx2tfJob, convert_file, not_installed
-from edgepress.converters.to_tflite.onnx2tf_fixes import with_gelu_options
+from edgepress.converters.to_tflite.onnx2tf_fixes import with_gelu_options, with_missing_turns
 from edgepress.runtime.contract import MEMBER, Contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line
 
@@ -153,11 +154,12 @@ class OnnxSource:
         unchanged = () if inner is not None else (self._model.graph.input[0].name,)
         with ScratchFolder() as folder:
             job = Onnx2tfJob(Path(folder, "model.onnx"), Path(folder), unchanged)
-            job.source.write_bytes(prepare_model(interface.of_one_item(self._model)).SerializeToString())
+            prepared = prepare_model(with_functions_inlined(interface.of_one_item(self._model)))
+            job.source.write_bytes(with_onnx2tf_forms(prepared).SerializeToString())
             convert_file(job, onnx2tf)
             gelus = [node for node in self._model.graph.node if node.op_type == "Gelu"]
             approximate = [attribute(node, "approximate") == b"tanh" for node in gelus]
-            job.target.write_bytes(with_gelu_options(job.target.read_bytes(), approximate))
+            job.target.write_bytes(with_gelu_options(with_missing_turns(job.target.read_bytes()), approximate))
             converted = _open_converted(job.target, self._model)
         inner = inner or adapter
         if (converted.facts.shape, converted.facts.outputs) != (inner.model_shape, self.facts.outputs):

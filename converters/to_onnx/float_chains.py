@@ -9,20 +9,18 @@ from onnx import TensorProto
 from edgepress.converters.float_chains import Link, Role, is_mask, is_positive, operations_in_float, role_of_power
 from edgepress.converters.to_onnx.graph import FLOATS, STANDARD, OnnxGraph, attribute
 
-STRETCHING = ("Exp",)
-"""Kinds that stretch the range of values; so do some Pow and Mul."""
 KEEPING = (
-    *("Add", "Sub", "Mul", "Neg", "Abs", "Relu", "Clip", "Max", "Min", "Sum"),
+    *("Add", "Sub", "Neg", "Abs", "Relu", "Clip", "Max", "Min", "Sum"),
     *("ReduceMean", "ReduceSum", "GlobalAveragePool", "AveragePool", "Reshape", "Flatten", "Squeeze", "Unsqueeze"),
-    *("Transpose", "Slice", "Split", "Concat", "Gather"),
+    *("Transpose", "Slice", "Split", "Concat", "Gather", "Pad"),
 )
 """Kinds that may lie between; so does Div by a constant."""
 MASKING: dict[str, Any] = {"Add": "added", "Sub": "subtracted", "Mul": "factor", "Where": "chosen", "Pad": "chosen"}
 """Kinds that mask values by a constant, and how."""
-PRODUCTS = ("MatMul", "Gemm")
-"""Kinds that may lie between if their second input is constant and not negative."""
-NARROWING = ("Log", "Sqrt")
-"""Kinds that narrow it; so do some Pow."""
+PRODUCTS = ("MatMul", "Gemm", "Conv")
+"""Kinds that may lie between if one input is constant and not negative; other constant weights are filters."""
+NARROWING = ("Sqrt", "Where")
+"""Kinds that narrow it; so do some Pow, and a choice that leaves out the wide part of a branch, as SELU's."""
 UNMASKING = ("MaxPool", "GlobalMaxPool", "ReduceMax")
 """Kinds that ignore masked values; so does Softmax."""
 EXACT = ("Floor", "Ceil", "Round", "DFT", "STFT")
@@ -47,20 +45,24 @@ def _role(graph: OnnxGraph, node: Any) -> Role:
     if kind == "Pow":
         exponent = graph.scalar(node.input[1])
         return "" if exponent is None else role_of_power(exponent)
-    if kind in STRETCHING or (kind == "Mul" and node.input[0] == node.input[1]):
-        return "stretches"
+    if kind == "Mul" and node.input[0] == node.input[1]:
+        return "squares"
     if kind in MASKING and any(is_mask(graph.constant(name), MASKING[kind]) for name in node.input):
         return "masks"
+    if kind == "Mul":
+        return "multiplies"
     if kind in KEEPING or (kind == "Div" and graph.constant(node.input[1]) is not None):
         return "keeps"
     if kind in ("Div", "Reciprocal"):
         return "divides"
     if kind in EXACT or (kind == "Cast" and _is_truncated(graph, node)):
         return "exact"
-    if kind in PRODUCTS and is_positive(graph.constant(node.input[1])):
-        return "keeps"
-    if kind == "Softmax":
-        return "softmax"
+    if kind in PRODUCTS:
+        weights = next((values for name in node.input[:2] if (values := graph.constant(name)) is not None), None)
+        return "" if weights is None else "keeps" if is_positive(weights) else "filters"
+    alone: dict[str, Role] = {"Exp": "stretches", "Softmax": "softmax", "Log": "logs"}
+    if kind in alone:
+        return alone[kind]
     return "narrows" if kind in NARROWING else "unmasks" if kind in UNMASKING else ""
 
 

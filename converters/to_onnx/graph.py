@@ -146,13 +146,16 @@ class OnnxGraph:
         if domain and all(entry.domain != domain for entry in self._model.opset_import):
             self._model.opset_import.append(helper.make_opsetid(domain, 1))
         output = output or self._name(kind)
-        self.proto.node.append(
-            helper.make_node(kind, inputs, [output], self._name("node"), domain=domain, **attributes)
-        )
-        node = self._makers[output] = self.proto.node[-1]
+        self.add_node(kind, inputs, [output], domain=domain, **attributes)
+        return output
+
+    def add_node(self, kind: str, inputs: list[str], outputs: list[str], *, domain: str = "", **others: Any) -> None:
+        """Add a node that makes values of these names; `others` are its attributes."""
+        self.proto.node.append(helper.make_node(kind, inputs, outputs, self._name("node"), domain=domain, **others))
+        node = self.proto.node[-1]
+        self._makers |= dict.fromkeys(outputs, node)
         for name in dict.fromkeys(inputs):
             self._readers.setdefault(name, []).append(node)
-        return output
 
     def replace(self, name: str, kind: str, inputs: list[str], *, domain: str = "", **attributes: Any) -> None:
         """Let a new node make a value, under its name, instead of the one that makes it, which makes another."""

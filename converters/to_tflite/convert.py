@@ -146,7 +146,8 @@ def _dynamic(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]
     if "depthwise-weights" in rewrites:
         manager.add_weight_only_config(".*", qtyping.TFLOperationName.DEPTHWISE_CONV_2D, num_bits=8)
     if names := float_chain_names(Graph(model)):
-        manager.add_quantization_config(_making(names), dense, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        every = qtyping.TFLOperationName.ALL_SUPPORTED
+        manager.add_quantization_config(_making(names), every, algorithm_key=AlgorithmName.NO_QUANTIZE)
     if "small-products" in rewrites and (names := small_products(model)):
         manager.add_weight_only_config(_making(names), qtyping.TFLOperationName.CONV_2D, num_bits=8)
 

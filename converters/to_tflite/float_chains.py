@@ -9,11 +9,11 @@ import numpy as np
 from edgepress.converters.float_chains import Link, Role, is_mask, is_positive, operations_in_float, role_of_power
 from edgepress.converters.to_tflite.graph import Graph
 
-STRETCHING = ("EXP", "SQUARE", "SQUARED_DIFFERENCE")
-"""Kinds that stretch the range of values; so do some POW and MUL."""
+SQUARES = ("SQUARE", "SQUARED_DIFFERENCE")
+"""Kinds that stretch the range of values as squares do; so do some POW and MUL. EXP stretches it, too."""
 KEEPING = (
-    *("ADD", "SUB", "MUL", "NEG", "ABS", "RELU", "MAXIMUM", "MINIMUM"),
-    *("MEAN", "SUM", "AVERAGE_POOL_2D", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE"),
+    *("ADD", "SUB", "NEG", "ABS", "RELU", "MAXIMUM", "MINIMUM"),
+    *("MEAN", "SUM", "AVERAGE_POOL_2D", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "PAD", "MIRROR_PAD"),
     *("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK", "PACK", "CONCATENATION", "GATHER"),
 )
 """Kinds that may lie between; so does DIV by a constant."""
@@ -26,10 +26,10 @@ MASKING: dict[str, Any] = {
     "PADV2": "chosen",
 }
 """Kinds that mask values by a constant, and how."""
-PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL")
-"""Kinds that may lie between if their second input is constant and not negative."""
-NARROWING = ("LOG", "SQRT", "RSQRT")
-"""Kinds that narrow it; so do some POW."""
+PRODUCTS = ("FULLY_CONNECTED", "BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D")
+"""Kinds that may lie between if their weights are constant and not negative; other constant weights are filters."""
+NARROWING = ("SQRT", "RSQRT", "SELECT", "SELECT_V2")
+"""Kinds that narrow it; so do some POW, and a choice that leaves out the wide part of a branch, as SELU's."""
 UNMASKING = ("MAX_POOL_2D", "REDUCE_MAX")
 """Kinds that ignore masked values; so does SOFTMAX."""
 EXACT = ("FLOOR", "CEIL", "ROUND", "RFFT2D")
@@ -62,20 +62,24 @@ def _role(graph: Graph, op: Any) -> Role:
     second = graph.constant(int(op.inputs[1])) if kind in ("POW", "DIV") else None
     if kind == "POW":
         return role_of_power(float(second.item())) if second is not None and second.size == 1 else ""
-    if kind in STRETCHING or (kind == "MUL" and op.inputs[0] == op.inputs[1]):
-        return "stretches"
+    if kind in SQUARES or (kind == "MUL" and op.inputs[0] == op.inputs[1]):
+        return "squares"
     if kind in MASKING and any(is_mask(graph.constant(int(i)), MASKING[kind]) for i in op.inputs):
         return "masks"
+    if kind == "MUL":
+        return "multiplies"
     if kind in KEEPING or second is not None:
         return "keeps"
     if kind == "DIV":
         return "divides"
     if kind in EXACT or (kind == "CAST" and _is_truncated(graph, op)):
         return "exact"
-    if kind in PRODUCTS and is_positive(graph.constant(int(op.inputs[1]))):
-        return "keeps"
-    if kind == "SOFTMAX":
-        return "softmax"
+    if kind in PRODUCTS:
+        weights = graph.constant(int(op.inputs[1]))
+        return "" if weights is None else "keeps" if is_positive(weights) else "filters"
+    alone: dict[str, Role] = {"EXP": "stretches", "SOFTMAX": "softmax", "LOG": "logs"}
+    if kind in alone:
+        return alone[kind]
     return "narrows" if kind in NARROWING else "unmasks" if kind in UNMASKING else ""
 
 

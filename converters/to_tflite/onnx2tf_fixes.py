@@ -14,6 +14,8 @@ _RELUS = ("RELU", "RELU6", "RELU_0_TO_1")
 """Operations whose outputs are at least 0."""
 _FUSED_RELUS = (1, 3)
 """Values of `ActivationFunctionType` of which the same is true."""
+_LAST = ("_nhwc_bridge", "__to_nhwc", "_nhwc")
+"""What the names of tensors with channels last end in, behind that of the one with channels first."""
 _LEAST = -1e30
 """Constants below stand for negative infinity."""
 
@@ -102,6 +104,31 @@ def with_gelu_options(model: bytes, approximate: Sequence[bool]) -> bytes:
         op.builtinOptions = like.builtinOptions
         op.builtinOptionsType = like.builtinOptionsType
     return graph.to_bytes()
+
+
+def with_missing_turns(model: bytes) -> bytes:
+    """Make each tensor that is read, but that nothing makes, of the one with channels last that was made in its place.
+
+    onnx2tf 2.6.9 makes a sum with channels last where another layer wants it so, and forgets that a Split or slices
+    still read the tensor with channels first.
+    """
+    graph = Graph(model)
+    makers = graph.makers()
+    made = {graph.name(index): index for index in makers}
+    read = dict.fromkeys(int(i) for op in graph.operators for i in op.inputs if i >= 0)
+    missing = [i for i in read if i not in makers and graph.constant(i) is None and i not in graph.table.inputs]
+    changed = False
+    for index in missing:
+        source = next((made[name] for end in _LAST if (name := graph.name(index) + end) in made), None)
+        shape = graph.shape(index)
+        if source is None or graph.shape(source) != (*shape[:1], *shape[2:], *shape[1:2]):
+            continue
+        rank = len(shape)
+        perm = graph.add_constant(np.array([0, rank - 1, *range(1, rank - 1)], np.int32))
+        turn = graph.operator("TRANSPOSE", [source, perm], index)
+        graph.operators.insert(graph.position(makers[source]) + 1, turn)
+        changed = True
+    return graph.to_bytes() if changed else model
 
 
 def _option(op: Any, name: str) -> bool:

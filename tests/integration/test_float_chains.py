@@ -117,6 +117,36 @@ def cube(net: Net) -> None:
     net.add("MUL", [net.add("MUL", [net.now, net.now], net.shape), net.graph.operators[-1].inputs[0]], net.shape)
 
 
+def root_of_cubes(net: Net) -> None:
+    """The cube root of the mean of x x x."""
+    net.add("RELU", [net.now], net.shape)
+    cube(net)
+    net.add("MEAN", [net.now, np.array([1, 2], np.int32)], (1, 1, 1, net.shape[3]), keepDims=True)
+    net.add("MAXIMUM", [net.now, np.array(1e-3, np.float32)], net.shape)
+    net.add("POW", [net.now, np.array(1 / 3, np.float32)], net.shape)
+
+
+def selu(net: Net) -> None:
+    """As TensorFlow writes it, with the exponential of all values."""
+    source, shape = net.now, net.shape
+    is_positive = net.add("GREATER", [source, np.array(0, np.float32)], shape)
+    net.graph.table.tensors[is_positive].type = BOOL
+    exp = net.add("SUB", [net.add("EXP", [source], shape), ONE], shape)
+    small = net.add("MUL", [exp, np.array(1.76, np.float32)], shape)
+    large = net.add("MUL", [source, np.array(1.05, np.float32)], shape)
+    net.add("SELECT_V2", [is_positive, large, small], shape)
+
+
+def log_of_shares(net: Net) -> None:
+    """The logarithm of what each channel has of the sum of squares."""
+    net.add("ADD", [net.add("LOGISTIC", [net.now], net.shape), ONE], net.shape)
+    squares = net.add("MUL", [net.now, net.now], net.shape)
+    total = net.add("SUM", [squares, LAST], (*net.shape[:-1], 1))
+    net.give_options("Reducer", keepDims=True)
+    net.add("DIV", [squares, total], (*net.shape[:-1], net.graph.shape(squares)[-1]))
+    net.add("LOG", [net.add("MAXIMUM", [net.now, np.array(1e-3, np.float32)], net.shape)], net.shape)
+
+
 FORMS: dict[Any, list[str]] = {
     softplus: ["EXP", "ADD", "LOG"],
     sigmoid: ["EXP", "ADD", "DIV"],
@@ -127,6 +157,9 @@ FORMS: dict[Any, list[str]] = {
     quotient: ["MUL", "ABS", "ADD", "DIV"],
     added_mask: ["ADD", "SOFTMAX"],
     selected_mask: ["SELECT_V2", "RESHAPE", "SOFTMAX"],
+    root_of_cubes: ["MUL", "MUL", "MEAN", "MAXIMUM", "POW"],
+    selu: ["EXP", "SUB", "MUL", "SELECT_V2"],
+    log_of_shares: ["ADD", "MUL", "SUM", "DIV", "MAXIMUM", "LOG"],
     elu: [],
     cube: [],
 }
@@ -211,11 +244,11 @@ def test_each_way_to_an_end_is_found_once() -> None:
 
 
 def test_a_sum_with_another_tensor_ends_a_chain() -> None:
-    """Squares of activations that are added to what a net passes on, of which a later layer takes a logarithm."""
+    """Squares of activations that are added to what a net passes on, of which a later layer takes a root."""
     net = Net((5, 4), 3)
     source, shape = net.conv(3), net.shape
     squares = net.add("SQUARE", [source], shape)
-    net.add("LOG", [net.add("ADD", [squares, source], shape)], shape)
+    net.add("SQRT", [net.add("ADD", [squares, source], shape)], shape)
     assert float_chain_names(Graph(net.model())) == []
 
 
@@ -307,6 +340,29 @@ def test_powers_stretch_or_narrow_by_their_exponent(first: float, last: float, f
     assert len(float_chains(OnnxGraph(net.model()))) == found
 
 
+@pytest.mark.parametrize(("factor", "found"), [("exp", 4), ("other", 0)])
+def test_a_product_with_what_was_stretched_is_stretched(factor: str, found: int) -> None:
+    """x exp(x), but not y exp(x)."""
+    net = OnnxNet((3, 8, 8))
+    net.conv(3, 3, (1, 1))
+    values = net.now
+    other = net.conv(3, 3, (1, 1)) if factor == "other" else values
+    net.add("Mul", net.add("Exp", values), other)
+    net.add("ReduceSum", np.array([1]), keepdims=1)
+    net.add("Sqrt")
+    assert len(float_chains(OnnxGraph(net.model()))) == found
+
+
+@pytest.mark.parametrize(("kind", "found"), [("Where", 2), ("Tanh", 0)])
+def test_a_choice_leaves_out_the_wide_part(kind: str, found: int) -> None:
+    net = OnnxNet((3, 8, 8))
+    source = net.conv(3, 3, (1, 1))
+    condition = net.add("Greater", source, np.array(0, np.float32))
+    exp = net.add("Exp", source)
+    net.add(kind, *([condition, source, exp] if kind == "Where" else [exp]))
+    assert len(float_chains(OnnxGraph(net.model()))) == found
+
+
 @pytest.mark.parametrize("end", ["Log", "Div", "Reciprocal", "Tanh", ""])
 def test_nodes_of_onnx_are_found(end: str) -> None:
     net = OnnxNet((3, 8, 8))
@@ -324,7 +380,7 @@ def test_nodes_of_onnx_are_found(end: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("activation", ["softplus", "mish", "log_sigmoid"])
+@pytest.mark.parametrize("activation", ["softplus", "mish", "log_sigmoid", "selu"])
 def test_activations_of_keras_keep_their_accuracy(activation: str, tmp_path: Path) -> None:
     """Inputs of the activation up to about 10; exp(10) is 22,000."""
     import keras
