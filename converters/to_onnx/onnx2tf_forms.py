@@ -6,6 +6,7 @@
 * A constant matrix becomes the second factor of a product: TFLite's integer products take no constant first one.
 * An Expand whose readers broadcast goes: it would be a product with as many stored ones.
 * Padding with values of the other side becomes a concatenation.
+* A Concat of one tensor, as DenseNets begin their blocks with, goes.
 * A turn of six axes, as MobileViT cuts maps into patches, becomes two: it would be taken for SpaceToDepth.
 """
 
@@ -55,6 +56,9 @@ def with_onnx2tf_forms(model: onnx.ModelProto) -> onnx.ModelProto:
         _put_constant_first(graph, node)
     for node in graph.nodes("MatMul"):
         _turn_product(graph, node)
+    for node in graph.nodes("Concat"):
+        if len(node.input) == 1 and not graph.move_readers(node.output[0], node.input[0]):
+            graph.replace(node.output[0], "Identity", list(node.input))
     for node in graph.nodes("Expand"):
         _leave_out_expand(graph, node)
     for node in graph.nodes("Pad"):

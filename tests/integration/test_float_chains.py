@@ -159,7 +159,7 @@ FORMS: dict[Any, list[str]] = {
     selected_mask: ["SELECT_V2", "RESHAPE", "SOFTMAX"],
     root_of_cubes: ["MUL", "MUL", "MEAN", "MAXIMUM", "POW"],
     selu: ["EXP", "SUB", "MUL", "SELECT_V2"],
-    log_of_shares: ["ADD", "MUL", "SUM", "DIV", "MAXIMUM", "LOG"],
+    log_of_shares: ["MUL", "SUM", "DIV", "LOG", "MAXIMUM"],
     elu: [],
     cube: [],
 }

@@ -51,7 +51,7 @@ class OnnxNet:
         self.add("QuantizeLinear", *pair)
         return self.add("DequantizeLinear", *pair)
 
-    def model(self, kind: int = FLOAT) -> onnx.ModelProto:
+    def model(self, kind: int = FLOAT, *, opset: int = 17) -> onnx.ModelProto:
         graph = helper.make_graph(
             self._nodes,
             "net",
@@ -59,7 +59,7 @@ class OnnxNet:
             [helper.make_tensor_value_info(self.now, kind, None)],
             self._constants,
         )
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
         return onnx.shape_inference.infer_shapes(made)
 
     def items(self, count: int = 2) -> Any:

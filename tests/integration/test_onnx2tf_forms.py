@@ -1,0 +1,172 @@
+"""Forms of ONNX operations that onnx2tf takes: they compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper
+from onnx_rewriting import OnnxNet
+from rewriting import Net, answer, kinds
+
+from edgepress.converters.to_onnx.onnx2tf_forms import with_functions_inlined, with_onnx2tf_forms
+from edgepress.converters.to_tflite.onnx2tf_fixes import with_missing_turns
+
+SHAPE = (6, 4, 5)
+"""Of an item: channels, height, width."""
+BOUND = np.array(1e-6, np.float32)
+ZERO = np.array(0, np.float32)
+
+
+def slices(*bounds: tuple[int, ...]) -> Callable[[OnnxNet], None]:
+    """Parts of the first axis behind the batch, weighted and joined again."""
+
+    def write(net: OnnxNet) -> None:
+        source = net.now
+        parts = []
+        for number, (begin, end, *step) in enumerate(bounds):
+            given = [np.array([value]) for value in (begin, end, 1, *step)]
+            part = net.add("Slice", source, *given)
+            parts.append(net.add("Mul", part, np.array(number + 1, np.float32)))
+        net.add("Concat", *parts, axis=1)
+
+    return write
+
+
+def patches(last: tuple[int, ...]) -> Callable[[OnnxNet], None]:
+    """Pieces of 2x1 pixels."""
+
+    def write(net: OnnxNet) -> None:
+        net.add("Reshape", np.array([1, 6, 2, 2, 5, 1]))
+        net.add("Transpose", perm=[0, 1, 3, 5, 2, 4])
+        net.add("Reshape", np.array(last))
+
+    return write
+
+
+def one(kind: str, *inputs: Any, **attributes: Any) -> Callable[[OnnxNet], None]:
+    """One node."""
+
+    def write(net: OnnxNet) -> None:
+        net.add(kind, *(net.now if isinstance(x, str) and x == "now" else x for x in inputs), **attributes)
+
+    return write
+
+
+def expanded(*, alone: bool) -> Callable[[OnnxNet], None]:
+    """A mean of each channel in the shape of the item, from which the item is taken off, or that is the output."""
+
+    def write(net: OnnxNet) -> None:
+        source = net.now
+        mean = net.add("ReduceMean", axes=[2, 3], keepdims=1)
+        wide = net.add("Expand", mean, np.array([1, *SHAPE]))
+        net.add("Neg", wide) if alone else net.add("Sub", source, wide)
+
+    return write
+
+
+def normalized(net: OnnxNet) -> None:
+    """Items of length 1, as torch writes `normalize`."""
+    source = net.now
+    norm = net.add("ReduceL2", axes=[1], keepdims=1)
+    least = net.add("Clip", norm, np.array(1e-12, np.float32))
+    net.add("Div", source, net.add("Expand", least, np.array([1, *SHAPE])))
+
+
+LEFT = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+PADS = np.array([0, 0, 2, 1, 0, 1, 0, 3])
+CASES: dict[str, tuple[Callable[[OnnxNet], None], list[str]]] = {
+    "halves": (slices((0, 3), (3, 6)), ["Split", "Mul", "Mul", "Concat"]),
+    "parts in another order": (slices((4, 99), (0, 1), (1, -2)), ["Split", "Mul", "Mul", "Mul", "Concat"]),
+    "a gap": (slices((0, 3), (4, 6)), ["Slice", "Mul", "Slice", "Mul", "Concat"]),
+    "an overlap": (slices((0, 4), (3, 6)), ["Slice", "Mul", "Slice", "Mul", "Concat"]),
+    "a beginning": (slices((0, 3), (3, 5)), ["Slice", "Mul", "Slice", "Mul", "Concat"]),
+    "steps": (slices((0, 3, 2), (3, 6, 1)), ["Slice", "Mul", "Slice", "Mul", "Concat"]),
+    "one part": (slices((1, 3)), ["Slice", "Mul", "Identity"]),
+    "a small bound": (one("Clip", BOUND), ["Max"]),
+    "a small bound and another": (one("Clip", BOUND, np.array(3, np.float32)), ["Max", "Min"]),
+    "a bound below 1": (one("Clip", ZERO, np.array(1 - 1e-6, np.float32)), ["Max", "Min"]),
+    "only a bound above": (one("Clip", "now", "", np.array(6 + 1e-6, np.float32)), ["Min"]),
+    "the bounds of ReLU6": (one("Clip", ZERO, np.array(6, np.float32)), ["Clip"]),
+    "a large bound": (one("Clip", np.array(1e-4, np.float32)), ["Clip"]),
+    "a maximum": (one("Max", "now", BOUND), ["Max"]),
+    "a maximum of 0": (one("Max", "now", ZERO), ["Max"]),
+    "a first factor": (one("MatMul", LEFT, "now"), ["Transpose", "MatMul", "Transpose"]),
+    "a second factor": (one("MatMul", "now", np.ones((5, 2), np.float32)), ["MatMul"]),
+    "an Expand": (expanded(alone=False), ["ReduceMean", "Sub"]),
+    "an Expand alone": (expanded(alone=True), ["ReduceMean", "Expand", "Neg"]),
+    "a norm": (normalized, ["ReduceL2", "Max", "Div"]),
+    "the other side": (one("Pad", PADS, mode="wrap"), [*["Slice"] * 4, *["Concat"] * 3, "Identity"]),
+    "zeros": (one("Pad", PADS), ["Pad"]),
+    "one tensor": (lambda net: net.add("Neg", net.add("Concat", axis=1)) and None, ["Neg"]),
+    "patches": (patches((1, 6, 2, 10)), ["Reshape", "Transpose", "Transpose", "Reshape"]),
+    "patches as channels": (patches((1, 12, 2, 5)), ["Reshape", "Transpose", "Reshape"]),
+}
+
+
+def run(model: onnx.ModelProto, items: Any) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, {"input": items})[0]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_forms_compute_the_same(name: str) -> None:
+    write, expected = CASES[name]
+    net = OnnxNet(SHAPE)
+    write(net)
+    model = net.model(opset=19 if name == "the other side" else 17)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    items = np.random.default_rng(0).normal(size=(1, *SHAPE)).astype(np.float32) * 4
+    items[:, :, 0] = 0  # as of a covered camera
+    items[..., 0] = 5e-7
+    before = run(model, items)
+    written = with_onnx2tf_forms(onnx.shape_inference.infer_shapes(model))
+    onnx.checker.check_model(written)
+    assert sorted(node.op_type for node in written.graph.node) == sorted(expected)
+    np.testing.assert_allclose(run(written, items), before, rtol=1e-5, atol=1e-8)
+    for node in written.graph.node:
+        if node.op_type in ("Max", "Min") and name != "a maximum of 0":
+            assert node.input[0] in {tensor.name for tensor in written.graph.initializer}
+
+
+def test_functions_of_the_standard_are_written_out() -> None:
+    tensor = helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1, 2, 4, 8])
+    sink = helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, [1, 2, 4, 8])
+    nodes = [
+        helper.make_node("RMSNormalization", ["input", "scale"], ["normal"], epsilon=1e-5),
+        helper.make_node("Attention", ["normal", "normal", "input"], ["output"], is_causal=1),
+    ]
+    scale = onnx.numpy_helper.from_array(np.linspace(0.5, 2, 8).astype(np.float32), "scale")
+    graph = helper.make_graph(nodes, "graph", [tensor], [sink], [scale])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+    items = np.random.default_rng(0).normal(size=(1, 2, 4, 8)).astype(np.float32)
+    written = with_functions_inlined(model)
+    assert not {"Attention", "RMSNormalization"} & {node.op_type for node in written.graph.node}
+    np.testing.assert_allclose(run(written, items), run(model, items), rtol=1e-4, atol=1e-5)
+    assert with_functions_inlined(written) is written
+
+
+@pytest.mark.parametrize("end", ["_nhwc_bridge", "__to_nhwc", "_other"])
+def test_a_tensor_that_nothing_makes_is_turned_from_the_one_in_its_place(end: str) -> None:
+    net = Net((4, 5), 3)
+    net.conv(6)
+    made = net.now
+    net.graph.rename(made, f"sum{end}")
+    missing = net.graph.add_tensor((1, 6, 4, 5), "sum")
+    net.add("SLICE", [missing, np.array([0, 2, 0, 0], np.int32), np.array([1, 3, 4, 5], np.int32)], (1, 3, 4, 5))
+    part = net.now
+    net.add("TRANSPOSE", [part, np.array([0, 2, 3, 1], np.int32)], (1, 4, 5, 3))
+    model = net.model()
+    fixed = with_missing_turns(model)
+    if end == "_other":
+        assert fixed == model
+        return
+    assert kinds(fixed) == ["CONV_2D", "TRANSPOSE", "SLICE", "TRANSPOSE"]
+    whole = Net((4, 5), 3)
+    whole.conv(6)
+    np.testing.assert_allclose(answer(fixed), answer(whole.model())[..., 2:5], rtol=1e-5, atol=1e-6)
