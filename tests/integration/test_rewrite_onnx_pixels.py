@@ -40,6 +40,62 @@ def test_two_steps_of_pixels_become_those_of_weights(first: str, second: str, sh
     assert found == ["Transpose", "Cast", *adds, "Conv"]
 
 
+@pytest.mark.parametrize("first", ["Transpose", "Cast", "Div"])
+@pytest.mark.parametrize("shape", [(), (1, 3, 1, 1), (3, 1, 1)])
+@pytest.mark.parametrize("pads", [False, True])
+def test_pixels_may_be_turned_before_they_are_scaled(first: str, shape: tuple[int, ...], *, pads: bool) -> None:
+    """As exports of PyTorch do: a division by 255, mean and deviation of each channel, and then the padding."""
+    net = OnnxNet((5, 6, 3), UINT8)
+    mean, deviation = (np.reshape(numbers[: int(np.prod(shape))], shape) for numbers in (NUMBERS, [3.0, 7.0, 0.5]))
+    order = {"Transpose": "TCD", "Cast": "CTD", "Div": "CDT"}[first]
+    for step in order:
+        if step == "T":
+            net.add("Transpose", perm=[0, 3, 1, 2])
+        elif step == "C":
+            net.add("Cast", to=TensorProto.INT32)
+            net.add("Cast", to=FLOAT)
+        else:
+            net.add("Div", np.array(255, np.float32))
+    net.add("Sub", mean.astype(np.float32))
+    net.add("Div", deviation.astype(np.float32))
+    if pads:
+        net.add("Pad", np.array([0, 0, 1, 0, 0, 0, 0, 2]))
+    net.conv(4, 3, (2, 3))
+    assert kinds(near(net, input_scale, tolerance=1e-5)) == ["Transpose", "Cast", "Add", "Conv"]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        [("Transpose", {"perm": [0, 3, 2, 1]})],
+        [("Transpose", {"perm": [0, 3, 1, 2]}), ("Transpose", {"perm": [0, 1, 3, 2]})],
+        [("Cast", {"to": TensorProto.BOOL}), ("Transpose", {"perm": [0, 3, 1, 2]})],
+        [("Cast", {"to": TensorProto.INT8}), ("Transpose", {"perm": [0, 3, 1, 2]})],
+        [("Transpose", {"perm": [0, 3, 1, 2]}), ("Relu", {})],
+    ],
+)
+def test_other_turns_and_casts_of_pixels_stay(between: list[tuple[str, dict[str, Any]]]) -> None:
+    net = OnnxNet((4, 4, 4), UINT8)
+    for kind, options in between[:-1] if between[-1][0] == "Relu" else between:
+        net.add(kind, **options)
+    net.add("Cast", to=FLOAT)
+    if between[-1][0] == "Relu":
+        net.add("Relu")
+    net.add("Mul", np.array([1, 2, 3, 4], np.float32).reshape(1, 4, 1, 1))
+    net.conv(4, 4, (2, 2))
+    assert rewritten(net.model(), input_scale)[1] == 0
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 1, 1, 3), (1, 1, 3, 1)])
+def test_numbers_along_another_axis_than_the_turned_channels_stay(shape: tuple[int, ...]) -> None:
+    net = OnnxNet((3, 3, 3), UINT8)
+    net.add("Cast", to=FLOAT)
+    net.add("Transpose", perm=[0, 3, 1, 2])
+    net.add("Mul", np.array(NUMBERS, np.float32).reshape(shape))
+    net.conv(4, 3, (2, 2))
+    assert rewritten(net.model(), input_scale)[1] == 0
+
+
 @pytest.mark.parametrize("steps", [["Sub"], ["Mul", "Sub"], ["Sub", "Sub"], ["Sub", "Add"]])
 def test_pixels_may_be_taken_from_numbers(steps: list[str]) -> None:
     net = image([(kind, np.array(NUMBERS) + i) for i, kind in enumerate(steps)], first=True)

@@ -1,10 +1,11 @@
 """Scale and offset of the input, per channel, become part of the first convolution's weights.
 
-A model normalizes its pixels in NHWC: Cast, Mul, Add, and Mul or Div again per channel. ONNX Runtime broadcasts a
-constant over the innermost axis of three values one triple at a time, which takes a tenth of EfficientNetB0's time
-(BroadcastLooper, onnxruntime/core/providers/cpu/math/element_wise_ops.h, and QLinearAdd alike, release 1.32). A scale
-goes into the weights; what is left of the offset is added after the Transpose to NCHW, where each channel is one run of
-values. The bytes are transposed, not the floats.
+A model normalizes its pixels in NHWC: Cast, Mul, Add, and Mul or Div again per channel; one that was exported from
+PyTorch does so behind the Transpose. ONNX Runtime broadcasts a constant over the innermost axis of three values one
+triple at a time, which takes a tenth of EfficientNetB0's time (BroadcastLooper,
+onnxruntime/core/providers/cpu/math/element_wise_ops.h, and QLinearAdd alike, release 1.32). A scale goes into the
+weights; what is left of the offset is added after the Transpose to NCHW, where each channel is one run of values. The
+bytes are transposed, not the floats.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ from edgepress.converters.arrays import Doubles, Floats
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes, zeros_added
 
 Values = Doubles
+HOLDING_BYTES = (
+    *(onnx.TensorProto.UINT8, onnx.TensorProto.INT32, onnx.TensorProto.INT64),
+    *(onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT),
+)
+"""Types to which a Cast leaves each byte as it is."""
 
 
 class Scaled(NamedTuple):
     """Pixels that become `factor` * pixel + `offset`, per channel, padded by zeros, on their way to a convolution."""
 
     source: str
-    transpose: Any
     conv: Any
     factor: Values
     offset: Values
@@ -44,55 +49,73 @@ def rewrite(graph: OnnxGraph) -> int:
 
 
 def scaled_pixels(graph: OnnxGraph, *, least: int = 1) -> Scaled | None:
-    """The steps from an input of bytes to its first convolution; None if they are others than these, or too few."""
+    """The steps from an input of bytes to its first convolution; None if they are others than these, or too few.
+
+    Casts, the Transpose to NCHW and steps of arithmetic in any order, then Pads with zeros, of which one may lie in
+    front of the Transpose.
+    """
     (source,) = graph.proto.input if len(graph.proto.input) == 1 else (None,)
     if source is None or source.type.tensor_type.elem_type != onnx.TensorProto.UINT8:
         return None
     shape = graph.shape(source.name)
-    cast = graph.only_reader(source.name, "Cast")
-    if shape is None or len(shape) != 4 or cast is None or attribute(cast, "to") != onnx.TensorProto.FLOAT:
+    if shape is None or len(shape) != 4:
         return None
     steps = 0
-    pads = np.zeros((2, 2), np.int64)
+    pads: npt.NDArray[np.int64] | None = None
     factor, offset = np.ones(1), np.zeros(1)
-    node = graph.only_reader(cast.output[0])
-    while node is not None and node.op_type in ("Mul", "Div", "Add", "Sub"):
-        pair = graph.operand(node)
-        if EXACT.match(cast.name) or EXACT.match(node.name) or node.domain or pair is None:
+    has_cast = is_turned = False
+    node = graph.only_reader(source.name)
+    while node is not None and node.op_type != "Conv" and not node.domain and not EXACT.match(node.name):
+        axis = 1 if is_turned else 3
+        if node.op_type == "Cast" and not steps and attribute(node, "to") in HOLDING_BYTES:
+            has_cast = attribute(node, "to") == onnx.TensorProto.FLOAT
+        elif node.op_type == "Transpose" and not is_turned and attribute(node, "perm") == [0, 3, 1, 2]:
+            is_turned = True
+        elif node.op_type == "Pad":
+            padded = zeros_added(graph, node, (2, 3) if is_turned else (1, 2))
+            if padded is None:
+                return None
+            pads = padded if pads is None else pads + padded
+        elif not has_cast or pads is not None:
             return None
-        constant = pair[1].astype(np.float64)
-        aligned = (1,) * (4 - constant.ndim) + constant.shape
-        if aligned not in ((1, 1, 1, 1), (1, 1, 1, shape[-1])) or not np.isfinite(constant).all():
+        elif (changed := _changed(graph, node, factor, offset, (shape[-1], axis))) is not None:
+            (factor, offset), steps = changed, steps + 1
+        else:
             return None
-        changed = _step(node.op_type, constant.ravel(), factor, offset, first=node.input[0] == pair[0])
-        if changed is None:
-            return None
-        (factor, offset), steps = changed, steps + 1
         node = graph.only_reader(node.output[0])
-    if node is not None and node.op_type == "Pad":
-        padded = zeros_added(graph, node, (1, 2))
-        if padded is None:
-            return None
-        pads = padded
-        node = graph.only_reader(node.output[0])
-    if steps < least or node is None or node.op_type != "Transpose" or attribute(node, "perm") != [0, 3, 1, 2]:
+    if steps < least or node is None or node.op_type != "Conv" or not (has_cast and is_turned):
         return None
-    conv = graph.only_reader(node.output[0])
-    if conv is not None and conv.op_type == "Pad":
-        padded = zeros_added(graph, conv, (2, 3))
-        if padded is None:
-            return None
-        pads = pads + padded
-        conv = graph.only_reader(conv.output[0])
-    if conv is None or conv.op_type != "Conv" or attribute(conv, "group", 1) != 1 or conv.domain:
-        return None
-    weights = graph.constant(conv.input[1])
-    if weights is None or attribute(conv, "auto_pad", b"NOTSET") != b"NOTSET":
+    weights = graph.constant(node.input[1])
+    if attribute(node, "group", 1) != 1 or node.domain or weights is None:
         return None
     factor, offset = (np.broadcast_to(v, weights.shape[1:2]) for v in (factor, offset))
-    if not factor.all():
+    if attribute(node, "auto_pad", b"NOTSET") != b"NOTSET" or not factor.all():
         return None
-    return Scaled(source.name, node, conv, factor, offset, pads)
+    return Scaled(source.name, node, factor, offset, np.zeros((2, 2), np.int64) if pads is None else pads)
+
+
+def _changed(
+    graph: OnnxGraph, node: Any, factor: Any, offset: Any, channels: tuple[int, int]
+) -> tuple[Values, Values] | None:
+    """Factor and offset after a step; None if it is another.
+
+    Args:
+        graph: The graph.
+        node: The step.
+        factor: Those so far.
+        offset: Those so far.
+        channels: Number of channels, and the axis on which a constant has one value for each.
+    """
+    pair = graph.operand(node)
+    if pair is None:
+        return None
+    constant = pair[1].astype(np.float64)
+    aligned = (1,) * (4 - constant.ndim) + constant.shape
+    one_each = [1, 1, 1, 1]
+    one_each[channels[1]] = channels[0]
+    if list(aligned) not in ([1, 1, 1, 1], one_each) or not np.isfinite(constant).all():
+        return None
+    return _step(node.op_type, constant.ravel(), factor, offset, first=node.input[0] == pair[0])
 
 
 def _step(kind: str, constant: Values, factor: Any, offset: Any, *, first: bool) -> tuple[Values, Values] | None:
