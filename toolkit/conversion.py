@@ -19,6 +19,7 @@ import numpy.typing as npt
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import Conversion
 from edgepress.converters.ends import IF_ANY, LOGITS
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.float_layers import KeepOptions
 from edgepress.converters.proof.compare import FEW, ITEMS
 from edgepress.converters.schemes import SCHEMES, Scheme
@@ -138,7 +139,12 @@ def convert(
                 f"--calibration {calibration_method} is not used for the ranges of {path}, which edgepress tune learned"
             )
         possible = [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated]
-        from_onnx = conversion.facts.format == "onnx" and any(SCHEMES[name].format == "tflite" for name in possible)
+        from_onnx = conversion.facts.format == "onnx"
+        to_tflite = from_onnx and any(SCHEMES[name].format == "tflite" for name in possible)
+        to_repair = from_onnx and repairs and plan.data is not None and any(SCHEMES[name].repairs for name in possible)
+        onnx2tf = onnx2tf_python(note, install=to_tflite and not offline) if to_tflite or to_repair else None
+        if to_repair and not to_tflite and isinstance(onnx2tf, ConversionError):
+            note(f"no file is repaired, because onnx2tf is not installed. {onnx2tf.hint}")
         variants = conversion.run(
             possible,
             plan.contract,
@@ -148,7 +154,7 @@ def convert(
             repairs=repairs and plan.data is not None,
             calibration_method=calibration_method,
             enforce=verify,
-            onnx2tf=onnx2tf_python(note, install=not offline) if from_onnx else None,
+            onnx2tf=onnx2tf,
             target=aim,
             rewrite=rewrites,
             keep=keep,

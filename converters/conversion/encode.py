@@ -163,7 +163,7 @@ class Encoder:
         """A function that makes the file with a contract; and the rewrites that were done, with places of each."""
         kind = self._repairs(scheme)
         if scheme.format == "onnx":
-            graph, rewrites = self._quantize_onnx(scheme, kind)
+            graph, rewrites = self.once(self._quantize_onnx, scheme, kind)
             return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), rewrites
         before, recipe, after = (self._rewrites(scheme, stage) for stage in get_args(Stage))
         float_layers = self.float_layers(scheme)
@@ -203,7 +203,7 @@ class Encoder:
     def _squared_error(self, scheme: Scheme, kind: RepairKind) -> float:
         """Squared error of an ONNX file's answers to the items of the proof."""
         items, reference = self.once(self.reference.proof, COMPARED)
-        graph, _ = self._quantize_onnx(scheme, kind)
+        graph, _ = self.once(self._quantize_onnx, scheme, kind)
         outputs = outputs_of(graph.SerializeToString(), items)
         if self.job.left_off is not None:
             outputs = apply_end(outputs, self.job.left_off)
@@ -242,9 +242,10 @@ class Encoder:
             return e.message
         except Exception as e:  # the file can be made without
             return unexpected_error(e).message
-        if scheme.repairs != "exact" and not self.source.loops:
+        is_own = self.source.facts.format == "onnx" or self.source.loops
+        if scheme.repairs != "exact" and not is_own:
             return ""
-        try:  # scored was a TFLite file, whose loops are unrolled, and whose weights have a scale for each channel
+        try:  # scored was a TFLite file, whose loops are unrolled, and whose operations may be others
             plain = self.once(self._squared_error, scheme, "")
             if self.source.loops and plain <= self.once(self._spread) / 10 ** (SOUND_DB / 10):
                 return "repairs would unroll its loops, and its answers are near enough without"

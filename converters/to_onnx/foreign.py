@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import graphlib
 import json
 from collections.abc import Iterator
@@ -53,9 +54,18 @@ def tidy_model(model: onnx.ModelProto, where: str, output: str = "") -> list[str
         model.metadata_props.add(key=LABELS, value=json.dumps(labels))
     OnnxGraph(model).finish()
     _without_unused_inputs(graph)
+    _list_domains_once(model)
     if changed := _in_float32(graph):
         remarks.append(f"numbers: {', '.join(changed)} became float32")
     return remarks
+
+
+def _list_domains_once(model: onnx.ModelProto) -> None:
+    """Leave out entries of opsets that repeat others, as skl2onnx writes them; ONNX Runtime's quantizer wants one."""
+    entries = {(entry.domain, entry.version): entry for entry in model.opset_import}
+    once = [copy.deepcopy(entry) for entry in entries.values()]
+    del model.opset_import[:]
+    model.opset_import.extend(once)
 
 
 def _refuse_circles(graph: onnx.GraphProto, where: str) -> None:

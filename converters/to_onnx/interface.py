@@ -13,6 +13,7 @@ import numpy as np
 from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT
+from edgepress.converters.to_onnx.classical import with_layers
 from edgepress.converters.to_onnx.convert import finish
 from edgepress.converters.to_onnx.foreign import tidy_model
 from edgepress.converters.to_onnx.forms import with_plain_forms
@@ -57,6 +58,7 @@ def load(
         onnx.checker.check_model(model)
         if model.functions:  # quantizers do not look into functions
             model = onnx.inliner.inline_local_functions(model, convert_version=True)
+        model = with_layers(model)
     except EdgepressError:
         raise
     except Exception as e:  # protobuf, onnx and the file system raise their own
@@ -74,8 +76,8 @@ def load(
         what = "custom operations"
         hint = "Use standard operations only."
         if foreign == ["ai.onnx.ml"]:
-            what = "operations of classical machine learning, which are not converted"
-            hint = "Export only the neural network; --mean and --std do what a Scaler does."
+            what = "operations of classical machine learning, which are no layers of a network"
+            hint = "Networks and linear classifiers are converted; trees, support vectors and neighbours are not."
         raise ConversionError(f"{path} has {what}: {operations} (in {where}).", hint)
     newer = upgrade_model(model, path)
     try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgepress.converters.to_onnx.graph import OnnxGraph
+from onnx import TensorProto
+
+from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
 from edgepress.converters.to_tflite.normalization import MOST_DIMENSIONS
 
 KINDS = ("Add", "Sub", "Mul", "Div")
-VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-"""Operations that return the numbers that they read."""
+VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast")
+"""Operations that return the numbers that they read; a Cast of floats does."""
 
 
 def normalization(graph: OnnxGraph) -> list[Any]:
@@ -25,6 +27,8 @@ def normalization(graph: OnnxGraph) -> list[Any]:
             if parts is None:
                 break
             sizes.append(parts[1].size)
+        elif node.op_type == "Cast" and attribute(node, "to") != TensorProto.FLOAT:
+            break
         chain.append(node)
         at = node.output[0]
     return chain if max(sizes, default=1) > 1 else []

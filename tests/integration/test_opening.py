@@ -134,12 +134,12 @@ def test_onnx_inputs_operations_and_functions(tmp_path: Path) -> None:
     times = [node("Mul", ["x", "w"], ["y"])]
     assert "inputs [[]], outputs" in refusal(onnx_file(tmp_path / "scalar.onnx", times, []))
 
-    scaler = node("Scaler", ["x"], ["s"], domain="ai.onnx.ml", offset=[0.0], scale=[1.0])
+    scaler = node("Imputer", ["x"], ["s"], domain="ai.onnx.ml", imputed_value_floats=[0.0])
     text = refusal(
         onnx_file(tmp_path / "ml.onnx", [scaler, node("MatMul", ["s", "w"], ["y"])], ["n", 4], domain="ai.onnx.ml")
     )
     assert "classical machine learning" in text
-    assert "Scaler of ai.onnx.ml" in text
+    assert "Imputer of ai.onnx.ml" in text
 
     doubled = helper.make_function("mine", "Double", ["a"], ["b"], [node("Add", ["a", "a"], ["b"])], [
         helper.make_opsetid("", 17)
