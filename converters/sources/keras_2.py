@@ -89,7 +89,7 @@ def load(path: Path, config: Any, objects: Mapping[str, Any], *, trust: bool) ->
         if not trust:
             refuse_code(path, node, objects)
         name = str(node["class_name"])
-        if (own := objects.get(name.rpartition(">")[2])) is not None:
+        if (own := objects.get(_without_package(name))) is not None:
             objects |= {str(alias): own for alias in (name, node.get("registered_name")) if alias}
     with tf_keras.utils.custom_object_scope(objects):  # which activations need that are written as objects
         model = tf_keras.models.load_model(path, compile=False, safe_mode=not trust)
@@ -110,15 +110,17 @@ def forget_training(config: Any) -> bool:
 def name_functions(config: Any, own: Collection[str]) -> bool:
     """Replace the user's functions, written as objects, by their names; whether there were any.
 
-    tf_keras writes activations of a `.h5` as objects, and reads only names there.
+    tf_keras writes activations of a `.h5` as objects, and reads only names there. A function that was registered for a
+    package is `package>name`.
     """
     changed = False
     waiting = [config] if isinstance(config, dict | list) else []
     while waiting:
         node = waiting.pop()
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            if isinstance(value, dict) and value.get("class_name") == "function" and str(value.get("config")) in own:
-                node[key] = str(value["config"])
+            is_function = isinstance(value, dict) and value.get("class_name") == "function"
+            if is_function and (name := _without_package(value.get("config"))) in own:
+                node[key] = name
                 changed = True
             elif isinstance(value, dict | list):
                 waiting.append(value)
@@ -143,11 +145,13 @@ def refuse_code(path: Path, node: Mapping[str, Any], own: Collection[str]) -> No
     """
     name = str(node["class_name"])
     config = node.get("config")
-    kind, wanted = ("function", str(config)) if name == "function" else ("class", name.rpartition(">")[2])
+    full_name = str(config) if name == "function" else name
+    kind = "function" if name == "function" else "class"
+    wanted = _without_package(full_name)
     if wanted in own or name in _DATA:
         return
     module = str(node.get("module") or "keras")
-    known = wanted in (_functions() if kind == "function" else _classes())
+    known = full_name in _functions() if kind == "function" else wanted in _classes()
     settings = config if isinstance(config, dict) else {}
     if name in ("Lambda", "__lambda__"):
         raise ModelFileError(
@@ -169,6 +173,11 @@ def refuse_code(path: Path, node: Mapping[str, Any], own: Collection[str]) -> No
             f"{path} has the {kind} {wanted}, which Keras 2 does not know.",
             f"Register it with --custom MODULE:{wanted}.",
         )
+
+
+def _without_package(name: Any) -> str:
+    """The name of a class or function in its module, without the package that it was registered for."""
+    return str(name).rpartition(">")[2]
 
 
 def computes(function: str) -> bool:

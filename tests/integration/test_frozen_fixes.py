@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from edgepress.converters.frozen import freeze, trace
 from edgepress.converters.frozen_fixes import fix
 from edgepress.converters.to_tflite.convert import float_tflite
+from edgepress.toolkit.conversion import convert
 
 
 def definition_of(function: Callable[[Any], Any], shape: tuple[int | None, ...]) -> tuple[Any, str]:
@@ -251,3 +253,66 @@ def test_other_bounds_of_roots_stay(bound: Any) -> None:
 
     check(lambda x: tf.minimum(tf.math.rsqrt(tf.square(x)), tf.constant(bound, tf.float32)), (None, 4), changes=False)
     check(lambda x: tf.minimum(tf.sqrt(tf.square(x)), tf.constant(2.0)), (None, 4), changes=False)
+
+
+def patches(kernel: tuple[int, int], stride: int, *, rate: int = 1, padding: str = "VALID") -> Callable[[Any], Any]:
+    import tensorflow as tf
+
+    ones = [1, *kernel, 1], [1, stride, stride, 1], [1, rate, rate, 1]
+    return lambda x: tf.image.extract_patches(x, *ones, padding) * 2
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "options", "kind"),
+    [
+        ((2, 2), 2, {}, "Slice"),
+        ((3, 3), 3, {}, "Slice"),  # two rows and a column are left over
+        ((4, 4), 4, {"padding": "SAME"}, "Slice"),
+        ((3, 3), 3, {"padding": "SAME"}, "DepthwiseConv2dNative"),
+        ((3, 3), 1, {"padding": "SAME"}, "DepthwiseConv2dNative"),
+        ((3, 2), 2, {}, "DepthwiseConv2dNative"),
+        ((2, 3), 1, {"rate": 2}, "DepthwiseConv2dNative"),
+        ((1, 1), 2, {}, "DepthwiseConv2dNative"),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, None])
+def test_patches_are_written_out(
+    kernel: tuple[int, int], stride: int, options: dict[str, Any], kind: str, batch: int | None
+) -> None:
+    fixed = check(patches(kernel, stride, **options), (batch, 8, 16 if stride == 4 else 10, 3), changes=True)
+    assert "ExtractImagePatches" not in kinds(fixed)
+    assert kind in kinds(fixed)
+
+
+def test_patches_may_be_cut_from_a_part() -> None:
+    """Whose name has a number behind it."""
+    import tensorflow as tf
+
+    check(lambda x: patches((2, 2), 2)(tf.split(x, 2, axis=3)[1]), (1, 8, 8, 6), changes=True)
+
+
+def test_patches_of_images_of_any_size_stay() -> None:
+    check(patches((2, 2), 2), (1, None, 8, 3), changes=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stride", [2, 4])
+def test_files_of_patches_answer_as_the_model_does(stride: int, tmp_path: Path) -> None:
+    """A vision transformer's first layers, with patches side by side and with patches that overlap."""
+    import keras
+    import tensorflow as tf
+    from keras import layers
+
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((16, 16, 3))
+    cut = layers.Lambda(lambda x: tf.image.extract_patches(x, [1, 4, 4, 1], [1, stride, stride, 1], [1] * 4, "VALID"))
+    x = layers.Dense(8, activation="gelu")(cut(layers.Rescaling(1 / 255)(inputs)))
+    keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x))).export(tmp_path / "model", verbose=False)
+    random = np.random.default_rng(0)
+    items = random.integers(0, 256, (2, 48, 16, 16, 3), dtype=np.uint8)
+    np.savez(
+        tmp_path / "data.npz", x_train=items[0], x_test=items[1], y_train=np.arange(48) % 3, y_test=np.zeros(48, int)
+    )
+    for variant in convert(tmp_path / "model", "all", out=tmp_path / "files", data=tmp_path / "data.npz", verify=False):
+        assert variant.verification is not None, variant.error
+        assert variant.verification.sqnr_db > (70 if "float" in variant.scheme else 20)

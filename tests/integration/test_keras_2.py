@@ -422,3 +422,19 @@ def test_without_tf_keras_the_error_says_what_to_install(plain_files: Path, monk
         with pytest.raises(MissingExtraError, match=r"file of Keras 2\..* needs the package tf-keras") as caught:
             open_source(plain_files / name)
         assert "pip install 'edgepress[toolkit]'" in caught.value.hint
+
+
+def test_functions_of_packages_are_the_users_under_their_own_names() -> None:
+    """Not those of Keras that have the same name."""
+    from edgepress.converters.sources.keras_2 import name_functions, refuse_code
+
+    activation = {"class_name": "function", "config": "mine>gelu", "registered_name": "function"}
+    with pytest.raises(ModelFileError, match="the function gelu, which Keras 2 does not know") as caught:
+        refuse_code(Path("net.h5"), activation, set())
+    assert "--custom MODULE:gelu." in caught.value.hint
+    refuse_code(Path("net.h5"), activation, {"gelu"})
+    refuse_code(Path("net.h5"), activation | {"config": "gelu"}, set())
+    config = {"layers": [{"config": {"activation": activation}}]}
+    assert not name_functions(config, {"other"})
+    assert name_functions(config, {"gelu"})
+    assert config["layers"][0]["config"]["activation"] == "gelu"
