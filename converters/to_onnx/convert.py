@@ -100,7 +100,7 @@ def _tf2onnx(definition: Any, weights: dict[str, bytes], frozen: Frozen, *, care
             output_names=[frozen.sink],
             opset=OPSET,
             tensors_to_rename={frozen.source: INPUT, frozen.sink: OUTPUT},
-            custom_op_handlers={"Erfc": (_erfc, [])},
+            custom_op_handlers={"Erfc": (_erfc, []), "Bucketize": (_bucketize, [])},
         )
     _scalars_as_vectors(converted)
     with _protos_unchanged(), _nodes_in_order():
@@ -130,6 +130,28 @@ def _erfc(graph: Any, node: Any, name: str, args: list[Any]) -> None:
     types = node.output_dtypes
     graph.remove_node(node.name)
     graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, name=name, shapes=shapes, dtypes=types)
+
+
+def _bucketize(graph: Any, node: Any, name: str, args: list[Any]) -> None:
+    """Bucketize(x), of Keras' `Discretization`, which tf2onnx 1.17 lacks: the number of bounds up to x."""
+    bounds = graph.make_const(f"{name}_bounds", np.array(node.get_attr_value("boundaries"), np.float32))
+    last = graph.make_const(f"{name}_last", np.array([-1], np.int64))
+    types = node.output_dtypes
+    shapes = node.output_shapes
+    floats = graph.make_node("Cast", node.input, attr={"to": 1}, name=f"{name}_floats")
+    column = graph.make_node("Unsqueeze", [floats.output[0], last.output[0]], name=f"{name}_column")
+    reached = graph.make_node("GreaterOrEqual", [column.output[0], bounds.output[0]], name=f"{name}_reached")
+    ones = graph.make_node("Cast", reached.output, attr={"to": types[0]}, name=f"{name}_ones")
+    graph.remove_node(node.name)
+    graph.make_node(
+        "ReduceSum",
+        [ones.output[0], last.output[0]],
+        attr={"keepdims": 0},
+        outputs=node.output,
+        name=name,
+        shapes=shapes,
+        dtypes=types,
+    )
 
 
 def finish(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -32,7 +32,7 @@ NARROWING = ("SQRT", "RSQRT", "SELECT", "SELECT_V2")
 """Kinds that narrow it; so do some POW, and a choice that leaves out the wide part of a branch, as SELU's."""
 UNMASKING = ("MAX_POOL_2D", "REDUCE_MAX")
 """Kinds that ignore masked values; so does SOFTMAX."""
-EXACT = ("FLOOR", "CEIL", "ROUND", "RFFT2D")
+EXACT = ("FLOOR", "CEIL", "ROUND", "RFFT2D", "BUCKETIZE")
 """Kinds that make whole numbers or a spectrum; so does a CAST to integers."""
 
 
