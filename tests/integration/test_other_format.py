@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -112,6 +113,50 @@ def test_a_file_that_answers_otherwise_is_refused(model: Path, fake: Path, tmp_p
     (variant,) = convert(model, "tflite-float16", out=tmp_path / "out")
     assert "does not answer like the model" in variant.error
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_file_that_divides_black_by_zero_is_refused(model: Path, fake: Path, tmp_path: Path) -> None:
+    """As one that has lost the least norm of a normalization."""
+    import onnx
+    import tensorflow as tf
+
+    (held,) = onnx.load(model).graph.initializer
+    weights = onnx.numpy_helper.to_array(held)
+    script = writes(model, 1)
+    shares = lambda x: tf.reshape(x * (tf.reduce_sum(x) / tf.reduce_sum(x)), (1, -1)) @ weights  # noqa: E731
+    model.with_suffix(".made").write_bytes(tflite_of(shares, (8, 8, 3)))
+    fake.write_text(script)
+    (variant,) = convert(model, "tflite-float16", out=tmp_path / "out")
+    assert "returns NaN or infinity for an item of 0 alone" in variant.error
+
+
+def test_onnx_files_are_repaired_whether_tflite_files_are_made_or_not(
+    model: Path, home: Path, fake: Path, tmp_path: Path
+) -> None:
+    """By an onnx2tf that is installed; without one, a note says so."""
+    items = np.random.default_rng(0).integers(0, 256, (2, 40, 8, 8, 3), dtype=np.uint8)
+    labels = np.arange(40) % 10
+    np.savez(tmp_path / "data.npz", x_train=items[0], x_test=items[1], y_train=labels, y_test=labels)
+    notes: list[str] = []
+
+    def repairs() -> Any:
+        notes.clear()
+        (variant,) = convert(
+            model, "onnx-int8", data=str(tmp_path / "data.npz"), out=tmp_path / "out", on_note=notes.append
+        )
+        assert variant.path is not None
+        contract = load(variant.path).contract
+        assert contract is not None
+        return contract.compression
+
+    fake.write_text(writes(model, 1))
+    assert "repairs" in repairs()
+    assert not any("onnx2tf" in note for note in notes)
+    shutil.rmtree(home / "onnx2tf")
+    assert "repairs" not in repairs()
+    (note,) = [each for each in notes if "onnx2tf" in each]
+    assert "no file is repaired" in note
+    assert "edgepress engine add onnx2tf" in note
 
 
 def test_without_onnx2tf_the_onnx_rows_are_made(model: Path, home: Path, tmp_path: Path) -> None:
