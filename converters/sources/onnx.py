@@ -174,11 +174,11 @@ class OnnxSource:
         reference = self.answer(adapter.apply(items))
         error = np.abs(converted.answer(inner.apply(items)) - reference).max()
         largest = np.abs(reference).max()
-        low = adapter.item.limits[0] if adapter.item.is_image else 0.0
-        dark = np.full_like(items[:1], low)  # of which a norm or a deviation is 0
+        darkest = adapter.item.limits[0] if adapter.item.is_image else 0.0
+        dark = np.full_like(items[:1], darkest)  # of which a norm or a deviation is 0
         is_answered = np.isfinite(self.answer(adapter.apply(dark))).all()
         if is_answered and not np.isfinite(converted.answer(inner.apply(dark))).all():
-            raise ConversionError(f"{_MADE} returns NaN or infinity for an item of {low:g} alone.", _ONNX_ONLY)
+            raise ConversionError(f"{_MADE} returns NaN or infinity for an item of {darkest:g} alone.", _ONNX_ONLY)
         if not error <= WORST * largest and np.isfinite(reference).all():
             on = f"on {TRIED} random items, the largest output is {largest:.3g} and the largest error {error:.3g}"
             raise ConversionError(f"{_MADE} does not answer like the model: {on}.", _ONNX_ONLY)

@@ -85,6 +85,7 @@ def test_weights_stay_on_the_grid_that_the_quantizer_finds():
     assert np.abs(made.constants[second] - case.program.constants[second]).max() > 0
 
 
+@pytest.mark.slow
 def test_tied_tensors_keep_one_range_and_fixed_ones_theirs():
     case = Case()
     case.trained(5)

@@ -117,6 +117,7 @@ def test_a_benchmark_has_its_accuracy_and_ships_on_another_engine(install: Insta
     assert evaluate(files[1], engine=NAME)["engine"] == NAME
 
 
+@pytest.mark.slow
 def test_inspect_tells_the_arena_or_why_there_is_none(
     install: Install, chain: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

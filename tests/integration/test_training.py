@@ -105,6 +105,7 @@ def test_the_model_takes_raw_pixels_and_carries_its_contract(finished):
     assert (scores.argmax(axis=1) == data.test.y).mean() == contract.test_accuracy == finished.metrics["accuracy"]
 
 
+@pytest.mark.slow
 def test_it_learns_and_shows_its_progress_on_standard_error_only(tmp_path, capsys):
     result = run(tmp_path, arch="dense", epochs=12, progress=True)
     out, err = capsys.readouterr()

@@ -23,6 +23,7 @@ attacks = scripts.script("benchmarks/updates/attacks.py")
 simulated = sys.modules["simulated"]
 
 
+@pytest.mark.slow
 def test_a_transfer_that_breaks_is_resumed_in_the_run_and_in_the_next(
     publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

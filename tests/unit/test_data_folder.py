@@ -215,6 +215,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, monkeypa
     assert per_image < 64 * 64 * 3 / 5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SIGNS.exists(), reason="the sign digits are not here")
 def test_real_photos() -> None:
     data = open_data(SIGNS, size=64)

@@ -74,6 +74,7 @@ def test_classes_are_balanced_and_others_files_stay(tmp_path: Path) -> None:
     assert (tmp_path / "mine.jpg").exists()
 
 
+@pytest.mark.slow
 def test_old_and_new_pictures_have_the_same_chance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the process is killed in between: the middle half is kept as often as the rest."""
     monkeypatch.setattr(keeping, "encode", lambda image, item: (".png", b""))

@@ -143,6 +143,7 @@ def test_the_least_items_are_the_first_that_are_enough(limit: float, confidence:
     assert enough >= confidence > too_few
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gained", "low", "high"), [(0.0, 0.08, 0.2), (0.002, 0.1, 0.21), (0.01, 0.1, 0.21)])
 def test_files_at_the_limit_are_seldom_sure_enough(gained: float, low: float, high: float) -> None:
     """Files whose drop is just at the limit: the share that reaches 90 %, over 200 to 500 items."""
