@@ -71,6 +71,15 @@ TESTS = {
     "hard_gates": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
     "hard_sigmoid": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
     "input_scale": "rewrite_onnx_pixels rewrite_onnx_float rewrite_onnx_neighbours",
+    "float_chains": "float_chains float_front_ends",
+    "comparisons": "comparisons",
+    "constants": "plain_constants",
+    "forms": "foreign_forms plain_constants",
+    "onnx2tf_forms": "onnx2tf_forms",
+    "onnx2tf_fixes": "onnx2tf_forms foreign_forms matmul",
+    "classical": "classical",
+    "frozen_fixes": "frozen_fixes",
+    "names": "onnx_names",
     "pads": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
     "plain_shapes": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
     "pool_strides": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
@@ -84,6 +93,12 @@ SWEEPING = (
     "toolkit/sweeping/front.py toolkit/sweeping/proposals.py toolkit/sweeping/search.py toolkit/sweeping/space.py"
 )
 """What decides about configurations; the rest of that room runs jobs."""
+FORMS = (
+    "converters/float_chains.py converters/t*/float_chains.py converters/t*/comparisons.py "
+    "converters/to_tflite/constants.py converters/to_onnx/forms.py converters/to_onnx/onnx2tf_forms.py converters/to_onnx/classical.py "
+    "converters/to_onnx/names.py converters/to_tflite/onnx2tf_fixes.py converters/frozen_fixes.py"
+)
+"""What changes graphs before and after quantization, and decides what stays float."""
 ROOMS = {
     "stats": Room(
         "toolkit/stats/intervals.py toolkit/stats/metrics.py toolkit/stats/samples.py",
@@ -140,6 +155,7 @@ ROOMS = {
     "proof": Room("converters/proof/compare.py converters/proof/labels.py", "lost_labels verification"),
     "repairs": Room("converters/ptq/*.py", "*"),
     "pruning": Room("converters/pruning/*.py", "*"),
+    "forms": Room(FORMS, "*"),
     "retraining": Room("toolkit/retraining/sizes.py", "retraining_sizes"),
     "rewrites": Room("converters/rewrites/*/*.py", "*"),
 }
