@@ -94,9 +94,10 @@ SWEEPING = (
 )
 """What decides about configurations; the rest of that room runs jobs."""
 FORMS = (
-    "converters/float_chains.py converters/t*/float_chains.py converters/t*/comparisons.py "
-    "converters/to_tflite/constants.py converters/to_onnx/forms.py converters/to_onnx/onnx2tf_forms.py converters/to_onnx/classical.py "
-    "converters/to_onnx/names.py converters/to_tflite/onnx2tf_fixes.py converters/frozen_fixes.py"
+    "converters/float_chains.py converters/to_*/float_chains.py converters/to_*/comparisons.py "
+    "converters/to_tflite/constants.py converters/to_tflite/onnx2tf_fixes.py converters/to_onnx/forms.py "
+    "converters/to_onnx/onnx2tf_forms.py converters/to_onnx/classical.py converters/to_onnx/names.py "
+    "converters/frozen_fixes.py"
 )
 """What changes graphs before and after quantization, and decides what stays float."""
 ROOMS = {
