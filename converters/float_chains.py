@@ -8,8 +8,8 @@ quantized files compute all of it in float. (LiteRT's delegate makes one table o
 zero; and with what is rounded to whole numbers, such as the places that a sampler reads: a little less is one less.
 The mask of an attention, such as -1e9, stretches scores, and the softmax behind it narrows them.
 
-Logarithms tell small values from smaller ones, so what they are taken of is exact, too: of the energies of a sound,
-from the samples on, through the filters that make a spectrum of them.
+Logarithms tell small values from smaller ones, so what they are taken of is exact, too. If these are squares of what
+filters make of the input, such as the energies of a sound, they are exact from the samples on.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ Role = Literal[
     "multiplies",
     "filters",
     "narrows",
+    "chooses",
     "unmasks",
     "softmax",
     "divides",
@@ -39,10 +40,10 @@ Role = Literal[
 """What an operation does to the range of values.
 
 "squares" is for powers, which stretch it, too; "masks" for operations with a constant that stands for infinity;
-"multiplies" for products of computed tensors; "filters" for those with constant weights; "unmasks" for operations that
-ignore masked values, of which "softmax" stretches the others; "divides" for quotients whose divisor is no constant;
-"exact" for what makes whole numbers or a spectrum; "logs" for logarithms; "" for what ends a chain without narrowing
-the range.
+"multiplies" for products of computed tensors; "filters" for those with constant weights; "chooses" for those that may
+leave out the wide part of a branch, as SELU's; "unmasks" for operations that ignore masked values, of which "softmax"
+stretches the others; "divides" for quotients whose divisor is no constant; "exact" for what makes whole numbers or a
+spectrum; "logs" for logarithms; "" for what ends a chain without narrowing the range.
 """
 STRETCHING = ("stretches", "squares", "softmax")
 LARGEST_SCORE = 88.0
@@ -50,6 +51,13 @@ LARGEST_SCORE = 88.0
 windows of Swin transformers are masked by -100."""
 INFINITE = 1e4
 """Size from which a constant stands for infinity."""
+
+
+LEAST = 0.9e-5
+"""Square from which an inverse root is small, at most 330.
+
+Normalizations add 1e-5 to 1e-3 to variances of values near 1; lengths of vectors are bounded by 1e-12.
+"""
 
 
 class Link(NamedTuple):
@@ -87,6 +95,11 @@ def is_positive(weights: Array | None) -> bool:
     return weights is not None and weights.dtype.kind == "f" and weights.size > 0 and bool(weights.min() >= 0)
 
 
+def is_least(constant: Array | None) -> bool:
+    """Whether a constant that is added to a square, or bounds it, keeps its inverse root small."""
+    return constant is not None and constant.dtype.kind == "f" and constant.size > 0 and bool(constant.min() >= LEAST)
+
+
 def role_of_power(exponent: float) -> Role:
     """What a power with a constant exponent does."""
     return "squares" if exponent > 1 else "narrows"
@@ -108,13 +121,14 @@ def operations_in_float(links: Sequence[Link], source: Hashable) -> list[Any]:
     needed: set[Hashable] = set()
     exact: set[Hashable] = set()
     logged: set[Hashable] = set()
+    spectral: set[Hashable] = set()
     chosen: list[Any] = []
     for link in reversed(links):
         is_logged = link.role == "logs" or not logged.isdisjoint(link.outputs)
+        is_spectral = not spectral.isdisjoint(link.outputs)
         makes_exact = not exact.isdisjoint(link.outputs) and link.role not in ("", "filters")
-        makes_exact |= is_logged and not ranges.filtered.isdisjoint(link.outputs)
         is_end = link.role in ("divides", "exact", "logs") or not ranges.narrowed_by(link.role).isdisjoint(link.inputs)
-        if not (is_end or makes_exact or not needed.isdisjoint(link.outputs)):
+        if not (is_end or makes_exact or is_spectral or not needed.isdisjoint(link.outputs)):
             continue
         chosen.append(link.operation)
         needed.update(ranges.stretched.intersection(link.inputs))
@@ -123,10 +137,10 @@ def operations_in_float(links: Sequence[Link], source: Hashable) -> list[Any]:
             passed.update(link.inputs)
         elif link.role == "divides":
             passed.add(link.inputs[-1])
-        elif is_logged and link.role == "squares":
-            passed.update(ranges.filtered.intersection(link.inputs))
         exact.update(passed)
         logged.update(passed if is_logged else ())
+        if is_spectral or (is_logged and link.role == "squares"):
+            spectral.update(ranges.filtered.intersection(link.inputs))
     return chosen[::-1]
 
 
@@ -135,12 +149,14 @@ class _Ranges:
 
     Attributes:
         stretched: Those of a chain that stretches, and the input.
+        grown: Those that an operation of such a chain has made large.
         masked: Those that hold masked values.
         filtered: What filters make of the input.
     """
 
     def __init__(self, links: Sequence[Link], source: Hashable) -> None:
         self.stretched: set[Hashable] = {source}
+        self.grown: set[Hashable] = set()
         self.masked: set[Hashable] = set()
         self.filtered: set[Hashable] = set()
         raw: set[Hashable] = {source}
@@ -153,8 +169,10 @@ class _Ranges:
             is_masked = not self.masked.isdisjoint(link.outputs)
             if link.role in STRETCHING or is_masked or (keeps and _is_of(link, self.stretched, bases_of_inputs)):
                 self.stretched.update(link.outputs)
-                own_bases = link.inputs if link.role in ("stretches", "squares") else ()
-                bases |= dict.fromkeys(link.outputs, bases_of_inputs.union(own_bases))
+                grows = link.role in ("stretches", "squares")
+                bases |= dict.fromkeys(link.outputs, bases_of_inputs.union(link.inputs if grows else ()))
+                if grows or (keeps and _is_of(link, self.grown, bases_of_inputs)):
+                    self.grown.update(link.outputs)
             if keeps and raw.issuperset(link.inputs):
                 raw.update(link.outputs)
             if link.role == "filters" and raw.issuperset(link.inputs):
@@ -164,11 +182,10 @@ class _Ranges:
 
     def narrowed_by(self, role: Role) -> set[Hashable]:
         """The tensors that are narrowed by an operation that reads them."""
-        return {"narrows": self.stretched, "unmasks": self.masked, "softmax": self.masked}.get(role, set())
+        narrowed = {"narrows": self.stretched, "chooses": self.grown, "unmasks": self.masked, "softmax": self.masked}
+        return narrowed.get(role, set())
 
 
 def _is_of(link: Link, tensors: set[Hashable], bases: set[Hashable]) -> bool:
     """Whether an operation reads only such tensors; of a product, one is enough beside what they were made of."""
-    if link.role != "multiplies":
-        return tensors.issuperset(link.inputs)
-    return not tensors.isdisjoint(link.inputs) and tensors.union(bases).issuperset(link.inputs)
+    return (tensors | bases if link.role == "multiplies" else tensors).issuperset(link.inputs)

@@ -140,7 +140,7 @@ def convert(
             )
         possible = [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated]
         from_onnx = conversion.facts.format == "onnx"
-        to_tflite = from_onnx and any(SCHEMES[name].format == "tflite" for name in possible)
+        to_tflite = from_onnx and any(SCHEMES[name].format == "tflite" or SCHEMES[name].is_mixed for name in possible)
         to_repair = from_onnx and repairs and plan.data is not None and any(SCHEMES[name].repairs for name in possible)
         onnx2tf = onnx2tf_python(note, install=to_tflite and not offline) if to_tflite or to_repair else None
         if to_repair and not to_tflite and isinstance(onnx2tf, ConversionError):

@@ -112,6 +112,7 @@ class Encoder:
         self.once = once
         self.input = job.contract.input
         self.reference = reference
+        self._scored: dict[tuple[str, RepairKind], tuple[Any, dict[str, int]]] = {}
         self.range = None if self.input.is_integer else self.input.value_range  # integers are not quantized
 
     def _graph(self, kind: RepairKind) -> bytes:
@@ -163,7 +164,9 @@ class Encoder:
         """A function that makes the file with a contract; and the rewrites that were done, with places of each."""
         kind = self._repairs(scheme)
         if scheme.format == "onnx":
-            graph, rewrites = self.once(self._quantize_onnx, scheme, kind)
+            scored = self._scored.get((scheme.name, kind))
+            graph, rewrites = scored or self._quantize_onnx(scheme, kind)
+            self._scored.clear()  # models may be large
             return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), rewrites
         before, recipe, after = (self._rewrites(scheme, stage) for stage in get_args(Stage))
         float_layers = self.float_layers(scheme)
@@ -203,7 +206,7 @@ class Encoder:
     def _squared_error(self, scheme: Scheme, kind: RepairKind) -> float:
         """Squared error of an ONNX file's answers to the items of the proof."""
         items, reference = self.once(self.reference.proof, COMPARED)
-        graph, _ = self.once(self._quantize_onnx, scheme, kind)
+        graph, _ = self._scored[scheme.name, kind] = self._quantize_onnx(scheme, kind)
         outputs = outputs_of(graph.SerializeToString(), items)
         if self.job.left_off is not None:
             outputs = apply_end(outputs, self.job.left_off)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
+from edgepress.converters.to_onnx.convert import OPSET
+from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph, attribute
 
 DOMAIN = "ai.onnx.ml"
 ENDS = {b"NONE": "Identity", b"SOFTMAX": "Softmax", b"LOGISTIC": "Sigmoid"}
@@ -35,6 +36,8 @@ def with_layers(model: onnx.ModelProto) -> onnx.ModelProto:
     if all(node.domain != DOMAIN for node in model.graph.node):
         return model
     plain = copy.deepcopy(model)
+    if not any(entry.domain in STANDARD for entry in plain.opset_import):
+        plain.opset_import.append(onnx.helper.make_opsetid("", OPSET))
     graph = OnnxGraph(plain)
     write: dict[str, Callable[[OnnxGraph, Any], None]] = {
         "Scaler": _scale,
@@ -50,6 +53,8 @@ def with_layers(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _scale(graph: OnnxGraph, node: Any) -> None:
     """Subtract an offset and multiply by a scale, of each feature."""
+    if len(graph.shape(node.input[0]) or ()) != 2:
+        return
     offset, scale = (
         graph.add_constant(np.array(attribute(node, name), np.float32).reshape(1, -1)) for name in ("offset", "scale")
     )
@@ -81,7 +86,8 @@ def _normalize(graph: OnnxGraph, node: Any) -> None:
         size = graph.add(norm, [source], axes=[1], keepdims=1)
     else:
         size = graph.add(norm, [source, graph.add_constant(np.array([1]))], keepdims=1)
-    divisor = graph.add("Max", [size, graph.add_constant(np.array(np.finfo(np.float32).tiny, np.float32))])
+    zero, one = (graph.add_constant(np.array(number, np.float32)) for number in (0, 1))
+    divisor = graph.add("Where", [graph.add("Equal", [size, zero]), one, size])
     graph.replace(node.output[0], "Div", [source, divisor])
 
 

@@ -96,7 +96,10 @@ def _without_zip_maps(graph: onnx.GraphProto) -> list[str]:
 
 
 def _class_names(graph: onnx.GraphProto) -> list[str]:
-    """The class names among the constants, if there is one list of texts."""
+    """The class names of a LinearClassifier, or among the constants, if there is one list of texts."""
+    attributes = [a for node in graph.node if node.op_type == "LinearClassifier" for a in node.attribute]
+    for names in (a.strings for a in attributes if a.name == "classlabels_strings"):
+        return [name.decode(errors="replace") for name in names]
     texts = [tensor for tensor in graph.initializer if tensor.data_type == TensorProto.STRING and len(tensor.dims) == 1]
     return [text.decode(errors="replace") for text in texts[0].string_data] if len(texts) == 1 else []
 

@@ -77,7 +77,10 @@ def load(
         hint = "Use standard operations only."
         if foreign == ["ai.onnx.ml"]:
             what = "operations of classical machine learning, which are no layers of a network"
-            hint = "Networks and linear classifiers are converted; trees, support vectors and neighbours are not."
+            hint = (
+                "Scaler, Normalizer (L1, L2) and LinearClassifier with a score for each class are converted; trees, "
+                "support vectors and neighbours are not."
+            )
         raise ConversionError(f"{path} has {what}: {operations} (in {where}).", hint)
     newer = upgrade_model(model, path)
     try:

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 import onnx
 from onnx.inliner import inline_selected_functions
 
-from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
+from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
 
 FUNCTIONS = ("Attention", "RMSNormalization", "RotaryEmbedding", "Swish")
 """Functions of the standard that onnx2tf does not know."""
@@ -43,6 +42,9 @@ def with_functions_inlined(model: onnx.ModelProto) -> onnx.ModelProto:
         for tensor in model.graph.initializer
     )
     typed = onnx.shape_inference.infer_shapes(typed)
+    for node in typed.graph.node:  # whose default the inliner forgets
+        if node.op_type == "Swish" and attribute(node, "alpha") is None:
+            set_attributes(node, alpha=1.0)
     return inline_selected_functions(typed, [("", name) for name in FUNCTIONS], inline_schema_functions=True)
 
 
@@ -126,8 +128,10 @@ def _put_constant_first(graph: OnnxGraph, node: Any) -> None:
 
 
 def _is_near_relu(limit: Any) -> bool:
-    distance = np.abs(limit.ravel()[:1] - np.array(BOUNDS_OF_RELUS)).min(initial=math.inf)
-    return bool(limit.size == 1 and 0 < distance <= TAKEN_FOR_RELU)
+    if limit.size != 1:
+        return False
+    distance = min(abs(float(limit.item()) - bound) for bound in BOUNDS_OF_RELUS)
+    return 0 < distance <= TAKEN_FOR_RELU
 
 
 def _turn_product(graph: OnnxGraph, node: Any) -> None:
@@ -173,7 +177,7 @@ def _wrap(graph: OnnxGraph, node: Any) -> None:
     pads = graph.constant(node.input[1]) if len(node.input) > 1 else None
     if attribute(node, "mode", b"constant") != b"wrap" or shape is None or min(shape) < 0:
         return
-    if pads is None or pads.size != 2 * len(shape) or np.any(pads < 0) or np.any(pads.reshape(2, -1) > shape):
+    if pads is None or len(node.input) > 3 or np.any(pads < 0) or np.any(pads.reshape(2, -1) > shape):
         return
     value = node.input[0]
     for axis, (before, after) in enumerate(pads.reshape(2, -1).T.tolist()):

@@ -6,6 +6,7 @@ The opcodes and tables are those of the TFLite schema (tensorflow/compiler/mlir/
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,11 +54,11 @@ def constant(root: Any, graph: Any, values: Array, prefix: str) -> int:
 
 
 def unique_name(graph: Any, name: str) -> str:
-    """The name, with "_" at its end as often as it takes until no tensor has it; litert-quantizer needs that."""
+    """The name, with a number at its end if a tensor has it; litert-quantizer needs unique ones."""
     taken = {other.name for other in graph.tensors}
-    while name.encode() in taken:
-        name += "_"
-    return name
+    if name.encode() not in taken:
+        return name
+    return next(new for number in itertools.count(2) if (new := f"{name}_{number}").encode() not in taken)
 
 
 def add_buffer(root: Any, values: Array) -> int:

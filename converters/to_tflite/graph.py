@@ -79,7 +79,7 @@ class Graph:
         return (self.table.tensors[index].name or b"").decode(errors="replace")
 
     def rename(self, index: int, name: str) -> None:
-        """Give a tensor another name; litert-quantizer needs unique ones, so it may end in "_"."""
+        """Give a tensor another name; litert-quantizer needs unique ones, so it may end in a number."""
         self.table.tensors[index].name = flat.unique_name(self.table, name).encode()
 
     def shape(self, index: int) -> tuple[int, ...]:

@@ -78,6 +78,7 @@ def test_items_are_divided_by_their_norm(norm: str, opset: int) -> None:
     given = model(normalizer(norm), opset=opset, outputs=FEATURES)
     items = np.random.default_rng(2).normal(size=(9, FEATURES)).astype(np.float32)
     items[3] = 0
+    items[4] = 1e-23 if norm == "L1" else 1e-18
     written = with_layers(given)
     onnx.checker.check_model(written)
     np.testing.assert_allclose(run(written, items), run(given, items), rtol=1e-5, atol=1e-7)
@@ -102,6 +103,21 @@ def test_what_is_no_layer_stays(node: Any) -> None:
 def test_labels_that_are_read_stay() -> None:
     given = model(classifier(), helper.make_node("Cast", ["label"], ["other"], to=TensorProto.FLOAT))
     given.graph.output.append(helper.make_tensor_value_info("other", TensorProto.FLOAT, ["n"]))
+    assert [node.op_type for node in with_layers(given).graph.node] == ["LinearClassifier", "Cast"]
+    del given.graph.output[1], given.graph.node[1]
+    assert [node.op_type for node in with_layers(given).graph.node] == ["MatMul", "Add", "Identity"]
+
+
+def test_a_model_of_this_domain_alone_gets_the_standard_one() -> None:
+    given = model(scaler(), outputs=FEATURES)
+    del given.opset_import[0]
+    items = np.ones((2, FEATURES), np.float32)
+    np.testing.assert_allclose(run(with_layers(given), items)[0], [0, 1.5, 2, -0.99], atol=1e-6)
+
+
+def test_a_scaler_of_series_stays() -> None:
+    given = model(scaler(), outputs=FEATURES)
+    given.graph.input[0].type.tensor_type.shape.dim.add().dim_value = 3
     assert with_layers(given).graph.node[0].domain == ML
 
 

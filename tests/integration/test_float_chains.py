@@ -353,8 +353,70 @@ def test_a_product_with_what_was_stretched_is_stretched(factor: str, found: int)
     assert len(float_chains(OnnxGraph(net.model()))) == found
 
 
-@pytest.mark.parametrize(("kind", "found"), [("Where", 2), ("Tanh", 0)])
-def test_a_choice_leaves_out_the_wide_part(kind: str, found: int) -> None:
+@pytest.mark.parametrize(("before", "found"), [("Exp", 2), ("Abs", 0), ("Softmax", 0)])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_choice_leaves_out_what_was_made_wide(before: str, found: int, *, first: bool) -> None:
+    """Not what comes in, as in a leaky ReLU, and no probabilities."""
+    net = OnnxNet((3, 8, 8))
+    source = net.now if first else net.conv(3, 3, (1, 1))
+    condition = net.add("Greater", source, np.array(0, np.float32))
+    wide = net.add(before, source)
+    net.add("Where", condition, source, wide)
+    assert len(float_chains(OnnxGraph(net.model()))) == found
+
+
+@pytest.mark.parametrize("least", [1e-12, 1e-6, 1e-5, 1e-3, None])
+@pytest.mark.parametrize("kind", ["ADD", "MAXIMUM"])
+@pytest.mark.parametrize("view", [False, True])
+def test_a_product_with_an_inverse_root_of_almost_0_is_a_quotient(
+    kind: str, least: float | None, *, view: bool
+) -> None:
+    """Of a vector and its length, as capsules have, but not that of a normalization of a layer."""
+    net = Net((5, 4), 3)
+    source, shape = net.conv(6), net.shape
+    total = net.add("SUM", [net.add("SQUARE", [source], shape), LAST], (1, 5, 4, 1))
+    net.give_options("Reducer", keepDims=True)
+    if least is not None:
+        total = net.add(kind, [total, np.array(least, np.float32)], (1, 5, 4, 1))
+    root = net.add("RSQRT", [total], (1, 5, 4, 1))
+    if view:
+        root = net.add("RESHAPE", [root, np.array([1, 5, 4, 1], np.int32)], (1, 5, 4, 1))
+    net.add("MUL", [source, root], shape)
+    net.conv(4)
+    kinds = {"SQUARE", "SUM", "RSQRT"} | ({kind} if least is not None else set())
+    is_quotient = least is None or least < 1e-5
+    kinds |= {"MUL"} | ({"RESHAPE"} if view else set()) if is_quotient else set()
+    graph = Graph(net.model())
+    names = float_chain_names(graph)
+    assert {graph.kind(op) for op in graph.operators if graph.name(int(op.outputs[0])) in names} == kinds
+
+
+@pytest.mark.parametrize(("least", "found"), [(1e-12, 6), (1e-3, 5)])
+@pytest.mark.parametrize("kind", ["Reciprocal", "Div"])
+def test_so_it_is_in_onnx(kind: str, least: float, found: int) -> None:
+    net = OnnxNet((3, 8, 8))
+    source = net.conv(3, 3, (1, 1))
+    net.add("ReduceSum", net.add("Mul", source, source), np.array([1]), keepdims=1)
+    net.add("Add", np.array(least, np.float32))
+    root = net.add("Sqrt")
+    net.add(kind, *([ONE, root] if kind == "Div" else []))
+    net.add("Mul", source, net.now)
+    assert len(float_chains(OnnxGraph(net.model()))) == found
+
+
+@pytest.mark.parametrize("kind", ["ReduceL2", "ReduceSumSquare"])
+def test_magnitudes_by_norms_are_squares(kind: str) -> None:
+    net = OnnxNet((3, 8, 8))
+    net.conv(3, 3, (1, 1))
+    net.add(kind, axes=[1], keepdims=1)
+    net.add("Clip", np.array(1e-6, np.float32))
+    net.add("Log")
+    assert [node.op_type for node in float_chains(OnnxGraph(net.model()))] == ["Conv", kind, "Clip", "Log"]
+
+
+@pytest.mark.parametrize("kind", ["Where", "Tanh"])
+def test_other_ends_leave_a_wide_value(kind: str) -> None:
+    found = 2 if kind == "Where" else 0
     net = OnnxNet((3, 8, 8))
     source = net.conv(3, 3, (1, 1))
     condition = net.add("Greater", source, np.array(0, np.float32))

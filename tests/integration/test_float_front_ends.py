@@ -48,7 +48,7 @@ def test_places_that_a_sampler_reads_are_exact(kind: str, count: int) -> None:
     assert 10 * np.log10(np.square(exact - exact.mean()).mean() / np.square(answers - exact).mean()) > 29
 
 
-@pytest.mark.parametrize(("to", "found"), [("INT32", 3), ("UINT8", 3), ("FLOAT16", 1), ("BOOL", 0)])
+@pytest.mark.parametrize(("to", "found"), [("INT32", 3), ("UINT8", 3), ("FLOAT16", 4), ("BOOL", 0)])
 def test_casts_of_onnx_to_integers_round(to: str, found: int) -> None:
     net = OnnxNet((3, 8, 8))
     net.add("Mul", ONE / 3)
@@ -118,6 +118,27 @@ def test_only_what_filters_make_of_the_input_is_a_spectrum(between: list[str]) -
     kinds = [graph.kind(op) for op in graph.operators if graph.name(int(op.outputs[0])) in names]
     assert kinds == (["PAD", "CONV_2D", "SLICE", "SQUARE", "ADD", "LOG"] if not between else ["SQUARE", "ADD", "LOG"])
     assert reads_input(graph) == (not between)
+
+
+@pytest.mark.parametrize("form", ["log(1 + relu)", "residual", "squares"])
+def test_the_first_layer_of_a_net_is_no_spectrum(form: str) -> None:
+    """Unless squares are taken of what it makes, and a logarithm of these."""
+    net = Net((5, 4), 3)
+    first = net.conv(6)
+    shape = net.shape
+    if form == "log(1 + relu)":
+        net.add("ADD", [net.add("RELU", [first], shape), ONE], shape)
+    elif form == "residual":
+        net.add("ADD", [first, net.conv(6)], shape)
+        net.add("SQUARE", [net.now], shape)
+    else:
+        net.add("SQUARE", [first], shape)
+    net.add("LOG", [net.now], shape)
+    graph = Graph(net.model())
+    names = float_chain_names(graph)
+    kinds = {graph.kind(op) for op in graph.operators if graph.name(int(op.outputs[0])) in names}
+    assert ("CONV_2D" in kinds) == (form == "squares")
+    assert "LOG" in kinds
 
 
 @pytest.mark.parametrize("scheme", ["tflite-int8", "tflite-int16x8", "tflite-dynamic"])

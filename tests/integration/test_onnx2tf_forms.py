@@ -96,12 +96,25 @@ CASES: dict[str, tuple[Callable[[OnnxNet], None], list[str]]] = {
     "a maximum": (one("Max", "now", BOUND), ["Max"]),
     "a maximum of 0": (one("Max", "now", ZERO), ["Max"]),
     "a first factor": (one("MatMul", LEFT, "now"), ["Transpose", "MatMul", "Transpose"]),
+    "a stack of first factors": (one("MatMul", np.stack([LEFT] * 6), "now"), ["MatMul"]),
     "a second factor": (one("MatMul", "now", np.ones((5, 2), np.float32)), ["MatMul"]),
     "an Expand": (expanded(alone=False), ["ReduceMean", "Sub"]),
     "an Expand alone": (expanded(alone=True), ["ReduceMean", "Expand", "Neg"]),
     "a norm": (normalized, ["ReduceL2", "Max", "Div"]),
     "the other side": (one("Pad", PADS, mode="wrap"), [*["Slice"] * 4, *["Concat"] * 3, "Identity"]),
+    "the other side, of some axes": (
+        one("Pad", "now", np.array([1, 2, 0, 1]), "", np.array([3, 2]), mode="wrap"),
+        ["Pad"],
+    ),
     "zeros": (one("Pad", PADS), ["Pad"]),
+    "an Expand that is the output": (
+        lambda net: net.add("Expand", net.add("ReduceMean", axes=[2], keepdims=1), np.array([1, *SHAPE])) and None,
+        ["ReduceMean", "Expand"],
+    ),
+    "a turn alone": (
+        lambda net: net.add("Transpose", net.add("Unsqueeze", np.array([1, 5])), perm=[0, 1, 3, 5, 2, 4]) and None,
+        ["Unsqueeze", "Transpose"],
+    ),
     "one tensor": (lambda net: net.add("Neg", net.add("Concat", axis=1)) and None, ["Neg"]),
     "patches": (patches((1, 6, 2, 10)), ["Reshape", "Transpose", "Transpose", "Reshape"]),
     "patches as channels": (patches((1, 12, 2, 5)), ["Reshape", "Transpose", "Reshape"]),
@@ -119,7 +132,7 @@ def test_forms_compute_the_same(name: str) -> None:
     write, expected = CASES[name]
     net = OnnxNet(SHAPE)
     write(net)
-    model = net.model(opset=19 if name == "the other side" else 17)
+    model = net.model(opset=19 if name.startswith("the other side") else 17)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     items = np.random.default_rng(0).normal(size=(1, *SHAPE)).astype(np.float32) * 4
     items[:, :, 0] = 0  # as of a covered camera
@@ -132,6 +145,37 @@ def test_forms_compute_the_same(name: str) -> None:
     for node in written.graph.node:
         if node.op_type in ("Max", "Min") and name != "a maximum of 0":
             assert node.input[0] in {tensor.name for tensor in written.graph.initializer}
+
+
+@pytest.mark.parametrize("kind", ["Clip", "Max", "Min"])
+def test_bounds_of_whole_numbers_stay(kind: str) -> None:
+    """Such as those of places in a table."""
+    net = OnnxNet((4,), onnx.TensorProto.INT64)
+    net.add(kind, np.array(1, np.int64))
+    net.add("Cast", to=onnx.TensorProto.FLOAT)
+    written = with_onnx2tf_forms(net.model())
+    assert [node.op_type for node in written.graph.node] == [kind, "Cast"]
+
+
+def test_a_bound_that_is_computed_stays() -> None:
+    net = OnnxNet(SHAPE)
+    least = net.add("ReduceMin", axes=[1, 2, 3], keepdims=0)
+    net.add("Clip", "input", net.add("Squeeze", least, np.array([0])), np.array(1 - 1e-6, np.float32))
+    model = net.model()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    assert "Clip" in {node.op_type for node in with_onnx2tf_forms(onnx.shape_inference.infer_shapes(model)).graph.node}
+
+
+@pytest.mark.parametrize("alpha", [None, 0.5])
+def test_swish_is_written_out(alpha: float | None) -> None:
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 3]) for name in ("input", "output")]
+    node = helper.make_node("Swish", ["input"], ["output"], **({"alpha": alpha} if alpha else {}))
+    model = helper.make_model(
+        helper.make_graph([node], "g", ends[:1], ends[1:]), opset_imports=[helper.make_opsetid("", 24)], ir_version=10
+    )
+    items = np.linspace(-3, 3, 6, dtype=np.float32).reshape(2, 3)
+    expected = items / (1 + np.exp(-(alpha or 1) * items))
+    np.testing.assert_allclose(run(with_functions_inlined(model), items), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_functions_of_the_standard_are_written_out() -> None:
@@ -149,6 +193,15 @@ def test_functions_of_the_standard_are_written_out() -> None:
     assert not {"Attention", "RMSNormalization"} & {node.op_type for node in written.graph.node}
     np.testing.assert_allclose(run(written, items), run(model, items), rtol=1e-4, atol=1e-5)
     assert with_functions_inlined(written) is written
+
+
+def test_a_tensor_of_another_shape_is_not_in_its_place() -> None:
+    net = Net((4, 5), 3)
+    net.conv(6)
+    net.graph.rename(net.now, "sum_nhwc_bridge")
+    missing = net.graph.add_tensor((1, 5, 4, 5), "sum")
+    net.add("NEG", [missing], (1, 5, 4, 5))
+    assert with_missing_turns(net.model()) == net.model()
 
 
 @pytest.mark.parametrize("end", ["_nhwc_bridge", "__to_nhwc", "_other"])

@@ -86,6 +86,23 @@ def test_other_turns_and_casts_of_pixels_stay(between: list[tuple[str, dict[str,
     assert rewritten(net.model(), input_scale)[1] == 0
 
 
+@pytest.mark.parametrize("what", ["Cast", "Pad"])
+def test_steps_in_an_order_that_changes_more_stay(what: str) -> None:
+    """A Cast that rounds what was scaled; an offset that is added to padding."""
+    net = OnnxNet((4, 4, 3), UINT8)
+    net.add("Cast", to=FLOAT)
+    if what == "Cast":
+        net.add("Mul", np.array(0.3, np.float32))
+        net.add("Cast", to=TensorProto.INT32)
+        net.add("Cast", to=FLOAT)
+    net.add("Transpose", perm=[0, 3, 1, 2])
+    if what == "Pad":
+        net.add("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]))
+    net.add("Add", np.array(2, np.float32))
+    net.conv(4, 3, (2, 2))
+    assert rewritten(net.model(), input_scale)[1] == 0
+
+
 @pytest.mark.parametrize("shape", [(3,), (1, 1, 1, 3), (1, 1, 3, 1)])
 def test_numbers_along_another_axis_than_the_turned_channels_stay(shape: tuple[int, ...]) -> None:
     net = OnnxNet((3, 3, 3), UINT8)

@@ -56,5 +56,5 @@ def test_a_constant_that_is_added_is_named_after_its_values() -> None:
     assert len(set(names)) == 4
     assert other.name(other.add_constant(ones.reshape(-1))) not in names
     assert one.name(one.add_constant(zeros, "given")) == "given"
-    assert one.name(one.add_constant(zeros, "given")) == "given_"
+    assert one.name(one.add_constant(zeros, "given")) == "given_2"
     np.testing.assert_array_equal(other.constant(kernel), ones)
