@@ -16,7 +16,6 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.to_tflite.flatbuffer import BOOL
 from edgepress.converters.to_tflite.graph import Graph
 
 Order = tuple[int, ...]
@@ -141,10 +140,8 @@ class Emission:
 
     def dtype(self, index: int) -> np.dtype[Any]:
         """Type of a tensor's elements."""
-        if self.tflite.table.tensors[index].type == BOOL:
-            return np.dtype(np.bool_)
         dtype = self.tflite.dtype(index)
-        if dtype is None or dtype.kind not in "fi" or self.tflite.scales(index)[0]:
+        if dtype is None or dtype.kind not in "fib" or self.tflite.scales(index)[0]:
             raise UnsupportedError(f"the type of {self.name(index)}")
         return dtype
 

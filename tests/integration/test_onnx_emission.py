@@ -86,6 +86,20 @@ def test_logic(kind: str) -> None:
     assert turns(check(between(write))) == 2
 
 
+def test_masks_may_be_constants() -> None:
+    """As that of a causal attention is."""
+
+    def write(net: Net) -> None:
+        value, shape = net.now, net.shape
+        computed = net.add("GREATER", [value, np.array(0, np.float32)], shape)
+        both = net.add("LOGICAL_AND", [computed, np.arange(shape[-1]) % 2 == 0], shape)
+        for mask in (computed, both):
+            net.graph.table.tensors[mask].type = BOOL
+        net.add("SELECT_V2", [both, value, np.array(0, np.float32)], shape)
+
+    assert turns(check(between(write))) == 2
+
+
 @pytest.mark.parametrize("scale", [0, 1e-7, 1])
 def test_l2_normalization_divides_by_what_is_not_0(scale: float) -> None:
     def write(net: Net) -> None:
