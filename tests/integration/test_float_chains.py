@@ -330,7 +330,9 @@ def test_nodes_without_a_name_are_quantized() -> None:
         assert not quantized.maker(node.input[0], "DequantizeLinear")
 
 
-@pytest.mark.parametrize(("first", "last", "found"), [(3.0, 0.3, 3), (3.0, 1.0, 3), (1.0, 0.5, 0), (0.5, 2.0, 0)])
+@pytest.mark.parametrize(
+    ("first", "last", "found"), [(3.0, 0.3, 3), (1.5, 0.5, 3), (3.0, 1.0, 3), (1.0, 0.5, 0), (0.5, 2.0, 0)]
+)
 def test_powers_stretch_or_narrow_by_their_exponent(first: float, last: float, found: int) -> None:
     net = OnnxNet((3, 8, 8))
     net.conv(3, 3, (1, 1))

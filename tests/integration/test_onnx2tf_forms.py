@@ -14,7 +14,7 @@ from onnx_rewriting import OnnxNet
 from rewriting import Net, answer, kinds
 
 from edgepress.converters.to_onnx.onnx2tf_forms import with_functions_inlined, with_onnx2tf_forms
-from edgepress.converters.to_tflite.onnx2tf_fixes import with_missing_turns
+from edgepress.converters.to_tflite.onnx2tf_fixes import with_missing_turns, zero_padding
 
 SHAPE = (6, 4, 5)
 """Of an item: channels, height, width."""
@@ -117,6 +117,19 @@ CASES: dict[str, tuple[Callable[[OnnxNet], None], list[str]]] = {
     ),
     "one tensor": (lambda net: net.add("Neg", net.add("Concat", axis=1)) and None, ["Neg"]),
     "patches": (patches((1, 6, 2, 10)), ["Reshape", "Transpose", "Transpose", "Reshape"]),
+    "pieces of two and more pixels": (
+        lambda net: (
+            net.add("Transpose", net.add("Reshape", np.array([1, 3, 2, 4, 1, 5])), perm=[0, 1, 3, 5, 2, 4])
+            and net.add("Reshape", np.array([1, 60, 2, 1]))
+            and None
+        ),
+        ["Reshape", "Transpose", "Reshape"],
+    ),
+    "a bound below -1": (one("Clip", np.array(-1 - 1e-6, np.float32), np.array(1, np.float32)), ["Max", "Min"]),
+    "a Slice of the first axes": (
+        one("Slice", "now", np.array([0]), np.array([1])),
+        ["Slice"],
+    ),
     "patches as channels": (patches((1, 12, 2, 5)), ["Reshape", "Transpose", "Reshape"]),
 }
 
@@ -193,6 +206,40 @@ def test_functions_of_the_standard_are_written_out() -> None:
     assert not {"Attention", "RMSNormalization"} & {node.op_type for node in written.graph.node}
     np.testing.assert_allclose(run(written, items), run(model, items), rtol=1e-4, atol=1e-5)
     assert with_functions_inlined(written) is written
+
+
+@pytest.mark.parametrize("before", ["fused", "RELU", "RELU6", "TANH", "none"])
+@pytest.mark.parametrize("value", [-np.inf, -1e38, -1e29])
+def test_max_pooling_of_what_is_at_least_0_is_padded_with_0(before: str, value: float) -> None:
+    """Any other padding, and any other pool, stays."""
+    net = Net((4, 4), 3)
+    if before == "none":
+        net.add("NEG", [net.now], net.shape)
+    else:
+        net.conv(4, act=1 if before == "fused" else 0)
+    if before in ("RELU", "RELU6", "TANH"):
+        net.add(before, [net.now], net.shape)
+    pads = np.array([[0, 0], [1, 1], [1, 1], [0, 0]], np.int32)
+    net.add("PADV2", [net.now, pads, np.array([value], np.float32)], (1, 6, 6, net.shape[3]))
+    net.add(
+        "MAX_POOL_2D",
+        [net.now],
+        (1, 4, 4, net.shape[3]),
+        filterWidth=3,
+        filterHeight=3,
+        strideW=1,
+        strideH=1,
+        padding=1,
+    )
+    model = net.model()
+    fixed = zero_padding(model)
+    is_fixed = before in ("fused", "RELU", "RELU6") and value < -1e30
+    assert ("PAD" in kinds(fixed)) == is_fixed
+    assert ("PADV2" in kinds(fixed)) == (not is_fixed)
+    assert is_fixed or fixed == model
+    if value > -1e30 or np.isinf(value):
+        return
+    np.testing.assert_allclose(answer(fixed), answer(model), rtol=1e-6)
 
 
 def test_a_tensor_of_another_shape_is_not_in_its_place() -> None:
