@@ -60,6 +60,8 @@ def _fit(graph: Graph, op: Any, places: Sequence[int], bias: Array) -> bool:
     if largest is None or not (len(source_scale) == len(output_scale) == 1 and scales):
         return False
     tensor = graph.table.tensors[weights]
+    if graph.root.buffers[tensor.buffer].data is None:
+        return False  # weights are computed
     if tensor.type == INT4:
         largest /= INT4_FACTOR
     axis = int(tensor.quantization.quantizedDimension)

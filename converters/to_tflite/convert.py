@@ -36,6 +36,7 @@ from edgepress.converters.to_tflite.requantization import refuse_scales
 
 FLOAT_NORMALIZATION = "float-normalization"
 """The rewrite that leaves `to_tflite.normalization` in float."""
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 ISLAND_MARK = "float"
 ISLAND = re.compile(r"^edgepress(_again)*_float_")
 """Matches the names of tensors that stay float in files of integers, because rewrites made them for float kernels."""
@@ -186,10 +187,20 @@ def _static(
     in_float = float_chain_names(Graph(model)) if "float-chains" in rewrites else []
     if FLOAT_NORMALIZATION in rewrites:
         in_float += normalization_names(model)
+    in_float += _with_computed_weights(Graph(model))
     if in_float:
         pattern = _making(in_float)
         manager.add_quantization_config(pattern, operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     manager.add_weight_only_config(ISLAND.pattern, operation.DEPTHWISE_CONV_2D, num_bits=8)
+
+
+def _with_computed_weights(graph: Graph) -> list[str]:
+    """Names of what convolutions with computed weights make: integer kernels want these symmetric, as constants are."""
+    return [
+        graph.name(int(op.outputs[0]))
+        for op in graph.operators
+        if graph.kind(op) in CONVOLUTIONS and graph.constant(int(op.inputs[1])) is None
+    ]
 
 
 def _with_float_layers(

@@ -11,8 +11,12 @@ import pytest
 from onnx_rewriting import OnnxNet
 from rewriting import Net, answer, kinds
 
+from edgepress.converters.calibration import tflite_statistics
+from edgepress.converters.ptq.score import runner
+from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx.forms import with_plain_forms
 from edgepress.converters.to_tflite.constants import HUGE, INFINITE, LARGEST, with_plain_constants
+from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.graph import Graph
 
 BOOL = 6
@@ -53,6 +57,36 @@ def test_small_constants_do_not_become_large_ones(repeat: int, is_folded: bool) 
     assert ("TILE" not in kinds(plain)) == is_folded
     assert len(plain) < len(model) + 4 * 8 * repeat
     np.testing.assert_allclose(answer(plain), answer(model), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "is_folded"), [(144, True), (1024, True), (1025, False)])
+def test_the_kernel_of_patches_is_a_constant(size: int, is_folded: bool) -> None:
+    """Which Keras makes of a diagonal of ones; weights have to be constants to be quantized."""
+    net = Net((3, 3), 1)
+    diagonal = net.add("MATRIX_DIAG", [np.ones(size, np.float32)], (size, size))
+    kernel = net.add("RESHAPE", [diagonal, np.array([size, 1, size, 1], np.int32)], (size, 1, size, 1))
+    bias = np.zeros(size, np.float32)
+    net.add("CONV_2D", [0, kernel, bias], (1, 3, 3, size), strideW=1, strideH=1, padding=0)
+    assert kinds(with_plain_constants(net.model())) == (
+        ["CONV_2D"] if is_folded else ["MATRIX_DIAG", "RESHAPE", "CONV_2D"]
+    )
+
+
+def test_convolutions_with_computed_weights_stay_float() -> None:
+    """As a dynamic convolution, whose kernel is made of the means of its input."""
+    random = np.random.default_rng(0)
+    net = Net((6, 6), 4)
+    first = net.conv(4)
+    net.add("MEAN", [first, np.array([1, 2], np.int32)], (1, 4))
+    net.add("FULLY_CONNECTED", [net.now, random.normal(size=(16, 4)).astype(np.float32), -1], (1, 16))
+    kernel = net.add("RESHAPE", [net.now, np.array([4, 1, 1, 4], np.int32)], (4, 1, 1, 4))
+    net.add("CONV_2D", [first, kernel, np.ones(4, np.float32)], (1, 6, 6, 4), strideW=1, strideH=1, padding=0)
+    model = net.model()
+    items = random.normal(size=(16, 6, 6, 4)).astype(np.float32)
+    ranges = tflite_statistics(model, lambda: [items], None).ranges()
+    file = with_scheme(model, SCHEMES["tflite-int8"], ranges, uint8=False)
+    exact, answers = (np.stack([runner(each)(item) for item in items]) for each in (model, file))
+    assert 10 * np.log10(np.square(exact - exact.mean()).mean() / np.square(answers - exact).mean()) > 25
 
 
 def test_a_constant_model_stays_one() -> None:
