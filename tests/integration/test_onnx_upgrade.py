@@ -189,4 +189,4 @@ def test_files_of_an_old_bilinear_model_answer_like_it(tmp_path: Path) -> None:
         answers = load(variant.path).scores(images)
         exact = np.exp(truth - truth.max(1, keepdims=True))
         error = np.abs(answers - exact / exact.sum(1, keepdims=True)).max()
-        assert error < (1e-5 if variant.scheme == "onnx-float32" else 0.1)
+        assert error < (1e-5 if variant.scheme == "onnx-float32" else 0.2)
