@@ -188,4 +188,5 @@ class _Ranges:
 
 def _is_of(link: Link, tensors: set[Hashable], bases: set[Hashable]) -> bool:
     """Whether an operation reads only such tensors; of a product, one is enough beside what they were made of."""
-    return (tensors | bases if link.role == "multiplies" else tensors).issuperset(link.inputs)
+    allowed = bases if link.role == "multiplies" else ()
+    return all(name in tensors or name in allowed for name in link.inputs)

@@ -73,6 +73,13 @@ def main() -> None:
         sys.exit(f"not kept: {', '.join(broken)}")
 
 
+def without_folders(text: str, folders: Mapping[str, Path]) -> str:
+    """A text in which what stands for a folder replaces its path, which is only this machine's."""
+    for name, folder in folders.items():
+        text = text.replace(str(folder.resolve()), name)
+    return text
+
+
 def measure(claim: Claim, folders: Mapping[str, Path]) -> dict[str, Any]:
     """Run a part, with folders instead of what stands for them, and keep what it printed, which is shown, too."""
     command = [*claim.command]
@@ -84,7 +91,7 @@ def measure(claim: Claim, folders: Mapping[str, Path]) -> dict[str, Any]:
     done = subprocess.run([sys.executable, *command], cwd=BENCHMARKS, stdout=subprocess.PIPE, text=True, check=False)
     sys.stderr.write(done.stdout)
     host = describe_host()
-    document, lines = parsed(done.stdout)
+    document, lines = parsed(without_folders(done.stdout, folders))
     found = {
         "name": claim.name,
         "command": " ".join(claim.command),

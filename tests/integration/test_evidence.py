@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +32,13 @@ def test_the_readme_s_table_is_what_was_measured(monkeypatch: pytest.MonkeyPatch
     _, shown, _ = (ROOT / "README.md").read_text().split(maker.MARK)
     assert shown == f"\n{table}\n", "python benchmarks/docs/readme_table.py writes it"
     assert found["lines"] == table.splitlines()
+
+
+def test_paths_of_this_machine_are_not_kept(evidence: ModuleType, tmp_path: Path) -> None:
+    text = evidence.without_folders(f"{tmp_path}/real/a.tflite: 5 of 5\n", {"{real}": tmp_path / "real"})
+    assert text == "{real}/a.tflite: 5 of 5\n"
+    paths = [path for path in evidence.MEASURED.glob("*.json") if re.search(r'[" ]/\w+/', path.read_text())]
+    assert paths == []
 
 
 def test_every_claim_has_a_script_and_every_measurement_a_claim(evidence: ModuleType) -> None:
