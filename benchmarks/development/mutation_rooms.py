@@ -71,7 +71,7 @@ TESTS = {
     "hard_gates": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
     "hard_sigmoid": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
     "input_scale": "rewrite_onnx_pixels rewrite_onnx_float rewrite_onnx_neighbours",
-    "float_chains": "float_chains float_front_ends",
+    "float_chains": "float_chains onnx_float_chains float_front_ends",
     "comparisons": "comparisons",
     "constants": "plain_constants",
     "forms": "foreign_forms plain_constants",

@@ -20,7 +20,7 @@ from edgepress.converters.to_onnx.graph import FLOATS, STANDARD, OnnxGraph, attr
 KEEPING = (
     *("Add", "Sub", "Neg", "Abs", "Relu", "Clip", "Max", "Min", "Sum"),
     *("ReduceMean", "ReduceSum", "GlobalAveragePool", "AveragePool", "Reshape", "Flatten", "Squeeze", "Unsqueeze"),
-    *("Transpose", "Slice", "Split", "Concat", "Gather", "Pad"),
+    *("Transpose", "Slice", "Split", "Concat", "Gather", "Pad", "Expand", "Identity"),
     *("Cast", "QuantizeLinear", "DequantizeLinear"),
 )
 """Kinds that may lie between; so does Div by a constant."""

@@ -22,7 +22,7 @@ SQUARES = ("SQUARE", "SQUARED_DIFFERENCE")
 KEEPING = (
     *("ADD", "SUB", "NEG", "ABS", "RELU", "MAXIMUM", "MINIMUM"),
     *("MEAN", "SUM", "AVERAGE_POOL_2D", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "PAD", "MIRROR_PAD"),
-    *("CAST", "QUANTIZE", "DEQUANTIZE"),
+    *("BROADCAST_TO", "CAST", "QUANTIZE", "DEQUANTIZE"),
     *("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK", "PACK", "CONCATENATION", "GATHER"),
 )
 """Kinds that may lie between; so does DIV by a constant."""
@@ -43,7 +43,6 @@ UNMASKING = ("MAX_POOL_2D", "REDUCE_MAX")
 """Kinds that ignore masked values; so does SOFTMAX."""
 EXACT = ("FLOOR", "CEIL", "ROUND", "RFFT2D", "BUCKETIZE")
 """Kinds that make whole numbers or a spectrum; so does a CAST to integers."""
-
 
 VIEWS = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "STRIDED_SLICE", "SLICE", "BROADCAST_TO", "TRANSPOSE")
 """Kinds that hold the values that they read."""
