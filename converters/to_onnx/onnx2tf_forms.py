@@ -115,16 +115,28 @@ def _keep_bounds(graph: OnnxGraph, node: Any) -> None:
     value = node.input[0]
     bounds = [(kind, limit) for kind, limit in zip(("Max", "Min"), limits, strict=False) if limit is not None]
     for kind, limit in bounds[:-1]:
-        value = graph.add(kind, [graph.add_constant(limit), value])
+        value = graph.add(kind, [_add_bound(graph, node, limit), value])
     kind, limit = bounds[-1]
-    graph.replace(node.output[0], kind, [graph.add_constant(limit), value])
+    graph.replace(node.output[0], kind, [_add_bound(graph, node, limit), value])
 
 
 def _put_constant_first(graph: OnnxGraph, node: Any) -> None:
-    """Exchange the inputs of a Max or Min with a constant next to the bound of a ReLU."""
-    limit = graph.constant(node.input[1]) if len(node.input) == 2 else None
-    if limit is not None and _is_near_relu(limit):
-        graph.replace(node.output[0], node.op_type, [node.input[1], node.input[0]])
+    """Write a Max or Min with bounds next to that of a ReLU as one of two inputs, of which the constant is the first."""
+    constants = [limit for name in node.input if (limit := graph.constant(name)) is not None]
+    computed = [name for name in node.input if graph.constant(name) is None]
+    if len(computed) != 1 or any(limit.size != 1 for limit in constants):
+        return
+    choose = np.max if node.op_type == "Max" else np.min
+    limit = choose([limit.item() for limit in constants]).astype(constants[0].dtype)
+    if _is_near_relu(limit):
+        graph.replace(node.output[0], node.op_type, [_add_bound(graph, node, limit), computed[0]])
+
+
+def _add_bound(graph: OnnxGraph, node: Any, limit: Any) -> str:
+    """A bound as a constant of one value a channel: onnx2tf takes Max and Min with single numbers for a ReLU."""
+    shape = graph.shape(node.output[0]) or ()
+    whole = (shape[1], *[1] * (len(shape) - 2)) if len(shape) > 1 and shape[1] > 0 else ()
+    return graph.add_constant(np.full(whole, limit, limit.dtype))
 
 
 def _is_near_relu(limit: Any) -> bool:

@@ -94,6 +94,13 @@ CASES: dict[str, tuple[Callable[[OnnxNet], None], list[str]]] = {
     "the bounds of ReLU6": (one("Clip", ZERO, np.array(6, np.float32)), ["Clip"]),
     "a large bound": (one("Clip", np.array(1e-4, np.float32)), ["Clip"]),
     "a maximum": (one("Max", "now", BOUND), ["Max"]),
+    "a maximum of three": (one("Max", BOUND, "now", np.array(1e-9, np.float32)), ["Max"]),
+    "a minimum of three": (one("Min", "now", np.array(7, np.float32), np.array(6 + 1e-6, np.float32)), ["Min"]),
+    "a maximum of bounds far away": (one("Max", BOUND, "now", np.array(2, np.float32)), ["Max"]),
+    "a maximum of two values": (
+        lambda net: net.add("Max", net.now, net.add("Neg"), BOUND) and None,
+        ["Neg", "Max"],
+    ),
     "a maximum of 0": (one("Max", "now", ZERO), ["Max"]),
     "a first factor": (one("MatMul", LEFT, "now"), ["Transpose", "MatMul", "Transpose"]),
     "a stack of first factors": (one("MatMul", np.stack([LEFT] * 6), "now"), ["MatMul"]),
@@ -134,6 +141,10 @@ CASES: dict[str, tuple[Callable[[OnnxNet], None], list[str]]] = {
 }
 
 
+STAYING = ("a maximum of 0", "a maximum of bounds far away", "a maximum of two values")
+"""Cases of `CASES` in which no bound has to be written otherwise."""
+
+
 def run(model: onnx.ModelProto, items: Any) -> Any:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -156,8 +167,9 @@ def test_forms_compute_the_same(name: str) -> None:
     assert sorted(node.op_type for node in written.graph.node) == sorted(expected)
     np.testing.assert_allclose(run(written, items), before, rtol=1e-5, atol=1e-8)
     for node in written.graph.node:
-        if node.op_type in ("Max", "Min") and name != "a maximum of 0":
-            assert node.input[0] in {tensor.name for tensor in written.graph.initializer}
+        if node.op_type in ("Max", "Min") and name not in STAYING:
+            (bound,) = (tensor for tensor in written.graph.initializer if tensor.name == node.input[0])
+            assert [*bound.dims] == [SHAPE[0], 1, 1] or name == "a norm"  # of one channel
 
 
 @pytest.mark.parametrize("kind", ["Clip", "Max", "Min"])
