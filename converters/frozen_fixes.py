@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.converters.frozen_patches import add_constant, write_out_patches
+
 UNCHANGED = (1, [0, 0], [0, 0])
 """Block size, padding and crop of a dimension that SpaceToBatchND and BatchToSpaceND leave alone."""
 
 
 def fix(definition: Any) -> None:
     """Replace such parts of a `GraphDef`, in place."""
-    _write_out_patches(definition)
+    write_out_patches(definition)
     _join_dilated_convolutions(definition)
     _bound_before_roots(definition)
     _replace_channels_first(definition)
@@ -46,7 +48,7 @@ def _replace_channels_first(definition: Any) -> None:
             column = definition.node.add(name=f"{node.name}/column", input=[node.input[1]])
             column.attr["T"].CopyFrom(node.attr["T"])
             column.op = "Reshape"
-            _add_constant(definition, column, "Tshape", [-1, *[1] * (rank - 2)])
+            add_constant(definition, column, "Tshape", [-1, *[1] * (rank - 2)])
             node.op = "AddV2"
             node.input[1] = column.name
             del node.attr["data_format"]
@@ -56,78 +58,7 @@ def _replace_channels_first(definition: Any) -> None:
         if shape.rank is not None and sizes.count(-1) <= 1:
             del node.attr["squeeze_dims"]
             node.op = "Reshape"
-            _add_constant(definition, node, "Tshape", sizes)
-
-
-def _write_out_patches(definition: Any) -> None:
-    """Write ExtractImagePatches, which neither format has, by operations of both, in place.
-
-    Patches side by side are a turned reshape; those that overlap or lie apart are made by a depthwise convolution of
-    ones and zeros, which copies.
-    """
-    import tensorflow as tf
-
-    nodes = [node for node in definition.node if node.op == "ExtractImagePatches"]
-    if not nodes:
-        return
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(definition, name="")
-    for node in nodes:
-        ends = [name if ":" in name else f"{name}:0" for name in (node.input[0], node.name)]
-        shapes = [graph.get_tensor_by_name(name).shape.as_list() for name in ends]
-        (_, height, width, channels), (_, rows, columns, _) = shapes
-        (high, wide), (down, right), (far, away) = (
-            [*node.attr[name].list.i][1:3] for name in ("ksizes", "strides", "rates")
-        )
-        if None in (height, width, channels, rows, columns) or node.attr["T"].type != tf.float32.as_datatype_enum:
-            continue
-        if down != right or (down > 1 and (far, away) != (1, 1)):
-            continue  # no kernel of TensorFlow computes such depthwise convolutions
-        patch = [-1, rows, columns, high * wide * channels]
-        source = node.input[0]
-        if (high, wide, far, away) == (down, right, 1, 1) and (rows * high <= height and columns * wide <= width):
-            whole = _add_node(definition, "Slice", f"{node.name}/whole", source, Index=[0, 0, 0, 0])
-            _add_constant(definition, whole, "Index", [-1, rows * high, columns * wide, -1], place=2)
-            parts = _add_node(
-                definition, "Reshape", f"{node.name}/rows", whole.name, Tshape=[-1, high, columns, wide * channels]
-            )
-            turned = _add_node(definition, "Transpose", f"{node.name}/turned", parts.name, Tperm=[0, 2, 1, 3])
-        else:
-            count = high * wide
-            taps = np.zeros((high, wide, channels, count), np.float32)
-            for place in range(count):
-                taps[place // wide, place % wide, :, place] = 1
-            copied = _add_node(definition, "DepthwiseConv2dNative", f"{node.name}/copied", source)
-            filters = definition.node.add(name=f"{copied.name}/taps", op="Const")
-            filters.attr["dtype"].type = tf.float32.as_datatype_enum
-            filters.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(taps))
-            copied.input.append(filters.name)
-            for name, values in (("strides", [1, down, right, 1]), ("dilations", [1, far, away, 1])):
-                copied.attr[name].list.i[:] = values
-            copied.attr["padding"].CopyFrom(node.attr["padding"])
-            copied.attr["data_format"].s = b"NHWC"
-            parts = _add_node(
-                definition, "Reshape", f"{node.name}/parts", copied.name, Tshape=[-1, rows * columns, channels, count]
-            )
-            turned = _add_node(definition, "Transpose", f"{node.name}/turned", parts.name, Tperm=[0, 1, 3, 2])
-        for name in [*node.attr]:
-            if name != "T":
-                del node.attr[name]
-        node.op = "Reshape"
-        node.input[0] = turned.name
-        _add_constant(definition, node, "Tshape", patch)
-
-
-def _add_node(definition: Any, kind: str, name: str, source: str, **constants: list[int]) -> Any:
-    """Add a node of float32 values with constants as its further inputs, by the names of their types."""
-    import tensorflow as tf
-
-    node = definition.node.add(name=name, op=kind, input=[source])
-    node.attr["T"].type = tf.float32.as_datatype_enum
-    for type_name, value in constants.items():
-        _add_constant(definition, node, type_name, value)
-    return node
+            add_constant(definition, node, "Tshape", sizes)
 
 
 def _bound_before_roots(definition: Any) -> None:
@@ -208,7 +139,7 @@ def _join(definition: Any, nodes: dict[str, Any], chain: list[Any]) -> None:
         pad = definition.node.add(name=f"{last.name}/pad", op="Pad", input=[source])
         pad.attr["T"].CopyFrom(conv.attr["T"])
         amounts = [*[[0, 0]] * (1 + channels_first), *margins, *[[0, 0]] * trailing]
-        _add_constant(definition, pad, "Tpaddings", amounts)
+        add_constant(definition, pad, "Tpaddings", amounts)
         source = pad.name
     name = last.name
     if is_series:
@@ -244,14 +175,3 @@ def _constant(nodes: dict[str, Any], name: str) -> Any:
 
     node = nodes.get(name)
     return tf.make_ndarray(node.attr["value"].tensor).tolist() if node is not None and node.op == "Const" else None
-
-
-def _add_constant(definition: Any, node: Any, type_name: str, value: list[Any], *, place: int = 1) -> None:
-    """Add a constant of integers, and let a node read it as its second input, or its third (`place` 2)."""
-    import tensorflow as tf
-
-    constant = definition.node.add(name=f"{node.name}/{type_name}{place}", op="Const")
-    constant.attr["dtype"].type = tf.int32.as_datatype_enum
-    constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, tf.int32))
-    node.input.insert(place, constant.name)  # in front of nodes that it only waits for
-    node.attr[type_name].type = tf.int32.as_datatype_enum

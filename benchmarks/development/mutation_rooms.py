@@ -79,6 +79,7 @@ TESTS = {
     "onnx2tf_fixes": "onnx2tf_forms foreign_forms matmul",
     "classical": "classical",
     "frozen_fixes": "frozen_fixes",
+    "frozen_patches": "frozen_fixes",
     "names": "onnx_names",
     "pads": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
     "plain_shapes": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
@@ -97,7 +98,7 @@ FORMS = (
     "converters/float_chains.py converters/to_*/float_chains.py converters/to_*/comparisons.py "
     "converters/to_tflite/constants.py converters/to_tflite/onnx2tf_fixes.py converters/to_onnx/forms.py "
     "converters/to_onnx/onnx2tf_forms.py converters/to_onnx/classical.py converters/to_onnx/names.py "
-    "converters/frozen_fixes.py"
+    "converters/frozen_fixes.py converters/frozen_patches.py"
 )
 """What changes graphs before and after quantization, and decides what stays float."""
 ROOMS = {

@@ -121,7 +121,7 @@ def _keep_bounds(graph: OnnxGraph, node: Any) -> None:
 
 
 def _put_constant_first(graph: OnnxGraph, node: Any) -> None:
-    """Write a Max or Min with bounds next to that of a ReLU as one of two inputs, of which the constant is the first."""
+    """Write a Max or Min with bounds next to that of a ReLU as one of two inputs, the constant first."""
     constants = [limit for name in node.input if (limit := graph.constant(name)) is not None]
     computed = [name for name in node.input if graph.constant(name) is None]
     if len(computed) != 1 or any(limit.size != 1 for limit in constants):
