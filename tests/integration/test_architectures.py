@@ -46,6 +46,7 @@ def test_every_architecture_takes_images_that_are_no_squares(name):
         assert min(last_map(model)) >= 2  # something is left to look at
 
 
+@pytest.mark.slow
 def test_parameter_counts_are_the_published_ones():
     assert of_digits("lenet").count_params() == 61_706
     assert build("resnet8", InputSpec.image(32, 32, "rgb"), classes=10).count_params() == 78_666

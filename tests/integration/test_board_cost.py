@@ -10,6 +10,7 @@ import scripts
 cost = scripts.script("benchmarks/memory/board_cost.py")
 
 
+@pytest.mark.slow
 def test_memory_and_time_are_those_of_each_program(tmp_path: Path) -> None:
     (tmp_path / "large.py").write_text("kept = b'x' * 40_000_000\nsum(range(10**7))\n")
     programs = {cost.START: [cost.PEAK], "large": [f"import large\n{cost.PEAK}"], "again": [cost.PEAK]}

@@ -63,6 +63,7 @@ def test_a_student_begins_as_the_file(scheme):
     assert np.abs(case.answers() - true).max() <= 1.01 / 256
 
 
+@pytest.mark.slow
 def test_training_brings_the_student_nearer_to_its_teacher_and_the_file_with_it():
     case = Case()
     true = case.program.answers(items())

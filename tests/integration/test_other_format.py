@@ -130,6 +130,7 @@ def test_a_file_that_divides_black_by_zero_is_refused(model: Path, fake: Path, t
     assert "returns NaN or infinity for an item of 0 alone" in variant.error
 
 
+@pytest.mark.slow
 def test_onnx_files_are_repaired_whether_tflite_files_are_made_or_not(
     model: Path, home: Path, fake: Path, tmp_path: Path
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_candidate_that_dies_in_a_turn_fails_alone(
     assert len(alive.taken) == 3
 
 
+@pytest.mark.slow
 def test_a_turn_that_hangs_is_given_up(run: Any, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "items.npy", digits.test.read(np.arange(2)))
     code = "import time; time.sleep(60)"
