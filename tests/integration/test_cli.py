@@ -10,15 +10,16 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from configuring import edgepress
+from configuring import GROUP, edgepress
 
 from edgepress.toolkit.cli import app as application
 from edgepress.toolkit.cli import interrupts, logs, screen
-from edgepress.toolkit.cli.app import COMMANDS
+from edgepress.toolkit.cli.commands import COMMANDS
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.cli.options import list_of
 from edgepress.toolkit.cli.reference import every_command
@@ -41,15 +42,34 @@ def apart(*code: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = ("tensorflow", "keras", "PIL", "sklearn", "scipy", "onnx", "onnxruntime", "ai_edge_litert", "matplotlib")
+    heavy = ["tensorflow", "keras", "PIL", "sklearn", "scipy", "onnx", "onnxruntime", "ai_edge_litert", "matplotlib"]
+    assert "demo" in help_without("--help", [*heavy, "numpy", *(f"edgepress.toolkit.cli.{name}" for name in COMMANDS)])
+    assert "--top" in help_without("predict --help", [*heavy, "edgepress.toolkit.cli.convert"])
+
+
+def help_without(words: str, modules: Sequence[str]) -> str:
+    """What a command prints in a fresh process; fails if it imports one of the modules."""
     result = apart(
         "import sys",
         "from edgepress.toolkit.cli.main import main",
-        "try: main(['--help'])",
-        f"except SystemExit: print([m for m in {heavy} if m in sys.modules])",
+        f"try: main({words.split()})",
+        f"except SystemExit: print([m for m in {list(modules)} if m in sys.modules])",
     )
     assert result.stdout.rstrip().endswith("[]")
-    assert "demo" in result.stdout
+    return result.stdout
+
+
+def test_the_list_of_commands_says_what_their_own_help_says() -> None:
+    for name, row in COMMANDS.items():
+        assert GROUP.commands[name].help.split("\n\n")[0] == row.help
+
+
+def test_commands_are_listed_and_completed_by_their_rows() -> None:
+    context = GROUP.make_context("edgepress", [], resilient_parsing=True)
+    assert GROUP.get_command(context, "nothing") is None
+    assert [(c.value, c.help) for c in GROUP.shell_complete(context, "com")] == [
+        (name, GROUP.get_command(context, name).get_short_help_str()) for name in ("compress", "compare")
+    ]
 
 
 @pytest.mark.slow
@@ -63,7 +83,7 @@ def test_docs_show_the_help_of_every_command() -> None:
     )
     for shown in ("--no-verify", "--no-cache", "--no-limits", "--channels-last", "Models that edgepress did not train"):
         assert shown in printed
-    assert all(example in printed for example in COMMANDS.values())
+    assert all(example in printed for _, example in COMMANDS.values())
 
 
 def test_every_command_and_option_has_help_and_json() -> None:

@@ -25,10 +25,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.toolkit.cli import settings
-from edgepress.toolkit.cli.app import COMMANDS
+from edgepress.toolkit.cli.commands import COMMANDS, NAME, READS
 from edgepress.toolkit.cli.found_files import JUDGED
 from edgepress.toolkit.cli.option_table import accepted_type, kind_of, option_names, options_of, words_of
-from edgepress.toolkit.cli.settings_file import LARGEST, NAME, READS, SHARED, line_of, load
+from edgepress.toolkit.cli.settings_file import LARGEST, SHARED, line_of, load
 from edgepress.toolkit.cli.template import toml
 from edgepress.toolkit.errors import UsageError
 

@@ -17,8 +17,8 @@ from configuring import (
 )
 
 from edgepress.toolkit.cli import settings
+from edgepress.toolkit.cli.commands import NAME
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.cli.settings_file import NAME
 
 pytestmark = pytest.mark.usefixtures("apart")
 

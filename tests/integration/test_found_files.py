@@ -24,9 +24,10 @@ from configuring import (
 from PIL import Image
 
 from edgepress.toolkit.cli import found_files, settings
+from edgepress.toolkit.cli.commands import NAME, READS
 from edgepress.toolkit.cli.found_files import JUDGED, TABLE
 from edgepress.toolkit.cli.option_table import kind_of, options_of
-from edgepress.toolkit.cli.settings_file import NAME, READS, TEXT_PATHS
+from edgepress.toolkit.cli.settings_file import TEXT_PATHS
 from edgepress.toolkit.cli.template import toml
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.errors import DataError, UsageError

@@ -23,9 +23,10 @@ from PIL import Image
 
 from edgepress.toolkit.cli import screen, surroundings
 from edgepress.toolkit.cli.app import app
+from edgepress.toolkit.cli.commands import NAME, READS
 from edgepress.toolkit.cli.found_files import may_stand
 from edgepress.toolkit.cli.option_table import option_names, options_of
-from edgepress.toolkit.cli.settings_file import NAME, READS, SHARED, Settings, load
+from edgepress.toolkit.cli.settings_file import SHARED, Settings, load
 from edgepress.toolkit.cli.surroundings import look
 from edgepress.toolkit.cli.template import EXAMPLES, HINTS, OTHERS, PLAN, template
 from edgepress.toolkit.errors import InputError

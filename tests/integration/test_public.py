@@ -17,7 +17,7 @@ import pytest
 
 import edgepress.toolkit as toolkit
 from edgepress.runtime import errors
-from edgepress.toolkit.cli.app import COMMANDS
+from edgepress.toolkit.cli.commands import COMMANDS
 
 VERBS = [
     *("annotate", "benchmark", "bundle", "calibrate", "compare", "compress", "convert", "demo", "diagnose"),

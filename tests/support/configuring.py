@@ -10,8 +10,9 @@ import typer
 
 from edgepress.toolkit.cli import settings
 from edgepress.toolkit.cli.app import app
+from edgepress.toolkit.cli.commands import NAME
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.cli.settings_file import NAME, load
+from edgepress.toolkit.cli.settings_file import load
 from edgepress.toolkit.cli.template import example
 from edgepress.toolkit.errors import UsageError
 

@@ -15,9 +15,10 @@ from edgepress.converters.files import write_text
 from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit import text
 from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.commands import NAME
 from edgepress.toolkit.cli.option_table import CommaList
 from edgepress.toolkit.cli.options import DATA_HELP, Json, PackagedEngine, engine_option
-from edgepress.toolkit.cli.settings_file import NAME, load, relative
+from edgepress.toolkit.cli.settings_file import load, relative
 from edgepress.toolkit.errors import InputError, UsageError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.quantities import DROP, SIZE, TIME, parse

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, get_origin
 
 from edgepress.runtime.text import one_line
+from edgepress.toolkit.cli.commands import READS
 from edgepress.toolkit.cli.found_files import JUDGED, UNJUDGED, refusal
 from edgepress.toolkit.cli.option_table import (
     accepted_type,
@@ -37,12 +38,6 @@ from edgepress.toolkit.documents import parse_toml
 from edgepress.toolkit.errors import UsageError
 from edgepress.toolkit.sweeping.plan import TABLES
 
-NAME = "edgepress.toml"
-READS = (
-    *("train", "evaluate", "convert", "tune", "compress", "prune", "sweep"),
-    *("benchmark", "report", "compare", "bundle"),
-)
-"""The commands that read the file."""
 _WITH_DATA = tuple(name for name in READS if name != "report")
 SHARED = {
     "data": _WITH_DATA,

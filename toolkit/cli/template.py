@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgepress.runtime.text import one_line
+from edgepress.toolkit.cli.commands import READS
 from edgepress.toolkit.cli.found_files import may_stand
 from edgepress.toolkit.cli.help import FOREIGN
 from edgepress.toolkit.cli.option_table import kind_of, options_of
-from edgepress.toolkit.cli.settings_file import READS, SHARED
+from edgepress.toolkit.cli.settings_file import SHARED
 
 HEAD = """\
 # Options of edgepress commands; what the command line says wins. `edgepress init` wrote this file, and
