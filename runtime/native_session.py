@@ -7,7 +7,6 @@ loaded only where this engine is named: a stranger's file beside another one run
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from pathlib import Path
@@ -40,6 +39,8 @@ class NativeSession(Session):
     """
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
+        import hashlib  # takes long to load, and few files have this engine
+
         data = path.read_bytes()
         place = (path.parent / LIBRARY).resolve()
         check_model(path, data)
