@@ -83,7 +83,7 @@ def test_docs_show_the_help_of_every_command() -> None:
     )
     for shown in ("--no-verify", "--no-cache", "--no-limits", "--channels-last", "Models that edgepress did not train"):
         assert shown in printed
-    assert all(example in printed for _, example in COMMANDS.values())
+    assert all(example in printed for _, _, example in COMMANDS.values())
 
 
 def test_every_command_and_option_has_help_and_json() -> None:

@@ -86,7 +86,8 @@ class _Commands(HelpfulGroup):
 
     def get_command(self, ctx: Any, name: str) -> Any:
         """A command for lists, such as those of `--help` and of completion: a name and a line of help."""
-        return HelpfulCommand(name, help=COMMANDS[name].help) if name in COMMANDS else None
+        row = COMMANDS.get(name)
+        return HelpfulCommand(name, help=row.help, rich_help_panel=row.panel) if row else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that runs, with the options from edgepress.toml as its defaults."""
