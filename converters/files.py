@@ -14,6 +14,7 @@ import csv
 import io
 import os
 import re
+import stat
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,10 +37,12 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     changed.
 
     Raises:
-        InputError: The folder can't be made or written, or the disk is full.
+        InputError: The folder can't be made or written, the disk is full, or `path` is no regular file, which the
+            renaming would remove: a device, a pipe, or a link in /dev.
     """
     path = Path(path)
     temporary = temporary_path(path, os.getpid())
+    _refuse_devices(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_left(path)
@@ -53,6 +56,18 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # renamed already, or its folder could not be made
             temporary.unlink()
+
+
+def _refuse_devices(path: Path) -> None:
+    """Raise `InputError` for what a renamed file must not replace."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # nothing is there, or a link to nothing
+        mode = stat.S_IFREG
+    # /dev/stdout may lead to a regular file, and is a link that other programs need.
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or os.path.realpath(path.parent) == "/dev":
+        what = f"{path} can't be written: it is a pipe, a socket or a device, and no regular file."
+        raise InputError(what, "Name a file in a folder of yours.")
 
 
 def temporary_path(path: Path, pid: int) -> Path:

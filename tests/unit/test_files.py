@@ -91,3 +91,31 @@ def test_a_link_under_the_temporary_name_is_not_followed(tmp_path):
     assert (tmp_path / "mine").read_text() == "mine"
     assert not (tmp_path / "x.md").is_symlink()
     assert (tmp_path / "x.md").read_text() == "report"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+@pytest.mark.parametrize("link", [False, True])
+def test_a_pipe_or_a_link_to_one_is_not_replaced(tmp_path, link):
+    path = tmp_path / "out.html"
+    os.mkfifo(tmp_path / "pipe" if link else path)
+    if link:
+        path.symlink_to("pipe")
+    before = path.lstat()
+    with pytest.raises(InputError, match=r"out\.html can't be written: it is a pipe, a socket or a device"):
+        write_text(path, "<p>")
+    assert path.lstat() == before
+    assert not [name for name in os.listdir(tmp_path) if "edgepress" in name]
+
+
+@pytest.mark.parametrize("name", ["stdout", "edgepress-new"])
+def test_nothing_is_renamed_into_the_folder_of_devices(tmp_path, monkeypatch, name):
+    """Root may: /dev/stdout became the report. The folder is another one here."""
+    (tmp_path / "file").write_text("of the shell: command > file")
+    (tmp_path / "stdout").symlink_to("file")
+    (tmp_path / "fd").symlink_to(tmp_path)
+    monkeypatch.setattr("os.path.realpath", lambda path: "/dev" if path in (tmp_path, tmp_path / "fd") else str(path))
+    for folder in (tmp_path, tmp_path / "fd"):
+        with pytest.raises(InputError, match="device"):
+            write_text(folder / name, "<p>")
+    assert {*os.listdir(tmp_path)} == {"file", "stdout", "fd"}
+    write_text(tmp_path / "deeper" / name, "<p>")
