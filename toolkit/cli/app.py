@@ -21,6 +21,7 @@ from edgepress.toolkit.cli import screen, settings
 from edgepress.toolkit.cli.commands import COMMANDS, NAME
 from edgepress.toolkit.cli.frame import command
 from edgepress.toolkit.cli.help import WORDS, HelpfulCommand, HelpfulGroup, with_help_all
+from edgepress.toolkit.cli.option_table import join_lists
 from edgepress.toolkit.errors import UsageError
 
 
@@ -40,7 +41,14 @@ class _LazyCommands(Mapping[str, Any]):
         return len(COMMANDS)
 
 
-class _SettingsCommand(HelpfulCommand):
+class _JoiningCommand(HelpfulCommand):
+    """A command whose options of several values, separated by commas, may be repeated as well."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return list(super().parse_args(ctx, join_lists(self, args)))
+
+
+class _SettingsCommand(_JoiningCommand):
     """A command that says which of its options are from edgepress.toml before it runs."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -65,7 +73,7 @@ def _build(name: str) -> Any:
     parent = typer.Typer(pretty_exceptions_enable=False)
     if hasattr(module, "app"):
         for each in module.app.registered_commands:
-            each.cls = HelpfulCommand
+            each.cls = _JoiningCommand
         kind = getattr(module, "group", HelpfulGroup)
         parent.add_typer(module.app, name=name, cls=kind, no_args_is_help=True, epilog=epilog)
     else:

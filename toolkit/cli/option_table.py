@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import itertools
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from edgepress.toolkit.cli.help import UNFOLD
@@ -85,3 +86,26 @@ def words_of(option: Any, value: Any) -> tuple[str, ...]:
         return (word,) if value else tuple(option.secondary_opts[:1])
     values = value if isinstance(value, list) else [value]
     return tuple(text for each in values for text in (word, str(each)))
+
+
+def join_lists(command: Any, arguments: Sequence[str]) -> list[str]:
+    """Arguments in which each option that takes several values stands once, with the values of all places.
+
+    Of an option that is given twice, the last value counts; the values of a list would be lost without a word.
+    """
+    options = [p for p in command.params if p.param_type_name == "option" and not p.is_flag]
+    named = {word: option for option in options for word in option.opts}
+    joined: dict[str, str] = {}
+    others: list[str] = []
+    left = iter(arguments)
+    for word in left:
+        name, has_value, value = word.partition("=")
+        if word == "--" or name not in named:
+            others += [word, *(left if word == "--" else ())]
+            continue
+        values = [value] if has_value else [*itertools.islice(left, 1)]
+        if values and kind_of(command, named[name].name) is CommaList:
+            joined[name] = ",".join([*([joined[name]] if name in joined else []), *values])
+        else:
+            others += [word] if has_value else [word, *values]
+    return [*(f"{name}={value}" for name, value in joined.items()), *others]

@@ -1,0 +1,39 @@
+"""Options of several values that are given more than once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from typer.main import get_command
+
+from edgepress.toolkit.cli.app import app
+from edgepress.toolkit.cli.option_table import CommaList, join_lists, kind_of, options_of
+
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+
+
+def lists() -> Iterator[tuple[Any, str]]:
+    """Each command with each option that takes several values in one text."""
+    for each in COMMANDS.values():
+        for command in getattr(each, "commands", {"": each}).values():
+            for option in options_of(command):
+                if kind_of(command, option.name) is CommaList:
+                    yield command, option.opts[0]
+
+
+def test_the_values_of_all_places_count() -> None:
+    """The last one did, without a word: `convert --to tflite-int8 --to onnx-int8` made one file."""
+    found = [*lists()]
+    assert {command.name for command, _ in found} > {"convert", "benchmark", "bench"}
+    for command, word in found:
+        given = ["a", word, "1,2", f"{word}=3", "--", word, "4"]
+        assert join_lists(command, given) == [f"{word}=1,2,3", "a", "--", word, "4"]
+        name = next(option.name for option in command.params if word in option.opts)
+        context = command.make_context("x", [word, "1", word, "2"], resilient_parsing=True)
+        assert context.params[name] == "1,2"
+
+
+def test_what_stands_behind_an_option_is_its_value() -> None:
+    for given in (["m", "--out", "--to"], ["m", "--offline", "--json"], ["m", "--nope", "x"], ["m", "--to"]):
+        assert join_lists(COMMANDS["convert"], given) == given
