@@ -113,6 +113,9 @@ def format_of(path: Path, formats: tuple[str, ...], accepted: str) -> str:
     kind = kind_of(path)
     if kind.format not in formats:
         hint = kind.hint or "Convert it first: edgepress convert."
+        inside = [file for each in formats for folder in (path, path / "variants") for file in folder.glob(f"*.{each}")]
+        if inside:  # of a folder, such as that of a run
+            hint = f"Give a file in it, such as {min(inside)}."
         raise ModelFileError(f"{path} is {kind.name}. Accepted: {accepted}.", hint)
     return kind.format
 

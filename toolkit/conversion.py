@@ -33,6 +33,7 @@ from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.engines.environments import onnx2tf_python
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.notebooks.views import conversion_html
+from edgepress.toolkit.results.run_files import model_in
 
 __all__ = ["Hints", "convert", "notes_by_text", "summary"]
 
@@ -76,7 +77,7 @@ def convert(
     """Convert a classifier to quantized files, each verified against the source model.
 
     Args:
-        model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
+        model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, a SavedModel folder, or a run's folder.
         to: "all", a format, or scheme names separated by commas; or a list of such texts and of rows of `SCHEMES`.
         data: Data to calibrate (its training split) and verify on; None opens those that the model's contract names.
         out: Folder for the files; None: `variants` next to the model.
@@ -111,7 +112,7 @@ def convert(
         >>> [v.status for v in convert("edgepress-demo/model.keras", "tflite-int8,onnx-int8", out="int8")]
         ['ok', 'ok']
     """
-    path = Path(model)
+    path = model_in(model)
     hints = hints or Hints()
     note = on_note or (lambda text: None)
     aim = checked_target(target)

@@ -30,6 +30,7 @@ from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.notebooks.views import evaluation_html
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.remarks.checks import remarks
+from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
 from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.training.file_facts import facts_of_file
@@ -67,7 +68,7 @@ def evaluate(
     """Accuracy, precision, recall, F1, calibration error and the confusion matrix of a file on the test split.
 
     Args:
-        file: A `.keras` file of `edgepress train`, or any `.tflite` or `.onnx` classifier.
+        file: A `.keras` file of `edgepress train`, its run's folder, or any `.tflite` or `.onnx` classifier.
         data: The data set, as for training; None opens the one that the file's contract names.
         engine: Engine that runs the file; None takes the first installed one that opens it. Not for `.keras`.
         threads: Number of threads that the engine may use in each process.
@@ -92,7 +93,7 @@ def evaluate(
         >>> evaluate("edgepress-demo/variants/model-int8.tflite")["accuracy"] > 0.9
         True
     """
-    path = Path(file)
+    path = model_in(file)
     about = describe(path, hints)
     contract = about.contract
     opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, numbered=about.numbered)

@@ -14,6 +14,7 @@ from edgepress.converters.inspection.report import EngineCheck
 from edgepress.converters.worker import ChildDied, Emit, Worker, run_in_child
 from edgepress.toolkit.engines.environments import engine_version, python_for
 from edgepress.toolkit.errors import ModelFileError
+from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.workers.open_micro import open_micro
 
 __all__ = ["Inspection", "inspect"]
@@ -36,7 +37,7 @@ def inspect(
     """Inspect a model file.
 
     Args:
-        file: A `.tflite`, `.onnx`, `.keras`, `.h5` or `.hdf5` file, or a SavedModel folder.
+        file: A `.tflite`, `.onnx`, `.keras`, `.h5` or `.hdf5` file, a SavedModel folder, or a run's folder.
         size: What sizes that the model's inputs leave free are fixed to, "48x192"; None takes them as 1, with a note.
         trust: Run code inside the file: Lambda layers, and operations of a SavedModel that do more than compute.
         time_limit_s: Time limit for reading the file, and again for opening it in an engine, seconds.
@@ -54,7 +55,7 @@ def inspect(
         >>> inspect("edgepress-demo/variants/model-int8.tflite").peak_activation_bytes
         5880
     """
-    path = Path(file)
+    path = model_in(file)
     format_of(path)
     inspection: Inspection | None = None
     job = path, size, trust

@@ -21,6 +21,7 @@ from edgepress.runtime.sessions import Session
 from edgepress.toolkit.data.decoding import MOST_BYTES
 from edgepress.toolkit.data.for_model import describe
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
+from edgepress.toolkit.results.run_files import model_in
 
 SILENCE_S = 600.0
 """Time limit for opening the file, and again for each image, seconds."""
@@ -61,7 +62,7 @@ def predict(
     """Classify images.
 
     Args:
-        file: A `.keras` file of `edgepress train`, or any `.tflite` or `.onnx` classifier.
+        file: A `.keras` file of `edgepress train`, its run's folder, or any `.tflite` or `.onnx` classifier.
         images: Images, `.npy` arrays of one item, or folders of them (without subfolders); one or several.
         engine: Engine that runs the file; None takes the first installed one that opens it. Not for `.keras`.
         top: Largest number of classes to return for each image, at least 1.
@@ -85,17 +86,18 @@ def predict(
     paths = tuple(path for image in given for path in _images(Path(image)))
     if not paths:
         raise InputError("No image given.", "Pass images or folders of images.")
-    about = describe(Path(file), hints)
-    if (by_keras := Path(file).suffix == ".keras") and engine is not None:
-        raise InputError(f"{file} is run by Keras; the engine {engine} cannot open it.", "Omit --engine (engine).")
+    model = model_in(file)
+    about = describe(model, hints)
+    if (by_keras := model.suffix == ".keras") and engine is not None:
+        raise InputError(f"{model} is run by Keras; the engine {engine} cannot open it.", "Omit --engine (engine).")
     if on_note is not None:
         for note in about.notes:
             on_note(note)
     contract = about.contract if about.published or by_keras else None
     try:
-        return list(run_in_child(_classify, _Job(Path(file), paths, engine, top, contract), silence_s=SILENCE_S))
+        return list(run_in_child(_classify, _Job(model, paths, engine, top, contract), silence_s=SILENCE_S))
     except ChildDied as e:
-        raise ModelFileError(f"{file} crashed the process that ran it ({e}).", "Convert the model again.") from e
+        raise ModelFileError(f"{model} crashed the process that ran it ({e}).", "Convert the model again.") from e
 
 
 class _KerasSession(Session):

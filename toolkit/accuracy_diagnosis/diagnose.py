@@ -28,6 +28,7 @@ from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError, ModelFileError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.progress import OnProgress
+from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.stats.intervals import class_drops, paired_drop
 
 Array = npt.NDArray[Any]
@@ -86,7 +87,7 @@ def diagnose_accuracy(
         >>> from edgepress.toolkit import diagnose_accuracy
         >>> print(diagnose_accuracy("edgepress-demo/model.keras", "edgepress-demo/variants/model-int8.tflite").text)
     """
-    path = Path(model)
+    path = model_in(model)
     other = Path(file)
     hints = hints or Hints()
     say = on_start or (lambda text: None)

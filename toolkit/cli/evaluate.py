@@ -17,7 +17,9 @@ MAX_CONFUSION = 20
 
 @options.with_model_hints
 def evaluate(
-    file: Annotated[Path, Argument(help="A .keras file of edgepress train, or any .tflite or .onnx classifier")],
+    file: Annotated[
+        Path, Argument(help="A .keras file of edgepress train, its run's folder, or any .tflite or .onnx classifier")
+    ],
     hints: Hints,
     data: options.Data = None,
     engine: Annotated[options.Engine | None, options.engine_option("Engine that runs the file")] = None,

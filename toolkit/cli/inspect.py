@@ -12,7 +12,9 @@ from edgepress.toolkit.cli.options import SIZE_HELP, TRUST_HELP, Json
 
 
 def inspect(
-    file: Annotated[Path, Argument(help="A .tflite, .onnx, .keras, .h5 or .hdf5 file, or a SavedModel folder")],
+    file: Annotated[
+        Path, Argument(help="A .tflite, .onnx, .keras, .h5 or .hdf5 file, a SavedModel folder, or a run's folder")
+    ],
     size: Annotated[str | None, Option(help=SIZE_HELP)] = None,
     nodes: Annotated[bool, Option("--nodes", help="Also print every operation in execution order")] = False,
     trust: Annotated[bool, Option("--trust", help=TRUST_HELP)] = False,

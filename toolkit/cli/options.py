@@ -100,7 +100,7 @@ SCHEMES_HELP = (
     f"{', '.join(name for name in MANY_SCHEMES if name not in _BY_NAME)}; by name alone: {', '.join(_BY_NAME)}"
 )
 
-Model = Annotated[Path, Argument(help="A .keras, .h5, .tflite or .onnx file, or a SavedModel folder")]
+Model = Annotated[Path, Argument(help="A .keras, .h5, .tflite or .onnx file, a SavedModel folder, or a run's folder")]
 Baseline = Annotated[
     str | None,
     Option(help="File or scheme that the others are compared with", show_default="tflite-float32, else onnx-float32"),

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @options.with_model_hints
 def predict(
-    file: Annotated[Path, Argument(help="A .tflite or .onnx classifier, or a .keras file of edgepress train")],
+    file: Annotated[
+        Path, Argument(help="A .tflite or .onnx classifier, or a .keras file or run's folder of edgepress train")
+    ],
     images: Annotated[list[Path], Argument(help="Images, .npy arrays, or folders of them")],
     hints: Hints,
     engine: Annotated[options.Engine | None, options.engine_option("Engine that runs the file")] = None,

@@ -33,6 +33,7 @@ from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import usable_engines
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.notebooks.views import compress_html
+from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
 from edgepress.toolkit.sweeping.store import Store
 from edgepress.toolkit.training.run_folder import only_run
@@ -102,7 +103,7 @@ def compress(
     stopped goes on where it was, and one with other limits repeats nothing.
 
     Args:
-        model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
+        model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, a SavedModel folder, or a run's folder.
         data: Data with labels like those it was trained on; None opens those that the model's contract names.
         max_drop: Accuracy that may be lost against the float file, percentage points.
         confidence: The probability of a drop within it, on validation items, from which a file is sure enough, such as
@@ -139,7 +140,7 @@ def compress(
         >>> compress("edgepress-demo/model.keras", max_drop=2, max_size="90kB").model.name
         'model-int8.tflite'
     """
-    path = Path(model)
+    path = model_in(model)
     note = on_note or (lambda text: None)
     step = on_step or (lambda text: None)
     limits = Limits.of(max_drop, max_size, max_latency, max_memory, max_ram=max_ram, max_flash=max_flash)

@@ -12,7 +12,7 @@ from edgepress.runtime.acceptance import Acceptance
 from edgepress.runtime.contract import Contract
 from edgepress.toolkit.calibrating.calibrate import FOLDER as CALIBRATED
 from edgepress.toolkit.data.for_model import contract_of
-from edgepress.toolkit.training.run_folder import VARIANTS
+from edgepress.toolkit.results.run_files import VARIANTS
 
 
 class FormerFile(NamedTuple):

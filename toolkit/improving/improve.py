@@ -28,8 +28,9 @@ from edgepress.toolkit.improving.former import FormerFile, kinds_to_make, not_re
 from edgepress.toolkit.improving.held_out import learned_by, remember, without_learned_scenes
 from edgepress.toolkit.improving.promised import NewAnswers, new_answers, promise_again
 from edgepress.toolkit.improving.proof import Proof, Verdict, prove_better, prove_not_worse
+from edgepress.toolkit.results.run_files import MODEL, VARIANTS
 from edgepress.toolkit.training.loop import train
-from edgepress.toolkit.training.run_folder import METRICS, MODEL, VARIANTS, load_result
+from edgepress.toolkit.training.run_folder import METRICS, load_result
 
 MAX_DROP_PP = 1.0
 """Percentage points that old items may lose."""

@@ -1,13 +1,22 @@
-"""Where the files of a run lie: commands about files take the run's folder, too."""
+"""Where the model and the files of a run lie: commands about either take the run's folder, too."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+MODEL = "model.keras"
+"""The file in a run's folder that `edgepress train` writes last."""
 VARIANTS = "variants"
-"""The folder in a run's folder that `edgepress convert` writes files to."""
+"""The folder in a run's folder that `edgepress convert` writes to; `calibrated` in it holds copies with a promise."""
 MODEL_FILES = ("*.tflite", "*.onnx")
 """The names of files that boards run."""
+
+
+def model_in(model: str | Path) -> Path:
+    """A model as it was given, or that of a run: a run's folder stands for its model where one model is asked for."""
+    path = Path(model)
+    inside = path / MODEL
+    return inside if inside.is_file() and not (path / "saved_model.pb").exists() else path
 
 
 def folder_with(folder: Path, *names: str) -> Path:

@@ -13,6 +13,7 @@ from edgepress.converters.pruning.plan import NEAR
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.quantities import SHARE, SIZE, TIME, parse
+from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.retraining.prune_job import PruneJob, Targets
 from edgepress.toolkit.retraining.prune_trainer import GRAPH, PLAN, prune_here
 from edgepress.toolkit.retraining.run import GraphResult, Run, carry_out
@@ -47,7 +48,7 @@ def prune(
     that are given are kept.
 
     Args:
-        model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
+        model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, a SavedModel folder, or a run's folder.
         data: Data like those it was trained on; None opens those that the model's contract names. Labels are used
             where there are some.
         macs: Share of the multiply-accumulates that may be left: 0-1, or text such as "50%".
@@ -97,7 +98,7 @@ def prune(
     run = call_with(Run, locals(), verb="pruned", report=REPORT, scratch=(PLAN, GRAPH.format("*")))
     own = {"targets": targets, "importance": importance}
     identity = {"importance": importance, **dataclasses.asdict(targets)}
-    result = carry_out(Path(model), run, prune_here, PruneJob, own=own, identity=identity)
+    result = carry_out(model_in(model), run, prune_here, PruneJob, own=own, identity=identity)
     if (text := shortfall(result.facts, targets)) and on_note is not None:
         on_note(text)
     return result

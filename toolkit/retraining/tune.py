@@ -9,6 +9,7 @@ from typing import get_args
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.retraining.job import Bits, TuneJob
 from edgepress.toolkit.retraining.run import GraphResult, Run, carry_out
 from edgepress.toolkit.retraining.tune_trainer import RANGES, START, tune_here
@@ -40,7 +41,7 @@ def tune(
     better than what `convert` makes without, on validation items, the result is that.
 
     Args:
-        model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
+        model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, a SavedModel folder, or a run's folder.
         data: Data like those it was trained on; None opens those that the model's contract names. Labels are used
             where there are some.
         bits: Bits of the weights, 8 or 4.
@@ -74,4 +75,4 @@ def tune(
     if bits not in get_args(Bits):
         raise InputError(f"bits is {bits}; accepted: 8 or 4.")
     run = call_with(Run, locals(), verb="tuned", report=REPORT, scratch=(START, RANGES))
-    return carry_out(Path(model), run, tune_here, TuneJob, own={"bits": bits}, identity={"bits": bits})
+    return carry_out(model_in(model), run, tune_here, TuneJob, own={"bits": bits}, identity={"bits": bits})

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import SPLITS, DataSet, Split
 from edgepress.toolkit.errors import InputError, NotANumberError, TrainingError
+from edgepress.toolkit.results.run_files import MODEL, model_in
 from edgepress.toolkit.training import architectures, augment, batches, checkpoint, run_folder
 from edgepress.toolkit.training.checkpoint import TrainingState
 from edgepress.toolkit.training.teacher import StudentTargets, Teacher, distillation_loss, label_accuracy
@@ -81,7 +82,7 @@ def train(
         freeze: Train only the classifier.
         continued: Train the model of `weights` on, classifier included.
         teacher: A classifier of the same labels whose answers are learned as well as the labels (`teacher.Teacher`): a
-            `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
+            `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, a SavedModel folder, or a run's folder.
         trust: Run code inside the teacher's file; see `Hints`.
         seed: Seed of the initial weights, dropout, order and augmentation.
         resume: Resume the run that `out` holds; the result of a finished run is returned, an empty folder starts one.
@@ -133,7 +134,7 @@ def _run(
     model, deviation = _new_model(data, arguments)
     with ExitStack() as stack:
         path = arguments["teacher"]
-        teacher = None if path is None else stack.enter_context(Teacher(Path(path), data, on_note, trust=trust))
+        teacher = None if path is None else stack.enter_context(Teacher(model_in(path), data, on_note, trust=trust))
         stack.enter_context(run_folder.only_run(folder))
         identity = _identity(data, arguments, teacher)
         state = run_folder.begin(folder, identity, resume=resume, overwrite=overwrite)
@@ -142,7 +143,7 @@ def _run(
             how: dict[str, Any] = {"stop_after": stop_after, "deviation": deviation, "progress": progress}
             _fit(model, data, state, targets, folder=folder, **how)
             if stop_after is not None and not _is_over(state, state.began_with["epochs"]):
-                return run_folder.TrainResult(folder / run_folder.MODEL, {}, state.history)
+                return run_folder.TrainResult(folder / MODEL, {}, state.history)
             taught = None if teacher is None else teacher.facts()
             run_folder.finish(model, data, state, arguments=arguments, teacher=taught, folder=folder)
         return run_folder.load_result(folder)

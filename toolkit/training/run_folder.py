@@ -24,17 +24,15 @@ from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.notebooks.views import training_html
 from edgepress.toolkit.remarks.checks import remarks
+from edgepress.toolkit.results.run_files import MODEL, VARIANTS
 from edgepress.toolkit.stats.metrics import classification_metrics
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
 from edgepress.toolkit.training.facts import MORE, facts_of
 from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
 
-MODEL = "model.keras"
 METRICS = "metrics.json"
 HISTORY = "history.csv"
-VARIANTS = "variants"
-"""Folder of the converted files; `calibrated` in it holds copies with a promise."""
 
 
 @dataclasses.dataclass(frozen=True)
