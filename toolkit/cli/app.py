@@ -113,6 +113,10 @@ class _Commands(HelpfulGroup):
             return super().invoke(ctx)
 
 
+class _StoppedError(Exception):
+    """Ctrl-C before a command began: Typer takes a second to read the command line."""
+
+
 @contextmanager
 def _reword_errors() -> Iterator[None]:
     """Let usage errors say what was given as one line, and without pydantic's words, which Typer passes on."""
@@ -126,6 +130,8 @@ def _reword_errors() -> Iterator[None]:
             message = one_line(e.format_message())
             e.format_message = lambda: message
         raise
+    except KeyboardInterrupt as e:  # Typer would exit with 130, without a word
+        raise _StoppedError from e
 
 
 def _version(wanted: bool) -> None:
@@ -167,6 +173,8 @@ def run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         return int(app(list(arguments), prog_name="edgepress", standalone_mode=not as_json) or 0)
+    except _StoppedError as e:
+        raise KeyboardInterrupt from e
     except UsageError as e:  # of edgepress.toml
         screen.error(e, as_json=as_json)
         return 2

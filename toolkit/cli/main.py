@@ -1,7 +1,7 @@
 """The entry point of the command `edgepress`.
 
-It imports the commands inside `main`, so that where only the runtime is installed, the error names the extra to install
-instead of a missing module.
+It imports everything of edgepress inside `main`, so that where only the runtime is installed, the error names the extra
+to install instead of a missing module, and Ctrl-C during the imports is no traceback.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-
-from edgepress.runtime.text import json_text, one_line, traceback_of
-from edgepress.toolkit.errors import missing_extra
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -23,7 +20,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
-    _write_any_character()
+    code = 1
+    try:
+        _open_missing_streams()
+        _write_any_character()
+        if os.environ.get("COLUMNS") == "0":  # of a terminal of unknown size; Rich would print nothing
+            del os.environ["COLUMNS"]
+        code = _run(given, as_json=as_json)
+    except KeyboardInterrupt:  # before a command began
+        _print("interrupted", "Interrupted.", "Nothing was started.", as_json=as_json)
+    except OSError as e:  # commands have caught their own: the help or the version can't be printed
+        _print("input", f"The output can't be written: {e.strerror or e}.", "Free some disk space.", as_json=False)
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - what is left would fail again at the end
+    sys.exit(code)
+
+
+def _run(given: list[str], *, as_json: bool) -> int:
+    from edgepress.runtime.text import traceback_of
+    from edgepress.toolkit.errors import missing_extra
+
     sys.excepthook = lambda kind, error, at: print(traceback_of(error), end="", file=sys.stderr)  # noqa: T201
     try:
         from edgepress.toolkit.cli.app import run
@@ -31,14 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (error := missing_extra("The command edgepress", e)) is None:
             raise
         _print(error.kind, error.message, error.hint, as_json=as_json)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        _print("interrupted", "Interrupted.", "Nothing was started.", as_json=as_json)
-        sys.exit(1)
-    try:
-        sys.exit(run(given))
-    except KeyboardInterrupt:  # before a command began, or after it ended
-        sys.exit(1)
+        return 1
+    return run(given)
+
+
+def _open_missing_streams() -> None:
+    """Let what goes to a stream that was closed before the start (`>&-`) go nowhere, and no file take its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _write_any_character() -> None:
@@ -54,6 +70,8 @@ def _write_any_character() -> None:
 
 def _print(kind: str, message: str, hint: str, *, as_json: bool) -> None:
     """Print an error without the packages that print errors."""
+    from edgepress.runtime.text import json_text, one_line
+
     if as_json:
         sys.stdout.write(json_text({"error": {"kind": kind, "message": message, "hint": hint}}) + "\n")
     else:

@@ -78,7 +78,7 @@ def step(text: str) -> None:
 
 
 def error(problem: EdgepressError, *, as_json: bool, log: Path | None = None) -> None:
-    """Print an error: to stderr in words, or as the JSON document.
+    """Print an error: to stderr in words, or as the JSON document if that can be printed.
 
     Args:
         problem: The error.
@@ -88,8 +88,9 @@ def error(problem: EdgepressError, *, as_json: bool, log: Path | None = None) ->
     details = log if log is not None and log.is_file() and log.stat().st_size else None
     if as_json:
         extra = {"log": str(details)} if details else {}
-        document({"error": {"kind": problem.kind, "message": problem.message, "hint": problem.hint} | extra})
-        return
+        with contextlib.suppress(OSError):  # stdout can't be written, which may be the error itself: in words
+            document({"error": {"kind": problem.kind, "message": problem.message, "hint": problem.hint} | extra})
+            return
     screen = console(stderr=True)
     screen.print(Text("Error: ", style="bold red").append(problem.message, style="default"))
     if problem.hint:
