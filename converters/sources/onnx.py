@@ -155,9 +155,10 @@ class OnnxSource:
         with ScratchFolder() as folder:
             job = Onnx2tfJob(Path(folder, "model.onnx"), Path(folder), unchanged)
             prepared = prepare_model(with_functions_inlined(interface.of_one_item(self._model)))
-            job.source.write_bytes(with_onnx2tf_forms(prepared).SerializeToString())
+            prepared = with_onnx2tf_forms(prepared)
+            job.source.write_bytes(prepared.SerializeToString())
             convert_file(job, onnx2tf)
-            gelus = [node for node in self._model.graph.node if node.op_type == "Gelu"]
+            gelus = [node for node in prepared.graph.node if node.op_type == "Gelu"]
             approximate = [attribute(node, "approximate") == b"tanh" for node in gelus]
             job.target.write_bytes(with_gelu_options(with_missing_turns(job.target.read_bytes()), approximate))
             converted = _open_converted(job.target, self._model)

@@ -7,6 +7,7 @@
 * An Expand whose readers broadcast goes: it would be a product with as many stored ones.
 * Padding with values of the other side becomes a concatenation.
 * A Concat of one tensor, as DenseNets begin their blocks with, goes.
+* GELU is one operation, in whatever form it is written: of most, two dozen would be made.
 * A turn of six axes, as MobileViT cuts maps into patches, becomes two: it would be taken for SpaceToDepth.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 import onnx
 from onnx.inliner import inline_selected_functions
 
+from edgepress.converters.to_onnx.gelus import find_gelus
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
 
 FUNCTIONS = ("Attention", "RMSNormalization", "RotaryEmbedding", "Swish")
@@ -52,6 +54,8 @@ def with_onnx2tf_forms(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same model, changed in place; its shapes are known and its constants folded."""
     graph = OnnxGraph(model)
     _join_slices(graph)
+    for value, result, is_approximate in find_gelus(graph):
+        graph.replace(result, "Gelu", [value], approximate="tanh" if is_approximate else "none")
     for node in graph.nodes("Clip"):
         _keep_bounds(graph, node)
     for node in graph.nodes("Max", "Min"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,12 @@ import pytest
 from onnx_rewriting import FLOAT, OnnxNet, kinds, near, rewritten
 
 from edgepress.converters.rewrites.onnx import dense, float_gelu, gelu
+from edgepress.converters.to_onnx.graph import attribute
+from edgepress.converters.to_onnx.onnx2tf_forms import with_onnx2tf_forms
+
+
+def f32(value: Any) -> Any:
+    return np.array(value, np.float32)
 
 
 def product(
@@ -173,6 +180,54 @@ def erf_form(net: OnnxNet, change: str = "") -> None:
     if change.startswith("read"):
         net.add("Add", net.now, shifted if change == "read" else erf)
     net.add("Neg")
+
+
+def exported(net: OnnxNet) -> None:
+    """As PyTorch's exporter writes it since it is built on torch.export."""
+    value = net.now
+    net.add("Div", f32(np.sqrt(2)))
+    net.add("Add", net.add("Erf"), net.constant(f32(1)))
+    net.add("Mul", value, net.add("Mul", net.constant(f32(0.5)), net.now))
+
+
+def halved_first(net: OnnxNet) -> None:
+    value = net.now
+    half = net.add("Mul", f32(0.5))
+    net.add("Erf", net.add("Mul", value, f32(np.sqrt(0.5))))
+    net.add("Mul", net.add("Add", f32([1]), net.now), half)
+
+
+def with_tanh(net: OnnxNet, *, power: bool) -> None:
+    value = net.now
+    cube = net.add("Pow", f32(3)) if power else net.add("Mul", value, net.add("Mul", value, value))
+    net.add("Add", value, net.add("Mul", cube, net.constant(f32(0.044715))))
+    bent = net.add("Tanh", net.add("Mul", net.constant(f32(np.sqrt(2 / np.pi))), net.now))
+    net.add("Mul", net.add("Mul", value, f32(0.5)), net.add("Add", bent, f32(1)))
+
+
+FORMS = [exported, halved_first, partial(with_tanh, power=True), partial(with_tanh, power=False)]
+
+
+@pytest.mark.parametrize("make", FORMS)
+def test_gelus_of_all_exporters_are_one_operation(make: Any) -> None:
+    """Of the form of torch.export, onnx2tf made 22 operations, and onnx-int8 quantized each step."""
+    net = OnnxNet((5, 4, 6))
+    net.add("Neg")
+    make(net)
+    net.add("Neg")
+    (_, node, _) = near(net, float_gelu, tolerance=1e-4).graph.node
+    assert node.op_type == ("Gelu" if make in FORMS[:2] else "FastGelu")
+    formed = [n for n in with_onnx2tf_forms(net.model(opset=20)).graph.node if n.op_type != "Neg"]
+    assert [n.op_type for n in formed] == ["Gelu"]
+    assert attribute(formed[0], "approximate") == (b"none" if make in FORMS[:2] else b"tanh")
+
+
+@pytest.mark.parametrize("make", FORMS[:2])
+def test_gelus_of_other_forms_are_written_as_onnx_runtime_fuses_them(make: Any) -> None:
+    net = OnnxNet((5, 4, 6))
+    make(net)
+    assert kinds(near(net, gelu, tolerance=1e-4)) == ["Div", "Erf", "Add", "Mul", "Mul"]
+    assert rewritten(near(net, gelu, tolerance=1e-4), gelu)[1] == 0
 
 
 CHANGES = [

@@ -1,0 +1,109 @@
+"""GELU in every form that exporters write, told by its values.
+
+TensorFlow writes 0.5 * x * (1 - erf(-x * 0.7071)), PyTorch x * (1 + erf(x / 1.4142)) * 0.5 or, since its exporter is
+built on torch.export, x * (0.5 * (1 + erf(x / 1.4142))), and for the approximation 0.5 * x * (1 + tanh(...)) with the
+cube as a power or as products. ONNX Runtime and onnx2tf know one of them each; of others, onnx2tf makes two dozen
+operations, and quantized step by step, a cube leaves nothing of what is small.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edgepress.converters.arrays import Array
+from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph
+
+_erf = np.vectorize(math.erf, otypes=[float])
+STEPS: Mapping[str, Callable[..., Array]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": np.divide,
+    "Pow": np.power,
+    "Neg": np.negative,
+    "Erf": _erf,
+    "Tanh": np.tanh,
+}
+"""Operations of which GELUs are made."""
+MOST_STEPS = 16
+POINTS = np.linspace(-6, 6, 49)
+CLOSE = 2e-5
+"""Largest difference from GELU at those points; that of the two GELUs is 5e-4."""
+
+
+class Gelu(NamedTuple):
+    """A GELU: what it reads, what it makes, and whether it is the one with tanh."""
+
+    value: str
+    result: str
+    is_approximate: bool
+
+
+def find_gelus(graph: OnnxGraph) -> list[Gelu]:
+    """All GELUs that are written out and between float32 values of one known shape."""
+    found = (_around(graph, node) for node in graph.nodes("Erf", "Tanh"))
+    return [gelu for gelu in found if gelu is not None]
+
+
+def _exact(values: Array) -> Array:
+    return values * (1 + _erf(values / math.sqrt(2))) / 2
+
+
+def _approximate(values: Array) -> Array:
+    return values * (1 + np.tanh(math.sqrt(2 / math.pi) * (values + 0.044715 * values**3))) / 2
+
+
+def _around(graph: OnnxGraph, inner: Any) -> Gelu | None:
+    """The GELU that an Erf or Tanh belongs to; None if it belongs to none."""
+    is_approximate = inner.op_type == "Tanh"
+    expected = (_approximate if is_approximate else _exact)(POINTS)
+    last = graph.only_reader(inner.output[0])
+    for _ in range(MOST_STEPS):
+        if not _is_step(last):
+            return None
+        (result,) = last.output
+        values = _computed_of(graph, result)
+        made = _made(graph, result, values[0]) if len(values) == 1 else None
+        if made is not None and np.allclose(made, expected, rtol=0, atol=CLOSE):
+            shape = graph.shape(values[0])
+            return Gelu(values[0], result, is_approximate) if shape and shape == graph.shape(result) else None
+        last = graph.only_reader(result)
+    return None
+
+
+def _is_step(node: Any) -> bool:
+    return node is not None and node.op_type in STEPS and node.domain in STANDARD
+
+
+def _computed_of(graph: OnnxGraph, result: str) -> list[str]:
+    """What such steps make a value of; what is made by others, or has several readers, is where they begin."""
+    names = [result]
+    begin: list[str] = []
+    for name in names:
+        is_inner = name == result or graph.only_reader(name) is not None
+        node = graph.maker(name)
+        if is_inner and _is_step(node) and len(names) <= MOST_STEPS + 1:
+            names += [each for each in node.input if each not in names and graph.constant(each) is None]
+        else:
+            begin.append(name)
+    return begin
+
+
+def _made(graph: OnnxGraph, result: str, value: str) -> Array | None:
+    """A value at the points, where another one takes them; None if constants on the way are no float32 numbers."""
+    if result == value:
+        return POINTS
+    constant = graph.constant(result)
+    if constant is not None:
+        return np.full_like(POINTS, constant.item()) if constant.size == 1 and constant.dtype == np.float32 else None
+    node = graph.maker(result)
+    inputs = [_made(graph, name, value) for name in node.input]
+    if any(each is None for each in inputs):
+        return None
+    with np.errstate(all="ignore"):
+        made: Array = STEPS[node.op_type](*inputs)
+    return made
