@@ -6,7 +6,8 @@ powers of ten, of which a tensor of integers keeps the largest one, while the re
 quantized files compute all of it in float. (LiteRT's delegate makes one table of operations that depend on one value:
 `rewrites.tflite.lookup_islands`.) So they do with quotients and what makes their divisors: of integers, many would be
 zero; and with what is rounded to whole numbers, such as the places that a sampler reads: a little less is one less.
-The mask of an attention, such as -1e9, stretches scores, and the softmax behind it narrows them.
+The mask of an attention, such as -1e9, stretches scores, and the softmax behind it narrows them; so does the
+exponential of a negative square, as of a radial basis, which tells small squares apart and makes 0 of all others.
 
 Logarithms tell small values from smaller ones, so what they are taken of is exact, too. If these are squares of what
 filters make of the input, such as the energies of a sound, they are exact from the samples on.
@@ -182,7 +183,8 @@ class _Ranges:
 
     def narrowed_by(self, role: Role) -> set[Hashable]:
         """The tensors that are narrowed by an operation that reads them."""
-        narrowed = {"narrows": self.stretched, "chooses": self.grown, "unmasks": self.masked, "softmax": self.masked}
+        narrowed = {"narrows": self.stretched, "unmasks": self.masked, "softmax": self.masked}
+        narrowed |= dict.fromkeys(("chooses", "stretches"), self.grown)  # an exponential of squares does both
         return narrowed.get(role, set())
 
 

@@ -102,6 +102,21 @@ def test_a_product_with_what_was_stretched_is_stretched(factor: str, found: int)
     assert len(float_chains(OnnxGraph(net.model()))) == found
 
 
+@pytest.mark.parametrize(("before", "found"), [("Mul", 3), ("Abs", 0)])
+def test_an_exponential_narrows_squares(before: str, found: int) -> None:
+    """As a radial basis function does: of a square up to 100 in 8 bits, the bell keeps three values."""
+    net = OnnxNet((3, 8, 8))
+    source = net.conv(3, 3, (1, 1))
+    net.add("Exp", net.add("Neg", net.add(before, source, *([source] if before == "Mul" else []))))
+    net.conv(3, 3, (1, 1))
+    assert len(float_chains(OnnxGraph(net.model()))) == found
+    other = Net((5, 4), 3)
+    other.conv(4)
+    kind = "ABS" if before == "Abs" else "SQUARE"
+    other.add("EXP", [other.add("NEG", [other.add(kind, [other.now], other.shape)], other.shape)], other.shape)
+    assert len(float_chain_names(Graph(other.model()))) == found
+
+
 @pytest.mark.parametrize(("before", "found"), [("Exp", 2), ("Abs", 0), ("Softmax", 0)])
 @pytest.mark.parametrize("first", [False, True])
 def test_a_choice_leaves_out_what_was_made_wide(before: str, found: int, *, first: bool) -> None:
