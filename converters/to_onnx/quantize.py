@@ -28,7 +28,7 @@ from edgepress.converters.to_onnx.convert import finish, quiet
 from edgepress.converters.to_onnx.float_chains import float_chains
 from edgepress.converters.to_onnx.float_layers import float_nodes, store_in_bytes
 from edgepress.converters.to_onnx.four_bits import four_bit_weights, pack, with_coarse_weights
-from edgepress.converters.to_onnx.graph import VIEWS, OnnxGraph
+from edgepress.converters.to_onnx.graph import STANDARD, VIEWS, OnnxGraph
 from edgepress.converters.to_onnx.normalization import normalization
 
 if TYPE_CHECKING:
@@ -78,10 +78,24 @@ def _float16(model: onnx.ModelProto, calibration: Calibration, rewrites: Collect
     ends = [model.graph.output[0].name]
     if model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
         ends.append(model.graph.input[0].name)
-    blocked = _exact_nodes(model)
-    float_model = copy.deepcopy(model)
+    float_model = _with_node_names(copy.deepcopy(model))
+    opset = OnnxGraph(model).opset
+    wide = [node.name for node in float_model.graph.node if _lacks_float16(node, opset)]
+    blocked = [*_exact_nodes(model), *wide]
     result: onnx.ModelProto = convert_float_to_float16(float_model, keep_io_types=ends, node_block_list=blocked)
     return result
+
+
+def _lacks_float16(node: onnx.NodeProto, opset: int) -> bool:
+    """Whether the standard has an operation for float32, but not for float16, such as Celu."""
+    import onnx
+
+    if node.domain not in STANDARD or not onnx.defs.has(node.op_type, opset, ""):
+        return False
+    schema = onnx.defs.get_schema(node.op_type, opset, "")
+    first = schema.inputs[0].type_str if schema.inputs else ""
+    allowed = next((c.allowed_type_strs for c in schema.type_constraints if c.type_param_str == first), ())
+    return "tensor(float)" in allowed and "tensor(float16)" not in allowed
 
 
 def _dynamic(model: onnx.ModelProto, calibration: Calibration, rewrites: Collection[str]) -> onnx.ModelProto:
