@@ -20,7 +20,7 @@ LEAST_BYTES = 1024
 BY_DESIGN = {
     *("Softmax", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand", "Tile", "Slice"),
     *("Split", "Concat", "Gather", "Pad", "ReverseSequence", "ConstantOfShape"),
-    *("QuickGelu", "Gelu"),
+    *("QuickGelu", "Gelu", "FastGelu"),
 }
 """ONNX: the output stays float, operations that only move values may come before the first quantization, and these
 are faster so."""

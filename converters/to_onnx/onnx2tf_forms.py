@@ -8,6 +8,7 @@
 * Padding with values of the other side becomes a concatenation.
 * A Concat of one tensor, as DenseNets begin their blocks with, goes.
 * GELU is one operation, in whatever form it is written: of most, two dozen would be made.
+* Layer normalization is one operation: the mean of channels that are last would be turned, but not the values.
 * A turn of six axes, as MobileViT cuts maps into patches, becomes two: it would be taken for SpaceToDepth.
 """
 
@@ -23,6 +24,7 @@ from onnx.inliner import inline_selected_functions
 
 from edgepress.converters.to_onnx.gelus import find_gelus
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
+from edgepress.converters.to_onnx.layer_norms import write_layer_norms
 
 FUNCTIONS = ("Attention", "RMSNormalization", "RotaryEmbedding", "Swish")
 """Functions of the standard that onnx2tf does not know."""
@@ -30,6 +32,8 @@ BOUNDS_OF_RELUS = (-1, 0, 1, 6)
 TAKEN_FOR_RELU = 1e-5
 """Distance from such a bound within which others stay as they are; onnx2tf takes those within 1e-6 for it."""
 BROADCASTING = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow")
+MOST_AXES = 4
+"""Of what onnx2tf can unsqueeze."""
 PATCHES = [0, 1, 3, 5, 2, 4]
 """Order of axes that cuts a map (batch, channels, rows, height, columns, width) into patches."""
 
@@ -54,8 +58,10 @@ def with_onnx2tf_forms(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same model, changed in place; its shapes are known and its constants folded."""
     graph = OnnxGraph(model)
     _join_slices(graph)
+    write_layer_norms(graph)  # which onnx2tf knows in each opset, as it does Gelu
     for value, result, is_approximate in find_gelus(graph):
         graph.replace(result, "Gelu", [value], approximate="tanh" if is_approximate else "none")
+        graph.set_shape(result, graph.shape(value) or ())
     for node in graph.nodes("Clip"):
         _keep_bounds(graph, node)
     for node in graph.nodes("Max", "Min"):
@@ -71,8 +77,17 @@ def with_onnx2tf_forms(model: onnx.ModelProto) -> onnx.ModelProto:
         _wrap(graph, node)
     for node in graph.nodes("Transpose"):
         _turn_twice(graph, node)
+    for node in graph.nodes("Unsqueeze"):
+        _reshape(graph, node)
     graph.finish()
     return model
+
+
+def _reshape(graph: OnnxGraph, node: Any) -> None:
+    """Write an Unsqueeze to more than four axes, as tf2onnx writes products of attention, as a Reshape."""
+    shape = graph.shape(node.output[0])
+    if shape is not None and len(shape) > MOST_AXES and min(shape) >= 0:
+        graph.replace(node.output[0], "Reshape", [node.input[0], graph.add_constant(np.array(shape, np.int64))])
 
 
 def _join_slices(graph: OnnxGraph) -> None:

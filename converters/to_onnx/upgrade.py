@@ -23,6 +23,8 @@ from edgepress.runtime.errors import first_line
 
 QDQ_OPSET = 13
 """Per-channel QDQ begins there."""
+NORM_STEPS = frozenset({"ReduceMean", "Sub", "Sqrt", "Mul"})
+"""Operations in layer normalization that is written out."""
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -31,17 +33,20 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def upgrade_model(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """The model in an opset that has QDQ; the same object if it is in one already.
+    """The model in an opset that has QDQ, and LayerNormalization if it may need that; the same object if it is already.
 
     Raises:
-        ConversionError: The version converter refuses it.
+        ConversionError: The version converter refuses a model that has no QDQ.
     """
     version = opset_of(model)
-    if version >= QDQ_OPSET:
+    needs_norms = version < OPSET and NORM_STEPS.issubset(node.op_type for node in model.graph.node)
+    if version >= QDQ_OPSET and not needs_norms:
         return model
     try:
         newer = version_converter.convert_version(_without_pixel_statistics(model), OPSET)
     except Exception as e:
+        if version >= QDQ_OPSET:
+            return model
         raise ConversionError(
             f"{path} is of opset {version} and can't be converted to {OPSET}: {first_line(e)}.",
             f"Export it with opset {OPSET}.",

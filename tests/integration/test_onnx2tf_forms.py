@@ -120,7 +120,11 @@ CASES: dict[str, tuple[Callable[[OnnxNet], None], list[str]]] = {
     ),
     "a turn alone": (
         lambda net: net.add("Transpose", net.add("Unsqueeze", np.array([1, 5])), perm=[0, 1, 3, 5, 2, 4]) and None,
-        ["Unsqueeze", "Transpose"],
+        ["Reshape", "Transpose"],
+    ),
+    "four axes": (
+        lambda net: net.add("Unsqueeze", net.add("ReduceMean", axes=[1], keepdims=0), np.array([1])) and None,
+        ["ReduceMean", "Unsqueeze"],
     ),
     "one tensor": (lambda net: net.add("Neg", net.add("Concat", axis=1)) and None, ["Neg"]),
     "patches": (patches((1, 6, 2, 10)), ["Reshape", "Transpose", "Transpose", "Reshape"]),

@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper, version_converter
+from onnx_rewriting import OnnxNet
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.errors import ConversionError
@@ -190,3 +191,30 @@ def test_files_of_an_old_bilinear_model_answer_like_it(tmp_path: Path) -> None:
         exact = np.exp(truth - truth.max(1, keepdims=True))
         error = np.abs(answers - exact / exact.sum(1, keepdims=True)).max()
         assert error < (1e-5 if variant.scheme == "onnx-float32" else 0.2)
+
+
+@pytest.mark.parametrize(
+    ("opset", "steps", "expected"), [(13, True, 17), (16, True, 17), (13, False, 13), (18, True, 18)]
+)
+def test_models_with_steps_of_a_norm_are_upgraded_to_where_it_is_one(opset: int, steps: bool, expected: int) -> None:
+    """Up to opset 16, each layer normalization stayed a dozen operations; other models with QDQ stay as they are."""
+    net = OnnxNet((4, 6))
+    value = net.now
+    mean = net.add("ReduceMean", value, **({"keepdims": 1} if opset >= 18 else {"axes": [-1], "keepdims": 1}))
+    net.add("Mul", net.add("Sub", value, mean), F32(2))
+    net.add("Sqrt" if steps else "Abs")
+    model = net.model(opset=opset)
+    assert upgrade.opset_of(upgrade.upgrade_model(model, Path("model.onnx"))) == expected
+
+
+def test_a_model_with_qdq_that_can_not_be_upgraded_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(model: Any, version: int) -> Any:
+        raise RuntimeError("no adapter")
+
+    monkeypatch.setattr(upgrade.version_converter, "convert_version", refuse)
+    net = OnnxNet((4, 6))
+    for kind in ("ReduceMean", "Sqrt"):
+        net.add(kind)
+    net.add("Mul", net.add("Sub", net.now, net.now), F32(2))
+    model = net.model(opset=14)
+    assert upgrade.upgrade_model(model, Path("model.onnx")) is model

@@ -10,6 +10,7 @@ import pytest
 from onnx_rewriting import OnnxNet, kinds, near, rewritten
 
 from edgepress.converters.rewrites.onnx import layer_norm
+from edgepress.converters.to_onnx.onnx2tf_forms import with_onnx2tf_forms
 
 
 def normalize(
@@ -179,3 +180,67 @@ def test_each_of_several_normalizations_is_replaced() -> None:
     net.add("Add", "input", net.now)
     normalize(net, [1], gamma=np.arange(1, 6).reshape(5, 1, 1))
     near(net, layer_norm, places=2)
+
+
+def in_steps(net: OnnxNet, root: str, square: str, scaled: str) -> None:
+    """(x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis, or as Keras 3 writes it."""
+    value = net.now
+    mean = net.add("ReduceMean", value, axes=[-1], keepdims=1)
+    off = net.add("Sub", value, mean)
+    net.add("Mul", off, off) if square == "Mul" else net.add("Pow", off, np.float32(2))
+    net.add("Add", net.add("ReduceMean", net.now, axes=[-1], keepdims=1), np.float32(1e-3))
+    divisor = net.add("Sqrt")
+    gamma, beta = (net.constant(net.random.normal(size=6).astype(np.float32)) for _ in range(2))
+    if root != "Div":
+        divisor = (
+            net.add("Reciprocal") if root == "Reciprocal" else net.add("Div", net.constant(np.float32(1)), divisor)
+        )
+    if scaled == "keras":
+        factor = net.add("Mul", divisor, gamma)
+        shift = net.add("Add", net.add("Mul", net.add("Neg", mean), factor), beta)
+        net.add("Add", net.add("Mul", value, factor), shift)
+    else:
+        made = net.add("Div" if root == "Div" else "Mul", off, divisor)
+        net.add("Add", net.add("Mul", gamma, made), beta)
+
+
+@pytest.mark.parametrize("root", ["Div", "Reciprocal", "one over it"])
+@pytest.mark.parametrize("square", ["Mul", "Pow"])
+@pytest.mark.parametrize("scaled", ["plain", "keras"])
+def test_all_ways_to_write_the_steps_are_one_operation(root: str, square: str, scaled: str) -> None:
+    """In front of onnx2tf, too, which turned the mean over channels that are last, but not the values."""
+    if (root, scaled) == ("Div", "keras"):
+        root = "Reciprocal"
+    net = OnnxNet((5, 4, 6))
+    net.add("Neg")
+    in_steps(net, root, square, scaled)
+    net.add("Neg")
+    expected = ["Neg", "LayerNormalization", "Neg"]
+    assert kinds(near(net, layer_norm)) == expected
+    assert kinds(with_onnx2tf_forms(net.model(opset=13))) == expected
+
+
+def test_axes_may_be_an_input() -> None:
+    """As they are from opset 18 on."""
+    net = OnnxNet((5, 6))
+    net.add("Neg")
+    in_steps(net, "Div", "Mul", "plain")
+    upgraded = onnx.version_converter.convert_version(net.model(), 18)
+    assert all(len(node.input) == 2 for node in upgraded.graph.node if node.op_type == "ReduceMean")
+    changed, places = rewritten(upgraded, layer_norm)
+    assert places == 1
+    assert "ReduceMean" not in kinds(changed)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_shift_of_another_sign_is_no_normalization(turned: bool) -> None:
+    net = OnnxNet((5, 6))
+    in_steps(net, "Reciprocal", "Mul", "keras")
+    model = net.model()
+    (negated,) = (node for node in model.graph.node if node.op_type == "Neg")
+    (shift,) = (node for node in model.graph.node if negated.output[0] in node.input)
+    if turned:  # mean * factor - beta
+        (sum_,) = (node for node in model.graph.node if shift.output[0] in node.input)
+        sum_.op_type = "Sub"
+    shift.input[list(shift.input).index(negated.output[0])] = negated.input[0]
+    assert rewritten(model, layer_norm)[1] == 0

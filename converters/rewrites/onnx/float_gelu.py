@@ -7,8 +7,6 @@ Quantized step by step, it is half a dozen kernels, two of which are float anywa
 
 from __future__ import annotations
 
-import onnx
-
 from edgepress.converters.to_onnx.gelus import find_gelus
 from edgepress.converters.to_onnx.graph import MICROSOFT, OnnxGraph
 
@@ -17,11 +15,8 @@ def rewrite(graph: OnnxGraph) -> int:
     """Replace GELUs that are written out; returns at how many places."""
     gelus = find_gelus(graph)
     for gelu in gelus:
-        sizes = [None if size == -1 else size for size in graph.shape(gelu.value) or ()]
+        shape = graph.shape(gelu.value) or ()
         kind = "FastGelu" if gelu.is_approximate else "Gelu"
         graph.replace(gelu.result, kind, [gelu.value], domain=MICROSOFT)
-        if all(known.name != gelu.result for known in (*graph.proto.value_info, *graph.proto.output)):
-            graph.proto.value_info.append(
-                onnx.helper.make_tensor_value_info(gelu.result, onnx.TensorProto.FLOAT, sizes)
-            )
+        graph.set_shape(gelu.result, shape)
     return len(gelus)
