@@ -21,7 +21,8 @@ from edgepress.converters.sources.base import Onnx2tf, does_not_run
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.convert import OPSET
-from edgepress.converters.to_onnx.graph import attribute
+from edgepress.converters.to_onnx.gelus import approximations
+from edgepress.converters.to_onnx.graph import OnnxGraph
 from edgepress.converters.to_onnx.onnx2tf_forms import with_functions_inlined, with_onnx2tf_forms
 from edgepress.converters.to_onnx.quantize import prepare_model
 from edgepress.converters.to_onnx.upgrade import opset_of
@@ -155,11 +156,9 @@ class OnnxSource:
         with ScratchFolder() as folder:
             job = Onnx2tfJob(Path(folder, "model.onnx"), Path(folder), unchanged)
             prepared = prepare_model(with_functions_inlined(interface.of_one_item(self._model)))
-            prepared = with_onnx2tf_forms(prepared)
-            job.source.write_bytes(prepared.SerializeToString())
+            approximate = approximations(OnnxGraph(prepared))
+            job.source.write_bytes(with_onnx2tf_forms(prepared).SerializeToString())
             convert_file(job, onnx2tf)
-            gelus = [node for node in prepared.graph.node if node.op_type == "Gelu"]
-            approximate = [attribute(node, "approximate") == b"tanh" for node in gelus]
             job.target.write_bytes(with_gelu_options(with_missing_turns(job.target.read_bytes()), approximate))
             converted = _open_converted(job.target, self._model)
         inner = inner or adapter

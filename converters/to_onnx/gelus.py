@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph
+from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph, attribute
 
 _erf = np.vectorize(math.erf, otypes=[float])
 STEPS: Mapping[str, Callable[..., Array]] = {
@@ -47,6 +47,34 @@ def find_gelus(graph: OnnxGraph) -> list[Gelu]:
     """All GELUs that are written out and between float32 values of one known shape."""
     found = (_around(graph, node) for node in graph.nodes("Erf", "Tanh"))
     return [gelu for gelu in found if gelu is not None]
+
+
+def write_gelus(graph: OnnxGraph, *, approximate_too: bool = False) -> int:
+    """Write those of other forms as x * (1 + erf(x / 1.4142)) * 0.5; returns how many.
+
+    Args:
+        graph: Where to look for them.
+        approximate_too: Whether those with tanh, which differ by up to 5e-4, are written so, too.
+    """
+    changed = 0
+    for value, result, is_approximate in find_gelus(graph):
+        product = graph.operand(graph.maker(result))
+        inner = graph.maker(product[0], "Mul") if product is not None else None
+        is_plain = inner is not None and value in inner.input and graph.operand(inner) is None
+        if is_approximate > approximate_too or (is_plain and not is_approximate):
+            continue
+        root, one, half = (graph.add_constant(np.array(v, np.float32)) for v in (math.sqrt(2), 1, 0.5))
+        sum_ = graph.add("Add", [graph.add("Erf", [graph.add("Div", [value, root])]), one])
+        graph.replace(result, "Mul", [graph.add("Mul", [value, sum_]), half])
+        changed += 1
+    return changed
+
+
+def approximations(graph: OnnxGraph) -> list[bool]:
+    """Whether each GELU, written out or not, is the one with tanh, in the order of the nodes."""
+    found = {gelu.result: gelu.is_approximate for gelu in find_gelus(graph)}
+    found |= {node.output[0]: attribute(node, "approximate") == b"tanh" for node in graph.nodes("Gelu")}
+    return [found[name] for node in graph.operators for name in node.output if name in found]
 
 
 def _exact(values: Array) -> Array:

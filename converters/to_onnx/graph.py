@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -192,12 +192,6 @@ class OnnxGraph:
                     node.input[place] = new
             self._readers.setdefault(new, []).append(node)
         return True
-
-    def set_shape(self, name: str, shape: Sequence[int]) -> None:
-        """Say the shape (-1: free) of a float32 value whose operation is one of which shapes are not inferred."""
-        if all(known.name != name for known in (*self.proto.value_info, *self.proto.output)):
-            sizes = [None if size == -1 else size for size in shape]
-            self.proto.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes))
 
     def finish(self) -> None:
         """Remove the nodes and constants that nothing reads any more, and sort the nodes as the standard requires."""

@@ -16,6 +16,8 @@ import numpy as np
 from edgepress.converters.arrays import Array
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
 
+LAYER_NORM = 17
+"""The opset in which it is one operation."""
 _ONE = np.ones(1, np.float32)
 _ZERO = np.zeros(1, np.float32)
 
@@ -48,12 +50,10 @@ def write_layer_norms(graph: OnnxGraph) -> int:
         options: dict[str, Any] = {"axis": -1, "epsilon": norm.epsilon}
         if axis == rank - 1:
             graph.replace(result, "LayerNormalization", inputs, **options)
-            graph.set_shape(result, shape)
         else:
             to_last = [*(i for i in range(rank) if i != axis), axis]
             inputs[0] = graph.add("Transpose", inputs[:1], perm=to_last)
             value = graph.add("LayerNormalization", inputs, **options)
-            graph.set_shape(value, [shape[i] for i in to_last])
             graph.replace(result, "Transpose", [value], perm=np.argsort(to_last).tolist())
         changed += 1
     return changed

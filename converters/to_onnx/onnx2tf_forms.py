@@ -7,7 +7,8 @@
 * An Expand whose readers broadcast goes: it would be a product with as many stored ones.
 * Padding with values of the other side becomes a concatenation.
 * A Concat of one tensor, as DenseNets begin their blocks with, goes.
-* GELU is one operation, in whatever form it is written: of most, two dozen would be made.
+* GELU has the one form of which onnx2tf makes one operation; of others, two dozen would be made. Which ones are those
+  with tanh, `gelus.approximations` says.
 * Layer normalization is one operation: the mean of channels that are last would be turned, but not the values.
 * A turn of six axes, as MobileViT cuts maps into patches, becomes two: it would be taken for SpaceToDepth.
 """
@@ -22,9 +23,9 @@ import numpy as np
 import onnx
 from onnx.inliner import inline_selected_functions
 
-from edgepress.converters.to_onnx.gelus import find_gelus
+from edgepress.converters.to_onnx.gelus import write_gelus
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
-from edgepress.converters.to_onnx.layer_norms import write_layer_norms
+from edgepress.converters.to_onnx.layer_norms import LAYER_NORM, write_layer_norms
 
 FUNCTIONS = ("Attention", "RMSNormalization", "RotaryEmbedding", "Swish")
 """Functions of the standard that onnx2tf does not know."""
@@ -58,10 +59,9 @@ def with_onnx2tf_forms(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same model, changed in place; its shapes are known and its constants folded."""
     graph = OnnxGraph(model)
     _join_slices(graph)
-    write_layer_norms(graph)  # which onnx2tf knows in each opset, as it does Gelu
-    for value, result, is_approximate in find_gelus(graph):
-        graph.replace(result, "Gelu", [value], approximate="tanh" if is_approximate else "none")
-        graph.set_shape(result, graph.shape(value) or ())
+    if graph.opset >= LAYER_NORM:
+        write_layer_norms(graph)
+    write_gelus(graph, approximate_too=True)
     for node in graph.nodes("Clip"):
         _keep_bounds(graph, node)
     for node in graph.nodes("Max", "Min"):

@@ -7,9 +7,9 @@ the steps of PyTorch alone.
 from __future__ import annotations
 
 from edgepress.converters.to_onnx.graph import OnnxGraph
-from edgepress.converters.to_onnx.layer_norms import write_layer_norms
+from edgepress.converters.to_onnx.layer_norms import LAYER_NORM, write_layer_norms
 
 
 def rewrite(graph: OnnxGraph) -> int:
     """Replace the steps; returns at how many places."""
-    return write_layer_norms(graph) if graph.opset >= 17 else 0
+    return write_layer_norms(graph) if graph.opset >= LAYER_NORM else 0
