@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from accepting import ACCEPT
+from drifting import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from records import assert_frozen
 
 from edgepress.runtime import Contract, DataRecord, InputSpec, ModelFileError, contract, read_contract
+from edgepress.runtime.acceptance import Temperature, Unknown, stored_directions
+from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.contract import SelfTest, Verification
 
 WHOLE = Contract(
@@ -206,6 +212,35 @@ def test_a_model_without_labels_has_outputs_of_such_shapes(shape: list[Any], *, 
             parsed(**fields)
 
 
+SCALED = Temperature(temperature=2.0, offset=0.001)
+KNOWN = Unknown(references=stored_directions(np.eye(2, dtype=np.float32)), labels=2, at_least=0.1, floor=0.01)
+
+
+@pytest.mark.parametrize(
+    ("fields", "version"),
+    [
+        ({}, 1),
+        ({"drift": reference()}, 1),
+        ({"adapter": Adapter(shape=(28, 24, 3), std=(255.0,))}, 2),
+        ({"probability": SCALED}, 3),
+        ({"accept": ACCEPT}, 3),
+        ({"unknown": KNOWN}, 3),
+        ({"adapter": Adapter(shape=(28, 24, 3), std=(255.0,)), "accept": ACCEPT}, 3),
+        ({"probability": dataclasses.replace(SCALED, slope=0.05)}, 4),
+    ],
+)
+def test_a_contract_has_the_lowest_version_that_says_all_of_it(fields: dict[str, Any], version: int) -> None:
+    """So that older runtimes read what they can, and refuse what they would ignore."""
+    made = WHOLE.replace(**fields)
+    assert made.schema_version == json.loads(made.to_json())["schema_version"] == version
+    assert Contract.from_json(made.to_json()) == made
+
+
+def test_references_are_of_as_many_labels_as_the_contract_has() -> None:
+    with pytest.raises(ModelFileError, match="references of 2 labels; it has 3"):
+        Contract.from_json(json.dumps(raw(labels=["a", "b", "c"], unknown=dataclasses.asdict(KNOWN))))
+
+
 def test_ranges_are_pairs_of_finite_numbers() -> None:
     assert parsed(ranges={"x": [-3, 4], "y": [2, 2]}).ranges == {"x": (-3.0, 4.0), "y": (2.0, 2.0)}
 
@@ -283,6 +318,27 @@ def test_a_contract_that_is_cut_or_too_large_is_an_error(tmp_path: Path, monkeyp
     monkeypatch.setattr(contract, "MAX_BYTES", size - 1)
     with pytest.raises(ModelFileError, match=str(size - 1)):
         read_contract(tmp_path / "a.tflite")
+
+
+@pytest.mark.parametrize(
+    ("content", "is_cut"),
+    [
+        (b"model" * 99 + b"PK\x03\x04" + bytes(30), True),
+        (b"model" * 99 + b"PK\x03\x04" + bytes(60), True),
+        (b"model" * 99 + b"PK\x03\x04" + bytes(99), False),
+        (b"PK\x03\x04" + b"model" * 99, False),
+    ],
+)
+def test_the_beginning_of_a_zip_at_the_end_of_a_file_is_one_that_was_cut(
+    tmp_path: Path, content: bytes, *, is_cut: bool
+) -> None:
+    """Further in front, such bytes are weights."""
+    (path := tmp_path / "a.tflite").write_bytes(content)
+    if is_cut:
+        with pytest.raises(ModelFileError, match=r"a\.tflite is cut off"):
+            read_contract(path)
+    else:
+        assert read_contract(path) is None
 
 
 def test_a_contract_in_a_json_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
