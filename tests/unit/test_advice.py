@@ -130,6 +130,16 @@ def test_where_no_file_is_sure_enough_it_says_so_and_what_would_help() -> None:
     assert unpromising.unsure_file is None
 
 
+def test_a_file_that_failed_is_not_the_nearest() -> None:
+    crashed = row("x", 1, None, None, "failed: crashed", drop_pp=None, drop_low_pp=None, drop_high_pp=None, lost=None)
+    found = advise(bad("y", 5), crashed)
+    assert "y on litert drops 3.00 pp" in found.why
+    late = row("z", 1, None, None, "failed: it crashed when it was timed", drop_pp=0.1)
+    assert "y on litert drops 3.00 pp" in advise(bad("y", 5), late).why
+    known = row("z", 1, None, 0.1, "failed: x", drop_pp=None, drop_low_pp=0.0, drop_high_pp=1.0)
+    assert "No quantized file was measured." in advise(known, crashed).why
+
+
 # What would make it sure.
 
 
@@ -147,6 +157,16 @@ def test_a_file_that_would_be_chosen_is_named_with_the_images_that_it_takes() ->
     assert label == int(np.ceil(7.5 / 401 * (needed - 400)))
     assert "--more FOLDER" in found.why
     assert "--more" not in advise(FLOAT, row("half", 50, 20.0), unsure("int8", 25, 10.0), more=900).why
+
+
+@pytest.mark.parametrize("differing", [0, 7])
+def test_a_file_that_lost_nothing_so_far_needs_as_many_images_as_say_so(differing: int) -> None:
+    lossless = unsure("int8", 25, 10.0, drop_pp=0.0, lost=0, gained=0, differing=differing)
+    found = advise(FLOAT, lossless, count=60, limit=0.1)
+    needed = items_to_be_sure(Evidence(60, 0, 0), drop=0.001, confidence=0.9)
+    assert needed is not None
+    assert f"About {estimate(needed)} test images (there are 60) would make it 90 % sure" in found.why
+    assert f"about {max(1, int(np.ceil((differing + 0.5) / 61 * (needed - 60))))}." in found.why
 
 
 def test_a_file_that_would_not_be_chosen_anyhow_is_not_named() -> None:
@@ -240,6 +260,13 @@ def test_a_later_choice_by_another_rule_needs_no_measurement() -> None:
     later = advice_of(found, Rule(0.95))
     assert later is not None
     assert (later.ship, later.confidence) == ("half", 0.95)
+    doubtful = result_of(FLOAT, unsure("int8", 30))
+    told = advice_of(doubtful, Rule())
+    assert told is not None
+    assert "--more FOLDER" in told.why
+    more = advice_of(type(doubtful)(**vars(doubtful) | {"more": {"count": 900}}), Rule())
+    assert more is not None
+    assert "--more" not in more.why
     old = result_of(FLOAT, row("int8", 30, 12.0, None), advice=Advice(ship="int8", engine="litert", why=""))
     assert advice_of(type(old)(**vars(old) | {"results": old.results[1:]}), Rule()) is None
 
