@@ -114,5 +114,5 @@ def _scale(value: float | None, units: _Units, *, digits: int = 3, zeros: bool =
     unit, factor = next((row for row in units if value >= least * row[1]), units[-1])
     scaled = value / factor
     zeros = zeros and scaled >= least
-    form = ".0f" if scaled >= 10**digits else f"{'#' if zeros else ''}.{digits}g"
+    form = ".0f" if scaled >= least * 10**digits else f"{'#' if zeros else ''}.{digits}g"
     return f"{format(scaled, form).rstrip('.')} {unit}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -321,6 +322,48 @@ def test_any_bytes_are_no_item(tmp_path_factory: Any, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.npz"
     path.write_bytes(content)
     assert stored_item(path) is None
+
+
+def test_an_archive_that_claims_much_more_than_is_stored_is_refused_with_a_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((4000, 16, 16), np.uint8), y=np.zeros(4000))
+    assert stored_item(tmp_path / "a.npz") == (np.uint8, (16, 16))
+    monkeypatch.setattr("edgepress.toolkit.data.npz.FREE_BYTES", 1 << 19)
+    with pytest.raises(DataError, match="decompression bomb") as refused:
+        open_data(tmp_path / "a.npz")
+    assert refused.value.hint == "Save it with numpy.savez, which packs nothing."
+
+
+RANDOM = np.random.default_rng(0).uniform(0, 255, (1000, 1600))
+NAMES = np.array([letter * 2000 for letter in "abcd"])[np.arange(1000) % 4]
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (RANDOM.astype(np.uint8), None),
+        (RANDOM.astype(np.uint8).reshape(-1, 40, 40), None),
+        (RANDOM.astype(np.uint8)[:, :1200].reshape(-1, 20, 20, 3), None),
+        (RANDOM.astype(np.float32), None),
+        (RANDOM, None),
+        (RANDOM > 99, None),
+        (RANDOM[:, :2], NAMES),
+        (RANDOM[:, :2], NAMES.astype(bytes)),
+    ],
+)
+def test_the_memory_that_an_archive_takes_is_known_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, x: Any, y: Any
+) -> None:
+    """Within 1.5 MB, from the headers of its arrays."""
+    path = npz(tmp_path, x=x, y=np.arange(1000) % 4 if y is None else y)
+    claims: list[int] = []
+    monkeypatch.setattr("edgepress.toolkit.data.npz.require_memory", lambda _, needed, *a, **k: claims.append(needed))
+    tracemalloc.start()
+    open_data(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert claims == [pytest.approx(peak, abs=1.5e6)]
 
 
 # Lists of schemes.

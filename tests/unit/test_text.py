@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from records import float_row, result, row
 from rich.console import Console
 
@@ -29,6 +31,8 @@ from edgepress.toolkit.results.records import DROP, NOT_COMPARABLE, UNPROVEN, US
         (text.duration, 999.6, "1.00 ms"),
         (text.duration, 5547, "5.55 ms"),
         (text.duration, 108_007, "108 ms"),
+        (text.duration, 999.5, "1.00 ms"),
+        (text.duration, 999_500, "1.00 s"),
         (text.duration, 1.2e6, "1.20 s"),
         (text.duration, 4.2e9, "4200 s"),
         (text.size, 0, "0 B"),
@@ -36,11 +40,19 @@ from edgepress.toolkit.results.records import DROP, NOT_COMPARABLE, UNPROVEN, US
         (text.size, 18_300, "18.3 kB"),
         (text.size, 999_700, "1 MB"),
         (text.size, 2_500_000, "2.5 MB"),
+        (text.size, 999_499_000, "999 MB"),
+        (text.size, 999_500_000, "1 GB"),
+        (text.size, 999_500, "1 MB"),
         (text.size, 4_104_000_000, "4.1 GB"),
+        (text.size, 999_600_000_000, "1000 GB"),
+        (text.duration, 999.7e6, "1000 s"),
         (text.count, None, "?"),
         (text.count, 0, ""),
         (text.count, 7, "7"),
         (text.count, 250, "250"),
+        (text.count, 999_499, "999 k"),
+        (text.count, 999_500, "1 M"),
+        (text.count, 999_500_000, "1 G"),
         (text.count, 2_000_000, "2 M"),
         (text.count, 61_706, "61.7 k"),
         (text.percent, 0.98888, "98.89 %"),
@@ -53,6 +65,27 @@ def test_a_figure_has_the_digits_and_the_unit_that_fit(form: Callable[[Any], str
     assert form(value) == shown
 
 
+UNITS = {
+    text.size: {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9},
+    text.count: {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9},
+    text.duration: {"µs": 1.0, "ms": 1e3, "s": 1e6},
+}
+
+
+@given(
+    st.sampled_from(list(UNITS)),
+    st.integers(1, 10**12)
+    | st.integers(2, 12).map(lambda n: 10**n - 10**n // 2000)
+    | st.integers(2, 12).map(lambda n: 10**n),
+)
+def test_a_figure_is_right_in_three_digits_and_below_a_thousand_of_its_unit(form: Callable[[Any], str], n: int) -> None:
+    shown, _, unit = form(n).partition(" ")
+    assert float(shown) * UNITS[form][unit] == pytest.approx(n, rel=0.005)
+    assert "e" not in shown
+    largest = list(UNITS[form])[-1]
+    assert 1 <= float(shown) < (1000 if unit != largest else 10**9)
+
+
 def test_an_interval_is_shown_only_if_there_is_one() -> None:
     assert text.interval(-0.001, None, None) == "0.00"
     assert text.interval(-0.25, -0.5, 0.001) == "−0.25 [−0.50, 0.00]"
@@ -60,6 +93,20 @@ def test_an_interval_is_shown_only_if_there_is_one() -> None:
     assert text.interval(None, 1.0, 2.0) == ""
     assert text.interval(None, 1.0, 2.0, " pp") == ""
     assert text.interval(0.5, 0.25, None, " pp") == text.interval(0.5, None, 0.75, " pp") == "0.50 pp"
+
+
+@pytest.mark.parametrize(
+    ("whole", "first"),
+    [
+        ("It fits. It is small. It is fast.", "It fits."),
+        ("  It takes 0.5 mm, i.e. little.\nThen more.", "It takes 0.5 mm, i.e. little."),
+        ("Does it fit? Yes! No.", "Does it fit?"),
+        ("no end", "no end"),
+        ("", ""),
+    ],
+)
+def test_the_first_sentence_ends_before_a_capital(whole: str, first: str) -> None:
+    assert text.first_sentence(whole) == first
 
 
 def test_a_rate_a_longer_duration_and_a_plural() -> None:

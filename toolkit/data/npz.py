@@ -154,7 +154,9 @@ def _memory(header: Header) -> int:
     if header.dtype == np.uint8 and len(header.shape) in (3, 4):
         return 2 * count
     if header.dtype.kind == "S":
-        return 5 * count * size  # as text, of four bytes a character
+        return 10 * count * size  # and twice as text, of four bytes a character
+    if header.dtype.kind == "U":
+        return 3 * count * size
     return count * (size + 9)  # as float32 twice, and which are finite
 
 
