@@ -13,6 +13,7 @@ support vector machines", Advances in Large Margin Classifiers (1999), section 2
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +28,8 @@ BEST_WEIGHT = 4.0
 """How many times the best label counts."""
 FOLDS = 4
 """Parts of the items, each of which is judged by fits to the others."""
-TEMPERATURES = (0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.5, 5.0)
-"""Temperatures where the search may begin, with each of the offsets and slopes."""
-OFFSETS = (SMALLEST, 1e-4, 1 / 512, 1 / 128, 1 / 32)
-"""Offsets where the search may begin."""
-SLOPES = (0.0, 0.05)
-"""Slopes where the search may begin, if it has one."""
+START = Temperature(temperature=1.0, offset=1 / 512)
+"""Where searches begin: with an offset of half a step of a softmax of 8 bits. Losses at much smaller ones are alike."""
 STEPS = (0.3, 0.7, 0.03)
 """First steps of the search: of the logarithms of temperature and offset, and of the slope."""
 LEAST = (float(np.log(0.01)), float(np.log(SMALLEST)), LEAST_SLOPE)
@@ -107,29 +104,31 @@ def least_slope(labels: int) -> float:
     return max(LEAST_SLOPE, -1 / float(np.log(LARGEST_ODDS * max(labels - 1, 1))))
 
 
-def fit_plain(scores: Scores, y: Ints, *, start: Temperature | None = None) -> Temperature:
+def fit_plain(scores: Scores, y: Ints, *, start: Temperature = START) -> Temperature:
     """The temperature and the offset with the least loss (`weighted_loss`), without a slope.
 
     Args:
         scores: Scores of items, float32, shape (N, labels), N > 0.
         y: Their labels, int64, shape (N,).
-        start: Where the search begins; None: at the best point of a grid.
+        start: Where the search begins.
     """
-    return _search(scores, y, slopes=SLOPES[:1], searched=2, start=start)
+    return _search(scores, y, searched=2, start=start)[1]
 
 
 def _fit_slope(scores: Scores, y: Ints, *, start: Temperature | None = None) -> Temperature:
-    """The temperature, the offset and the slope with the least loss; arguments as of `fit_plain`."""
-    return _search(scores, y, slopes=SLOPES, searched=3, start=start)
+    """The temperature, the offset and the slope with the least loss.
+
+    Arguments are those of `fit_plain`; without a start, searches begin at `START` and where that without a slope ends,
+    because the loss has several minima.
+    """
+    starts = (START, fit_plain(scores, y)) if start is None else (start,)
+    return min((_search(scores, y, searched=3, start=each) for each in starts), key=itemgetter(0))[1]
 
 
-def _search(
-    scores: Scores, y: Ints, *, slopes: tuple[float, ...], searched: int, start: Temperature | None
-) -> Temperature:
-    """Nelder and Mead's search over the first `searched` of temperature, offset and slope.
+def _search(scores: Scores, y: Ints, *, searched: int, start: Temperature) -> tuple[float, Temperature]:
+    """Nelder and Mead's search over the first `searched` of temperature, offset and slope: the loss, and where it is.
 
-    The loss has several minima, so it begins at the best point of a grid. The steps are given, because SciPy's own are
-    a share of the numbers, and the logarithm of a temperature of 1 is 0.
+    The steps are given, because SciPy's own are a share of the numbers, and the logarithm of a temperature of 1 is 0.
     """
     from scipy.optimize import minimize
 
@@ -143,15 +142,11 @@ def _search(
 
     best = scores.argmax(axis=1)
     least = (*LEAST[:2], least_slope(scores.shape[1]))
-    if start is None:
-        grid = [np.array([np.log(t), np.log(e), s]) for s in slopes for e in OFFSETS for t in TEMPERATURES]
-        first = min(grid, key=loss)
-    else:
-        first = np.array([np.log(start.temperature), np.log(max(start.offset, SMALLEST)), start.slope])
+    first = np.array([np.log(start.temperature), np.log(max(start.offset, SMALLEST)), start.slope])
     points = np.concatenate([first[np.newaxis], first + np.diag(STEPS)])[: searched + 1, :searched]
-    options = {"maxfev": EVALUATIONS * searched, "xatol": 1e-3, "fatol": 1e-6, "initial_simplex": points}
+    options = {"maxfev": EVALUATIONS * searched, "xatol": 1e-3, "initial_simplex": points}
     outcome = minimize(loss, points[0], method="Nelder-Mead", options=options)
-    return temperature_at(min(first, outcome.x, key=loss))
+    return float(outcome.fun), temperature_at(outcome.x)
 
 
 def weighted_loss(probabilities: Scores, y: Ints, best: Ints) -> float:

@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from records import assert_frozen
 
 from edgepress.converters import temperature
 from edgepress.converters.temperature import (
-    FOLDS,
-    LEAST_FIT,
     NONE,
     _fit_slope,
     cross_fit,
@@ -39,6 +38,10 @@ def test_scores_too_sharp_and_too_soft_are_both_corrected(sharpness: float) -> N
     found = fit_temperature(scores, y)
     assert found.temperature == pytest.approx(sharpness, rel=0.15)
     assert negative_log_likelihood(found.probabilities(scores), y) <= negative_log_likelihood(scores, y) + 1e-6
+
+
+def test_records_are_frozen() -> None:
+    assert_frozen(temperature, by_position=frozenset({"CrossFit"}))
 
 
 def test_the_loss_is_the_mean_of_the_labels_own_logarithms() -> None:
@@ -162,11 +165,15 @@ def test_so_many_scores_are_fitted_at_most(monkeypatch: pytest.MonkeyPatch) -> N
     rng = np.random.default_rng(0)
     scores = rng.dirichlet(np.full(6, 0.3), 300).astype(np.float32)
     y = np.arange(300) % 6
-    for most, count in ((600, 100), (6 * (LEAST_FIT - 1), LEAST_FIT), (10**6, 300)):
+    for most, count in ((600, 100), (6 * 49, 50), (10**6, 300)):
         monkeypatch.setattr(temperature, "MOST_SCORES", most)
         assert len(cross_fit(scores, y).held_out) == 300
-        parts = [min(count, 225)] * FOLDS
-        assert fitted == [(count, 6), *((part, 6) for part in parts)]
+        parts = [min(count, 225)] * 4
+        assert fitted == [
+            (count, 6),
+            *((part, 6) for part in parts),
+            (count, 6),
+        ]  # the last begins a search for a slope
         fitted.clear()
 
 
@@ -203,3 +210,33 @@ def test_the_slope_is_not_below_the_least_one_of_as_many_labels() -> None:
     y = np.where(rng.uniform(size=400) < 0.6, 0, rng.integers(1, 500, 400))
     assert _fit_slope(scores, y).slope == pytest.approx(least_slope(500))
     assert LEAST_SLOPE < least_slope(500) < 0
+
+
+@pytest.mark.parametrize("kind", ["plain", "two levels", "wrong labels"])
+@pytest.mark.parametrize("sharpness", [0.2, 1.0, 4.0])
+@pytest.mark.parametrize("rounded", [False, True])
+def test_no_point_of_a_grid_is_much_better_than_what_the_search_finds(
+    kind: str, sharpness: float, *, rounded: bool
+) -> None:
+    """Of few items, and of scores of 8 bits, whose loss has several minima."""
+    rng = np.random.default_rng(7)
+    scores, y = scored(sharpness, 80)
+    if kind == "two levels":
+        sure = rng.uniform(size=(80, 1)) < 0.5
+        scores = np.where(sure, np.eye(5, dtype=np.float32)[scores.argmax(axis=1)], scores)
+    if kind == "wrong labels":
+        y = np.where(rng.uniform(size=80) < 0.15, rng.integers(0, 5, 80), y)
+    scores = np.round(scores * 256) / 256 if rounded else scores
+    best = scores.argmax(axis=1)
+
+    def loss(found: Temperature) -> float:
+        return weighted_loss(found.probabilities(scores), y, best)
+
+    for found, slopes in ((fit_plain(scores, y), (0.0,)), (_fit_slope(scores, y), (-0.05, 0.0, 0.1, 0.3))):
+        grid = [
+            Temperature(temperature=float(t), offset=offset, slope=slope)
+            for t in np.geomspace(0.1, 20, 24)
+            for offset in (1e-6, 1e-4, 1e-3, 1e-2, 0.1)
+            for slope in slopes
+        ]
+        assert loss(found) <= 1.001 * min(map(loss, grid))
