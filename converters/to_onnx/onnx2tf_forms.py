@@ -10,6 +10,7 @@
 * GELU has the one form of which onnx2tf makes one operation; of others, two dozen would be made. Which ones are those
   with tanh, `gelus.approximations` says.
 * Layer normalization is one operation: the mean of channels that are last would be turned, but not the values.
+* Ways to choose the nearest pixel, and slices of negative steps: `onnx2tf_places` says what they become.
 * A turn of six axes, as MobileViT cuts maps into patches, becomes two: it would be taken for SpaceToDepth.
 """
 
@@ -26,6 +27,7 @@ from onnx.inliner import inline_selected_functions
 from edgepress.converters.to_onnx.gelus import write_gelus
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
 from edgepress.converters.to_onnx.layer_norms import LAYER_NORM, write_layer_norms
+from edgepress.converters.to_onnx.onnx2tf_places import write_places
 
 FUNCTIONS = ("Attention", "RMSNormalization", "RotaryEmbedding", "Swish")
 """Functions of the standard that onnx2tf does not know."""
@@ -59,6 +61,7 @@ def with_onnx2tf_forms(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same model, changed in place; its shapes are known and its constants folded."""
     graph = OnnxGraph(model)
     _join_slices(graph)
+    write_places(graph)
     if graph.opset >= LAYER_NORM:
         write_layer_norms(graph)
     write_gelus(graph, approximate_too=True)

@@ -1,0 +1,82 @@
+"""Nearest pixels and slices in forms that onnx2tf takes: they read the same places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx_rewriting import OnnxNet, answer, kinds
+
+from edgepress.converters.to_onnx.graph import attribute
+from edgepress.converters.to_onnx.onnx2tf_forms import with_onnx2tf_forms
+
+SHAPE = (3, 8, 6)
+WAYS = ("half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel", "half_pixel_symmetric")
+ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+
+
+def written(net: OnnxNet, opset: int = 17) -> onnx.ModelProto:
+    """The net of one item in the forms for onnx2tf, which answers as before."""
+    model = net.model(opset=opset)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    model = onnx.shape_inference.infer_shapes(model)
+    items = net.items(1)
+    before = answer(model, items, optimized=False)
+    changed = with_onnx2tf_forms(model)
+    np.testing.assert_array_equal(answer(changed, items, optimized=False), before)
+    return changed
+
+
+@pytest.mark.parametrize("scale", [2.0, 3.0, 0.5, 0.75])
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("way", WAYS)
+def test_the_nearest_pixels_are_the_same(way: str, rounding: str, scale: float) -> None:
+    """onnx2tf's were others in ten of these ways, and six were custom operations."""
+    net = OnnxNet(SHAPE)
+    net.add("Neg")
+    scales = [np.array([], np.float32), np.array([1, 1, scale, scale], np.float32)]
+    options = {"coordinate_transformation_mode": way, "nearest_mode": rounding}
+    net.add("Resize", *scales, mode="nearest", **options)
+    opset = 19 if way == "half_pixel_symmetric" else 17
+    found = [node for node in written(net, opset).graph.node if node.op_type not in ("Neg", "Identity")]
+    assert {node.op_type for node in found} in ({"Resize"}, {"Gather"})
+    for node in found:
+        if node.op_type == "Resize":
+            assert (attribute(node, "nearest_mode"), node.input[0]) == (b"floor", "Neg_0")
+            assert attribute(node, "coordinate_transformation_mode") == b"asymmetric"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, "Gather"),
+        ({"mode": "linear"}, "Resize"),
+        ({"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, "Resize"),
+    ],
+)
+def test_other_ways_stay(change: dict[str, Any], expected: str) -> None:
+    """ONNX's own default is not TFLite's."""
+    net = OnnxNet(SHAPE)
+    empty = np.array([], np.float32)
+    net.add("Resize", empty, empty, np.array([1, 3, 5, 4]), **change)
+    assert expected in kinds(written(net))
+
+
+@pytest.mark.parametrize(
+    ("slices", "gathers"),
+    [
+        ([(-1, -99, 3, -1)], 1),
+        ([(5, 1, -1, -2), (7, -99, -2, -3)], 2),
+        ([(1, 3, 1, 1), (-2, 0, 3, -1)], 2),
+        ([(0, 99, 2, 1), (-1, np.iinfo(np.int64).min, 3, -1)], 1),
+        ([(1, 7, 2, 2)], 0),
+    ],
+)
+def test_slices_backwards_are_gathered(slices: list[tuple[int, ...]], gathers: int) -> None:
+    net = OnnxNet(SHAPE)
+    net.add("Slice", *(np.array(column, np.int64) for column in zip(*slices, strict=True)))
+    found = kinds(written(net))
+    assert found.count("Gather") == gathers
+    assert ("Slice" in found) == (not gathers)
