@@ -40,7 +40,7 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     floats = [node.partition(" ")[::2] for node in inspection.still_float]  # kind and name
     if scheme.calibrated and any(EXACT.match(name) for _, name in floats):
         notes.append("each image is scaled by its own values in float, in front of the quantized operations")
-    left = [(kind, name) for kind, name in floats if kind not in BY_DESIGN and not EXACT.match(name)]
+    left = [(kind, name) for kind, name in floats if not _is_by_design(kind) and not EXACT.match(name)]
     if scheme.calibrated and not scheme.is_mixed:  # whose notes say what was left on purpose
         on_purpose = _names_on_purpose(path) if left else set()
         kinds = {kind for kind, name in left if name not in on_purpose}
@@ -57,6 +57,10 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
         share = f"{100 * in_float / inspection.weights_bytes:.0f} %"
         notes.append(f"{share} of its weights' bytes stay float32, in operations that are computed in float")
     return tuple(notes)
+
+
+def _is_by_design(kind: str) -> bool:
+    return kind.rpartition(".")[2] in BY_DESIGN  # of those of ONNX Runtime's own, the domain is in front
 
 
 def _names_on_purpose(path: Path) -> set[str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
+from onnx_rewriting import OnnxNet
 
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints, ModelFacts
@@ -23,6 +25,7 @@ from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.targets import file_paths
+from edgepress.converters.to_onnx.graph import MICROSOFT
 from edgepress.runtime import InputError, ModelFileError, load
 from edgepress.toolkit.conversion import convert, notes_by_text
 
@@ -44,6 +47,25 @@ def one_logit(tmp_path_factory: pytest.TempPathFactory) -> Any:
     np.savez(folder / "data.npz", x=x, y=y, labels=np.array(["no", "yes"]))
     logits = model.predict(x, verbose=0)
     return folder, x, 1 / (1 + np.exp(-logits[:, 0]))
+
+
+@pytest.mark.parametrize(("kind", "count"), [("Gelu", 0), ("FastGelu", 0), ("Sampling", 1)])
+def test_operations_that_are_faster_in_float_are_not_blamed_on_the_quantizer(
+    kind: str, count: int, tmp_path: Path
+) -> None:
+    """Those of ONNX Runtime's own are listed with its domain."""
+    net = OnnxNet((4, 6))
+    value = net.quantized(0.1, 128)
+    weights = net.add("DequantizeLinear", net.constant(np.ones((6, 6), np.int8)), np.float32(0.1), np.int8(0))
+    net.add("MatMul", value, weights)
+    net.quantized(0.1, 128)
+    net.add("Softsign")
+    model = net.model()
+    model.graph.node[-1].op_type, model.graph.node[-1].domain = kind, MICROSOFT
+    model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert len(remainder(path, SCHEMES["onnx-int8"])) == count
 
 
 @pytest.mark.slow
