@@ -25,6 +25,9 @@ _PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
 _DEEP_KEY = re.compile(rf"(?<![\w\\-])(?:{_PART}[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
 """No key begins behind a backslash: tried at each quote in a text of escaped ones, it would take as long as tomllib."""
 
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(?P<half>u)(?=[dD][89a-fA-F])|.)", re.DOTALL)
+"""An escape in JSON, or a pair of them for one character."""
+
 
 def read_limited(path: str | Path, most: int = MAX_BYTES) -> bytes:
     """The content of a regular file.
@@ -70,6 +73,14 @@ def parse_json(text: bytes, *, finite: bool = True) -> dict[str, Any]:
         raise ValueError("no JSON object")
     _require_limits(value)
     return value
+
+
+def with_halves_as_words(text: bytes) -> bytes:
+    r"""A JSON document in which half a surrogate pair is the word that screens show for it, such as `\udcff`.
+
+    Names of files that are not UTF-8 hold such halves; pydantic refuses texts with them.
+    """
+    return _ESCAPE.sub(lambda escape: b"\\" * bool(escape["half"]) + escape[0], text)
 
 
 def parse_toml(text: str) -> dict[str, Any]:

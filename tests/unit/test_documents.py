@@ -23,7 +23,15 @@ from edgepress.converters.sources.keras import sha256_of
 from edgepress.toolkit.cli import written
 from edgepress.toolkit.compression import earlier
 from edgepress.toolkit.data import shards
-from edgepress.toolkit.documents import DEEPEST, MAX_BYTES, MOST_PARTS, parse_json, parse_toml, read_limited
+from edgepress.toolkit.documents import (
+    DEEPEST,
+    MAX_BYTES,
+    MOST_PARTS,
+    parse_json,
+    parse_toml,
+    read_limited,
+    with_halves_as_words,
+)
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.reports.compress_search import compress_search_of
 from edgepress.toolkit.reports.report import report
@@ -332,3 +340,15 @@ def test_facts_of_a_checkpoint_have_types(bad: dict[str, Any], tmp_path: Path) -
     np.savez(tmp_path / checkpoint.NAME, facts=np.array(json.dumps(facts | bad)))
     with pytest.raises(EdgepressError, match="can't be read: it "):
         checkpoint.load(tmp_path)
+
+
+@given(st.text(st.characters(categories=["Cs", "Ll", "So"], include_characters='\\"u')))
+def test_halves_of_surrogate_pairs_become_words_and_all_else_stays(text: str) -> None:
+    """The name of a file that is not UTF-8 made a result that no command could read."""
+    from pydantic_core import from_json
+
+    document = with_halves_as_words(json.dumps({"name": text}).encode())
+    seen = from_json(document)["name"]
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # json.loads joins pairs
+    assert seen == "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in joined)
+    assert with_halves_as_words(document) == document

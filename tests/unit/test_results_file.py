@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepress.converters.files import write_json
 from edgepress.toolkit.comparison.schema import compare_schema
 from edgepress.toolkit.documents import MAX_BYTES
 from edgepress.toolkit.errors import InputError
@@ -265,3 +266,11 @@ def test_the_first_of_several_mistakes_is_named_with_its_place(tmp_path: Path) -
     with pytest.raises(InputError, match=r"results\.0\.threads: ") as caught:
         load_benchmark(path)
     assert "size_bytes" not in caught.value.message
+
+
+def test_a_result_of_a_file_whose_name_is_not_utf_8_is_read(tmp_path: Path) -> None:
+    """Such as one from an old archive: the error said to run the benchmark again, which wrote the same."""
+    row = dataclasses.replace(full_result().results[0], file="gr\udcfcn.tflite")
+    written = dataclasses.replace(full_result(), results=(row,))
+    write_json(tmp_path / "benchmark.json", written.to_dict())
+    assert load_benchmark(tmp_path).results[0].file == r"gr\udcfcn.tflite"

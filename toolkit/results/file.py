@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.toolkit.documents import parse_json, read_limited
+from edgepress.toolkit.documents import parse_json, read_limited, with_halves_as_words
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.results.packed import unpack
@@ -128,7 +128,7 @@ def _parse(text: bytes, path: Path) -> Benchmark:
         raise InputError(f"{path} has version {version} of {NAME}; this edgepress reads up to {SCHEMA_VERSION}.", hint)
     from pydantic import TypeAdapter
 
-    result = TypeAdapter(Benchmark).validate_json(text, strict=True)
+    result = TypeAdapter(Benchmark).validate_json(with_halves_as_words(text), strict=True)
     for where, reason in _wrong(result):
         raise ValueError(f"{where} {reason}")
     return result

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgepress.toolkit.documents import parse_json, read_limited
+from edgepress.toolkit.documents import parse_json, read_limited, with_halves_as_words
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.notebooks.views import sweep_html
 from edgepress.toolkit.results.file import first_wrong, out_of_range
@@ -180,7 +180,7 @@ def _check_types(content: bytes) -> Sweep:
     """
     from pydantic import TypeAdapter
 
-    checked = TypeAdapter(Sweep).validate_json(content, strict=True)
+    checked = TypeAdapter(Sweep).validate_json(with_halves_as_words(content), strict=True)
     if not isinstance(checked.data.get("source"), str):
         raise ValueError("data.source is no text")
     if wrong := [name for name, table in checked.plan.items() if not isinstance(table, dict)]:
