@@ -83,3 +83,8 @@ def test_schemes_are_texts_rows_or_lists_of_both() -> None:
     for wrong in (5, [5], None):
         with pytest.raises(TypeError, match=r"None|5"):
             parse_schemes(wrong)  # type: ignore[arg-type]
+
+
+def test_no_file_is_one_error() -> None:
+    with pytest.raises(InputError, match="No file was given"):
+        find_files([])

@@ -144,9 +144,11 @@ def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
     """The given files, or the `.tflite` and `.onnx` files of one given folder or of the run in it, without repeats.
 
     Raises:
-        InputError: A path does not exist, or the folder holds no such file.
+        InputError: A path does not exist, the folder holds no such file, or nothing is given.
     """
     paths = [Path(f) for f in ([files] if isinstance(files, (str, Path)) else files)]
+    if not paths:
+        raise InputError("No file was given.", "Name .tflite and .onnx files, or one folder of them.")
     if len(paths) == 1 and paths[0].is_dir():
         folder = folder_with(paths[0], *MODEL_FILES)
         in_folder = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 MODEL = "model.keras"
@@ -16,7 +17,8 @@ def model_in(model: str | Path) -> Path:
     """A model as it was given, or that of a run: a run's folder stands for its model where one model is asked for."""
     path = Path(model)
     inside = path / MODEL
-    return inside if inside.is_file() and not (path / "saved_model.pb").exists() else path
+    saved = os.path.exists(path / "saved_model.pb")  # which raises nothing for names that no system takes
+    return inside if os.path.isfile(inside) and not saved else path
 
 
 def folder_with(folder: Path, *names: str) -> Path:
