@@ -442,6 +442,27 @@ def test_what_computes_is_opened(case: str, tmp_path: Path) -> None:
     read_program(save(tmp_path / "model", cases[case], lambda module: setattr(module, "kept", kept)))
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("kind", ["pipe", "device", "pipe in a linked folder"])
+def test_what_is_no_file_is_not_waited_for(kind: str, trust: bool, tmp_path: Path) -> None:
+    """TensorFlow read a pipe in place of the weights, for ever: `convert` waited for minutes."""
+    (tmp_path / "saved_model.pb").touch()
+    variables = tmp_path / "variables"
+    if kind == "pipe in a linked folder":
+        (tmp_path / "other").mkdir()
+        variables.symlink_to("other")
+    else:
+        variables.mkdir()
+    data = variables / "variables.data-00000-of-00001"
+    if kind == "device":
+        data.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(data)
+    with pytest.raises(ModelFileError, match=r"variables\.data-00000-of-00001 is a pipe, a socket or a device"):
+        serving_signature(tmp_path, trust=trust)
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("what", ["saved model", "text file"])
 def test_keras_files_open_no_other_files(suffix: str, what: str, tmp_path: Path) -> None:
