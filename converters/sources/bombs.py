@@ -105,8 +105,11 @@ def _datasets(path: Path, file: Path | io.BytesIO) -> Iterator[ArchivePart]:
         outside = [*links, *(name for name, data in datasets if data.external or data.is_virtual)]
         if outside:
             raise ModelFileError(f"{path} leads to other files, which are not read: {outside[0]} in it does.", _HINT)
+        size = file.stat().st_size if isinstance(file, Path) else len(file.getvalue())
         for name, data in datasets:
-            yield ArchivePart(name, int(data.nbytes), int(data.id.get_storage_size()))
+            # Texts and lists lie elsewhere in the file, and any number of elements may be the same one.
+            claimed = (data.size or 0) * size if data.dtype.hasobject else data.nbytes
+            yield ArchivePart(name, int(claimed), int(data.id.get_storage_size()))
 
 
 def _links_out(group: Any) -> Iterator[str]:

@@ -118,6 +118,42 @@ def test_weights_in_other_files_are_not_read(leads: Callable[[Any], None], tmp_p
         load_all_but(SimpleNamespace(layers=[]), None, path)
 
 
+def one_text_many_times() -> bytes:
+    """A data set of 1,000 texts, all of which are one text of 1 MiB in the file's heap."""
+    import h5py
+
+    def write(file: Any) -> None:
+        made = file.create_dataset("model_weights/dense/kernel", (1000,), h5py.string_dtype())
+        made[0] = "x" * MEBI
+
+    data = bytearray(hdf5(write))
+    start = data.index(struct.pack("<I", MEBI), data.index(b"model_weights"))
+    while any(data[start + 16 : start + 16 * 1000]):  # the heap has the length, too; the other texts are zeros
+        start = data.index(struct.pack("<I", MEBI), start + 1)
+    data[start : start + 16 * 1000] = data[start : start + 16] * 1000
+    return bytes(data)
+
+
+def test_texts_that_are_the_same_bytes_many_times_are_counted_as_often(tmp_path: Path) -> None:
+    """A file of 21 MB took 6 GB: HDF5 counts 16 bytes a text."""
+    content = one_text_many_times()
+    for name, whole in (("net.h5", content), ("net.keras", keras_of(content))):
+        (tmp_path / name).write_bytes(whole)
+        with pytest.raises(ModelFileError, match=rf"{name} is a decompression bomb"):
+            refuse_unsafe(tmp_path / name)
+
+
+def test_a_few_texts_beside_the_weights_are_no_bomb(tmp_path: Path) -> None:
+    import h5py
+
+    def write(file: Any) -> None:
+        file.create_dataset("words", data=["a", "b"], dtype=h5py.string_dtype())
+        file["nothing"] = h5py.Empty("f4")
+
+    (tmp_path / "net.h5").write_bytes(hdf5(write))
+    refuse_unsafe(tmp_path / "net.h5")
+
+
 def test_links_within_a_file_are_followed_once(tmp_path: Path) -> None:
     import h5py
 
