@@ -18,6 +18,8 @@ from edgepress.runtime import Contract, InputSpec
 from edgepress.runtime.drift import (
     BENDS,
     BINS,
+    LEAST_REFERENCE,
+    MOST_REFERENCE,
     POWER,
     SHARE,
     SLOPES,
@@ -26,8 +28,9 @@ from edgepress.runtime.drift import (
     DriftTest,
     bets_on,
     edges_of,
+    reference_in,
 )
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import InputError, ModelFileError
 from edgepress.toolkit.calibrating.fit import fit
 from edgepress.toolkit.calibrating.items import Wish, divide_items
 
@@ -190,7 +193,10 @@ def test_the_capital_is_that_of_arrays(seed: int) -> None:
         {"edges": (0.5, 0.5)},
         {"edges": (float("nan"), 0.5)},
         {"counts": (1, 2)},
-        {"counts": (1, -2, 3)},
+        {"counts": (1, -1, 3)},
+        {"counts": (1, 1 << 40, 3)},
+        {"edges": (-1.01, 0.5)},
+        {"edges": (0.2, 2.01)},
         {"counts": (0, 0, 0)},
         {"counts": (1.5, 2, 3)},
         {"engine": 3},
@@ -217,3 +223,22 @@ def test_the_reference_of_a_calibration_counts_the_items_that_chose_nothing() ->
     assert len(found.drift.counts) == BINS
     assert max(found.drift.counts) < 3 * min(found.drift.counts)
     assert found.drift.engine == "litert"
+
+
+def test_the_largest_reference_is_accepted() -> None:
+    found = DriftReference(edges=(-1.0, 2.0), counts=(0, (1 << 40) - 1, 0), engine="litert")
+    assert sum(found.counts) == (1 << 40) - 1
+
+
+def test_a_reference_is_of_the_engine_that_answers_or_learned_from_100_to_100_000_scenes() -> None:
+    known = reference()
+    assert reference_in("a.tflite", known, engine="litert", learn=None) is known
+    with pytest.raises(InputError, match=r"in a\.tflite is of litert, not of onnxruntime"):
+        reference_in("a.tflite", known, engine="onnxruntime", learn=None)
+    with pytest.raises(InputError, match=r"a\.tflite holds no reference"):
+        reference_in("a.tflite", None, engine="litert", learn=None)
+    for learn in (100, 100_000):
+        assert reference_in("a.tflite", known, engine="litert", learn=learn) is None
+    for learn in (99, 100_001):
+        with pytest.raises(InputError, match=f"of {learn} scenes; accepted: {LEAST_REFERENCE} to {MOST_REFERENCE}"):
+            reference_in("a.tflite", None, engine="litert", learn=learn)
