@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from accepting import ACCEPT
+from records import assert_frozen
 
+from edgepress.runtime import acceptance
 from edgepress.runtime.acceptance import (
     LEAST_SLOPE,
     MOST_SLOPE,
@@ -23,6 +26,10 @@ from edgepress.runtime.acceptance import (
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import ModelFileError
 from edgepress.runtime.input_spec import InputSpec
+
+
+def test_records_are_frozen() -> None:
+    assert_frozen(acceptance, by_position=frozenset({"AnswerLimits"}))
 
 
 def test_calibration_keeps_the_order_of_classes() -> None:
@@ -134,6 +141,108 @@ def test_damaged_limits_are_one_error(fields: dict[str, Any]) -> None:
     document = json.loads(contract().to_json()) | fields
     with pytest.raises(ModelFileError, match="is not a valid edgepress contract"):
         Contract.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("fields", "accepted"),
+    [
+        *(({name: value}, True) for name in ("limit", "confidence", "upper") for value in (0.0, 1.0)),
+        *(({name: value}, False) for name in ("limit", "confidence", "upper") for value in (-0.01, 1.01)),
+        *(({"at_least": value}, True) for value in (-1.0, 1.0)),
+        *(({"at_least": value}, False) for value in (-1.01, 1.01)),
+        ({"errors": 0, "accepted": 0, "items": 0}, True),
+        ({"errors": 300, "accepted": 300, "items": 300}, True),
+        ({"errors": -1}, False),
+        ({"errors": 301}, False),
+        ({"items": 299}, False),
+    ],
+)
+def test_shares_and_counts_of_a_promise_have_their_ends(fields: dict[str, Any], *, accepted: bool) -> None:
+    if accepted:
+        assert dataclasses.asdict(dataclasses.replace(ACCEPT, **fields)) == dataclasses.asdict(ACCEPT) | fields
+    else:
+        with pytest.raises(ValueError, match=r"errors|out of range"):
+            dataclasses.replace(ACCEPT, **fields)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "offset", "slope", "accepted"),
+    [
+        (0.01, 0.0, -0.1, True),
+        (100.0, 1.0, 0.5, True),
+        (0.0099, 0.0, 0.0, False),
+        (100.1, 0.0, 0.0, False),
+        (1.0, 1.001, 0.0, False),
+        (1.0, -0.001, 0.0, False),
+        (1.0, 0.0, -0.101, False),
+        (1.0, 0.0, 0.501, False),
+    ],
+)
+def test_a_temperature_has_its_ends(temperature: float, offset: float, slope: float, *, accepted: bool) -> None:
+    fields = {"temperature": temperature, "offset": offset, "slope": slope}
+    if accepted:
+        assert dataclasses.asdict(Temperature(**fields)) == fields
+    else:
+        with pytest.raises(ValueError, match=f"temperature is {temperature}"):
+            Temperature(**fields)
+
+
+@pytest.mark.parametrize("labels", [2, 3, 1000])
+def test_references_are_stored_as_whole_bytes(labels: int) -> None:
+    """The direction of a certain answer has the whole range of a byte, and comes back within a step of it."""
+    rng = np.random.default_rng(labels)
+    scores = rng.dirichlet(np.full(labels, 0.3), 9).astype(np.float32)
+    directions = directions_of(np.concatenate([np.eye(labels, dtype=np.float32)[:1], scores]), 1e-3)
+    known = Unknown(references=stored_directions(directions), labels=labels, at_least=0.5, floor=1e-3)
+    assert known.directions == pytest.approx(directions, abs=0.6 / 127 + 0.02)
+    assert known.similarity(scores) == pytest.approx(np.ones(9), abs=0.02)
+    exact = base64.b64decode(stored_directions(np.array([[1, 0], [-0.6, 0.8]], np.float32)))
+    assert np.frombuffer(exact, np.int8).tolist() == [127, 0, -76, 102]
+
+
+@pytest.mark.parametrize(
+    ("count", "labels", "at_least", "floor", "accepted"),
+    [
+        (1, 2, -2.0, 1e-9, True),
+        (4096, 256, 1.0, 0.999, True),
+        (4097, 2, 0.0, 0.1, False),
+        (4095, 257, 0.0, 0.1, False),
+        (0, 2, 0.0, 0.1, False),
+        (1, 2, -2.01, 0.1, False),
+        (1, 2, 1.01, 0.1, False),
+        (1, 2, 0.0, 0.9e-9, False),
+        (1, 2, 0.0, 1.0, False),
+    ],
+)
+def test_references_have_their_ends(count: int, labels: int, at_least: float, floor: float, *, accepted: bool) -> None:
+    stored = base64.b64encode(bytes(count * labels)).decode()
+    if accepted:
+        known = Unknown(references=stored, labels=labels, at_least=at_least, floor=floor)
+        assert known.directions.shape == (count, labels)
+    else:
+        with pytest.raises(ValueError, match="references of known items are damaged"):
+            Unknown(references=stored, labels=labels, at_least=at_least, floor=floor)
+
+
+def test_a_promise_says_what_it_is_of() -> None:
+    rejected = dataclasses.replace(ACCEPT, promise="rejected", limit=0.005, confidence=0.9)
+    assert AnswerLimits(accept=rejected).promise("litert") == (
+        "With 90 % confidence, at most 0.5 % of known items are not accepted, for images like the 400 that this was "
+        "measured on, with litert."
+    )
+
+
+@pytest.mark.parametrize("labels", [2, 10])
+def test_certainty_is_what_is_missing_of_the_largest_entropy(labels: int) -> None:
+    from scipy.stats import entropy
+
+    scores = np.random.default_rng(0).dirichlet(np.full(labels, 0.5), 20).astype(np.float32)
+    assert certainty_of(3 * scores) == pytest.approx(1 - entropy(scores, axis=1) / np.log(labels), abs=1e-4)
+
+
+def test_one_label_has_no_references() -> None:
+    with pytest.raises(ValueError, match="references of known items are damaged"):
+        Unknown(references=stored_directions(np.ones((3, 1), np.float32)), labels=1, at_least=0.5, floor=1e-3)
 
 
 def test_a_threshold_holds_and_one_below_does_not() -> None:

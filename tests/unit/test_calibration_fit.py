@@ -9,20 +9,15 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from edgepress.converters.temperature import fit_temperature
-from edgepress.runtime.acceptance import (
-    AnswerLimits,
-)
+from edgepress.converters.temperature import LEAST_FIT, fit_temperature
+from edgepress.runtime.acceptance import AnswerLimits, certainty_of
 from edgepress.toolkit.calibrating.calibrate import Calibrated
 from edgepress.toolkit.calibrating.fit import _error_missing, fit, with_acceptance
 from edgepress.toolkit.calibrating.items import Wish, divide_items
 from edgepress.toolkit.calibrating.references import with_references
 from edgepress.toolkit.cli.calibrate_view import sentences
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.stats.acceptance import (
-    Accepted,
-    least_items_to_promise,
-)
+from edgepress.toolkit.stats.acceptance import Accepted, least_items_to_promise
 
 
 def scored(seed: int, count: int, *, sharpness: float = 2.5, rounded: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -70,8 +65,10 @@ def test_an_error_that_cannot_be_promised_names_one_that_can() -> None:
             assert result.reachable is not None
             assert limit < result.reachable <= 1
             assert result.missing == least_items_to_promise(limit, 0.95)
+            assert result.drift is None
             again = fit(scores, y, Wish("error", result.reachable, 0.95), engine="litert")
             assert again.limits.accept is not None
+            assert again.drift is not None
     assert tried
 
 
@@ -226,3 +223,38 @@ def test_files_of_logits_are_recommended_where_scores_saturate(ends: bool) -> No
     (sentence, *_) = sentences([Calibrated(file, None, None, "litert", "digits", (), found, wish, ends)])
     assert f"600 answers share the highest certainty, and {found.tied_wrong} of these are wrong." in sentence
     assert ("convert the model with --output logits" in sentence) == ends
+
+
+@pytest.mark.parametrize("count", [LEAST_FIT - 1, LEAST_FIT])
+def test_fewer_items_than_the_least_fit_no_temperature(count: int) -> None:
+    """Then scores are taken for probabilities, and nothing changes in error and likelihood."""
+    result = fit(*scored(0, count), Wish("error", 0.5, 0.9), engine="litert")
+    assert (result.limits.probability is not None) == (count == LEAST_FIT)
+    assert (result.nll[0] == result.nll[1]) == (count < LEAST_FIT)
+
+
+@pytest.mark.parametrize(("count", "rejected"), [(80, 0), (160, 1)])
+def test_the_answer_that_sets_the_threshold_of_a_rejection_is_accepted(count: int, rejected: int) -> None:
+    """60 answers without a rejected one, or 120 with one, rule out that more than 5 % are rejected.
+
+    The threshold lies a little below, because boards round logarithms in other ways.
+    """
+    scores, y = scored(1, count)
+    accept = fit(scores, y, Wish("rejected", 0.05, 0.95), engine="litert").limits.accept
+    assert accept is not None
+    assert (accept.items - accept.accepted, accept.items) == (rejected, count * 3 // 4)
+    measures = divide_items(count)[1]
+    certainty = certainty_of(scores[measures])
+    assert np.sort(certainty)[rejected] == pytest.approx(accept.at_least + 1e-6, abs=5e-7)
+    wrong = scores[measures].argmax(axis=1) != y[measures]
+    assert accept.errors == np.count_nonzero(wrong & (certainty >= accept.at_least))
+    assert binom.cdf(rejected, accept.items, accept.upper) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("labels", [1, 2])
+def test_unknown_items_are_told_by_references_of_two_labels_and_more(labels: int) -> None:
+    rng = np.random.default_rng(0)
+    scores, unknown = (rng.dirichlet(np.ones(3), count)[:, :labels].astype(np.float32) for count in (400, 80))
+    y = scores.argmax(axis=1)
+    result = fit(scores, y, Wish("rejected", 0.2, 0.9), engine="litert", unknown=unknown)
+    assert (result.auroc is not None) == (labels == 2)

@@ -14,6 +14,7 @@ from edgepress.toolkit.stats.acceptance import (
     bound_error,
     bound_rejection,
     least_items_to_promise,
+    pass_probabilities,
     risk_coverage,
     sequence,
     upper_bound,
@@ -124,3 +125,26 @@ def test_the_risk_coverage_curve_is_what_its_thresholds_accept(items: list[tuple
         assert error == pytest.approx(wrong[certainty >= threshold].mean())
     finite = np.isfinite(certainty)
     assert len(coverage) == 0 if not finite.any() else coverage[-1] == pytest.approx(finite.mean())
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 90), st.sampled_from([0.0, 0.01, 0.1, 0.5])), min_size=1, max_size=9),
+    st.sampled_from([0.02, 0.05, 0.2]),
+    st.sampled_from([0.8, 0.95]),
+)
+def test_the_probability_to_pass_is_that_of_the_errors_that_do(
+    steps: list[tuple[int, float]], limit: float, confidence: float
+) -> None:
+    items, rates = np.array([n for n, _ in steps]), np.array([rate for _, rate in steps])
+    found = pass_probabilities(items, rates, limit, confidence)
+    for count, rate, probability in zip(items.tolist(), rates.tolist(), found, strict=True):
+        passing = [errors for errors in range(count) if upper_bound(errors, count, confidence) <= limit]
+        assert probability == pytest.approx(binom.cdf(passing[-1], count, rate) if passing else 0)
+
+
+def test_equally_certain_answers_are_tested_together() -> None:
+    """.8 accepts all 500 answers of .8, which are right, and none of .3, half of which is wrong."""
+    certainty = np.repeat([0.3, 0.8], 500)
+    doubt = np.where(certainty < 0.5, 0.5, 0.0)
+    assert sequence(certainty, doubt, items=1000, limit=0.05, confidence=0.95).tolist() == [0.8, 0.3]
+    assert sequence(certainty, 0.5 - doubt, items=1000, limit=0.3, confidence=0.95).tolist() == [0.3]

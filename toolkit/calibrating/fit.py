@@ -142,8 +142,7 @@ def _with_temperature(
 
 def _drift(limits: AnswerLimits, fits: Scores, measures: Scores, engine: str) -> DriftReference:
     """The reference for drift: items that fit set the bins, the others are counted."""
-    edges = edges_of(limits.certainty(fits if len(fits) else measures[:1]))
-    return DriftReference.of(edges, limits.certainty(measures), engine)
+    return DriftReference.of(edges_of(limits.certainty(fits)), limits.certainty(measures), engine)
 
 
 def _count_ties(

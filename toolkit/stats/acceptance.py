@@ -90,12 +90,9 @@ def sequence(certainty: Floats, doubt: Floats, *, items: int, limit: float, conf
         limit: The promised error, 0-1.
         confidence: Probability that the promise holds, 0-1.
     """
-    finite = certainty[np.isfinite(certainty)]
-    if not len(finite):
-        return np.empty(0)
-    shares = np.linspace(1 / STEPS, 1.0, STEPS)
-    thresholds = np.unique(np.quantile(finite, 1 - shares, method="higher"))[::-1]
-    accepted = certainty >= thresholds[:, None]
+    thresholds, accepted = _steps(certainty)
+    if not len(thresholds):
+        return thresholds
     counts = accepted.sum(axis=1)
     rates = ((accepted * doubt).sum(axis=1) + UNSEEN) / (counts + 1)
     expected = np.rint(counts / len(certainty) * items).astype(np.int64)
@@ -159,14 +156,19 @@ def risk_coverage(certainty: Floats, wrong: Flags) -> tuple[Floats, Floats]:
         Coverage and risk, both 0-1, from the strictest threshold to the laxest, of the same shape, (steps,): at most
         40 thresholds, which are certainties of answers, so that equally certain ones are accepted together.
     """
-    finite = certainty[np.isfinite(certainty)]
-    if not len(finite):
-        return np.empty(0), np.empty(0)
-    shares = np.linspace(1 / STEPS, 1.0, STEPS)
-    thresholds = np.unique(np.quantile(finite, 1 - shares, method="higher"))[::-1]
-    accepted = certainty >= thresholds[:, None]
+    _, accepted = _steps(certainty)
     counts = accepted.sum(axis=1)
     return counts / len(certainty), (accepted & wrong).sum(axis=1) / counts
+
+
+def _steps(certainty: Floats) -> tuple[Floats, Flags]:
+    """Thresholds from strict to lax, shape (steps,), and which answers each accepts, shape (steps, N)."""
+    finite = certainty[np.isfinite(certainty)]
+    if not len(finite):
+        return np.empty(0), np.empty((0, len(certainty)), np.bool_)
+    shares = np.linspace(1 / STEPS, 1.0, STEPS)
+    thresholds = np.unique(np.quantile(finite, 1 - shares, method="higher"))[::-1]
+    return thresholds, certainty >= thresholds[:, np.newaxis]
 
 
 def outcome_at(threshold: float, certainty: Floats, wrong: Flags, confidence: float) -> Accepted:
