@@ -118,19 +118,19 @@ def _join(definition: Any, nodes: dict[str, Any], chain: list[Any]) -> None:
     last, first, conv = chain[0], chain[-1], chain[len(chain) // 2]
     is_series = len(chain) == 5
     channels_first = int(conv.attr["data_format"].s == b"NCHW")
-    blocks = [_constant(nodes, node.input[1]) for node in (first, last)]
-    pads, crops = (_constant(nodes, node.input[2]) for node in (first, last))
-    if None in (blocks[0], pads, crops) or blocks[0] != blocks[1]:
+    block, pads = (_constant(nodes, name) for name in first.input[1:3])
+    block_behind, crops = (_constant(nodes, name) for name in last.input[1:3])
+    if None in (block, pads, crops) or block != block_behind:
         return
     spatial = 1 if is_series else 2
     trailing = 1 - channels_first
-    if not (is_series or channels_first) or len(blocks[0]) != channels_first + spatial:
+    if not (is_series or channels_first) or len(block) != channels_first + spatial:
         return
-    if channels_first and (blocks[0][0], pads[0], crops[0]) != UNCHANGED:
+    if channels_first and (block[0], pads[0], crops[0]) != UNCHANGED:
         return
     if is_series and not _makes_one_row(nodes, squeeze=chain[1], expand=chain[3], channels_first=channels_first):
         return
-    dilations, pads, crops = ([*values[channels_first:]] for values in (blocks[0], pads, crops))
+    dilations, pads, crops = ([*values[channels_first:]] for values in (block, pads, crops))
     if any(left or right > after for (_, after), (left, right) in zip(pads, crops, strict=True)):
         return
     margins = [[before, after - right] for (before, after), (_, right) in zip(pads, crops, strict=True)]

@@ -73,7 +73,7 @@ TESTS = {
     "input_scale": "rewrite_onnx_pixels rewrite_onnx_float rewrite_onnx_neighbours",
     "float_chains": "float_chains onnx_float_chains float_front_ends",
     "comparisons": "comparisons",
-    "constants": "plain_constants",
+    "constants": "plain_constants foreign_forms",
     "forms": "foreign_forms plain_constants",
     "onnx2tf_forms": "onnx2tf_forms",
     "onnx2tf_fixes": "onnx2tf_forms foreign_forms matmul",

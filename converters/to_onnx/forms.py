@@ -19,8 +19,6 @@ import onnx
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
 from edgepress.converters.to_tflite.constants import finite_values
 
-OF_CHANNELS = 21
-"""Opset from which on a GroupNormalization has a factor for each channel, not for each group."""
 MASKING = ("Add", "Sub", "Where", "Pad")
 """Operations whose constants may be masks; a bound of a Clip is none."""
 WINDOWS = ("Conv", "MaxPool", "AveragePool")
@@ -35,7 +33,7 @@ def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
         Exception: An operation is not valid, in one of many ways.
     """
     graph = OnnxGraph(model)
-    if not any(_has_other_form(graph, node) for node in graph.nodes(*MASKING, *WINDOWS, "Pad", "GroupNormalization")):
+    if not any(_has_other_form(graph, node) for node in graph.nodes(*MASKING, *WINDOWS, "GroupNormalization")):
         return model
     plain = copy.deepcopy(model)
     graph = OnnxGraph(plain)
@@ -132,11 +130,11 @@ def _normalize_by_instance(graph: OnnxGraph, node: onnx.NodeProto) -> None:
     source, scale, bias = node.input
     shape = graph.shape(source)
     scales, biases = graph.constant(scale), graph.constant(bias)
-    if graph.opset < OF_CHANNELS or shape is None or min(shape[1:]) < 0 or scales is None or biases is None:
+    if shape is None or min(shape[1:]) < 0 or scales is None or biases is None:
+        return
+    if scales.dtype != np.float32 or scales.shape != (shape[1],):  # before opset 21, they are of groups
         return
     count = attribute(node, "num_groups")
-    if scales.dtype != np.float32 or not (scales.shape == biases.shape == (shape[1],)) or shape[1] % count:
-        return
     by_channel = [graph.add_constant(each.reshape(-1, *(1 for _ in shape[2:]))) for each in (scales, biases)]
     grouped = graph.add("Reshape", [source, graph.add_constant(np.array([0, count, -1]))])
     one, zero = (graph.add_constant(np.full(count, value, np.float32)) for value in (1, 0))

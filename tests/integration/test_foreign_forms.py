@@ -105,6 +105,95 @@ def test_groups_of_another_opset_stay() -> None:
     assert [node.op_type for node in model.graph.node] == ["GroupNormalization"]
 
 
+def test_groups_that_are_single_channels_have_the_same_factors_in_each_opset() -> None:
+    """Before opset 21, scales were those of groups, which are those of channels here."""
+    net = OnnxNet((6, 5, 4))
+    scale, bias = net.random.normal(size=(2, 6)).astype(np.float32)
+    net.add("GroupNormalization", scale, bias, num_groups=6)
+    model = net.model()
+    model.opset_import[0].version = 21
+    before = run(model, (2, 6, 5, 4))
+    model.opset_import[0].version = 18
+    written = with_plain_forms(model)
+    assert "InstanceNormalization" in [node.op_type for node in written.graph.node]
+    np.testing.assert_allclose(run(written, (2, 6, 5, 4)), before, rtol=1e-4, atol=1e-5)
+
+
+SIX = np.ones(6, np.float32)
+OTHER_FORMS: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
+    "a window below": ("MaxPool", [], {"kernel_shape": [4, 2], "auto_pad": "SAME_LOWER"}),
+    "a counted pool": (
+        "AveragePool",
+        [],
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1] * 4, "ceil_mode": 1, "count_include_pad": 1},
+    ),
+    "groups": ("GroupNormalization", [SIX, SIX], {"num_groups": 3}),
+    "a pad of some axes": ("Pad", [np.array([1, 2]), np.array(0, np.float32), np.array([2])], {}),
+}
+"""Operations with a form that is written otherwise, if sizes are known."""
+
+
+@pytest.mark.parametrize("name", OTHER_FORMS)
+@pytest.mark.parametrize("known", ["all", "batch and channels", "nothing"])
+def test_forms_of_unknown_sizes_stay(name: str, known: str) -> None:
+    """But those that need no more than the number of axes."""
+    kind, constants, attributes = OTHER_FORMS[name]
+    net = OnnxNet((6, 8, 7 if known == "all" else "width"))  # type: ignore[arg-type]
+    if known == "nothing":
+        source = net.now
+        sizes = net.add("Cast", net.add("Reshape", source, np.array([-1])), to=onnx.TensorProto.INT64)
+        net.add("Reshape", source, sizes)
+    net.add(kind, *constants, **attributes)
+    model = net.model(opset=21)
+    stays = known == "nothing" or (known != "all" and name != "a pad of some axes")
+    assert (with_plain_forms(model) == model) == stays
+
+
+@pytest.mark.parametrize("computed", ["amounts", "axes", "scale", "bias"])
+def test_forms_with_computed_parameters_stay(computed: str) -> None:
+    net = OnnxNet((6, 8, 7))
+    source = net.now
+    if computed in ("amounts", "axes"):
+        numbers = net.add("Cast", net.add("ReduceMax", source, keepdims=0), to=onnx.TensorProto.INT64)
+        given = net.add("Expand", numbers, np.array([2 if computed == "amounts" else 1]))
+        amounts, axes = (given, np.array([2])) if computed == "amounts" else (np.array([1, 2]), given)
+        net.add("Pad", source, amounts, np.array(0, np.float32), axes)
+    else:
+        given = net.add("ReduceMax", source, np.array([0, 2, 3]), keepdims=0)
+        net.add("GroupNormalization", source, *((given, SIX) if computed == "scale" else (SIX, given)), num_groups=3)
+    model = net.model(opset=21)
+    assert with_plain_forms(model) == model
+
+
+@pytest.mark.parametrize(
+    ("kind", "constants", "attributes"),
+    [
+        ("AveragePool", [], {"kernel_shape": [3, 3], "auto_pad": "SAME_UPPER", "count_include_pad": 1, "ceil_mode": 1}),
+        ("AveragePool", [], {"kernel_shape": [3, 3], "pads": [1] * 4, "count_include_pad": 1}),
+        ("MaxPool", [], {"kernel_shape": [3, 3], "pads": [1] * 4, "ceil_mode": 1}),
+        ("Pad", [np.array([0, 0, 1, 1] * 2), np.array(0, np.float32)], {}),
+        ("GroupNormalization", [SIX.astype(np.float16)] * 2, {"num_groups": 3}),
+        ("Add", [np.float32([1e9] * 7)], {}),
+    ],
+)
+def test_forms_that_quantizers_take_stay(kind: str, constants: list[Any], attributes: dict[str, Any]) -> None:
+    half = kind == "GroupNormalization"
+    net = OnnxNet((6, 8, 7), onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT)
+    net.add(kind, *constants, **attributes)
+    model = net.model(net.kind, opset=21)
+    assert with_plain_forms(model) == model
+
+
+def test_a_model_of_plain_forms_is_not_copied() -> None:
+    net = OnnxNet((3, 8, 7))
+    net.conv(4, 3, (3, 3), auto_pad="SAME_UPPER")
+    net.add("MaxPool", kernel_shape=[2, 2])
+    net.add("Pad", np.array([0, 0, 1, 1] * 2), np.array(0, np.float32))
+    net.add("Add", np.array(1, np.float32))
+    model = net.model()
+    assert with_plain_forms(model) is model
+
+
 def gelus(count: int) -> bytes:
     net = Net((3, 2), 4)
     for _ in range(count):
@@ -154,6 +243,15 @@ def test_float16_weights_become_float32() -> None:
     plain = with_plain_constants(model)
     assert kinds(plain) == ["CONV_2D"]
     np.testing.assert_allclose(answer(plain), answer(model), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "is_constant"), [(1, True), (1 << 20, True), (1 << 20 | 1, False), (0, False)])
+def test_states_of_up_to_a_million_zeros_are_constants(size: int, *, is_constant: bool) -> None:
+    net = Net((1, 1), max(size, 1))
+    state = net.graph.add_tensor((size,), "state")
+    net.add("ADD", [net.now, state], net.shape)
+    plain = Graph(with_plain_constants(net.model()))
+    assert (plain.constant(int(plain.operators[0].inputs[1])) is not None) == is_constant
 
 
 @pytest.mark.parametrize("kind", ["ADD", "SVDF"])

@@ -88,11 +88,18 @@ def squeeze_behind_channels_first(x: Any, **axes: Any) -> Any:
     return tf.squeeze(tf.nn.conv2d(x, weights(1, 2, 3, 4), 1, "VALID", data_format="NCHW"), **axes)
 
 
-@pytest.mark.parametrize(("batch", "axes", "changes"), [(1, {"axis": [2]}, True), (None, {"axis": [2]}, False),
-                                                        (None, {}, False)])  # fmt: skip
-def test_a_squeeze_of_unknown_sizes_stays(batch: int | None, axes: Any, changes: bool) -> None:
+@pytest.mark.parametrize(
+    ("batch", "length", "axes", "changes"),
+    [
+        (1, 6, {"axis": [2]}, True),
+        (None, 6, {"axis": [2]}, True),
+        (None, None, {"axis": [2]}, False),
+        (None, None, {}, False),
+    ],
+)
+def test_a_squeeze_of_unknown_sizes_stays(batch: int | None, length: int | None, axes: Any, changes: bool) -> None:
     """A free batch and a free length are two unknown sizes. TensorFlow has no CPU kernel for channels first to run."""
-    shape = (batch, 3, 1, 6 if batch else None)
+    shape = (batch, 3, 1, length)
     definition, _ = definition_of(lambda x: squeeze_behind_channels_first(x, **axes), shape)
     fix(definition)
     assert ("Squeeze" not in kinds(definition)) == changes
@@ -247,8 +254,9 @@ def test_what_an_inverse_root_is_taken_of_is_bounded(*, swapped: bool) -> None:
     assert answer(fixed, "end:0", -np.ones((1, 4), np.float32)) == pytest.approx(-1e6)
 
 
-@pytest.mark.parametrize("bound", [0.0, -2.0, [1.0, 2.0, 3.0, 4.0]])
+@pytest.mark.parametrize("bound", [0.0, -2.0, [1.0, 2.0, 3.0, 4.0], 1e-20, 1e20])
 def test_other_bounds_of_roots_stay(bound: Any) -> None:
+    """Those whose inverse squares are no numbers of float32, too."""
     import tensorflow as tf
 
     check(lambda x: tf.minimum(tf.math.rsqrt(tf.square(x)), tf.constant(bound, tf.float32)), (None, 4), changes=False)
@@ -282,6 +290,9 @@ def test_patches_are_written_out(
     fixed = check(patches(kernel, stride, **options), (batch, 8, 16 if stride == 4 else 10, 3), changes=True)
     assert "ExtractImagePatches" not in kinds(fixed)
     assert kind in kinds(fixed)
+    for node in fixed.node:
+        if node.op == "Reshape":
+            assert {*node.attr} <= {"T", "Tshape"}, "none of the attributes of patches is left"
 
 
 def test_patches_may_be_cut_from_a_part() -> None:
@@ -289,6 +300,15 @@ def test_patches_may_be_cut_from_a_part() -> None:
     import tensorflow as tf
 
     check(lambda x: patches((2, 2), 2)(tf.split(x, 2, axis=3)[1]), (1, 8, 8, 6), changes=True)
+
+
+@pytest.mark.parametrize(("strides", "rate"), [((1, 2), 1), ((2, 2), 2), ((1, 2), 2)])
+def test_patches_that_no_kernel_copies_stay(strides: tuple[int, int], rate: int) -> None:
+    """TensorFlow's depthwise convolution takes equal strides, and rates only without strides."""
+    import tensorflow as tf
+
+    options = [1, 2, 3, 1], [1, *strides, 1], [1, rate, rate, 1], "VALID"
+    check(lambda x: tf.image.extract_patches(x, *options) * 2, (1, 8, 10, 3), changes=False)
 
 
 def test_patches_of_images_of_any_size_stay() -> None:

@@ -57,6 +57,23 @@ def test_a_constant_matrix_is_a_dense_layer(left: list[int], turned: bool) -> No
     np.testing.assert_allclose(answers(made, items), items @ matrix, atol=1e-5)
 
 
+def test_a_product_without_options_turns_nothing() -> None:
+    matrix = RANDOM.normal(size=(INSIDE, UNITS))
+    root, graph = flat.read(product([1, INSIDE], matrix))
+    graph.operators[0].builtinOptions, graph.operators[0].builtinOptionsType = None, 0
+    made = as_dense(flat.write(root))
+    assert operations(made) == ["FULLY_CONNECTED"]
+    items = RANDOM.normal(size=(4, INSIDE)).astype(np.float32)
+    np.testing.assert_allclose(answers(made, items), items @ matrix, atol=1e-5)
+
+
+def test_a_product_of_the_turned_values_stays() -> None:
+    root, graph = flat.read(product([1, INSIDE], RANDOM.normal(size=(1, UNITS))))
+    graph.operators[0] = flat.operator(root, "BATCH_MATMUL", [0, 2], 1, adjX=True)
+    model = flat.write(root)
+    assert as_dense(model) == model
+
+
 @pytest.mark.parametrize("scheme", ["tflite-int8", "tflite-int16x8"])
 @pytest.mark.parametrize("axes", [2, 3])
 def test_quantized_products_answer_like_float_ones(scheme: str, axes: int) -> None:

@@ -14,6 +14,7 @@ from onnx_rewriting import OnnxNet
 from rewriting import Net, answer, kinds
 
 from edgepress.converters.to_onnx.onnx2tf_forms import with_functions_inlined, with_onnx2tf_forms
+from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.onnx2tf_fixes import with_missing_turns, zero_padding
 
 SHAPE = (6, 4, 5)
@@ -77,6 +78,34 @@ def normalized(net: OnnxNet) -> None:
     net.add("Div", source, net.add("Expand", least, np.array([1, *SHAPE])))
 
 
+def cut(*bounds: tuple[list[int], ...]) -> Callable[[OnnxNet], None]:
+    """The largest number of each part of the item."""
+
+    def write(net: OnnxNet) -> None:
+        source = net.now
+        parts = [net.add("Slice", source, *map(np.array, each)) for each in bounds]
+        net.add("Concat", *(net.add("ReduceMax", part, axes=[1, 2, 3], keepdims=1) for part in parts), axis=1)
+
+    return write
+
+
+def in_turn(*steps: tuple[str, list[Any], dict[str, Any]]) -> Callable[[OnnxNet], None]:
+    """Nodes one after the other."""
+
+    def write(net: OnnxNet) -> None:
+        for kind, inputs, attributes in steps:
+            net.add(kind, *(net.now if isinstance(x, str) else x for x in inputs), **attributes)
+
+    return write
+
+
+def two_constants(net: OnnxNet) -> None:
+    source = net.now
+    net.add("Add", source, net.add("MatMul", net.constant(LEFT.T), np.ones((3, 1), np.float32)))
+
+
+CHANNELS = {"axes": [2, 3], "keepdims": 1}
+EACH = np.linspace(1e-6, 2e-6, 6, dtype=np.float32).reshape(6, 1, 1)
 LEFT = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
 PADS = np.array([0, 0, 2, 1, 0, 1, 0, 3])
 CASES: dict[str, tuple[Callable[[OnnxNet], None], list[str]]] = {
@@ -141,11 +170,40 @@ CASES: dict[str, tuple[Callable[[OnnxNet], None], list[str]]] = {
         one("Slice", "now", np.array([0]), np.array([1])),
         ["Slice"],
     ),
+    "halves from the end": (cut(([0], [3], [-3]), ([3], [6], [1])), ["Split", *["ReduceMax"] * 2, "Concat"]),
+    "halves of two axes": (cut(([0], [3], [1]), ([2], [4], [2])), [*["Slice", "ReduceMax"] * 2, "Concat"]),
+    "halves of both at once": (
+        cut(([0, 0], [3, 2], [1, 2]), ([3, 2], [6, 4], [1, 2])),
+        [*["Slice", "ReduceMax"] * 2, "Concat"],
+    ),
+    "a bound of each channel": (one("Max", "now", EACH), ["Max"]),
+    "a bound of a vector": (
+        in_turn(("ReduceMean", [], {"axes": [1, 2, 3], "keepdims": 0}), ("Clip", [BOUND], {})),
+        ["ReduceMean", "Max"],
+    ),
+    "a first factor of a vector": (
+        in_turn(("ReduceMean", [], {"axes": [0, 1, 3], "keepdims": 0}), ("MatMul", [LEFT, "now"], {})),
+        ["ReduceMean", "MatMul"],
+    ),
+    "factors that are both constant": (two_constants, ["MatMul", "Add"]),
+    "one tensor that is the output": (one("Concat", "now", axis=1), ["Identity"]),
+    "an Expand that widens": (
+        in_turn(
+            ("ReduceMean", [], CHANNELS),
+            ("Expand", ["now", np.array([1, *SHAPE])], {}),
+            ("Add", ["now", np.ones((6, 1, 1), np.float32)], {}),
+        ),
+        ["ReduceMean", "Expand", "Add"],
+    ),
+    "all of the other side": (
+        one("Pad", np.array([0, 6, 0, 0, 0, 0, 4, 0]), mode="wrap"),
+        ["Slice", "Slice", "Concat", "Concat", "Identity"],
+    ),
     "patches as channels": (patches((1, 12, 2, 5)), ["Reshape", "Transpose", "Reshape"]),
 }
 
 
-STAYING = ("a maximum of 0", "a maximum of bounds far away", "a maximum of two values")
+STAYING = ("a maximum of 0", "a maximum of bounds far away", "a maximum of two values", "a bound of each channel")
 """Cases of `CASES` in which no bound has to be written otherwise."""
 
 
@@ -173,7 +231,47 @@ def test_forms_compute_the_same(name: str) -> None:
     for node in written.graph.node:
         if node.op_type in ("Max", "Min") and name not in STAYING:
             (bound,) = (tensor for tensor in written.graph.initializer if tensor.name == node.input[0])
-            assert [*bound.dims] == [SHAPE[0], 1, 1] or name == "a norm"  # of one channel
+            assert [*bound.dims] == [SHAPE[0], 1, 1] or name in ("a norm", "a bound of a vector")  # of one channel
+
+
+@pytest.mark.parametrize("amounts", [[0, 0, -1, 0, 0, 0, 1, 0], [0, 7, 0, 0, 0, 0, 0, 0], "computed"])
+def test_other_paddings_with_the_other_side_stay(amounts: Any) -> None:
+    """Those that cut, that go round more than once, and of amounts that are not known."""
+    net = OnnxNet(SHAPE)
+    source = net.now
+    if amounts == "computed":
+        largest = net.add("Cast", net.add("ReduceMax", source, keepdims=0), to=onnx.TensorProto.INT64)
+        net.add("Pad", source, net.add("Expand", largest, np.array([8])), mode="wrap")
+    else:
+        net.add("Pad", np.array(amounts), mode="wrap")
+    model = net.model(opset=19)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    written = with_onnx2tf_forms(onnx.shape_inference.infer_shapes(model))
+    assert [node.op_type for node in written.graph.node][-1] == "Pad"
+
+
+@pytest.mark.parametrize("place", ["slices", "a first factor", "an Expand", "a turn", "the other side"])
+def test_forms_of_tensors_of_unknown_sizes_stay(place: str) -> None:
+    """As behind an operation that makes as many as it finds."""
+    net = OnnxNet(SHAPE)
+    found = net.add("NonZero")  # of shape (axes, found)
+    if place == "slices":
+        parts = [net.add("Slice", found, *map(np.array, each)) for each in (([0], [2], [1]), ([2], [4], [1]))]
+        net.add("Concat", *parts, axis=1)
+    elif place == "an Expand":
+        wide = net.add("Expand", net.add("Gather", found, np.array([0])), net.add("Shape", found))
+        net.add("Mul", found, wide)
+    elif place == "a turn":
+        net.add("Reshape", found, np.array([1, 4, 1, 1, -1, 1]))
+        net.add("Reshape", net.add("Transpose", perm=[0, 1, 3, 5, 2, 4]), np.array([-1]))
+    elif place == "the other side":
+        net.add("Pad", found, np.array([0, 0, 0, 1]), mode="wrap")
+    else:
+        sizes = net.add("Gather", found, np.array(0))
+        net.add("MatMul", LEFT, net.add("Reshape", "input", sizes))
+    model = onnx.shape_inference.infer_shapes(net.model(opset=19))
+    before = [node.op_type for node in model.graph.node]
+    assert [node.op_type for node in with_onnx2tf_forms(model).graph.node] == before
 
 
 @pytest.mark.parametrize("kind", ["Clip", "Max", "Min"])
@@ -265,6 +363,20 @@ def test_a_tensor_of_another_shape_is_not_in_its_place() -> None:
     missing = net.graph.add_tensor((1, 5, 4, 5), "sum")
     net.add("NEG", [missing], (1, 5, 4, 5))
     assert with_missing_turns(net.model()) == net.model()
+
+
+def test_a_tensor_without_one_in_its_place_does_not_keep_others_from_theirs() -> None:
+    net = Net((4, 5), 3)
+    net.conv(6)
+    net.graph.rename(net.now, "sum_nhwc")
+    lost = net.graph.add_tensor((1, 6, 4, 5), "lost")
+    missing = net.graph.add_tensor((1, 6, 4, 5), "sum")
+    net.add("ADD", [lost, missing], (1, 6, 4, 5))
+    fixed = Graph(with_missing_turns(net.model()))
+    assert [fixed.kind(op) for op in fixed.operators] == ["CONV_2D", "TRANSPOSE", "ADD"]
+    turn, total = fixed.operators[1:]
+    assert [fixed.name(int(i)) for i in total.inputs] == ["lost", "sum"]
+    assert fixed.name(int(turn.outputs[0])) == "sum"
 
 
 @pytest.mark.parametrize("end", ["_nhwc_bridge", "__to_nhwc", "_other"])

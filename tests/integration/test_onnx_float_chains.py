@@ -59,6 +59,16 @@ def test_masks_of_onnx_are_found(kind: str, constant: float, found: int, other: 
     assert len(float_chains(OnnxGraph(net.model()))) == found
 
 
+def test_a_constant_bias_is_no_weight() -> None:
+    """A product of two computed tensors ends a chain; one with weights that are not negative keeps it."""
+    for weights, found in ((np.ones((4, 4), np.float32), 3), ("computed", 0)):
+        net = OnnxNet((4,))
+        wide = net.add("Exp")
+        net.add("Gemm", wide, wide if isinstance(weights, str) else weights, np.ones(1, np.float32), transB=1)
+        net.add("Sqrt")
+        assert len(float_chains(OnnxGraph(net.model()))) == found
+
+
 def test_nodes_without_a_name_are_quantized() -> None:
     net = OnnxNet((3, 8, 8))
     net.conv(4, 3, (3, 3))
