@@ -112,7 +112,7 @@ def fit_plain(scores: Scores, y: Ints, *, start: Temperature = START) -> Tempera
         y: Their labels, int64, shape (N,).
         start: Where the search begins.
     """
-    return _search(scores, y, searched=2, start=start)[1]
+    return _search(scores, y, steps=STEPS[:2], start=start)[1]
 
 
 def _fit_slope(scores: Scores, y: Ints, *, start: Temperature | None = None) -> Temperature:
@@ -122,11 +122,11 @@ def _fit_slope(scores: Scores, y: Ints, *, start: Temperature | None = None) -> 
     because the loss has several minima.
     """
     starts = (START, fit_plain(scores, y)) if start is None else (start,)
-    return min((_search(scores, y, searched=3, start=each) for each in starts), key=itemgetter(0))[1]
+    return min((_search(scores, y, steps=STEPS, start=each) for each in starts), key=itemgetter(0))[1]
 
 
-def _search(scores: Scores, y: Ints, *, searched: int, start: Temperature) -> tuple[float, Temperature]:
-    """Nelder and Mead's search over the first `searched` of temperature, offset and slope: the loss, and where it is.
+def _search(scores: Scores, y: Ints, *, steps: tuple[float, ...], start: Temperature) -> tuple[float, Temperature]:
+    """Nelder and Mead's search over temperature, offset and, with a third step, slope: the loss, and where it is.
 
     The steps are given, because SciPy's own are a share of the numbers, and the logarithm of a temperature of 1 is 0.
     """
@@ -142,10 +142,10 @@ def _search(scores: Scores, y: Ints, *, searched: int, start: Temperature) -> tu
 
     best = scores.argmax(axis=1)
     least = (*LEAST[:2], least_slope(scores.shape[1]))
-    first = np.array([np.log(start.temperature), np.log(max(start.offset, SMALLEST)), start.slope])
-    points = np.concatenate([first[np.newaxis], first + np.diag(STEPS)])[: searched + 1, :searched]
-    options = {"maxfev": EVALUATIONS * searched, "xatol": 1e-3, "initial_simplex": points}
-    outcome = minimize(loss, points[0], method="Nelder-Mead", options=options)
+    first = np.array([np.log(start.temperature), np.log(max(start.offset, SMALLEST)), start.slope])[: len(steps)]
+    points = np.vstack([first, first + np.diag(steps)])
+    options = {"maxfev": EVALUATIONS * len(steps), "xatol": 1e-3, "initial_simplex": points}
+    outcome = minimize(loss, first, method="Nelder-Mead", options=options)
     return float(outcome.fun), temperature_at(outcome.x)
 
 
