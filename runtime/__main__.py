@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import os
 import signal
 import sys
@@ -280,7 +281,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         error = EdgepressError("Interrupted.")
     except (OSError, OverflowError) as e:  # asyncio raises it for a port out of range
-        error = InputError(f"{args.run.__name__} failed: {str(e).rstrip('.')}.", "Check the path, host and port.")
+        is_full = isinstance(e, OSError) and e.errno == errno.ENOSPC
+        hint = "Free some disk space." if is_full else "Check the path, host and port."
+        error = InputError(f"{args.run.__name__} failed: {str(e).rstrip('.')}.", hint)
     return _fail(error, args)
 
 
@@ -299,9 +302,10 @@ def _check_limit(args: argparse.Namespace) -> Iterator[None]:
 def _fail(error: EdgepressError, args: argparse.Namespace) -> int:
     """Print an error; the exit code."""
     if args.json:
-        _print({"error": error.to_dict()}, args)
-    else:
-        print(one_line(f"Error: {error}"), file=sys.stderr, flush=True)  # noqa: T201
+        with suppress(OSError):  # a full disk behind the output: the words have to do
+            _print({"error": error.to_dict()}, args)
+            return 1
+    print(one_line(f"Error: {error}"), file=sys.stderr, flush=True)  # noqa: T201
     return 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from edgepress.runtime.__main__ import main
 from edgepress.runtime.bench import bench, best_threads
 
 pytestmark = pytest.mark.usefixtures("own_runtime_cache")
+FULL = Path("/dev/full")
 
 
 def test_classify_gives_what_the_model_gives(run: Any, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,6 +35,17 @@ def test_classify_gives_what_the_model_gives(run: Any, pictures: Path, capsys: p
     assert lines[0]["classes"] == [{"label": p.label, "score": p.score} for p in expected]
     assert main(["classify", path, str(pictures / "a.png"), "--engine", "litert"]) == 0
     assert f"{expected[0].label} {expected[0].score:.3f}" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_full_disk_behind_the_output_is_one_message(
+    as_json: list[str], run: Any, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["classify", str(run.variants["tflite-int8"]), str(pictures / "a.png"), *as_json]
+    monkeypatch.setattr(sys, "stdout", FULL.open("w", buffering=1))
+    assert main(arguments) == 1
+    assert capsys.readouterr().err.endswith("No space left on device. Free some disk space.\n")
 
 
 @pytest.mark.parametrize("name", ["a.png", "b.npy"])

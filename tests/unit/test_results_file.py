@@ -274,3 +274,13 @@ def test_a_result_of_a_file_whose_name_is_not_utf_8_is_read(tmp_path: Path) -> N
     written = dataclasses.replace(full_result(), results=(row,))
     write_json(tmp_path / "benchmark.json", written.to_dict())
     assert load_benchmark(tmp_path).results[0].file == r"gr\udcfcn.tflite"
+
+
+@pytest.mark.parametrize("content", [b"\x1c\x00\x00\x00TFL3\xff\xff", b"\x93NUMPY", bytes(range(200, 256))])
+def test_a_file_that_is_no_text_is_said_to_be_none(content: bytes, tmp_path: Path) -> None:
+    """Such as a model, for which the error spoke of codecs, and said to run the benchmark again."""
+    path = tmp_path / "model.tflite"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"is not a valid result of edgepress benchmark: it is no text\.") as caught:
+        load_benchmark(path)
+    assert caught.value.hint == "Give a benchmark.json or its folder; edgepress benchmark writes it."

@@ -91,7 +91,7 @@ def load_benchmark(path: str | Path) -> Benchmark:
     except OSError as e:
         raise InputError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
     except ValueError as e:  # pydantic's error is a ValueError, too
-        hint = "Run the benchmark again."
+        hint = f"Give a {NAME} or its folder; edgepress benchmark writes it."
         raise InputError(f"{path} is not a valid result of edgepress benchmark: {first_wrong(e)}.", hint) from e
 
 
