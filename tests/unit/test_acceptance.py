@@ -251,6 +251,9 @@ def test_a_threshold_holds_and_one_below_does_not() -> None:
     accepted = limits.accepted(rows)
     assert accepted is not None
     assert accepted.tolist() == [True, False]
+    at = limits.accepted(rows, np.array([ACCEPT.at_least, np.nextafter(np.float32(ACCEPT.at_least), 0)], np.float32))
+    assert at is not None
+    assert at.tolist() == [True, False]
     assert AnswerLimits().accepted(rows) is None
 
 
