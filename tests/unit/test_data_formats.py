@@ -193,6 +193,7 @@ def test_an_archive_with_and_without_parts(tmp_path: Path) -> None:
     assert {x.tobytes() for x in given.val.read(slice(None))} == {x.tobytes() for x in X[30:]}
     assert open_data(npz(tmp_path, **parts)).record.counts["test"] == 10
     assert open_data(npz(tmp_path, x_train=X, y_train=Y)).record.counts == whole.record.counts
+    assert open_data(npz(tmp_path, x=X, y=Y, year=np.array(2026))).sha256 == whole.sha256, "others are not read"
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ def _items(x: Array, where: str) -> Array:
 def _classes(y: Array, where: str) -> Array:
     """Check classes, and convert them to whole numbers or strings, shape (N,)."""
     if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
+        y = y.ravel()
     if y.dtype.kind not in "biufUS" or y.ndim not in (1, 2) or (y.ndim == 2 and y.dtype.kind in "US"):
         raise DataError(
             f"{where} has the type {y.dtype} and shape {y.shape}; accepted: whole numbers or strings (N,), or one-hot "
