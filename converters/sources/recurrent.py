@@ -59,15 +59,41 @@ def unroll_loops(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any
                     "Give the model a shorter input of fixed length, build the layer with unroll=True, or use ONNX "
                     "schemes, which need no unrolling.",
                 )
+        turned = [layer for layer in loops if layer.go_backwards and getattr(layer, "zero_output_for_mask", False)]
         try:
             for layer in loops:
                 layer.unroll = True
+            for layer in turned:
+                layer.call = partial(_with_turned_mask, layer, layer.call)
             return infer(x)
         finally:
+            for layer in turned:
+                del layer.call
             for layer in loops:
                 layer.unroll = False
 
     return call
+
+
+def _with_turned_mask(layer: Any, call: Callable[..., Any], *args: Any, mask: Any = None, **kwargs: Any) -> Any:
+    """What a layer that runs backwards and returns 0 for masked steps makes, as its loop does.
+
+    Unrolled, Keras 3.15.1 makes 0 of the steps that the mask leaves out when it is read from the other end.
+    """
+    import tensorflow as tf
+
+    if mask is None or not layer.return_sequences:
+        return call(*args, mask=mask, **kwargs)
+    layer.zero_output_for_mask = False
+    try:
+        made = call(*args, mask=mask, **kwargs)
+    finally:
+        layer.zero_output_for_mask = True
+    sequence, *states = made if isinstance(made, (list, tuple)) else (made,)
+    steps = tf.stack(tf.unstack(mask, axis=1)[::-1], axis=1)
+    steps = steps[(..., *[tf.newaxis] * (len(sequence.shape) - 2))]
+    sequence = tf.where(steps, sequence, tf.zeros_like(sequence))
+    return type(made)([sequence, *states]) if states else sequence
 
 
 def _steps(layers: list[Any], infer: Callable[[Any], Any], x: Any) -> list[tuple[Any, int | None]]:
