@@ -58,6 +58,9 @@ CHECKPOINT = frozenset({"SaveV2", "RestoreV2", "ShardedFilename", "MergeV2Checkp
 """Operations of checkpoints. They may stand where nothing runs them; the loader may run the second on its own file."""
 WRITING = frozenset({"SaveV2", "MergeV2Checkpoints"})
 """Those that write files; they have no outputs."""
+OF_JAX = "XlaCallModule"
+"""The operation that holds all of a model of JAX: a program for XLA, which may call functions of the process."""
+BETTER = "better, save the model without them."
 PROGRAM = "saved_model.pb"
 UNNAMED = "edgepress_names_no_file"
 """The node in place of the name of a file that is not the loader's."""
@@ -155,7 +158,8 @@ def read_program(path: Path) -> Any:
         raise ModelFileError(
             f"{path} has operations that may touch files, processes or the network, or that TensorFlow does not have, "
             f"and is not loaded: {some}.",
-            "If you trust the file's origin, give --trust; better, save the model without them.",
+            "If you trust the file's origin, give --trust; "
+            + ("JAX saves all models so, and those with a batch of 1 convert best." if unsafe == {OF_JAX} else BETTER),
         )
     return program
 

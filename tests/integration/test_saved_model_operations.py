@@ -160,6 +160,14 @@ def test_what_does_more_than_compute_is_refused_by_name(case: str, tmp_path: Pat
     assert os.listdir(tmp_path) == ["model"]
 
 
+def test_the_hint_for_a_model_of_jax_can_be_followed(tmp_path: Path) -> None:
+    """jax2tf can't save one without XlaCallModule."""
+    with pytest.raises(ModelFileError, match="not loaded: XlaCallModule") as caught:
+        read_program(changed(save(tmp_path / "model"), lambda meta: _add(meta, "net", "XlaCallModule")))
+    assert "give --trust; JAX saves all models so" in caught.value.hint
+    assert "without" not in caught.value.hint
+
+
 def test_with_trust_it_runs(tmp_path: Path) -> None:
     folder = save(tmp_path / "model", bodies(str(tmp_path / "marker"))["WriteFile"])
     with pytest.raises(ModelFileError):
