@@ -78,11 +78,13 @@ def approximations(graph: OnnxGraph) -> list[bool]:
 
 
 def _exact(values: Array) -> Array:
-    return values * (1 + _erf(values / math.sqrt(2))) / 2
+    made: Array = values * (1 + _erf(values / math.sqrt(2))) / 2
+    return made
 
 
 def _approximate(values: Array) -> Array:
-    return values * (1 + np.tanh(math.sqrt(2 / math.pi) * (values + 0.044715 * values**3))) / 2
+    made: Array = values * (1 + np.tanh(math.sqrt(2 / math.pi) * (values + 0.044715 * values**3))) / 2
+    return made
 
 
 def _around(graph: OnnxGraph, inner: Any) -> Gelu | None:

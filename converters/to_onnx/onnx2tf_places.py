@@ -48,8 +48,9 @@ def _nearest(graph: OnnxGraph, node: Any, size: tuple[int, ...]) -> list[Places]
     """The rows and the columns that a Resize reads, told by what ONNX Runtime makes of their numbers."""
     import onnxruntime
 
-    given = {name: graph.constant(name) for name in node.input[1:] if name}
-    if any(value is None for value in given.values()):
+    names = [name for name in node.input[1:] if name]
+    given = {name: value for name in names if (value := graph.constant(name)) is not None}
+    if len(given) < len(set(names)):
         return None
     whole = [1, 1, *size]
     alone = [onnx.numpy_helper.from_array(np.concatenate([np.ones_like(v[:2]), v[2:]]), n) for n, v in given.items()]
