@@ -32,9 +32,11 @@ def channel_ranges(program: Program, items: Array) -> ChannelRanges:
         }
         return {name: (tf.reduce_min(row, 0), tf.reduce_max(row, 0)) for name, row in rows.items()}
 
+    # An unrolled loop takes its items one by one: hundreds of calls of a thousand small operations.
+    measured = measure if program.batched else tf.function(measure, autograph=False)
     ranges: dict[str, tuple[Array, Array]] = {}
     for batch in program.batches(items):
-        for name, (low, high) in measure(batch).items():
+        for name, (low, high) in measured(batch).items():
             old = ranges.get(name, (np.inf, -np.inf))
             ranges[name] = np.minimum(old[0], low), np.maximum(old[1], high)
     return {name: (low.astype(np.float64), high.astype(np.float64)) for name, (low, high) in ranges.items()}

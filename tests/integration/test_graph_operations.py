@@ -13,6 +13,7 @@ from rewriting import Net as Windows
 
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program, UnknownOperationError, litert_answers
+from edgepress.converters.ptq.channel_ranges import channel_ranges
 
 SHAPE, LINE = (1, 4, 6, 3), (1, 1, 1, 5)
 IMAGE = np.linspace(-2, 2, 72, dtype=np.float32).reshape(SHAPE)
@@ -237,6 +238,11 @@ def test_answers_are_computed_one_by_one_where_items_would_mix():
     program, items = Program(model), np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
     assert not program.batched
     assert np.allclose(program.answers(items), litert_answers(model, items).reshape(4, -1), atol=1e-6)
+    low, high = channel_ranges(program, items)[program.source]
+    assert np.allclose((low, high), (items.min(axis=0), items.max(axis=0)))
+    low, high = channel_ranges(program, items)[program.sink]
+    assert np.allclose(high.max(), program.answers(items).max())
+    assert np.allclose(low.min(), program.answers(items).min())
 
 
 def test_an_unknown_operation_is_named_with_its_tensor():
