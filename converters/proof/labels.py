@@ -63,15 +63,29 @@ def lost_labels(source: Answers, file: Answers, task: Task, ends_in: str, *, tru
         ends_in: The source model's last operation.
         true: The true labels of exclusive classes, integers, shape (N,); None if they are not known.
     """
-    if task == "multilabel":
-        expected = source.astype(np.float64)
-        chosen = file > 0.5
-        weights = np.abs(2 * expected - 1)
-        wrong = chosen != (expected > 0.5)
-        costs = np.minimum(1, (weights * wrong).sum(axis=1))
-        frequency = chosen.mean(axis=0)
-        chances = (weights * np.where(expected > 0.5, 1 - frequency, frequency)).sum(axis=1)
-        return _bound_mean(costs, float(np.minimum(1, chances).mean()))
+    if task != "multilabel":
+        return _lost_of_exclusive(source, file, ends_in, true=true)
+    lost = _lost_of_independent(source, file)
+    if true is None:
+        return lost
+    # Each item has one label, so the classes are exclusive although their scores are not: the highest one is chosen.
+    return max(lost, _lost_of_exclusive(source, file, ends_in, true=true), key=lambda each: (each.low, each.high))
+
+
+def _lost_of_independent(source: Answers, file: Answers) -> Lost:
+    """What is lost of labels that are each true or not: an item counts as lost as a whole."""
+    expected = source.astype(np.float64)
+    chosen = file > 0.5
+    weights = np.abs(2 * expected - 1)
+    wrong = chosen != (expected > 0.5)
+    costs = np.minimum(1, (weights * wrong).sum(axis=1))
+    frequency = chosen.mean(axis=0)
+    chances = (weights * np.where(expected > 0.5, 1 - frequency, frequency)).sum(axis=1)
+    return _bound_mean(costs, float(np.minimum(1, chances).mean()))
+
+
+def _lost_of_exclusive(source: Answers, file: Answers, ends_in: str, *, true: Labels | None) -> Lost:
+    """What is lost of labels of which one is true; arguments as of `lost_labels`."""
     end = ends_in.lower()
     least = LEAST_CERTAINTY_INDEPENDENT if end in INDEPENDENT_ENDS and source.shape[1] > 2 else LEAST_CERTAINTY
     probabilities = _probabilities(_numbers(source.astype(np.float64), end), least)

@@ -140,3 +140,17 @@ def test_a_loss_within_chance_is_the_expected_one() -> None:
     file = source.copy()
     file[90:112] = file[90:112, ::-1]  # 10 are lost, 12 gained
     assert lost_labels(source, file, "softmax", "softmax", true=true).share == pytest.approx(0.2 * 22 / 200, abs=0.02)
+
+
+def test_classes_that_exclude_each_other_are_lost_by_the_highest_score_though_each_has_a_sigmoid() -> None:
+    """Saturated sigmoids: all files choose every label above 0.5 as the source does, and one in two the wrong class."""
+    true = np.arange(200) % 2
+    source = np.where(np.eye(2)[true] > 0, 0.999, 0.99).astype(np.float32)
+    file = np.ones_like(source)
+    assert lost_labels(source, file, "multilabel", "sigmoid").share == 0
+    lost = lost_labels(source, file, "multilabel", "sigmoid", true=true)
+    assert lost.share == pytest.approx(0.5)
+    assert lost.low > 0.4
+    flipped = 1 - source  # every label is lost by itself, and no class by the highest score of none
+    both = lost_labels(source, flipped[:, ::-1], "multilabel", "sigmoid", true=true)
+    assert both.low == lost_labels(source, flipped[:, ::-1], "multilabel", "sigmoid").low > 0.9
