@@ -176,7 +176,7 @@ def tell(model: Path, folder: Path, options: argparse.Namespace) -> Iterator[boo
     """Whether nothing false is said of each sound file of a net."""
     for how, sound in files_of(model, folder, SOUND):
         found = diagnose_accuracy(
-            model, sound, data=options.data, items=options.items, layer_items=options.samples, attempt=False
+            model, sound, data=options.data, test_items=options.items, samples=options.samples, attempt=False
         )
         damaged = [f"{each.name}: {each.fault}" for each in found.layers if each.damaged]
         false = [part for part in FALSE for text in (found.text, *found.notes) if part in text]

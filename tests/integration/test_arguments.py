@@ -58,6 +58,13 @@ def test_every_option_has_an_argument_of_its_name(name: str) -> None:
     assert options - arguments == OTHERWISE.get(name, set())
 
 
+def test_options_of_diagnose_data_are_arguments_of_diagnose_accuracy() -> None:
+    options = {p.name for p in GROUP.commands["diagnose"].params}
+    mine = {"data", "samples", "test_items", "attempt", "skip_unreadable", "offline"}
+    assert mine <= options
+    assert mine <= {*inspect.signature(toolkit.diagnose_accuracy).parameters}
+
+
 @pytest.mark.parametrize("name", [*VERBS, "open_data", "diagnose_accuracy"])
 def test_a_wrong_argument_is_named_with_what_was_given(name: str) -> None:
     function = getattr(toolkit, name)

@@ -22,7 +22,7 @@ from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.cli.app import run as cli
 from edgepress.toolkit.errors import EdgepressError
 
-FEW: dict[str, Any] = {"data": "digits", "items": 60, "layer_items": 8, "attempt": False}
+FEW: dict[str, Any] = {"data": "digits", "test_items": 60, "samples": 8, "attempt": False}
 
 
 def scaled(path: Path, target: Path, tensor: str, factor: float) -> str:

@@ -17,7 +17,7 @@ from edgepress.toolkit.accuracy_diagnosis.diagnose import diagnose_accuracy
 from edgepress.toolkit.conversion import convert
 from edgepress.toolkit.training.loop import train
 
-FEW: dict[str, Any] = {"data": "digits", "items": 60, "layer_items": 16, "attempt": False}
+FEW: dict[str, Any] = {"data": "digits", "test_items": 60, "samples": 16, "attempt": False}
 SUFFIXES = (".tflite", ".onnx")
 KINDS = ("zero point", "range", "bias", "channel scale", "weight")
 

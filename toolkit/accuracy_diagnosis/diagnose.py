@@ -50,8 +50,8 @@ def diagnose_accuracy(
     *,
     data: str | None = None,
     hints: Hints | None = None,
-    items: int = ANSWERED,
-    layer_items: int = MEASURED,
+    test_items: int = ANSWERED,
+    samples: int = MEASURED,
     attempt: bool = True,
     skip_unreadable: bool = False,
     offline: bool = False,
@@ -69,8 +69,8 @@ def diagnose_accuracy(
         file: The quantized `.tflite` or `.onnx`.
         data: Data with the model's classes; None opens those that the file's contract names.
         hints: What you know of a model that edgepress did not train, as for its conversion.
-        items: Number of test items that both answer, spread over the classes.
-        layer_items: Number of them on which layers are measured; large nets take fewer.
+        test_items: Number of test items that both answer, spread over the classes.
+        samples: Number of them on which layers are measured; large nets take fewer.
         attempt: Whether fixes are tried before they are recommended, by converting the model again.
         skip_unreadable: Skip images that can't be read instead of failing.
         offline: Do not install onnx2tf, which ONNX models need.
@@ -91,15 +91,15 @@ def diagnose_accuracy(
     other = Path(file)
     hints = hints or Hints()
     say = on_start or (lambda text: None)
-    if items < 1 or layer_items < 1:
-        raise InputError(f"items is {items} and layer_items {layer_items}; at least 1 is needed.")
+    if test_items < 1 or samples < 1:
+        raise InputError(f"test_items is {test_items} and samples is {samples}; at least 1 is needed.")
     kind_of(path)
-    subject, notes = describe_subject(path, other, hints, data=data, items=items, skip_unreadable=skip_unreadable)
+    subject, notes = describe_subject(path, other, hints, data=data, items=test_items, skip_unreadable=skip_unreadable)
     with Worker(silence_s=SILENCE_S) as worker, ScratchFolder() as folder:
         try:
             say(f"Opening {path}")
             (facts,) = worker.call(open_model, OpenJob(path, hints))
-            job = job_for(subject, facts, Path(folder), layer_items=layer_items, install=not offline)
+            job = job_for(subject, facts, Path(folder), layer_items=samples, install=not offline)
             say(f"Comparing {other} with it, layer by layer")
             examined = _examine(worker, job, on_progress)
             diagnosis = _diagnosis(subject, examined, (*notes, *doubts(subject, facts, examined)))

@@ -93,7 +93,7 @@ def diagnose(
     if ssh_config is not None:
         raise InputError("--ssh-config is for boards in --engines, such as board:HOST.", "Leave it out.")
     if data is not None:
-        call_with(diagnose_accuracy, locals(), items=test_items, layer_items=samples)
+        call_with(diagnose_accuracy, locals())
         return 0
     if plot is not None or hints != Hints():
         raise InputError("A plot, and options that describe a model, need --data.", "Give --data, or leave them out.")
