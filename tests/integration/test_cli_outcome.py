@@ -37,6 +37,14 @@ def test_convert_ends_with_one_sentence_for_each_rejected_file() -> None:
     ]
 
 
+def test_hints_that_differ_name_their_files() -> None:
+    other = Variant("onnx-int4", None, None, 1.0, error="It is too far.", hint="Convert it to onnx-int8.")
+    assert outcome([LOUD, other, SILENT])[-2:] == [
+        "tflite-int16x8, onnx-int8: Give --data.",
+        "onnx-int4: Convert it to onnx-int8.",
+    ]
+
+
 @pytest.mark.slow
 def test_convert_without_calibration_data_writes_what_needs_none(
     net: Any, apart: None, capfd: pytest.CaptureFixture[str]
@@ -46,7 +54,7 @@ def test_convert_without_calibration_data_writes_what_needs_none(
     assert edgepress("convert", model, "--to", schemes, *more) == 4
     printed = capfd.readouterr().out
     assert "1 of 2 files written to out of here; tflite-int8 was rejected: It must be calibrated" in printed
-    assert "Next: edgepress benchmark 'out of here'" in printed
+    assert "Next: edgepress benchmark 'out of here' --data DATA\n" in printed
     assert edgepress("convert", model, "--to", "tflite-int8", *more) == 1
     assert "0 of 1 files written; tflite-int8 was rejected" in capfd.readouterr().out
 

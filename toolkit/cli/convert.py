@@ -81,6 +81,7 @@ def convert(
     """Convert any Keras, TFLite or ONNX classifier to quantized files, each verified against the source model."""
     from edgepress.toolkit import conversion
     from edgepress.toolkit.cli.tables import repairs_table, rewrites_table, variants_table
+    from edgepress.toolkit.data.for_model import contract_of
 
     notes: list[str] = []
 
@@ -107,7 +108,9 @@ def convert(
         for line in outcome(variants, verbose=verbose):
             screen.say(line)
         if done := [v.path for v in variants if v.path is not None]:
-            screen.next_command(shell_line("edgepress", "benchmark", done[0].parent))
+            names_data = contract_of(done[0]).data is not None
+            more = [] if names_data else ["--data", data or "DATA"]
+            screen.next_command(shell_line("edgepress", "benchmark", done[0].parent, *more))
     return code_of(v.path is not None for v in variants)
 
 
@@ -128,4 +131,5 @@ def outcome(variants: Sequence[Variant], *, verbose: bool = False) -> list[str]:
         lines = [f"{line}; {rejected[0].scheme} was rejected: {reasons[rejected[0].scheme]}"]
     else:
         lines = [f"{line}; {len(rejected)} were rejected:", *(f"  {name}: {why}" for name, why in reasons.items())]
-    return [*lines, *dict.fromkeys(v.hint for v in rejected if v.hint)]
+    hints = {v.hint: [other.scheme for other in rejected if other.hint == v.hint] for v in rejected if v.hint}
+    return [*lines, *(hint if len(hints) == 1 else f"{', '.join(names)}: {hint}" for hint, names in hints.items())]
