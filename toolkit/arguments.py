@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import difflib
 import functools
 import inspect
@@ -10,7 +11,7 @@ import numbers
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Result = TypeVar("Result")
 NUMBERS = {int: numbers.Integral, float: numbers.Real}
@@ -40,14 +41,31 @@ def check_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
             parameter = signature.parameters[name]
             each = value if parameter.kind is inspect.Parameter.VAR_POSITIONAL else [value]
             for one in each:
-                if not fits(one, parameter.annotation):
-                    raise TypeError(
-                        f"{function.__name__}(): {name} is {_show_value(one)}; "
-                        f"accepted: {in_words(parameter.annotation)}."
-                    )
+                _require_fit(f"{function.__name__}(): {name}", one, parameter.annotation)
         return function(*values, **named)
 
     return call
+
+
+def _require_fit(place: str, value: Any, kind: Any) -> None:
+    """Check a value and, where it holds options, such as `Hints`, each of them."""
+    if not fits(value, kind):
+        raise TypeError(f"{place} is {_show_value(value)}; accepted: {in_words(kind)}.")
+    for options in _options_in(kind):
+        for name, each in _fields_of(options).items() if isinstance(value, options) else ():
+            _require_fit(f"{place}.{name}", getattr(value, name), each)
+
+
+def _options_in(kind: Any) -> list[type]:
+    """The classes of options in the type of an annotation."""
+    return [each for each in (kind, *get_args(kind)) if isinstance(each, type) and dataclasses.is_dataclass(each)]
+
+
+@functools.cache
+def _fields_of(options: type) -> dict[str, Any]:
+    """The types of a class of options by the names of its fields."""
+    kinds = get_type_hints(options)
+    return {field.name: kinds[field.name] for field in dataclasses.fields(options) if field.init}
 
 
 def call_with(function: Callable[..., Result], given: Mapping[str, Any], **more: Any) -> Result:
@@ -113,6 +131,14 @@ def _show_value(value: Any) -> str:
 
 
 def _nearest(named: dict[str, Any], signature: inspect.Signature) -> str:
-    unknown = next((name for name in named if name not in signature.parameters), None)
-    near = difflib.get_close_matches(unknown or "", signature.parameters, n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    """A sentence on what the unknown argument may be: an argument, or one of an argument's options."""
+    unknown = next((name for name in named if name not in signature.parameters), "")
+    options = {
+        name: f"{parameter.name}={each.__name__}({name}=...)"
+        for parameter in signature.parameters.values()
+        for each in _options_in(parameter.annotation)
+        for name in _fields_of(each)
+    }
+    words = options | {name: repr(name) for name in signature.parameters}
+    near = difflib.get_close_matches(unknown, words, n=1, cutoff=0.6)
+    return f" Did you mean {words[near[0]]}?" if near else ""

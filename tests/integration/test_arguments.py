@@ -86,6 +86,13 @@ def test_a_wrong_argument_is_named_with_what_was_given(name: str) -> None:
         ("convert", {"to": 5}, "to is 5 (int); accepted: a text or Scheme or a list"),
         ("convert", {"samples": "many"}, "samples is 'many' (str); accepted: a whole number"),
         ("convert", {"rewrite": False}, "Did you mean 'rewrites'?"),
+        ("convert", {"colour": "rgb"}, "Did you mean hints=Hints(color=...)?"),
+        ("benchmark", {"rounds": 2}, "Did you mean options=BenchmarkOptions(rounds=...)?"),
+        (
+            "convert",
+            {"hints": toolkit.Hints(labels=3)},
+            "hints.labels is 3 (int); accepted: a text or a Path or a list",
+        ),  # type: ignore[arg-type]
         ("convert", {"offline": "yes"}, "offline is 'yes' (str); accepted: True or False"),
         ("predict", {"images": 7}, "images is 7 (int); accepted: a text or a Path or a list"),
         ("evaluate", {"threads": 1.5}, "threads is 1.5 (float); accepted: a whole number"),
