@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.unpacking import ArchivePart, refuse_bomb, require_disk
+from edgepress.converters.unpacking import FREE_BYTES, RATIO, ArchivePart, refuse_bomb, require_disk
 from edgepress.runtime.errors import ModelFileError
 
 MAX_LAYERS = 5000
 """Most layers of a model, those of models inside it included; the largest in keras.applications have a thousand."""
 MAX_REBUILT = 500**2
 """Most layers that are built while Keras opens the Sequential models in a file: it builds all again for each layer."""
+PIECE = 1 << 26
+"""Bytes of texts that are read at once at most."""
 _HINT = "Save the model again with Keras."
 _ENTRY = 4096
 """Bytes that a member takes on disk at least."""
@@ -107,9 +109,35 @@ def _datasets(path: Path, file: Path | io.BytesIO) -> Iterator[ArchivePart]:
             raise ModelFileError(f"{path} leads to other files, which are not read: {outside[0]} in it does.", _HINT)
         size = file.stat().st_size if isinstance(file, Path) else len(file.getvalue())
         for name, data in datasets:
-            # Texts and lists lie elsewhere in the file, and any number of elements may be the same one.
-            claimed = (data.size or 0) * size if data.dtype.hasobject else data.nbytes
-            yield ArchivePart(name, int(claimed), int(data.id.get_storage_size()))
+            if data.dtype.hasobject and h5py.check_ref_dtype(data.dtype) is None:
+                yield ArchivePart(name, _bytes_of_texts(data, size), size)
+            else:
+                yield ArchivePart(name, int(data.nbytes), int(data.id.get_storage_size()))
+
+
+def _bytes_of_texts(data: Any, size: int) -> int:
+    """Bytes of the texts or lists of a data set, which lie elsewhere in the file: any number may be the same ones.
+
+    Args:
+        data: The data set.
+        size: Bytes of the file, which is the most that one of them can have.
+
+    Returns:
+        Their sum, counted until it is a bomb's; the most that it can be unless the data set has one axis.
+    """
+    if data.ndim != 1 or data.dtype.names:
+        return (data.size or 0) * size
+    total = 0
+    step = max(1, PIECE // max(1, size))
+    for start in range(0, len(data), step):
+        total += sum(map(_bytes_of, data[start : start + step]))
+        if total > max(FREE_BYTES, RATIO * size):
+            break
+    return total
+
+
+def _bytes_of(value: Any) -> int:
+    return int(value.nbytes) if hasattr(value, "nbytes") else len(value)
 
 
 def _links_out(group: Any) -> Iterator[str]:

@@ -143,11 +143,14 @@ def test_texts_that_are_the_same_bytes_many_times_are_counted_as_often(tmp_path:
             refuse_unsafe(tmp_path / name)
 
 
-def test_a_few_texts_beside_the_weights_are_no_bomb(tmp_path: Path) -> None:
+def test_names_of_classes_beside_the_weights_are_no_bomb(tmp_path: Path) -> None:
     import h5py
 
     def write(file: Any) -> None:
-        file.create_dataset("words", data=["a", "b"], dtype=h5py.string_dtype())
+        file.create_dataset("words", data=[f"class {n}" for n in range(500)], dtype=h5py.string_dtype())
+        file.create_dataset("lists", (50,), h5py.vlen_dtype(np.int32))[0] = np.arange(9)
+        file.create_dataset("references", data=[file["words"].ref] * 50, dtype=h5py.ref_dtype)
+        file["kernel"] = np.random.default_rng(0).normal(size=(1 << 19)).astype(np.float32)
         file["nothing"] = h5py.Empty("f4")
 
     (tmp_path / "net.h5").write_bytes(hdf5(write))
