@@ -58,10 +58,7 @@ def write_gelus(graph: OnnxGraph, *, approximate_too: bool = False) -> int:
     """
     changed = 0
     for value, result, is_approximate in find_gelus(graph):
-        product = graph.operand(graph.maker(result))
-        inner = graph.maker(product[0], "Mul") if product is not None else None
-        is_plain = inner is not None and value in inner.input and graph.operand(inner) is None
-        if is_approximate > approximate_too or (is_plain and not is_approximate):
+        if is_approximate > approximate_too or (not is_approximate and _is_plain(graph, value, result)):
             continue
         root, one, half = (graph.add_constant(np.array(v, np.float32)) for v in (math.sqrt(2), 1, 0.5))
         sum_ = graph.add("Add", [graph.add("Erf", [graph.add("Div", [value, root])]), one])
@@ -70,11 +67,32 @@ def write_gelus(graph: OnnxGraph, *, approximate_too: bool = False) -> int:
     return changed
 
 
-def approximations(graph: OnnxGraph) -> list[bool]:
-    """Whether each GELU, written out or not, is the one with tanh, in the order of the nodes."""
-    found = {gelu.result: gelu.is_approximate for gelu in find_gelus(graph)}
-    found |= {node.output[0]: attribute(node, "approximate") == b"tanh" for node in graph.nodes("Gelu")}
-    return [found[name] for node in graph.operators for name in node.output if name in found]
+def _is_plain(graph: OnnxGraph, value: str, result: str) -> bool:
+    """Whether an exact GELU has the form that `write_gelus` writes, step by step."""
+    scaled = _of_number(graph, result, "Mul", 0.5)
+    product = graph.maker(scaled, "Mul") if scaled else None
+    if product is None or value not in product.input:
+        return False
+    others = [name for name in product.input if name != value]
+    erf = graph.maker(_of_number(graph, others[0], "Add", 1.0), "Erf") if others else None
+    return erf is not None and _of_number(graph, erf.input[0], "Div", math.sqrt(2)) == value
+
+
+def _of_number(graph: OnnxGraph, result: str, kind: str, number: float) -> str:
+    """What an operation with a number makes a result of; "" if another one makes it, or with another number."""
+    node = graph.maker(result, kind)
+    places = (1,) if kind == "Div" else (0, 1)
+    constants = {place: graph.constant(node.input[place]) for place in places} if node is not None else {}
+    for place, constant in constants.items():
+        if constant is not None and constant.size == 1 and np.isclose(constant.item(), number, rtol=1e-6):
+            return str(node.input[1 - place])
+    return ""
+
+
+def approximations(graph: OnnxGraph) -> dict[str, bool]:
+    """Whether each GELU, written out or not, is the one with tanh, by the name of its result."""
+    written_out = {gelu.result: gelu.is_approximate for gelu in find_gelus(graph)}
+    return written_out | {n.output[0]: attribute(n, "approximate") == b"tanh" for n in graph.nodes("Gelu")}
 
 
 def _exact(values: Array) -> Array:

@@ -1,7 +1,8 @@
-"""What onnx2tf 2.6.9 does not know of the places that a Resize or a Slice reads, written as a Gather of them.
+"""The places that a Resize or a Slice reads, where onnx2tf 2.6.9 does not know them.
 
 Of the ways to choose the nearest pixel, it takes some for others and refuses some: where they choose the pixels that
-TFLite's own operation does, they are written in the way that it converts. It refuses slices of negative steps.
+TFLite's own operation does, they are written in the way that it converts, else as Gathers. It refuses slices of
+negative steps: these are Gathers, too.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ def _choose_pixels(graph: OnnxGraph, node: Any) -> None:
     taken, made = graph.shape(node.input[0]), graph.shape(node.output[0])
     way = attribute(node, "coordinate_transformation_mode", b"half_pixel"), attribute(node, "nearest_mode", b"")
     is_nearest = attribute(node, "mode", b"nearest") == b"nearest" and way != (b"asymmetric", b"floor")
-    if not is_nearest or taken is None or made is None or len(taken) != 4 or min(*taken, *made) < 1:
+    may_leave = way[0] == b"tf_crop_and_resize"  # the image, for pixels of a given value
+    if not is_nearest or may_leave or attribute(node, "axes") is not None:
+        return
+    if taken is None or made is None or len(taken) != 4 or min(*taken, *made) < 1:
         return
     places = _nearest(graph, node, taken[2:]) if taken[:2] == made[:2] else None
     if places is None:
@@ -72,17 +76,22 @@ def _nearest(graph: OnnxGraph, node: Any, size: tuple[int, ...]) -> list[Places]
 def _turn_back(graph: OnnxGraph, node: Any) -> None:
     """Write a Slice with a negative step."""
     shape = graph.shape(node.input[0])
-    bounds = [graph.constant(name) for name in node.input[1:]]
-    if shape is None or len(bounds) != 4 or any(bound is None for bound in bounds):
+    bounds = [graph.constant(name) if name else None for name in node.input[1:]]
+    if shape is None or len(bounds) != 4:
         return
-    parts = list(zip(*(bound.tolist() for bound in bounds if bound is not None), strict=True))
+    begins, ends, axes, steps = bounds
+    if begins is None or ends is None or steps is None or (axes is None and node.input[3]):
+        return
+    numbers = range(len(begins)) if axes is None else axes.tolist()
+    parts = list(zip(begins.tolist(), ends.tolist(), numbers, steps.tolist(), strict=True))
     if all(step > 0 for *_, step in parts) or min(shape) < 1:
         return
     places: dict[int, Places] = {}
     for begin, end, axis, step in parts:
         size = shape[axis]
+        first = max(begin, -size) if step < 0 else begin  # ONNX bounds it, NumPy takes nothing
         last = None if step < 0 and end < -size else end  # which ONNX writes for "to the first"
-        places[axis % len(shape)] = np.arange(size)[slice(begin, last, step)]
+        places[axis % len(shape)] = np.arange(size)[slice(first, last, step)]
     _gather(graph, node, places)
 
 

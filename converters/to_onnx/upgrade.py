@@ -33,7 +33,7 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def upgrade_model(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """The model in an opset that has QDQ, and LayerNormalization if it may need that; the same object if it is already.
+    """The model in an opset that has QDQ and, if it may need that, LayerNormalization; the same object if it is in one.
 
     Raises:
         ConversionError: The version converter refuses a model that has no QDQ.
@@ -55,7 +55,8 @@ def upgrade_model(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     graph = OnnxGraph(newer)
     if version < 11:
         _resize_as_before(graph)
-    _take_axes_as_one(graph, kinds)
+    if version < QDQ_OPSET:
+        _take_axes_as_one(graph, kinds)
     graph.finish()
     return newer
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -87,19 +86,22 @@ def as_log_softmax(model: bytes) -> bytes:
     return graph.to_bytes() if pairs else model
 
 
-def with_gelu_options(model: bytes, approximate: Sequence[bool]) -> bytes:
+def with_gelu_options(model: bytes, approximate: Mapping[str, bool]) -> bytes:
     """Write into each GELU whether it is approximated by tanh, which onnx2tf leaves out, so that none is.
 
     Args:
-        model: What onnx2tf made.
-        approximate: Whether each Gelu of the ONNX model is, in the order of its nodes.
+        model: What onnx2tf made. It orders operations anew, and keeps the names of tensors, most of them.
+        approximate: Whether each GELU of the ONNX model is, by the name of its result.
     """
     graph = Graph(model)
     bare = [op for op in graph.operators if graph.kind(op) == "GELU" and op.builtinOptions is None]
-    is_known = len(bare) == len(approximate) or len({*approximate}) == 1
-    if not bare or not is_known:
+    kinds = {*approximate.values()}
+    if not bare or not kinds:
         return model
-    for op, is_approximate in zip(bare, itertools.cycle(approximate), strict=False):
+    for op in bare:
+        is_approximate = next(iter(kinds)) if len(kinds) == 1 else approximate.get(graph.name(int(op.outputs[0])))
+        if is_approximate is None:
+            continue
         like = graph.operator("GELU", op.inputs, int(op.outputs[0]), approximate=is_approximate)
         op.builtinOptions = like.builtinOptions
         op.builtinOptionsType = like.builtinOptionsType

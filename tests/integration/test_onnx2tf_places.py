@@ -64,6 +64,25 @@ def test_other_ways_stay(change: dict[str, Any], expected: str) -> None:
     assert expected in kinds(written(net))
 
 
+@pytest.mark.parametrize("sizes", [False, True])
+def test_sizes_of_some_axes_stay(sizes: bool) -> None:
+    """They have no entries for the others."""
+    net = OnnxNet(SHAPE)
+    empty = np.array([], np.float32)
+    given = [empty, np.array([5, 4])] if sizes else [np.array([0.7, 0.5], np.float32)]
+    net.add("Resize", empty, *given, axes=[2, 3])
+    assert "Resize" in kinds(written(net, 18))
+
+
+@pytest.mark.parametrize("region", [[0, 0, 0, 0, 1, 1, 1, 1], [0, 0, -0.2, 0, 1, 1, 1.2, 1]])
+def test_regions_that_may_leave_the_image_stay(region: list[float]) -> None:
+    """Pixels beyond it have a value of their own, which was taken for the number of a row."""
+    net = OnnxNet(SHAPE)
+    mode = {"coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 0.0}
+    net.add("Resize", np.array(region, np.float32), np.array([], np.float32), np.array([1, 3, 5, 4]), **mode)
+    assert kinds(written(net)) == ["Resize"]
+
+
 @pytest.mark.parametrize(
     ("slices", "gathers"),
     [
@@ -71,6 +90,8 @@ def test_other_ways_stay(change: dict[str, Any], expected: str) -> None:
         ([(5, 1, -1, -2), (7, -99, -2, -3)], 2),
         ([(1, 3, 1, 1), (-2, 0, 3, -1)], 2),
         ([(0, 99, 2, 1), (-1, np.iinfo(np.int64).min, 3, -1)], 1),
+        ([(-100, -200, 2, -1)], 1),
+        ([(-9, -200, 2, -3), (99, 0, 3, -2)], 2),
         ([(1, 7, 2, 2)], 0),
     ],
 )
@@ -80,3 +101,16 @@ def test_slices_backwards_are_gathered(slices: list[tuple[int, ...]], gathers: i
     found = kinds(written(net))
     assert found.count("Gather") == gathers
     assert ("Slice" in found) == (not gathers)
+
+
+def test_slices_backwards_without_axes_are_along_the_first_ones() -> None:
+    net = OnnxNet(SHAPE)
+    net.add("Slice", np.array([0, 2, -1]), np.array([1, -99, 2]), np.array([0, 1, 2]), np.array([1, -1, -2]))
+    model = net.model()
+    items = net.items(1)
+    expected = answer(model, items, optimized=False)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    next(node for node in model.graph.node if node.op_type == "Slice").input[3] = ""
+    changed = with_onnx2tf_forms(model)
+    assert kinds(changed).count("Gather") == 2
+    np.testing.assert_array_equal(answer(changed, items, optimized=False), expected)

@@ -207,6 +207,22 @@ def test_models_with_steps_of_a_norm_are_upgraded_to_where_it_is_one(opset: int,
     assert upgrade.opset_of(upgrade.upgrade_model(model, Path("model.onnx"))) == expected
 
 
+@pytest.mark.parametrize("opset", [13, 16])
+@pytest.mark.parametrize("axis", [None, 1, 2, -1])
+def test_axes_of_models_with_qdq_are_not_taken_as_one(axis: int | None, opset: int) -> None:
+    """From opset 13 on, Hardmax takes one axis."""
+    net = OnnxNet((4, 6))
+    value = net.now
+    net.add("Sub", value, net.add("ReduceMean", value, axes=[-1], keepdims=1))
+    net.add("Mul", net.add("Sqrt", net.add("Abs")), F32(2))
+    net.add("Hardmax", **({} if axis is None else {"axis": axis}))
+    model = net.model(opset=opset)
+    items = net.items(5)
+    upgraded = upgrade.upgrade_model(model, Path("model.onnx"))
+    assert upgrade.opset_of(upgraded) == 17
+    np.testing.assert_array_equal(ran(upgraded, items), ran(model, items))
+
+
 def test_a_model_with_qdq_that_can_not_be_upgraded_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(model: Any, version: int) -> Any:
         raise RuntimeError("no adapter")
