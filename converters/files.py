@@ -64,10 +64,11 @@ def _refuse_devices(path: Path) -> None:
         mode = path.stat().st_mode
     except OSError:  # nothing is there, or a link to nothing
         mode = stat.S_IFREG
-    # /dev/stdout may lead to a regular file, and is a link that other programs need.
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or os.path.realpath(path.parent) == "/dev":
-        what = f"{path} can't be written: it is a pipe, a socket or a device, and no regular file."
-        raise InputError(what, "Name a file in a folder of yours.")
+    what = "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "is a pipe, a socket or a device, and no regular file"
+    if not what and os.path.realpath(path.parent) == "/dev":  # /dev/stdout may lead to a regular file
+        what = "lies in /dev, whose files other programs need"
+    if what:
+        raise InputError(f"{path} can't be written: it {what}.", "Name a file in a folder of yours.")
 
 
 def temporary_path(path: Path, pid: int) -> Path:

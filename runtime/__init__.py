@@ -43,6 +43,8 @@ __all__ += ["read_contract"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES.values():
+        return import_module(f"{__name__}.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

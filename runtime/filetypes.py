@@ -28,6 +28,8 @@ class FileKind(NamedTuple):
     format: str = ""
 
 
+VARIANTS = "variants"
+"""The folder in a run's folder that `edgepress convert` writes to; `calibrated` in it holds copies with a promise."""
 _UNPACK = "Unpack it, and give the model in it."
 _TORCH = "Export the model to ONNX, with torch.onnx.export."
 _WEIGHTS = "It holds weights without the model: save the whole model."
@@ -113,7 +115,7 @@ def format_of(path: Path, formats: tuple[str, ...], accepted: str) -> str:
     kind = kind_of(path)
     if kind.format not in formats:
         hint = kind.hint or "Convert it first: edgepress convert."
-        inside = [file for each in formats for folder in (path, path / "variants") for file in folder.glob(f"*.{each}")]
+        inside = [file for each in formats for folder in (path, path / VARIANTS) for file in folder.glob(f"*.{each}")]
         if inside:  # of a folder, such as that of a run
             hint = f"Give a file in it, such as {min(inside)}."
         raise ModelFileError(f"{path} is {kind.name}. Accepted: {accepted}.", hint)

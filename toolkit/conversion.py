@@ -27,6 +27,7 @@ from edgepress.converters.statistics import CALIBRATION_METHODS
 from edgepress.converters.targets import Target, checked_target, finer, schemes_from
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
+from edgepress.runtime.filetypes import VARIANTS
 from edgepress.toolkit.conversion_plan import SAMPLES, plan_for
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.types import DataSet, Split
@@ -150,7 +151,7 @@ def convert(
             possible,
             plan.contract,
             adapter=plan.adapter,
-            out=out or path.parent / "variants",
+            out=out or path.parent / VARIANTS,
             **items_for(plan.data, samples, plan.contract),
             repairs=repairs and plan.data is not None,
             calibration_method=calibration_method,

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgepress.converters.files import whole_file
 from edgepress.converters.variant import Variant
+from edgepress.runtime.filetypes import VARIANTS
 from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
 from edgepress.toolkit.conversion import convert, summary
 from edgepress.toolkit.data import open_data
@@ -107,7 +108,7 @@ def demo(
     variants = convert(trained.model, on_start=lambda scheme: step(f"Converting to {scheme}"))
     step("Measuring every file")
     options = BenchmarkOptions(engine=ENGINES, timing_s=TIMING_S, confidence=confidence, prefer=prefer)
-    result = benchmark(trained.model.parent / "variants", options=options, on_progress=on_progress)
+    result = benchmark(trained.model.parent / VARIANTS, options=options, on_progress=on_progress)
     write_benchmark(result, folder)
     images = _write_images(data, folder / "images")
     ship = result.advice.ship

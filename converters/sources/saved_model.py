@@ -65,11 +65,11 @@ def serving_signature(path: Path, *, trust: bool = False) -> Signature:
 
 def _require_files(path: Path) -> None:
     """Raise `ModelFileError` if a SavedModel holds a pipe or a device: TensorFlow would wait for it, or never end."""
-    for folder in (path, path / "variables", path / "assets"):
-        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if file.exists() and not (file.is_file() or file.is_dir()):
-                what = f"{path} can't be loaded: {file} is a pipe, a socket or a device, and no regular file."
-                raise ModelFileError(what, "Copy or make the folder again.")
+    read = [*path.glob("*"), *(file for name in ("variables", "assets") for file in (path / name).rglob("*"))]
+    for file in sorted(read):
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            what = f"{path} can't be loaded: {file} is a pipe, a socket or a device, and no regular file."
+            raise ModelFileError(what, "Copy or make the folder again.")
 
 
 def _load_signature(path: Path, folder: Path) -> Signature:

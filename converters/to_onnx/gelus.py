@@ -142,12 +142,13 @@ def _computed_of(graph: OnnxGraph, result: str) -> list[str]:
 
 
 def _made(graph: OnnxGraph, result: str, value: str) -> Array | None:
-    """A value at the points, where another one takes them; None if constants on the way are no float32 numbers."""
+    """A value at the points, where another one takes them; None if constants on the way are no single numbers."""
     if result == value:
         return POINTS
     constant = graph.constant(result)
     if constant is not None:
-        return np.full_like(POINTS, constant.item()) if constant.size == 1 and constant.dtype == np.float32 else None
+        is_number = constant.size == 1 and (constant.dtype == np.float32 or constant.dtype.kind == "i")
+        return np.full_like(POINTS, constant.item()) if is_number else None
     node = graph.maker(result)
     inputs = [_made(graph, name, value) for name in node.input]
     if any(each is None for each in inputs):

@@ -89,7 +89,7 @@ def with_onnx2tf_forms(model: onnx.ModelProto) -> onnx.ModelProto:
 def _reshape(graph: OnnxGraph, node: Any) -> None:
     """Write an Unsqueeze to more than four axes, as tf2onnx writes products of attention, as a Reshape."""
     shape = graph.shape(node.output[0])
-    if shape is not None and len(shape) > MOST_AXES and min(shape) >= 0:
+    if shape is not None and len(shape) > MOST_AXES and min(shape) > 0:
         graph.replace(node.output[0], "Reshape", [node.input[0], graph.add_constant(np.array(shape, np.int64))])
 
 

@@ -91,3 +91,14 @@ def test_a_terminal_of_unknown_width_shows_something(
         monkeypatch.setenv("COLUMNS", "0")
         assert edgepress(*arguments) == 0
         assert "edgepress" in capfd.readouterr().out
+
+
+def test_an_error_of_an_import_is_not_said_to_be_one_of_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a library of the system that a package needs: its traceback names it."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("libmissing.so.3: cannot open shared object file")
+
+    monkeypatch.setattr(entry, "_run", fail)
+    with pytest.raises(OSError, match="libmissing"):
+        entry.main(["doctor"])

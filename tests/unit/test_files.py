@@ -115,7 +115,7 @@ def test_nothing_is_renamed_into_the_folder_of_devices(tmp_path, monkeypatch, na
     (tmp_path / "fd").symlink_to(tmp_path)
     monkeypatch.setattr("os.path.realpath", lambda path: "/dev" if path in (tmp_path, tmp_path / "fd") else str(path))
     for folder in (tmp_path, tmp_path / "fd"):
-        with pytest.raises(InputError, match="device"):
+        with pytest.raises(InputError, match="it lies in /dev, whose files other programs need"):
             write_text(folder / name, "<p>")
     assert {*os.listdir(tmp_path)} == {"file", "stdout", "fd"}
     write_text(tmp_path / "deeper" / name, "<p>")

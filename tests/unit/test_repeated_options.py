@@ -8,7 +8,7 @@ from typing import Any
 from typer.main import get_command
 
 from edgepress.toolkit.cli.app import app
-from edgepress.toolkit.cli.option_table import CommaList, join_lists, kind_of, options_of
+from edgepress.toolkit.cli.option_table import VECTORS, CommaList, join_lists, kind_of, options_of
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 
@@ -18,7 +18,7 @@ def lists() -> Iterator[tuple[Any, str]]:
     for each in COMMANDS.values():
         for command in getattr(each, "commands", {"": each}).values():
             for option in options_of(command):
-                if kind_of(command, option.name) is CommaList:
+                if kind_of(command, option.name) is CommaList and option.name not in VECTORS:
                     yield command, option.opts[0]
 
 
@@ -32,6 +32,14 @@ def test_the_values_of_all_places_count() -> None:
         name = next(option.name for option in command.params if word in option.opts)
         context = command.make_context("x", [word, "1", word, "2"], resilient_parsing=True)
         assert context.params[name] == "1,2"
+
+
+def test_the_last_vector_counts() -> None:
+    """As scripts that append options to a command expect: a mean of two values was a mean of two channels."""
+    given = ["m", "--mean", "1,2,3", "--mean=0", "--input-range", "0,1", "--input-range", "-1,1"]
+    assert join_lists(COMMANDS["convert"], given) == given
+    context = COMMANDS["convert"].make_context("x", [*given, "--std", "1", "--std", "2"], resilient_parsing=True)
+    assert [context.params[name] for name in VECTORS] == ["-1,1", "0", "2"]
 
 
 def test_what_stands_behind_an_option_is_its_value() -> None:

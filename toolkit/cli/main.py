@@ -6,10 +6,14 @@ to install instead of a missing module, and Ctrl-C during the imports is no trac
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
 from collections.abc import Sequence
+
+UNWRITABLE = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE)
+"""Errors of standard streams."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,7 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:  # before a command began
         _print("interrupted", "Interrupted.", "Nothing was started.", as_json=as_json)
     except OSError as e:  # commands have caught their own: the help or the version can't be printed
-        _print("input", f"The output can't be written: {e.strerror or e}.", "Free some disk space.", as_json=False)
+        if e.errno not in UNWRITABLE:
+            raise
+        hint = "Free some disk space." if e.errno == errno.ENOSPC else "Check where the output goes."
+        _print("input", f"The output can't be written: {e.strerror}.", hint, as_json=False)
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - what is left would fail again at the end
     sys.exit(code)
 

@@ -17,6 +17,10 @@ class CommaList(str):
     """Values separated by commas: the parser of options that take several in one text."""
 
 
+VECTORS = ("input_range", "mean", "std")
+"""Options whose values are one vector: if such an option is repeated, the last one counts, as of a single value."""
+
+
 def normal(name: str) -> str:
     """A name as functions write it: options may be written with - or with _."""
     return name.replace("-", "_")
@@ -92,6 +96,7 @@ def join_lists(command: Any, arguments: Sequence[str]) -> list[str]:
     """Arguments in which each option that takes several values stands once, with the values of all places.
 
     Of an option that is given twice, the last value counts; the values of a list would be lost without a word.
+    An option of `VECTORS` has a single value.
     """
     options = [p for p in command.params if p.param_type_name == "option" and not p.is_flag]
     named = {word: option for option in options for word in option.opts}
@@ -104,7 +109,7 @@ def join_lists(command: Any, arguments: Sequence[str]) -> list[str]:
             others += [word, *(left if word == "--" else ())]
             continue
         values = [value] if has_value else [*itertools.islice(left, 1)]
-        if values and kind_of(command, named[name].name) is CommaList:
+        if values and named[name].name not in VECTORS and kind_of(command, named[name].name) is CommaList:
             joined[name] = ",".join([*([joined[name]] if name in joined else []), *values])
         else:
             others += [word] if has_value else [word, *values]

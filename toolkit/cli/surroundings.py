@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgepress.runtime.errors import EdgepressError
+from edgepress.runtime.filetypes import VARIANTS
 from edgepress.runtime.image import IMAGE_SUFFIXES
 from edgepress.toolkit import text
 from edgepress.toolkit.data.folder import PARTS
@@ -122,7 +123,7 @@ def _of_edgepress(found: Surroundings, place: Path, name: str, folders: list[str
     elif {"benchmark.json", "sweep.json", "compress.json", "tuning.json", "pruning.json"} & set(files):
         found.results.append(Found(name, "results", modified=_modification_time(place)))
         folders.clear()
-    elif place.name == "variants" and any(each.endswith((".tflite", ".onnx")) for each in files):
+    elif place.name == VARIANTS and any(each.endswith((".tflite", ".onnx")) for each in files):
         found.results.append(Found(name, "converted files", modified=_modification_time(place)))
         folders.clear()
     else:

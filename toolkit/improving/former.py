@@ -10,9 +10,9 @@ from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.targets import schemes_from
 from edgepress.runtime.acceptance import Acceptance
 from edgepress.runtime.contract import Contract
+from edgepress.runtime.filetypes import VARIANTS
 from edgepress.toolkit.calibrating.calibrate import FOLDER as CALIBRATED
 from edgepress.toolkit.data.for_model import contract_of
-from edgepress.toolkit.results.run_files import VARIANTS
 
 
 class FormerFile(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from edgepress.runtime.filetypes import VARIANTS
+
 MODEL = "model.keras"
 """The file in a run's folder that `edgepress train` writes last."""
-VARIANTS = "variants"
-"""The folder in a run's folder that `edgepress convert` writes to; `calibrated` in it holds copies with a promise."""
 MODEL_FILES = ("*.tflite", "*.onnx")
 """The names of files that boards run."""
 

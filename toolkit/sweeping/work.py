@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.files import whole_file
+from edgepress.runtime.filetypes import VARIANTS
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, SweepError
@@ -76,7 +77,7 @@ def convert(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
     }
     skip = bool(job.arguments.get("skip_unreadable"))
     model = inputs["model"].files["model.keras"]
-    (variant,) = work(model, scheme, data=source, out=folder / "variants", skip_unreadable=skip, **options)
+    (variant,) = work(model, scheme, data=source, out=folder / VARIANTS, skip_unreadable=skip, **options)
     if variant.path is None:
         raise SweepError(variant.error, variant.hint)
     proof = dataclasses.asdict(variant.verification) if variant.verification else None
