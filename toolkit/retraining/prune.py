@@ -110,6 +110,6 @@ def shortfall(facts: Mapping[str, Any], targets: Targets) -> str:
     if targets.macs is None or targets.size_bytes or targets.latency_ms or left >= NEAR * targets.macs:
         return ""
     return (
-        f"{left:.0%} of the multiply-accumulates are left where {targets.macs:.0%} may be: single channels of this net "
-        "take so many that no cut ends nearer"
+        f"{left:.0%} of the multiply-accumulates are left where {targets.macs:.0%} may be: each channel that was left "
+        "before the last step takes so many that no cut of that step ends nearer"
     )
