@@ -24,10 +24,11 @@ import numpy as np
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.image import IMAGE_SUFFIXES, Pixels, peek
 from edgepress.runtime.input_spec import Color, InputSpec
+from edgepress.toolkit.data.folder_layout import folders_of_splits, is_ignored, subfolders
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
 from edgepress.toolkit.data.jpeg import load_file
 from edgepress.toolkit.data.sample import LARGE, sample
-from edgepress.toolkit.data.splits import OTHER_ITEMS, Ints
+from edgepress.toolkit.data.splits import Ints
 from edgepress.toolkit.data.threads import in_threads
 from edgepress.toolkit.errors import DataError, InputError
 
@@ -36,8 +37,6 @@ CACHE_BYTES = 256 << 20
 DEFAULT_SIZE = (96, 96)
 """Height and width if a folder's images have no common size within `NATURAL_SIDES`."""
 NATURAL_SIDES = range(28, 225)
-PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Splits by folder name."""
 
 
 def read_folder(root: Path, options: ReadOptions) -> Items:
@@ -46,7 +45,7 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     Raises:
         DataError: There are no class folders, a class folder has no images, or an image can't be read.
     """
-    parts = _parts(root, options)
+    parts = folders_of_splits(root, options)
     files_by_part = {part: _class_files(folder, root, options) for part, folder in parts.items()}
     names = [label for classes in files_by_part.values() for label in classes]
     labels = () if "" in names else tuple(in_order(names))
@@ -114,39 +113,9 @@ def _sample(
     )
 
 
-def _parts(root: Path, options: ReadOptions) -> dict[str, Path]:
-    """The folders that contain class folders, by split; without labels, also those that contain images."""
-    folders = _folders(root)
-    named = [path for path in folders if path.name in PARTS]
-    flat = options.unlabelled and any(path.name == "train" for path in named) and len(named) == len(folders)
-    if not any(_folders(path) for path in named) and not flat:
-        return {"train": root}  # "train" and "test" may be names of classes
-    parts = {PARTS[path.name]: path for path in named}
-    if options.lacks_training(parts):
-        hint = f"Add train/, or {OTHER_ITEMS}" if options.unlabelled else "Add train/."
-        raise DataError(f"{root} has {', '.join(p.name + '/' for p in named)} but no train/.", hint)
-    if len(parts) < len(named):
-        raise DataError(f"{root} has two folders for validation.", "Keep one of val, valid, validation.")
-    return parts
-
-
-def _folders(path: Path) -> list[Path]:
-    """Subfolders, without hidden ones and links to a parent folder."""
-    here = path.resolve()
-    return [
-        entry
-        for entry in sorted(path.iterdir())
-        if entry.is_dir() and not _is_ignored(entry.name) and not here.is_relative_to(entry.resolve())
-    ]
-
-
-def _is_ignored(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"  # hidden, or added to a zip by macOS
-
-
 def _class_files(folder: Path, root: Path, options: ReadOptions) -> dict[str, list[str]]:
     """Image files by class, relative to the root; those without labels have the class ""."""
-    classes = {path.name: sorted(_images(path, root)) for path in _folders(folder)}
+    classes = {path.name: sorted(_images(path, root)) for path in subfolders(folder)}
     if not classes:
         loose = sorted(_images(folder, root))
         if loose and options.unlabelled:
@@ -163,9 +132,9 @@ def _class_files(folder: Path, root: Path, options: ReadOptions) -> dict[str, li
 
 def _images(folder: Path, root: Path) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):  # does not follow links to folders
-        folders[:] = [name for name in folders if not _is_ignored(name)]
+        folders[:] = [name for name in folders if not is_ignored(name)]
         for name in files:
-            if not _is_ignored(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+            if not is_ignored(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
                 yield os.path.relpath(os.path.join(parent, name), root)
 
 

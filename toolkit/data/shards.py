@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.data.folder import DEFAULT_SIZE, NATURAL_SIDES, PARTS
+from edgepress.toolkit.data.folder import DEFAULT_SIZE, NATURAL_SIDES
+from edgepress.toolkit.data.folder_layout import PARTS
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
 from edgepress.toolkit.data.shard_cache import index_of, kept_at
 from edgepress.toolkit.data.shard_index import Index, Shard
