@@ -28,7 +28,7 @@ from edgepress.toolkit.stats.acceptance import (
     upper_bound,
 )
 
-LIMITS = (0.002, 0.005, *(n / 100 for n in range(1, 10)), 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+LIMITS = (0.002, 0.005, *(n / 100 for n in range(1, 10)), 0.1, 0.12, 0.15, 0.2, 0.25, *(n / 10 for n in range(3, 10)))
 """Errors that are tried, if the wanted one can't be promised."""
 
 Scores = npt.NDArray[np.float32]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgepress.toolkit.calibrating.calibrate import Calibrated
+from edgepress.toolkit.calibrating.fit import LIMITS
 from edgepress.toolkit.cli.screen import table
 from edgepress.toolkit.terminal import Table
 
@@ -45,7 +46,8 @@ def _missing(result: Calibrated) -> str:
     reachable = f"{100 * fit.reachable:.3g} %"
     if wish.promise == "error":
         what = f"an error of at most {limit} can't be promised"
-        nearest = f"{reachable} can." if fit.reachable < 1 else "no other limit can, either."
+        tried = f"no limit up to {100 * LIMITS[-1]:g} % can, either." if wish.limit < LIMITS[-1] else ""
+        nearest = f"{reachable} can." if fit.reachable < 1 else tried
         needed = f"Even if all accepted answers are right, {limit} needs {fit.missing} of them."
     else:
         what = f"that at most {limit} of known items are rejected can't be promised"
@@ -54,7 +56,8 @@ def _missing(result: Calibrated) -> str:
     if fit.tied is not None:
         needed = f"{needed} {_describe_ties(result)}"
     left = f" {result.earlier} is of an earlier calibration." if result.earlier is not None else ""
-    return f"{what} with these {fit.items} items; {nearest} {needed} No copy was written.{left}"
+    nearest = f"; {nearest}" if nearest else "."
+    return f"{what} with these {fit.items} items{nearest} {needed} No copy was written.{left}"
 
 
 def _describe_ties(result: Calibrated) -> str:
