@@ -238,6 +238,21 @@ def test_classes_are_whole_numbers_texts_or_one_hot_rows(tmp_path: Path, y: Any,
     assert open_data(npz(tmp_path, x=X, y=y)).labels == labels
 
 
+@pytest.mark.parametrize("far", [np.array([2**63, 2**63 + 1], np.uint64), np.array([1e30, 2e30]), np.array([-1e17, 5])])
+def test_classes_beyond_exact_numbers_do_not_become_others(tmp_path: Path, far: Any) -> None:
+    with pytest.raises(DataError, match=r"y has the class -?(9|1e).* exact.*Number the classes from 0"):
+        open_data(npz(tmp_path, x=X, y=far[Y % 2]))
+    near = far.astype(np.float64).clip(-(2**53), 2**53)
+    assert len(open_data(npz(tmp_path, x=X, y=np.where(Y % 2, near[0], 0))).labels) == 2
+
+
+def test_bytes_that_are_no_text_are_not_one_class(tmp_path: Path) -> None:
+    names = np.array([b"caf\xe8", b"caf\xe9"])
+    for arrays in ({"y": names[Y % 2]}, {"y": Y % 2, "labels": names}):
+        with pytest.raises(DataError, match=r"no text in UTF-8: 'caf.*write the label in UTF-8"):
+            open_data(npz(tmp_path, x=X, **arrays))
+
+
 def test_numbers_count_in_labels_and_texts_name_them(tmp_path: Path) -> None:
     names = ["d", "c", "b", "a"]
     data = open_data(npz(tmp_path, x=X, y=Y, labels=names))

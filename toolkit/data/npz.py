@@ -31,6 +31,8 @@ FREE_BYTES = 1 << 30
 """What the arrays may claim in any case: arrays of few different values are packed to a thousandth."""
 HEADER_BYTES = 1 << 16
 """What is read of an array for its header, which NumPy reads whole, however long it says it is."""
+MOST_EXACT = 2.0**53
+"""The largest floating-point number up to which all whole numbers differ."""
 SAVED = "Save it with numpy.savez."
 _ACCEPTED = "x and y, or x_train, y_train, x_test, y_test and optionally x_val, y_val; and optionally labels"
 
@@ -198,11 +200,20 @@ def _classes(y: Array, where: str) -> Array:
         return np.asarray(y.argmax(axis=1))
     if y.dtype.kind == "f" and not np.all(np.isfinite(y) & (y == np.trunc(y))):
         raise DataError(f"{where} has numbers that are not whole; accepted: whole numbers, strings, one-hot rows.")
-    return _text(y) if y.dtype.kind in "US" else y.astype(np.int64)
+    if y.dtype.kind in "US":
+        return _text(y)
+    far = np.abs(y) > MOST_EXACT if y.dtype.kind == "f" else y > np.iinfo(np.int64).max
+    if far.any():
+        raise DataError(
+            f"{where} has the class {y[far][0]}; numbers so large are not exact.",
+            "Number the classes from 0, or name them.",
+        )
+    return y.astype(np.int64)
 
 
 def _text(names: Array) -> Array:
-    return np.char.decode(names, "utf-8", "replace") if names.dtype.kind == "S" else names.astype(np.str_)
+    """Names as text; bytes that are not UTF-8 stay different, so that `open_data` refuses them."""
+    return np.char.decode(names, "utf-8", "surrogateescape") if names.dtype.kind == "S" else names.astype(np.str_)
 
 
 def _labels(labels: Array | None, ys: dict[str, Array], path: Path) -> tuple[str, ...]:
