@@ -166,7 +166,8 @@ def convert(
             on_done=on_done,
         )
         scaled = plan.contract.input.is_image and conversion.facts.takes_scaling
-    _note_if_weak(variants, note, images=scaled)
+    own = data is None and plan.data is not None and plan.contract.data is not None
+    _note_if_weak(variants, note, images=scaled, own=own)
     variants = _with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None))
     return Variants(_without_rejected_advice(variants, aim))
 
@@ -184,14 +185,17 @@ def _without_rejected_advice(variants: Sequence[Variant], target: Target) -> Ite
         yield variant
 
 
-def _note_if_weak(variants: Iterable[Variant], note: Callable[[str], None], *, images: bool) -> None:
+def _note_if_weak(variants: Iterable[Variant], note: Callable[[str], None], *, images: bool, own: bool) -> None:
     proofs = [v.verification for v in variants if v.verification is not None]
     for found in [proof for proof in proofs if not proof.varies or proof.saturated][:1]:
         how = "nearly the same for all" if not found.varies else "saturated, 0 or 1, on"
-        check = "check --input-range, or " if images else ""
+        if own:  # their preparation is known, too
+            advice = "these are of its own data, of which it has learned little" if not found.varies else ""
+        else:
+            advice = f"{'check --input-range, or ' if images else ''}give its own data with --data"
         note(
             f"the model's outputs are {how} {found.items} items that its files were verified on "
-            f"({found.on}), so the verification proves little: {check}give its own data with --data"
+            f"({found.on}), so the verification proves little{': ' if advice else ''}{advice}"
         )
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from configuring import apart, edgepress
 
 from edgepress.converters.variant import Variant
-from edgepress.toolkit.cli.convert import outcome
+from edgepress.runtime.contract import DataRecord, Verification
+from edgepress.toolkit.cli.convert import next_benchmark, outcome
 from edgepress.toolkit.cli.frame import code_of
+from edgepress.toolkit.conversion import _note_if_weak
 
 __all__ = ["apart"]
 DONE = Variant("tflite-float32", Path("a dir/x.tflite"), 1, 1.0)
@@ -45,6 +49,39 @@ def test_hints_that_differ_name_their_files() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("own", "data", "more"),
+    [(True, None, ""), (True, "other", ""), (False, "my photos", " --data 'my photos'"), (False, None, " --data DATA")],
+)
+def test_the_command_after_convert_names_data_that_the_files_do_not(
+    monkeypatch: pytest.MonkeyPatch, own: bool, data: str | None, more: str
+) -> None:
+    record = DataRecord(source="photos", sha256="0", counts={}) if own else None
+    monkeypatch.setattr("edgepress.toolkit.data.for_model.contract_of", lambda path: SimpleNamespace(data=record))
+    assert next_benchmark(Path("a dir/x.tflite"), data) == f"edgepress benchmark 'a dir'{more}"
+
+
+@pytest.mark.parametrize(
+    ("own", "images", "saturated", "said"),
+    [
+        (False, True, False, "proves little: check --input-range, or give its own data with --data"),
+        (False, False, True, "proves little: give its own data with --data"),
+        (True, True, False, "proves little: these are of its own data, of which it has learned little"),
+        (True, True, True, "proves little"),
+    ],
+)
+def test_a_model_that_answers_all_of_its_own_data_alike_is_not_told_to_take_its_own_data(
+    own: bool, images: bool, saturated: bool, said: str
+) -> None:
+    proof = Verification(
+        items=9, on="photos", agreement=1, max_error=0, mean_error=0, largest=1, sqnr_db=None, varies=saturated,
+        saturated=saturated,
+    )  # fmt: skip
+    notes: list[str] = []
+    _note_if_weak([dataclasses.replace(DONE, verification=proof)], notes.append, images=images, own=own)
+    assert [note.endswith(said) for note in notes] == [True]
+
+
 @pytest.mark.slow
 def test_convert_without_calibration_data_writes_what_needs_none(
     net: Any, apart: None, capfd: pytest.CaptureFixture[str]
@@ -54,7 +91,7 @@ def test_convert_without_calibration_data_writes_what_needs_none(
     assert edgepress("convert", model, "--to", schemes, *more) == 4
     printed = capfd.readouterr().out
     assert "1 of 2 files written to out of here; tflite-int8 was rejected: It must be calibrated" in printed
-    assert "Next: edgepress benchmark 'out of here' --data DATA\n" in printed
+    assert "Next: edgepress benchmark 'out of here' --data DATA" in printed
     assert edgepress("convert", model, "--to", "tflite-int8", *more) == 1
     assert "0 of 1 files written; tflite-int8 was rejected" in capfd.readouterr().out
 

@@ -81,7 +81,6 @@ def convert(
     """Convert any Keras, TFLite or ONNX classifier to quantized files, each verified against the source model."""
     from edgepress.toolkit import conversion
     from edgepress.toolkit.cli.tables import repairs_table, rewrites_table, variants_table
-    from edgepress.toolkit.data.for_model import contract_of
 
     notes: list[str] = []
 
@@ -108,10 +107,16 @@ def convert(
         for line in outcome(variants, verbose=verbose):
             screen.say(line)
         if done := [v.path for v in variants if v.path is not None]:
-            names_data = contract_of(done[0]).data is not None
-            more = [] if names_data else ["--data", data or "DATA"]
-            screen.next_command(shell_line("edgepress", "benchmark", done[0].parent, *more))
+            screen.next_command(next_benchmark(done[0], data))
     return code_of(v.path is not None for v in variants)
+
+
+def next_benchmark(file: Path, data: str | None) -> str:
+    """The command that measures a file and those beside it; it names data if the file does not remember its own."""
+    from edgepress.toolkit.data.for_model import contract_of
+
+    named = [] if contract_of(file).data is not None else ["--data", data or "DATA"]
+    return shell_line("edgepress", "benchmark", file.parent, *named)
 
 
 def outcome(variants: Sequence[Variant], *, verbose: bool = False) -> list[str]:
