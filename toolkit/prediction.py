@@ -127,7 +127,9 @@ def _images(path: Path) -> list[Path]:
         return [path]  # if it is missing, only this image has an error
     images = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
     if not images:
-        raise InputError(f"{path} holds no image.", f"Accepted: {', '.join(SUFFIXES)}.")
+        within = sorted(p.parent for p in path.glob("[!.]*/*") if p.suffix.lower() in SUFFIXES)
+        hint = f" Subfolders are not searched: name them, such as {within[0]}." if within else ""
+        raise InputError(f"{path} holds no image.", f"Accepted: {', '.join(SUFFIXES)}.{hint}")
     return images
 
 

@@ -14,7 +14,7 @@ from edgepress.toolkit.conversion import convert, summary
 from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.errors import DataError, EdgepressError, InputError, ModelFileError
 from edgepress.toolkit.evaluation import evaluate
-from edgepress.toolkit.prediction import as_dicts, predict
+from edgepress.toolkit.prediction import _images, as_dicts, predict
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,17 @@ def test_predicting_goes_on_after_an_unreadable_image(run: Any, digits: Any, tmp
     assert "bad.png" in documents[0]["error"]
     assert set(documents[1]) == {"image", "classes"}
     assert set(documents[1]["classes"][0]) == {"label", "score"}
+
+
+def test_predicting_a_folder_of_class_folders_names_one_to_give(tmp_path: Path) -> None:
+    for name in (".hidden/1.png", "cat/1.txt", "dog/1.JPG"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"Subfolders are not searched: name them, such as .*/dog\."):
+        _images(tmp_path)
+    (tmp_path / "dog/1.JPG").unlink()
+    with pytest.raises(InputError, match=r"npy\.$"):
+        _images(tmp_path)
 
 
 def test_predicting_with_no_image_or_no_model_is_an_error(run: Any, tmp_path: Path) -> None:

@@ -246,6 +246,13 @@ def test_classes_beyond_exact_numbers_do_not_become_others(tmp_path: Path, far: 
     assert len(open_data(npz(tmp_path, x=X, y=np.where(Y % 2, near[0], 0))).labels) == 2
 
 
+def test_other_labels_than_a_models_get_a_hint_that_fits_an_archive(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"the model has a, b; .*a\.npz has 0, 1, 2, 3.*or rename the classes of the data"
+    ):
+        open_data(npz(tmp_path, x=X, y=Y), labels=("a", "b"))
+
+
 def test_bytes_that_are_no_text_are_not_one_class(tmp_path: Path) -> None:
     names = np.array([b"caf\xe8", b"caf\xe9"])
     for arrays in ({"y": names[Y % 2]}, {"y": Y % 2, "labels": names}):

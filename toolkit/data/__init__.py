@@ -187,7 +187,7 @@ def _split(items: Items, purpose: Purpose, source: str) -> tuple[Names, tuple[st
 def _compare_labels(items: Items, labels: tuple[str, ...], source: str | Path, *, some: bool) -> None:
     """Raise an error unless the items have all of a model's labels, or `some` and no others."""
     if set(labels) != set(items.labels) and not (some and set(items.labels) < set(labels)):
-        hint = "Give data with the model's classes with --data, or rename the class folders."
+        hint = "Give data with the model's classes with --data, or rename the classes of the data."
         if labels == tuple(map(str, range(len(items.labels)))):  # it was converted without labels
             hint = "If the outputs are these classes, name them in a copy of the file: edgepress annotate --labels."
         raise DataError(
