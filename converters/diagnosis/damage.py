@@ -35,6 +35,8 @@ MISPLACED = 3.0
 """The same ratio where codes are left over at one end while values are cut at the other."""
 UNUSED = 0.1
 """Share of the codes that are left over at one end if the zero point is wrong."""
+FEW_BEYOND = 4
+"""Values beyond a range from which on it is wrong: some of a few new items exceed what a few others had."""
 COVERED = 0.5
 """Share of the values' extent that a range must hold: items reach a little farther than those of the calibration."""
 
@@ -175,7 +177,7 @@ def _deviation(step: Step, held: Matched, sound: Mapping[str, Array], extents: M
 
 
 def fault_of_range(
-    rounding: Rounding, extent: Extent, excess: float, cut: float
+    rounding: Rounding, extent: Extent, excess: float, cut: float, beyond: int = FEW_BEYOND
 ) -> Literal["range", "zero point", "clipped", ""]:
     """What is wrong with a range; "" for nothing.
 
@@ -184,6 +186,7 @@ def fault_of_range(
         extent: What the tensor holds.
         excess: The noise that it makes, to that of a range that fits.
         cut: Share of that noise that values beyond the range make, 0-1.
+        beyond: Number of these values.
     """
     low, high = rounding.limits
     unused = max(extent.low - low, high - extent.high) / (high - low)
@@ -191,6 +194,8 @@ def fault_of_range(
     if extent.low == 0 and -low > UNUSED * (high - low) and not symmetric:  # no calibration on ReLU's values gives that
         return "zero point"
     if cut > 1 / 2:
+        if beyond < FEW_BEYOND:
+            return ""
         if unused > UNUSED and excess > MISPLACED and not symmetric:
             return "zero point"
         return "clipped" if excess > EXCESS and held_part(rounding, extent) < COVERED else ""

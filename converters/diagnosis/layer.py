@@ -162,7 +162,7 @@ class Sums:
         if not self.range_noise:
             return ""
         excess = self.range_noise / max(self.range_fair, np.finfo(np.float64).tiny)
-        return fault_of_range(rounding, extent, excess, self.range_cut / self.range_noise)
+        return fault_of_range(rounding, extent, excess, self.range_cut / self.range_noise, self.clipped)
 
 
 def layer_of(

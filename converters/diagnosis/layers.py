@@ -189,13 +189,13 @@ class _Measurement:
         cost = float(squared_margins(batch.reference, scores, self._decision).sum())
         sums.count += len(batch.reference)
         sums.scores += cost
-        sums.fair += min(self._cost_if_sound(step, batch), cost)
         sums.agreed += agreement(batch.reference, scores, self._decision, threshold=0) * len(batch.reference)
         error = changed[name] - base[name]
         if reads:  # what the readers round is this layer's, too
             sums.dynamic = True
             error += Rounding("dynamic").apply(changed[name]) - changed[name]
         sums.add_errors(base[name], error, stored[name] - plain[name], self._held.roundings.get(name))
+        sums.fair += min(self._cost_if_sound(step, batch), cost)  # behind the count of values beyond the range
         if name in batch.real:
             sums.seen = True
             sums.whole += _power(batch.real[name] - base[name])

@@ -93,6 +93,15 @@ def test_faults_of_ranges(rounding: Rounding, extent: Extent, excess: float, cut
     assert fault_of_range(rounding, extent, excess, cut) == fault
 
 
+def test_a_value_or_two_beyond_a_range_are_of_other_items_and_no_fault() -> None:
+    misplaced = (Rounding("static", 0.1, 60), Extent(-12.8, 12.7), 40.0, 0.9)
+    assert [fault_of_range(*misplaced, beyond) for beyond in (1, 3, 4, 50)] == ["", "", "zero point", "zero point"]
+    cut = (Rounding("static", 0.03, -128), Extent(0, 25.5), 900.0, 0.99)
+    assert [fault_of_range(*cut, beyond) for beyond in (3, 4)] == ["", "clipped"]
+    below = (Rounding("static", 0.1, -60), Extent(0, 15.0), 1.5, 0.9)
+    assert fault_of_range(*below, 0) == "zero point", "codes below 0 that ReLU's values can't have need no value beyond"
+
+
 def test_a_fitting_range_holds_the_values_and_no_more() -> None:
     for rounding in (OUTPUT, Rounding("static", 3.0, 7, 0, 255), Rounding("static", 0.1, 0, -32768, 32767)):
         for extent in (Extent(0, 9.0), Extent(-3.0, 6.0), Extent(-1e-3, 0.0)):
