@@ -60,7 +60,7 @@ def test_the_page_is_markdown_alone() -> None:
 def test_commands_in_the_text_are_accepted(line: str) -> None:
     name, *arguments = shlex.split(line)[1:]
     group: Any = typer.main.get_command(app)
-    found = group.get_command(group.make_context("edgepress", ["--help"], resilient_parsing=True), name)
+    found = group.commands.get(name)
     assert found is not None
     if arguments:
         found.make_context(name, arguments)  # parses the options, and runs nothing
