@@ -57,8 +57,13 @@ def _require_fit(place: str, value: Any, kind: Any) -> None:
 
 
 def _options_in(kind: Any) -> list[type]:
-    """The classes of options in the type of an annotation."""
-    return [each for each in (kind, *get_args(kind)) if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    """The classes of options in the type of an annotation: those whose objects need no values."""
+    classes = [each for each in (kind, *get_args(kind)) if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    return [each for each in classes if all(_has_default(field) for field in dataclasses.fields(each))]
+
+
+def _has_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from configuring import GROUP
 import edgepress.toolkit as toolkit
 from edgepress.toolkit.arguments import call_with, check_arguments, fits, in_words
 from edgepress.toolkit.boards.bench import board_bench
+from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.playing.play import play
 
 VERBS = [name for name in toolkit.__all__ if name in GROUP.commands]
@@ -56,6 +57,13 @@ def test_every_option_has_an_argument_of_its_name(name: str) -> None:
     arguments |= {f.name for f in dataclasses.fields(toolkit.BenchmarkOptions)} if "options" in arguments else set()
     options = {p.name for p in GROUP.commands[name].params} - {"json_output", "help_all"}
     assert options - arguments == OTHERWISE.get(name, set())
+
+
+def test_an_opened_data_set_is_taken_as_it_is() -> None:
+    """It is no class of options: what it holds was checked when it was opened."""
+    data = toolkit.open_data("digits")
+    with pytest.raises(InputError, match="nothing"):
+        toolkit.train(data, "nothing")
 
 
 def test_options_of_diagnose_data_are_arguments_of_diagnose_accuracy() -> None:
