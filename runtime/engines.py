@@ -15,9 +15,6 @@ from typing import Any, NamedTuple
 
 from edgepress.runtime import amx
 from edgepress.runtime.errors import EngineError, MissingExtraError, first_line, unknown
-from edgepress.runtime.micro_session import MicroSession
-from edgepress.runtime.native_session import NativeSession
-from edgepress.runtime.openvino_session import OpenVinoSession
 from edgepress.runtime.sessions import OnnxSession, Session, TFLiteSession, file_format
 
 
@@ -59,6 +56,17 @@ class Engine(NamedTuple):
     one_thread: bool = False
 
 
+def _later(module: str, name: str) -> Callable[[Path, Any, int], Session]:
+    """An adapter that is imported when it opens a file: few files are opened with these engines."""
+
+    def open_file(path: Path, package: Any, threads: int) -> Session:
+        adapter = getattr(importlib.import_module(f"edgepress.runtime.{module}"), name)
+        session: Session = adapter(path, package, threads)
+        return session
+
+    return open_file
+
+
 # fmt: off
 ENGINES: dict[str, Engine] = {
     "litert": Engine(
@@ -71,12 +79,14 @@ ENGINES: dict[str, Engine] = {
         ("onnx",), "onnxruntime", "onnxruntime", "onnx", OnnxSession, "#c8641b",
         profiler="ONNX Runtime's own profiling"),
     "openvino": Engine(
-        ("tflite", "onnx"), "openvino", "openvino", "openvino", OpenVinoSession, "#7b4fa3",
-        profiler="OpenVINO's own performance counters", dynamic_in_float=True),
+        ("tflite", "onnx"), "openvino", "openvino", "openvino",
+        _later("openvino_session", "OpenVinoSession"), "#7b4fa3", profiler="OpenVINO's own performance counters", dynamic_in_float=True),
     "tflite-micro": Engine(
-        ("tflite",), "tflite_micro", "tflite-micro", "micro", MicroSession, "#b0355f",
+        ("tflite",), "tflite_micro", "tflite-micro", "micro", _later("micro_session", "MicroSession"), "#b0355f",
         requirements=("tflite-micro==0.dev20261023182759",), newest_python=(3, 13), timed=False, one_thread=True),
-    "native": Engine(("tflite",), "ctypes", "", "", NativeSession, "#5c6670", built=True, one_thread=True),
+    "native": Engine(
+        ("tflite",), "ctypes", "", "", _later("native_session", "NativeSession"), "#5c6670",
+        built=True, one_thread=True),
 }
 # fmt: on
 """The engines, in order of preference. To add one: an adapter module and a row here."""

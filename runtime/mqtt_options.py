@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,6 +100,8 @@ def read_prefix(text: str) -> str:
         InputError: A part of it is empty or has other characters than letters, digits, _ and -.
     """
     if not text:
+        import socket  # takes long to load on a board, and only MQTT needs it
+
         text = f"edgepress/{re.sub('[^A-Za-z0-9_-]', '-', socket.gethostname().partition('.')[0]) or 'board'}"
     if not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", text) or len(text) > 100:
         what = f"{one_line(text, 100)!r} can't begin a topic."
