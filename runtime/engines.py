@@ -80,7 +80,8 @@ ENGINES: dict[str, Engine] = {
         profiler="ONNX Runtime's own profiling"),
     "openvino": Engine(
         ("tflite", "onnx"), "openvino", "openvino", "openvino",
-        _later("openvino_session", "OpenVinoSession"), "#7b4fa3", profiler="OpenVINO's own performance counters", dynamic_in_float=True),
+        _later("openvino_session", "OpenVinoSession"), "#7b4fa3",
+        profiler="OpenVINO's own performance counters", dynamic_in_float=True),
     "tflite-micro": Engine(
         ("tflite",), "tflite_micro", "tflite-micro", "micro", _later("micro_session", "MicroSession"), "#b0355f",
         requirements=("tflite-micro==0.dev20261023182759",), newest_python=(3, 13), timed=False, one_thread=True),
