@@ -65,11 +65,13 @@ def main() -> None:
             parser.error(f"{row!r} is no row; rows: {', '.join(ROWS)}")
         print(f"\n{row}", flush=True)
         run: Callable[[Place, list[str], int], Iterator[Line]] = getattr(import_module(ROWS[row]), row)
-        judged = broken = 0
+        judged = 0
+        reasons: list[str] = []
         for line in run(place, wanted, args.seeds):
             print(line, flush=True)
-            judged, broken = judged + line.judged, broken + bool(line.broken)
-        counts[row] = {"judged": judged, "not_kept": broken}
+            judged += line.judged
+            reasons += [f"{' '.join(line.text.split()[:2])}: {line.broken}"] if line.broken else []
+        counts[row] = {"judged": judged, "not_kept": len(reasons), "reasons": reasons}
     print(json.dumps({"host": describe_host(), "rows": counts}))
     sys.exit(any(found["not_kept"] for found in counts.values()))
 

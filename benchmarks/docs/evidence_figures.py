@@ -51,15 +51,15 @@ def _drop(row: Document) -> str:
 
 
 def kept_limits(document: Document, lines: Lines) -> str:
-    """How many files kept their limit, from `accuracy.py`."""
+    """How many files kept their limit, and why the others did not, from `accuracy.py`."""
     rows = (f"{name}: {row['judged'] - row['not_kept']} of {row['judged']}" for name, row in document["rows"].items())
-    return f"files that kept their limit, {'; '.join(rows)}"
+    others = [why for row in document["rows"].values() for why in row["reasons"] if "is better by" not in why]
+    return f"files that kept their limit, {'; '.join(rows)}" + (f" (not: {'; '.join(others)})" if others else "")
 
 
 def worse_than_rivals(document: Document, lines: Lines) -> str:
-    """The lines that say that our file is worse."""
-    worse = [re.sub(r"\s+", " ", line).strip() for line in lines if "worse than" in line]
-    return "; ".join(worse)
+    """The files than which another tool's is better beyond the interval, from `accuracy.py`."""
+    return "; ".join(why for row in document["rows"].values() for why in row["reasons"] if "is better by" in why)
 
 
 def latencies(document: Document, lines: Lines) -> str:

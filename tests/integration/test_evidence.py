@@ -41,6 +41,15 @@ def test_paths_of_this_machine_are_not_kept(evidence: ModuleType, tmp_path: Path
     assert paths == []
 
 
+def test_files_that_a_rival_beats_are_named(evidence: ModuleType) -> None:
+    """The page said that there is none: it looked for other words than the script prints."""
+    figures = importlib.import_module("evidence_figures")
+    worse, slow = "a tflite-int8: converter is better by +0.17 [+0.04, +0.32]", "b onnx-int8: 35.9 s, limit 20"
+    document = {"rows": {"natural": {"judged": 9, "not_kept": 2, "reasons": [worse, slow]}}}
+    assert figures.worse_than_rivals(document, ()) == worse
+    assert figures.kept_limits(document, ()) == f"files that kept their limit, natural: 7 of 9 (not: {slow})"
+
+
 def test_every_claim_has_a_script_and_every_measurement_a_claim(evidence: ModuleType) -> None:
     names = [claim.name for claim in evidence.CLAIMS]
     assert len(set(names)) == len(names) >= 8
