@@ -86,14 +86,14 @@ def _with_turned_mask(layer: Any, call: Callable[..., Any], *args: Any, mask: An
         return call(*args, mask=mask, **kwargs)
     layer.zero_output_for_mask = False
     try:
-        made = call(*args, mask=mask, **kwargs)
+        outputs = call(*args, mask=mask, **kwargs)
     finally:
         layer.zero_output_for_mask = True
-    sequence, *states = made if isinstance(made, (list, tuple)) else (made,)
+    sequence, *states = outputs if isinstance(outputs, (list, tuple)) else (outputs,)
     steps = tf.stack(tf.unstack(mask, axis=1)[::-1], axis=1)
     steps = steps[(..., *[tf.newaxis] * (len(sequence.shape) - 2))]
     sequence = tf.where(steps, sequence, tf.zeros_like(sequence))
-    return type(made)([sequence, *states]) if states else sequence
+    return type(outputs)([sequence, *states]) if states else sequence
 
 
 def _steps(layers: list[Any], infer: Callable[[Any], Any], x: Any) -> list[tuple[Any, int | None]]:

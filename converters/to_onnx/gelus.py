@@ -30,7 +30,9 @@ STEPS: Mapping[str, Callable[..., Array]] = {
 }
 """Operations of which GELUs are made."""
 MOST_STEPS = 16
+"""Operations in a GELU at most."""
 POINTS = np.linspace(-6, 6, 49)
+"""Where what operations compute is compared with GELU: beyond, it is 0 or its argument."""
 CLOSE = 2e-5
 """Largest difference from GELU at those points; that of the two GELUs is 5e-4."""
 
@@ -45,8 +47,8 @@ class Gelu(NamedTuple):
 
 def find_gelus(graph: OnnxGraph) -> list[Gelu]:
     """All GELUs that are written out and between float32 values of one known shape."""
-    found = (_around(graph, node) for node in graph.nodes("Erf", "Tanh"))
-    return [gelu for gelu in found if gelu is not None]
+    gelus = (_gelu_around(graph, node) for node in graph.nodes("Erf", "Tanh"))
+    return [gelu for gelu in gelus if gelu is not None]
 
 
 def write_gelus(graph: OnnxGraph, *, approximate_too: bool = False) -> int:
@@ -96,16 +98,16 @@ def approximations(graph: OnnxGraph) -> dict[str, bool]:
 
 
 def _exact(values: Array) -> Array:
-    made: Array = values * (1 + _erf(values / math.sqrt(2))) / 2
-    return made
+    answers: Array = values * (1 + _erf(values / math.sqrt(2))) / 2
+    return answers
 
 
 def _approximate(values: Array) -> Array:
-    made: Array = values * (1 + np.tanh(math.sqrt(2 / math.pi) * (values + 0.044715 * values**3))) / 2
-    return made
+    answers: Array = values * (1 + np.tanh(math.sqrt(2 / math.pi) * (values + 0.044715 * values**3))) / 2
+    return answers
 
 
-def _around(graph: OnnxGraph, inner: Any) -> Gelu | None:
+def _gelu_around(graph: OnnxGraph, inner: Any) -> Gelu | None:
     """The GELU that an Erf or Tanh belongs to; None if it belongs to none."""
     is_approximate = inner.op_type == "Tanh"
     expected = (_approximate if is_approximate else _exact)(POINTS)
@@ -114,9 +116,9 @@ def _around(graph: OnnxGraph, inner: Any) -> Gelu | None:
         if not _is_step(last):
             return None
         (result,) = last.output
-        values = _computed_of(graph, result)
-        made = _made(graph, result, values[0]) if len(values) == 1 else None
-        if made is not None and np.allclose(made, expected, rtol=0, atol=CLOSE):
+        values = _begin_of(graph, result)
+        answers = _compute(graph, result, {values[0]: POINTS}) if len(values) == 1 else None
+        if answers is not None and np.allclose(answers, expected, rtol=0, atol=CLOSE):
             shape = graph.shape(values[0])
             return Gelu(values[0], result, is_approximate) if shape and shape == graph.shape(result) else None
         last = graph.only_reader(result)
@@ -127,8 +129,8 @@ def _is_step(node: Any) -> bool:
     return node is not None and node.op_type in STEPS and node.domain in STANDARD
 
 
-def _computed_of(graph: OnnxGraph, result: str) -> list[str]:
-    """What such steps make a value of; what is made by others, or has several readers, is where they begin."""
+def _begin_of(graph: OnnxGraph, result: str) -> list[str]:
+    """The values from which such steps compute a result; they begin at what other operations make or read."""
     names = [result]
     begin: list[str] = []
     for name in names:
@@ -141,18 +143,25 @@ def _computed_of(graph: OnnxGraph, result: str) -> list[str]:
     return begin
 
 
-def _made(graph: OnnxGraph, result: str, value: str) -> Array | None:
-    """A value at the points, where another one takes them; None if constants on the way are no single numbers."""
-    if result == value:
-        return POINTS
-    constant = graph.constant(result)
-    if constant is not None:
-        is_number = constant.size == 1 and (constant.dtype == np.float32 or constant.dtype.kind == "i")
-        return np.full_like(POINTS, constant.item()) if is_number else None
+def _compute(graph: OnnxGraph, result: str, known: dict[str, Array | None]) -> Array | None:
+    """A result from known values, to which it is added; None if constants on the way are no single numbers."""
+    if result not in known:
+        constant = graph.constant(result)
+        known[result] = _compute_step(graph, result, known) if constant is None else _number(constant)
+    return known[result]
+
+
+def _compute_step(graph: OnnxGraph, result: str, known: dict[str, Array | None]) -> Array | None:
     node = graph.maker(result)
-    inputs = [_made(graph, name, value) for name in node.input]
+    inputs = [_compute(graph, name, known) for name in node.input]
     if any(each is None for each in inputs):
         return None
     with np.errstate(all="ignore"):
-        made: Array = STEPS[node.op_type](*inputs)
-    return made
+        answers: Array = STEPS[node.op_type](*inputs)
+    return answers
+
+
+def _number(constant: Array) -> Array | None:
+    """A constant for each of the points; None if it is no single number of the types that GELUs have."""
+    is_number = constant.size == 1 and (constant.dtype == np.float32 or constant.dtype.kind == "i")
+    return np.full_like(POINTS, constant.item()) if is_number else None

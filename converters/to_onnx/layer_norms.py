@@ -130,8 +130,8 @@ def _shift(graph: OnnxGraph, node: Any, factor: str) -> tuple[tuple[str, int], A
     if node.op_type != "Sub":
         negated = _maker(graph, mean, "Neg")
         mean = negated.input[0] if negated is not None else ""
-    found = _mean_of(graph, _plain(graph, mean))
-    return (found, beta) if found is not None and factor in product.input else None
+    value_and_axis = _mean_of(graph, _plain(graph, mean))
+    return (value_and_axis, beta) if value_and_axis is not None and factor in product.input else None
 
 
 def _spread(graph: OnnxGraph, root: str) -> tuple[str, int, float] | None:

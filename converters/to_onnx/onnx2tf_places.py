@@ -28,21 +28,21 @@ def write_places(graph: OnnxGraph) -> None:
 
 def _choose_pixels(graph: OnnxGraph, node: Any) -> None:
     """Write a Resize of images to the nearest pixel."""
-    taken, made = graph.shape(node.input[0]), graph.shape(node.output[0])
+    shape, new_shape = graph.shape(node.input[0]), graph.shape(node.output[0])
     way = attribute(node, "coordinate_transformation_mode", b"half_pixel"), attribute(node, "nearest_mode", b"")
     is_nearest = attribute(node, "mode", b"nearest") == b"nearest" and way != (b"asymmetric", b"floor")
     may_leave = way[0] == b"tf_crop_and_resize"  # the image, for pixels of a given value
     if not is_nearest or may_leave or attribute(node, "axes") is not None:
         return
-    if taken is None or made is None or len(taken) != 4 or min(*taken, *made) < 1:
+    if shape is None or new_shape is None or len(shape) != 4 or min(*shape, *new_shape) < 1:
         return
-    places = _nearest(graph, node, taken[2:]) if taken[:2] == made[:2] else None
+    places = _nearest(graph, node, shape[2:]) if shape[:2] == new_shape[:2] else None
     if places is None:
         return
-    plain = [np.arange(new) * old // new for old, new in zip(taken[2:], made[2:], strict=True)]
+    plain = [np.arange(new) * old // new for old, new in zip(shape[2:], new_shape[2:], strict=True)]
     if all(map(np.array_equal, places, plain)):
         options = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        sizes = graph.add_constant(np.array(made, np.int64))
+        sizes = graph.add_constant(np.array(new_shape, np.int64))
         graph.replace(node.output[0], "Resize", [node.input[0], "", "", sizes], **options)
     else:
         _gather(graph, node, dict(zip((2, 3), places, strict=True)))
