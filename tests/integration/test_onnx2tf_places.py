@@ -74,6 +74,25 @@ def test_sizes_of_some_axes_stay(sizes: bool) -> None:
     assert "Resize" in kinds(written(net, 18))
 
 
+@pytest.mark.parametrize("sizes", [[1, 6, 5, 4], [2, 3, 5, 4]])
+def test_new_items_or_channels_stay(sizes: list[int]) -> None:
+    net = OnnxNet(SHAPE)
+    empty = np.array([], np.float32)
+    net.add("Resize", empty, empty, np.array(sizes))
+    assert kinds(written(net)) == ["Resize"]
+
+
+def test_images_of_unknown_size_stay() -> None:
+    net = OnnxNet(SHAPE)
+    empty = np.array([], np.float32)
+    net.add("Resize", empty, np.array([1, 1, 0.75, 0.75], np.float32))
+    model = net.model()
+    model.graph.input[0].type.tensor_type.shape.dim[2].Clear()
+    model.graph.output[0].type.tensor_type.shape.dim[2].Clear()
+    del model.graph.value_info[:]
+    assert kinds(with_onnx2tf_forms(model)) == ["Resize"]
+
+
 @pytest.mark.parametrize("region", [[0, 0, 0, 0, 1, 1, 1, 1], [0, 0, -0.2, 0, 1, 1, 1.2, 1]])
 def test_regions_that_may_leave_the_image_stay(region: list[float]) -> None:
     """Pixels beyond it have a value of their own, which was taken for the number of a row."""

@@ -204,13 +204,12 @@ def in_steps(net: OnnxNet, root: str, square: str, scaled: str) -> None:
         net.add("Add", net.add("Mul", gamma, made), beta)
 
 
-@pytest.mark.parametrize("root", ["Div", "Reciprocal", "one over it"])
 @pytest.mark.parametrize("square", ["Mul", "Pow"])
-@pytest.mark.parametrize("scaled", ["plain", "keras"])
+@pytest.mark.parametrize(
+    ("root", "scaled"), [("Div", "plain"), *((r, s) for r in ("Reciprocal", "one over it") for s in ("plain", "keras"))]
+)
 def test_all_ways_to_write_the_steps_are_one_operation(root: str, square: str, scaled: str) -> None:
     """In front of onnx2tf, too, which turned the mean over channels that are last, but not the values."""
-    if (root, scaled) == ("Div", "keras"):
-        root = "Reciprocal"
     net = OnnxNet((5, 4, 6))
     net.add("Neg")
     in_steps(net, root, square, scaled)
@@ -245,3 +244,19 @@ def test_a_shift_of_another_sign_is_no_normalization(turned: bool) -> None:
         sum_.op_type = "Sub"
     shift.input[list(shift.input).index(negated.output[0])] = negated.input[0]
     assert rewritten(model, layer_norm)[1] == 0
+
+
+@pytest.mark.parametrize("scaled", ["plain", "keras"])
+@pytest.mark.parametrize(("change", "places"), [("none", 1), ("axis", 0), ("numerator", 0)])
+def test_mean_and_variance_are_over_one_axis_and_the_root_is_inverted(change: str, places: int, scaled: str) -> None:
+    net = OnnxNet((5, 6, 6))
+    in_steps(net, "one over it", "Mul", scaled)
+    model = net.model()
+    mean = next(node for node in model.graph.node if node.op_type == "ReduceMean")
+    if change == "axis":
+        mean.attribute[0].ints[:] = [-2]
+    if change == "numerator":
+        division = next(node for node in model.graph.node if node.op_type == "Div")
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(2, np.float32), "two"))
+        division.input[0] = "two"
+    assert rewritten(model, layer_norm)[1] == places
