@@ -129,6 +129,9 @@ def convert(
         )
     if samples < 1:
         raise InputError(f"samples is {samples}; at least 1 calibration item is needed.")
+    folder = path.parent / VARIANTS if out is None else Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is not a folder.", "Name a folder with --out.")
     calibration_method = next((name for name in CALIBRATION_METHODS if name == calibration.lower()), None)
     if calibration_method is None:
         raise unknown("calibration", calibration, CALIBRATION_METHODS)
@@ -151,7 +154,7 @@ def convert(
             possible,
             plan.contract,
             adapter=plan.adapter,
-            out=out or path.parent / VARIANTS,
+            out=folder,
             **items_for(plan.data, samples, plan.contract),
             repairs=repairs and plan.data is not None,
             calibration_method=calibration_method,

@@ -14,7 +14,8 @@ from edgepress.converters.variant import Variant
 from edgepress.runtime.contract import DataRecord, Verification
 from edgepress.toolkit.cli.convert import next_benchmark, outcome
 from edgepress.toolkit.cli.frame import code_of
-from edgepress.toolkit.conversion import _note_if_weak
+from edgepress.toolkit.conversion import _note_if_weak, convert
+from edgepress.toolkit.errors import InputError
 
 __all__ = ["apart"]
 DONE = Variant("tflite-float32", Path("a dir/x.tflite"), 1, 1.0)
@@ -103,3 +104,13 @@ def test_convert_prints_rewrites_and_repairs_if_asked(run: Any, apart: None, cap
         printed = capfd.readouterr().out
         assert "1 of 1 files written to out." in printed
         assert ("Rewrite " in printed) == ("lookup-islands" in printed) == shown
+
+
+def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_converted(tmp_path: Path) -> None:
+    """It was said of the first file, after minutes, with advice on disk space."""
+    model, place = tmp_path / "model.keras", tmp_path / "place"
+    for path in (model, place):
+        path.touch()
+    for inner in (place, tmp_path / "model.keras"):
+        with pytest.raises(InputError, match=rf"{inner.name} is not a folder"):
+            convert(model, out=inner)
