@@ -12,24 +12,32 @@ from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.flatbuffer import Flatbuffer, check_model, unsupported_operations
 from edgepress.runtime.protobuf import check_functions
-from edgepress.runtime.sessions import Session, dequantization_table, file_format, input_scale
+from edgepress.runtime.sessions import Session, dequantization_table, file_format, input_scale, products_saturate
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
 
 
-OPENVINO_OPTIONS = {
-    "PERFORMANCE_HINT": "LATENCY",
-    "INFERENCE_PRECISION_HINT": "f32",
-    "ENABLE_CPU_PINNING": False,  # the caller decides on which CPUs a process runs
-}
+def openvino_options(threads: int) -> dict[str, Any]:
+    """The options with which OpenVINO compiles a file.
+
+    float32 stays float32; by default, OpenVINO would use bfloat16 where the CPU supports it. Where products of 8 bits
+    saturate, int8 files are computed in float: slower, but right.
+    """
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,  # the caller decides on which CPUs a process runs
+        "LP_TRANSFORMS_MODE": not products_saturate(),
+    }
 
 
 class OpenVinoSession(Session):
     """A `.tflite` or `.onnx` file in OpenVINO.
 
     If the batch size is free, batches of 1 get a separate graph, because a free dimension costs a third of the time on
-    small nets. float32 stays float32; by default, OpenVINO would use bfloat16 where the CPU supports it.
+    small nets.
     """
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
@@ -37,7 +45,7 @@ class OpenVinoSession(Session):
         self._path = path
         self._module = module
         self._core = module.Core()
-        self._options = {**OPENVINO_OPTIONS, "INFERENCE_NUM_THREADS": threads}
+        self._options = openvino_options(threads)
         data = path.read_bytes() if tflite else b""
         if tflite:
             check_model(path, data)

@@ -192,7 +192,7 @@ def onnx_session(module: Any, model: str | bytes, **settings: Any) -> Any:
         ValueError: Its functions call themselves, or stand for very many nodes.
     """
     check_functions(model)
-    if _products_saturate():
+    if products_saturate():
         with suppress(Exception):  # ONNX Runtime 1.32 fails on signed activations; its errors share no base class
             return _open_session(module, model, settings | {"log_severity_level": 4}, precise=True)
     return _open_session(module, model, settings)
@@ -207,7 +207,7 @@ def _open_session(module: Any, model: str | bytes, settings: dict[str, Any], *, 
     return module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _products_saturate() -> bool:
+def products_saturate() -> bool:
     """Whether this is x86 without VNNI. Where that is not known it is assumed: right answers come first."""
     return platform.machine() in ("x86_64", "AMD64") and not {"avx512_vnni", "avx_vnni"} & {*cpu_info(FLAGS).split()}
 

@@ -28,6 +28,7 @@ from shared_folders import once_per_run
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `converters.worker` sets it
 TESTS = Path(__file__).parent
 EXAMPLES = os.environ.get("EDGEPRESS_EXAMPLES")
 """Examples of a property, always the same ones, where `benchmarks/development/mutation.py` asks for few."""

@@ -42,7 +42,7 @@ from rewrites import make
 from side_by_side import Comparison, summarize
 
 from edgepress.runtime.engines import import_engine
-from edgepress.runtime.openvino_session import OPENVINO_OPTIONS
+from edgepress.runtime.openvino_session import openvino_options
 from edgepress.toolkit.host.describe import describe_host
 
 PEERS = {
@@ -269,7 +269,7 @@ def _floats(net: Net) -> Array:
 def _openvino(path: Path, item: Array) -> Callable[[], object]:
     """A function that answers one item by OpenVINO, with our runtime's options."""
     openvino = import_engine("openvino")
-    compiled = openvino.Core().compile_model(str(path), "CPU", {**OPENVINO_OPTIONS, "INFERENCE_NUM_THREADS": 1})
+    compiled = openvino.Core().compile_model(str(path), "CPU", openvino_options(1))
     request = compiled.create_infer_request()
     tensor = openvino.Tensor(compiled.inputs[0].element_type, openvino.Shape(item.shape))
     request.set_input_tensor(tensor)

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgepress.converters.arrays import Array
 from edgepress.converters.diagnosis.rounding import Rounding, of_codes
+from edgepress.runtime.sessions import onnx_session
 
 if TYPE_CHECKING:
     import onnx
@@ -125,10 +126,9 @@ class OnnxFile:
         watched.CopyFrom(self._model)
         del watched.graph.output[:]
         watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
-        session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        settings = {"graph_optimization_level": level, "log_severity_level": 4}
+        session = onnx_session(onnxruntime, watched.SerializeToString(), **settings)
         rows = [session.run(list(names), {self._source: item[np.newaxis].astype(self._dtype)}) for item in items]
         joined = [np.concatenate(v) if v[0].ndim else np.stack(v) for v in zip(*rows, strict=True)]
         return {name: values.astype(np.float32) for name, values in zip(names, joined, strict=True)}

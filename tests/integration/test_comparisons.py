@@ -16,6 +16,7 @@ from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx.quantize import with_scheme as onnx_with_scheme
 from edgepress.converters.to_tflite.comparisons import is_mark, on_grid, with_marks_on_grids
 from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.runtime.sessions import onnx_session
 
 BOOL = 6
 """Of the schema's `TensorType`."""
@@ -141,7 +142,7 @@ def test_bounds_of_onnx_that_no_value_reaches_stay(bound: float, kind: str) -> N
     model = net.model()
     quantized = onnx_with_scheme(model, SCHEMES["onnx-int8"], lambda: [items], None)
     exact, answers = (
-        onnxruntime.InferenceSession(each.SerializeToString()).run(None, {"input": items})[0]
+        onnx_session(onnxruntime, each.SerializeToString()).run(None, {"input": items})[0]
         for each in (model, quantized)
     )
     assert ratio_db(exact, answers) > 20
@@ -161,7 +162,7 @@ def test_onnx_files_find_marks(mark_first: bool, mark: float, kind: str) -> None
     model, items = net.model(), items_with(mark)
     quantized = onnx_with_scheme(model, SCHEMES["onnx-int8"], lambda: [items], None)
     exact, answers = (
-        onnxruntime.InferenceSession(each.SerializeToString()).run(None, {"input": items})[0]
+        onnx_session(onnxruntime, each.SerializeToString()).run(None, {"input": items})[0]
         for each in (model, quantized)
     )
     assert ratio_db(exact, answers) > 30

@@ -22,6 +22,7 @@ from edgepress.converters.to_tflite import flatbuffer
 from edgepress.converters.to_tflite.constants import with_plain_constants
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.onnx2tf_fixes import as_log_softmax, with_gelu_options
+from edgepress.runtime.sessions import onnx_session
 
 BOOL = 6
 """Of the schema's `TensorType`."""
@@ -29,7 +30,7 @@ BOOL = 6
 
 def run(model: onnx.ModelProto, shape: tuple[int, ...]) -> Any:
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"input": x})[0]
+    return onnx_session(onnxruntime, model.SerializeToString()).run(None, {"input": x})[0]
 
 
 @pytest.mark.parametrize("kind", ["Conv", "MaxPool", "AveragePool"])

@@ -21,6 +21,7 @@ from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.four_bits import LEVELS, four_bit_layers
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime import load
+from edgepress.runtime.sessions import onnx_session
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.plan import make_plan
 from edgepress.toolkit.errors import InputError
@@ -149,7 +150,7 @@ def test_bits_behind_older_operators_are_converted() -> None:
 
 
 def _scores(model: onnx.ModelProto, items: Any) -> Any:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnx_session(onnxruntime, model.SerializeToString())
     return np.concatenate([session.run(None, {"x": item[np.newaxis]})[0] for item in items])
 
 

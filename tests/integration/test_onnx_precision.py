@@ -1,4 +1,4 @@
-"""Products of 8 bits in ONNX Runtime: exact on x86 without VNNI, fast where there is VNNI."""
+"""Products of 8 bits in ONNX Runtime and OpenVINO: exact on x86 without VNNI, fast where there is VNNI."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx_rewriting import OnnxNet
 
-from edgepress.runtime import sessions
+from edgepress.runtime import available_engines, openvino_session, sessions
+from edgepress.runtime.engines import import_engine
 
 OPTION = "session.x64quantprecision"
 
@@ -36,14 +38,14 @@ def test_which_cpus_saturate(machine: str, flags: str | None, saturates: bool, m
 
     monkeypatch.setattr(sessions.platform, "machine", lambda: machine)
     monkeypatch.setattr(sessions.Path, "read_text", read)
-    assert sessions._products_saturate() is saturates
+    assert sessions.products_saturate() is saturates
 
 
 @pytest.mark.parametrize("saturates", [True, False])
 @pytest.mark.parametrize("signed", [True, False])
 def test_files_open_and_answer_on_every_cpu(saturates: bool, signed: bool, monkeypatch: Any, capfd: Any) -> None:
     """ONNX Runtime 1.32 refuses the option for signed activations; such files are opened without it."""
-    monkeypatch.setattr(sessions, "_products_saturate", lambda: saturates)
+    monkeypatch.setattr(sessions, "products_saturate", lambda: saturates)
     dtype, zero = (np.int8, 0) if signed else (np.uint8, 128)
     net = OnnxNet((16, 4, 4))
     for _ in range(2):
@@ -59,8 +61,36 @@ def test_files_open_and_answer_on_every_cpu(saturates: bool, signed: bool, monke
         assert _entry(session.get_session_options()) == ("1" if saturates else "")
 
 
+@pytest.mark.skipif("openvino" not in available_engines(), reason="OpenVINO is not installed")
+@pytest.mark.parametrize("saturates", [True, False])
+def test_openvino_computes_in_float_where_products_saturate(saturates: bool, monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setattr(openvino_session, "products_saturate", lambda: saturates)
+    net = OnnxNet((16, 4, 4))
+    for _ in range(2):
+        value = net.quantized(0.05, 0)
+        weights = net.random.integers(60, 128, (16, 16, 1, 1)).astype(np.int8)  # sums of two exceed 16 bits
+        net.add("Conv", value, net.add("DequantizeLinear", net.constant(weights), np.float32(0.001), np.int8(0)))
+    net.quantized(0.05, 0)
+    path = tmp_path / "net.onnx"
+    onnx.save(net.model(), path)
+    session = openvino_session.OpenVinoSession(path, import_engine("openvino"), threads=1)
+    items = np.abs(net.items()) * 8
+    found = session.run(items)
+    assert (openvino_kinds(session) == {"f32"}) is saturates
+    if saturates:
+        exact = sessions.onnx_session(onnxruntime, net.model().SerializeToString()).run(None, {"input": items})[0]
+        np.testing.assert_allclose(found.ravel(), exact.ravel(), atol=0.051)  # one step
+
+
+def openvino_kinds(session: Any) -> set[str]:
+    """In which types the convolutions of a file compute."""
+    operations = session._request.get_compiled_model().get_runtime_model().get_ops()
+    infos = [operation.get_rt_info() for operation in operations]
+    return {info["runtimePrecision"].value for info in infos if info["layerType"].value == "Convolution"}
+
+
 def test_a_damaged_file_is_refused_either_way(monkeypatch: Any) -> None:
-    monkeypatch.setattr(sessions, "_products_saturate", lambda: True)
+    monkeypatch.setattr(sessions, "products_saturate", lambda: True)
     with pytest.raises(Exception, match=r"(?i)protobuf|parse|invalid"):
         sessions.onnx_session(onnxruntime, b"no model")
 

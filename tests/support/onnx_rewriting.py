@@ -12,6 +12,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from rewriting import rewrite
 
+from edgepress.runtime.sessions import onnx_session
+
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 EVERY_BYTE = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
 """Items of shape (1, 16, 16) that hold each byte once."""
@@ -70,11 +72,9 @@ class OnnxNet:
 
 def answer(model: onnx.ModelProto, items: Any, *, optimized: bool = True) -> Any:
     onnx.checker.check_model(model, full_check=True)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if not optimized:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    levels = onnxruntime.GraphOptimizationLevel
+    level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
+    session = onnx_session(onnxruntime, model.SerializeToString(), log_severity_level=3, graph_optimization_level=level)
     return session.run(None, {"input": items})[0]
 
 

@@ -27,7 +27,7 @@ from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError, InputError
 from edgepress.runtime.flatbuffer import has_variables
 from edgepress.runtime.items import random_items
-from edgepress.runtime.openvino_session import OPENVINO_OPTIONS
+from edgepress.runtime.openvino_session import openvino_options
 from edgepress.runtime.sessions import Session, onnx_session
 from edgepress.toolkit.workers.opening import engine_errors
 
@@ -212,7 +212,7 @@ def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[lis
     core = openvino.Core()
     model = core.read_model(str(job.file))
     model.reshape(list(items[0].shape))
-    options = {**OPENVINO_OPTIONS, "INFERENCE_NUM_THREADS": job.threads, "PERF_COUNT": True}
+    options = openvino_options(job.threads) | {"PERF_COUNT": True}
 
     def counters(request: Any, count: int) -> dict[Kernel, float]:
         """The kernels' times after `count` more inferences: means over all so far, in whole microseconds."""
