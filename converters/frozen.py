@@ -75,9 +75,10 @@ def freeze(function: Any) -> Frozen:
     Raises:
         ConversionError: It is too large for any file.
     """
-    # The only public route to a frozen graph is TFLiteConverter itself; tf2onnx imports from the same module.
-    # tensorflow#48639; docs/architecture.md lists this and other private interfaces.
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2_as_graph
+    # The only public route to a frozen graph is TFLiteConverter itself (tensorflow#48639); docs/architecture.md lists
+    # this and other private interfaces. `convert_variables_to_constants_v2_as_graph` takes the same two steps and then
+    # makes a function of the graph, which holds five more copies of all weights.
+    from tensorflow.python.framework import convert_to_constants
 
     size = sum((variable.shape.num_elements() or 0) * variable.dtype.size for variable in function.variables)
     if size >= LARGEST_BYTES:
@@ -86,8 +87,12 @@ def freeze(function: Any) -> Frozen:
             f"{LARGEST_BYTES / 1e9:.1f} GB.",
             "Use a smaller model.",
         )
-    definition = convert_variables_to_constants_v2_as_graph(function, lower_control_flow=False)[1]
-    sweep(definition.ByteSize())  # of the function that came with it
+    variables = convert_to_constants._FunctionConverterDataInEager(
+        func=function, lower_control_flow=False, aggressive_inlining=False
+    )
+    definition, _ = convert_to_constants._replace_variables_by_constants(variables)
+    del variables
+    sweep(definition.ByteSize())  # of the values of the variables
     fix(definition)
     source = function.inputs[0]
     sink = function.outputs[0]

@@ -21,7 +21,7 @@ from edgepress.converters.variant import Variant
 from edgepress.converters.worker import ChildDied, Emit, Worker, merge
 from edgepress.runtime.errors import ModelFileError
 
-COPIES = 20
+COPIES = 16
 """Copies of a large model's weights that a process may hold at its peak, not counting TensorFlow itself
 (benchmarks/memory/conversion_memory.py measures it)."""
 Report = Began | Done
