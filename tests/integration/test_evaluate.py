@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from edgepress.converters.contract.write import write_keras_contract
 from edgepress.converters.errors import ConversionError
+from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.conversion import convert, summary
 from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.errors import DataError, EdgepressError, InputError, ModelFileError
@@ -52,6 +55,19 @@ def test_labels_that_do_not_match_are_one_error(run: Any, tmp_path: Path) -> Non
     np.savez(path, x=np.random.default_rng(0).integers(0, 256, (60, 28, 28, 1), dtype=np.uint8), y=np.arange(60) % 12)
     with pytest.raises(DataError, match="labels do not match"):
         evaluate(run.variants["tflite-int8"], data=str(path))
+
+
+def test_a_keras_file_of_others_is_to_be_converted(other_data: Path, tmp_path: Path) -> None:
+    """By a command that can be copied."""
+    import keras
+
+    path = tmp_path / "mine (1).keras"
+    keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")]).save(path)
+    with pytest.raises(ModelFileError, match="edgepress did not train it") as caught:
+        evaluate(path, data=str(other_data))
+    command = caught.value.hint.partition(": ")[2]
+    assert CliRunner().invoke(app, shlex.split(command)[1:]).exit_code == 0
+    assert evaluate(tmp_path / "mine (1)-float32.tflite", data=str(other_data))["count"] > 0
 
 
 @pytest.mark.parametrize("name", ["cut.keras", "cut.tflite", "cut.onnx", "empty.onnx", "missing.tflite"])

@@ -8,6 +8,7 @@ metadata and from what the user says.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,11 @@ def _own_contract(path: Path) -> Contract | None:
 
 
 def _without(path: Path) -> ModelFileError:
+    if path.suffix == ".keras":
+        return ModelFileError(
+            f"{path} carries no contract, which says how images become its input: edgepress did not train it.",
+            f"Convert it, and take a file of this: edgepress convert {shlex.quote(str(path))} --to tflite-float32",
+        )
     return ModelFileError(
         f"{path} carries no contract: it is damaged or cut off, or was not made by edgepress.",
         "Accepted: files of edgepress train (.keras), and of convert and annotate (.tflite, .onnx).",
