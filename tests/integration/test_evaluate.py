@@ -67,7 +67,7 @@ def test_a_keras_file_of_others_is_to_be_converted(other_data: Path, tmp_path: P
         evaluate(path, data=str(other_data))
     command = caught.value.hint.partition(": ")[2]
     assert CliRunner().invoke(app, shlex.split(command)[1:]).exit_code == 0
-    assert evaluate(tmp_path / "mine (1)-float32.tflite", data=str(other_data))["count"] > 0
+    assert evaluate(tmp_path / "variants" / "mine (1)-float32.tflite", data=str(other_data))["count"] > 0
 
 
 @pytest.mark.parametrize("name", ["cut.keras", "cut.tflite", "cut.onnx", "empty.onnx", "missing.tflite"])
