@@ -209,11 +209,11 @@ def _fix_sizes(path: Path, content: bytes, shape: tuple[int, ...], size: Size | 
         ModelFileError: A size is free and `size` is None, or it is a TFLite file.
         InputError: `size` does not fit the shape.
     """
-    taken: tuple[int | None, ...] = tuple(n if n > 0 else None for n in shape)
+    input_shape: tuple[int | None, ...] = tuple(n if n > 0 else None for n in shape)
     if is_tflite(content):
         with contextlib.suppress(ConversionError, ModelFileError):  # as above
-            taken = resize.item_shape(content)
-        if None in taken:
+            input_shape = resize.item_shape(content)
+        if None in input_shape:
             hint = "Make a file of one size: edgepress convert, with --size."
             raise ModelFileError(f"{path} leaves sizes of its input free, and stays as it is.", hint)
-    return fixed_shape(taken, size, str(path))
+    return fixed_shape(input_shape, size, str(path))

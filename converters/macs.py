@@ -25,10 +25,10 @@ def kernel(weights: int, *channels: int, data: int | None = None) -> Rule:
 
     def count(inputs: Sequence[Shape], output: Shape) -> int | None:
         shape = _shape(inputs, weights)
-        given = _shape([output] if data is None else inputs, data or 0)
-        if not shape or given is None:
+        input_shape = _shape([output] if data is None else inputs, data or 0)
+        if not shape or input_shape is None:
             return None
-        return math.prod(given) * math.prod(n for axis, n in enumerate(shape) if axis not in channels)
+        return math.prod(input_shape) * math.prod(n for axis, n in enumerate(shape) if axis not in channels)
 
     return count
 

@@ -41,10 +41,10 @@ def classify(args: argparse.Namespace) -> Documents:
 
     model = _model(args)
     for name in args.images:
-        found: list[Any] = [sys.stdin.buffer.read() if name == "-" else Path(name)]
-        if name != "-" and found[0].is_dir() and not (found := images_in(found[0])):
+        images: list[Any] = [sys.stdin.buffer.read() if name == "-" else Path(name)]
+        if name != "-" and images[0].is_dir() and not (images := images_in(images[0])):
             raise InputError(f"The folder {name} contains no images.", "Accepted: JPEG, PNG, BMP, GIF, WebP and .npy.")
-        for image in found:
+        for image in images:
             yield _answer(model, image, name if name == "-" else str(image), args.top)
 
 
@@ -86,11 +86,11 @@ def info(args: argparse.Namespace) -> Documents:
     """Show a model file's input, labels and contract."""
     model = load(args.model, args.engine, contract=args.contract)
     contract = None if model.contract is None else dataclasses.asdict(model.contract)
-    found = {"file": str(model.path), "size_bytes": model.path.stat().st_size, "engine": model.engine}
-    found |= {"shape": list(model.shape), "stateful": model.stateful}
+    document = {"file": str(model.path), "size_bytes": model.path.stat().st_size, "engine": model.engine}
+    document |= {"shape": list(model.shape), "stateful": model.stateful}
     if promise := model.limits.promise(model.engine):
-        found["promise"] = promise
-    yield found | {"labels": list(model.labels), "contract": contract}
+        document["promise"] = promise
+    yield document | {"labels": list(model.labels), "contract": contract}
 
 
 def serve(args: argparse.Namespace) -> Documents:
@@ -101,8 +101,8 @@ def serve(args: argparse.Namespace) -> Documents:
     def on_ready(port: int) -> None:
         host = reachable(args.host)
         host = f"[{host}]" if ":" in host else host
-        found = {"model": str(model.path), "engine": model.engine, "url": f"http://{host}:{port}/classify"}
-        _print(found | {"page": f"http://{host}:{port}/"}, args)
+        document = {"model": str(model.path), "engine": model.engine, "url": f"http://{host}:{port}/classify"}
+        _print(document | {"page": f"http://{host}:{port}/"}, args)
 
     model = _model(args)
     names = args.allow_host

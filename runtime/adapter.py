@@ -45,20 +45,20 @@ def adapter_from(raw: Any, item: list[int]) -> Adapter:
     Raises:
         Exception: Of any kind; it is damaged.
     """
-    found: Adapter = record(Adapter, raw, shape=tuple, mean=_numbers, std=_numbers)
-    shape = found.shape
-    mean = found.mean
-    std = found.std
+    adapter: Adapter = record(Adapter, raw, shape=tuple, mean=_numbers, std=_numbers)
+    shape = adapter.shape
+    mean = adapter.mean
+    std = adapter.std
     counts = {len(mean), len(std)}
     if not all(type(n) is int and n > 0 for n in shape) or math.prod(shape) != math.prod(item):
         raise ValueError(f"its adapter makes items of shape {list(shape)} of {item}")
     if not (all(map(math.isfinite, (*mean, *std))) and all(std) and counts <= {1, item[-1]}):
         raise ValueError(f"its adapter has mean {list(mean)} and std {list(std)}")
-    if found.per_image not in (*get_args(PerImage), None):
-        raise ValueError(f"its adapter has per_image {found.per_image!r}")
-    if (found.bgr or found.channels_first) and len(item) != 3:
+    if adapter.per_image not in (*get_args(PerImage), None):
+        raise ValueError(f"its adapter has per_image {adapter.per_image!r}")
+    if (adapter.bgr or adapter.channels_first) and len(item) != 3:
         raise ValueError("its adapter is for images")
-    return found
+    return adapter
 
 
 def _numbers(values: Any) -> tuple[float, ...]:

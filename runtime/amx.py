@@ -39,10 +39,10 @@ def apply() -> None:
     Raises:
         EngineError: The variable has another value than 0 or 1, or the process has tiles already.
     """
-    given = os.environ.get(VARIABLE) or "1"
-    if given not in ("0", "1"):
-        raise EngineError(f"{VARIABLE} is {given!r}; accepted: 0 or 1.", "0 means that engines do not use AMX.")
-    if given == "1" or sys.platform != "linux" or "amx_tile" not in cpu_info(FLAGS).split():
+    setting = os.environ.get(VARIABLE) or "1"
+    if setting not in ("0", "1"):
+        raise EngineError(f"{VARIABLE} is {setting!r}; accepted: 0 or 1.", "0 means that engines do not use AMX.")
+    if setting == "1" or sys.platform != "linux" or "amx_tile" not in cpu_info(FLAGS).split():
         return
     libc = ctypes.CDLL(None)
     granted = ctypes.c_uint64()

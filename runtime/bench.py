@@ -55,10 +55,10 @@ def bench(
     models, opened, items = _open_models(path, engine, counts, contract)
     times = [array.array("f") for _ in counts]
     for _ in range(max(1, round(seconds / TURN_S))):
-        for model, found in zip(models, times, strict=True):
+        for model, latencies in zip(models, times, strict=True):
             _time_calls(model, items, min(seconds, TURN_S) / 10)  # the caches hold the weights of the previous one
-            found.extend(_time_calls(model, items, min(seconds, TURN_S)))
-    results = [start | _summary(found) for start, found in zip(opened, times, strict=True)]
+            latencies.extend(_time_calls(model, items, min(seconds, TURN_S)))
+    results = [start | _summary(latencies) for start, latencies in zip(opened, times, strict=True)]
     fastest = min(float(r["p50_us"]) for r in results)
     best = next(i for i, r in enumerate(results) if r["p50_us"] <= NEAR * fastest)
     model = models[best]
@@ -96,10 +96,10 @@ def best_threads(
     model = load(path, engine, contract=contract)
     if ENGINES[model.engine].one_thread:
         return 1
-    if not isinstance(found := _read_choices().get(_key(model)), int):
+    if not isinstance(threads := _read_choices().get(_key(model)), int):
         what = f"The best number of threads for {path} on {model.engine} is not known here."
         raise InputError(what, f"Find it with: python -m edgepress.runtime bench {path}")
-    return found
+    return threads
 
 
 def _open_models(
@@ -129,7 +129,7 @@ def _time_calls(model: Model, items: Sequence[Any], seconds: float) -> array.arr
     """Latencies of calls for some seconds (at least one call), microseconds, as float32."""
     clock = time.perf_counter_ns
     answer = model.answer
-    found = array.array("f")
+    latencies = array.array("f")
     i = 0
     end = (now := clock()) + int(seconds * 1e9)
     while not i or now < end:
@@ -138,8 +138,8 @@ def _time_calls(model: Model, items: Sequence[Any], seconds: float) -> array.arr
         start = clock()
         answer(item)
         now = clock()
-        found.append((now - start) / 1e3)
-    return found
+        latencies.append((now - start) / 1e3)
+    return latencies
 
 
 def _summary(found: array.array[float]) -> dict[str, Any]:

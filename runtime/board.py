@@ -83,13 +83,13 @@ def doctor() -> dict[str, Any]:
         if status == "fails":
             why = "The model of this bundle was compiled here, but does not run: install the bundle again."
     for name, row in PACKAGED.items():
-        found = version(row.package)
-        status, detail = ("missing", "") if found is None else _trial(name)
+        installed = version(row.package)
+        status, detail = ("missing", "") if installed is None else _trial(name)
         if status == "fails" and "numpy<2" in row.requirements and np.__version__ >= "2":
             why = f"{name} needs numpy < 2, found {np.__version__}: {_pip()} 'numpy<2'. {why}"
-        offered = found is None and row.package in re.findall(r"[\w-]+", why + command)
+        offered = installed is None and row.package in re.findall(r"[\w-]+", why + command)
         install = f"{_pip()} {row.package}" if offered else ""
-        engines.append({"name": name, "version": found, "status": status, "detail": detail, "install": install})
+        engines.append({"name": name, "version": installed, "status": status, "detail": detail, "install": install})
     return {
         "ok": any(engine["status"] == "works" for engine in engines),
         "python": platform.python_version(),

@@ -265,10 +265,10 @@ class Contract:
 
 
 def _ranges(raw: Any) -> dict[str, tuple[float, float]]:
-    found = {name: (float(low), float(high)) for name, (low, high) in dict(raw).items()}
-    if not all(-math.inf < low <= high < math.inf for low, high in found.values()):
+    ranges = {name: (float(low), float(high)) for name, (low, high) in dict(raw).items()}
+    if not all(-math.inf < low <= high < math.inf for low, high in ranges.values()):
         raise ValueError("ranges are no pairs of finite numbers")
-    return found
+    return ranges
 
 
 def _selftest(raw: Any, scheme: Any) -> SelfTest:

@@ -237,8 +237,12 @@ class DriftWatch:
         """The document of answers: the number of scenes, the capital, whether there is an alarm and what it means."""
         if self._test is None:
             return {"scenes": len(self._learned), "learns_from": self._learn, "alarm": False}
-        found = {"scenes": self._test.counted, "capital": float(f"{self._test.capital:.4g}"), "alarm": self._test.alarm}
-        return found | ({"meaning": self.words()} if self._test.alarm else {})
+        document = {
+            "scenes": self._test.counted,
+            "capital": float(f"{self._test.capital:.4g}"),
+            "alarm": self._test.alarm,
+        }
+        return document | ({"meaning": self.words()} if self._test.alarm else {})
 
     def words(self) -> str:
         """What an alarm means."""

@@ -88,9 +88,9 @@ class MissingExtraError(EdgepressError):
     kind = "missing_extra"
 
     def __init__(self, what: str, package: str, extra: str) -> None:
-        wanted = f"'edgepress[{extra}]'" if extra else package
+        requirement = f"'edgepress[{extra}]'" if extra else package
         reason = f"{what} needs the package {package}, which is not installed."
-        super().__init__(reason, f"Install it with: pip install {wanted}")
+        super().__init__(reason, f"Install it with: pip install {requirement}")
         self.args = (what, package, extra)  # so that the error survives pickling between processes
 
 

@@ -31,8 +31,8 @@ def new_images(folder: Path, poll_s: float = 0.1) -> Iterator[Path]:
         now = {}
         try:
             for path in images_in(folder):
-                if found := _state(path):
-                    now[path] = found
+                if stamp := _state(path):
+                    now[path] = stamp
         except OSError as e:
             raise InputError(f"{folder} can't be watched: {e.strerror}.", "Give an existing folder.") from e
         known = now.copy() if known is None else {p: state for p, state in known.items() if p in now}
@@ -46,10 +46,10 @@ def new_images(folder: Path, poll_s: float = 0.1) -> Iterator[Path]:
 
 def _state(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:  # deleted or renamed since it was listed
         return None
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 def newest(frames: Iterable[Any]) -> Iterator[Any]:

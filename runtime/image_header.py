@@ -164,9 +164,9 @@ def _marker_behind_scan(file: BinaryIO) -> int:
     """The next marker behind the codes of a scan; that of the end if there is none."""
     last = b""
     while piece := last + file.read(1 << 16):
-        if found := _MARKER.search(piece):
-            file.seek(found.end() - len(piece), os.SEEK_CUR)
-            return piece[found.end() - 1]
+        if marker := _MARKER.search(piece):
+            file.seek(marker.end() - len(piece), os.SEEK_CUR)
+            return piece[marker.end() - 1]
         if len(piece) == len(last):
             break
         last = piece[-1:]

@@ -85,10 +85,10 @@ class Model:
             if len(shape) == len(session.shape):  # sizes that the file leaves free are those of the contract
                 session.shape = tuple(new if n < 1 else n for n, new in zip(session.shape, shape, strict=True))
             spread = len(session.output_shape) > 1 and not raw
-            found = " x ".join(map(str, session.output_shape))
+            sizes = " x ".join(map(str, session.output_shape))
             if (shape, contract.outputs) != (session.shape, session.classes) or spread:
                 raise ModelFileError(
-                    f"{path} contradicts its contract: it takes {list(session.shape)} and has {found} outputs; the "
+                    f"{path} contradicts its contract: it takes {list(session.shape)} and has {sizes} outputs; the "
                     f"contract says {list(shape)} and {contract.outputs}.",
                     "Convert the model again.",
                 )
@@ -138,10 +138,10 @@ class Model:
         Items and errors are those of `scores`.
         """
         if type(batch) is np.ndarray and batch.dtype == self._dtype and batch.shape == self._ready:  # as in `scores`
-            found = self._raw(batch)
+            values = self._raw(batch)
         else:
-            found = self._in_parts(self._raw, batch, self._session.classes)
-        return found.reshape(len(found), *self.output_shape)
+            values = self._in_parts(self._raw, batch, self._session.classes)
+        return values.reshape(len(values), *self.output_shape)
 
     def _in_parts(self, run: Run, batch: npt.NDArray[Any], columns: int) -> npt.NDArray[np.float32]:
         """Answers, shape (N, columns), to items of any accepted type, in calls of the size that the file takes."""
@@ -237,8 +237,8 @@ class Model:
         """
         self.require_labels()
         contract = self.contract
-        found = contract.drift if contract is not None else None
-        reference = reference_in(str(self.path), found, engine=self.engine, learn=learn)
+        stored = contract.drift if contract is not None else None
+        reference = reference_in(str(self.path), stored, engine=self.engine, learn=learn)
         images = contract is not None and contract.input.is_image
         self.drift = DriftWatch(reference, learn=learn or 0, engine=self.engine, images=images, on_alarm=on_alarm)
 
@@ -293,8 +293,8 @@ class Model:
     def require_labels(self) -> None:
         """Raise InputError if the model has no labels, so that nothing can be classified with it."""
         if not self.labels:
-            found = " x ".join(map(str, self.output_shape))
-            why = "its task is none" if self.contract else f"it returns {found} numbers"
+            shape = " x ".join(map(str, self.output_shape))
+            why = "its task is none" if self.contract else f"it returns {shape} numbers"
             hint = "Model.outputs(batch) returns what it computes; bench and selftest need no labels."
             raise InputError(f"{self.path} has no labels ({why}), so it classifies nothing.", hint)
 

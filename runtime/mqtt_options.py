@@ -58,9 +58,9 @@ def add_mqtt_options(option: Callable[..., Any], what: str) -> None:
 
 def misused_mqtt_option(args: argparse.Namespace) -> str:
     """What is wrong with options that need `--mqtt`; empty if nothing is."""
-    given = [name for name in ("mqtt_topic", "mqtt_login", "mqtt_tls") if getattr(args, name, None)]
-    if given and args.mqtt is None:
-        return f"--{given[0].replace('_', '-')} is for --mqtt"
+    options = [name for name in ("mqtt_topic", "mqtt_login", "mqtt_tls") if getattr(args, name, None)]
+    if options and args.mqtt is None:
+        return f"--{options[0].replace('_', '-')} is for --mqtt"
     return ""
 
 

@@ -106,11 +106,11 @@ def _tflite_quantization(model: bytes) -> tuple[tuple[float, int], ...]:
     flat = Flatbuffer(model)
     graph = next(flat.tables(flat.root, 2))
     tensors = list(flat.tables(graph, 0))
-    found = []
+    pairs = []
     for ports in (flat.inner(graph, 1), flat.inner(graph, 2)):
         quantization = flat.inner(tensors[flat.number(ports + 4)], 4)
         scale = flat.inner(quantization, 2)
         zero_point = flat.inner(quantization, 3)
         real = struct.unpack_from("<f", model, scale + 4)[0] if scale else 0.0
-        found.append((real, flat.number(zero_point + 4, "<q") if zero_point else 0))
-    return tuple(found)
+        pairs.append((real, flat.number(zero_point + 4, "<q") if zero_point else 0))
+    return tuple(pairs)

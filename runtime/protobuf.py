@@ -84,7 +84,7 @@ def _check_functions(data: Data) -> None:
         return
     calls = {name: Counter(_nodes(data, "function", *body)) for name, body in bodies.items()}
     calls[()] = Counter(node for number, *graph in parts if number == _GRAPH for node in _nodes(data, "graph", *graph))
-    called = {name: [(other, n) for other, n in found.items() if other in bodies] for name, found in calls.items()}
+    called = {name: [(other, n) for other, n in nodes.items() if other in bodies] for name, nodes in calls.items()}
     plain = {name: calls[name].total() - sum(n for _, n in others) for name, others in called.items()}
     sizes: dict[tuple[bytes, ...], int] = {}
     left = {*called}

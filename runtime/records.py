@@ -27,5 +27,5 @@ def record(cls: type[Any], raw: Any, **parse: Callable[[Any], Any]) -> Any:
     if missing := [name for name in needed if name not in raw]:
         raise ValueError(f"{cls.__name__} has no {', '.join(missing)}")
     values = {name: value for name, value in raw.items() if name in fields}
-    given = {name for name, value in values.items() if value is not None or fields[name].default is not None}
-    return cls(**values | {name: parse[name](values[name]) for name in given & parse.keys()})
+    names = {name for name, value in values.items() if value is not None or fields[name].default is not None}
+    return cls(**values | {name: parse[name](values[name]) for name in names & parse.keys()})

@@ -81,10 +81,12 @@ def selftest(path: str | Path, engine: str | None = None, contract: str | Path |
     file = Path(path)
     manifest = None
     if file.is_dir():
-        found = sorted(f for f in file.iterdir() if f.suffix in (".tflite", ".onnx"))
-        if len(found) != 1:
-            raise InputError(f"{path} holds {len(found)} model files; a bundle has one.", "Name the model file itself.")
-        file, manifest = found[0], file / MANIFEST
+        models = sorted(f for f in file.iterdir() if f.suffix in (".tflite", ".onnx"))
+        if len(models) != 1:
+            raise InputError(
+                f"{path} holds {len(models)} model files; a bundle has one.", "Name the model file itself."
+            )
+        file, manifest = models[0], file / MANIFEST
     model = load(file, engine, contract=contract)
     if model.contract is None or (test := model.contract.selftest) is None:
         hint = "Convert it again with this edgepress, or, if another tool made it: edgepress annotate."

@@ -86,8 +86,8 @@ class TFLiteSession(Session):
         interpreter = self._open()
         inputs = interpreter.get_input_details()
         outputs = interpreter.get_output_details()
-        taken, given = ([d["shape"].tolist() for d in details] for details in (inputs, outputs))
-        self._describe(path, taken, given)
+        input_shapes, output_shapes = ([d["shape"].tolist() for d in details] for details in (inputs, outputs))
+        self._describe(path, input_shapes, output_shapes)
         self.dtype, self._half = _session_type(np.dtype(inputs[0]["dtype"]))
         self.scale = input_scale(inputs[0])
         self._table = dequantization_table(outputs[0])
@@ -237,10 +237,10 @@ def outputs_of(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) ->
             f"{path} is not a classifier: inputs {inputs}, outputs {outputs}.",
             "One input and one output are needed: (batch, classes), or any shape for models without labels.",
         )
-    found = [n if isinstance(n, int) and n > 0 else -1 for n in outputs[0]]
-    item = found[1:] if found[0] == -1 or outputs[0][0] == inputs[0][0] else found
+    shape = [n if isinstance(n, int) and n > 0 else -1 for n in outputs[0]]
+    item = shape[1:] if shape[0] == -1 or outputs[0][0] == inputs[0][0] else shape
     counted = [n for n in item if n != 1]
-    return tuple(item if len(counted) > 1 else counted or [1]), len(found) == 2 and len(item) == 1
+    return tuple(item if len(counted) > 1 else counted or [1]), len(shape) == 2 and len(item) == 1
 
 
 def check_outputs(path: Path, count: int) -> None:

@@ -89,8 +89,8 @@ def orientation_of(image: Image.Image) -> int:
             return value
     except Exception:  # a damaged EXIF block is ignored, as by image viewers
         return 1
-    found = re.search(rb'tiff:Orientation(?:="|>)([0-9])', xmp.encode() if isinstance(xmp, str) else xmp)
-    return int(found[1]) if found else 1
+    match = re.search(rb'tiff:Orientation(?:="|>)([0-9])', xmp.encode() if isinstance(xmp, str) else xmp)
+    return int(match[1]) if match else 1
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:

@@ -121,8 +121,8 @@ def _length(headers: Message, most: int) -> int:
 
 def page_files() -> dict[str, tuple[str, bytes]]:
     """The type and content of each file of the page, by path; also from inside a `.pyz`."""
-    found = {path: (kind, pkgutil.get_data(__package__, name) or b"") for path, (name, kind) in FILES.items()}
-    return {path: (f"{kind}; charset=utf-8", content) for path, (kind, content) in found.items()}
+    contents = {path: (kind, pkgutil.get_data(__package__, name) or b"") for path, (name, kind) in FILES.items()}
+    return {path: (f"{kind}; charset=utf-8", content) for path, (kind, content) in contents.items()}
 
 
 def refusal(method: str, headers: Message, *, loopback: bool, allowed: Collection[str]) -> str:
@@ -171,8 +171,8 @@ def reachable(host: str) -> str:
 
 def name_in(place: str) -> str:
     """The name or address in `name:port`, lower-case; empty if it is none."""
-    found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]+))(?::\d{1,5})?", place, re.ASCII)
-    return (found[1] or found[2]) if found else ""
+    match = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]+))(?::\d{1,5})?", place, re.ASCII)
+    return (match[1] or match[2]) if match else ""
 
 
 def _is_own(name: str, loopback: bool, allowed: Collection[str]) -> bool:

@@ -34,10 +34,10 @@ def check_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*values: Any, **named: Any) -> Any:
         signature = _signature(function)
         try:
-            given = signature.bind(*values, **named).arguments
+            arguments = signature.bind(*values, **named).arguments
         except TypeError as e:
             raise TypeError(f"{function.__name__}(): {e}.{_nearest(named, signature)}") from None
-        for name, value in given.items():
+        for name, value in arguments.items():
             parameter = signature.parameters[name]
             each = value if parameter.kind is inspect.Parameter.VAR_POSITIONAL else [value]
             for one in each:

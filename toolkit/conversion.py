@@ -190,15 +190,15 @@ def _without_rejected_advice(variants: Sequence[Variant], target: Target) -> Ite
 
 def _note_if_weak(variants: Iterable[Variant], note: Callable[[str], None], *, images: bool, own: bool) -> None:
     proofs = [v.verification for v in variants if v.verification is not None]
-    for found in [proof for proof in proofs if not proof.varies or proof.saturated][:1]:
-        how = "nearly the same for all" if not found.varies else "saturated, 0 or 1, on"
+    for weak in [proof for proof in proofs if not proof.varies or proof.saturated][:1]:
+        how = "nearly the same for all" if not weak.varies else "saturated, 0 or 1, on"
         if own:  # their preparation is known, too
-            advice = "these are of its own data, of which it has learned little" if not found.varies else ""
+            advice = "these are of its own data, of which it has learned little" if not weak.varies else ""
         else:
             advice = f"{'check --input-range, or ' if images else ''}give its own data with --data"
         note(
-            f"the model's outputs are {how} {found.items} items that its files were verified on "
-            f"({found.on}), so the verification proves little{': ' if advice else ''}{advice}"
+            f"the model's outputs are {how} {weak.items} items that its files were verified on "
+            f"({weak.on}), so the verification proves little{': ' if advice else ''}{advice}"
         )
 
 

@@ -43,8 +43,8 @@ def plan_for(
             adapter = dataclasses.replace(adapter, end=end_for(facts.contract.outputs))
         contract = facts.contract.without_limits().replace(adapter=None)  # the graph will do what it says
         if contract.data is not None:  # edgepress trained it: its labels are the data's
-            opened, found = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, purpose="calibration")
-            return ConversionPlan(contract, adapter, opened, tuple(found))
+            opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, purpose="calibration")
+            return ConversionPlan(contract, adapter, opened, tuple(notes))
         plan = ConversionPlan(contract, adapter, None)
     else:
         hints, numbers = _without_images(hints, facts, data)

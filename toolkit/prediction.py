@@ -82,8 +82,8 @@ def predict(
     """
     if top < 1:
         raise InputError(f"top is {top}; at least 1 is needed.")
-    given = [images] if isinstance(images, (str, Path)) else images
-    paths = tuple(path for image in given for path in _images(Path(image)))
+    paths_or_folders = [images] if isinstance(images, (str, Path)) else images
+    paths = tuple(path for image in paths_or_folders for path in _images(Path(image)))
     if not paths:
         raise InputError("No image given.", "Pass images or folders of images.")
     model = model_in(file)

@@ -101,16 +101,16 @@ def _of_images(
 
 def _of_tensors(facts: ModelFacts, hints: Hints) -> tuple[InputAdapter, list[str]]:
     """The adapter for tensors, which are taken as they are, and a note on it."""
-    given = hints.image_options
+    image_options = hints.image_options
     shape = facts.shape
-    if hints.color == "none" and len(given) > 1:
+    if hints.color == "none" and len(image_options) > 1:
         raise InputError(
-            f"{', '.join(given)} can't be used together: with --color none, items are not images.",
+            f"{', '.join(image_options)} can't be used together: with --color none, items are not images.",
             "Leave out --color none, or the others.",
         )
-    if hints.color != "none" and given:
+    if hints.color != "none" and image_options:
         raise InputError(
-            f"{', '.join(given)} can't be used: items of shape {list(shape)} are not images.",
+            f"{', '.join(image_options)} can't be used: items of shape {list(shape)} are not images.",
             "Images have 3 channels, or 1 with --color grey; if the channels come first, give --channels-first.",
         )
     kind = {1: "grey", 3: "rgb"}.get(shape[2] if len(shape) == 3 else 1 if len(shape) == 2 else 0)
@@ -135,10 +135,12 @@ def _task(facts: ModelFacts, hints: Hints) -> tuple[Task, str]:
     """The task, and a note on where it comes from."""
     outputs = facts.outputs
     threshold = hints.threshold
-    given = hints.task or ("sigmoid" if _end(facts, hints) == "sigmoid" else None)
-    _refuse_other_models(facts, hints, given)
+    known_task = hints.task or ("sigmoid" if _end(facts, hints) == "sigmoid" else None)
+    _refuse_other_models(facts, hints, known_task)
     task, note = (
-        (given, f"outputs: {'no classes' if given == 'none' else given}, as given") if given else _guess_task(facts)
+        (known_task, f"outputs: {'no classes' if known_task == 'none' else known_task}, as given")
+        if known_task
+        else _guess_task(facts)
     )
     if (task == "sigmoid") != (outputs == 1) and task not in ("multilabel", "none"):
         raise InputError(

@@ -73,7 +73,7 @@ class OnnxFile:
 
     def biases_named(self, name: str, of: OnnxFile) -> tuple[Array, Array] | None:
         """The bias of the product with such weights in the float file and in this one; None if one has none."""
-        makers = [made for made, weights in of._weights.items() if weights == name and made in of._biases]
+        makers = [output for output, weights in of._weights.items() if weights == name and output in of._biases]
         own = [(of._biases[m], self._biases.get(m) or self._bias_of(name, of)) for m in makers]
         pairs = [(of.constants[a], self.constants[b]) for a, b in own if a in of.constants and b in self.constants]
         return pairs[0] if pairs else None
@@ -82,11 +82,11 @@ class OnnxFile:
         """Name of the bias of the product that reads such weights: what it makes may have another name."""
         names = self._names_of(name, of)
         return next(
-            (self._biases[made] for made, w in self._weights.items() if w in names and made in self._biases), ""
+            (self._biases[output] for output, w in self._weights.items() if w in names and output in self._biases), ""
         )
 
     def _names_of(self, name: str, of: OnnxFile) -> tuple[str, ...]:
-        makers = [made for made, weights in of._weights.items() if weights == name]
+        makers = [output for output, weights in of._weights.items() if weights == name]
         return (name, f"{name}_DequantizeLinear_Output", *(self._weights[m] for m in makers if m in self._weights))
 
     def _item_shape(self) -> list[int]:

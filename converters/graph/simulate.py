@@ -190,11 +190,11 @@ class Simulation:
         self, *, only: Collection[str] | None = None, sizes: Mapping[str, Any] | None = None
     ) -> Callable[[str, Any], Any]:
         """The function that `Program.run` takes as `after`: rounds computed tensors."""
-        given = sizes or {}
+        known_sizes = sizes or {}
 
         def rounded(name: str, value: Any) -> Any:
             scale = self.scales.tensors.get(name) if only is None or name in only else None
-            return value if scale is None or not value.dtype.is_floating else scale.apply(value, given.get(name))
+            return value if scale is None or not value.dtype.is_floating else scale.apply(value, known_sizes.get(name))
 
         return rounded
 
@@ -204,10 +204,13 @@ class Simulation:
 
         def rounded(step: Step, place: int, value: Any) -> Any:
             name = step.inputs[place]
-            for found in self.scales.reads.get((step.output, place), ()) if only is None or name in only else ():
-                key = (name, id(value), found.key)
+            for rounding in self.scales.reads.get((step.output, place), ()) if only is None or name in only else ():
+                key = (name, id(value), rounding.key)
                 if key not in rounded_values:
-                    rounded_values[key] = value, found.apply(value)  # the value, too: while it lives, its id is its own
+                    rounded_values[key] = (
+                        value,
+                        rounding.apply(value),
+                    )  # the value, too: while it lives, its id is its own
                 value = rounded_values[key][1]
             return value
 
@@ -221,12 +224,12 @@ class Simulation:
         sizes: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Rounded constants, for `Program.run`: the program's own, or others by name."""
-        given = dict(values or {})
+        known_values = dict(values or {})
         changed = sizes or {}
         for name, grid in self.scales.constants.items():
             if only is None or name in only:
-                given[name] = grid.apply(given.get(name, self.program.constants[name]), changed.get(name))
-        return given
+                known_values[name] = grid.apply(known_values.get(name, self.program.constants[name]), changed.get(name))
+        return known_values
 
     def answers(self, items: Array, *, only: Collection[str] | None = None) -> Floats:
         """Answers of shape (n, outputs) to items of shape (n, *item shape), computed in batches; float32."""

@@ -39,10 +39,10 @@ def open_in_litert(path: Path, found: Inspection) -> Inspection:
         note = "A tensor's name is not UTF-8, so LiteRT can't list what XNNPACK takes."
         return found.opened().replace(notes=(*found.notes, note))
     parts = [op for op in operations if op["op_name"] == DELEGATE]
-    taken = delegated_places(operations)
+    delegated = delegated_places(operations)
     # The interpreter lists the first graph's operations only, in the file's order; so does `found`.
     nodes = tuple(
-        dataclasses.replace(node, delegated=place in taken) if place < len(operations) - len(parts) else node
+        dataclasses.replace(node, delegated=place in delegated) if place < len(operations) - len(parts) else node
         for place, node in enumerate(found.nodes)
     )
     return found.opened(delegate="XNNPACK" if parts else "", partitions=len(parts)).replace(nodes=nodes)
@@ -57,16 +57,16 @@ def delegated_places(operations: list[dict[str, Any]]) -> set[int]:
     """
     own = [op for op in operations if op["op_name"] != DELEGATE]
     maker = {int(t): place for place, op in enumerate(own) for t in op["outputs"]}
-    taken: set[int] = set()
+    delegated: set[int] = set()
     for part in operations[len(own) :]:
         border = {int(t) for t in part["inputs"]}
         open_ends = [int(t) for t in part["outputs"]]
         while open_ends:
             place = maker.get(open_ends.pop())
-            if place is not None and place not in taken:
-                taken.add(place)
+            if place is not None and place not in delegated:
+                delegated.add(place)
                 open_ends += {int(t) for t in own[place]["inputs"]} - border
-    return taken
+    return delegated
 
 
 def open_in_onnxruntime(path: Path, found: Inspection) -> Inspection:

@@ -170,10 +170,10 @@ def _rebuilt(model: Any, shapes: Sequence[Sequence[int | None]]) -> Any:
 def _rebuilt_in_keras_2(model: Any, shapes: Sequence[Sequence[int | None]]) -> Any:
     """The same for a model of Keras 2; None if models inside keep free sizes."""
     config = model.get_config()
-    given = {tuple(tensor.shape): tuple(shape) for tensor, shape in zip(model.inputs, shapes, strict=True)}
+    input_shapes = {tuple(tensor.shape): tuple(shape) for tensor, shape in zip(model.inputs, shapes, strict=True)}
     for layer in objects_of(config, "InputLayer"):
         shape = tuple(layer["config"]["batch_input_shape"])
-        layer["config"]["batch_input_shape"] = given.get(shape, shape)
+        layer["config"]["batch_input_shape"] = input_shapes.get(shape, shape)
     again = type(model).from_config(config)
     parts = [inner for inner in again._flatten_layers() if _functional(inner)]
     free = any(n is None for part in parts for tensor in part.inputs for n in tuple(tensor.shape)[1:])

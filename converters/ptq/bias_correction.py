@@ -120,18 +120,18 @@ def live_bytes(program: Program) -> int:
 def with_own_biases(model: bytes) -> bytes:
     """A float graph in which every convolution and dense layer with constant weights has a bias that no other reads."""
     graph = Graph(model)
-    taken: set[int] = set()
+    used: set[int] = set()
     changed = False
     for op in graph.operators:
         weights = graph.constant(int(op.inputs[1])) if graph.kind(op) in WEIGHTED else None
         if weights is None:
             continue
         bias = int(op.inputs[2]) if len(op.inputs) > 2 else -1
-        if bias in taken or bias < 0:
+        if bias in used or bias < 0:
             size = weights.shape[WEIGHTED[graph.kind(op)]]
             values = np.zeros(size, np.float32) if bias < 0 else graph.constant(bias)
             if values is not None:
                 op.inputs = [*(int(i) for i in op.inputs[:2]), graph.add_constant(np.array(values))]
                 changed = True
-        taken.add(bias)
+        used.add(bias)
     return graph.to_bytes() if changed else model

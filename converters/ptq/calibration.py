@@ -79,14 +79,14 @@ def first_items(batches: Batches, count: int) -> Array:
     Raises:
         ConversionError: There are none.
     """
-    taken: list[Array] = []
+    chosen: list[Array] = []
     for batch in batches():
-        taken.append(batch)
-        if sum(map(len, taken)) >= count:
+        chosen.append(batch)
+        if sum(map(len, chosen)) >= count:
             break
-    if not taken:
+    if not chosen:
         raise no_items()
-    return np.concatenate(taken)[:count]
+    return np.concatenate(chosen)[:count]
 
 
 def choose_methods(statistics: Statistics, score: Callable[[CalibrationMethods], Score], trials: int) -> ChosenMethods:
@@ -103,11 +103,11 @@ def choose_methods(statistics: Statistics, score: Callable[[CalibrationMethods],
     best = CalibrationMethods()
     first = score(best)
     best_score = first
-    done = 1
+    scored = 1
 
     def try_methods(methods: CalibrationMethods) -> Score | None:
-        nonlocal done
-        done += 1
+        nonlocal scored
+        scored += 1
         try:
             return score(methods)
         except (ConversionError, RuntimeError):  # also what LiteRT says of a file that it refuses
@@ -118,15 +118,15 @@ def choose_methods(statistics: Statistics, score: Callable[[CalibrationMethods],
         if score_of_all and (score_of_all.better_than(best_score) or score_of_all.is_step_from(best_score, GAIN_DB)):
             best = CalibrationMethods(method)
             best_score = score_of_all
-    for name, method in _other_methods(statistics, best.default)[: trials - done]:
+    for name, method in _other_methods(statistics, best.default)[: trials - scored]:
         changed = best.with_tensors([name], method)
         score_of_one = try_methods(changed)
         if score_of_one and score_of_one.is_step_from(best_score, GAIN_DB):
             best = changed
             best_score = score_of_one
     if not best_score.better_than(first):  # steps alone are no improvement
-        return ChosenMethods(CalibrationMethods(), first, first, done)
-    return ChosenMethods(best, best_score, first, done)
+        return ChosenMethods(CalibrationMethods(), first, first, scored)
+    return ChosenMethods(best, best_score, first, scored)
 
 
 def _other_methods(statistics: Statistics, default: Method) -> list[tuple[str, Method]]:

@@ -264,8 +264,8 @@ def _restoring(meta: Any) -> set[tuple[str, str]]:
         if len(callers) != 1 or names.count(own) != 1 or not single:
             continue
         ((scope, caller),) = callers
-        for argument, given in zip(arguments, caller.input, strict=False):
-            if not scope and caller.op in CALLS and given in (name, f"{name}:0"):
+        for argument, value in zip(arguments, caller.input, strict=False):
+            if not scope and caller.op in CALLS and value in (name, f"{name}:0"):
                 reading |= {(own, inner.name) for inner in function.node_def if _reads(inner, argument.name)}
     return reading
 

@@ -199,9 +199,9 @@ def refusal(path: Path, error: BaseException, custom: Sequence[str], saved: Save
                 f"{path} has the {unknown[1]} {unknown[2]} of Keras {saved.version}, which Keras {here} does not have.",
                 f"Install the version that wrote it: pip install keras=={saved.version}",
             )
-        given = f" (--custom gave {', '.join(custom)})" if custom else ""
+        option = f" (--custom gave {', '.join(custom)})" if custom else ""
         return ModelFileError(
-            f"{path} has the {unknown[1]} {unknown[2]}, which Keras does not know{given}.",
+            f"{path} has the {unknown[1]} {unknown[2]}, which Keras does not know{option}.",
             f"Register it with --custom MODULE:{unknown[2]}.",
         )
     if custom:

@@ -147,11 +147,11 @@ def refuse_code(path: Path, node: Mapping[str, Any], own: Collection[str]) -> No
     config = node.get("config")
     full_name = str(config) if name == "function" else name
     kind = "function" if name == "function" else "class"
-    wanted = _without_package(full_name)
-    if wanted in own or name in _DATA:
+    class_name = _without_package(full_name)
+    if class_name in own or name in _DATA:
         return
     module = str(node.get("module") or "keras")
-    known = full_name in _functions() if kind == "function" else wanted in _classes()
+    known = full_name in _functions() if kind == "function" else class_name in _classes()
     settings = config if isinstance(config, dict) else {}
     if name in ("Lambda", "__lambda__"):
         raise ModelFileError(
@@ -170,8 +170,8 @@ def refuse_code(path: Path, node: Mapping[str, Any], own: Collection[str]) -> No
         )
     if not (known and module.partition(".")[0] in _MODULES):
         raise ModelFileError(
-            f"{path} has the {kind} {wanted}, which Keras 2 does not know.",
-            f"Register it with --custom MODULE:{wanted}.",
+            f"{path} has the {kind} {class_name}, which Keras 2 does not know.",
+            f"Register it with --custom MODULE:{class_name}.",
         )
 
 

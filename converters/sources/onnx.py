@@ -59,9 +59,9 @@ class OnnxSource:
         original, model = interface.load(path, output, notes.append)
         is_changed = original is not model
         if len(model.graph.input) == 1:
-            taken = [dim.dim_value or None for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
-            shape = fixed_shape(taken, size, str(path))
-            model = interface.with_shape(model, shape, str(path)) if None in taken else model
+            sizes = [dim.dim_value or None for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+            shape = fixed_shape(sizes, size, str(path))
+            model = interface.with_shape(model, shape, str(path)) if None in sizes else model
         self._model = model
         if quantized := interface.quantized_operations(model):
             raise ConversionError(

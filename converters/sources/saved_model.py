@@ -136,8 +136,8 @@ def _by_tensorflow_1(path: Path, folder: Path, reason: str) -> Signature:
         v1.logging.set_verbosity(level)
 
     def call(**given: Any) -> Mapping[str, Any]:
-        taken = {sources[key]: value for key, value in given.items()}
-        imported = tf.import_graph_def(definition, input_map=taken, return_elements=list(sinks.values()), name="")
+        arguments = {sources[key]: value for key, value in given.items()}
+        imported = tf.import_graph_def(definition, input_map=arguments, return_elements=list(sinks.values()), name="")
         return dict(zip(sinks, imported, strict=True))
 
     # Imported into a function, the functions it calls are not found when it runs; imported here, they are.

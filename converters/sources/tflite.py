@@ -54,9 +54,9 @@ class TFLiteSource:
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
                 "Give the float model that it was made from.",
             )
-        taken = resize.item_shape(self._model)
-        shape = fixed_shape(taken, size, str(path))
-        if None in taken:
+        input_shape = resize.item_shape(self._model)
+        shape = fixed_shape(input_shape, size, str(path))
+        if None in input_shape:
             self._model = resize.with_shape(self._model, shape, str(path))
         plain = onnx2tf_fixes.zero_padding(passes.float_input(self._model))
         self._model = _name_tensors(onnx2tf_fixes.as_dense(onnx2tf_fixes.as_log_softmax(plain)))
@@ -70,14 +70,14 @@ class TFLiteSource:
         self._source = interpreter.get_input_details()[0]
         self._sink = interpreter.get_output_details()[0]
         whole_input = self._source["shape"].tolist()
-        given = self._sink["shape"].tolist()
+        sizes = self._sink["shape"].tolist()
         if whole_input[:1] != [1]:
             raise ModelFileError(
-                f"{path} is not a model of batch 1: input {whole_input}, output {given}.",
+                f"{path} is not a model of batch 1: input {whole_input}, output {sizes}.",
                 "Export it with a batch of 1.",
             )
-        outputs, output_shape = count_outputs(item_output(path, [whole_input], [given]))
-        if not output_shape and given != [1, outputs]:
+        outputs, output_shape = count_outputs(item_output(path, [whole_input], [sizes]))
+        if not output_shape and sizes != [1, outputs]:
             self._model = passes.flat_output(self._model, outputs)
         dtype = np.dtype(self._source["dtype"]).name
         if dtype not in ("float32", *INTEGERS):
@@ -154,13 +154,13 @@ def _refusal(path: Path, text: str) -> ModelFileError:
 def _name_tensors(model: bytes) -> bytes:
     """The model with a unique UTF-8 name for each tensor, which the interpreter and the quantizer need."""
     root, graph = flatbuffer.read(model)
-    taken: set[str] = set()
+    used_names: set[str] = set()
     changed = False
     for number, tensor in enumerate(graph.tensors):
         name = (tensor.name or b"").decode(errors="replace") or f"tensor_{number}"
-        while name in taken:
+        while name in used_names:
             name += f"_{number}"
-        taken.add(name)
+        used_names.add(name)
         if tensor.name != name.encode():
             tensor.name = name.encode()
             changed = True

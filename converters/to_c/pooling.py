@@ -31,8 +31,8 @@ def pool(operation: Operation, inputs: Range) -> Step:
 
     def answer(values: Integers) -> Any:
         if not average:
-            taken = [pixels for _, pixels in place.patches(values[0], -128)]
-            return np.clip(np.max(np.stack(taken), axis=0), low, most)[None]
+            windows = [pixels for _, pixels in place.patches(values[0], -128)]
+            return np.clip(np.max(np.stack(windows), axis=0), low, most)[None]
         total = np.sum(np.stack([pixels for _, pixels in place.patches(values[0], 0)]), axis=0)
         count = np.sum(np.stack([pixels for _, pixels in place.patches(inside, 0)]), axis=0)
         return np.clip(_rounded(total, count), low, most)[None]

@@ -89,18 +89,18 @@ def _rewritten(
     """An operation whose input or output may have lost channels."""
     output = operation.outputs[0]
     source = operation.inputs[0]
-    made = kept.get(output.index)
-    read = kept.get(source.index) if source is not None else None
-    if made is None and read is None:
+    kept_outputs = kept.get(output.index)
+    kept_inputs = kept.get(source.index) if source is not None else None
+    if kept_outputs is None and kept_inputs is None:
         return operation
     inputs = list(operation.inputs)
-    if operation.kind == "CONV_2D" and read is not None and source is not None:
-        inputs = _without_read(inputs, read, ranges[source.index].low - source.zero_point)
-    if operation.kind == "CONV_2D" and made is not None:
-        inputs[1:] = [_taken(tensor, made, 0) for tensor in inputs[1:]]
-    if operation.kind == "DEPTHWISE_CONV_2D" and made is not None:
-        inputs[1:] = [_taken(tensor, made, -1) for tensor in inputs[1:]]
-    inputs[0] = tensors[source.index] if source is not None and read is not None else source
+    if operation.kind == "CONV_2D" and kept_inputs is not None and source is not None:
+        inputs = _without_read(inputs, kept_inputs, ranges[source.index].low - source.zero_point)
+    if operation.kind == "CONV_2D" and kept_outputs is not None:
+        inputs[1:] = [_taken(tensor, kept_outputs, 0) for tensor in inputs[1:]]
+    if operation.kind == "DEPTHWISE_CONV_2D" and kept_outputs is not None:
+        inputs[1:] = [_taken(tensor, kept_outputs, -1) for tensor in inputs[1:]]
+    inputs[0] = tensors[source.index] if source is not None and kept_inputs is not None else source
     return replace(operation, inputs=tuple(inputs), outputs=(tensors.get(output.index, output),))
 
 
@@ -112,10 +112,10 @@ def _without_read(inputs: list[Tensor | None], read: Kept, values: npt.NDArray[n
     assert weights.data is not None
     gone = np.setdiff1d(np.arange(weights.shape[3]), read)
     share = weights.data[..., gone].astype(np.int64).sum(axis=(1, 2)) @ values[gone]
-    given = share if bias is None or bias.data is None else bias.data.reshape(-1) + share
+    new_bias = share if bias is None or bias.data is None else bias.data.reshape(-1) + share
     left = replace(weights, data=weights.data[..., read], shape=(*weights.shape[:3], len(read)))
     none = np.zeros(0, np.float32)
-    biases = Tensor(weights.index, "", given.shape, "int32", none, none.astype(np.int64), 0, given)
+    biases = Tensor(weights.index, "", new_bias.shape, "int32", none, none.astype(np.int64), 0, new_bias)
     return [inputs[0], left, biases]
 
 

@@ -118,8 +118,8 @@ def _function_of(step: Step, program: Program, functions: Mapping[int, _Function
         if len({tensor.index for tensor in read}) > 1:
             return None
     values = iter(known)
-    given = [np.full(VALUES, t.data.item()) if t.data is not None else next(values).values for t in step.inputs]
-    return _Function(known[0].source, _evaluated(step, given))
+    inputs = [np.full(VALUES, t.data.item()) if t.data is not None else next(values).values for t in step.inputs]
+    return _Function(known[0].source, _evaluated(step, inputs))
 
 
 def _identity(tensor: Tensor) -> _Function:

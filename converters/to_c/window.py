@@ -75,8 +75,8 @@ class Geometry:
             for kx in range(self.kernel_width):
                 x = np.arange(self.out_width) * self.stride_x - self.pad_x + kx * self.dilation_x
                 inside = ((y >= 0) & (y < self.height))[:, None] & ((x >= 0) & (x < self.width))[None]
-                taken = image[np.clip(y, 0, self.height - 1)][:, np.clip(x, 0, self.width - 1)]
-                yield ky * self.kernel_width + kx, np.where(inside[..., None], taken, filler)
+                pixels = image[np.clip(y, 0, self.height - 1)][:, np.clip(x, 0, self.width - 1)]
+                yield ky * self.kernel_width + kx, np.where(inside[..., None], pixels, filler)
 
     def distance(self, *, pixels: int = 1, together: int = 1, by_channel: bool = False) -> int:
         """The distance (`Step.distances`) of a kernel that writes pixel by pixel, row by row.

@@ -307,8 +307,8 @@ def _rename(nodes: Iterable[Any], old: str, new: str) -> None:
 def name_ends(model: onnx.ModelProto) -> None:
     """Give the input and the output the names that they have in all ONNX files made here, unless others have them."""
     graph = model.graph
-    taken = _names(graph)
+    used_names = _names(graph)
     for value, name in ((graph.input[0], INPUT), (graph.output[0], OUTPUT)):
-        if name not in taken:
+        if name not in used_names:
             _rename(graph.node, value.name, name)
             value.name = name

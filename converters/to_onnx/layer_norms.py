@@ -166,8 +166,8 @@ def _mean_of(graph: OnnxGraph, name: str) -> tuple[str, int] | None:
     node = graph.maker(name, "ReduceMean")
     if node is None or not attribute(node, "keepdims", 1):
         return None
-    given = graph.constant(node.input[1]) if len(node.input) > 1 else None
-    axes = attribute(node, "axes", ()) if given is None else given.tolist()
+    constant = graph.constant(node.input[1]) if len(node.input) > 1 else None
+    axes = attribute(node, "axes", ()) if constant is None else constant.tolist()
     shape = graph.shape(node.input[0])
     return (str(node.input[0]), axes[0] % len(shape)) if len(axes) == 1 and shape else None
 

@@ -19,7 +19,7 @@ def shorten_names(model: onnx.ModelProto) -> None:
     """Rename, in place, the scales, zero points and values of quantized activations."""
     graph = OnnxGraph(model)
     pairs = graph.nodes("QuantizeLinear", "DequantizeLinear")
-    taken = set(_all_names(model.graph))
+    used_names = set(_all_names(model.graph))
     new: dict[str, str] = {}
     for number, node in enumerate(pairs):
         node.name = ""
@@ -28,7 +28,7 @@ def shorten_names(model: onnx.ModelProto) -> None:
         value = "q" if node.op_type == "QuantizeLinear" else "d"
         for letter, name in zip(("s", "z", value), (*node.input[1:3], node.output[0]), strict=False):
             short = f"{letter}{number}"
-            if short not in taken and len(short) < len(name) and None not in graph.readers(name):
+            if short not in used_names and len(short) < len(name) and None not in graph.readers(name):
                 new.setdefault(name, short)
     for node in model.graph.node:
         node.input[:] = [new.get(name, name) for name in node.input]

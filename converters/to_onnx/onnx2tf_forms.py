@@ -200,9 +200,13 @@ def _broadcasts(graph: OnnxGraph, reader: Any, name: str, own: Sequence[int]) ->
     if reader.op_type not in BROADCASTING or reader.domain:
         return False
     shapes = [own if other == name else graph.shape(other) for other in reader.input]
-    made = graph.shape(reader.output[0])
+    output_shape = graph.shape(reader.output[0])
     known = [shape for shape in shapes if shape is not None and min(shape, default=1) > 0]
-    return len(known) == len(shapes) and made is not None and np.broadcast_shapes(*map(tuple, known)) == made
+    return (
+        len(known) == len(shapes)
+        and output_shape is not None
+        and np.broadcast_shapes(*map(tuple, known)) == output_shape
+    )
 
 
 def _wrap(graph: OnnxGraph, node: Any) -> None:

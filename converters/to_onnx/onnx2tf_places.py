@@ -53,11 +53,13 @@ def _nearest(graph: OnnxGraph, node: Any, size: tuple[int, ...]) -> list[Places]
     import onnxruntime
 
     names = [name for name in node.input[1:] if name]
-    given = {name: value for name in names if (value := graph.constant(name)) is not None}
-    if len(given) < len(set(names)):
+    constants = {name: value for name in names if (value := graph.constant(name)) is not None}
+    if len(constants) < len(set(names)):
         return None
     whole = [1, 1, *size]
-    alone = [onnx.numpy_helper.from_array(np.concatenate([np.ones_like(v[:2]), v[2:]]), n) for n, v in given.items()]
+    alone = [
+        onnx.numpy_helper.from_array(np.concatenate([np.ones_like(v[:2]), v[2:]]), n) for n, v in constants.items()
+    ]
     ends = [onnx.helper.make_tensor_value_info("numbers", onnx.TensorProto.FLOAT, whole)]
     ends.append(onnx.helper.make_tensor_value_info("chosen", onnx.TensorProto.FLOAT, None))
     resize = onnx.NodeProto(op_type="Resize", input=["numbers", *node.input[1:]], output=["chosen"])

@@ -69,13 +69,13 @@ def _transpose_convolution(e: Emission, inputs: Ends, outputs: Ends) -> None:
     value = e.known(weights)
     strides = _strides(e)
     kernel = value.shape[1:3]
-    given = e.shape(source)
+    input_shape = e.shape(source)
     output = e.shape(target)
     names = [_image(e, source), e.stored(weights, value.transpose(3, 0, 1, 2), (3, 0, 1, 2))]
     if rest and rest[0] >= 0:
         names.append(e.stored(rest[0], e.known(rest[0])))
-    pads = _pads(e, output, given, kernel=kernel, strides=strides, dilations=(1, 1))
-    whole = [s * (n - 1) + k for s, n, k in zip(strides, given[1:3], kernel, strict=True)]
+    pads = _pads(e, output, input_shape, kernel=kernel, strides=strides, dilations=(1, 1))
+    whole = [s * (n - 1) + k for s, n, k in zip(strides, input_shape[1:3], kernel, strict=True)]
     more = [out - full + pads[i] + pads[i + 2] for i, (out, full) in enumerate(zip(output[1:3], whole, strict=True))]
     if any(not 0 <= m < s for m, s in zip(more, strides, strict=True)):
         raise UnsupportedError("the size of TRANSPOSE_CONV")
@@ -112,10 +112,10 @@ def _pad(e: Emission, inputs: Ends, outputs: Ends, *, mode: str = "constant") ->
 def _resize(e: Emission, inputs: Ends, outputs: Ends, *, linear: bool) -> None:
     source, (target,) = inputs[0], outputs
     value = _image(e, source)
-    given = e.shape(source)
+    input_shape = e.shape(source)
     output = e.shape(target)
-    factors = np.array([1, 1, output[1] / given[1], output[2] / given[2]], np.float32)
-    if any(int(n * f) != m for n, f, m in zip(given[1:3], factors[2:], output[1:3], strict=True)):
+    factors = np.array([1, 1, output[1] / input_shape[1], output[2] / input_shape[2]], np.float32)
+    if any(int(n * f) != m for n, f, m in zip(input_shape[1:3], factors[2:], output[1:3], strict=True)):
         raise UnsupportedError("a factor of resizing that is no fraction of few digits")
     aligned = e.option("alignCorners")
     centers = e.option("halfPixelCenters")

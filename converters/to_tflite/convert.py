@@ -73,10 +73,10 @@ def _refusal(text: str, frozen: Frozen) -> ConversionError:
     if kinds is None:
         lines = [line.strip() for line in text.splitlines() if "error:" in line]
         return ConversionError(f"TensorFlow's converter refused the model: {(lines or [text.strip()])[0]}")
-    wanted = set(kinds[1].replace(",", " ").split())
-    layers = sorted({node.name for node in frozen.definition.node if node.op in wanted})
+    operations = set(kinds[1].replace(",", " ").split())
+    layers = sorted({node.name for node in frozen.definition.node if node.op in operations})
     return ConversionError(
-        f"The model needs operations that TFLite interpreters on boards lack: {', '.join(sorted(wanted))} "
+        f"The model needs operations that TFLite interpreters on boards lack: {', '.join(sorted(operations))} "
         f"(in {', '.join(layers[:3]) or 'an unnamed layer'}).",
         "Replace that layer by operations that are built into TFLite.",
     )

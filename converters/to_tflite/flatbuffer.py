@@ -55,10 +55,10 @@ def constant(root: Any, graph: Any, values: Array, prefix: str) -> int:
 
 def unique_name(graph: Any, name: str) -> str:
     """The name, with a number at its end if a tensor has it; litert-quantizer needs unique ones."""
-    taken = {other.name for other in graph.tensors}
-    if name.encode() not in taken:
+    used_names = {other.name for other in graph.tensors}
+    if name.encode() not in used_names:
         return name
-    return next(new for number in itertools.count(2) if (new := f"{name}_{number}").encode() not in taken)
+    return next(new for number in itertools.count(2) if (new := f"{name}_{number}").encode() not in used_names)
 
 
 def add_buffer(root: Any, values: Array) -> int:

@@ -20,9 +20,9 @@ def uint8_input(model: bytes) -> bytes:
     if graph.tensors[graph.inputs[0]].type == flat.UINT8:
         return flat.write(root)
     source = graph.tensors[graph.inputs[0]]
-    taken = {tensor.name for tensor in graph.tensors}
+    used_names = {tensor.name for tensor in graph.tensors}
     name = source.name + b"_uint8"
-    while name in taken:  # litert-quantizer needs unique names
+    while name in used_names:  # litert-quantizer needs unique names
         name += b"_again"
     new = flat.tensor(graph, source.shape, name.decode(), type=flat.UINT8)
     graph.tensors[new].shapeSignature = source.shapeSignature

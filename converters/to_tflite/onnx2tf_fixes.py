@@ -116,12 +116,12 @@ def with_missing_turns(model: bytes) -> bytes:
     """
     graph = Graph(model)
     makers = graph.makers()
-    made = {graph.name(index): index for index in makers}
+    written = {graph.name(index): index for index in makers}
     read = dict.fromkeys(int(i) for op in graph.operators for i in op.inputs if i >= 0)
     missing = [i for i in read if i not in makers and graph.constant(i) is None and i not in graph.table.inputs]
     changed = False
     for index in missing:
-        source = next((made[name] for end in _LAST if (name := graph.name(index) + end) in made), None)
+        source = next((written[name] for end in _LAST if (name := graph.name(index) + end) in written), None)
         shape = graph.shape(index)
         if source is None or graph.shape(source) != (*shape[:1], *shape[2:], *shape[1:2]):
             continue

@@ -270,13 +270,13 @@ def with_short_names(model: bytes) -> bytes:
         chosen[index] = next(filter(_PRODUCT.match, parts), parts[0]) if index in weighted else parts[0]
     models = {name.partition(b"/")[0] for name in chosen.values() if b"/" in name}
     shared = models.pop() + b"/" if len(models) == 1 else b""
-    taken = {graph.tensors[i].name for i in ends}
+    used_names = {graph.tensors[i].name for i in ends}
     for index, whole in chosen.items():
         name = whole.removeprefix(shared)
         number = 0
-        while name in taken:
+        while name in used_names:
             number += 1
             name = whole.removeprefix(shared) + f"_{number}".encode()
-        taken.add(name)
+        used_names.add(name)
         graph.tensors[index].name = name
     return flat.write(root)

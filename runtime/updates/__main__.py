@@ -85,14 +85,14 @@ def _run(args: argparse.Namespace) -> None:
     def say(text: str) -> None:
         print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201
 
-    given = {
+    options = {
         "source": args.source,
         "bundle": args.bundle,
         "channel": args.channel,
         "shadow": args.shadow,
         "trust_clock": args.trust_clock,
     }
-    _show(update(place, **given, say=say), update_lines, args.json)
+    _show(update(place, **options, say=say), update_lines, args.json)
 
 
 def _publish_status(args: argparse.Namespace) -> bool:

@@ -128,8 +128,8 @@ def wait_for_frames(folder: Path, request: Path, count: int, *, say: Callable[[s
     if not folder.is_dir():
         return []
     say(f"Waiting for {count} frames that the service answers, at most {WAIT_S / 60:g} minutes")
-    wanted = {"frames": count, "boot": read_text(BOOT_ID).strip(), "until_s": boot_s() + WAIT_S + 5}
-    write_durably(request, (json.dumps(wanted) + "\n").encode())
+    document = {"frames": count, "boot": read_text(BOOT_ID).strip(), "until_s": boot_s() + WAIT_S + 5}
+    write_durably(request, (json.dumps(document) + "\n").encode())
     asked = request.stat().st_mtime_ns
     until = time.monotonic() + WAIT_S
     frames: list[bytes] = []

@@ -137,7 +137,7 @@ def run_installer(place: Place, folder: Path, action: str) -> str:
     """
     words = ["sh", str(folder / "install.sh"), action, "--prefix", str(place.prefix), *_how(place)]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             words,
             capture_output=True,
             encoding="utf-8",
@@ -147,14 +147,14 @@ def run_installer(place: Place, folder: Path, action: str) -> str:
         )
     except subprocess.TimeoutExpired as e:
         raise UpdateError(f"install.sh {action} did not end in {INSTALL_S} s.", "It is tried again.") from e
-    if done.returncode == 0:
-        return done.stdout
-    lines = [line.removeprefix("Error: ") for line in done.stderr.strip().splitlines() if line.strip()]
-    errors = [at for at, line in enumerate(done.stderr.strip().splitlines()) if line.startswith("Error: ")]
-    what = " ".join(lines[errors[-1] :] if errors else lines[-2:]) or f"install.sh ended with {done.returncode}."
-    if done.returncode == REFUSED:
+    if process.returncode == 0:
+        return process.stdout
+    lines = [line.removeprefix("Error: ") for line in process.stderr.strip().splitlines() if line.strip()]
+    errors = [at for at, line in enumerate(process.stderr.strip().splitlines()) if line.startswith("Error: ")]
+    what = " ".join(lines[errors[-1] :] if errors else lines[-2:]) or f"install.sh ended with {process.returncode}."
+    if process.returncode == REFUSED:
         raise VerdictError(what, "The release in use goes on; this one is not tried again.")
-    if done.returncode == UNSURE:
+    if process.returncode == UNSURE:
         raise UnsureError(what, "The release in use goes on; the update is tried again.")
     if action == "stage":
         raise UpdateError(what, "The release in use goes on; the update is tried again.")

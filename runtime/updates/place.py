@@ -118,6 +118,6 @@ def board_id(place: Place) -> str:
             continue
         if text:
             return text if path == own else hashlib.sha256(f"edgepress/{place.name}/{text}".encode()).hexdigest()[:32]
-    made = uuid.uuid4().hex
-    write_durably(own, f"{made}\n".encode())
-    return made
+    identifier = uuid.uuid4().hex
+    write_durably(own, f"{identifier}\n".encode())
+    return identifier

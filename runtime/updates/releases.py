@@ -148,7 +148,7 @@ def _check(entries: Collection[Release]) -> None:
     """Raise a ValueError if an entry has a value that is not accepted."""
     if len(entries) > MAX_RELEASES:
         raise ValueError(f"it has {len(entries)} releases; accepted: up to {MAX_RELEASES}")
-    taken: set[tuple[int, str]] = set()
+    used: set[tuple[int, str]] = set()
     for entry in entries:
         checks: dict[str, Any] = {
             "release": type(entry.release) is int and 1 <= entry.release <= MAX_RELEASE,
@@ -162,6 +162,6 @@ def _check(entries: Collection[Release]) -> None:
         if wrong := [name for name, good in checks.items() if not good]:
             raise ValueError(f"the field {wrong[0]} of a release has a value that is not accepted")
         for board in entry.boards:
-            if (entry.release, board) in taken:
+            if (entry.release, board) in used:
                 raise ValueError(f"release {entry.release} occurs twice for {board}")
-            taken.add((entry.release, board))
+            used.add((entry.release, board))

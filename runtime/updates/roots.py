@@ -54,12 +54,12 @@ def remember_roots(place: Place, state: State) -> State:
     _flush(metadata)
     newest = int((metadata / "root.json").readlink().name.partition(".")[0])
     first = Metadata[Root].from_bytes((place.release_folder / ROOT).read_bytes()).signed.version
-    found = {
+    hashes = {
         str(version): _hash((metadata / "root_history" / f"{version}.root.json").read_bytes())
         for version in range(first, newest + 1)
     }
     seen = max(map(int, state.roots), default=0)
-    changed = [version for version in found if state.roots.get(version, found[version]) != found[version]]
+    changed = [version for version in hashes if state.roots.get(version, hashes[version]) != hashes[version]]
     if newest < seen or changed:
         shutil.rmtree(metadata)  # what replaced keys may have signed; it is fetched again
         what = f"version {changed[0]} has other keys than before" if changed else f"they end at version {newest}"
@@ -68,7 +68,7 @@ def remember_roots(place: Place, state: State) -> State:
             f"this board trusts version {seen}.",
             "Check the address, or ask whoever publishes these updates; the release in use goes on.",
         )
-    roots = dict(sorted((state.roots | found).items(), key=lambda item: int(item[0]))[-MAX_ROOTS:])
+    roots = dict(sorted((state.roots | hashes).items(), key=lambda item: int(item[0]))[-MAX_ROOTS:])
     if roots != state.roots:
         state = dataclasses.replace(state, roots=roots)
         write_state(place.updates, state)

@@ -73,9 +73,9 @@ def read_limits(release_folder: Path) -> RunLimits:
     if not path.exists():  # a bundle without updates that a user gives
         return RunLimits()
     with parsing(path, "The release in use goes on.", failed="is damaged", error=VerdictError):
-        given = dict(json.loads(path.read_bytes()).get("shadow", {}))
+        settings = dict(json.loads(path.read_bytes()).get("shadow", {}))
         known = {each.name for each in fields(RunLimits)}  # a newer edgepress may write more
-        limits = RunLimits(**{name: value for name, value in given.items() if name in known})
+        limits = RunLimits(**{name: value for name, value in settings.items() if name in known})
         shares = [*limits.measured.values(), *([] if limits.min_agreement is None else [limits.min_agreement])]
         if type(limits.frames) is not int or not 0 <= limits.frames <= MAX_FRAMES or limits.max_slowdown <= 0:
             raise ValueError("a number is out of range")

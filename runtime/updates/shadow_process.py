@@ -50,11 +50,11 @@ class Child:
         model = model_in(folder)[0]
         interpreter = (folder / "interpreter").read_text(encoding="utf-8").strip()
         environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-        given = environment.pop("PYTHONPATH", "")
+        inherited = environment.pop("PYTHONPATH", "")
         if (folder / "venv").exists():  # as `run` does
-            given = ""
+            inherited = ""
             environment.pop("PYTHONHOME", None)
-        environment["PYTHONPATH"] = f"{folder}{os.pathsep}{given}" if given else str(folder)
+        environment["PYTHONPATH"] = f"{folder}{os.pathsep}{inherited}" if inherited else str(folder)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._process = subprocess.Popen(
             [interpreter, "-B", str(CHILD), str(model)],

@@ -127,8 +127,8 @@ def choose(place: Place, state: State, releases: list[Release]) -> Release | Non
     the user left, which is the former one then.
     """
     above = max(place.release, former_release(place) or 0)
-    wanted = [each for each in releases if each.release > above and each.id not in state.refused]
-    return wanted[0] if wanted else None
+    newer = [each for each in releases if each.release > above and each.id not in state.refused]
+    return newer[0] if newer else None
 
 
 def _update(

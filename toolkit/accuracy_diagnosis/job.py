@@ -149,13 +149,13 @@ def _float_graph(subject: Subject, folder: Path, adapter: Any, onnx2tf: Any) -> 
     scheme = SCHEMES.get(contract.scheme)
     if scheme is None or not scheme.repairs or not contract.compression.get("repairs") or not len(opened.train):
         return None
-    given = items_for(opened, SAMPLES, contract)
+    items = items_for(opened, SAMPLES, contract)
     return FloatGraphJob(
         folder,
         adapter,
         onnx2tf,
-        given["calibration"],
-        given.get("validation"),
+        items["calibration"],
+        items.get("validation"),
         contract.task != "none",
         (scheme.repairs,),
         True,

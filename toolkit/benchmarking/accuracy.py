@@ -161,7 +161,7 @@ def disagreements(answers: Mapping[str, Answers], baseline: Answers, *, data: Da
     Returns:
         At most 24: those on which most files differ first, among equals in the order of the split.
     """
-    others = {name: found.predicted for name, found in answers.items() if found is not baseline}
+    others = {name: answered.predicted for name, answered in answers.items() if answered is not baseline}
     differing = np.zeros(len(data.test), np.int64)
     for predicted in others.values():
         differing += predicted != baseline.predicted

@@ -78,9 +78,11 @@ def assemble(
     }
     results = [*_assemble_measurements(plan, answers, judged, timings, explained=explained), *_broken(plan)]
     named: dict[str, Answers] = {}
-    for pair, found in answers.items():
-        if isinstance(found, Answers) and found is not baseline:  # of two files with one scheme, the first is named
-            named.setdefault(f"{plan.contracts[pair.file].scheme} on {pair.engine}", found)
+    for pair, given_answers in answers.items():
+        if (
+            isinstance(given_answers, Answers) and given_answers is not baseline
+        ):  # of two files with one scheme, the first is named
+            named.setdefault(f"{plan.contracts[pair.file].scheme} on {pair.engine}", given_answers)
     advised = [r for r in results if (r.threads, r.batch) == plan.shapes[0]]
     timed = {pair.engine for pair in plan.pairs if is_timed(pair)}
     advised = [r for r in advised if not timed or r.engine in {"", *timed}]

@@ -104,13 +104,13 @@ def _further(items: More, plan: BenchmarkPlan, options: BenchmarkOptions, on_pro
 def _to_label(result: Benchmark, more: Further, plan: BenchmarkPlan, folder: Path | None) -> Benchmark:
     """Write the images whose labels would make the choice surer, and say so."""
     advice = result.advice
-    wanted = (advice.unsure_file, advice.unsure_engine)
-    unsure = next((c for c in plan.pairs if (str(c.file), c.engine or "") == wanted), None)
-    found = more.predicted(unsure)
+    unsure_pair = (advice.unsure_file, advice.unsure_engine)
+    unsure = next((c for c in plan.pairs if (str(c.file), c.engine or "") == unsure_pair), None)
+    predicted = more.predicted(unsure)
     reference = more.predicted(plan.baseline)
-    if folder is None or found is None or reference is None or not plan.data.input.is_image:
+    if folder is None or predicted is None or reference is None or not plan.data.input.is_image:
         return result
-    count = write_differences(more.items, reference, found, folder)
+    count = write_differences(more.items, reference, predicted, folder)
     if not count:
         return result
     next_step = (

@@ -203,8 +203,8 @@ class _Taker:
                 self._columns = self._columns or tuple(
                     np.empty((self._count, *c.shape[1:]), c.dtype) for c in part.columns
                 )
-                for column, found in zip(self._columns, part.columns, strict=True):
-                    column[rows] = found
+                for column, values in zip(self._columns, part.columns, strict=True):
+                    column[rows] = values
                 return
         took = f"{self.done} of {self._count} images took {self._spent_s:.2g} s"
         self.fail(InputError(f"{took}; the cap is {self._cap_s:g} s.", "Raise it with --time-cap."))
@@ -238,8 +238,8 @@ def _run(takers: Sequence[_Taker], data: DataSet, jobs: int, on_progress: OnProg
     def tell() -> None:
         if on_progress is not None:
             with telling:
-                done = sum(count if t.error else t.done for t in takers)
-                on_progress("accuracy", done / (count * len(takers)))
+                items_done = sum(count if t.error else t.done for t in takers)
+                on_progress("accuracy", items_done / (count * len(takers)))
 
     def task(taker: _Taker, rows: slice, path: Path) -> None:
         taker.answer(rows, path)

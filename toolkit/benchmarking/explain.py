@@ -75,8 +75,8 @@ def explain(
     explained = Explained()
     if options.limits:
         _measure_limits(timed, explained)
-    wanted = [c for c in timed if options.profile and c.engine and ENGINES[c.engine].profiler]
-    profiled = dict.fromkeys(c._replace(batch=1) for c in wanted)
+    to_profile = [c for c in timed if options.profile and c.engine and ENGINES[c.engine].profiler]
+    profiled = dict.fromkeys(c._replace(batch=1) for c in to_profile)
     for done, candidate in enumerate(profiled, 1):
         try:
             own = None if candidate.contract else items  # a published file takes others; values hardly affect the time

@@ -92,9 +92,9 @@ class Further:
 
     def added(self, evidence: Evidence, pair: Candidate, baseline: Candidate | None) -> Evidence:
         """Evidence of test items with that of these; the same if one of the two did not answer them."""
-        found = self.predicted(pair)
+        predicted = self.predicted(pair)
         reference = self.predicted(baseline)
-        return evidence if found is None or reference is None else self.items.count(evidence, reference, found)
+        return evidence if predicted is None or reference is None else self.items.count(evidence, reference, predicted)
 
     def predicted(self, pair: Candidate | None) -> Ints | None:
         """The classes that a pair answers; None if it did not."""

@@ -69,44 +69,46 @@ def make_plan(
     threads = counts(options.threads, "The number of threads", most=MAX_THREADS)
     batches = counts(options.batch, "The batch size", most=MAX_BATCH)
     engines = find_engines(options.engine)
-    found, broken = describe_files(find_files(files), hints)
-    baseline = find_baseline({p: about.contract for p, about in found.items()}, broken, options.baseline)
-    possible = [(p, e) for p in found for e in usable_engines(p.suffix[1:]) if e in engines]
-    measured = [(p, e) for p, e in possible if e not in lacking(found[p].contract)]
+    described, broken = describe_files(find_files(files), hints)
+    baseline = find_baseline({p: about.contract for p, about in described.items()}, broken, options.baseline)
+    possible = [(p, e) for p in described for e in usable_engines(p.suffix[1:]) if e in engines]
+    measured = [(p, e) for p, e in possible if e not in lacking(described[p].contract)]
     if not measured:
         raise InputError(
             f"No engine of {', '.join(engines)} opens any of the files.", "Name other files, or engines with --engine."
         )
-    left_out = [p.name for p in found if p not in {path for path, _ in measured}]
+    left_out = [p.name for p in described if p not in {path for path, _ in measured}]
     if baseline is not None and baseline not in measured:
         measured.insert(0, baseline)
-    first = next((p for p, about in found.items() if not about.numbered), next(iter(found)))  # its labels are known
-    labelled = have_labels({p: about.contract for p, about in found.items()})
+    first = next(
+        (p for p, about in described.items() if not about.numbered), next(iter(described))
+    )  # its labels are known
+    labelled = have_labels({p: about.contract for p, about in described.items()})
     opened, notes = data_for(
-        found[first].contract,
+        described[first].contract,
         data,
         where=first,
         skip_unreadable=options.skip_unreadable,
-        numbered=found[first].numbered,
+        numbered=described[first].numbered,
         purpose="evaluation" if labelled else "calibration",
     )
     if not labelled:
-        room = OUTPUT_BYTES // (4 * found[first].contract.outputs * len(measured))
+        room = OUTPUT_BYTES // (4 * described[first].contract.outputs * len(measured))
         opened = without_labels(opened, min(MOST_ITEMS, max(LEAST_ITEMS, room)))
-    found = {p: about.labelled(opened) for p, about in found.items()}
-    notes[:0] = [note for about in found.values() for note in about.notes]
+    described = {p: about.labelled(opened) for p, about in described.items()}
+    notes[:0] = [note for about in described.values() for note in about.notes]
     for path, engine in possible:
         if (path, engine) not in measured and path.name not in left_out:
             notes.append(
-                f"{path.name} is not measured on {engine}, which can't open {found[path].contract.scheme} files."
+                f"{path.name} is not measured on {engine}, which can't open {described[path].contract.scheme} files."
             )
     if left_out:
         notes.append(f"Skipped, because no engine of {', '.join(engines)} opens them: {', '.join(left_out)}.")
     return BenchmarkPlan(
-        contracts={p: about.contract for p, about in found.items()},
+        contracts={p: about.contract for p, about in described.items()},
         broken=broken,
-        pairs=tuple(Candidate(p, e, contract=found[p].given) for p, e in measured),
-        baseline=None if baseline is None else Candidate(*baseline, contract=found[baseline[0]].given),
+        pairs=tuple(Candidate(p, e, contract=described[p].given) for p, e in measured),
+        baseline=None if baseline is None else Candidate(*baseline, contract=described[baseline[0]].given),
         shapes=tuple((t, b) for t in threads for b in batches),
         data=opened,
         notes=tuple(notes),
@@ -253,8 +255,8 @@ def counts(value: int | Sequence[int], name: str, *, most: int) -> tuple[int, ..
     """
     numbers = (value,) if isinstance(value, int) else tuple(value)
     if not numbers or len(set(numbers)) < len(numbers) or not all(1 <= n <= most for n in numbers):
-        given = ", ".join(map(str, numbers)) or "empty"
-        raise InputError(f"{name} is {given}.", f"Accepted: different numbers from 1 to {most}.")
+        listed = ", ".join(map(str, numbers)) or "empty"
+        raise InputError(f"{name} is {listed}.", f"Accepted: different numbers from 1 to {most}.")
     return numbers
 
 

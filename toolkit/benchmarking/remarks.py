@@ -61,7 +61,7 @@ def remarks_on(
 
 def _comparison_options(options: BenchmarkOptions) -> list[str]:
     """The options that decide what is compared with what, and within which limit, unless they are the defaults."""
-    given = {
+    options_used = {
         "--engine": options.engine,
         "--baseline": options.baseline or "",
         "--max-drop": f"{options.max_drop:g}",
@@ -70,7 +70,7 @@ def _comparison_options(options: BenchmarkOptions) -> list[str]:
     }
     usual = {"--engine": "all", "--baseline": "", "--max-drop": f"{MAX_DROP_PP:g}"}
     usual |= {"--confidence": f"{100 * CONFIDENCE:g}%", "--prefer": "balanced"}
-    return [word for name, value in given.items() if value != usual[name] for word in (name, value)]
+    return [word for name, value in options_used.items() if value != usual[name] for word in (name, value)]
 
 
 def _name_files(plan: BenchmarkPlan) -> list[str]:

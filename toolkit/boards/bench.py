@@ -150,10 +150,10 @@ def board_bench(
         before = _before(old, path, cargo=cargo, max_drop_pp=max_drop_pp)
         plan = BoardPlan(cargo.parcels, cargo.items, python, counts, rounds, seconds, keep)
         visits = _visit_all(hosts, plan, cargo.data, resume=resume, ssh_config=ssh_config, on_step=step)
-    made = _merge_rows(before, visits, cargo=cargo, path=path, max_drop_pp=max_drop_pp, rule=rule, new=old is None)
-    for host in set(hosts) - made.failed.keys():
+    merged = _merge_rows(before, visits, cargo=cargo, path=path, max_drop_pp=max_drop_pp, rule=rule, new=old is None)
+    for host in set(hosts) - merged.failed.keys():
         _journal(host, plan, cargo.data, resume=True).remove()
-    return made
+    return merged
 
 
 def _merge_rows(

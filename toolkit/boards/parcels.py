@@ -88,23 +88,23 @@ def _bundles(
     paths = list(files) if any(f.suffix == ".zip" for f in files) else find_files(files)
     for i, path in enumerate(paths):
         if path.suffix == ".zip":
-            made = verify(path)
+            verified = verify(path)
         else:
             on_step(f"bundling {path.name}")
             target = folder / f"{i}.zip"
             samples = SAMPLES if data is not None else 0
-            made = bundle(path, target, data=data, samples=samples).verified
-        manifest = made.manifest
+            verified = bundle(path, target, data=data, samples=samples).verified
+        manifest = verified.manifest
         if manifest.format != "zip":
             raise InputError(f"{path} is a {manifest.format}; boards accept only bundles of the format zip.")
         model = next(f for f in manifest.files if f.path == manifest.model)
         extracted = folder / str(i) / manifest.model
         extracted.parent.mkdir()
-        with zipfile.ZipFile(made.path) as archive:
+        with zipfile.ZipFile(verified.path) as archive:
             extracted.write_bytes(archive.read(f"{manifest.name}/{manifest.model}"))
         contracts.append(contract_of(extracted))
         about = {"name": manifest.name, "model": manifest.model, "scheme": manifest.scheme}
-        parcels.append(Parcel(path, made.path, **about, size_bytes=model.size_bytes, sha256=model.sha256))
+        parcels.append(Parcel(path, verified.path, **about, size_bytes=model.size_bytes, sha256=model.sha256))
     return tuple(parcels), tuple(contracts)
 
 

@@ -71,8 +71,10 @@ def _read_throttling(root: str) -> int | None:
     text = ""
     if tool:
         try:
-            done = subprocess.run([tool, "get_throttled"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=5)
-            text = done.stdout.decode("ascii", "replace").strip()
+            process = subprocess.run(
+                [tool, "get_throttled"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=5
+            )
+            text = process.stdout.decode("ascii", "replace").strip()
         except (OSError, subprocess.TimeoutExpired):
             pass
     if not text.startswith("throttled=0x"):
@@ -109,11 +111,11 @@ def _engines(packages: dict[str, str]) -> dict[str, str]:
         from importlib.metadata import PackageNotFoundError, version
     except ImportError:  # before Python 3.8
         return {}
-    found = {}
+    versions = {}
     for name, package in packages.items():
         with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(package)
-    return found
+            versions[name] = version(package)
+    return versions
 
 
 def _find(root: str, pattern: str) -> list[str]:

@@ -50,13 +50,13 @@ def board_rows(
         row = Measurement(file=str(parcel.file), engine=found.engine, threads=1, host=host, status=PROVEN, **about)
         if reference is not None:
             row = dataclasses.replace(row, size_ratio=parcel.size_bytes / parcels[reference].size_bytes)
-        given = answers[i]
-        if data is not None and given is not None:
-            accuracy = accuracy_figures(given, against, data=data)
+        answer = answers[i]
+        if data is not None and answer is not None:
+            accuracy = accuracy_figures(answer, against, data=data)
             if against is not None:
-                evidence = evidence_of(given, against, data)
+                evidence = evidence_of(answer, against, data)
                 if odds is not None:
-                    evidence = dataclasses.replace(evidence, expected_lost=odds.expected_lost([(against, given)]))
+                    evidence = dataclasses.replace(evidence, expected_lost=odds.expected_lost([(against, answer)]))
                 accuracy = with_probability(accuracy, evidence, max_drop_pp)
             row = dataclasses.replace(row, **vars(accuracy), status=accuracy_status(accuracy, max_drop_pp))
         if found.error:

@@ -129,9 +129,9 @@ def look(board: Connection, python: str | None = None, *, only_state: bool = Fal
         BoardError: Its Python could not be run.
     """
     script = Path(remote_probe.__file__).read_bytes()
-    wanted = ["state"] if only_state else [f"{name}={row.package}" for name, row in PACKAGED.items()]
+    arguments = ["state"] if only_state else [f"{name}={row.package}" for name, row in PACKAGED.items()]
     try:
-        return dict(json.loads(board.run([python or "python3", "-", *wanted], stdin=script)))
+        return dict(json.loads(board.run([python or "python3", "-", *arguments], stdin=script)))
     except LostError:
         raise
     except (BoardError, ValueError) as e:
@@ -194,20 +194,20 @@ class _Run:
         if plan.items is not None:
             members["items.npy"] = plan.items
         board.push(members, self._top)
-        found = [self._attempt(BoardResults(), self._install, i) for i in range(len(plan.parcels))]
+        results = [self._attempt(BoardResults(), self._install, i) for i in range(len(plan.parcels))]
         info["engines"] = self._engines() | info["engines"]
         if plan.items is not None:
-            for i, one in enumerate(found):
+            for i, one in enumerate(results):
                 self._attempt(one, self._answer, i)
         for n in range(plan.rounds):
             self._say(f"timing, round {n + 1} of {plan.rounds}")
-            order = list(enumerate(found))
+            order = list(enumerate(results))
             random.Random(n).shuffle(order)
             for i, one in order:
                 self._attempt(one, self._time, i, n)
             states.append(self._state(f"state-{n}"))
         states.append(self._state("state-after"))
-        return Visit(info, states, found, self._top if plan.keep else "", self._journal.taken_up)
+        return Visit(info, states, results, self._top if plan.keep else "", self._journal.taken_up)
 
     def _say(self, text: str) -> None:
         self._on_step(f"{self._board.host}: {text}")
@@ -227,15 +227,15 @@ class _Run:
         parcel = self._plan.parcels[i]
         home = f"{self._top}/{i}"
         self._say(f"installing {parcel.file.name}")
-        given = self._plan.python or self._packages.get(Path(parcel.model).suffix)
+        packages = self._plan.python or self._packages.get(Path(parcel.model).suffix)
         board_python = self._plan.python or "python3"
         self._board.run([board_python, "-m", "zipfile", "-e", f"{self._top}/{i}.zip", f"{home}/unpacked"])
-        options = ["--python", given, "--system"] if given else []
+        options = ["--python", packages, "--system"] if packages else []
         script = f"{home}/unpacked/{parcel.name}/install.sh"
         self._board.run(["sh", script, "install", "--prefix", f"{home}/installed", *options], timeout_s=INSTALL_S)
         one.selftest = json.loads(self._board.run(["cat", f"{home}/installed/current/selftest.json"]))
         one.engine = one.selftest["engine"]
-        if not given:
+        if not packages:
             self._packages[Path(parcel.model).suffix] = f"{home}/installed/current/venv/bin/python"
 
     def _engines(self) -> dict[str, str]:

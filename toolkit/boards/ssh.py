@@ -115,12 +115,12 @@ class Connection:
         """Log in once, so that a board that can't be reached is told now and by its reason."""
         command = [*self._ssh, "-T", "--", self.host, "exit 0"]
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, timeout=CONNECT_S + 15
             )
         except subprocess.TimeoutExpired as e:
             raise self._failure("can't be reached") from e
-        if done.returncode:
+        if process.returncode:
             raise self._failure("can't be reached")
 
     def __enter__(self) -> Connection:

@@ -127,8 +127,8 @@ def resolve(board: str, requirements: Sequence[str]) -> dict[str, tuple[str, str
     with ScratchFolder() as folder:
         options = ("--dry-run", "--ignore-installed", "--target", folder, "--report", "-", "--quiet")
         report = json.loads(_pip("install", board, *options, *requirements))
-    found = [(item["metadata"], item["download_info"]["archive_info"]["hashes"]) for item in report["install"]]
-    return {about["name"]: (about["version"], hashes["sha256"]) for about, hashes in found}
+    packages = [(item["metadata"], item["download_info"]["archive_info"]["hashes"]) for item in report["install"]]
+    return {about["name"]: (about["version"], hashes["sha256"]) for about, hashes in packages}
 
 
 def _pip(action: str, board: str, *arguments: str) -> str:
@@ -138,33 +138,36 @@ def _pip(action: str, board: str, *arguments: str) -> str:
     platform = [word for tag in tags for word in ("--platform", tag)]
     target = ["--only-binary=:all:", "--implementation", "cp", "--python-version", row.python, *platform]
     command = [sys.executable, "-m", "pip", action, "--disable-pip-version-check", *target, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+    process = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if process.returncode:
+        lines = [
+            line for line in process.stderr.splitlines() if line.startswith("ERROR")
+        ] or process.stderr.splitlines()
         raise BundleError(
             f"pip can't download the packages for {board}: {lines[-1] if lines else 'no reason given'}",
             "Check the network, or leave out --offline.",
         )
-    return done.stdout
+    return process.stdout
 
 
 def _renew() -> None:
     for name, board in BOARDS.items():
         for format, engine in board.engines.items():
             options = ("--no-deps",) if engine == "tflite-runtime" else ()  # NumPy comes from Debian
-            found = resolve(name, (*options, *PACKAGES[engine]))
+            packages = resolve(name, (*options, *PACKAGES[engine]))
             lines = [f"# {engine} for {name}: Python {board.python}, {board.machine}. Renewed by boards.py."]
             lines += [
-                f"{package}=={version} --hash=sha256:{digest}" for package, (version, digest) in sorted(found.items())
+                f"{package}=={version} --hash=sha256:{digest}"
+                for package, (version, digest) in sorted(packages.items())
             ]
             pinned(name, format).write_text("\n".join(lines) + "\n", encoding="utf-8")
-            sys.stdout.write(f"{pinned(name, format).name}: {len(found)} packages\n")
+            sys.stdout.write(f"{pinned(name, format).name}: {len(packages)} packages\n")
     for package, what, pins in (("tuf", "with updates", UPDATES_PINS), ("paho-mqtt", "for MQTT", MQTT_PINS)):
-        found = resolve("pi32-py311", (package,))  # the board for which there are the fewest wheels
+        packages = resolve("pi32-py311", (package,))  # the board for which there are the fewest wheels
         lines = [f"# {package} for bundles {what}, all boards. Renewed by boards.py."]
-        lines += [f"{name}=={version} --hash=sha256:{digest}" for name, (version, digest) in sorted(found.items())]
+        lines += [f"{name}=={version} --hash=sha256:{digest}" for name, (version, digest) in sorted(packages.items())]
         pins.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        sys.stdout.write(f"{pins.name}: {len(found)} packages\n")
+        sys.stdout.write(f"{pins.name}: {len(packages)} packages\n")
 
 
 if __name__ == "__main__":

@@ -84,13 +84,13 @@ class Manifest:
 
 def describe_files(folder: Path) -> tuple[BundledFile, ...]:
     """Describe all files below a folder except the manifest, sorted by path."""
-    found = []
+    files = []
     for path in sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()):
         if path != NAME:
             with (folder / path).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            found.append(BundledFile(path=path, size_bytes=(folder / path).stat().st_size, sha256=digest))
-    return tuple(found)
+            files.append(BundledFile(path=path, size_bytes=(folder / path).stat().st_size, sha256=digest))
+    return tuple(files)
 
 
 def parse_manifest(data: bytes) -> Manifest:

@@ -108,9 +108,9 @@ def build_library(folder: Path) -> None:
         raise BundleError(what, "Install one, such as: sudo apt install gcc libc6-dev; CC names another.")
     library = folder / LIBRARY
     sources = [str(library.with_name(name)) for name in ("model.c", "about.c")]
-    done = subprocess.run([*compiler, *FLAGS, *sources, "-o", str(library)], capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+    process = subprocess.run([*compiler, *FLAGS, *sources, "-o", str(library)], capture_output=True, text=True)
+    if process.returncode:
+        reason = (process.stderr.strip().splitlines() or ["no reason given"])[0]
         raise BundleError(
             f"{' '.join(compiler)} can't build the model: {reason}", "Name another compiler: CC=clang edgepress ..."
         )

@@ -22,11 +22,11 @@ def prove(folder: Path, engine: str | None) -> dict[str, Any]:
     command = [sys.executable, "-B", "-m", "edgepress.runtime", "selftest", str(folder), "--json", *chosen]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"} | {"PYTHONPATH": str(folder)}
     try:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PROOF_S)
-        report: dict[str, Any] = json.loads(done.stdout)
+        process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PROOF_S)
+        report: dict[str, Any] = json.loads(process.stdout)
     except (subprocess.TimeoutExpired, ValueError) as e:
         raise BundleError(f"The self-test ended without a result: {e}.", "Convert the model again.") from e
-    if done.returncode:
+    if process.returncode:
         reason = report.get("error", {}).get("message") or "its answers differ from the stored ones"
         hint = f"Try: {shell_line('edgepress', 'predict', folder.name)} IMAGE"
         raise BundleError(f"The self-test fails on this machine: {reason}", hint)

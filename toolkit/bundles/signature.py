@@ -74,8 +74,8 @@ def check_signature(bundle: Path, signature: Path, key: Path) -> str:
             name = " ".join(text.split()[2:]) or key.name
         where = ("-f", str(allowed), "-s", str(signature))
         try:
-            found = _ssh_keygen(bundle, "find-principals", *where).decode().splitlines()
-            principal = found[0] if found else ""
+            principals = _ssh_keygen(bundle, "find-principals", *where).decode().splitlines()
+            principal = principals[0] if principals else ""
             _ssh_keygen(bundle, "verify", *where, "-I", principal, "-n", NAMESPACE)
         except BundleError as e:
             raise BundleError(f"{bundle} was not signed with a key in {key}: {e.message}", "Do not install it.") from e
@@ -99,12 +99,12 @@ def check_made_for(bundle: Path, signature: Path) -> None:
 def _ssh_keygen(bundle: Path, action: str, *arguments: str) -> bytes:
     try:
         with bundle.open("rb") as file:
-            done = subprocess.run(["ssh-keygen", "-Y", action, *arguments], stdin=file, capture_output=True)
+            process = subprocess.run(["ssh-keygen", "-Y", action, *arguments], stdin=file, capture_output=True)
     except FileNotFoundError as e:
         if e.filename != "ssh-keygen":
             raise
         raise InputError("ssh-keygen is not installed.", "Install OpenSSH's client: openssh-client on Debian.") from e
-    if done.returncode:
-        reason = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+    if process.returncode:
+        reason = (process.stderr or process.stdout).decode(errors="replace").strip().splitlines()
         raise BundleError(f"ssh-keygen -Y {action} failed: {reason[-1] if reason else 'no reason given'}")
-    return done.stdout
+    return process.stdout

@@ -141,7 +141,7 @@ def _check_contents(file: BinaryIO, archive: Archive) -> Manifest:
             crc = zlib.crc32(piece, crc)
         if crc != member.crc:
             raise BundleError(f"The member {member.name} is damaged.")
-        found = member.size, digest.hexdigest()
-        if listed.get(member.name, found) != found:
+        entry = member.size, digest.hexdigest()
+        if listed.get(member.name, entry) != entry:
             raise BundleError(f"The member {member.name} differs from its entry in {manifests.NAME}.")
     return manifest

@@ -106,8 +106,8 @@ def convert(
         screen.note(*(f"{', '.join(names)}: {text}" for text, names in conversion.notes_by_text(variants).items()))
         for line in outcome(variants, verbose=verbose):
             screen.say(line)
-        if done := [v.path for v in variants if v.path is not None]:
-            screen.next_command(next_benchmark(done[0], data))
+        if paths := [v.path for v in variants if v.path is not None]:
+            screen.next_command(next_benchmark(paths[0], data))
     return code_of(v.path is not None for v in variants)
 
 

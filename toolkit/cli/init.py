@@ -67,9 +67,9 @@ def init(
         again = shell_line("edgepress", "init", *named, "--overwrite")
         raise InputError(f"{out} already exists.", f"Edit it, or replace it: {again}")
     seen = look(out.parent)
-    given = {"data": data, "board": board, "max_drop": max_drop, "max_size": max_size}
-    given |= {"max_latency": max_latency, "max_memory": max_memory}
-    answers = {name: CHECKS[name](str(value)) for name, value in given.items() if value is not None}
+    choices = {"data": data, "board": board, "max_drop": max_drop, "max_size": max_size}
+    choices |= {"max_latency": max_latency, "max_memory": max_memory}
+    answers = {name: CHECKS[name](str(value)) for name, value in choices.items() if value is not None}
     if data is not None:
         answers["data"] = _beside(data, out.parent)
     guessed = "data" not in answers and bool(seen.data)
@@ -255,11 +255,11 @@ def _describe(each: Found) -> str:
 def _show_seen(seen: Surroundings) -> None:
     """Print what lies in the folder."""
     kinds = {"data": seen.data, "model": seen.models, "run": seen.runs, "results": seen.results}
-    rows = [[name, each.path, _describe(each)] for name, found in kinds.items() for each in found[:SHOWN]]
+    rows = [[name, each.path, _describe(each)] for name, things in kinds.items() for each in things[:SHOWN]]
     if rows:
         screen.show(screen.table([("found", "left"), ("path", "left"), ("what", "left")], rows))
         screen.say()
-    hidden = sum(max(0, len(found) - SHOWN) for found in kinds.values())
+    hidden = sum(max(0, len(things) - SHOWN) for things in kinds.values())
     notes = [f"{text.plural(hidden, 'more thing')} of these kinds."] if hidden else []
     if seen.tables:
         notes.append(

@@ -192,13 +192,13 @@ def _engine(found: Inspection) -> str | Text:
         return ""
     if not engine.opens:
         return Text(f"not by {engine.name}: {engine.error}", style="red")
-    taken = [n.delegated for n in found.nodes if n.delegated is not None]
-    if not taken:
+    delegated = [n.delegated for n in found.nodes if n.delegated is not None]
+    if not delegated:
         return engine.name
     parts = f" in {plural(engine.partitions, 'part')}" if engine.partitions else ""
     left = [n.operation for n in found.nodes if n.delegated is False]
     kept = f"; left to the interpreter: {_some(list(dict.fromkeys(left)))}" if left else ""
-    return f"{engine.name}: {engine.delegate or 'no delegate'} takes {sum(taken)} of {len(taken)}{parts}{kept}"
+    return f"{engine.name}: {engine.delegate or 'no delegate'} takes {sum(delegated)} of {len(delegated)}{parts}{kept}"
 
 
 def _microcontroller(found: Inspection) -> str | Text:

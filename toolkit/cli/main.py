@@ -22,15 +22,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: Arguments after `edgepress`; None takes those of the process.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    as_json = "--json" in given
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words
     code = 1
     try:
         _open_missing_streams()
         _write_any_character()
         if os.environ.get("COLUMNS") == "0":  # of a terminal of unknown size; Rich would print nothing
             del os.environ["COLUMNS"]
-        code = _run(given, as_json=as_json)
+        code = _run(words, as_json=as_json)
     except KeyboardInterrupt:  # before a command began
         _print("interrupted", "Interrupted.", "Nothing was started.", as_json=as_json)
     except OSError as e:  # commands have caught their own: the help or the version can't be printed

@@ -94,8 +94,8 @@ def begin(context: Any) -> str:
     from edgepress.toolkit.cli.settings_file import Settings, relative
     from edgepress.toolkit.cli.settings_paths import checked_targets
 
-    given = settings.options[context.info_name]
-    mine = {k: v for k, v in given.items() if context.get_parameter_source(k).name == "DEFAULT_MAP"}
+    options = settings.options[context.info_name]
+    mine = {k: v for k, v in options.items() if context.get_parameter_source(k).name == "DEFAULT_MAP"}
     plan = {name: table for name, table in settings.plan.items() if table}
     tables = plan if context.info_name == "sweep" and context.params.get("plan") is None else {}
     _used.set((Settings(settings.path, settings.found, {}, tables, settings.text), mine))

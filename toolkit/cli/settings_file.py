@@ -227,9 +227,9 @@ class _Reader:
         if option.name in self.options[command]:
             self._wrong(place, f"{key} is set twice.", "Keep one.")
         try:
-            taken = self._value(command, option, value)
-            taken = (taken == meaning) if isinstance(taken, bool) else taken
-            option.process_value(self.contexts[command], taken)
+            checked = self._value(command, option, value)
+            checked = (checked == meaning) if isinstance(checked, bool) else checked
+            option.process_value(self.contexts[command], checked)
         except (_WrongTypeError, ValueError, OverflowError) as e:
             self._wrong(place, f"{key} of {command}: {e}.", f"See edgepress {command} --help.")
         except Exception as e:  # click's BadParameter, or Typer's copy of it
@@ -237,8 +237,8 @@ class _Reader:
                 raise
             said = str(getattr(e, "message", e)).removeprefix("Value error, ").rstrip(".")
             self._wrong(place, f"{key} of {command} is {value!r}: {said}.", f"See edgepress {command} --help.")
-        self._allow(command, option.name, taken, place)
-        self.options[command][option.name] = Given(taken, words_of(option, taken), place)
+        self._allow(command, option.name, checked, place)
+        self.options[command][option.name] = Given(checked, words_of(option, checked), place)
 
     def _allow(self, command: str, name: str, value: Any, place: tuple[str, ...]) -> None:
         """Refuse what a file that was found may not set."""
@@ -266,13 +266,13 @@ class _Reader:
 
     def _plan(self, name: str, table: dict[str, Any]) -> dict[str, Any]:
         """A table of a plan, with its paths; `plan_of` checks it when a sweep runs."""
-        taken = {}
+        checked = {}
         for key, value in table.items():
             is_path = key in TEXT_PATHS and isinstance(value, str)
-            taken[key] = self._place_path(f"sweep.{name}", key, value) if is_path else value
+            checked[key] = self._place_path(f"sweep.{name}", key, value) if is_path else value
             if key in TABLES[name]:  # `plan_of` refuses others
-                self._allow(f"sweep.{name}", key, taken[key], ("sweep", name, key))
-        return taken
+                self._allow(f"sweep.{name}", key, checked[key], ("sweep", name, key))
+        return checked
 
     def _place_path(self, command: str, name: str, text: str) -> str:
         """A path in the file as seen from the working directory; a name as it is."""

@@ -42,10 +42,10 @@ def _paths(
 ) -> Iterator[tuple[str, str, Any, tuple[str, ...]]]:
     """The paths from a file that was found: command or table of a plan, option, value, and place in the file."""
     command = context.info_name
-    given = context.params
+    parameters = context.params
     values = [(command, name, each.value, each.place) for name, each in mine.items()]
     values += [(f"sweep.{t}", key, value, ("sweep", t, key)) for t, keys in plan.items() for key, value in keys.items()]
-    typed = given.get("data") and "data" not in mine
+    typed = parameters.get("data") and "data" not in mine
     for where, name, value, place in values:
         if name == "source" and typed:
             continue
@@ -63,21 +63,23 @@ def _defaults(
     from edgepress.toolkit.training.run_folder import default_folder
 
     command = context.info_name
-    given = context.params
+    parameters = context.params
     places = {name: each.place for name, each in mine.items()}
-    again = any(given.get(flag) and flag not in mine for flag in ("resume", "overwrite"))  # the user wants this run
+    again = any(
+        parameters.get(flag) and flag not in mine for flag in ("resume", "overwrite")
+    )  # the user wants this run
     causes = {"train": ("data", "arch", "resume"), "benchmark": ("more",), "bundle": ("format",)}.get(command, ())
     because = [places[name] for name in causes if name in places]
     if command == "sweep" and context.get_parameter_source("out").name == "DEFAULT":
         because = [*tables, *places.values()]
     if not because:
         return
-    if command == "train" and given["out"] is None and given["data"] and not again:
-        yield command, "out", default_folder(given["data"], given["arch"]), because[0]
-    elif command == "benchmark" and given["differences"] is None:
-        folder = given["out"] or folder_of(given["files"])
+    if command == "train" and parameters["out"] is None and parameters["data"] and not again:
+        yield command, "out", default_folder(parameters["data"], parameters["arch"]), because[0]
+    elif command == "benchmark" and parameters["differences"] is None:
+        folder = parameters["out"] or folder_of(parameters["files"])
         yield command, "differences", folder / TO_LABEL, because[0]
-    elif command == "bundle" and given["out"] is None:
-        yield command, "out", given["file"].with_suffix(f".{given['format']}"), because[0]
+    elif command == "bundle" and parameters["out"] is None:
+        yield command, "out", parameters["file"].with_suffix(f".{parameters['format']}"), because[0]
     elif command == "sweep":
-        yield command, "out", given["out"], because[0]
+        yield command, "out", parameters["out"], because[0]

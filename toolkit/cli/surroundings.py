@@ -81,7 +81,7 @@ def look(folder: Path) -> Surroundings:
     Args:
         folder: The folder; one that can't be read has nothing.
     """
-    found = Surroundings()
+    surroundings = Surroundings()
     images = dict[str, _Images]()
     entries = 0
     for place, folders, files in os.walk(folder):
@@ -91,25 +91,27 @@ def look(folder: Path) -> Surroundings:
         hidden = [each for each in folders if each.startswith(".") or each in NOT_OURS]
         folders[:] = sorted(each for each in folders if each not in hidden)
         if entries > MOST or depth >= DEEPEST:
-            found.complete = found.complete and not folders and entries <= MOST
+            surroundings.complete = surroundings.complete and not folders and entries <= MOST
             folders.clear()
         if entries > MOST or "pyvenv.cfg" in files:
             folders.clear()
             continue
-        if _of_edgepress(found, Path(place), name, folders, files):
+        if _of_edgepress(surroundings, Path(place), name, folders, files):
             continue
         for file in sorted(each for each in files if not each.startswith(".")):
-            _file(found, images, Path(place, file), name)
+            _file(surroundings, images, Path(place, file), name)
         if any("ubyte" in each for each in files) and is_idx_folder(Path(place)):
-            found.data.append(Found(name, "IDX files", size_bytes=_size(place, files)))
+            surroundings.data.append(Found(name, "IDX files", size_bytes=_size(place, files)))
         elif any(each.endswith(".tar") for each in files) and is_shards(Path(place)):
             shards = sum(each.endswith(".tar") for each in files)
-            found.data.append(Found(name, f"tar shards: {text.plural(shards, 'file')}", size_bytes=_size(place, files)))
-    found.data += _class_folders(images)
-    found.data.sort(key=lambda each: (-each.items, each.path))
-    for kind in (found.models, found.runs, found.results):
+            surroundings.data.append(
+                Found(name, f"tar shards: {text.plural(shards, 'file')}", size_bytes=_size(place, files))
+            )
+    surroundings.data += _class_folders(images)
+    surroundings.data.sort(key=lambda each: (-each.items, each.path))
+    for kind in (surroundings.models, surroundings.runs, surroundings.results):
         kind.sort(key=lambda each: (-each.modified, each.path))
-    return found
+    return surroundings
 
 
 def _of_edgepress(found: Surroundings, place: Path, name: str, folders: list[str], files: list[str]) -> bool:

@@ -117,8 +117,8 @@ def sweep(
     runner = runner_for(processes=processes, cluster=cluster, scheduler=scheduler, insecure=insecure, **certificates)
     tables = read_plan(plan) if plan is not None else settings.plan_tables()
     _replace(tables, "data", {"source": data, "skip_unreadable": skip_unreadable or None})
-    given = {"arch": arch, "width": width, "size": size, "augmentation": augmentation, "to": to}
-    dimensions: dict[str, Any] = {name: _split_values(value) for name, value in given.items()}
+    lists = {"arch": arch, "width": width, "size": size, "augmentation": augmentation, "to": to}
+    dimensions: dict[str, Any] = {name: _split_values(value) for name, value in lists.items()}
     _replace(tables, "dimensions", dimensions | {"seeds": seeds})
     _replace(tables, "training", {"epochs": epochs})
     _replace(tables, "timing", {"rounds": rounds, "threads": threads})

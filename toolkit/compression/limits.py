@@ -81,9 +81,9 @@ class Limits:
         Raises:
             InputError: One is not a positive number with an accepted unit.
         """
-        given = {"drop": max_drop, "size": max_size, "latency": max_latency, "memory": max_memory}
-        given |= {"ram": max_ram, "flash": max_flash}
-        values = {name: parse(KINDS[name].option, value, KINDS[name].quantity) for name, value in given.items()}
+        limits = {"drop": max_drop, "size": max_size, "latency": max_latency, "memory": max_memory}
+        limits |= {"ram": max_ram, "flash": max_flash}
+        values = {name: parse(KINDS[name].option, value, KINDS[name].quantity) for name, value in limits.items()}
         return cls({name: value for name, value in values.items() if value is not None})
 
     @property

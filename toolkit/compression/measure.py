@@ -218,11 +218,11 @@ class Measurer:
         for timing in timings:
             if isinstance(timing, EdgepressError):
                 raise timing
-        taken = [t for t in timings if isinstance(t, Timing)]
-        common = min(len(t.taken) for t in taken)  # a slow file ends before the others: its rounds are the first ones
-        medians = [(t.medians[:common] / 1000).tolist() for t in taken]
+        timed = [t for t in timings if isinstance(t, Timing)]
+        common = min(len(t.taken) for t in timed)  # a slow file ends before the others: its rounds are the first ones
+        medians = [(t.medians[:common] / 1000).tolist() for t in timed]
         noisy = watch.noise(medians[-1]).noisy
-        return {"rounds": medians, "memory": taken[0].memory_bytes, "noisy": noisy}
+        return {"rounds": medians, "memory": timed[0].memory_bytes, "noisy": noisy}
 
     def _on_board(self, files: Sequence[Path], folder: Path) -> list[list[float]]:
         """Median latency of each file in each round on the board, microseconds."""

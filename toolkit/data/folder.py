@@ -71,13 +71,13 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
         hashes.append("" if isinstance(digest, InputError) else digest)
         if isinstance(digest, InputError):
             _note(file, digest, options, problems)
-    given = np.array(["" if file in problems else part for file, _, part in rows])
+    split_names = np.array(["" if file in problems else part for file, _, part in rows])
     return Items(
         source=source,
         hashes=np.array(hashes, np.bytes_),
         y=np.array([y for _, y, _ in rows], np.int64),
         labels=labels,
-        given=given,
+        given=split_names,
         spec=spec,
         skipped=tuple(problems.items()),
     )
@@ -191,14 +191,14 @@ class FolderSource:
         Raises:
             DataError: An image can't be read.
         """
-        wanted = indices.tolist()
-        missing = [i for i in dict.fromkeys(wanted) if i not in self._kept]
+        places = indices.tolist()
+        missing = [i for i in dict.fromkeys(places) if i not in self._kept]
         try:
             fresh = dict(zip(missing, in_threads(self._item, missing), strict=True))
         except InputError as e:
             raise DataError(e.message, _FIX) from e
-        out = np.empty((len(wanted), *self.spec.shape), np.uint8)
-        for row, i in enumerate(wanted):
+        out = np.empty((len(places), *self.spec.shape), np.uint8)
+        for row, i in enumerate(places):
             out[row] = fresh[i] if i in fresh else self._kept[i]
         return out
 

@@ -51,35 +51,35 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
     """
     members = headers(path)
     parts = {"train": ("x", "y")} if "x" in members else {p: (f"x_{p}", f"y_{p}") for p in ("train", "val", "test")}
-    given = {part: keys for part, keys in parts.items() if any(key in members for key in keys)}
-    if options.lacks_training(given):
-        given["train"] = parts["train"]
+    keys_of_parts = {part: keys for part, keys in parts.items() if any(key in members for key in keys)}
+    if options.lacks_training(keys_of_parts):
+        keys_of_parts["train"] = parts["train"]
     bare = options.unlabelled and not any(y in members for _, y in parts.values())
-    wanted = [key for keys in given.values() for key in keys[: 1 if bare else 2]]
-    for key in wanted:
+    names = [key for keys in keys_of_parts.values() for key in keys[: 1 if bare else 2]]
+    for key in names:
         if key not in members:
             hint = f"Accepted: {_ACCEPTED}. {UNLABELLED if key.startswith('y') else ''}".strip()
             raise DataError(f"{path} has no array {key!r}; found: {', '.join(members)}.", hint)
-    wanted += ["labels"] if "labels" in members and not bare else []
-    require_memory(path, sum(_memory(members[key]) for key in wanted), "Give fewer items.", error=DataError)
-    arrays = read_arrays(path, wanted)
-    xs = {part: _items(arrays[x], f"{path}: {x}") for part, (x, _) in given.items()}
+    names += ["labels"] if "labels" in members and not bare else []
+    require_memory(path, sum(_memory(members[key]) for key in names), "Give fewer items.", error=DataError)
+    arrays = read_arrays(path, names)
+    xs = {part: _items(arrays[x], f"{path}: {x}") for part, (x, _) in keys_of_parts.items()}
     if bare:
         return array_items(
             {part: (x, np.zeros(len(x), np.int64)) for part, x in xs.items()}, labels=(), options=options
         )
-    ys = {part: _classes(arrays[y], f"{path}: {y}") for part, (_, y) in given.items()}
-    for part, (x_key, y_key) in given.items():
+    ys = {part: _classes(arrays[y], f"{path}: {y}") for part, (_, y) in keys_of_parts.items()}
+    for part, (x_key, y_key) in keys_of_parts.items():
         if len(xs[part]) != len(ys[part]):
             hint = "Both need the same number."
             raise DataError(f"{path}: {x_key} has {len(xs[part])} items and {y_key} {len(ys[part])} labels.", hint)
-    kinds = {given[part][0]: f"{x.dtype} {x.shape[1:]}" for part, x in xs.items()}
+    kinds = {keys_of_parts[part][0]: f"{x.dtype} {x.shape[1:]}" for part, x in xs.items()}
     if len(set(kinds.values())) > 1:
         raise DataError(f"{path} contains items of different shapes or types: {kinds}.", "Use the same for all.")
     labels = _labels(arrays.get("labels"), ys, path)
     index = {label: i for i, label in enumerate(labels)}
     classes = {part: np.array([index[str(v)] for v in y], np.int64) for part, y in ys.items()}
-    return array_items({part: (xs[part], classes[part]) for part in given}, labels=labels, options=options)
+    return array_items({part: (xs[part], classes[part]) for part in keys_of_parts}, labels=labels, options=options)
 
 
 class Header(NamedTuple):

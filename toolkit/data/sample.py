@@ -58,16 +58,16 @@ def sample(
     for i in chain.from_iterable(zip_longest(*ranks)):
         if len(chosen) == count:
             break
-        if i is None or least[rows[i][1]] >= 1 or (found := digest(i)) is None:
+        if i is None or least[rows[i][1]] >= 1 or (sha256 := digest(i)) is None:
             continue
-        if found in seen and computed:
+        if sha256 in seen and computed:
             return None
-        if found not in seen and int(found, 16) / 16 ** len(found) >= least[rows[i][1]]:
-            chosen[i] = found
-        seen.add(found)
+        if sha256 not in seen and int(sha256, 16) / 16 ** len(sha256) >= least[rows[i][1]]:
+            chosen[i] = sha256
+        seen.add(sha256)
     sizes = {size(i) for i in chosen}
     copied = {digest(i) for i in held_out if size(i) in sizes}  # equal content has equal size
-    chosen = {i: found for i, found in chosen.items() if found not in copied}
+    chosen = {i: sha256 for i, sha256 in chosen.items() if sha256 not in copied}
     return chosen if len(chosen) >= count / 2 else None
 
 

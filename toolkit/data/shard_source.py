@@ -59,8 +59,8 @@ class ShardSource:
         out = np.empty((len(indices), *self.spec.shape), np.uint8)
         order = np.lexsort((self.offset[indices], self.shard[indices])).tolist()  # as they lie on the disk
         map_items = map if self.length[indices].sum() < LARGE_IMAGE * len(indices) else in_threads
-        wanted = indices[order].tolist()
-        for place, pixels in zip(order, map_items(self._item, wanted), strict=True):
+        places = indices[order].tolist()
+        for place, pixels in zip(order, map_items(self._item, places), strict=True):
             out[place] = pixels
         return out
 

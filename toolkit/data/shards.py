@@ -68,8 +68,8 @@ def read_shards(path: Path, options: ReadOptions) -> Items:
     y, labels = _classes(indices, paths, options, problems)
     spec = _natural(indices, options)
     left_out = y < 0
-    given = np.repeat(parts, [len(index) for index in indices])
-    given[left_out] = ""
+    names = np.repeat(parts, [len(index) for index in indices])
+    names[left_out] = ""
     y[left_out] = 0
     return Items(
         source=ShardSource(
@@ -82,7 +82,7 @@ def read_shards(path: Path, options: ReadOptions) -> Items:
         hashes=np.concatenate([index.hashes for index in indices]),
         y=y,
         labels=labels,
-        given=given,
+        given=names,
         spec=spec,
         skipped=tuple(problems),
     )

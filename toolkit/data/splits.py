@@ -70,10 +70,10 @@ def quotas(y: Ints, share: float, *, least: int) -> Ints:
     """
     counts = np.bincount(y)
     exact = counts * (math.ceil(share * len(y)) / max(len(y), 1))
-    taken = np.floor(exact).astype(np.int64)
-    missing = round(exact.sum()) - int(taken.sum())
-    taken[np.argsort(taken - exact, kind="stable")[:missing]] += 1
-    result: Ints = np.minimum(np.maximum(taken, least), np.maximum(counts - 1, np.minimum(counts, least)))
+    whole_counts = np.floor(exact).astype(np.int64)
+    missing = round(exact.sum()) - int(whole_counts.sum())
+    whole_counts[np.argsort(whole_counts - exact, kind="stable")[:missing]] += 1
+    result: Ints = np.minimum(np.maximum(whole_counts, least), np.maximum(counts - 1, np.minimum(counts, least)))
     return result
 
 

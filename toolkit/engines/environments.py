@@ -253,15 +253,15 @@ def _python(engine: str, given: Path | None) -> Path:
     oldest = ENVIRONMENTS[engine].oldest
     newest = ENVIRONMENTS[engine].newest
     low = ".".join(map(str, oldest))
-    wanted = low if newest == oldest else f"{low} or newer" if newest is None else f"{low} to {newest[0]}.{newest[1]}"
+    versions = low if newest == oldest else f"{low} or newer" if newest is None else f"{low} to {newest[0]}.{newest[1]}"
     tried = []
     for path in [given] if given else _pythons(oldest, newest):
         version = _version(path)
         if version is not None and version >= oldest and (newest is None or version <= newest):
             return path
         tried.append(f"{path} ({'.'.join(map(str, version)) if version else 'does not run'})")
-    hint = f"Install it (for example with pyenv install {wanted.partition(' ')[0]}) and name it with --python."
-    raise EngineError(f"{engine} needs Python {wanted}; found: {', '.join(tried) or 'none'}.", hint)
+    hint = f"Install it (for example with pyenv install {versions.partition(' ')[0]}) and name it with --python."
+    raise EngineError(f"{engine} needs Python {versions}; found: {', '.join(tried) or 'none'}.", hint)
 
 
 def _pythons(oldest: Version, newest: Version | None) -> Iterator[Path]:
@@ -276,19 +276,19 @@ def _pythons(oldest: Version, newest: Version | None) -> Iterator[Path]:
 def _version(python: Path) -> Version | None:
     code = "import sys, venv; print(*sys.version_info[:2])"
     try:
-        done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, timeout=60, check=True)
-        major, minor = map(int, done.stdout.split())
+        process = subprocess.run([str(python), "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        major, minor = map(int, process.stdout.split())
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
     return major, minor
 
 
 def _run(command: Sequence[str], what: str) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    if done.returncode:
-        last = " | ".join(done.stdout.strip().splitlines()[-LOG_LINES:])
+    if process.returncode:
+        last = " | ".join(process.stdout.strip().splitlines()[-LOG_LINES:])
         raise EngineError(f"{what}: {last}", "Check the network and that this Python has pip (python -m ensurepip).")
 
 

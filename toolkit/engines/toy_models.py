@@ -87,11 +87,11 @@ def _layer(
     int8 = weights.dtype == np.int8
     type = fb.TensorType.INT8 if int8 else fb.TensorType.FLOAT32
     values = append(root.buffers, fb.BufferT(data=np.frombuffer(weights.tobytes(), np.uint8)))
-    taken = tensor(graph, taken_shape, "input", type=type)
+    source = tensor(graph, taken_shape, "input", type=type)
     held = tensor(graph, list(weights.shape), "weights", buffer=values, type=type)
-    given = tensor(graph, given_shape, "scores", type=type)
+    sink = tensor(graph, given_shape, "scores", type=type)
     if int8:
-        for index, scale in ((taken, 0.01), (held, 0.01), (given, 0.01 * weights[0].size ** 0.5)):
+        for index, scale in ((source, 0.01), (held, 0.01), (sink, 0.01 * weights[0].size ** 0.5)):
             graph.tensors[index].quantization = fb.QuantizationParametersT(scale=[scale], zeroPoint=[0])
     added = -1
     if bias:
@@ -99,12 +99,12 @@ def _layer(
         added = tensor(graph, given_shape[-1:], "bias", buffer=zeros, type=fb.TensorType.INT32 if int8 else type)
         if int8:
             graph.tensors[added].quantization = fb.QuantizationParametersT(scale=[0.0001], zeroPoint=[0])
-    graph.inputs = [taken]
-    graph.outputs = [given]
+    graph.inputs = [source]
+    graph.outputs = [sink]
     layer = fb.OperatorT(
         opcodeIndex=opcode(root, getattr(fb.BuiltinOperator, kind)),
-        inputs=[taken, held, added],
-        outputs=[given],
+        inputs=[source, held, added],
+        outputs=[sink],
         builtinOptionsType=getattr(fb.BuiltinOptions, options_type),
         builtinOptions=options,
     )
@@ -118,10 +118,10 @@ def _onnx(weights: npt.NDArray[Any], rows: int) -> bytes:
 
     classes, size = weights.shape
     int8 = weights.dtype == np.int8
-    taken = helper.make_tensor_value_info("input", TensorProto.UINT8 if int8 else TensorProto.FLOAT, [rows, size])
-    given = helper.make_tensor_value_info("scores", TensorProto.INT32 if int8 else TensorProto.FLOAT, [rows, classes])
+    source = helper.make_tensor_value_info("input", TensorProto.UINT8 if int8 else TensorProto.FLOAT, [rows, size])
+    sink = helper.make_tensor_value_info("scores", TensorProto.INT32 if int8 else TensorProto.FLOAT, [rows, classes])
     node = helper.make_node("MatMulInteger" if int8 else "MatMul", ["input", "weights"], ["scores"])
     held = numpy_helper.from_array(np.ascontiguousarray(weights.T), "weights")
-    graph = helper.make_graph([node], "dense", [taken], [given], [held])
+    graph = helper.make_graph([node], "dense", [source], [sink], [held])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())

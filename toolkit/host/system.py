@@ -30,14 +30,14 @@ def turns() -> Turns:
     Raises:
         InputError: The variable is neither, or asks for forks where there are none.
     """
-    wanted = os.environ.get(VARIABLE, "")
+    setting = os.environ.get(VARIABLE, "")
     able = FORKS and PINS
     for way in get_args(Turns):
-        if wanted == way and (able or way == "spawn"):
+        if setting == way and (able or way == "spawn"):
             return way  # type: ignore[no-any-return]
-    if wanted:
+    if setting:
         accepted = " or ".join(get_args(Turns)) if able else "spawn, because this system cannot fork and pin processes"
-        raise InputError(f"{VARIABLE} is {wanted!r}.", f"Accepted: {accepted}; without it, the better one is used.")
+        raise InputError(f"{VARIABLE} is {setting!r}.", f"Accepted: {accepted}; without it, the better one is used.")
     return "fork" if able else "spawn"
 
 

@@ -224,13 +224,13 @@ def _make_files(result: Improved, run: Path, kinds: Sequence[FormerFile], *, dat
                 answers.append(new_answers(one, fresh))
         except EdgepressError as e:  # such as an engine that is not installed any more
             problems.append(f"{files[kind]} was not calibrated: {e}")
-    done = [one.path is not None for one in calibrated]
-    missing = [False] * (sum(kind in kinds for kind in wishes) - len(done))
+    succeeded = [one.path is not None for one in calibrated]
+    missing = [False] * (sum(kind in kinds for kind in wishes) - len(succeeded))
     changes: dict[str, Any] = {
         "files": tuple(files.values()),
         "calibrated": tuple(calibrated),
         "promised": tuple(answers),
-        "asked": (*(kind in files for kind in kinds), *done, *missing),
+        "asked": (*(kind in files for kind in kinds), *succeeded, *missing),
         "had_promise": bool(wishes),
         "notes": (*result.notes, *problems, *not_repeated(run)),
     }

@@ -101,24 +101,24 @@ def choose(
     Raises:
         EdgepressError: No file can be used, one has no labels, or a name is unknown.
     """
-    wanted = None if engines is None else find_engines(engines)
-    found, broken = describe_files(find_files(files), hints)
-    for path, about in found.items():
+    chosen_engines = None if engines is None else find_engines(engines)
+    described, broken = describe_files(find_files(files), hints)
+    for path, about in described.items():
         if about.contract.task == "none":
             raise InputError(f"{path} has no labels (its task is none), so it classifies nothing.", "Leave it out.")
     opening = {
         path: [e for e in usable_engines(path.suffix[1:]) if e not in lacking(about.contract)]
-        for path, about in found.items()
+        for path, about in described.items()
     }
     pairs = [
         (path, engine)
         for path, usable in opening.items()
-        for engine in (usable[:1] if wanted is None else [e for e in usable if e in wanted])
+        for engine in (usable[:1] if chosen_engines is None else [e for e in usable if e in chosen_engines])
     ]
     if not pairs:
-        what = ", ".join(wanted or ()) or "no engine that is installed"
+        what = ", ".join(chosen_engines or ()) or "no engine that is installed"
         raise InputError(f"{what} opens none of the files.", "Name others with --engine; edgepress doctor lists them.")
-    base = find_baseline({path: about.contract for path, about in found.items()}, broken, baseline)
+    base = find_baseline({path: about.contract for path, about in described.items()}, broken, baseline)
     if base is not None and base not in pairs:
         pairs.append(base)
     pairs.sort(key=lambda pair: pair != base)  # stable: the reference first, the others in the order of the schemes
@@ -127,25 +127,25 @@ def choose(
             f"These are {len(pairs)} files and engines; the page shows up to {MAX_SHOWN}, each in its own process.",
             "Name fewer files, or fewer engines with --engine.",
         )
-    schemes = Counter(found[path].contract.scheme for path in {path for path, _ in pairs})
-    names = Counter(path.name for path in found)
+    schemes = Counter(described[path].contract.scheme for path in {path for path, _ in pairs})
+    names = Counter(path.name for path in described)
     shown = Counter(path for path, _ in pairs)
 
     def name(path: Path, engine: str) -> str:
-        scheme = found[path].contract.scheme
+        scheme = described[path].contract.scheme
         name = scheme if scheme and schemes[scheme] == 1 else path.name if names[path.name] == 1 else str(path)
         return name if shown[path] == 1 else f"{name} on {engine}"
 
-    left_out = [path.name for path in found if path not in {path for path, _ in pairs}]
+    left_out = [path.name for path in described if path not in {path for path, _ in pairs}]
     return Choice(
         shown=tuple(
-            Shown(name(path, engine), found[path], Candidate(path, engine, threads, contract=found[path].given))
+            Shown(name(path, engine), described[path], Candidate(path, engine, threads, contract=described[path].given))
             for path, engine in pairs
         ),
         is_float=base is not None,
         broken=tuple((path.name, str(error)) for path, error in broken.items()),
         notes=(
-            *(note for about in found.values() for note in about.notes),
+            *(note for about in described.values() for note in about.notes),
             *([f"Left out, because no chosen engine opens them: {', '.join(left_out)}."] if left_out else []),
         ),
     )

@@ -90,17 +90,17 @@ def find_signers(
         InputError: A file can't be read, or its password is wrong.
         PublishError: There are fewer keys than needed.
     """
-    wanted = list(keyids)
-    present = [path for keyid in wanted for folder in folders if (path := key_path(folder, role, keyid)).is_file()]
+    expected = list(keyids)
+    present = [path for keyid in expected for folder in folders if (path := key_path(folder, role, keyid)).is_file()]
     unique = list({path.name: path for path in present}.values())
     if len(unique) < threshold:
-        names = ", ".join(key_path(Path(), role, keyid).name for keyid in wanted)
+        names = ", ".join(key_path(Path(), role, keyid).name for keyid in expected)
         where = ", ".join(map(str, folders)) or "no folder"
         what = f"{len(unique)} keys of the role {role} were found in {where}; needed: {threshold} of {names}."
         raise PublishError(what, "Name the folder of the keys with --keys; it may be given several times.")
     signers = [_open_key(path, ask) for path in unique]
     for path, signer in zip(unique, signers, strict=True):
-        if signer.public_key.keyid not in wanted:
+        if signer.public_key.keyid not in expected:
             raise InputError(f"The key {path} is not the one that its name says.", "Copy it again from your backup.")
     return signers
 

@@ -106,7 +106,7 @@ def publish(
     part = _read_share(share)
     if channel not in CHANNELS:
         raise InputError(f"The channel is {channel!r}; accepted: {', '.join(CHANNELS)}.")
-    wanted = [each.strip() for each in board_type.split(",")] if isinstance(board_type, str) else list(board_type)
+    board_types = [each.strip() for each in board_type.split(",")] if isinstance(board_type, str) else list(board_type)
     step = on_step or (lambda text: None)
     with lock_folder(folder):
         repository, signers = _open(folder, keys, ask)
@@ -116,7 +116,7 @@ def publish(
         for file in files:
             step(f"Checking {file}")
             verified = verify(file)
-            release = describe(verified, folder, channel=channel, share=part, wanted=wanted)
+            release = describe(verified, folder, channel=channel, share=part, wanted=board_types)
             name = verified.manifest.name
             former = lists.get(name, ReleaseList(name, ""))
             published = any(entry.id == release.id for entry in former.releases)

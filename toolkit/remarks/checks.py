@@ -160,15 +160,15 @@ def near_largest_class(facts: Facts) -> Remark | None:
 
 def _to_learn(facts: Facts, share: float) -> str:
     """What is tried first with a net that learned little: epochs if few, weights of the classes, smaller steps."""
-    given = facts.arguments
-    if not given:
+    arguments = facts.arguments
+    if not arguments:
         return facts.look
-    weigh = share >= IMBALANCED / len(facts.labels) and not given.get("class_weights")
+    weigh = share >= IMBALANCED / len(facts.labels) and not arguments.get("class_weights")
     if weigh and not is_short(facts):
         return facts.again({"class_weights": True})
     if still_improving(facts) is not None or is_short(facts):
         return facts.again({"epochs": more_epochs(facts)})
-    return facts.again({"learning_rate": float(f"{given['learning_rate'] / 10:.3g}")})
+    return facts.again({"learning_rate": float(f"{arguments['learning_rate'] / 10:.3g}")})
 
 
 def never_predicted(facts: Facts) -> Remark | None:

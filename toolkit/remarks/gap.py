@@ -75,16 +75,16 @@ def still_improving(facts: Facts) -> Remark | None:
 
 def is_short(facts: Facts) -> bool:
     """Whether so few epochs or steps were planned and done that more of them come before any other advice."""
-    done = len(facts.history)
-    return done == facts.arguments.get("epochs") and (0 < done < SHORT or _has_few_steps(facts))
+    epochs = len(facts.history)
+    return epochs == facts.arguments.get("epochs") and (0 < epochs < SHORT or _has_few_steps(facts))
 
 
 def more_epochs(facts: Facts) -> int:
     """Number of epochs to try next."""
-    done = len(facts.history)
+    epochs = len(facts.history)
     each = facts.steps_per_epoch
     if not is_short(facts):
-        return 2 * done
+        return 2 * epochs
     return max(ENOUGH, -(-ENOUGH_STEPS // each)) if each else ENOUGH
 
 
@@ -179,12 +179,12 @@ def far_above_validation(facts: Facts) -> Remark | None:
 
 def _against_learning_by_heart(facts: Facts) -> dict[str, Any]:
     """Augmentation, if there is none; then dropout, until there is so much that more would harm."""
-    given = facts.arguments
-    if given.get("augmentation") == "none":
+    arguments = facts.arguments
+    if arguments.get("augmentation") == "none":
         return {"augmentation": "auto" if facts.is_image else "noise"}
-    if given["dropout"] >= MOST_DROPOUT:
+    if arguments["dropout"] >= MOST_DROPOUT:
         return {}
-    return {"dropout": 0.3 if given["dropout"] < 0.3 else min(MOST_DROPOUT, round(given["dropout"] + 0.2, 2))}
+    return {"dropout": 0.3 if arguments["dropout"] < 0.3 else min(MOST_DROPOUT, round(arguments["dropout"] + 0.2, 2))}
 
 
 def _mean(rows: Any, name: str) -> float:

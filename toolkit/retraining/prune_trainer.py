@@ -100,9 +100,9 @@ class PruneTrainer(Trainer[PruneJob]):
         plan = self._plan() if state is None else read_plan(self.folder / PLAN)
         state = state or TrainingState(dict(self.job.began_with))
         checkpoint.save(state, self.folder)
-        done = int(state.history[-1]["part"]) if state.history else 0
-        model = (self.folder / GRAPH.format(done)).read_bytes() if done else self.model
-        for part in range(done + 1, len(plan.shares)):
+        parts = int(state.history[-1]["part"]) if state.history else 0
+        model = (self.folder / GRAPH.format(parts)).read_bytes() if parts else self.model
+        for part in range(parts + 1, len(plan.shares)):
             model = self._part(model, part, plan, state)
         model = self._last(model, plan, state)
         self.emit(Progress(1.0, "writing"))

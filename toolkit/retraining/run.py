@@ -132,16 +132,16 @@ def carry_out(
             forget(folder, run.scratch)  # it was killed before it did
             return GraphResult(target, finished, finished.pop("history"))
         onnx2tf = onnx2tf_python(note, install=not run.offline) if conversion.facts.format == "onnx" else None
-        done = Trained({}, [])
+        trained = Trained({}, [])
         try:
             for report in conversion.call(work, job_of(**job, **asked, **own, onnx2tf=onnx2tf, began_with=began)):
                 if isinstance(report, Progress):
                     progress(report.share, report.text)
                 else:
-                    done = report
+                    trained = report
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Stopped. Resume with the same command and --resume.") from None
-        result = GraphResult(target, done.facts, done.history)
+        result = GraphResult(target, trained.facts, trained.history)
         write_report(folder / run.report, result.summary(), began)
         forget(folder, run.scratch)  # only now: a run that is killed before resumes at the end of its training
         return result

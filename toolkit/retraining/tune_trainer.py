@@ -122,10 +122,10 @@ class TuneTrainer(Trainer[TuneJob]):
         checkpoint.assign(student.variables, state.best)
         best = self._score(student, ranges) if state.best_epoch else first
         if state.history:
-            done, total = (int(state.history[-1][name]) for name in ("step", "steps"))
+            steps_done, total = (int(state.history[-1][name]) for name in ("step", "steps"))
             self.restore(state, distillation)
         else:
-            done = 0
+            steps_done = 0
             total = self.count_steps(distillation)
         each = -(-total // CYCLES)
 
@@ -136,7 +136,7 @@ class TuneTrainer(Trainer[TuneJob]):
         def tell(steps: int, loss: float) -> None:
             self.emit(Progress(steps / total, f"loss {loss:.4f}  validation {figures_of(row_of(best))}"))
 
-        for segment in self.train(distillation, range(done, total), each=each, rate=rate, tell=tell):
+        for segment in self.train(distillation, range(steps_done, total), each=each, rate=rate, tell=tell):
             score = self._score(student, ranges) if math.isfinite(segment.loss) else None
             if improved := score is not None and self._better(score, best):
                 best = score

@@ -118,8 +118,8 @@ def diagnosis(measured: Profile, ceiling: Ceiling | None, *, notes: Sequence[str
     looked = findings(case)
     shares = parts(kernels, case.rest_us, case.whole_us, delegates=measured.delegated_share is not None)
     products = [k for k in kernels if k.sort in (PRODUCT, DEPTHWISE)]
-    taken = sum(k.time_us for k in products)
-    mapped = sum(k.time_us for k in products if k.node.macs) / taken if taken else 1.0
+    time_us = sum(k.time_us for k in products)
+    mapped = sum(k.time_us for k in products if k.node.macs) / time_us if time_us else 1.0
     notes = list(notes)
     if mapped < 1 - 1e-9:
         notes.append(
@@ -219,8 +219,8 @@ def _products(parts: Sequence[WorkTime]) -> str:
     compared = [p for p in products if p.reach is not None]
     if not compared:
         return f"{text}, whose kernels are too short, or too little known, to be compared with what this CPU reaches"
-    taken = sum(p.time_us for p in compared)
-    reach = sum((p.reach or 0.0) * p.time_us for p in compared) / taken if taken else 0.0
+    time_us = sum(p.time_us for p in compared)
+    reach = sum((p.reach or 0.0) * p.time_us for p in compared) / time_us if time_us else 0.0
     part = (
         ""
         if len(compared) == len(products)

@@ -95,7 +95,7 @@ def parts(kernels: Sequence[SortedKernel], rest_us: float, whole_us: float, *, d
         for delegated in (True, False) if delegates else (None,):
             group = [k for k in kernels if k.sort == work and delegated in (None, k.node.delegated)]
             if group:
-                taken = sum(k.time_us for k in group)
+                time_us = sum(k.time_us for k in group)
                 reach = reached_share(group)
                 rate = _rate(group)
                 times.append(
@@ -103,8 +103,8 @@ def parts(kernels: Sequence[SortedKernel], rest_us: float, whole_us: float, *, d
                         work=work,
                         delegated=delegated,
                         count=len(group),
-                        time_us=taken,
-                        share=taken / whole_us,
+                        time_us=time_us,
+                        share=time_us / whole_us,
                         macs_per_s=rate,
                         reach=reach,
                     )
@@ -116,5 +116,5 @@ def parts(kernels: Sequence[SortedKernel], rest_us: float, whole_us: float, *, d
 
 def _rate(kernels: Sequence[SortedKernel]) -> float | None:
     known = rate_kernels(kernels)
-    taken = sum(k.least_us for k in known)
-    return 1e6 * sum(k.node.macs or 0 for k in known) / taken if taken else None
+    least_us = sum(k.least_us for k in known)
+    return 1e6 * sum(k.node.macs or 0 for k in known) / least_us if least_us else None

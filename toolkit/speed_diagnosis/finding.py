@@ -70,10 +70,10 @@ class Case:
 
     def finding(self, kind: str, text: str, kernels: Sequence[SortedKernel], cause: Cause | None = None) -> Finding:
         """A finding about some kernels, with the fix that its cause has for this file."""
-        taken = sum(k.time_us for k in kernels)
-        share = taken / self.whole_us
+        time_us = sum(k.time_us for k in kernels)
+        share = time_us / self.whole_us
         ground = self.profile.method
-        result = Finding(kind=kind, text=text, time_us=taken, share=share, count=len(kernels), ground=ground)
+        result = Finding(kind=kind, text=text, time_us=time_us, share=share, count=len(kernels), ground=ground)
         return result if cause is None else _finding_with_fix(result, cause, self.about)
 
 

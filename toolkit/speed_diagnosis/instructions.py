@@ -52,5 +52,5 @@ def missing(flags: frozenset[str] | None = None, machine: str = "") -> tuple[Ins
         machine: The machine's architecture; empty is this one's.
     """
     flags = frozenset(cpu_info(FLAGS).split()) if flags is None else flags
-    wanted = _BY_MACHINE.get(machine or platform.machine(), ())
-    return tuple(one for one in wanted if flags and not flags & {*one.flags})
+    known = _BY_MACHINE.get(machine or platform.machine(), ())
+    return tuple(one for one in known if flags and not flags & {*one.flags})

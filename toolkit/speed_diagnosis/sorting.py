@@ -150,5 +150,5 @@ def rate_kernels(kernels: Iterable[SortedKernel]) -> list[SortedKernel]:
 def reached_share(kernels: Iterable[SortedKernel]) -> float | None:
     """How close kernels come to this CPU's reach, 0-1, weighted by their times; None if most of them have no rate."""
     known = [(k.share_of_reach, k.time_us) for k in rate_kernels(kernels)]
-    taken = sum(time for _, time in known)
-    return sum((share or 0.0) * time for share, time in known) / taken if taken else None
+    time_us = sum(time for _, time in known)
+    return sum((share or 0.0) * time for share, time in known) / time_us if time_us else None

@@ -52,8 +52,8 @@ class Where:
         Raises:
             InputError: They contradict each other, or the connection would be open to others.
         """
-        given = {"ca": tls_ca, "cert": tls_cert, "key": tls_key}
-        tls = {name: path for name, path in given.items() if path is not None}
+        files = {"ca": tls_ca, "cert": tls_cert, "key": tls_key}
+        tls = {name: path for name, path in files.items() if path is not None}
         if (cluster is None) == (scheduler is None):
             raise InputError(
                 "Give either a cluster or a scheduler.", "--cluster local:4, or --scheduler tls://HOST:PORT."

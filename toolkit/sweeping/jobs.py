@@ -125,10 +125,10 @@ def run_job(job: Job, store: Store) -> Entry:
         with machine(alone=job.alone):
             began = time.monotonic()
             created = datetime.now(UTC).isoformat(timespec="seconds")
-            made = _call_kind(job, {role: entry for role, entry in inputs.items() if entry is not None}, folder)
+            output = _call_kind(job, {role: entry for role, entry in inputs.items() if entry is not None}, folder)
             seconds = round(time.monotonic() - began, 3)
-        about = {"host": platform.node(), "seconds": seconds, "created": created} | dict(made.made)
-        return store.put(job.key, job.to_dict(), made.result, about, files=made.files)
+        about = {"host": platform.node(), "seconds": seconds, "created": created} | dict(output.made)
+        return store.put(job.key, job.to_dict(), output.result, about, files=output.files)
 
 
 def _call_kind(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:

@@ -170,12 +170,12 @@ def plan_of(tables: Mapping[str, Any], where: str = "The plan") -> SweepPlan:
 
 def _values(name: str, value: Any, where: str) -> tuple[Any, ...]:
     """The different values of a dimension, in their order."""
-    given = value if isinstance(value, (list, tuple)) else [value]
-    if not given:
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    if not listed:
         raise InputError(f"{where}: the dimension {name} has no value.", "Give one, or leave the dimension out.")
     if name == "to":
-        return parse_schemes(",".join(_parse(_text, each, f"{where}: to") for each in given))
-    values = tuple(dict.fromkeys(_parse(DIMENSIONS[name], each, f"{where}: {name}") for each in given))
+        return parse_schemes(",".join(_parse(_text, each, f"{where}: to") for each in listed))
+    values = tuple(dict.fromkeys(_parse(DIMENSIONS[name], each, f"{where}: {name}") for each in listed))
     known = {"arch": [*architectures.ARCHITECTURES], "augmentation": [*augment.AUGMENTATIONS]}.get(name)
     if known and (wrong := [each for each in values if each not in known]):
         raise unknown("architecture" if name == "arch" else name, wrong[0], known)

@@ -210,8 +210,8 @@ def train_part(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
 
     continue_from(str(inputs["part"].files.get(checkpoint.NAME, "")) if "part" in inputs else None, folder / "run")
     how: dict[str, Any] = {"resume": True, "stop_after": job.arguments["until"], "progress": False}
-    done = train(open_job_data(job), out=folder / "run", **how, **training_options(job))
-    history = [{k: v for k, v in row.items() if k != "seconds"} for row in done.history]
+    trained = train(open_job_data(job), out=folder / "run", **how, **training_options(job))
+    history = [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history]
     saved = folder / "run" / checkpoint.NAME  # missing if patience ran out, so that the training is complete
     return Made({"history": history}, {saved.name: saved} if saved.exists() else {})
 

@@ -78,37 +78,37 @@ class Space:
         Raises:
             InputError: They have too many combinations.
         """
-        given = {"arch": ("lenet",), "seed": (0,), "to": SCHEMES} | dict(self.plan.dimensions)
-        if (count := math.prod(map(len, given.values()))) > MOST:
+        dimensions = {"arch": ("lenet",), "seed": (0,), "to": SCHEMES} | dict(self.plan.dimensions)
+        if (count := math.prod(map(len, dimensions.values()))) > MOST:
             raise InputError(f"The plan has {count} combinations; accepted: up to {MOST}.", "Give fewer values.")
-        return {name: given[name] for name in DIMENSIONS if name in given}
+        return {name: dimensions[name] for name in DIMENSIONS if name in dimensions}
 
     def fitted(self, point: Point) -> Point | None:
         """A point with the defaults of its architecture and data; None if it can't be trained, which is noted."""
         arch = point["arch"]
-        given = dict(point)
+        values = dict(point)
         row = architectures.architecture(arch)
         for name, has in (("width", row.width), ("depth", row.depths)):
-            if given.get(name) is not None and not has:
+            if values.get(name) is not None and not has:
                 self.notes[f"{arch} has no {name}, so it is trained without one."] = None
-                given[name] = None
+                values[name] = None
         spec = self.data.input
         try:
-            if given.get("size") is not None:
+            if values.get("size") is not None:
                 if not spec.is_image:
                     raise InputError("tensors have no image size.")
-                spec = dataclasses.replace(spec, shape=(*given["size"], spec.shape[2]))
+                spec = dataclasses.replace(spec, shape=(*values["size"], spec.shape[2]))
             fixed = {name: self.plan.training[name] for name in ("weights", "freeze") if name in self.plan.training}
             options = architectures.check_options(
-                arch, spec, width=given.get("width"), depth=given.get("depth"), dropout=given.get("dropout"), **fixed
+                arch, spec, width=values.get("width"), depth=values.get("depth"), dropout=values.get("dropout"), **fixed
             )
-            given["augmentation"] = augment.resolve(given.get("augmentation") or "auto", spec)
+            values["augmentation"] = augment.resolve(values.get("augmentation") or "auto", spec)
         except EdgepressError as e:
-            self.notes[f"Left out: {title(given, ('arch', 'width', 'size', 'augmentation'))} ({e.message})"] = None
+            self.notes[f"Left out: {title(values, ('arch', 'width', 'size', 'augmentation'))} ({e.message})"] = None
             return None
-        given |= {"width": options.width if row.width else None, "depth": options.depth if row.depths else None}
-        given["size"] = tuple(spec.shape[:2]) if spec.is_image else None
-        return {name: given.get(name) for name in DIMENSIONS}
+        values |= {"width": options.width if row.width else None, "depth": options.depth if row.depths else None}
+        values["size"] = tuple(spec.shape[:2]) if spec.is_image else None
+        return {name: values.get(name) for name in DIMENSIONS}
 
     def grid(self) -> Iterator[Point]:
         """Every point that can be trained, once.
@@ -116,8 +116,11 @@ class Space:
         Raises:
             InputError: There is none, or there are too many.
         """
-        given = self.dimensions
-        fitted = (self.fitted(dict(zip(given, values, strict=True))) for values in itertools.product(*given.values()))
+        dimensions = self.dimensions
+        fitted = (
+            self.fitted(dict(zip(dimensions, values, strict=True)))
+            for values in itertools.product(*dimensions.values())
+        )
         points = {tuple(point.items()): point for point in fitted if point is not None}
         if not points:
             raise InputError("No combination of the plan can be trained.", " ".join(self.notes))

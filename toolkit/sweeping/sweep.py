@@ -79,11 +79,11 @@ def sweep(
         note(text)
     folder = Path(out)
     results = Store(out if store is None else store, note)
-    done = 0
+    finished = 0
 
     def count(event: Event) -> None:
-        nonlocal done
-        done = event.finished
+        nonlocal finished
+        finished = event.finished
         if on_event is not None:
             on_event(event)
 
@@ -94,7 +94,7 @@ def sweep(
             outcomes = run(proposed, running, results, count)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"Stopped after {done} jobs, whose results are in {results.folder}. Go on with the same command."
+            f"Stopped after {finished} jobs, whose results are in {results.folder}. Go on with the same command."
         ) from None
     result = sweep_of(space, proposed.trials, outcomes, folder, command=command, rule=rule)
     with writing(folder):

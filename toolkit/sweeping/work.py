@@ -36,12 +36,12 @@ def train(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
     options = training_options(job)
     data = open_job_data(job)
     continue_from(job.context.get("checkpoint"), folder / "run")
-    done = work(data, out=folder / "run", resume=True, progress=False, **options)
-    metrics = dict(done.metrics)
+    trained = work(data, out=folder / "run", resume=True, progress=False, **options)
+    metrics = dict(trained.metrics)
     result = {name: metrics[name] for name in ("accuracy", "parameters", "best_epoch", "epochs_run")}
-    result |= {"val_accuracy": metrics["val"]["accuracy"], "weights_sha256": _weights(done.model)}
-    result["history"] = [{k: v for k, v in row.items() if k != "seconds"} for row in done.history]
-    files = {name: done.model.with_name(name) for name in ("model.keras", "metrics.json")}
+    result |= {"val_accuracy": metrics["val"]["accuracy"], "weights_sha256": _weights(trained.model)}
+    result["history"] = [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history]
+    files = {name: trained.model.with_name(name) for name in ("model.keras", "metrics.json")}
     return Made(result, files, {"training_seconds": metrics["seconds"]})
 
 

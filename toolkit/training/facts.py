@@ -121,9 +121,9 @@ def train_command(
         words += [] if color_of(source) == input.color else ["--color", str(input.color)]
         words += [] if images["resize"] == "stretch" else ["--resize", images["resize"]]
     words += ["--skip-unreadable"] if skip_unreadable else []
-    given = {**arguments, **{name: value for name, value in changes.items() if name not in ("size", "resize")}}
+    options = {**arguments, **{name: value for name, value in changes.items() if name not in ("size", "resize")}}
     for name, default in _defaults(arch, input).items():
-        value = given.get(name, default)
+        value = options.get(name, default)
         if value != default:
             option = f"--{name.replace('_', '-')}"
             words += [option] if value is True else [option, "0" if value is None else str(value)]

@@ -104,14 +104,19 @@ def train(
         >>> train("digits", "lenet", out="runs/digits", epochs=3).metrics["accuracy"] > 0.9
         True
     """
-    given: dict[str, Any] = {"arch": arch, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    given |= {"patience": patience, "class_weights": class_weights, "augmentation": augmentation, "width": width}
-    given |= {"depth": depth, "dropout": dropout, "weights": weights, "freeze": freeze, "seed": seed}
-    given |= {"teacher": teacher} | ({"continued": True} if continued else {})  # as in runs from before there was it
+    settings: dict[str, Any] = {
+        "arch": arch,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+    }
+    settings |= {"patience": patience, "class_weights": class_weights, "augmentation": augmentation, "width": width}
+    settings |= {"depth": depth, "dropout": dropout, "weights": weights, "freeze": freeze, "seed": seed}
+    settings |= {"teacher": teacher} | ({"continued": True} if continued else {})  # as in runs from before there was it
     opened = data if isinstance(data, DataSet) else open_data(data)
     note = on_note or (lambda text: None)
     how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "stop_after": stop_after, "progress": progress}
-    return _run(opened, given, out, **how, on_note=note, trust=trust)
+    return _run(opened, settings, out, **how, on_note=note, trust=trust)
 
 
 def _run(
@@ -294,8 +299,8 @@ def _loss_and_accuracy(scores: npt.NDArray[np.float32], y: npt.NDArray[np.int64]
 def _is_over(state: TrainingState, epochs: int) -> bool:
     """Whether so many epochs are done, or patience has run out."""
     patience = state.began_with["patience"]
-    done = len(state.history)
-    return done >= epochs or (patience is not None and done - state.best_epoch >= patience)
+    epochs_done = len(state.history)
+    return epochs_done >= epochs or (patience is not None and epochs_done - state.best_epoch >= patience)
 
 
 def balanced_weights(y: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float32]:

@@ -199,7 +199,7 @@ def finish(
         "arguments": arguments,
         "teacher": teacher,
         "data": dataclasses.asdict(data.record),
-        "remarks": [found.to_dict() for found in remarks(facts)],
+        "remarks": [remark.to_dict() for remark in remarks(facts)],
         "began_with": state.began_with,
         "tools": tools,
     }

@@ -189,19 +189,26 @@ def _trace_onnxruntime(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[
 
 def _onnxruntime_kernel(name: str, about: Mapping[str, Any]) -> Kernel:
     """A kernel by what ONNX Runtime's profile says of it; shapes of weights that it has packed are missing there."""
-    read, made = ([(k, v) for port in about.get(f"{side}_type_shape", ()) for k, v in port.items()] for side in _SIDES)
+    inputs, outputs = (
+        [(k, v) for port in about.get(f"{side}_type_shape", ()) for k, v in port.items()] for side in _SIDES
+    )
     kind = about["op_name"]
-    types = [_ONNX_TYPES.get(k, k) for k, _ in read]
+    types = [_ONNX_TYPES.get(k, k) for k, _ in inputs]
     macs = None
-    if kind in ("Conv", "FusedConv", "NhwcFusedConv", "ConvInteger") and len(read) > 1 and made and len(read[1][1]) > 2:
-        macs = math.prod(made[0][1]) * math.prod(read[1][1][1:])
+    if (
+        kind in ("Conv", "FusedConv", "NhwcFusedConv", "ConvInteger")
+        and len(inputs) > 1
+        and outputs
+        and len(inputs[1][1]) > 2
+    ):
+        macs = math.prod(outputs[0][1]) * math.prod(inputs[1][1][1:])
     elif (
         kind in ("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulInteger")
-        and len(read) > 1
-        and made
-        and read[0][1]
+        and len(inputs) > 1
+        and outputs
+        and inputs[0][1]
     ):
-        macs = math.prod(made[0][1]) * read[0][1][-1]
+        macs = math.prod(outputs[0][1]) * inputs[0][1][-1]
     weights = int(about.get("parameter_size") or 0)
     return Kernel(name, kind, computes_in=types[0] if types else "", macs=macs, weight_bytes=weights or None)
 
@@ -218,8 +225,8 @@ def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[lis
         """The kernels' times after `count` more inferences: means over all so far, in whole microseconds."""
         for i in range(count):
             request.infer([items[i % len(items)]])
-        done = [p for p in request.profiling_info if p.status == openvino.ProfilingInfo.Status.EXECUTED]
-        return {_openvino_kernel(p, works): p.real_time.total_seconds() * 1e6 for p in done}
+        executed = [p for p in request.profiling_info if p.status == openvino.ProfilingInfo.Status.EXECUTED]
+        return {_openvino_kernel(p, works): p.real_time.total_seconds() * 1e6 for p in executed}
 
     runs: list[tuple[list[Kernel], list[float]]] = []
     until = time.monotonic() + PHASE_S
@@ -264,11 +271,11 @@ def _openvino_works(model: Any) -> dict[str, _Work]:
         kind = node.get_rt_info()["layerType"].astype(str)
         shapes = [list(port.get_shape()) for port in node.inputs()]
         if kind in ("Convolution", "FullyConnected", "MatMul") and len(shapes) > 1 and shapes[1]:
-            made = math.prod(node.outputs()[0].get_shape())
+            values = math.prod(node.outputs()[0].get_shape())
             weights = shapes[1]
             # Weights of a convolution in groups have one axis more, the groups; those of others begin with the outputs.
             summed = weights[max(len(weights) - len(shapes[0]), 0) + 1 :] if kind == "Convolution" else shapes[0][-1:]
-            places[node.get_friendly_name()] = _Work(made * math.prod(summed), math.prod(weights))
+            places[node.get_friendly_name()] = _Work(values * math.prod(summed), math.prod(weights))
     return places
 
 
@@ -286,4 +293,4 @@ def _regular(engine: str, runs: list[tuple[list[Kernel], list[float]]]) -> tuple
     kernels = runs[-1][0]
     if not kernels:
         raise EngineError(f"{engine} reported no operation that it ran.", "Upgrade it, or profile on another engine.")
-    return kernels, np.array([times for found, times in runs if found == kernels], np.float64)
+    return kernels, np.array([times for run_kernels, times in runs if run_kernels == kernels], np.float64)

@@ -178,12 +178,12 @@ def _port_types(file: Path) -> dict[str, _TensorType]:
     from ai_edge_litert.interpreter import Interpreter
 
     ports = Interpreter(model_path=str(file))
-    found = {}
+    types = {}
     for side, (port,) in {"Input": ports.get_input_details(), "Output": ports.get_output_details()}.items():
         shape = [int(n) for n in port["shape"]]
-        found[side] = _TensorType(ELEMENT_TYPES[np.dtype(port["dtype"])], len(shape))
-        found[side].shape[: len(shape)] = shape
-    return found
+        types[side] = _TensorType(ELEMENT_TYPES[np.dtype(port["dtype"])], len(shape))
+        types[side].shape[: len(shape)] = shape
+    return types
 
 
 class _Checked:

@@ -20,15 +20,19 @@ def rewrite(graph: OnnxGraph) -> int:
         matrix = graph.constant(weights)
         if before is None or after is None or matrix is None or matrix.ndim != 2:
             continue
-        taken = graph.shape(before.input[0])
+        input_shape = graph.shape(before.input[0])
         (result,) = after.output
-        given = graph.shape(result)
+        output_shape = graph.shape(result)
         rows = graph.shape(flat)
-        if taken is None or given is None or rows is None or len(rows) != 2:
+        if input_shape is None or output_shape is None or rows is None or len(rows) != 2:
             continue
-        if len(taken) < 3 or taken[:-1] != given[:-1] or (taken[-1], given[-1]) != matrix.shape:
+        if (
+            len(input_shape) < 3
+            or input_shape[:-1] != output_shape[:-1]
+            or (input_shape[-1], output_shape[-1]) != matrix.shape
+        ):
             continue
-        if taken.count(-1) > 1 or not graph.move_readers(result, product):
+        if input_shape.count(-1) > 1 or not graph.move_readers(result, product):
             continue
         graph.feed(node, 0, before.input[0])
         changed += 1

@@ -125,12 +125,12 @@ def change(graph: Graph, op: Any) -> None:
         else:
             unpacked[index] = inside(index)
             before.append(graph.operator("DEQUANTIZE", [index], unpacked[index]))
-    made = inside(output)
+    unclipped = inside(output)
     after = [op]
     op.inputs = [unpacked[int(i)] for i in op.inputs]
-    op.outputs = [made]
+    op.outputs = [unclipped]
     if graph.kind(op) == "RELU_0_TO_1":  # in float, too, the delegate has none
         at_least = inside(output)
         one = graph.add_constant(np.ones((), np.float32))
-        after = [graph.operator("RELU", op.inputs, at_least), graph.operator("MINIMUM", [at_least, one], made)]
-    graph.replace(op, *before, *after, graph.operator("QUANTIZE", [made], output))
+        after = [graph.operator("RELU", op.inputs, at_least), graph.operator("MINIMUM", [at_least, one], unclipped)]
+    graph.replace(op, *before, *after, graph.operator("QUANTIZE", [unclipped], output))

@@ -141,8 +141,8 @@ def _cover(free: int, size: int, prices: tuple[float, ...]) -> tuple[float, tupl
     best: tuple[float, tuple[Line, ...]] = (math.inf, ())
     for step in [n for n in range(1, span + 1) if span % n == 0] or [1]:
         count = span // step + 1
-        taken = sum(1 << (first + step * i) for i in range(count))
-        if count < len(prices) and not taken & ~free:
-            cost, rest = _cover(free & ~taken, size, prices)
+        bits = sum(1 << (first + step * i) for i in range(count))
+        if count < len(prices) and not bits & ~free:
+            cost, rest = _cover(free & ~bits, size, prices)
             best = min(best, (cost + prices[count], ((first, step, count), *rest)))
     return best
