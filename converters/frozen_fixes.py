@@ -62,7 +62,7 @@ def _replace_channels_first(definition: Any) -> None:
 
 
 def _bound_before_roots(definition: Any) -> None:
-    """Bound what an inverse root is taken of, in place, instead of the root: min(1/sqrt(x), b) is 1/sqrt(max(x, b^-2)).
+    """Bound the operand of an inverse root, in place, instead of the root: min(1/sqrt(x), b) is 1/sqrt(max(x, b^-2)).
 
     Keras' UnitNormalization bounds the root. XNNPACK computes NaN of 1/sqrt(0), which a bound does not change.
     """

@@ -90,7 +90,7 @@ class _FileMaker:
         self.ends_in = "" if job.adapter.end else facts.ends_in
 
     def _advice(self, scheme: Scheme) -> str:
-        """What to do about a file that does not answer as it should, of what has not been done."""
+        """What a user may still try for a file that does not answer as it should."""
         job = self.job
         if scheme.is_float32:
             check = "If the model saturates on these items, check --input-range; else the"
@@ -126,7 +126,7 @@ class _FileMaker:
         return Done(dataclasses.replace(variant, compression=contract.compression), scores)
 
     def _notes_of_loops(self, scheme: Scheme) -> tuple[str, ...]:
-        """What unrolled loops over time make of the size of a TFLite file, if that is much."""
+        """A note if unrolled loops over time make a TFLite file much larger."""
         graph = self.job.float_graph.model
         if scheme.format != "tflite" or not self.encoder.source.loops or isinstance(graph, ConversionError):
             return ()

@@ -192,5 +192,5 @@ def _layers_with_other_weights(program: Program, held: Matched) -> list[str]:
 
 
 def _of_the_file(program: Program, held: Matched) -> tuple[Program, Matched]:
-    """A float graph with the weights of the file, of which nothing but its values is rounded then."""
+    """A float graph with the weights of the file, in which only values remain to be rounded."""
     return _program(program.with_constants(held.constants)), replace(held, constants={})

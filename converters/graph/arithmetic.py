@@ -38,7 +38,7 @@ def _has_batch_first(step: Step) -> bool:
 
 
 def _with_batch_axis(step: Step, x: Sequence[Any], function: Callable[..., Any]) -> Any:
-    """Call a function of inputs of which one has no batch axis of its own for one item, such as (channels,).
+    """Call a function with a batch axis added to inputs that have none, such as those of shape (channels,).
 
     Each computed input gets a batch axis in front for the call, and the result is reshaped back.
     """

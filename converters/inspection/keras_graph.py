@@ -71,7 +71,7 @@ def open_in_keras(path: Path, found: Inspection, size: Size | None = None, *, tr
 
 
 def _open_model(path: Path, saved: Saved, *, trust: bool) -> tuple[Any, str]:
-    """The model of a file, as the file is if Keras opens it so, and a note if it does not."""
+    """The model of a file, and a note if Keras opens it only after a change."""
     import keras
 
     try:

@@ -25,7 +25,7 @@ FEWEST_ITEMS = 8
 
 
 def affordable(program: Program, items: Array, runs: int, budget_macs: float) -> Array:
-    """As many items, spread over those given, as a number of runs may take; at least `FEWEST_ITEMS`."""
+    """Evenly spread items, as many as the time for a number of runs allows; at least `FEWEST_ITEMS`."""
     count = int(budget_macs // (runs * max(1, sum(step.macs for step in program.steps))))
     places = np.linspace(0, len(items) - 1, min(len(items), max(count, FEWEST_ITEMS))).astype(int)
     chosen: Array = items[places]

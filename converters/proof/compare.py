@@ -109,7 +109,7 @@ def compare(
 
 
 def _comparable(answers: Answers, end: End, least: float) -> Logits:
-    """What is compared, shape (N, C): numbers as they are, logits instead of probabilities.
+    """The values to compare, shape (N, C): numbers as they are, logits instead of probabilities.
 
     Logits of softmax are the logarithms of its outputs, less their mean, which softmax ignores.
     """

@@ -234,7 +234,7 @@ def _cost_of_more(state: _FamilyState, count: int, sizes: Mapping[str, int], cos
 
 
 def _price(state: _FamilyState, sizes: Mapping[str, int], costs: PruningCosts, block: int) -> None:
-    """Set the next cut of a family, and what it harms for what it saves; none if no more may leave."""
+    """Set the next cut of a family and its harm per saved cost; none if no more units may leave."""
     state.next = _below(state.left, block)
     state.price = np.inf
     if state.next < state.least:

@@ -109,7 +109,7 @@ def with_gelu_options(model: bytes, approximate: Mapping[str, bool]) -> bytes:
 
 
 def with_missing_turns(model: bytes) -> bytes:
-    """Make each tensor that is read, but that nothing makes, of the one with channels last that was made in its place.
+    """Transpose the tensor with channels last that onnx2tf wrote in place of one that is read but that nothing writes.
 
     onnx2tf 2.6.9 makes a sum with channels last where another layer wants it so, and forgets that a Split or slices
     still read the tensor with channels first.

@@ -38,7 +38,7 @@ class VerdictError(UpdateError):
 
 
 class UnsureError(UpdateError):
-    """A release that may be to blame: its self-test said nothing."""
+    """A failure for which the release may or may not be to blame, because its self-test gave no result."""
 
 
 def read_bundle(bundle: Path, place: Place) -> tuple[int, str]:

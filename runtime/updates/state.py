@@ -172,7 +172,7 @@ def _shorten_reserve(folder: Path, size: int) -> bool:
 
 
 def _bounded(value: Any) -> Any:
-    """A value without what would make the file too long to be read: texts of others, and old entries."""
+    """A value with texts of others cut and old entries left out, so that the file stays short enough to be read."""
     if isinstance(value, dict):
         return {key: _bounded(each) for key, each in list(value.items())[-MAX_REFUSED:]}
     return one_line(value, MOST) if isinstance(value, str) else value

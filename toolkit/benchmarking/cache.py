@@ -42,7 +42,7 @@ RANKED_BYTES = 8
 
 
 class Shelf:
-    """The kept answers of one candidate to one data set's test split, or to what stands in its place.
+    """The kept answers of one candidate to the test split of one data set, or to the items used instead.
 
     Args:
         cache: The folder of all; None keeps nothing. Outputs of models without labels are too large to be kept.

@@ -117,7 +117,7 @@ def default_folder(host: str) -> Path:
 
 
 def _list_pictures(board: Connection, folder: str) -> tuple[KeptAbout, list[str]]:
-    """What the board says of its pictures, and their names, the oldest first."""
+    """The board's record of its pictures, and their names, oldest first."""
     hint = "Name the folder of --keep on the board with --folder; it is relative to the home of the user of ssh."
     try:
         about = parse_about(

@@ -89,7 +89,7 @@ def _write(model: Model, item: npt.NDArray[Any], path: Path, *, enlarged: bool) 
 
 
 def with_margin(item: npt.NDArray[Any], share: float) -> npt.NDArray[Any]:
-    """Pixels in the middle of a larger image, of which they are this share of each side; its edges are repeated.
+    """Pixels in the middle of a larger image, with their share of each side; the edges are repeated to fill it.
 
     The margins of two sides are equal, so the center keeps its place, and whole numbers: reading the larger image gives
     the same pixels where they need no rounding, such as 16 of 224 and 0.875, and else is off by less than a pixel at

@@ -254,7 +254,7 @@ def _rejection_missing(items: int, limits: AnswerLimits, wish: Wish) -> tuple[fl
 
 
 def _error_missing(bounded: Callable[[float], Accepted | None], wish: Wish) -> tuple[float, int]:
-    """The smallest of some larger limits that holds, 1 if none does; and the least number of accepted items."""
+    """The smallest larger limit that holds, or 1; and the least number of accepted items that the limit needs."""
     larger = [limit for limit in LIMITS if limit > wish.limit]
     reachable = next((limit for limit in larger if bounded(limit) is not None), 1.0)
     return reachable, least_items_to_promise(wish.limit, wish.confidence)

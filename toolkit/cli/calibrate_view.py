@@ -61,7 +61,7 @@ def _missing(result: Calibrated) -> str:
 
 
 def _describe_ties(result: Calibrated) -> str:
-    """That many answers share the highest certainty, and what to do about it."""
+    """A note that many answers share the highest certainty, with what to do."""
     fit = result.fit
     text = f"{fit.tied} answers share the highest certainty, and {fit.tied_wrong} of these are wrong."
     if not result.ends:

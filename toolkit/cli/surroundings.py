@@ -48,7 +48,7 @@ class Found:
 
 @dataclass
 class Surroundings:
-    """What a folder holds.
+    """The data, models, runs and results below a folder.
 
     Attributes:
         data: Data sets, that with the most items first.

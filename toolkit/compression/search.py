@@ -190,7 +190,7 @@ class StrategySearch:
         return [t for t in self.trials if t.strategy == strategy and not t.error]
 
     def excess(self, trial: Trial) -> float:
-        """How many times a file exceeds the limit that it misses by most, the drop aside; at most 1: all are met.
+        """The largest ratio of a figure of a file to its limit, without the drop; at most 1 if all limits are met.
 
         A file that keeps them is as far below 1 as the limit that it is nearest to allows.
         """

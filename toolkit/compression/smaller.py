@@ -208,7 +208,7 @@ def width(state: StrategySearch) -> None:
 
 
 def _nearest(state: StrategySearch) -> str:
-    """What the nearest probe takes, behind a statement that none keeps the limits."""
+    """The figures of the nearest probe, to follow a statement that none keeps the limits."""
     words = state.nearest_probe()
     return f" (the nearest one: {words})" if words else ""
 

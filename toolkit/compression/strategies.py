@@ -122,7 +122,7 @@ def _int4(state: StrategySearch) -> None:
 
 
 def _tune(state: StrategySearch) -> None:
-    """Train what misses the drop alone: with 8 bits if that is such a file, else with 4."""
+    """Train the file that misses only the drop: the one of 8 bits, else the one of 4."""
     for strategy, bits in (("int8", 8), ("int4", 4)):
         if not state.only_drop_missed(strategy):
             continue

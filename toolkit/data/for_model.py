@@ -238,7 +238,7 @@ def without_labels(data: DataSet, count: int) -> DataSet:
 
 
 def _notes_on_test_items(contract: Contract, data: DataSet) -> list[str]:
-    """What a user may not expect of the items that a model is tested on."""
+    """Notes on test items that a user may not expect."""
     notes = []
     absent = np.setdiff1d(np.arange(len(data.labels)), data.test.y)
     if len(absent):
@@ -254,7 +254,7 @@ def _notes_on_test_items(contract: Contract, data: DataSet) -> list[str]:
 
 
 def resize_note(contract: Contract, data: DataSet) -> list[str]:
-    """That a model looks like one of ImageNet, whose usual evaluation crops images, while its files stretch them."""
+    """A note that ImageNet models are usually evaluated on cropped images, while these files stretch them."""
     spec = contract.input
     held = data.test if len(data.test) else data.train
     if contract.data is not None or not spec.is_image or spec.resize != "stretch" or contract.outputs not in IMAGENET:

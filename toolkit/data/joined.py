@@ -99,7 +99,7 @@ def join(old: DataSet, new: DataSet) -> DataSet:
 
 
 def _repeat(split: Split, beside: int) -> Split:
-    """A split so often that it has its share beside so many other items."""
+    """A split repeated until it has its share beside the other items."""
     times = max(1, round(SHARE / (1 - SHARE) * beside / max(len(split), 1)))
     return Split(split.source, np.tile(split.indices, times), np.tile(split.y, times))
 

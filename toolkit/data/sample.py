@@ -72,7 +72,7 @@ def sample(
 
 
 def _least(count: int, quota: int) -> float:
-    """Hash, as a share of all possible ones, from which an item of a class is not one of the `quota` smallest.
+    """The hash, as a share of the largest, above which an item is not among the `quota` smallest of its class.
 
     By Chernoff's bound: of n uniform numbers, at most k are below t with a chance of at most exp(-n KL(k/n || t)).
     """

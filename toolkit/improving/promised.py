@@ -14,7 +14,7 @@ from edgepress.toolkit.stats.acceptance import upper_bound
 
 @dataclass(frozen=True)
 class NewAnswers:
-    """What a file with a promise answers to held-out new items alone, which are a part of those that measured it.
+    """The answers of a file with a promise to held-out new items, a part of the items that the promise was measured on.
 
     Attributes:
         file: The calibrated file.

@@ -105,7 +105,7 @@ def prune(
 
 
 def shortfall(facts: Mapping[str, Any], targets: Targets) -> str:
-    """That far less is left than was asked for, of a share of the multiply-accumulates alone; "" if it is not."""
+    """A note that far less was left than the share of multiply-accumulates that was asked for; "" if it was not."""
     left = facts["after"]["macs"] / facts["before"]["macs"]
     if targets.macs is None or targets.size_bytes or targets.latency_ms or left >= NEAR * targets.macs:
         return ""

@@ -75,7 +75,7 @@ class Rule:
         return timed or sure
 
     def front(self, costs: Sequence[Costs]) -> list[int]:
-        """Those of the files that are sure enough than which no other one is smaller and faster."""
+        """The files that are sure enough and that no other such file beats in both size and latency."""
         sure = self.qualified(costs)
         return [n for n in sure if not any(_beats(costs[m], costs[n]) for m in sure)]
 

@@ -86,7 +86,7 @@ def _follow(graph: OnnxGraph, quantize: Any, stored: str, scale: list[str]) -> N
 
 
 def _rescale(graph: OnnxGraph, conv: Any, factor: float) -> None:
-    """Store a bias, whose scale is that of the input times that of the weights, in a scale that is so many times it."""
+    """Multiply the scale of a stored bias, which is the input's times the weights', by a factor."""
     old = graph.maker(conv.input[2])
     stored = graph.constant(old.input[0])
     scale = graph.constant(old.input[1])

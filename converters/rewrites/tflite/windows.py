@@ -43,7 +43,7 @@ class Axis(NamedTuple):
         return (self.size + sum(self.pads) - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
 
     def inside(self, more: Pads) -> float:
-        """Share of the taps, over all outputs, that meet values of the input, `more` of which at its ends are zeros."""
+        """Share of the taps, over all outputs, that read the input, and not one of the `more` zeros at its ends."""
         places = (
             np.arange(self.out)[:, np.newaxis] * self.stride - self.pads[0] + np.arange(self.kernel) * self.dilation
         )
@@ -192,7 +192,7 @@ def takes_channels(graph: Graph, op: Any, channels: int) -> bool:
 
 
 def through(graph: Graph, op: Any, a: Array, b: Array) -> tuple[Array, Array]:
-    """The kernel of a convolution of a x + b as one of x, and what its bias becomes."""
+    """The kernel and the bias with which a convolution reads x and answers as it does for a x + b."""
     _, *constants = (int(i) for i in op.inputs)
     kernel, bias = (graph.constant(i) for i in constants)
     assert kernel is not None
