@@ -226,6 +226,7 @@ def _choose_float_layers(model: bytes, float_graph: FloatGraph, job: FloatGraphJ
             _scorer(model, job),
             item=item,
             methods=float_graph.methods,
+            rewrite=job.rewrite,
         )
     except ConversionError as e:
         return e

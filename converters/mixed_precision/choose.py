@@ -50,8 +50,11 @@ def choose_float_layers(
     *,
     item: InputSpec,
     methods: CalibrationMethods,
+    rewrite: bool = True,
 ) -> FloatLayers:
     """Choose the layers to keep in float, in files that litert-quantizer makes of a graph.
+
+    Files are scored as they are converted, with their rewrites; losses are simulated in the graph without.
 
     Args:
         model: The float `.tflite` that the int8 file would be made from.
@@ -60,19 +63,21 @@ def choose_float_layers(
         scorer: Scores files on validation items.
         item: The input.
         methods: The methods of ranges.
+        rewrite: Whether files are made with rewrites.
 
     Raises:
         ConversionError: See `choose`.
     """
-    ranges = tflite_statistics(model, calibration, None if item.is_integer else item.value_range).ranges(methods)
-
     scheme = SCHEMES["tflite-mixed"]
-    _, in_recipe = rewritten_tflite(model, rewrites_for(scheme, "cpu", "recipe"))
 
-    def make(float_layers: FloatLayers) -> bytes:
-        return with_scheme(model, scheme, ranges, in_recipe, uint8=item.is_image, float_layers=float_layers)
+    def maker(graph: bytes) -> Callable[[FloatLayers], bytes]:
+        ranges = tflite_statistics(graph, calibration, None if item.is_integer else item.value_range).ranges(methods)
+        in_recipe = rewritten_tflite(graph, rewrites_for(scheme, "cpu", "recipe"))[1] if rewrite else {}
+        return lambda layers: with_scheme(graph, scheme, ranges, in_recipe, uint8=item.is_image, float_layers=layers)
 
-    return choose(model, make, scorer, first_items(calibration, SIMULATED), options=options)
+    rewritten, _ = rewritten_tflite(model, rewrites_for(scheme, "cpu", "float") if rewrite else ())
+    items = first_items(calibration, SIMULATED)
+    return choose(model, maker(rewritten), scorer, items, options=options, simulated=maker(model)(NOTHING))
 
 
 def choose(
@@ -82,6 +87,7 @@ def choose(
     items: Array,
     *,
     options: KeepOptions,
+    simulated: bytes | None = None,
 ) -> FloatLayers:
     """Choose the layers to keep in float.
 
@@ -91,12 +97,13 @@ def choose(
         scorer: Scores files on validation items.
         items: Calibration items of shape (n, *item shape), on which losses are simulated.
         options: What the user says.
+        simulated: The int8 file whose roundings are simulated, of the graph as it is; None takes what `make` makes.
 
     Raises:
         ConversionError: No choice keeps the limit, a name matches nothing, or the graph can't be simulated.
     """
     try:
-        search = _Search(Program(model), model, make, scorer)
+        search = _Search(Program(model), model, make, scorer, simulated)
         start = search.find_named(options.pattern) if options.pattern else FloatSet()
         if options.max_drop_pp is None and options.pattern:
             return search.describe(start, start)
@@ -133,13 +140,20 @@ class _Losses:
 
 
 class _Search:
-    def __init__(self, program: Program, model: bytes, make: Callable[[FloatLayers], bytes], scorer: Scorer) -> None:
+    def __init__(
+        self,
+        program: Program,
+        model: bytes,
+        make: Callable[[FloatLayers], bytes],
+        scorer: Scorer,
+        simulated: bytes | None,
+    ) -> None:
         self._program = program
         self._model = model
         self._make = make
         self._scorer = scorer
         self._plain = make(NOTHING)
-        self._simulation = LayerSimulation(program, scales_of_tflite(program, self._plain))
+        self._simulation = LayerSimulation(program, scales_of_tflite(program, simulated or self._plain))
         self._ranking = Ranking(self._simulation, dict.fromkeys(self._simulation.names, 0.0))
         self._drops: dict[FloatSet, _Losses] = {}
 

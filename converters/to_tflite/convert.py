@@ -217,11 +217,23 @@ def _with_float_layers(
 
     recipe(manager, qtyping, model, rewrites)
     operation = qtyping.TFLOperationName
-    names = [name for layer in float_layers.layers for name in layer.tensors]
+    names = _with_extensions(Graph(model), {name for layer in float_layers.layers for name in layer.tensors})
     manager.add_quantization_config(_making(names), operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     if names := [name for layer in float_layers.in_bytes for name in layer.tensors]:
         for kind in (operation.CONV_2D, operation.DEPTHWISE_CONV_2D, operation.FULLY_CONNECTED):
             manager.add_weight_only_config(_making(names), kind, num_bits=8)
+
+
+def _with_extensions(graph: Graph, names: set[str]) -> list[str]:
+    """These names of tensors, and those of tensors that rewrites have put in front of them, such as "NAME_columns"."""
+    readers = graph.readers()
+    found = set(names)
+    for op in reversed(graph.operators):
+        output = int(op.outputs[0])
+        made_of = {graph.name(int(reader.outputs[0])) for reader in readers.get(output, ()) if reader is not None}
+        if graph.name(output).startswith(tuple(f"{name}_" for name in names)) and made_of and made_of <= found:
+            found.add(graph.name(output))
+    return sorted(found)
 
 
 def _making(names: Iterable[str]) -> str:

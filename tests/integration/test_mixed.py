@@ -21,6 +21,7 @@ from edgepress.converters.mixed_precision.layers import layers_of
 from edgepress.converters.mixed_precision.ranking import FloatSet, Ranking
 from edgepress.converters.mixed_precision.sensitivity import LayerSimulation
 from edgepress.converters.ptq.score import Scorer, answers_before_end
+from edgepress.converters.rewrites.table import rewrites_for, rewritten_tflite
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.targets import schemes_for
 from edgepress.converters.to_onnx import quantize as to_onnx
@@ -137,6 +138,25 @@ def test_a_float_input_stays_float_where_the_first_layer_does(wide: Case, place:
     assert input_type(file) == (flat.UINT8 if place else flat.FLOAT32)
     pixels = with_scheme(wide.model, MIXED, ranges, uint8=True, float_layers=kept)
     assert input_type(pixels) == flat.UINT8, "pixels lose nothing"
+
+
+def test_what_rewrites_put_in_front_of_a_float_layer_is_float_too() -> None:
+    """The columns of a strided convolution become channels, behind PAD and RESHAPE."""
+    made = Net((8, 8), 1, seed=4)
+    made.conv(8, (3, 4), act=1, stride=2)
+    made.conv(8, (3, 3), act=1)
+    model = made.model()
+    rewritten, done = rewritten_tflite(model, rewrites_for(MIXED, "cpu", "float"))
+    assert {"wide-taps", "line-pads"} <= {*done}
+    ranges = tflite_statistics(rewritten, lambda: [items(3)[..., :1]], None).ranges()
+    first = layers_of(Program(model))[0]
+    kept = FloatLayers((FloatLayer(first.name, first.outputs, weights="float32"),))
+    file = with_scheme(rewritten, MIXED, ranges, uint8=False, float_layers=kept)
+    assert input_type(file) == flat.FLOAT32
+    kinds = types(file)
+    before = list(kinds)[: list(kinds).index(first.outputs[0]) + 1]
+    assert len(before) > 2
+    assert {kinds[name] for name in before} == {np.dtype(np.float32)}
 
 
 def input_type(file: bytes) -> int:
