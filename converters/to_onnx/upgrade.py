@@ -96,6 +96,12 @@ def _take_axes_as_one(graph: OnnxGraph, kinds: Mapping[str, str]) -> None:
         output = node.output[0]
         if kinds.get(output) != "Hardmax":
             continue
-        flat = graph.add("Flatten", [source], axis=attribute(node, "axis", 1))
-        chosen = graph.add("Hardmax", [flat], axis=1)
+        axis = attribute(node, "axis", 1)
+        if axis == -1:
+            continue
+        if axis > 0:  # the axes before it stay, so that the batch does not become one with others
+            joined = graph.add("Reshape", [source, graph.add_constant(np.array([0] * axis + [-1], np.int64))])
+        else:
+            joined = graph.add("Flatten", [source], axis=axis)
+        chosen = graph.add("Hardmax", [joined], axis=-1)
         graph.replace(output, "Reshape", [chosen, graph.add("Shape", [source])])

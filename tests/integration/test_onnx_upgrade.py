@@ -88,6 +88,17 @@ def test_axes_are_taken_as_one_before_opset_13(kind: str, opset: int, axis: int 
     assert_equal(model_of(opset, helper.make_node(kind, ["x"], ["made"], **attributes)), tmp_path)
 
 
+@pytest.mark.parametrize("axis", [1, 2, 3, -1])
+def test_the_batch_is_no_part_of_the_axes_that_hardmax_takes_as_one(axis: int) -> None:
+    """onnx2tf makes a file that does not open of a Hardmax over items and axes in one."""
+    old = model_of(12, helper.make_node("Hardmax", ["x"], ["made"], axis=axis))
+    upgraded = onnx.shape_inference.infer_shapes(upgrade.upgrade_model(old, Path("model.onnx")))
+    (node,) = (node for node in upgraded.graph.node if node.op_type == "Hardmax")
+    values = [*upgraded.graph.value_info, *upgraded.graph.input, *upgraded.graph.output]
+    (taken,) = (value for value in values if value.name == node.input[0])
+    assert taken.type.tensor_type.shape.dim[0].dim_param == "n"
+
+
 def statistics(*shape: int) -> dict[str, Any]:
     rng = np.random.default_rng(2)
     found = {name: rng.normal(size=shape).astype(F32) for name in ("scale", "bias", "mean")}
