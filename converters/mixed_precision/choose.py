@@ -178,6 +178,8 @@ class _Search:
         losses = {name: simulation.divergence({name}) for name in simulation.names}
         self._ranking.losses.update(losses)
         states = list(self._ranking.states(start))
+        if self._drop(states[-1]) > limit:  # the simulation misses something
+            states += self._ranking.further_states(states[-1])
         if self._drop(states[-1]) > limit:
             left = [layer.name for n, layer in enumerate(self._ranking.layers) if n not in states[-1].layers]
             raise ConversionError(

@@ -153,13 +153,22 @@ class Ranking:
         if self.loss(last) < self.loss(now) - least:
             yield last
 
+    def further_states(self, now: FloatSet) -> Iterator[FloatSet]:
+        """More layers in float, the cheapest first, whatever the simulation says, until one with weights is left."""
+        while thens := [then for then in self._larger(now) if self._weighted - then.layers]:
+            now = min(thens, key=lambda then: self._extra_cost(now, then))
+            yield now
+
+    def _larger(self, now: FloatSet) -> list[FloatSet]:
+        """The state with what one more tensor needs to be free of rounding, for each that is not."""
+        needs = dict.fromkeys(self._needs.values())
+        larger = (FloatSet(now.layers | need.layers, now.weights | need.weights) for need in needs)
+        return [then for then in larger if then != now]
+
     def _next(self, now: FloatSet, least: float) -> FloatSet | None:
         best = None
         best_worth = 0.0
-        for need in dict.fromkeys(self._needs.values()):
-            if need.layers <= now.layers and need.weights <= now.weights:
-                continue
-            then = FloatSet(now.layers | need.layers, now.weights | need.weights)
+        for then in self._larger(now):
             gain = self._gain(now, then)
             worth = gain / (max(self._extra_cost(now, then), 0.0) + FREE)
             if gain > least and worth > best_worth and self._weighted - then.layers:

@@ -196,6 +196,14 @@ def test_a_limit_that_can_not_be_kept_is_an_error(wide: Case) -> None:
         choose(wide.model, lambda kept: plain, wide.judge, items(0), options=KeepOptions("", 1.0))
 
 
+def test_layers_are_added_where_the_simulation_sees_no_loss(wide: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real files decide: the wide tensor is found although its rounding seems to cost nothing."""
+    monkeypatch.setattr(LayerSimulation, "divergence", lambda simulation, names: float("layer7" in names))
+    chosen = wide.choose(drop=6.0)
+    assert {WIDE, READER} <= {layer.name for layer in chosen.layers}
+    assert np.dtype(np.int8) in types(wide.make(chosen)).values()
+
+
 def test_a_few_items_beyond_the_limit_are_no_loss_if_the_answers_are_not_clear(monkeypatch: pytest.MonkeyPatch) -> None:
     """4 of 150 items are 2.7 pp, but chance; the float graph itself is unsure about them."""
     case = Case(wide=False)
