@@ -26,7 +26,6 @@ from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.data.for_model import data_for, data_record, describe
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
-from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.notebooks.views import evaluation_html
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.remarks.checks import remarks
@@ -111,7 +110,7 @@ def evaluate(
             raise found
         answers = found
     facts = facts_of_file(
-        path, about.contract, opened, answers.predicted, command=shell_line("edgepress", "evaluate", path)
+        path, about.contract, opened, answers.predicted, command=("edgepress", "evaluate", path), hints=hints
     )
     return Evaluation(
         {

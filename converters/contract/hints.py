@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -134,6 +135,30 @@ class Hints:
     def describes(self) -> bool:
         """Whether anything was given that says what a model is, not only how to open it."""
         return self.about_contract or self.softmax or self.size is not None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The options of commands that say the same, to be repeated in the next command.
+
+        Labels that are no file, from Python, are named LABELS: the user writes them to one.
+        """
+        words: list[str] = []
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            option = f"--{each.name.replace('_', '-')}"
+            if value is None or value == each.default:
+                continue
+            if each.name == "labels":
+                words += [option, str(value) if isinstance(value, (str, Path)) else "LABELS"]
+            elif each.name == "custom":
+                words += [word for one in value for word in (option, one)]
+            elif isinstance(value, bool):
+                words.append(option if value else "--channels-last")
+            elif isinstance(value, (str, int, float)):
+                words += [option, str(value)]
+            else:
+                words += [option, ("x" if each.name == "size" else ",").join(str(number) for number in value)]
+        return tuple(words)
 
     def label_names(self) -> Sequence[str] | None:
         """The labels given, read from their file if `labels` is a path."""

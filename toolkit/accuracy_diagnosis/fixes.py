@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.converters.diagnosis.examine import answer, answers_of_both
 from edgepress.converters.diagnosis.job import AnswerJob, ExamineJob
 from edgepress.converters.diagnosis.layer import QuantizedLayer
@@ -71,9 +72,9 @@ class ProposedConversion:
     scheme: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
-    def command(self, model: str, extra: Sequence[str] = ()) -> str:
-        """The command that does it."""
-        words = ["edgepress", "convert", model, "--to", self.scheme]
+    def command(self, model: str, hints: Hints, extra: Sequence[str] = ()) -> str:
+        """The command that does it, of a model of which the user says so much."""
+        words = ["edgepress", "convert", model, "--to", self.scheme, *hints.words]
         for name, value in self.arguments.items():
             words += [OPTIONS[name], str(value)]
         return shell_line(*words, *extra)
@@ -162,7 +163,7 @@ def try_fixes(
     helped: list[Fix] = []
     others: list[Fix] = []
     for number, one in enumerate(proposed):
-        command = one.command(str(subject.model))
+        command = one.command(str(subject.model), subject.hints)
         if helped or number >= TRIES:
             others.append(Fix(text=one.text, command=command))
             continue

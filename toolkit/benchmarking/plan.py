@@ -44,6 +44,7 @@ class BenchmarkPlan:
         shapes: Numbers of threads and batch sizes to time each pair with.
         data: The data set, opened as the files take it.
         notes: What a reader must know about files and data.
+        hints: What the user said of files that others made.
     """
 
     contracts: Mapping[Path, Contract]
@@ -53,6 +54,7 @@ class BenchmarkPlan:
     shapes: tuple[tuple[int, int], ...]
     data: DataSet
     notes: tuple[str, ...]
+    hints: Hints | None = None
 
 
 def make_plan(
@@ -112,6 +114,7 @@ def make_plan(
         shapes=tuple((t, b) for t in threads for b in batches),
         data=opened,
         notes=tuple(notes),
+        hints=hints,
     )
 
 

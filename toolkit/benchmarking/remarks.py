@@ -13,7 +13,6 @@ from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.plan import SUFFIXES, BenchmarkPlan
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.remarks.checks import remarks
 from edgepress.toolkit.remarks.facts import FloatPair
 from edgepress.toolkit.remarks.remark import Remark
@@ -52,7 +51,8 @@ def remarks_on(
         plan.contracts[baseline.file],
         plan.data,
         reference.predicted,
-        command=shell_line("edgepress", "benchmark", *_name_files(plan), *_comparison_options(options)),
+        command=("edgepress", "benchmark", *_name_files(plan), *_comparison_options(options)),
+        hints=plan.hints,
         pair=_unproven(plan, baseline, reference, answers, results=results, advice=advice),
         max_drop_pp=options.max_drop,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.runtime import Contract
 from edgepress.toolkit.data.types import DataSet
@@ -24,7 +26,8 @@ def facts_of_file(
     data: DataSet,
     predicted: npt.NDArray[np.int64],
     *,
-    command: str,
+    command: Sequence[str | Path],
+    hints: Hints | None = None,
     pair: FloatPair | None = None,
     max_drop_pp: float = 1.0,
 ) -> Facts:
@@ -35,7 +38,8 @@ def facts_of_file(
         contract: Its contract.
         data: The data, opened as the file takes them.
         predicted: The class that it gives each test item, shape (N,).
-        command: The command that measures it again, without data.
+        command: The command that measures it again, without data and hints.
+        hints: What the user said of a file that others made, which commands repeat.
         pair: The quantized file that too few items leave unproven.
         max_drop_pp: Largest drop that counts as usable, percentage points.
     """
@@ -45,7 +49,8 @@ def facts_of_file(
     own = same or (contract.data is not None and contract.data.source == data.source)
     known = {"arch": contract.arch} if own else {}
     classes = len(data.labels)
-    named = "" if same else f" --data {shell_line(data.source)}"
+    described = (hints or Hints()).words
+    named = [] if same else ["--data", data.source]
     codes = data.test.y * classes + predicted
     return facts_of(
         data,
@@ -53,8 +58,8 @@ def facts_of_file(
         arguments=run.metrics["arguments"] if run else known,
         val_confusion=run.metrics["val"]["confusion_matrix"] if run else None,
         history=run.history if run else (),
-        look=f"{shell_line('edgepress', 'evaluate', file)}{named}",
-        more=f"{command} --data {MORE}",
+        look=shell_line("edgepress", "evaluate", file, *named, *described),
+        more=shell_line(*command, "--data", MORE, *described),
         pair=pair,
         max_drop_pp=max_drop_pp,
     )
