@@ -32,7 +32,9 @@ from edgepress.runtime.errors import InputError
 FEW = 4
 """Number of items on which tensors are matched."""
 MATCHED = 0.5
-"""Share of the tensors of a graph that a file must have for its names to be used."""
+"""Share of the tensors of a graph, or of its weights, that a file must have for its names to be used.
+
+A small net may keep its weights and few of its tensors: quantizers leave activations out, and rewrites rename ends."""
 OTHER = 0.02
 """Share of the weights, as a mean over layers, that must differ for a file to be of another graph."""
 
@@ -143,12 +145,18 @@ def _match(
     program = _program(graph)
     graph_values = _values(program, few)
     for reference in _references(job, graph, kind):
-        if len({*reference.names} & {*file.names}) >= MATCHED * len(reference.names):
+        if is_made_of(file, reference):
             reference_values = reference.values(few, reference.names)
             return program, match_by_reference(
                 program, file, reference, graph_values=graph_values, reference_values=reference_values
             )
     return program, match_by_value(program, file, graph_values, file.values(few, file.names))
+
+
+def is_made_of(file: OnnxFile, reference: OnnxFile) -> bool:
+    """Whether a file has the names of a float file: of its tensors, or of its weights."""
+    shared = len({*reference.names} & {*file.names}) / max(len(reference.names), 1)
+    return max(shared, file.share_of_weights(reference)) >= MATCHED
 
 
 def _references(job: ExamineJob, graph: bytes, kind: RepairKind) -> Iterator[OnnxFile]:

@@ -63,6 +63,11 @@ class OnnxFile:
             zeros = np.zeros(self._item_shape(), self._dtype)
             self.constants |= self._run(computed, zeros)
 
+    def share_of_weights(self, of: OnnxFile) -> float:
+        """Share of the weights of a float file that this one has under their names, 0-1."""
+        names = [*of._weights.values()]
+        return sum(self.weights_named(name, of) is not None for name in names) / max(len(names), 1)
+
     def weights_named(self, name: str, of: OnnxFile) -> Array | None:
         """Weights of a float file that this one was made from, as this one holds them, dequantized; None if unknown."""
         return next((self.constants[n] for n in self._names_of(name, of) if n in self.constants), None)
