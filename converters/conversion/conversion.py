@@ -245,7 +245,9 @@ class Conversion:
                 raise unknown("scheme", name, SCHEMES)
         refuse_other_schemes(schemes, target)
         if adapter.end and contract.task not in ("logits", "sigmoid"):
-            raise InputError(f"The outputs are {contract.task}, not logits, so they need no softmax.", "Leave --softmax out.")
+            raise InputError(
+                f"The outputs are {contract.task}, not logits, so they need no softmax.", "Leave --softmax out."
+            )
         paths = file_paths(schemes, out, self.stem if stem is None else stem, target)
         for path in paths.values():
             if path.exists() and path.samefile(self.path):

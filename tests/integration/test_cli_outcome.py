@@ -12,7 +12,7 @@ from configuring import apart, edgepress
 
 from edgepress.converters.variant import Variant
 from edgepress.runtime.contract import DataRecord, Verification
-from edgepress.toolkit.cli.convert import next_benchmark, outcome
+from edgepress.toolkit.cli.convert import data_words, outcome
 from edgepress.toolkit.cli.frame import code_of
 from edgepress.toolkit.conversion import _note_if_weak, convert
 from edgepress.toolkit.errors import InputError
@@ -52,14 +52,19 @@ def test_hints_that_differ_name_their_files() -> None:
 
 @pytest.mark.parametrize(
     ("own", "data", "more"),
-    [(True, None, ""), (True, "other", ""), (False, "my photos", " --data 'my photos'"), (False, None, " --data DATA")],
+    [
+        (True, None, []),
+        (True, "other", []),
+        (False, "my photos", ["--data", "my photos"]),
+        (False, None, ["--data", "DATA"]),
+    ],
 )
-def test_the_command_after_convert_names_data_that_the_files_do_not(
-    monkeypatch: pytest.MonkeyPatch, own: bool, data: str | None, more: str
+def test_the_next_command_names_data_that_the_files_do_not(
+    monkeypatch: pytest.MonkeyPatch, own: bool, data: str | None, more: list[str]
 ) -> None:
     record = DataRecord(source="photos", sha256="0", counts={}) if own else None
     monkeypatch.setattr("edgepress.toolkit.data.for_model.contract_of", lambda path: SimpleNamespace(data=record))
-    assert next_benchmark(Path("a dir/x.tflite"), data) == f"edgepress benchmark 'a dir'{more}"
+    assert data_words(Path("a dir/x.tflite"), data) == more
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import scripts
+from configuring import edgepress
 
+from edgepress.runtime import Contract, InputSpec
 from edgepress.toolkit.cli import screen
 
 CLI = scripts.ROOT / "toolkit" / "cli"
@@ -30,4 +34,17 @@ def test_no_command_of_the_program_is_printed_as_prose(path: Path) -> None:
     """`screen.say` breaks lines; what `shell_line` makes goes through `shell_command` or `next_command`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "screen.say":
-            assert "shell_line(" not in ast.unparse(node), f"{path.name}:{node.lineno}"
+            said = ast.unparse(node)
+            assert not [part for part in ("shell_line(", "Next: ") if part in said], f"{path.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize(("task", "more"), [("softmax", " --data DATA"), ("none", "")])
+def test_a_bundle_of_an_annotated_file_takes_samples_from_named_data(
+    task: Any, more: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields: dict[str, Any] = {"labels": (), "output_shape": (2,)} if task == "none" else {"labels": ("a", "b")}
+    contract = Contract(task=task, input=InputSpec.image(8, 8, "grey"), scheme="onnx-float32", **fields)
+    made = SimpleNamespace(path=Path("an other.onnx"), notes=(), contract=contract)
+    monkeypatch.setattr("edgepress.toolkit.annotation.annotate", lambda *args, **options: made)
+    assert edgepress("annotate", "net.onnx", "--out", "an other.onnx") == 0
+    assert capsys.readouterr().out.endswith(f"Next: edgepress bundle 'an other.onnx'{more}\n")

@@ -42,4 +42,5 @@ def annotate(
         screen.shell_command(f"On a board: {shell_line(*words)}")
     else:
         screen.say(f"Weights and answers are those of {file}.")
-        screen.next_command(shell_line("edgepress", "bundle", annotated.path))
+        samples = [] if about.task == "none" else ["--data", "DATA"]  # which the file does not name
+        screen.next_command(shell_line("edgepress", "bundle", annotated.path, *samples))

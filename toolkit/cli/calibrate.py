@@ -38,6 +38,7 @@ def calibrate(
     """Calibrate probabilities, and reject uncertain answers, with a promise that is measured on the test split."""
     from edgepress.toolkit.calibrating.calibrate import calibrate as work
     from edgepress.toolkit.cli.calibrate_view import calibration_table, sentences
+    from edgepress.toolkit.cli.convert import data_words
 
     with screen.progress({"scores": "Answering test items"}) as on_progress:
         results = work(
@@ -60,5 +61,5 @@ def calibrate(
         for line in sentences(results):
             screen.say(line)
         if written := [result.path for result in results if result.path is not None]:
-            screen.next_command(shell_line("edgepress", "bundle", written[0]))
+            screen.next_command(shell_line("edgepress", "bundle", written[0], *data_words(written[0], data)))
     return NOT_PROMISED if any(result.path is None for result in results) else 0

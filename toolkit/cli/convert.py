@@ -107,16 +107,15 @@ def convert(
         for line in outcome(variants, verbose=verbose):
             screen.say(line)
         if paths := [v.path for v in variants if v.path is not None]:
-            screen.next_command(next_benchmark(paths[0], data))
+            screen.next_command(shell_line("edgepress", "benchmark", paths[0].parent, *data_words(paths[0], data)))
     return code_of(v.path is not None for v in variants)
 
 
-def next_benchmark(file: Path, data: str | None) -> str:
-    """The command that measures a file and those beside it; it names data if the file does not remember its own."""
+def data_words(file: Path, data: str | None) -> list[str]:
+    """The option that names data in a command for a converted file, if the file does not remember its own."""
     from edgepress.toolkit.data.for_model import contract_of
 
-    named = [] if contract_of(file).data is not None else ["--data", data or "DATA"]
-    return shell_line("edgepress", "benchmark", file.parent, *named)
+    return [] if contract_of(file).data is not None else ["--data", data or "DATA"]
 
 
 def outcome(variants: Sequence[Variant], *, verbose: bool = False) -> list[str]:

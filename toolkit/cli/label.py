@@ -49,5 +49,5 @@ def label(
     desk = work(folder, labels=words, port=port, on_ready=on_ready)
     if not json_output:
         screen.say(f"{desk.done} of {plural(len(desk.pictures), 'picture')} done, in {desk.folder}.")
-        screen.say(f"Next: {next_command(desk)}")
+        screen.next_command(next_command(desk))
     return 0
