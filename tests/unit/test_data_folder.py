@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 import shutil
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -222,3 +225,27 @@ def test_real_photos() -> None:
     assert data.labels == tuple("0123456789")
     assert data.record.counts == {"train": 1442, "val": 207, "test": 413}
     assert data.test.read(slice(0, 50)).std() > 20
+
+
+def test_a_folder_that_can_not_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classes(tmp_path)
+    image(tmp_path / "cat" / "more" / "1.png", 99)
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if os.path.basename(path) == "more":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"more can't be read: Permission denied"):
+        open_data(tmp_path)
+
+
+def test_folders_nested_too_deeply_are_refused(tmp_path: Path) -> None:
+    classes(tmp_path)
+    (tmp_path / "cat").joinpath(*"d" * folder_module.DEEPEST).mkdir(parents=True)
+    assert open_data(tmp_path).labels == ("cat", "dog")
+    (tmp_path / "cat").joinpath(*"d" * (folder_module.DEEPEST + 1)).mkdir()
+    with pytest.raises(DataError, match="more than 64 levels of folders"):
+        open_data(tmp_path)

@@ -34,6 +34,8 @@ from edgepress.toolkit.errors import DataError, InputError
 
 CACHE_BYTES = 256 << 20
 """Limit on the decoded images kept in memory."""
+DEEPEST = 64
+"""Levels of folders in a class folder at most."""
 DEFAULT_SIZE = (96, 96)
 """Height and width if a folder's images have no common size within `NATURAL_SIDES`."""
 NATURAL_SIDES = range(28, 225)
@@ -131,8 +133,14 @@ def _class_files(folder: Path, root: Path, options: ReadOptions) -> dict[str, li
 
 
 def _images(folder: Path, root: Path) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):  # does not follow links to folders
+    def fail(error: OSError) -> None:  # `os.walk` would leave the folder out
+        raise error
+
+    for parent, folders, files in os.walk(folder, onerror=fail):  # does not follow links to folders
         folders[:] = [name for name in folders if not is_ignored(name)]
+        if folders and len(Path(parent).relative_to(folder).parts) >= DEEPEST:
+            what = f"The class folder {folder} has more than {DEEPEST} levels of folders."
+            raise DataError(what, "Move its images up, and remove the folders.")
         for name in files:
             if not is_ignored(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
                 yield os.path.relpath(os.path.join(parent, name), root)
