@@ -117,6 +117,8 @@ def test_labels(tmp_path: Path) -> None:
     shard(tmp_path / "b/0.tar", pairs())
     assert open_data(tmp_path / "b").labels == ("0", "1")
     (tmp_path / "b/classes.txt").write_text("dog\ncat\n")
+    assert open_data(tmp_path / "b").labels == ("dog", "cat")
+    (tmp_path / "b/classes.txt").write_bytes(b"\xef\xbb\xbfdog\r\ncat\r\n")  # as editors of Windows write it
     data = open_data(tmp_path / "b")
     assert data.labels == ("dog", "cat")
     for row in range(len(data.train)):
@@ -129,6 +131,12 @@ def test_labels(tmp_path: Path) -> None:
     (tmp_path / "b/classes.txt").write_text("dog\ndog\n")
     with pytest.raises(DataError, match="'dog' more than once"):
         open_data(tmp_path / "b")
+
+
+def test_items_without_labels_are_not_called_a_class(tmp_path: Path) -> None:
+    shard(tmp_path / "0.tar", [(name, content) for name, content in pairs() if str(name).endswith("png")])
+    with pytest.raises(DataError, match="has no item with a label"):
+        open_data(tmp_path, skip_unreadable=True)
 
 
 def test_items_without_labels_are_enough_to_calibrate(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from edgepress.converters.schemes import SCHEMES, parse_schemes
 from edgepress.runtime import InputError, InputSpec
 from edgepress.toolkit import text as figures
-from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data import MOST_NAMES, open_data
 from edgepress.toolkit.data.idx import read_idx
 from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.errors import DataError
@@ -258,6 +258,37 @@ def test_bytes_that_are_no_text_are_not_one_class(tmp_path: Path) -> None:
     for arrays in ({"y": names[Y % 2]}, {"y": Y % 2, "labels": names}):
         with pytest.raises(DataError, match=r"no text in UTF-8: 'caf.*write the label in UTF-8"):
             open_data(npz(tmp_path, x=X, **arrays))
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["", "b"], r"has an empty name: ''.*Name it"),
+        ([" \t", "b"], "has an empty name"),
+        (["a" * MOST_NAMES, "b"], r"names of the 2 classes of .* take 2097161 bytes.*shorter names"),
+        (["a\1" * (MOST_NAMES // 7), "b"], "take 20971"),  # a control character takes six bytes in JSON
+    ],
+)
+def test_names_that_no_contract_can_hold_are_refused_before_a_training(
+    tmp_path: Path, names: list[str], reason: str
+) -> None:
+    for arrays in ({"y": np.array(names)[Y % 2]}, {"y": Y % 2, "labels": names}):
+        with pytest.raises(DataError, match=reason):
+            open_data(npz(tmp_path, x=X, **arrays))
+    assert open_data(npz(tmp_path, x=X, y=Y % 2, labels=["a" * (MOST_NAMES - 100), "b"])).labels[1] == "b"
+
+
+@pytest.mark.parametrize("kind", ["S0", "<U0"])
+@pytest.mark.parametrize("name", ["y", "labels"])
+def test_texts_without_characters_take_memory_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': ({10**8},)}}".encode()
+    with zipfile.ZipFile(npz(tmp_path, x=X, **({} if name == "y" else {"y": Y})), "a") as archive:
+        archive.writestr(f"{name}.npy", b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1 << 30))
+    with pytest.raises(DataError, match=r"takes 10\.0 GB of memory"):
+        open_data(tmp_path / "a.npz")
 
 
 def test_numbers_count_in_labels_and_texts_name_them(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import heapq
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -57,7 +58,8 @@ __all__ = [
     "paths_of",
 ]
 
-
+MOST_NAMES = 2 << 20
+"""Bytes of the names of all classes at most, as JSON: half of a contract (`edgepress.runtime.contract.MAX_BYTES`)."""
 KINDS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, ReadOptions], Items]]] = {
     ", ".join(NAMES): (is_builtin, read_builtin),
     "a folder of IDX files": (is_idx_folder, read_idx_folder),
@@ -119,9 +121,7 @@ def open_data(
     size = (size, size) if isinstance(size, int) else size
     options = call_with(ReadOptions, locals())
     items = _read(source, options)
-    if not are_text(items.labels):
-        hint = "Rename its folder, or write the label in UTF-8."
-        raise DataError(f"A class of {source} has a name that is no text in UTF-8: {_no_text(items.labels)!r}.", hint)
+    _require_names(items.labels, source)
     split, computed = _split(items, purpose, str(source))
     if labels is not None:
         _compare_labels(items, labels, source, some=purpose == "evaluation")
@@ -197,9 +197,18 @@ def _compare_labels(items: Items, labels: tuple[str, ...], source: str | Path, *
         )
 
 
-def _no_text(labels: tuple[str, ...]) -> str:
-    """The first label that is no text."""
-    return next(label for label in labels if not are_text([label]))
+def _require_names(labels: tuple[str, ...], source: str | Path) -> None:
+    """Raise an error unless a contract can hold the names of the classes; after a training it would be too late."""
+    for label in labels:
+        if not label.strip():
+            raise DataError(f"A class of {source} has an empty name: {label!r}.", "Name it, or remove its items.")
+        if not are_text([label]):
+            hint = "Rename its folder, or write the label in UTF-8."
+            raise DataError(f"A class of {source} has a name that is no text in UTF-8: {label!r}.", hint)
+    size = len(json.dumps(labels, ensure_ascii=False).encode())
+    if size > MOST_NAMES:
+        what = f"The names of the {len(labels)} classes of {source} take {size} bytes; accepted: up to {MOST_NAMES}."
+        raise DataError(what, "Use shorter names, or fewer classes.")
 
 
 def _show_labels(labels: tuple[str, ...]) -> str:

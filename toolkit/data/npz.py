@@ -31,6 +31,8 @@ FREE_BYTES = 1 << 30
 """What the arrays may claim in any case: arrays of few different values are packed to a thousandth."""
 HEADER_BYTES = 1 << 16
 """What is read of an array for its header, which NumPy reads whole, however long it says it is."""
+TEXT_BYTES = 100
+"""Memory of a text as an object of Python, without its characters: an array claims any number of empty ones."""
 MOST_EXACT = 2.0**53
 """The largest floating-point number up to which all whole numbers differ."""
 SAVED = "Save it with numpy.savez."
@@ -156,9 +158,9 @@ def _memory(header: Header) -> int:
     if header.dtype == np.uint8 and len(header.shape) in (3, 4):
         return 2 * count
     if header.dtype.kind == "S":
-        return 10 * count * size  # and twice as text, of four bytes a character
+        return count * (10 * size + TEXT_BYTES)  # and twice as text, of four bytes a character
     if header.dtype.kind == "U":
-        return 3 * count * size
+        return count * (3 * size + TEXT_BYTES)
     return count * (size + 9)  # as float32 twice, and which are finite
 
 

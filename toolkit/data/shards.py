@@ -230,7 +230,7 @@ def _class_names(file: Path) -> list[str]:
         DataError: It is no text, or names a class twice or not at all.
     """
     try:
-        names = [line.strip() for line in read_limited(file, MAX_NAMES).decode().rstrip().split("\n")]
+        names = [line.strip() for line in read_limited(file, MAX_NAMES).decode("utf-8-sig").rstrip().split("\n")]
     except (OSError, ValueError) as e:
         raise DataError(f"{file} can't be read: {e}.", "It names a class on each line, in UTF-8.") from e
     twice = [name for name, count in Counter(names).items() if count > 1 or not name]

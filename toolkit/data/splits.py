@@ -96,8 +96,10 @@ def require_all_classes(split: Names, y: Ints, labels: tuple[str, ...], source: 
     """Check that the splits allow training and testing.
 
     Raises:
-        DataError: There is only one class, a class has no item in "train" or in "test", or "val" is empty.
+        DataError: There is only one class or none, a class has no item in "train" or in "test", or "val" is empty.
     """
+    if not labels:
+        raise DataError(f"{source} has no item with a label.", "Label its items.")
     if len(labels) < 2:
         raise DataError(f"{source} has only one class: {', '.join(labels)}.", "Give at least two classes.")
     counts = {name: np.bincount(y[split == name], minlength=len(labels)) for name in SPLITS}
