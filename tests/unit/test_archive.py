@@ -245,7 +245,10 @@ WHOLE = Manifest(
     dated="2026-11-25T13:14:30Z",
     boards=("pi4",),
     offline=False,
-    files=(BundledFile(path="a", size_bytes=3, sha256="00"), BundledFile(path="b", size_bytes=0, sha256="11")),
+    files=(
+        BundledFile(path="a", size_bytes=3, sha256="0" * 64),
+        BundledFile(path="model.tflite", size_bytes=0, sha256="1" * 64),
+    ),
 )
 
 
@@ -288,6 +291,43 @@ def test_a_manifest_that_was_edited_is_refused(change: dict[str, Any]) -> None:
     raw = json.loads(WHOLE.to_bytes()) | change
     with pytest.raises(BundleError):
         parse_manifest((json.dumps(raw, indent=1) + "\n").encode())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "../x"},
+        {"name": ""},
+        {"name": "\x1b[2J"},
+        {"name": "a" * 65},
+        {"name": 3},
+        {"format": "exe"},
+        {"edgepress": None},
+        {"model": "other"},
+        {"model": None},
+        {"scheme": {"a": 1}},
+        {"engine": 3},
+        {"dated": []},
+        {"boards": (1,)},
+        {"boards": ([],)},
+        {"offline": "maybe"},
+        {"offline": 1},
+        {"release": 0},
+        {"release": True},
+        {"release": 1.0},
+        {"schema_version": "1"},
+        {"schema_version": 1.0},
+        {"schema_version": True},
+        {"schema_version": 0},
+        {"files": ()},
+        {"files": (*WHOLE.files, BundledFile(path="c", size_bytes="3", sha256="0" * 64))},  # type: ignore[arg-type]
+        {"files": (*WHOLE.files, BundledFile(path="c", size_bytes=3, sha256="00"))},
+        {"files": (*WHOLE.files, BundledFile(path=1, size_bytes=3, sha256="0" * 64))},  # type: ignore[arg-type]
+    ],
+)
+def test_a_manifest_with_a_right_hash_and_other_values_than_edgepress_writes_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(BundleError, match="is not in the form"):
+        parse_manifest(dataclasses.replace(WHOLE, **change).to_bytes())
 
 
 @pytest.mark.parametrize("field", ["id", "name", "boards", "files", "schema_version"])

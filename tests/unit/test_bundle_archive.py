@@ -63,7 +63,7 @@ def test_a_large_bundle_is_checked_in_pieces(tmp_path: Path) -> None:
         name="x",
         format="zip",
         edgepress="0",
-        model="m",
+        model="weights",
         scheme="s",
         engine="e",
         dated=date,

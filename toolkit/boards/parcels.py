@@ -99,7 +99,7 @@ def _bundles(
             raise InputError(f"{path} is a {manifest.format}; boards accept only bundles of the format zip.")
         model = next(f for f in manifest.files if f.path == manifest.model)
         extracted = folder / str(i) / manifest.model
-        extracted.parent.mkdir()
+        extracted.parent.mkdir(parents=True)
         with zipfile.ZipFile(verified.path) as archive:
             extracted.write_bytes(archive.read(f"{manifest.name}/{manifest.model}"))
         contracts.append(contract_of(extracted))

@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.updates.releases import MAX_RELEASE
+from edgepress.runtime.updates.releases import NAME as APPLICATION
 from edgepress.toolkit.errors import BundleError
 
 SCHEMA_VERSION = 1
@@ -23,6 +25,7 @@ NAME = "MANIFEST.json"
 MAX_BYTES = 1 << 20
 """Largest size of a manifest."""
 Format = Literal["zip", "pyz"]
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,16 +112,33 @@ def parse_manifest(data: bytes) -> Manifest:
         manifest = Manifest(
             **raw | {"boards": tuple(raw["boards"]), "files": tuple(BundledFile(**file) for file in raw["files"])}
         )
-        if manifest.release is not None and (
-            type(manifest.release) is not int or not 1 <= manifest.release <= MAX_RELEASE
-        ):
-            raise ValueError(f"its release is {manifest.release!r}; accepted: 1 to {MAX_RELEASE}")
-        texts = [manifest.name, manifest.format, manifest.dated, *(f.path for f in manifest.files)]
-        if not all(isinstance(text, str) for text in texts):
-            raise TypeError("a field has a wrong type")
+        _require_forms(manifest)
         if manifest.to_bytes() != data or claimed != manifest.id:
             raise ValueError("it was changed after it was made")
     return manifest
+
+
+def _require_forms(manifest: Manifest) -> None:
+    """Raise a ValueError if a field has another form than what edgepress writes: others use it as it is."""
+    texts = (manifest.edgepress, manifest.scheme, manifest.engine, manifest.dated, *manifest.boards)
+    paths = [file.path for file in manifest.files]
+    release = manifest.release
+    checks = {
+        "name": isinstance(manifest.name, str) and APPLICATION.fullmatch(manifest.name),
+        "format": manifest.format in get_args(Format),
+        "model": manifest.model in paths,
+        "offline": type(manifest.offline) is bool,
+        "release": release is None or (type(release) is int and 1 <= release <= MAX_RELEASE),
+        "schema_version": type(manifest.schema_version) is int and manifest.schema_version >= 1,
+    }
+    for name, right in checks.items():
+        if not right:
+            raise ValueError(f"its {name} is {getattr(manifest, name)!r}")
+    if not all(isinstance(text, str) for text in (*texts, *paths)):
+        raise TypeError("a field is no text")
+    for file in manifest.files:
+        if type(file.size_bytes) is not int or not _SHA256.fullmatch(str(file.sha256)):
+            raise ValueError(f"the size or SHA-256 of {file.path!r} is none")
 
 
 def _text(value: Mapping[str, Any]) -> bytes:
