@@ -41,7 +41,8 @@ def board_rows(
     data = cargo.data
     entry = describe_board(host, visit.info, visit.states)
     reference = next((i for i, p in enumerate(parcels) if p.scheme == baseline and not visit.found[i].error), None)
-    answers = [None if data is None else _answers(f, c) for f, c in zip(visit.found, cargo.contracts, strict=True)]
+    pairs = zip(visit.found, cargo.contracts, strict=True)
+    answers = [None if data is None else _answers(found, contract, len(data.test)) for found, contract in pairs]
     against = None if reference is None else answers[reference]
     odds = None if data is None or against is None else Odds.of(against, data.test.y)
     rows = []
@@ -96,9 +97,12 @@ def merge(result: Benchmark, entry: Mapping[str, Any], rows: Sequence[Measuremen
     return dataclasses.replace(result, boards=(*boards, entry), results=(*kept, *rows))
 
 
-def _answers(found: BoardResults, contract: Contract) -> Answers | None:
-    """A file's answers to the test items; NaN or infinite scores are an error of the file."""
+def _answers(found: BoardResults, contract: Contract, count: int) -> Answers | None:
+    """A file's answers to `count` test items; other scores than theirs, NaN and infinity are an error of the file."""
     if found.scores is None:
+        return None
+    if found.scores.shape != (count, len(contract.labels)):
+        found.error = f"its scores are of shape {found.scores.shape}, not of {count} items."
         return None
     if not np.isfinite(found.scores).all():
         found.error = "its scores contain NaN or infinity."

@@ -8,7 +8,6 @@ by its install.sh; the first of each format installs its packages, the others us
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import random
 from collections.abc import Callable
@@ -20,10 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.engines import PACKAGED
+from edgepress.runtime.engines import ENGINES, PACKAGED
 from edgepress.toolkit.boards import remote_probe
 from edgepress.toolkit.boards.journal import Journal
 from edgepress.toolkit.boards.ssh import Connection
+from edgepress.toolkit.boards.values import read_description, read_scores, read_selftest, read_state, read_timing
 from edgepress.toolkit.errors import BoardError, LostError
 
 HERE = Path(__file__).parent
@@ -131,12 +131,13 @@ def look(board: Connection, python: str | None = None, *, only_state: bool = Fal
     script = Path(remote_probe.__file__).read_bytes()
     arguments = ["state"] if only_state else [f"{name}={row.package}" for name, row in PACKAGED.items()]
     try:
-        return dict(json.loads(board.run([python or "python3", "-", *arguments], stdin=script)))
+        content = board.run([python or "python3", "-", *arguments], stdin=script)
     except LostError:
         raise
-    except (BoardError, ValueError) as e:
+    except BoardError as e:
         hint = "Install it there (apt install python3), or use --python."
         raise BoardError(f"{board.host} has no usable Python ({e}).", hint) from e
+    return (read_state if only_state else read_description)(board.host, content)
 
 
 def visit(
@@ -227,15 +228,16 @@ class _Run:
         parcel = self._plan.parcels[i]
         home = f"{self._top}/{i}"
         self._say(f"installing {parcel.file.name}")
-        packages = self._plan.python or self._packages.get(Path(parcel.model).suffix)
+        python = self._plan.python or self._packages.get(Path(parcel.model).suffix)
         board_python = self._plan.python or "python3"
         self._board.run([board_python, "-m", "zipfile", "-e", f"{self._top}/{i}.zip", f"{home}/unpacked"])
-        options = ["--python", packages, "--system"] if packages else []
+        options = ["--python", python, "--system"] if python else []
         script = f"{home}/unpacked/{parcel.name}/install.sh"
         self._board.run(["sh", script, "install", "--prefix", f"{home}/installed", *options], timeout_s=INSTALL_S)
-        one.selftest = json.loads(self._board.run(["cat", f"{home}/installed/current/selftest.json"]))
+        report = self._board.run(["cat", f"{home}/installed/current/selftest.json"])
+        one.selftest = read_selftest(self._board.host, report)
         one.engine = one.selftest["engine"]
-        if not packages:
+        if not python:
             self._packages[Path(parcel.model).suffix] = f"{home}/installed/current/venv/bin/python"
 
     def _engines(self) -> dict[str, str]:
@@ -248,10 +250,15 @@ class _Run:
         self._say(f"accuracy of {parcel.file.name}")
         python = self._plan.python or self._packages[Path(parcel.model).suffix]
         command = [python, f"{self._top}/answer.py", f"{release}/{parcel.model}", f"{self._top}/items.npy", one.engine]
-        answers = partial(
-            self._board.run, command, environment={"PYTHONPATH": release}, timeout_s=ANSWER_S, most=MOST_BYTES
-        )
-        one.scores = np.load(io.BytesIO(self._journal.piece(f"scores-{i}", answers)))
+        read = partial(read_scores, self._board.host)
+
+        def answers() -> bytes:
+            environment = {"PYTHONPATH": release}
+            return _kept_if(
+                read, self._board.run(command, environment=environment, timeout_s=ANSWER_S, most=MOST_BYTES)
+            )
+
+        one.scores = read(self._journal.piece(f"scores-{i}", answers))
 
     def _time(self, one: BoardResults, i: int, n: int) -> None:
         plan = self._plan
@@ -260,11 +267,22 @@ class _Run:
         command = [f"{release}/run", "bench", "--engine", one.engine, *options]
         own_cache = {"XDG_CACHE_HOME": f"{self._top}/cache"}  # `bench` stores the best number of threads there
         limit = 300 + 10 * plan.seconds * len(plan.threads)
-        document = partial(self._board.run, command, environment=own_cache, timeout_s=limit, most=MOST_BYTES)
-        one.rounds.append(json.loads(self._journal.piece(f"time-{i}-{n}", document)))
+        threads = [1] if ENGINES[one.engine].one_thread else sorted({*plan.threads})
+        read = partial(read_timing, self._board.host, threads=threads)
+
+        def document() -> bytes:
+            return _kept_if(read, self._board.run(command, environment=own_cache, timeout_s=limit, most=MOST_BYTES))
+
+        one.rounds.append(read(self._journal.piece(f"time-{i}-{n}", document)))
 
     def _state(self, name: str) -> dict[str, Any]:
         def current() -> bytes:
             return json.dumps(look(self._board, self._plan.python, only_state=True)).encode()
 
-        return dict(json.loads(self._journal.piece(name, current)))
+        return read_state(self._board.host, self._journal.piece(name, current))
+
+
+def _kept_if(read: Callable[[bytes], object], content: bytes) -> bytes:
+    """What a board has written, for the journal; an error if it can't be read, so that it is asked again next time."""
+    read(content)
+    return content
