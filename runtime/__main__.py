@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -255,6 +256,8 @@ def _threads(text: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` default to those of the process."""
     sys.excepthook = lambda kind, error, at: print(traceback_of(error), end="", file=sys.stderr)  # noqa: T201
+    if not sys.warnoptions:  # else the log of a server would get one of Pillow's for each size of a picture
+        warnings.simplefilter("ignore")
     parser = _parser()
     failed = False
     args = parser.parse_args(arguments)

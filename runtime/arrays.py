@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
     ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
+MOST_BYTES = 256 << 20
+"""Bytes of a file of an array, which holds one item, at most."""
+
 
 def load_array(file: Any, name: str) -> npt.NDArray[Any]:
     """The array in a `.npy` file: a path, or a `BytesIO` of its bytes; `name` is for messages.
 
     Raises:
-        InputError: It is damaged or of another kind.
+        InputError: It is damaged, of another kind, or too large.
     """
     with parsing(name, "Save it with numpy.save.", failed="can't be read as an array", error=InputError):
-        with file if isinstance(file, io.BytesIO) else open_regular(file) as opened:
+        with file if isinstance(file, io.BytesIO) else open_regular(file, MOST_BYTES) as opened:
             array: npt.NDArray[Any] = np.load(opened, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive of arrays, .npz")

@@ -58,15 +58,22 @@ _CHECKPOINT = re.compile(r"\.(index|data-\d+-of-\d+|ckpt|meta)$")
 _MODELS = (".tflite", ".onnx", ".keras", ".h5", ".hdf5", "saved_model.pb")
 
 
-def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+def open_regular(path: str | os.PathLike[str], most: int | None = None) -> io.BufferedReader:
     """Open a file to read, but nothing that could block or never end, such as a pipe or a device.
 
+    Args:
+        path: The file.
+        most: Its bytes at most; None: any number.
+
     Raises:
-        OSError: It can't be opened, or is no regular file.
+        OSError: It can't be opened, is no regular file, or is larger.
     """
-    mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a folder has the system's own message
+    status = os.stat(path)
+    # A folder has the system's own message.
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, and no regular file", os.fspath(path))
+    if most is not None and status.st_size > most:
+        raise OSError(errno.EFBIG, f"it has {status.st_size} bytes; accepted: up to {most}", os.fspath(path))
     return open(path, "rb")
 
 

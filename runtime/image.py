@@ -42,6 +42,8 @@ PLUGINS = {"JPEG": "Jpeg", "PNG": "Png", "BMP": "Bmp", "GIF": "Gif", "WEBP": "We
 """Formats to decode, detected by content, and the names of their modules; Pillow's other decoders are disabled."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"})
 """Lower-case suffixes of image files in a folder."""
+MOST_FILE_BYTES = 1 << 30
+"""Bytes of a file at most: more than Pillow's limit on pixels, not compressed."""
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -222,7 +224,7 @@ def _stream(image: Any) -> BinaryIO:
     if isinstance(image, bytes):
         return io.BytesIO(image)
     if isinstance(image, (str, os.PathLike)):
-        return open_regular(image)
+        return open_regular(image, MOST_FILE_BYTES)
     raise TypeError(type(image).__name__)
 
 
@@ -238,7 +240,11 @@ def _open(file: BinaryIO, most: int | None = None) -> tuple[ImageHeader, Image.I
     if bomb is not None and pixels > 2 * bomb:
         raise pillow.DecompressionBombError(f"it has {pixels} pixels; accepted: {2 * bomb}")
     _check_sum(header.held, most)
-    opened: Image.Image = pillow.open(file, formats=(header.format,))
+    try:
+        opened: Image.Image = pillow.open(file, formats=(header.format,))
+    except pillow.UnidentifiedImageError as e:
+        what = f"it begins as a {header.format} file, but its header is damaged, or of a kind that is not decoded"
+        raise ValueError(what) from e
     check_sides(*opened.size)
     if header.exif:
         opened.info.setdefault("exif", header.exif)

@@ -100,7 +100,8 @@ class ItemReader:
             return items
         if items.dtype.kind not in "uifb":
             raise InputError(f"The array is of type {items.dtype}; accepted: uint8, other integers, and floats.")
-        values = items.astype(np.float32)
+        with np.errstate(over="ignore"):
+            values = items.astype(np.float32)
         if not np.isfinite(values).all():
             raise InputError("The array holds NaN or infinite values.", "Check how it was made.")
         if self._dtype.kind == "f":

@@ -40,7 +40,9 @@ NO_ITEMS = (
 def server(run: Any) -> Iterator[Running]:
     running = Running(run.variants["tflite-int8"])
     yield running
-    assert "Traceback" not in running.end()
+    log = running.end()
+    assert "Traceback" not in log
+    assert "Warning" not in log
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,15 @@ def test_an_image_of_too_many_pixels_is_refused(server: Running) -> None:
     status, answer, _ = server.ask("POST", "/classify", bomb.getvalue())
     assert status == 400
     assert "too large" in answer["error"]["message"]
+
+
+def test_what_strangers_send_puts_no_warnings_into_the_log(server: Running) -> None:
+    large = io.BytesIO()
+    Image.new("1", (4_000, 4_000)).save(large, "PNG")  # Pillow warns of more than 12.5 million pixels
+    assert server.ask("POST", "/classify", large.getvalue())[0] == 200
+    array = io.BytesIO()
+    np.save(array, np.full((28, 28), 1e300))  # NumPy warns of numbers beyond float32
+    assert server.ask("POST", "/classify", array.getvalue())[0] == 400
 
 
 def test_a_line_of_pixels_is_refused_at_once(server: Running) -> None:

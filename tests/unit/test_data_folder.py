@@ -242,6 +242,14 @@ def test_a_folder_that_can_not_be_read_is_an_error(tmp_path: Path, monkeypatch: 
         open_data(tmp_path)
 
 
+def test_an_image_file_without_end_is_not_hashed(tmp_path: Path) -> None:
+    os.truncate(classes(tmp_path) / "cat" / "0.png", folder_module.MOST_FILE_BYTES + 1)
+    for purpose in ("training", "evaluation"):
+        with pytest.raises(DataError, match=r"0\.png can't be read: it has 1073741825 bytes"):
+            open_data(tmp_path, input=InputSpec.image(8, 8, "rgb"), purpose=purpose)
+    assert len(open_data(tmp_path, skip_unreadable=True).skipped) == 1
+
+
 def test_folders_nested_too_deeply_are_refused(tmp_path: Path) -> None:
     classes(tmp_path)
     (tmp_path / "cat").joinpath(*"d" * folder_module.DEEPEST).mkdir(parents=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from edgepress.runtime.arrays import MOST_BYTES, load_array
 from edgepress.runtime.errors import InputError, MissingExtraError
-from edgepress.runtime.image import load_image, peek, resize_array
+from edgepress.runtime.image import MOST_FILE_BYTES, load_image, peek, resize_array
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.resize import resize_rule
 
@@ -221,6 +223,37 @@ def test_another_kind_of_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(encoded(photo(8, 8), "TIFF"))  # Pillow could, but its rarer decoders are kept out of reach
     with pytest.raises(InputError, match=r"notes\.jpg is not a JPEG"):
         load_image(path, RGB)
+
+
+def test_a_damaged_header_is_not_called_another_format(tmp_path: Path) -> None:
+    whole = encoded(photo(8, 8), "PNG")
+    (tmp_path / "empty.png").write_bytes(whole[:16] + bytes(4) + whole[20:])
+    whole = encoded(photo(8, 8), "JPEG")
+    (tmp_path / "12-bits.jpg").write_bytes(whole.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"))
+    for name, kind in (("empty.png", "PNG"), ("12-bits.jpg", "JPEG")):
+        with pytest.raises(InputError, match=f"{name} can't be decoded: it begins as a {kind} file, but its header is"):
+            load_image(tmp_path / name, RGB)
+        with pytest.raises(InputError, match=f"it begins as a {kind} file"):
+            peek(tmp_path / name)
+
+
+def test_a_file_larger_than_any_picture_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(encoded(photo(8, 8), "PNG"))
+    assert load_image(path, RGB).shape == RGB.shape
+    os.truncate(path, MOST_FILE_BYTES + 1)  # zeros that take no room on the disk
+    for read in (lambda: load_image(path, RGB), lambda: peek(path)):
+        with pytest.raises(InputError, match=r"large\.png can't be read: it has 1073741825 bytes"):
+            read()
+
+
+def test_a_file_larger_than_any_item_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.npy"
+    np.save(path, np.zeros(3))
+    assert load_array(path, "large.npy").shape == (3,)
+    os.truncate(path, MOST_BYTES + 1)
+    with pytest.raises(InputError, match="it has 268435457 bytes; accepted: up to 268435456"):
+        load_array(path, "large.npy")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP"])

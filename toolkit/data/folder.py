@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.runtime.filetypes import open_regular
-from edgepress.runtime.image import IMAGE_SUFFIXES, Pixels, peek
+from edgepress.runtime.image import IMAGE_SUFFIXES, MOST_FILE_BYTES, Pixels, peek
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.toolkit.data.folder_layout import folders_of_splits, is_ignored, subfolders
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
@@ -234,7 +234,7 @@ class FolderSource:
         try:
             if decode:
                 self._item(index)
-            with open_regular(os.path.join(self.root, self.files[index])) as file:
+            with open_regular(os.path.join(self.root, self.files[index]), MOST_FILE_BYTES) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except InputError as e:
             return e
