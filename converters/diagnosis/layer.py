@@ -161,7 +161,7 @@ class Sums:
         """What is wrong with the range of the layer's output, if it was compared with one that fits."""
         if not self.range_noise:
             return ""
-        excess = self.range_noise / max(self.range_fair, np.finfo(np.float32).tiny)
+        excess = self.range_noise / max(self.range_fair, float(np.finfo(np.float32).tiny))
         return fault_of_range(rounding, extent, excess, self.range_cut / self.range_noise, self.clipped)
 
 

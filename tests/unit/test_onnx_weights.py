@@ -1,4 +1,4 @@
-"""A quantized ONNX file is found to be of a float file by the weights that both name, where few tensors have one name."""
+"""A quantized ONNX file of which few tensors have a name of the float file is matched by the names of its weights."""
 
 from __future__ import annotations
 
