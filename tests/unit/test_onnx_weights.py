@@ -1,4 +1,4 @@
-"""A quantized ONNX file of which few tensors have a name of the float file is matched by the names of its weights."""
+"""A quantized ONNX file is found to be of a float file by the weights that both name, if few tensors have one name."""
 
 from __future__ import annotations
 

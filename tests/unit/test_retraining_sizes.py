@@ -115,8 +115,9 @@ def test_where_no_speed_is_asked_for_nothing_is_timed(units: Any) -> None:
 
 
 def test_what_needs_no_pruning_or_can_not_be_pruned_is_said(units: Any) -> None:
-    with pytest.raises(ConversionError, match="keeps the targets as it is"):
+    with pytest.raises(ConversionError, match="keeps the targets as it is") as refused:
         share_of(units, Measured(), size_bytes=1000)
+    assert "edgepress convert" in refused.value.hint
     units.families = ()
     with pytest.raises(ConversionError, match="nothing to prune"):
         share_of(units, Measured(), size_bytes=300)

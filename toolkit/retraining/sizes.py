@@ -86,7 +86,8 @@ def largest_share(
     whole = costs.total(costs.sizes(np.ones(units.count, np.bool_)))
     if targets.macs is None and not sizes.missed(model, targets):
         raise ConversionError(
-            "There is nothing to prune: the model's int8 file keeps the targets as it is.", "Convert it."
+            "There is nothing to prune: the model's int8 file keeps the targets as it is.",
+            "Make that file: edgepress convert MODEL --to tflite-int8",
         )
     largest: dict[int, tuple[float, bytes]] = {}
     for block in BLOCKS[:1] if targets.cost == "bytes" else BLOCKS:  # no speed is asked for, so none is measured
