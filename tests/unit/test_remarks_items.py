@@ -51,6 +51,16 @@ def test_the_example_of_the_guide_is_what_is_said() -> None:
     assert found.text in page.replace("> ", "")
 
 
+def test_what_is_said_of_few_items_is_true_of_any_file() -> None:
+    """One that gains may be proven by fewer: "whatever the files" stood beside files that were."""
+    few = CHECKS["few test items"](facts(confusion=matrix([8] * 5, [0.9] * 5)))
+    assert few is not None
+    n = least_items(0.01)
+    assert f"fewer than {n} can't prove that a file with the same accuracy loses less than a percent." in few.text
+    assert min(float(score_interval(k, k, n - 1)[1]) for k in range(20)) > 0.01
+    assert float(score_interval(0, 4, n - 1)[1]) < 0.01
+
+
 def test_a_file_that_is_worse_needs_no_more_items() -> None:
     worse = FloatPair(reference="float", candidate="int8", lost=9, gained=1, differing=12)
     assert CHECKS["few test items"](facts(pair=worse)) is None

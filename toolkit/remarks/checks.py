@@ -113,7 +113,7 @@ def _of_accuracy(facts: Facts) -> Remark | None:
         kind=FEW,
         text=f"{facts.count} test items only show that the accuracy is between {between} (95 % "
         f"interval): about {text.estimate(needed)} would show it to within 5 pp, and fewer than "
-        f"{least_items(RULED_OUT)} can't rule out that quantization costs a percent, whatever the files.",
+        f"{least_items(RULED_OUT)} can't prove that a file with the same accuracy loses less than a percent.",
         command=facts.more,
         figures={"items": facts.count, "low": interval.low, "high": interval.high, "items_needed": needed},
     )
