@@ -274,7 +274,12 @@ class _Files:
             self.notes.append(f"{name} in the file is too large, or compressed in an unusual way")
             return ""
         try:
-            return self._archive.read(member).decode("utf-8-sig", errors="replace")
+            content = self._archive.read(member)
         except Exception as e:  # as above, and from the decompressor
             self.notes.append(f"{name} in the file is damaged: {e}")
             return ""
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            self.notes.append(f"{name} in the file is no text in UTF-8, so some of its characters are lost")
+            return content.decode(errors="replace")
