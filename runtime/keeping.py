@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.runtime.errors import EdgepressError, InputError, MissingExtraError
+from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.scenes import other_scene, thumbnail
 from edgepress.runtime.text import json_text
@@ -51,6 +52,8 @@ NAME = re.compile(r"\d{8}T\d{9}Z-(\d{1,5})-([01]\d{3})-([0-9a-f]{8})\.(?:jpg|png
 """Time in UTC, number of the class, probability in thousandths, key in hexadecimal."""
 ABOUT = "kept.json"
 """Beside the pictures: `{"labels", "model"}`."""
+MOST_ABOUT = 4 << 20
+"""Bytes of that file at most, as of a contract, which holds the labels."""
 LOCK = ".lock"
 UNFINISHED = ".unfinished"
 """A picture while it is written."""
@@ -193,8 +196,8 @@ class Keeper:
         (self._folder / UNFINISHED).unlink(missing_ok=True)
         if about.exists():
             document: Any = None
-            with suppress(ValueError, RecursionError):
-                document = json.loads(about.read_bytes())
+            with open_regular(about, MOST_ABOUT) as file, suppress(ValueError, RecursionError):
+                document = json.load(file)
             if not isinstance(document, dict) or document.get("labels") != labels:
                 what = f"{self._folder} holds pictures of a model with other labels, or {ABOUT} in it is damaged."
                 raise InputError(what, "Give --keep another folder.")
@@ -202,9 +205,9 @@ class Keeper:
             write_whole(about, json_text({"labels": labels, "model": model}).encode() + b"\n")
 
     def _read(self, prepare: Callable[[Path], npt.NDArray[Any]]) -> None:
-        """Read what is there; damaged pictures, and more than the quota, are removed."""
+        """Read what is there; damaged pictures, and more than the quota, are removed, but nothing that is no file."""
         for path in sorted(self._folder.iterdir()):
-            if (match := NAME.fullmatch(path.name)) is None or path.is_symlink():
+            if (match := NAME.fullmatch(path.name)) is None or path.is_symlink() or not path.is_file():
                 continue
             try:
                 small = thumbnail(prepare(path)).ravel()
@@ -281,8 +284,13 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def lock_folder(folder: Path) -> Any:
-    """An open file that no other process can lock while it is open; InputError if another one holds it."""
-    file = (folder / LOCK).open("ab")
+    """An open file that no other process can lock while it is open; InputError if another one holds it.
+
+    Raises:
+        OSError: It is a link or can't be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    file = os.fdopen(os.open(folder / LOCK, flags, 0o666), "ab")
     if sys.platform != "win32":
         import fcntl
 

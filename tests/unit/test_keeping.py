@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from edgepress.runtime import keeping
 from edgepress.runtime.errors import InputError
 from edgepress.runtime.image import load_image
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.runtime.keeping import ABOUT, MOST_BYTES, NAME, UNFINISHED, Keeper, encode
+from edgepress.runtime.keeping import ABOUT, LOCK, MOST_BYTES, NAME, UNFINISHED, Keeper, encode
 
 SPEC = InputSpec.image(16, 16, "grey")
 LABELS = ("a", "b", "c")
@@ -228,3 +230,34 @@ def test_of_an_array_the_item_is_stored(name: str, tmp_path: Path) -> None:
     (tmp_path / f"a{suffix}").write_bytes(data)
     assert (load_image(tmp_path / f"a{suffix}", SPEC) == item).all()
     assert encode(b"\x93NUMPY...", item) == (suffix, data)
+
+
+def test_a_description_without_end_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / ABOUT).touch()
+    os.truncate(tmp_path / ABOUT, keeping.MOST_ABOUT + 1)  # zeros that take no room on the disk
+    with pytest.raises(InputError, match="it has 4194305 bytes"):
+        keeper(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes and links")
+def test_links_and_pipes_are_neither_followed_nor_waited_for_nor_removed(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    show(keeper(kept), 1)
+    (name,) = names(kept)
+    (kept / name).unlink()
+    os.mkfifo(kept / name)
+    (kept / name.replace(".png", ".jpg")).mkdir()
+    show(keeper(kept), 2)
+    assert (kept / name).is_fifo()
+    assert len(names(kept)) == 3
+    (kept / LOCK).unlink()
+    (kept / LOCK).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="Pictures can't be kept"):
+        keeper(kept)
+    assert not (tmp_path / "elsewhere").exists()
+    for other in (LOCK, ABOUT):
+        (kept / other).unlink()
+        os.mkfifo(kept / other)
+        with pytest.raises(InputError, match="Pictures can't be kept"):
+            keeper(kept)
+        (kept / other).unlink()

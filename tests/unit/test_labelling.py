@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +169,39 @@ def test_other_classes_may_be_given(folder: Path) -> None:
 def test_the_nearest_picture_is_the_one_with_the_smallest_squared_distance() -> None:
     small = np.array([[0.0, 0.0], [0.0, 14.0], [8.0, 8.0], [7.0, 8.0]])
     assert order(small, [None] * 4)[0] == [0, 3, 2, 1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights")
+@pytest.mark.parametrize("name", ["dog", LEFT_OUT])
+def test_pictures_are_not_moved_through_a_link(name: str, folder: Path, tmp_path_factory: Any) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shutil.copy(folder / "mine.jpg", elsewhere / "secret.jpg")
+    desk = Desk(folder)
+    (folder / name).symlink_to(elsewhere)
+    with pytest.raises(InputError, match="is a link to another folder"):
+        desk.label(0, OUT if name == LEFT_OUT else 1)
+    with pytest.raises(InputError, match="is a link to another folder"):
+        Desk(folder)
+    assert [path.name for path in elsewhere.iterdir()] == ["secret.jpg"]
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    (folder / name / desk.pictures[0].name).symlink_to(elsewhere / "nothing")
+    with pytest.raises(InputError, match="is there already"):
+        desk.label(0, OUT if name == LEFT_OUT else 1)
+
+
+class Counted(str):
+    """A text that counts how often it is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_of_many_classes_each_is_not_compared_with_all(folder: Path) -> None:
+    (folder / ABOUT).write_text(json.dumps({"labels": [*map(str, range(300))], "model": "m"}))
+    Desk(folder, [Counted(n) for n in range(300)])
+    assert Counted.compared < 10 * 300

@@ -72,7 +72,8 @@ class Desk:
         unreadable: Files that can't be decoded, with the reason.
 
     Raises:
-        InputError: There are no pictures, too many, no classes, or a class can't be the name of a folder.
+        InputError: There are no pictures, too many, no classes, or a class can't be the name of a folder, or its
+            folder is a link.
         DataError: What the model says of its labels can't be read.
     """
 
@@ -87,6 +88,8 @@ class Desk:
             raise InputError(f"{folder} does not say which classes there are ({ABOUT} is missing).", hint)
         self.labels = tuple(labels if labels is not None else known or ())
         _require_folders(self.labels)
+        for given in (OUT, *range(len(self.labels))):
+            _refuse_link(self._folder_of(given))
         for given in (OUT, *range(len(self.labels))):  # such as that of a move during which the process was killed
             self._remove_if_empty(self._folder_of(given))
         places = self._places()
@@ -94,7 +97,8 @@ class Desk:
             raise InputError(
                 f"{folder} holds {len(places)} pictures; accepted: 1 to {MOST}.", "Give a folder of pictures."
             )
-        answers = {n: self.labels.index(label) for n, label in enumerate(known or ()) if label in self.labels}
+        numbers = {label: number for number, label in enumerate(self.labels)}
+        answers = {n: numbers[label] for n, label in enumerate(known or ()) if label in numbers}
         self.unreadable: dict[str, str] = {}
         self.pictures, self.given = self._in_order(places, answers)
         if not self.pictures:
@@ -134,7 +138,8 @@ class Desk:
         name = self.pictures[row].name
         target = self._folder_of(given) / name
         try:
-            if target.exists():
+            _refuse_link(target.parent)
+            if os.path.lexists(target):
                 raise InputError(f"{target} is there already.", "Rename one of the two, and reload the page.")
             target.parent.mkdir(exist_ok=True)
             os.rename(path, target)
@@ -184,6 +189,12 @@ class Desk:
         rows, groups = order(np.array(small), said)
         pictures = [_picture(readable[row][0], group, said[row]) for row, group in zip(rows, groups, strict=True)]
         return pictures, [readable[row][1] for row in rows]
+
+
+def _refuse_link(folder: Path) -> None:
+    """Raise InputError if the folder of a class is a link: it may lead to pictures that are not to be moved."""
+    if folder.is_symlink():
+        raise InputError(f"{folder} is a link to another folder.", "Remove it, or copy its pictures to a folder.")
 
 
 def order(small: npt.NDArray[Any], said: Sequence[int | None]) -> tuple[list[int], list[int]]:
