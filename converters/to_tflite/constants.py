@@ -1,5 +1,8 @@
 """Constants of a float TFLite graph: what follows from constants alone is computed once, and infinite masks are finite.
 
+A constant without axes has a written shape: litert-quantizer 0.11 copies a constant for operations that it quantizes
+otherwise, and gives the copy of one without a shape that of its bytes.
+
 Quantizers round what an operation reads, also if all of it is constant: a dense layer of the zeros that a recurrent net
 begins with becomes one that LiteRT refuses, and the places that a sampler reads move. An infinite constant, such as the
 mask of an attention, gives its tensor a range without end.
@@ -35,9 +38,12 @@ RANDOM = ("RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL")
 
 
 def with_plain_constants(model: bytes) -> bytes:
-    """A float graph with all that follows from constants computed, and no infinite mask; else the same bytes."""
+    """A float graph with all that follows from constants computed, no infinite mask, and shapes of all constants.
+
+    If nothing is to be changed, these are the same bytes.
+    """
     graph = Graph(model)
-    is_changed = _make_finite(graph) | _fill_unset(graph)
+    is_changed = _write_shapes(graph) | _make_finite(graph) | _fill_unset(graph)
     if places := _constant_operations(graph):
         is_changed |= _fold(graph, model, places)
     return graph.to_bytes() if is_changed else model
@@ -70,6 +76,15 @@ def _fill_unset(graph: Graph) -> bool:
             tensor.isVariable = False
             is_changed = True
     return is_changed
+
+
+def _write_shapes(graph: Graph) -> bool:
+    """Give constants without axes their shape, where the file leaves it out; whether there were any."""
+    tensors = [tensor for index, tensor in enumerate(graph.table.tensors) if _has_data(graph, index)]
+    unwritten = [tensor for tensor in tensors if tensor.shape is None]
+    for tensor in unwritten:
+        tensor.shape = []
+    return bool(unwritten)
 
 
 def _has_data(graph: Graph, index: int) -> bool:

@@ -122,6 +122,24 @@ def test_large_constants_stay(value: float) -> None:
     assert with_plain_constants(model) == model
 
 
+@pytest.mark.parametrize("scheme", ["tflite-int8", "tflite-int16x8"])
+@pytest.mark.parametrize("in_float", ["POW", "FLOOR_MOD"])
+def test_operations_of_integers_and_of_floats_share_a_number(in_float: str, scheme: str) -> None:
+    """Which litert-quantizer copies, with the shape of its bytes: LiteRT refused such a file."""
+    net = Net((4, 4), 4)
+    image = net.conv(4)
+    two = net.graph.add_constant(np.array(2, np.float32))
+    net.graph.table.tensors[two].shape = None  # as onnx2tf and TensorFlow write it
+    net.add("ADD", [net.add("SUB", [two, image], net.shape), net.add(in_float, [image, two], net.shape)], net.shape)
+    model = with_plain_constants(net.model())
+    items = np.random.default_rng(0).normal(size=(16, 4, 4, 4)).astype(np.float32)
+    ranges = tflite_statistics(model, lambda: [items], None).ranges()
+    file = with_scheme(model, SCHEMES[scheme], ranges, uint8=False)
+    assert in_float in kinds(file)
+    exact, answers = (np.stack([runner(each)(item) for item in items]) for each in (net.model(), file))
+    assert 10 * np.log10(np.var(exact) / np.var(answers - exact)) > 20
+
+
 def run(model: onnx.ModelProto) -> Any:
     x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
     return onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"input": x})[0]
