@@ -6,6 +6,7 @@
   divides by other numbers than its float one.
 * GroupNormalization becomes InstanceNormalization of groups: onnx2tf computes shapes of the former when the model runs,
   which XNNPACK refuses.
+* Einsum of two tensors becomes MatMul: quantizers leave it in float.
 * Infinite masks become finite (`to_tflite.constants`).
 """
 
@@ -16,12 +17,14 @@ import copy
 import numpy as np
 import onnx
 
+from edgepress.converters.to_onnx.einsums import write_einsums
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
 from edgepress.converters.to_tflite.constants import finite_values
 
 MASKING = ("Add", "Sub", "Where", "Pad")
 """Operations whose constants may be masks; a bound of a Clip is none."""
 WINDOWS = ("Conv", "MaxPool", "AveragePool")
+OTHERS = ("GroupNormalization", "Einsum")
 
 
 def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -33,7 +36,7 @@ def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
         Exception: An operation is not valid, in one of many ways.
     """
     graph = OnnxGraph(model)
-    if not any(_has_other_form(graph, node) for node in graph.nodes(*MASKING, *WINDOWS, "GroupNormalization")):
+    if not any(_has_other_form(graph, node) for node in graph.nodes(*MASKING, *WINDOWS, *OTHERS)):
         return model
     plain = copy.deepcopy(model)
     graph = OnnxGraph(plain)
@@ -46,6 +49,7 @@ def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
         _pad_before(graph, node)
     for node in graph.nodes("GroupNormalization"):
         _normalize_by_instance(graph, node)
+    write_einsums(graph)
     graph.finish()
     return plain
 
@@ -58,7 +62,7 @@ def _has_other_form(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
             return True
     if node.op_type in WINDOWS:
         return attribute(node, "auto_pad") == b"SAME_LOWER" or bool(attribute(node, "ceil_mode", 0))
-    return node.op_type == "GroupNormalization" or (node.op_type == "Pad" and len(node.input) > 3)
+    return node.op_type in OTHERS or (node.op_type == "Pad" and len(node.input) > 3)
 
 
 def _make_finite(graph: OnnxGraph) -> None:
