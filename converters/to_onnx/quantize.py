@@ -127,7 +127,7 @@ def _static(
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    ready = _with_node_names(_with_flat_biases(prepare_model(model)))
+    ready = _with_node_names(_with_own_weights(_with_flat_biases(prepare_model(model))))
     statistics = onnx_statistics(ready, calibration.batches, calibration.input_range)
     statistics.learn(calibration.learned)
     ranges = statistics.ranges(calibration.methods)
@@ -208,6 +208,24 @@ def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
     for tensor in model.graph.initializer:
         if tensor.name in biases and len(tensor.dims) == 2 and tensor.dims[0] == 1:
             del tensor.dims[0]
+    return model
+
+
+def _with_own_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of weights for each product after the first one that reads them.
+
+    On x86 without VNNI, ONNX Runtime 1.32 does not open a file of shared weights so that its products do not saturate
+    (`runtime.sessions.onnx_session`): it makes signed weights unsigned for each product anew, under the same name.
+    """
+    graph = OnnxGraph(model)
+    taken: set[str] = set()
+    for node in graph.nodes("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        for place, name in enumerate(node.input[:2]):
+            values = graph.constant(name)
+            if values is not None and name in taken:
+                graph.feed(node, place, graph.add_constant(values))
+            elif values is not None:
+                taken.add(name)
     return model
 
 

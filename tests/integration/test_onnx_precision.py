@@ -9,8 +9,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx_rewriting import OnnxNet
+from onnx_rewriting import OnnxNet, answer
 
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_onnx.quantize import with_scheme
 from edgepress.runtime import available_engines, openvino_session, sessions
 from edgepress.runtime.engines import import_engine
 
@@ -87,6 +89,25 @@ def openvino_kinds(session: Any) -> set[str]:
     operations = session._request.get_compiled_model().get_runtime_model().get_ops()
     infos = [operation.get_rt_info() for operation in operations]
     return {info["runtimePrecision"].value for info in infos if info["layerType"].value == "Convolution"}
+
+
+@pytest.mark.parametrize("kind", ["Conv", "MatMul", "Gemm"])
+def test_layers_that_share_weights_open_with_the_option(kind: str, monkeypatch: Any) -> None:
+    """ONNX Runtime 1.32 refuses the option for shared weights, as of the attention to channels of CBAM."""
+    net = OnnxNet((16, 4, 4) if kind == "Conv" else (16,))
+    weights = net.constant(net.random.normal(size=(16, 16, 1, 1) if kind == "Conv" else (16, 16)).astype(np.float32))
+    for _ in range(3):
+        net.add(kind, net.now, weights)
+        net.add("Relu")
+    file = with_scheme(net.model(), SCHEMES["onnx-int8"], lambda: [net.items(8)], None, rewrites=["uint8-activations"])
+    monkeypatch.setattr(sessions, "products_saturate", lambda: True)
+    session = sessions.onnx_session(onnxruntime, file.SerializeToString(), log_severity_level=3)
+    assert _entry(session.get_session_options()) == "1"
+    items = net.items()
+    exact = answer(file, items, optimized=False)
+    np.testing.assert_allclose(
+        session.run(None, {"input": items})[0], exact, rtol=0.02, atol=0.02 * np.abs(exact).max()
+    )
 
 
 def test_a_damaged_file_is_refused_either_way(monkeypatch: Any) -> None:
