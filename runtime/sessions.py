@@ -181,7 +181,9 @@ def onnx_session(module: Any, model: str | bytes, **settings: Any) -> Any:
     """Open a model in ONNX Runtime on the CPU so that products of 8 bits do not saturate.
 
     On x86 without VNNI they do, because sums of two are kept in 16 bits: unsigned activations times signed weights give
-    wrong answers. An option, `session.x64quantprecision`, prevents it, and costs time where it is not needed.
+    wrong answers. An option, `session.x64quantprecision`, prevents it, and costs time where it is not needed. ONNX
+    Runtime 1.32 does not open some files with it, such as those with signed activations; their products are computed
+    in float, which is slower, but right.
 
     Args:
         module: The package `onnxruntime`.
@@ -192,10 +194,12 @@ def onnx_session(module: Any, model: str | bytes, **settings: Any) -> Any:
         ValueError: Its functions call themselves, or stand for very many nodes.
     """
     check_functions(model)
-    if products_saturate():
-        with suppress(Exception):  # ONNX Runtime 1.32 fails on signed activations; its errors share no base class
-            return _open_session(module, model, settings | {"log_severity_level": 4}, precise=True)
-    return _open_session(module, model, settings)
+    if not products_saturate():
+        return _open_session(module, model, settings)
+    with suppress(Exception):  # ONNX Runtime's errors share no base class
+        return _open_session(module, model, settings | {"log_severity_level": 4}, precise=True)
+    level = module.GraphOptimizationLevel.ORT_ENABLE_BASIC  # the levels above it make integer operations
+    return _open_session(module, model, {"graph_optimization_level": level} | settings)
 
 
 def _open_session(module: Any, model: str | bytes, settings: dict[str, Any], *, precise: bool = False) -> Any:

@@ -46,7 +46,7 @@ def test_which_cpus_saturate(machine: str, flags: str | None, saturates: bool, m
 @pytest.mark.parametrize("saturates", [True, False])
 @pytest.mark.parametrize("signed", [True, False])
 def test_files_open_and_answer_on_every_cpu(saturates: bool, signed: bool, monkeypatch: Any, capfd: Any) -> None:
-    """ONNX Runtime 1.32 refuses the option for signed activations; such files are opened without it."""
+    """ONNX Runtime 1.32 refuses the option for signed activations."""
     monkeypatch.setattr(sessions, "products_saturate", lambda: saturates)
     dtype, zero = (np.int8, 0) if signed else (np.uint8, 128)
     net = OnnxNet((16, 4, 4))
@@ -108,6 +108,23 @@ def test_layers_that_share_weights_open_with_the_option(kind: str, monkeypatch: 
     np.testing.assert_allclose(
         session.run(None, {"input": items})[0], exact, rtol=0.02, atol=0.02 * np.abs(exact).max()
     )
+
+
+def test_a_file_that_does_not_open_with_the_option_is_computed_in_float(monkeypatch: Any) -> None:
+    """Of others: two convolutions with the same 8-bit weights, whose products would saturate."""
+    monkeypatch.setattr(sessions, "products_saturate", lambda: True)
+    net = OnnxNet((16, 4, 4))
+    weights = net.constant(net.random.integers(60, 128, (16, 16, 1, 1)).astype(np.int8))
+    for _ in range(2):
+        value = net.quantized(0.1, 0, np.int8)
+        net.add("Conv", value, net.add("DequantizeLinear", weights, np.float32(0.001), np.int8(0)))
+    net.quantized(0.1, 0, np.int8)
+    items = np.abs(net.items()) * 2
+    exact = answer(net.model(), items, optimized=False)
+    session = sessions.onnx_session(onnxruntime, net.model().SerializeToString(), log_severity_level=4)
+    assert _entry(session.get_session_options()) == ""
+    np.testing.assert_array_equal(session.run(None, {"input": items})[0], exact)
+    assert exact.std() > 0.1
 
 
 def test_a_damaged_file_is_refused_either_way(monkeypatch: Any) -> None:
