@@ -235,6 +235,7 @@ def items_for(data: DataSet | None, count: int, contract: Contract) -> dict[str,
         "proof": np.concatenate([part.read(rows) for part, rows in rows_of])[:most],
         "proof_labels": np.concatenate([part.y[rows] for part, rows in rows_of])[:most] if labelled else None,
         "proof_name": data.source,
+        "proof_own": contract.data is not None and contract.data.sha256 == data.sha256,
     }
     if len(data.val) >= FEW:
         items["validation"] = partial(_validation, data.val, labelled=labelled)

@@ -108,6 +108,7 @@ class Conversion:
         proof: Array | None = None,
         proof_labels: Array | None = None,
         proof_name: str = "seeded",
+        proof_own: bool = False,
         enforce: bool = True,
         onnx2tf: Onnx2tf = None,
         target: Target = "cpu",
@@ -134,6 +135,7 @@ class Conversion:
             proof: Items (n, *item shape) on which a file is compared with the source model; None takes seeded ones.
             proof_labels: Their labels, integers, shape (n,), if they are of the contract's classes and in their order.
             proof_name: Name of these items, for the contract.
+            proof_own: Whether all these items are of the data that the model was trained on.
             enforce: Whether a file below its scheme's bound fails.
             onnx2tf: The interpreter of the environment with onnx2tf, which makes TFLite files of ONNX models, or the
                 error that these schemes end with; None means that onnx2tf is not installed.
@@ -189,7 +191,7 @@ class Conversion:
                     contract,
                     adapter,
                     calibration,
-                    proof=ProofItems(proof, proof_labels, proof_name, enforce),
+                    proof=ProofItems(proof, proof_labels, proof_name, enforce, proof_own),
                     float_graph=float_graph,
                     target=target,
                     rewrite=rewrite,

@@ -95,7 +95,8 @@ class _FileMaker:
         if scheme.is_float32:
             check = "If the model saturates on these items, check --input-range; else the"
             return f"{check if self.reference.takes_scaling else 'The'} conversion is at fault: please report it"
-        steps = ["Give data like its training data"] if scheme.calibrated or job.proof.items is None else []
+        lacks_data = not job.proof.own and (scheme.calibrated or job.proof.items is None)
+        steps = ["Give data like its training data"] if lacks_data else []
         steps += [f"convert it to {name}"] if (name := finer(scheme, job.target)) else []
         text = ", or ".join(steps) or "No scheme for this target rounds less"
         return text[0].upper() + text[1:]
