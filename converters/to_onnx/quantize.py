@@ -212,14 +212,14 @@ def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _with_own_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of weights for each product after the first one that reads them.
+    """A copy of weights for each operation after the first one that reads them.
 
     On x86 without VNNI, ONNX Runtime 1.32 does not open a file of shared weights so that its products do not saturate
-    (`runtime.sessions.onnx_session`): it makes signed weights unsigned for each product anew, under the same name.
+    (`runtime.sessions.onnx_session`): it makes signed weights unsigned for each operation anew, under the same name.
     """
     graph = OnnxGraph(model)
     taken: set[str] = set()
-    for node in graph.nodes("Conv", "ConvTranspose", "Gemm", "MatMul"):
+    for node in graph.nodes("Conv", "ConvTranspose", "Gemm", "MatMul", "InstanceNormalization"):
         for place, name in enumerate(node.input[:2]):
             values = graph.constant(name)
             if values is not None and name in taken:

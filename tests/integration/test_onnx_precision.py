@@ -91,13 +91,15 @@ def openvino_kinds(session: Any) -> set[str]:
     return {info["runtimePrecision"].value for info in infos if info["layerType"].value == "Convolution"}
 
 
-@pytest.mark.parametrize("kind", ["Conv", "MatMul", "Gemm"])
+@pytest.mark.parametrize("kind", ["Conv", "MatMul", "Gemm", "InstanceNormalization"])
 def test_layers_that_share_weights_open_with_the_option(kind: str, monkeypatch: Any) -> None:
-    """ONNX Runtime 1.32 refuses the option for shared weights, as of the attention to channels of CBAM."""
-    net = OnnxNet((16, 4, 4) if kind == "Conv" else (16,))
-    weights = net.constant(net.random.normal(size=(16, 16, 1, 1) if kind == "Conv" else (16, 16)).astype(np.float32))
+    """ONNX Runtime 1.32 refuses the option for shared weights, as of CBAM's attention and of group normalizations."""
+    net = OnnxNet((16, 4, 4) if kind in ("Conv", "InstanceNormalization") else (16,))
+    shape = {"Conv": (16, 16, 1, 1), "InstanceNormalization": (16,)}.get(kind, (16, 16))
+    weights = net.constant(net.random.normal(size=shape).astype(np.float32))
     for _ in range(3):
-        net.add(kind, net.now, weights)
+        biases = [np.zeros(16, np.float32)] if kind == "InstanceNormalization" else []
+        net.add(kind, net.now, weights, *biases)
         net.add("Relu")
     file = with_scheme(net.model(), SCHEMES["onnx-int8"], lambda: [net.items(8)], None, rewrites=["uint8-activations"])
     monkeypatch.setattr(sessions, "products_saturate", lambda: True)
