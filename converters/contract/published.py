@@ -38,7 +38,8 @@ def published_contract(path: Path, facts: ModelFacts, hints: Hints, scheme: str)
     known = facts.contract
     guess = guess_contract(facts, hints if known is None else _from_contract(known, hints))
     adapter = guess.adapter
-    unknown = adapter.item.is_image and facts.dtype not in ("uint8", "int8") and not scaling_given(hints)
+    takes = facts.takes_scaling and facts.dtype not in ("uint8", "int8")
+    unknown = adapter.item.is_image and takes and not scaling_given(hints)
     if known is None and unknown and len(facts.metadata.mean) not in (1, adapter.item.shape[2]):
         raise ModelFileError(
             f"{path} has no contract: edgepress did not make it, and its metadata do not say how pixels are scaled.",

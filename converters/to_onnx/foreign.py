@@ -20,6 +20,7 @@ LABELS = "labels"
 """The entry of `metadata_props` that class names found in the graph are written to."""
 _OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 """Types of numbers that become float32, from which every scheme is derived."""
+_FLOATS = (TensorProto.FLOAT, *_OTHER_FLOATS)
 
 
 def tidy_model(model: onnx.ModelProto, where: str, output: str = "") -> list[str]:
@@ -42,7 +43,7 @@ def tidy_model(model: onnx.ModelProto, where: str, output: str = "") -> list[str
     _refuse_circles(graph, where)
     names = [value.name for value in graph.output]
     labels = _without_zip_maps(graph)
-    floats = [value.type.tensor_type.elem_type in (TensorProto.FLOAT, *_OTHER_FLOATS) for value in graph.output]
+    floats = [value.type.tensor_type.elem_type in _FLOATS for value in graph.output]
     inner = {name for node in graph.node for name in node.output if name} - {*names}
     if (chosen := chosen_output(where, dict(zip(names, floats, strict=True)), output, inner)) is not None:
         labels = labels or _class_names(graph)
@@ -52,6 +53,7 @@ def tidy_model(model: onnx.ModelProto, where: str, output: str = "") -> list[str
         remarks.append(chosen_note(chosen, names, output))
     if labels and not any(entry.key.lower() == LABELS for entry in model.metadata_props):
         model.metadata_props.add(key=LABELS, value=json.dumps(labels))
+    remarks += _without_rounded_output(model)
     OnnxGraph(model).finish()
     _without_unused_inputs(graph)
     _list_domains_once(model)
@@ -110,6 +112,22 @@ def _inner_value(model: onnx.ModelProto, name: str) -> Any:
     inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
     known = next((value for value in inferred if value.name == name), None)
     return known or onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+
+
+def _without_rounded_output(model: onnx.ModelProto) -> list[str]:
+    """Return what an only output is rounded from, if a Cast makes integers of real numbers; remarks on it."""
+    ends = model.graph.output
+    cast = next((node for node in model.graph.node if len(ends) == 1 and ends[0].name in node.output), None)
+    if cast is None or cast.op_type != "Cast" or ends[0].type.tensor_type.elem_type in _FLOATS:
+        return []
+    before = _inner_value(model, cast.input[0])
+    if before.type.tensor_type.elem_type not in _FLOATS:
+        return []
+    kind = TensorProto.DataType.Name(ends[0].type.tensor_type.elem_type).lower()
+    before.type.tensor_type.shape.CopyFrom(ends[0].type.tensor_type.shape)
+    del ends[:]
+    ends.append(before)
+    return [f"outputs: the real numbers that the model rounds to {kind}"]
 
 
 def _copy_value(value: Any) -> Any:

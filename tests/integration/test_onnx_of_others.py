@@ -172,6 +172,22 @@ def test_a_number_of_a_class_is_refused_with_the_name_of_the_scores(kind: str, t
         guess_contract(opened(model, tmp_path / "net.onnx").facts, Hints(labels=LABELS))
 
 
+@pytest.mark.parametrize("kind", [TensorProto.INT16, TensorProto.INT64, TensorProto.UINT8])
+def test_scores_that_the_model_rounds_to_integers_are_taken_before(kind: int, tmp_path: Path) -> None:
+    """A quantized file has no range for integers at its end."""
+    model = of_classes()
+    (end,) = model.graph.output
+    model.graph.node.extend([NODE("Mul", [end.name, "many"], ["whole"]), NODE("Cast", ["whole"], ["rounded"], to=kind)])
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(200), "many"))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("rounded", kind, [None, 3]))
+    source = opened(model, tmp_path / "net.onnx")
+    np.testing.assert_allclose(source.answer(items()), 200 * expected(model), atol=1e-3)
+    assert f"outputs: the real numbers that the model rounds to {TensorProto.DataType.Name(kind).lower()}" in (
+        source.facts.notes
+    )
+
+
 def test_characters_of_a_recognizer_are_labels(tmp_path: Path) -> None:
     for characters, found in (
         ("a\nb\nc", ("a", "b", "c")),

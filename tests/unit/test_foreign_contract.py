@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ from edgepress.converters.contract import guess as guessing
 from edgepress.converters.contract.guess import Guess
 from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.contract.metadata import Metadata
-from edgepress.runtime import InputError, InputSpec
+from edgepress.converters.contract.published import published_contract
+from edgepress.runtime import InputError, InputSpec, ModelFileError
 
 IMAGE = (8, 6, 3)
 finite = st.floats(-1e3, 1e3)
@@ -253,3 +256,12 @@ def test_a_quantized_input_keeps_its_own_parameters() -> None:
 def test_what_can_not_be_is_one_clear_error(shape: Any, outputs: int, flags: Any, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         guess_contract(shape, outputs, **flags)
+
+
+def test_pixels_of_a_model_that_takes_integers_need_no_scaling() -> None:
+    """A hint to give --input-range would lead to the error that there is none."""
+    facts = ModelFacts(IMAGE, 2, format="onnx", dtype="int16", ends_in="Softmax")
+    contract, _ = published_contract(Path("net.onnx"), facts, Hints(), "onnx-float32")
+    assert contract.input.is_image
+    with pytest.raises(ModelFileError, match="do not say how pixels are scaled"):
+        published_contract(Path("net.onnx"), replace(facts, dtype="float32"), Hints(), "onnx-float32")
