@@ -67,7 +67,8 @@ def plan_for(
         )
     )
     plan = dataclasses.replace(plan, notes=(*plan.notes, *resize_note(plan.contract, opened)))
-    return _with_labels_of(opened, _with_range_of(opened, dataclasses.replace(plan, data=opened)))
+    plan = _with_labels_of(opened, _with_range_of(opened, dataclasses.replace(plan, data=opened)))
+    return dataclasses.replace(plan, notes=(*plan.notes, *_missing_classes_note(opened)))
 
 
 def _without_images(hints: Hints, facts: ModelFacts, data: str | DataSet | None) -> tuple[Hints, tuple[str, ...]]:
@@ -91,6 +92,17 @@ def _with_labels_of(data: DataSet, plan: ConversionPlan) -> ConversionPlan:
         note = f"data: {data.source} has other classes than the model, so it is used for calibration only"
         return dataclasses.replace(plan, notes=(*plan.notes, note))
     return dataclasses.replace(plan, contract=relabelled[0], notes=relabelled[1])
+
+
+def _missing_classes_note(data: DataSet) -> tuple[str, ...]:
+    """A note if calibration items are of some of the classes alone."""
+    present = len(np.unique(data.train.y)) if data.labels else 0
+    if not 0 < present < len(data.labels):
+        return ()
+    return (
+        f"data: the training items of {data.source} are of {present} of its {len(data.labels)} classes: ranges and "
+        "repairs follow from these alone, and items of the others may lose more than is measured; give some of each",
+    )
 
 
 def _with_range_of(data: DataSet, plan: ConversionPlan) -> ConversionPlan:
