@@ -170,7 +170,7 @@ def convert(
         )
         scaled = plan.contract.input.is_image and conversion.facts.takes_scaling
     own = data is None and plan.data is not None and plan.contract.data is not None
-    _note_if_weak(variants, note, images=scaled, own=own)
+    _note_if_weak(variants, note, images=scaled, own=own, one_hot=conversion.facts.ends_in.lower() == "hardmax")
     variants = _with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None))
     return Variants(_without_rejected_advice(variants, aim))
 
@@ -188,11 +188,15 @@ def _without_rejected_advice(variants: Sequence[Variant], target: Target) -> Ite
         yield variant
 
 
-def _note_if_weak(variants: Iterable[Variant], note: Callable[[str], None], *, images: bool, own: bool) -> None:
+def _note_if_weak(
+    variants: Iterable[Variant], note: Callable[[str], None], *, images: bool, own: bool, one_hot: bool = False
+) -> None:
     proofs = [v.verification for v in variants if v.verification is not None]
     for weak in [proof for proof in proofs if not proof.varies or proof.saturated][:1]:
         how = "nearly the same for all" if not weak.varies else "saturated, 0 or 1, on"
-        if own:  # their preparation is known, too
+        if one_hot:
+            advice = "it ends in Hardmax, which makes 0 and 1 of all scores; keep these with --output NAME"
+        elif own:  # their preparation is known, too
             advice = "these are of its own data, of which it has learned little" if not weak.varies else ""
         else:
             advice = f"{'check --input-range, or ' if images else ''}give its own data with --data"

@@ -88,6 +88,18 @@ def test_a_model_that_answers_all_of_its_own_data_alike_is_not_told_to_take_its_
     assert [note.endswith(said) for note in notes] == [True]
 
 
+def test_a_model_that_ends_in_hardmax_is_told_to_keep_its_scores() -> None:
+    """Its own data would not change that its answers are 0 and 1."""
+    proof = Verification(
+        items=9, on="photos", agreement=1, max_error=0, mean_error=0, largest=1, sqnr_db=None, varies=True,
+        saturated=True,
+    )  # fmt: skip
+    notes: list[str] = []
+    done = [dataclasses.replace(DONE, verification=proof)]
+    _note_if_weak(done, notes.append, images=False, own=False, one_hot=True)
+    assert [note.endswith("keep these with --output NAME") for note in notes] == [True]
+
+
 @pytest.mark.slow
 def test_convert_without_calibration_data_writes_what_needs_none(
     net: Any, apart: None, capfd: pytest.CaptureFixture[str]
