@@ -175,3 +175,13 @@ def test_the_screen_says_how_far_seeds_differ(seeds: int, capsys, monkeypatch, t
     assert " ".join(sweep_view.about_seeds(sweep).split()) in " ".join(shown.split())
     assert ("Between seeds, validation accuracy differs by" in shown) == (seeds == 3)
     assert (re.search(r"\(SD \d", shown) is not None) == (seeds == 3)
+
+
+@pytest.mark.parametrize(("name", "said"), [("recommended", "Recommended"), ("accurate", "Most accurate")])
+def test_the_headline_names_what_is_recommended_if_anything_is(name: str, said: str):
+    sweep = made_up_sweep()
+    last = len(sweep.configurations) - 1
+    won = {"accurate": 0, "recommended": last} if name == "recommended" else {"accurate": last}
+    changed = dataclasses.replace(sweep, winners=won)
+    shown = html.escape(sweep_view.name_of(sweep.configurations[last].point, sweep))
+    assert f"<h1>{said}: <em>{shown}</em></h1>" in sweep_page(changed)

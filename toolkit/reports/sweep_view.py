@@ -63,6 +63,13 @@ def commands(sweep: Sweep, row: Row) -> tuple[str, ...]:
     return shell_line(*words), shell_line("edgepress", "convert", f"{folder}/model.keras", "--to", row.point["to"])
 
 
+def headline(sweep: Sweep) -> tuple[str, str]:
+    """The configuration that a page names first, in words, and what it is: the recommended one, if there is one."""
+    name = "recommended" if "recommended" in sweep.winners else next(iter(sweep.winners))
+    words = WINNERS[name].removeprefix("The ").removesuffix(" one")
+    return words[0].upper() + words[1:], name_of(sweep.configurations[sweep.winners[name]].point, sweep)
+
+
 def file_of(winner: Winner, sweep: Sweep) -> str:
     """Which seed's file a winner's is, with the figures of that file."""
     row = winner.row
