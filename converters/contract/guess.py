@@ -111,14 +111,9 @@ def _of_tensors(facts: ModelFacts, hints: Hints) -> tuple[InputAdapter, list[str
     if hints.color != "none" and image_options:
         raise InputError(
             f"{', '.join(image_options)} can't be used: items of shape {list(shape)} are not images.",
-            "Images have 3 channels, or 1 with --color grey; if the channels come first, give --channels-first.",
+            _as_images(facts, hints),
         )
-    kind = {1: "grey", 3: "rgb"}.get(shape[2] if len(shape) == 3 else 1 if len(shape) == 2 else 0)
-    what = "images"
-    if len(shape) == 1:
-        sides = {color: _side(shape[0], channels) for color, channels in (("grey", 1), ("rgb", 3))}
-        kind = next((color for color, side in sides.items() if side is not None and side >= SMALLEST_SIDE), None)
-        what = f"flat images of {sides[kind]} x {sides[kind]}" if kind else ""
+    kind, what = _color(shape)
     hint = f"; if they are {what}, give --color {kind}" if kind and hints.color is None else ""
     whole = takes_integers(facts)
     item = InputSpec(
@@ -129,6 +124,26 @@ def _of_tensors(facts: ModelFacts, hints: Hints) -> tuple[InputAdapter, list[str
         of += " from {:.0f} to {:.0f}, found by trying".format(*facts.value_range)
     note = f"input: tensors{of} of shape {' x '.join(map(str, shape))}, as they are{hint}"
     return InputAdapter(item, shape, end=_end(facts, hints)), [note]
+
+
+def _color(shape: tuple[int, ...]) -> tuple[str | None, str]:
+    """The color that images of a shape would have, None if it is not that of images, and what they would be."""
+    if len(shape) != 1:
+        return {1: "grey", 3: "rgb"}.get(shape[2] if len(shape) == 3 else 1 if len(shape) == 2 else 0), "images"
+    sides = {color: _side(shape[0], channels) for color, channels in (("grey", 1), ("rgb", 3))}
+    kind = next((color for color, side in sides.items() if side is not None and side >= SMALLEST_SIDE), None)
+    return kind, f"flat images of {sides[kind]} x {sides[kind]}" if kind else ""
+
+
+def _as_images(facts: ModelFacts, hints: Hints) -> str:
+    """What makes items images after all, if their shape can be that of images; else to leave out what only these have."""
+    shape = facts.shape
+    leave = f"eave {', '.join(hints.image_options)} out: only images have that."
+    if len(shape) == 3 and shape[0 if not hints.channels_first else 2] in (1, 3):
+        order = "last" if hints.channels_first else "first"
+        return f"If the channels come {order}, give --channels-{order}; else l{leave}"
+    kind, what = _color(shape) if len(shape) == 1 and not takes_integers(facts) else (None, "")
+    return f"If they are {what}, give --color {kind}; else l{leave}" if kind else f"L{leave}"
 
 
 def _task(facts: ModelFacts, hints: Hints) -> tuple[Task, str]:
@@ -145,10 +160,10 @@ def _task(facts: ModelFacts, hints: Hints) -> tuple[Task, str]:
     if (task == "sigmoid") != (outputs == 1) and task not in ("multilabel", "none"):
         raise InputError(
             f"The task is {task}, but the model has {outputs} output{'s' if outputs > 1 else ''}.",
-            "One output: sigmoid or multilabel; several: softmax, logits or multilabel.",
+            f"Give --task {'softmax, logits' if outputs > 1 else 'sigmoid'} or multilabel.",
         )
     if threshold is not None and task not in ("sigmoid", "multilabel"):
-        raise InputError(f"A threshold of {threshold} has no meaning for {task}.", _LEAVE)
+        raise InputError(f"A threshold of {threshold} has no meaning for {task}.", "Leave --threshold out.")
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"The threshold is {threshold}; accepted: 0 to 1.")
     return task, note
@@ -158,7 +173,9 @@ def _refuse_other_models(facts: ModelFacts, hints: Hints, given: Task | None) ->
     """Refuse outputs that are not classes unless the task is "none", and labels for a model of that task."""
     if given == "none":
         for option in [flag for flag, value in (("--labels", hints.labels), ("--softmax", hints.softmax)) if value]:
-            raise InputError(f"{option} has no meaning for --task none, which is for models without labels.", _LEAVE)
+            raise InputError(
+                f"{option} has no meaning for --task none, which is for models without labels.", f"Leave {option} out."
+            )
         return
     if facts.outputs == 1 and facts.ends_in.lower() == "softmax":
         raise InputError(
@@ -221,9 +238,6 @@ def _guess_task(facts: ModelFacts) -> tuple[Task, str]:
 
 def _sigmoid(end: str) -> tuple[Task, str]:
     return "sigmoid", f"outputs: one sigmoid ({end})"
-
-
-_LEAVE = "Leave it out."
 
 
 def _labels(

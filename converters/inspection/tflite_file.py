@@ -54,7 +54,7 @@ def _resize_input(path: Path, content: bytes, size: Size) -> bytes:
         fixed = fixed_shape(shape, size, str(path))
         return resize.with_shape(content, fixed, str(path), fold=False) if None in shape else content
     except ConversionError as e:
-        raise InputError(f"--size can't be used for {path}. {e.message}", "Leave it out.") from e
+        raise InputError(f"--size can't be used for {path}. {e.message}", "Leave --size out.") from e
 
 
 def _inspect(path: Path, content: bytes, fixed_content: bytes) -> Inspection:

@@ -265,3 +265,37 @@ def test_pixels_of_a_model_that_takes_integers_need_no_scaling() -> None:
     assert contract.input.is_image
     with pytest.raises(ModelFileError, match="do not say how pixels are scaled"):
         published_contract(Path("net.onnx"), replace(facts, dtype="float32"), Hints(), "onnx-float32")
+
+
+@pytest.mark.parametrize(
+    ("shape", "known", "hint", "followed"),
+    [
+        ((12,), {"dtype": "int32"}, "Leave --input-range out", {}),
+        ((784,), {"dtype": "int32"}, "Leave --input-range out", {}),
+        ((640,), {}, "Leave --input-range out", {}),
+        ((9, 9, 5), {}, "Leave --input-range out", {}),
+        ((4, 9, 9, 3), {}, "Leave --input-range out", {}),
+        ((784,), {}, "give --color grey", {"color": "grey", "input_range": "0,1"}),
+        (
+            (3, 32, 32),
+            {"channels_first": False},
+            "give --channels-first",
+            {"channels_first": True, "input_range": "0,1"},
+        ),
+        (
+            (32, 32, 3),
+            {"channels_first": True},
+            "give --channels-last",
+            {"channels_first": False, "input_range": "0,1"},
+        ),
+    ],
+)
+def test_following_the_hint_on_options_of_images_helps(
+    shape: tuple[int, ...], known: dict[str, Any], hint: str, followed: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match="are not images") as refused:
+        guess_contract(shape, 3, input_range="0,1", **known)
+    assert hint in refused.value.hint
+    facts = {name: known[name] for name in FACTS if name in known}
+    guess = guess_contract(shape, 3, **facts, **followed)
+    assert guess.contract.input.is_image == bool(followed)

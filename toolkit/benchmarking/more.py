@@ -120,7 +120,7 @@ def open_more(source: str, data: DataSet, *, labelled: Path | None = None, skip_
         EdgepressError: They can't be opened, or none is left.
     """
     if not data.labels:
-        raise InputError("--more compares classes, and these files have no labels (task none).", "Leave it out.")
+        raise InputError("--more compares classes, and these files have no labels (task none).", "Leave --more out.")
     if labelled is not None and any(
         labelled.resolve().is_relative_to(Path(s).resolve()) for s in (source, data.source)
     ):

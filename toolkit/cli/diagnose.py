@@ -91,7 +91,7 @@ def diagnose(
         )
         return 0
     if ssh_config is not None:
-        raise InputError("--ssh-config is for boards in --engines, such as board:HOST.", "Leave it out.")
+        raise InputError("--ssh-config is for boards in --engines, such as board:HOST.", "Leave --ssh-config out.")
     if data is not None:
         call_with(diagnose_accuracy, locals())
         return 0

@@ -69,11 +69,13 @@ def export(
     if not 1 <= samples <= 1000:
         raise InputError(f"samples is {samples}; accepted: 1 to 1000.")
     if specialize and to != "c99":
-        raise InputError(f"specialize is for kernels of C99; the kernels of {to} are TFLM's.", "Leave it out.")
+        raise InputError(
+            f"specialize is for kernels of C99; the kernels of {to} are TFLM's.", "Leave --specialize out."
+        )
     if layout not in get_args(Layout):
         raise unknown("layout", layout, get_args(Layout))
     if layout != "cmake" and to != "c99":
-        raise InputError(f"The layout {layout} is for C99; {to} is built with a clone of TFLM.", "Leave it out.")
+        raise InputError(f"The layout {layout} is for C99; {to} is built with a clone of TFLM.", "Leave --layout out.")
     if file_format(path) != "tflite":
         what = f"{path} is an ONNX file; export reads TFLite files."
         raise InputError(what, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
