@@ -136,7 +136,7 @@ def _color(shape: tuple[int, ...]) -> tuple[str | None, str]:
 
 
 def _as_images(facts: ModelFacts, hints: Hints) -> str:
-    """What makes items images after all, if their shape can be that of images; else to leave out what only these have."""
+    """What makes items images if their shape can be that of images; else to leave out what only images have."""
     shape = facts.shape
     leave = f"eave {', '.join(hints.image_options)} out: only images have that."
     if len(shape) == 3 and shape[0 if not hints.channels_first else 2] in (1, 3):
