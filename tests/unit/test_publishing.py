@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,25 @@ def test_damage_is_noticed_before_anything_is_signed(publisher: Any) -> None:
         publisher.publish(2)
     with pytest.raises(PublishError, match="not a published folder"):
         publish([], publisher.folder / "nowhere", keys=publisher.keys)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes")
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
+def test_lists_that_never_end_are_not_read(role: str, publisher: Any) -> None:
+    publisher.publish(1)
+    path = max((publisher.site / "metadata").glob(f"*{role}.json"))
+    path.unlink()
+    path.touch()
+    os.truncate(path, (8 << 20) + 1)  # zeros that take no room on the disk
+    with pytest.raises(PublishError, match="more than 8388608 bytes"):
+        read_repository(publisher.site)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(PublishError, match="no regular file"):
+        read_repository(publisher.site)
+    if role not in ("root", "timestamp"):
+        with pytest.raises(BundleError, match="no regular file"):
+            next_release(publisher.site, "demo")
 
 
 @pytest.mark.parametrize("action", ["publish", "withdraw", "rotate targets", "rotate online", "rotate root", "renew"])

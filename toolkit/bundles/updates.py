@@ -18,8 +18,11 @@ from edgepress.runtime.errors import parsing
 from edgepress.runtime.updates.place import ROOT, SETTINGS
 from edgepress.runtime.updates.releases import Release, list_target, parse_list
 from edgepress.toolkit.bundles.boards import UPDATES_PINS, add_pins
+from edgepress.toolkit.documents import read_limited
 from edgepress.toolkit.errors import BundleError
 
+MOST_BYTES = 8 << 20
+"""Bytes of a list in a published folder at most; boards accept less."""
 FILES = Path(__file__).parent / "files"
 UNITS = ("update.unit", "timer.unit")
 """Files in `files/` that only bundles with updates contain."""
@@ -38,7 +41,7 @@ def add_updates(folder: Path, published: Path, *, shadow: Mapping[str, Any] | No
     """
     root = _newest_root(published)
     with parsing(published / "publish.json", "", failed="is damaged", error=BundleError):
-        url = str(json.loads((published / "publish.json").read_bytes())["url"])
+        url = str(json.loads(read_published(published / "publish.json"))["url"])
     settings = {"schema_version": 1, "name": folder.name, "url": url, "shadow": dict(shadow or {})}
     (folder / ROOT).parent.mkdir()
     shutil.copyfile(root, folder / ROOT)
@@ -83,8 +86,18 @@ def published_releases(published: Path, name: str) -> list[tuple[Release, Path]]
 
         if list_target(name) not in files:
             return []
-        releases = parse_list(path_of(list_target(name)).read_bytes(), name).releases
+        releases = parse_list(read_published(path_of(list_target(name))), name).releases
         return [(release, path_of(release.target)) for release in releases]
+
+
+def read_published(path: Path) -> bytes:
+    """The content of a list in a published folder, which may come from a stranger's share or USB stick.
+
+    Raises:
+        OSError: It can't be read, or is a pipe or a device.
+        ValueError: It has more than `MOST_BYTES`.
+    """
+    return read_limited(path, MOST_BYTES)
 
 
 def _newest_root(published: Path) -> Path:
@@ -101,5 +114,5 @@ def _newest_root(published: Path) -> Path:
 
 
 def _is_signed(path: Path) -> dict[str, Any]:
-    signed: dict[str, Any] = json.loads(path.read_bytes())["signed"]
+    signed: dict[str, Any] = json.loads(read_published(path))["signed"]
     return signed

@@ -11,6 +11,7 @@ from tuf.api.metadata import Metadata, Root
 
 from edgepress.runtime.updates.place import ROOT
 from edgepress.runtime.updates.releases import MAX_RELEASES, Release, ReleaseList
+from edgepress.toolkit.bundles.updates import read_published
 from edgepress.toolkit.bundles.verify import Verified
 from edgepress.toolkit.errors import InputError, PublishError
 from edgepress.toolkit.publishing.repository import root_paths
@@ -42,10 +43,10 @@ def check_trust(bundle: Path, name: str, folder: Path, *, published: bool) -> No
     with zipfile.ZipFile(bundle) as archive:
         trusted = archive.read(f"{name}/{ROOT}")
     paths = root_paths(folder)
-    if trusted not in [path.read_bytes() for path in paths]:
+    if trusted not in [*map(read_published, paths)]:
         raise PublishError(f"{bundle} trusts the keys of another published folder.", again)
     old = Metadata[Root].from_bytes(trusted).signed
-    newest = Metadata[Root].from_file(str(paths[-1])).signed
+    newest = Metadata[Root].from_bytes(read_published(paths[-1])).signed
     for role, row in old.roles.items():
         if not published and not {*row.keyids} <= {*newest.roles[role].keyids}:
             raise PublishError(f"{bundle} trusts keys of {role} that were replaced since it was built.", again)

@@ -33,6 +33,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetF
 
 from edgepress.converters.files import whole_file
 from edgepress.runtime.errors import reason_of
+from edgepress.toolkit.bundles.updates import read_published
 from edgepress.toolkit.errors import PublishError
 from edgepress.toolkit.publishing.flushing import flush_folder
 
@@ -121,20 +122,22 @@ def read_repository(folder: Path, *, former: Collection[str] = ()) -> Repository
     """
     metadata = folder / "metadata"
     try:
-        root = Metadata[Root].from_file(str(root_paths(folder)[-1]))
-        timestamp = Metadata[Timestamp].from_file(str(metadata / "timestamp.json"))
+        root = Metadata[Root].from_bytes(read_published(root_paths(folder)[-1]))
+        timestamp = Metadata[Timestamp].from_bytes(read_published(metadata / "timestamp.json"))
         snapshot_file = timestamp.signed.snapshot_meta
         snapshot_path = metadata / f"{snapshot_file.version}.snapshot.json"
-        snapshot_file.verify_length_and_hashes(snapshot_path.read_bytes())
-        snapshot = Metadata[Snapshot].from_file(str(snapshot_path))
+        snapshot_bytes = read_published(snapshot_path)
+        snapshot_file.verify_length_and_hashes(snapshot_bytes)
+        snapshot = Metadata[Snapshot].from_bytes(snapshot_bytes)
         targets_file = snapshot.signed.meta["targets.json"]
         targets_path = metadata / f"{targets_file.version}.targets.json"
-        targets_file.verify_length_and_hashes(targets_path.read_bytes())
-        targets = Metadata[Targets].from_file(str(targets_path))
+        targets_bytes = read_published(targets_path)
+        targets_file.verify_length_and_hashes(targets_bytes)
+        targets = Metadata[Targets].from_bytes(targets_bytes)
         for name, signed in (("root", root), ("timestamp", timestamp), ("snapshot", snapshot), ("targets", targets)):
             roots = [root.signed]
             if name in former:
-                roots += [Metadata[Root].from_file(str(path)).signed for path in root_paths(folder)]
+                roots += [Metadata[Root].from_bytes(read_published(path)).signed for path in root_paths(folder)]
             _verify_any(roots, name, signed)
     except (OSError, IndexError, KeyError, ValueError, RepositoryError) as e:
         what = f"{folder} is not a complete published folder: {reason_of(e)}."
