@@ -166,8 +166,7 @@ class Trainer(Generic[AnyJob]):
 
     def restore(self, state: TrainingState, distillation: Distillation) -> None:
         """Let a training go on where a run was stopped."""
-        checkpoint.assign(distillation.student.variables, state.variables)
-        checkpoint.assign(distillation.optimizer.variables, state.optimizer)
+        checkpoint.restore(distillation.student.variables, distillation.optimizer.variables, state)
 
     def save(self, state: TrainingState, distillation: Distillation) -> None:
         """Save where a training is."""

@@ -102,3 +102,21 @@ def assign(variables: list[Any], arrays: Arrays) -> None:
     """Set Keras variables to arrays from `values`."""
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
+
+
+def restore(variables: list[Any], optimizer: list[Any], state: TrainingState) -> None:
+    """Set the variables of a model and of its optimizer to those of a loaded state.
+
+    Raises:
+        TrainingError: The state does not fit, or its best weights do not, which are needed when the training ends.
+    """
+    pairs = [(variables, state.variables), (optimizer, state.optimizer)]
+    if state.best_epoch:
+        pairs.append((variables, state.best))
+    for targets, arrays in pairs:
+        shapes = [tuple(variable.shape) for variable in targets]
+        if shapes != [array.shape for array in arrays] or any(array.dtype.kind not in "biuf" for array in arrays):
+            what = f"The checkpoint ({NAME}) is damaged: its arrays are not those of this model."
+            raise TrainingError(what, "Start again with --overwrite.")
+    assign(variables, state.variables)
+    assign(optimizer, state.optimizer)

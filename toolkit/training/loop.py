@@ -220,8 +220,7 @@ def _fit(
     model.optimizer.build(model.trainable_variables)
     variables = model.trainable_variables + model.non_trainable_variables  # including the seeds of dropout
     if state.history:
-        checkpoint.assign(variables, state.variables)
-        checkpoint.assign(model.optimizer.variables, state.optimizer)
+        checkpoint.restore(variables, model.optimizer.variables, state)
 
     epochs = run["epochs"]
     steps = batches.steps(len(data.train), run["batch_size"])

@@ -1,0 +1,57 @@
+"""Checkpoints: what does not fit the model is refused before a training goes on, not when it has ended."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgepress.toolkit.errors import TrainingError
+from edgepress.toolkit.training.checkpoint import Arrays, TrainingState, restore
+
+
+class Variable:
+    """A variable of Keras, as far as checkpoints know it."""
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = shape
+        self.value = np.zeros(shape)
+
+    def assign(self, value: np.ndarray) -> None:
+        self.value = value
+
+
+def state_of(**changes: Arrays) -> TrainingState:
+    arrays: dict[str, Arrays] = {
+        "variables": [np.ones((2, 3)), np.ones(3)],
+        "optimizer": [np.array(7), np.ones(3)],
+        "best": [np.ones((2, 3)), np.ones(3)],
+    }
+    return TrainingState({}, [{"loss": 1.0}], 1, **arrays | changes)
+
+
+def test_a_state_that_fits_is_restored() -> None:
+    variables = [Variable(2, 3), Variable(3)]
+    optimizer = [Variable(), Variable(3)]
+    restore(variables, optimizer, state_of())
+    assert all((variable.value == 1).all() for variable in variables)
+    assert optimizer[0].value == 7
+
+
+@pytest.mark.parametrize("group", ["variables", "optimizer", "best"])
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        [],
+        [np.ones((2, 3))],
+        [np.ones((2, 3)), np.ones(4)],
+        [np.ones((2, 3)), np.ones(3), np.ones(3)],
+        [np.full((2, 3), "x"), np.ones(3)],
+        [np.ones((2, 3), complex), np.ones(3)],
+    ],
+)
+def test_a_state_that_does_not_fit_is_one_error_and_changes_nothing(group: str, arrays: Arrays) -> None:
+    variables = [Variable(2, 3), Variable(3)]
+    optimizer = [Variable(), Variable(3)]
+    with pytest.raises(TrainingError, match=r"checkpoint\.npz\) is damaged.* Start again with --overwrite"):
+        restore(variables, optimizer, state_of(**{group: arrays}))
+    assert not any(variable.value.any() for variable in (*variables, *optimizer))
