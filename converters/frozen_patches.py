@@ -68,11 +68,11 @@ def _turn_patches(definition: Any, node: Any, cut: _Patches) -> str:
     """Name of patches side by side, each row of them behind the one before."""
     rows, columns = cut.places
     high, wide = cut.size
-    whole = _add_node(definition, "Slice", f"{node.name}/whole", node.input[0], Index=[0, 0, 0, 0])
+    whole = add_node(definition, "Slice", f"{node.name}/whole", node.input[0], Index=[0, 0, 0, 0])
     add_constant(definition, whole, "Index", [-1, rows * high, columns * wide, -1], place=2)
     shape = [-1, high, columns, wide * cut.image[2]]
-    parts = _add_node(definition, "Reshape", f"{node.name}/rows", whole.name, Tshape=shape)
-    return str(_add_node(definition, "Transpose", f"{node.name}/turned", parts.name, Tperm=[0, 2, 1, 3]).name)
+    parts = add_node(definition, "Reshape", f"{node.name}/rows", whole.name, Tshape=shape)
+    return str(add_node(definition, "Transpose", f"{node.name}/turned", parts.name, Tperm=[0, 2, 1, 3]).name)
 
 
 def _copy_patches(definition: Any, node: Any, cut: _Patches) -> str:
@@ -84,7 +84,7 @@ def _copy_patches(definition: Any, node: Any, cut: _Patches) -> str:
     taps = np.zeros((*cut.size, channels, size), np.float32)
     for place in range(size):
         taps[place // cut.size[1], place % cut.size[1], :, place] = 1
-    copied = _add_node(definition, "DepthwiseConv2dNative", f"{node.name}/copied", node.input[0])
+    copied = add_node(definition, "DepthwiseConv2dNative", f"{node.name}/copied", node.input[0])
     filters = definition.node.add(name=f"{copied.name}/taps", op="Const")
     filters.attr["dtype"].type = tf.float32.as_datatype_enum
     filters.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(taps))
@@ -94,11 +94,11 @@ def _copy_patches(definition: Any, node: Any, cut: _Patches) -> str:
     copied.attr["padding"].CopyFrom(node.attr["padding"])
     copied.attr["data_format"].s = b"NHWC"
     shape = [-1, cut.places[0] * cut.places[1], channels, size]
-    parts = _add_node(definition, "Reshape", f"{node.name}/parts", copied.name, Tshape=shape)
-    return str(_add_node(definition, "Transpose", f"{node.name}/turned", parts.name, Tperm=[0, 1, 3, 2]).name)
+    parts = add_node(definition, "Reshape", f"{node.name}/parts", copied.name, Tshape=shape)
+    return str(add_node(definition, "Transpose", f"{node.name}/turned", parts.name, Tperm=[0, 1, 3, 2]).name)
 
 
-def _add_node(definition: Any, kind: str, name: str, source: str, **constants: list[int]) -> Any:
+def add_node(definition: Any, kind: str, name: str, source: str, **constants: list[int]) -> Any:
     """Add a node of float32 values with constants as its further inputs, by the names of their types."""
     import tensorflow as tf
 

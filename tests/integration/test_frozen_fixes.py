@@ -336,3 +336,26 @@ def test_files_of_patches_answer_as_the_model_does(stride: int, tmp_path: Path) 
     for variant in convert(tmp_path / "model", "all", out=tmp_path / "files", data=tmp_path / "data.npz", verify=False):
         assert variant.verification is not None, variant.error
         assert variant.verification.sqnr_db > (70 if "float" in variant.scheme else 20)
+
+
+@pytest.mark.parametrize("kind", ["max_pool3d", "avg_pool3d"])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize(
+    ("size", "strides"),
+    [((2, 2, 2), (2, 2, 2)), ((1, 2, 2), (1, 2, 2)), ((3, 1, 1), (2, 1, 1)), ((3, 2, 3), (2, 1, 3))],
+)
+def test_pools_of_volumes_are_pools_of_images(
+    kind: str, padding: str, size: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    import tensorflow as tf
+
+    pool = getattr(tf.nn, kind)
+    definition = check(lambda x: pool(x, size, strides, padding), (None, 6, 7, 8, 3), changes=True)
+    assert "Pool3D" not in "".join(kinds(definition))
+
+
+@pytest.mark.parametrize("shape", [(None, None, 7, 8, 3), (None, 6, 7, None, 3)])
+def test_pools_of_volumes_of_free_sizes_stay(shape: tuple[int | None, ...]) -> None:
+    import tensorflow as tf
+
+    check(lambda x: tf.nn.max_pool3d(x, 2, 2, "SAME"), shape, changes=False)
