@@ -8,7 +8,7 @@ process.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +28,9 @@ from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 from edgepress.toolkit.notebooks.views import evaluation_html
 from edgepress.toolkit.progress import OnProgress
-from edgepress.toolkit.remarks.checks import remarks
+from edgepress.toolkit.remarks.checks import CONTRADICTION, remarks
+from edgepress.toolkit.remarks.facts import Facts
+from edgepress.toolkit.remarks.remark import Remark
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
 from edgepress.toolkit.stats.samples import share_interval
@@ -122,9 +124,17 @@ def evaluate(
             **classification_metrics(opened.test.y, answers.predicted, labels=opened.labels),
             "accepted": _count_accepted(answers, opened.test.y, opened.labels),
             "ece": calibration_error(answers.confidence, answers.predicted == opened.test.y),
-            "remarks": [remark.to_dict() for remark in remarks(facts)] if contract.scheme in FLOAT else [],
+            "remarks": [remark.to_dict() for remark in _new_steps(facts)] if contract.scheme in FLOAT else [],
         }
     )
+
+
+def _new_steps(facts: Facts) -> list[Remark]:
+    """The remarks; none says to run this command again, unless the data are to be changed before."""
+    return [
+        replace(remark, command="") if remark.command == facts.look and remark.kind != CONTRADICTION else remark
+        for remark in remarks(facts)
+    ]
 
 
 def _count_accepted(answers: Answers, y: npt.NDArray[np.int64], labels: Sequence[str]) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from remarking import ARGUMENTS, HEALTHY, epochs, facts, kinds, matrix
 
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import Conflicts
+from edgepress.toolkit.evaluation import _new_steps
 from edgepress.toolkit.remarks.checks import CHECKS, remarks
 from edgepress.toolkit.remarks.facts import Facts, ImageSizes
 
@@ -304,3 +305,16 @@ def test_a_folder_with_a_picture_in_two_classes_names_both_files(tmp_path: Path)
 
 def test_the_digits_contradict_nothing(digits: Any) -> None:
     assert digits.conflicts is None
+
+
+def test_evaluate_does_not_advise_to_run_it_again() -> None:
+    """Except for data whose labels contradict each other, which change before."""
+    look = "edgepress evaluate net.onnx --data d"
+    never = matrix([60] * 4, [0.9] * 4)
+    never[:, 3] = 0
+    never[3, 0] = 60
+    conflicts = Conflicts(items=24, wrong=12, total=240, groups=12, examples=())
+    known = Facts(labels=("a", "b", "c", "d"), confusion=never, look=look, conflicts=conflicts)
+    found = {remark.kind: remark.command for remark in _new_steps(known)}
+    assert found["never predicted"] == ""
+    assert found["contradictory labels"] == look
