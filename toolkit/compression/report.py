@@ -25,6 +25,8 @@ SCALES |= {"ram": (1e-3, "kB"), "flash": (1e-3, "kB")}
 """Factor and unit of each limit in the plot."""
 MARKERS = "osD^vP*Xph<>"
 """Markers of the strategies."""
+EVEN = 0.5
+"""Probability above which a file is more probably within the limit than beyond it."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,11 @@ def on_test(final: Mapping[str, Any], limit: float) -> str:
     if final["drop_high_pp"] <= limit:
         return f"{reached}, which proves that it keeps the limit."
     sure = text.sure(final["probability"])
+    if final["drop_pp"] > limit and final["probability"] > EVEN:
+        return (
+            f"{reached}. With the float model's own probabilities of both answers, it is {sure} sure to be within "
+            f"{limit:g} pp on other such items, which these do not prove."
+        )
     return f"{reached}: {sure} sure to be within {limit:g} pp, which these items do not prove."
 
 
