@@ -99,7 +99,12 @@ def values(variables: list[Any]) -> Arrays:
 
 
 def assign(variables: list[Any], arrays: Arrays) -> None:
-    """Set Keras variables to arrays from `values`."""
+    """Set Keras variables to arrays from `values`.
+
+    Raises:
+        TrainingError: They do not fit, because they are from a damaged checkpoint.
+    """
+    _require_fit(variables, arrays)
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
 
@@ -110,13 +115,15 @@ def restore(variables: list[Any], optimizer: list[Any], state: TrainingState) ->
     Raises:
         TrainingError: The state does not fit, or its best weights do not, which are needed when the training ends.
     """
-    pairs = [(variables, state.variables), (optimizer, state.optimizer)]
     if state.best_epoch:
-        pairs.append((variables, state.best))
-    for targets, arrays in pairs:
-        shapes = [tuple(variable.shape) for variable in targets]
-        if shapes != [array.shape for array in arrays] or any(array.dtype.kind not in "biuf" for array in arrays):
-            what = f"The checkpoint ({NAME}) is damaged: its arrays are not those of this model."
-            raise TrainingError(what, "Start again with --overwrite.")
+        _require_fit(variables, state.best)
+    _require_fit(optimizer, state.optimizer)
     assign(variables, state.variables)
     assign(optimizer, state.optimizer)
+
+
+def _require_fit(variables: list[Any], arrays: Arrays) -> None:
+    shapes = [tuple(variable.shape) for variable in variables]
+    if shapes != [array.shape for array in arrays] or any(array.dtype.kind not in "biuf" for array in arrays):
+        what = f"The checkpoint ({NAME}) is damaged: its arrays are not those of this model."
+        raise TrainingError(what, "Start again with --overwrite.")
