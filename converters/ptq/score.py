@@ -35,7 +35,7 @@ FEWEST_ITEMS = 32
 MARGIN_DB = 0.5
 """Decibels by which the noise of answers must differ to decide: less comes from rounding elsewhere alone."""
 HALVED_DB = 3.0
-"""The same where items are lost."""
+"""The same where items are lost, or where items are of few classes: then noise says little of the others."""
 CHANCE = 2
 """Standard errors of a difference of items from which on it counts beside noise."""
 CLEAR = 3
@@ -55,12 +55,14 @@ class Score:
             softmax or sigmoid; more is better.
         hits: What is counted, one reference value an item (and label, if an item may have several): the float graph's
             label and, if labels are known, a right one. Items that only the quantized file gets right are ignored.
+        margin_db: Decibels by which noise must fall to decide where no items are lost.
     """
 
     accuracy: float | None
     agreement: float | None
     snr_db: float
     hits: npt.NDArray[np.bool_] = field(repr=False, compare=False)
+    margin_db: float = MARGIN_DB
 
     def facts(self) -> dict[str, float | None]:
         """The figures for JSON, without those that can't be given."""
@@ -104,7 +106,7 @@ class Score:
         items = self.gained(before, CHANCE)
         noise = self.snr_db - before.snr_db
         won, lost = self._count_changes(before)
-        margin = MARGIN_DB if won >= lost else HALVED_DB
+        margin = self.margin_db if won >= lost else HALVED_DB
         return (noise >= margin and items >= 0) or (items > 0 and noise > -MARGIN_DB)
 
     def is_step_from(self, before: Score, gain_db: float) -> bool:
@@ -148,6 +150,12 @@ class Scorer:
         self._decided = self._decide(self._reference)
         if self.labels is not None and self.labels.size != self._decided.size:
             self.labels = None  # one label an item, of a net whose labels do not exclude each other
+        few = (
+            self.labels is not None
+            and self.labels.ndim == 1
+            and _are_of_few_classes(self.labels, self._reference.shape[1])
+        )
+        self._margin_db = HALVED_DB if few else MARGIN_DB
 
     def score(
         self, model: bytes, ranges: Ranges | None, precision: str = "int8", rewrites: Collection[str] = ()
@@ -211,6 +219,7 @@ class Scorer:
             float(agrees.mean()) if self._labelled else None,
             self._snr_db(answers),
             hits,
+            self._margin_db,
         )
 
     def _reference_scores(self) -> Array:
@@ -237,6 +246,12 @@ class Scorer:
         exclusive = self._labelled and self._end != "sigmoid" and answers.shape[1] > 1
         centred = answers.astype(np.float64)
         return centred - centred.mean(axis=1, keepdims=True) if exclusive else centred
+
+
+def _are_of_few_classes(labels: Array, classes: int) -> bool:
+    """Whether labels (n,) are of at most half as many classes as n labels, drawn evenly, would be."""
+    expected = round(classes * (1 - (1 - 1 / classes) ** len(labels)))
+    return len(np.unique(labels)) <= expected / 2
 
 
 def enough(model: bytes, limit: float = MACS) -> int:

@@ -73,6 +73,33 @@ def test_labels_of_a_sigmoid_are_given_for_each_output_or_ignored(scorer: Any) -
     assert scorer("LOGISTIC", labels=[0, 1, 2, 0]).score_file(b"0").accuracy is None
 
 
+@pytest.mark.parametrize(("labels", "margin"), [([1, 1, 1, 1], 3.0), ([1, 0, 1, 1], 0.5), (None, 0.5)])
+def test_noise_on_items_of_few_classes_must_fall_to_half(scorer: Any, labels: Any, margin: float) -> None:
+    """What it says of items of the other classes is not known."""
+    judge = scorer(labels=labels)
+    before = judge.score_file(b"0.5")
+    amplitude = 0.5 / 10 ** (margin / 20)
+    assert not judge.score_file(f"{amplitude * 1.01}".encode()).better_than(before)
+    assert judge.score_file(f"{amplitude * 0.99}".encode()).better_than(before)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "few"),
+    [
+        ([0, 1, 2, 3, 4] * 20, 10, True),
+        ([0, 1, 2, 3, 4, 5] * 20, 10, False),
+        ([0] * 20, 2, True),
+        ([0, 1] * 20, 2, False),
+        (list(range(8)), 1000, False),  # as many as eight items can show
+        ([0, 1, 1, 1], 10, False),
+        ([1, 1, 1, 1], 10, True),
+        ([0, 1], 1, False),  # one output has two labels
+    ],
+)
+def test_which_items_are_of_few_classes(labels: list[int], classes: int, few: bool) -> None:
+    assert module._are_of_few_classes(np.array(labels), classes) == few
+
+
 @pytest.mark.parametrize(("precision", "items"), [("int8", 4), ("dynamic", 4), ("int16x8", 2)])
 def test_files_of_slow_kernels_are_scored_on_fewer_items(scorer: Any, precision: str, items: int) -> None:
     judge = scorer()
