@@ -224,4 +224,4 @@ def test_the_runtime_stays_small() -> None:
     # and pictures that are kept to be labelled; crops, events and MQTT; and models that are C; and crops of photos as
     # they are decoded, and what a broker may do wrong; and exponents that follow odds, and drift without NumPy;
     # and one assignment a line.
-    assert lines < 4540
+    assert lines < 4570
