@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from foreign_models import onnx_of
 
+from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.schemes import ALL
+from edgepress.converters.sources import onnx as onnx_source
+from edgepress.converters.sources.open import open_source
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite.from_onnx import VERSION, not_installed
 from edgepress.runtime import InputSpec, load
@@ -113,6 +117,36 @@ def test_a_file_that_answers_otherwise_is_refused(model: Path, fake: Path, tmp_p
     (variant,) = convert(model, "tflite-float16", out=tmp_path / "out")
     assert "does not answer like the model" in variant.error
     assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize(("amplification", "accepted"), [(1e6, True), (1.0, False)])
+def test_an_error_is_compared_with_what_rounding_makes(
+    amplification: float, accepted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A net that amplifies the last bits of its input answers in no two engines alike."""
+    import tensorflow as tf
+    from onnx import helper, numpy_helper
+
+    factor = np.float32(amplification)
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["sums"]),
+        helper.make_node("Constant", [], ["factor"], value=numpy_helper.from_array(factor)),
+        helper.make_node("Mul", ["sums", "factor"], ["angles"]),
+        helper.make_node("Sin", ["angles"], ["out"]),
+    ]
+    path = onnx_of(tmp_path / "waves.onnx", nodes)
+    (weights,) = (numpy_helper.to_array(held) for held in onnx.load(path).graph.initializer)
+    shift = np.float32(0.01)
+    file = tflite_of(lambda x: tf.sin((tf.reshape(x, (1, -1)) @ weights) * factor + shift), (8, 8, 3))
+    monkeypatch.setattr(onnx_source, "convert_file", lambda job, python: job.target.write_bytes(file))
+    source = open_source(path)
+    adapter = guess_contract(source.facts, Hints(input_range="0,1", task="logits")).adapter
+    if accepted:
+        assert source.tflite(adapter, tmp_path)
+    else:
+        with pytest.raises(ConversionError, match="does not answer like the model"):
+            source.tflite(adapter, tmp_path)
 
 
 def test_a_file_that_divides_black_by_zero_is_refused(model: Path, fake: Path, tmp_path: Path) -> None:
