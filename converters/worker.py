@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -49,12 +50,12 @@ EXIT_S = 3.0
 """Seconds that an idle child has to exit."""
 POLL_S = 0.25
 """Seconds between checks of the child's memory."""
-_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1", "TF_ENABLE_ONEDNN_OPTS": "1"}
-"""Defaults that the user's environment overrides.
-
-TensorFlow logs errors only, and no GPU is set up. On x86 without VNNI, TensorFlow uses oneDNN only if it is told to;
-without oneDNN, it has no convolutions of images with channels first, and no depthwise ones with a dilation.
-"""
+_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+"""Defaults that the user's environment overrides: TensorFlow logs errors only, and no GPU is set up."""
+if platform.machine() in ("x86_64", "AMD64"):
+    # Without VNNI, TensorFlow uses oneDNN only if it is told to; without oneDNN, it has no convolutions of images with
+    # channels first, and no depthwise ones with a dilation.
+    _ENVIRONMENT["TF_ENABLE_ONEDNN_OPTS"] = "1"
 LOG_LINES = 4
 """Last lines of a log that an error shows."""
 LOG_BYTES = 1 << 16

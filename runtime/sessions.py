@@ -182,8 +182,8 @@ def onnx_session(module: Any, model: str | bytes, **settings: Any) -> Any:
 
     On x86 without VNNI they do, because sums of two are kept in 16 bits: unsigned activations times signed weights give
     wrong answers. An option, `session.x64quantprecision`, prevents it, and costs time where it is not needed. ONNX
-    Runtime 1.32 does not open some files with it, such as those with signed activations; their products are computed
-    in float, which is slower, but right.
+    Runtime 1.32 does not open some files with it, such as those of shared weights; their products are computed in
+    float, which is slower, but right, unless they are written as operations of integers (QLinearConv).
 
     Args:
         module: The package `onnxruntime`.

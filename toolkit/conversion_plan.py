@@ -19,6 +19,8 @@ from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import InputError
 
+ENOUGH_ITEMS = 10
+"""Items for each class from which on each class has some, unless items of it were left out."""
 SAMPLES = 200
 """Training items to calibrate with, unless another number is given."""
 
@@ -95,9 +97,9 @@ def _with_labels_of(data: DataSet, plan: ConversionPlan) -> ConversionPlan:
 
 
 def _missing_classes_note(data: DataSet) -> tuple[str, ...]:
-    """A note if calibration items are of some of the classes alone."""
+    """A note if calibration items are of some of the classes alone, although there are enough of them for all."""
     present = len(np.unique(data.train.y)) if data.labels else 0
-    if not 0 < present < len(data.labels):
+    if not 0 < present < len(data.labels) or len(data.train) < ENOUGH_ITEMS * len(data.labels):
         return ()
     return (
         f"data: the training items of {data.source} are of {present} of its {len(data.labels)} classes: ranges and "

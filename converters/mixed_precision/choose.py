@@ -77,7 +77,8 @@ def choose_float_layers(
 
     rewritten, _ = rewritten_tflite(model, rewrites_for(scheme, "cpu", "float") if rewrite else ())
     items = first_items(calibration, SIMULATED)
-    return choose(model, maker(rewritten), scorer, items, options=options, simulated=maker(model)(NOTHING))
+    simulated = maker(model)(NOTHING) if rewritten != model else None
+    return choose(model, maker(rewritten), scorer, items, options=options, simulated=simulated)
 
 
 def choose(

@@ -250,6 +250,7 @@ class Scorer:
 
 def _are_of_few_classes(labels: Array, classes: int) -> bool:
     """Whether labels (n,) are of at most half as many classes as n labels, drawn evenly, would be."""
+    classes = max(classes, 2)  # one output has two
     expected = round(classes * (1 - (1 - 1 / classes) ** len(labels)))
     return len(np.unique(labels)) <= expected / 2
 

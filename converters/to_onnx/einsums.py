@@ -44,7 +44,10 @@ def _write(graph: OnnxGraph, node: Any) -> None:
     known = dict(zip(weight_term, weights.shape, strict=True))
     shape = graph.shape(name) or (-1,) * len(term)
     sizes = dict(zip(term, shape, strict=True)) | known
-    is_broadcast = any(size not in (-1, sizes[letter]) for letter, size in zip(term, shape, strict=True))
+    # A size that is not known may differ where the weights have 1, and is theirs elsewhere.
+    is_broadcast = any(
+        size != sizes[letter] and (size != -1 or sizes[letter] == 1) for letter, size in zip(term, shape, strict=True)
+    )
     rows = [sizes[letter] for letter in axes.rows]
     if is_broadcast or (axes.batches and rows.count(-1) > 1):
         return

@@ -107,27 +107,31 @@ def _class_names(graph: onnx.GraphProto) -> list[str]:
 
 
 def _inner_value(model: onnx.ModelProto, name: str) -> Any:
-    """A value inside the graph as an output of it."""
+    """A value inside the graph as an output of it, of float32 if its type is not known."""
+    return _known_value(model, name) or onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+
+
+def _known_value(model: onnx.ModelProto, name: str) -> Any:
+    """A value inside the graph with its type and shape; None if these are not known."""
     sort_nodes(model.graph)
     inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
-    known = next((value for value in inferred if value.name == name), None)
-    return known or onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+    return next((value for value in inferred if value.name == name), None)
 
 
 def _without_rounded_output(model: onnx.ModelProto) -> list[str]:
-    """Return what an only output is rounded from, if a Cast makes integers of real numbers; remarks on it."""
+    """Return what an only output is truncated from, if a Cast makes integers of real numbers; remarks on it."""
     ends = model.graph.output
     cast = next((node for node in model.graph.node if len(ends) == 1 and ends[0].name in node.output), None)
-    if cast is None or cast.op_type != "Cast" or ends[0].type.tensor_type.elem_type in _FLOATS:
+    if cast is None or cast.op_type != "Cast" or ends[0].type.tensor_type.elem_type in (*_FLOATS, TensorProto.BOOL):
         return []
-    before = _inner_value(model, cast.input[0])
-    if before.type.tensor_type.elem_type not in _FLOATS:
+    before = _known_value(model, cast.input[0])
+    if before is None or before.type.tensor_type.elem_type not in _FLOATS:
         return []
     kind = TensorProto.DataType.Name(ends[0].type.tensor_type.elem_type).lower()
     before.type.tensor_type.shape.CopyFrom(ends[0].type.tensor_type.shape)
     del ends[:]
     ends.append(before)
-    return [f"outputs: the real numbers that the model rounds to {kind}"]
+    return [f"outputs: the real numbers that the model truncates to {kind}"]
 
 
 def _copy_value(value: Any) -> Any:

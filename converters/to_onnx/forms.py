@@ -6,7 +6,7 @@
   divides by other numbers than its float one.
 * GroupNormalization becomes InstanceNormalization of groups: onnx2tf computes shapes of the former when the model runs,
   which XNNPACK refuses.
-* Einsum of two tensors becomes MatMul: quantizers leave it in float.
+* Einsum of a tensor and constant weights becomes MatMul: quantizers leave it in float (`to_onnx.einsums`).
 * Infinite masks become finite (`to_tflite.constants`).
 """
 

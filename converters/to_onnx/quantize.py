@@ -11,9 +11,10 @@ import itertools
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.calibration import Batches, Calibration, InputRange, onnx_statistics
@@ -33,6 +34,8 @@ from edgepress.converters.to_onnx.normalization import normalization
 
 if TYPE_CHECKING:
     import onnx
+MOST_COPIES = 1 / 16
+"""Values of copied weights at most, as a share of all weights."""
 
 
 def with_scheme(
@@ -212,20 +215,26 @@ def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _with_own_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of weights for each operation after the first one that reads them.
+    """A copy of weights for each operation after the first one that reads them, unless the copies are large.
 
     On x86 without VNNI, ONNX Runtime 1.32 does not open a file of shared weights so that its products do not saturate
     (`runtime.sessions.onnx_session`): it makes signed weights unsigned for each operation anew, under the same name.
+    Then the runtime computes the file in float, which is slower, but no reason to make the file much larger.
     """
     graph = OnnxGraph(model)
-    taken: set[str] = set()
+    seen: set[str] = set()
+    shared: list[tuple[onnx.NodeProto, int, npt.NDArray[Any]]] = []
     for node in graph.nodes("Conv", "ConvTranspose", "Gemm", "MatMul", "InstanceNormalization"):
         for place, name in enumerate(node.input[:2]):
             values = graph.constant(name)
-            if values is not None and name in taken:
-                graph.feed(node, place, graph.add_constant(values))
+            if values is not None and name in seen:
+                shared.append((node, place, values))
             elif values is not None:
-                taken.add(name)
+                seen.add(name)
+    size = sum(values.size for name in seen if (values := graph.constant(name)) is not None)
+    if sum(values.size for _, _, values in shared) <= MOST_COPIES * size:
+        for node, place, values in shared:
+            graph.feed(node, place, graph.add_constant(values))
     return model
 
 

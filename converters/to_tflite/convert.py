@@ -227,13 +227,14 @@ def _with_float_layers(
 def _with_extensions(graph: Graph, names: set[str]) -> list[str]:
     """These names of tensors, and those of tensors that rewrites have put in front of them, such as "NAME_columns"."""
     readers = graph.readers()
-    found = set(names)
+    extension = re.compile("(" + "|".join(map(re.escape, names)) + r")_[a-z]+(_\d+)?")  # Keras' own end in a number
+    extended = set(names)
     for op in reversed(graph.operators):
         output = int(op.outputs[0])
-        made_of = {graph.name(int(reader.outputs[0])) for reader in readers.get(output, ()) if reader is not None}
-        if graph.name(output).startswith(tuple(f"{name}_" for name in names)) and made_of and made_of <= found:
-            found.add(graph.name(output))
-    return sorted(found)
+        read_for = {graph.name(int(reader.outputs[0])) for reader in readers.get(output, ()) if reader is not None}
+        if extension.fullmatch(graph.name(output)) and read_for and read_for <= extended:
+            extended.add(graph.name(output))
+    return sorted(extended)
 
 
 def _making(names: Iterable[str]) -> str:

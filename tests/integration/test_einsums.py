@@ -62,6 +62,7 @@ def test_a_product_with_a_constant_is_a_dense_layer(equation: str) -> None:
         ("bnc,c->bnc", (6,)),
         ("...c,cd->...d", (6, 4)),
         ("bnc,ccd->bnd", (6, 6, 4)),
+        ("bnc,bcd->bnd", (1, 6, 4)),  # repeated for the items, whose number is not known
     ],
 )
 def test_other_sums_stay(equation: str, constant: tuple[int, ...] | None) -> None:

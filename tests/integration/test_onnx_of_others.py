@@ -183,7 +183,7 @@ def test_scores_that_the_model_rounds_to_integers_are_taken_before(kind: int, tm
     model.graph.output.append(helper.make_tensor_value_info("rounded", kind, [None, 3]))
     source = opened(model, tmp_path / "net.onnx")
     np.testing.assert_allclose(source.answer(items()), 200 * expected(model), atol=1e-3)
-    assert f"outputs: the real numbers that the model rounds to {TensorProto.DataType.Name(kind).lower()}" in (
+    assert f"outputs: the real numbers that the model truncates to {TensorProto.DataType.Name(kind).lower()}" in (
         source.facts.notes
     )
 

@@ -93,9 +93,16 @@ def openvino_kinds(session: Any) -> set[str]:
 
 @pytest.mark.parametrize("kind", ["Conv", "MatMul", "Gemm", "InstanceNormalization"])
 def test_layers_that_share_weights_open_with_the_option(kind: str, monkeypatch: Any) -> None:
-    """ONNX Runtime 1.32 refuses the option for shared weights, as of CBAM's attention and of group normalizations."""
+    """ONNX Runtime 1.32 refuses the option for shared weights, as of CBAM's attention and of group normalizations.
+
+    Only small ones are copied.
+    """
     net = OnnxNet((16, 4, 4) if kind in ("Conv", "InstanceNormalization") else (16,))
     shape = {"Conv": (16, 16, 1, 1), "InstanceNormalization": (16,)}.get(kind, (16, 16))
+    first = {"Conv": (16, 16, 7, 7), "InstanceNormalization": (16, 16, 7, 7)}.get(kind, (16, 16))
+    for _ in range(40 if len(first) == 2 else 1):
+        pads = {"pads": [3, 3, 3, 3]} if len(first) == 4 else {}
+        net.add("Conv" if pads else "MatMul", (net.random.normal(size=first) / 8).astype(np.float32), **pads)
     weights = net.constant(net.random.normal(size=shape).astype(np.float32))
     for _ in range(3):
         biases = [np.zeros(16, np.float32)] if kind == "InstanceNormalization" else []
@@ -110,6 +117,17 @@ def test_layers_that_share_weights_open_with_the_option(kind: str, monkeypatch: 
     np.testing.assert_allclose(
         session.run(None, {"input": items})[0], exact, rtol=0.02, atol=0.02 * np.abs(exact).max()
     )
+
+
+def test_large_shared_weights_are_stored_once() -> None:
+    net = OnnxNet((96,))
+    weights = net.constant((net.random.normal(size=(96, 96)) / 8).astype(np.float32))
+    for _ in range(6):
+        net.add("MatMul", net.now, weights)
+        net.add("Relu")
+    model = net.model()
+    file = with_scheme(model, SCHEMES["onnx-int8"], lambda: [net.items(8)], None, rewrites=["uint8-activations"])
+    assert file.ByteSize() < 0.5 * model.ByteSize()
 
 
 def test_a_file_that_does_not_open_with_the_option_is_computed_in_float(monkeypatch: Any) -> None:

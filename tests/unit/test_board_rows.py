@@ -53,4 +53,4 @@ def test_scores_of_other_items_or_labels_are_an_error_of_the_file(shape: tuple[i
     _, rows = board_rows(
         "pi", visit, cargo=Cargo((parcel,), (contract,), data), baseline="", max_drop_pp=1.0, rule=rule
     )
-    assert rows[0].status == f"failed: its scores are of shape {shape}, not of 20 items."
+    assert rows[0].status == f"failed: its scores are of shape {shape}, not (20, 2)."

@@ -172,6 +172,16 @@ def test_the_nearest_picture_is_the_one_with_the_smallest_squared_distance() -> 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights")
+def test_the_folder_itself_may_be_named_by_a_link(folder: Path, tmp_path_factory: Any) -> None:
+    link = tmp_path_factory.mktemp("links") / "pictures"
+    link.symlink_to(folder)
+    desk = Desk(link)
+    desk.label(0, 0)
+    assert desk.undo() == 0
+    assert desk.done == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights")
 @pytest.mark.parametrize("name", ["dog", LEFT_OUT])
 def test_pictures_are_not_moved_through_a_link(name: str, folder: Path, tmp_path_factory: Any) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")

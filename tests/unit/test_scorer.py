@@ -94,6 +94,7 @@ def test_noise_on_items_of_few_classes_must_fall_to_half(scorer: Any, labels: An
         ([0, 1, 1, 1], 10, False),
         ([1, 1, 1, 1], 10, True),
         ([0, 1], 1, False),  # one output has two labels
+        ([0, 0, 0], 1, True),
     ],
 )
 def test_which_items_are_of_few_classes(labels: list[int], classes: int, few: bool) -> None:

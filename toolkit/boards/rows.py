@@ -101,8 +101,9 @@ def _answers(found: BoardResults, contract: Contract, count: int) -> Answers | N
     """A file's answers to `count` test items; other scores than theirs, NaN and infinity are an error of the file."""
     if found.scores is None:
         return None
-    if found.scores.shape != (count, len(contract.labels)):
-        found.error = f"its scores are of shape {found.scores.shape}, not of {count} items."
+    shape = (count, len(contract.labels))
+    if found.scores.shape != shape:
+        found.error = f"its scores are of shape {found.scores.shape}, not {shape}."
         return None
     if not np.isfinite(found.scores).all():
         found.error = "its scores contain NaN or infinity."

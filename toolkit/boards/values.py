@@ -1,7 +1,7 @@
 """What a board says of itself and of its measurements, checked before it is used: it may be damaged, or a stranger's.
 
-Each function takes the bytes that a program on the board has written. What is no such document is a `BoardError`, so
-that a run goes on with other files and other boards.
+Each function takes the bytes that a program on the board has written. Anything else is a `BoardError`, so that a run
+goes on with other files and other boards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgepress.toolkit.documents import parse_json
 from edgepress.toolkit.errors import BoardError
 
 MOST_TEXT = 4096
-"""Characters of a text at most: /proc/cpuinfo has flags of some hundred."""
+"""Characters of a text at most: the flags of /proc/cpuinfo take about a thousand."""
 MOST_FLAGS = 1000
 """Texts of a list, or of a table, at most."""
 Check = Callable[[Any], bool]
@@ -124,7 +124,12 @@ def read_timing(host: str, content: bytes, threads: Sequence[int]) -> dict[str, 
 
 @contextmanager
 def _damaged(what: str) -> Iterator[None]:
-    with parsing(what, "Look at what runs on this board.", failed="can't be used", error=BoardError):
+    with parsing(
+        what,
+        "Run it again; if the error stays, another program answers on this board.",
+        failed="can't be used",
+        error=BoardError,
+    ):
         yield
 
 

@@ -137,8 +137,10 @@ def _require_forms(manifest: Manifest) -> None:
     if not all(isinstance(text, str) for text in (*texts, *paths)):
         raise TypeError("a field is no text")
     for file in manifest.files:
-        if type(file.size_bytes) is not int or not _SHA256.fullmatch(str(file.sha256)):
-            raise ValueError(f"the size or SHA-256 of {file.path!r} is none")
+        if type(file.size_bytes) is not int or file.size_bytes < 0:
+            raise ValueError(f"the size of {file.path!r} is {file.size_bytes!r}")
+        if not isinstance(file.sha256, str) or not _SHA256.fullmatch(file.sha256):
+            raise ValueError(f"the SHA-256 of {file.path!r} is {file.sha256!r}")
 
 
 def _text(value: Mapping[str, Any]) -> bytes:

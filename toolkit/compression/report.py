@@ -122,8 +122,8 @@ def on_test(final: Mapping[str, Any], limit: float) -> str:
     sure = text.sure(final["probability"])
     if final["drop_pp"] > limit and final["probability"] > EVEN:
         return (
-            f"{reached}. With the float model's own probabilities of both answers, it is {sure} sure to be within "
-            f"{limit:g} pp on other such items, which these do not prove."
+            f"{reached}. Weighing each difference by the float model's own probabilities, it is {sure} sure to be "
+            f"within {limit:g} pp on other such items; these items do not prove it."
         )
     return f"{reached}: {sure} sure to be within {limit:g} pp, which these items do not prove."
 

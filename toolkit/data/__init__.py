@@ -200,8 +200,6 @@ def _compare_labels(items: Items, labels: tuple[str, ...], source: str | Path, *
 def _require_names(labels: tuple[str, ...], source: str | Path) -> None:
     """Raise an error unless a contract can hold the names of the classes; after a training it would be too late."""
     for label in labels:
-        if not label.strip():
-            raise DataError(f"A class of {source} has an empty name: {label!r}.", "Name it, or remove its items.")
         if not are_text([label]):
             hint = "Rename its folder, or write the label in UTF-8."
             raise DataError(f"A class of {source} has a name that is no text in UTF-8: {label!r}.", hint)

@@ -138,7 +138,8 @@ class Desk:
         name = self.pictures[row].name
         target = self._folder_of(given) / name
         try:
-            _refuse_link(target.parent)
+            if given != TO_DO:
+                _refuse_link(target.parent)
             if os.path.lexists(target):
                 raise InputError(f"{target} is there already.", "Rename one of the two, and reload the page.")
             target.parent.mkdir(exist_ok=True)

@@ -9,6 +9,7 @@ from functools import partial
 
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.sessions import products_saturate
+from edgepress.runtime.system import FLAGS, cpu_info
 from edgepress.toolkit.profiling.profile import Profile
 from edgepress.toolkit.results.figures import Finding
 from edgepress.toolkit.speed_diagnosis import causes, instructions
@@ -154,7 +155,7 @@ def _float(case: Case) -> Iterator[Finding]:
     if floats := _products_in_float(case):
         products = sum(k.sort in (PRODUCT, DEPTHWISE) for k in case.kernels)
         text = f"{len(floats)} of {products} convolutions and dense layers, which stay in float in this integer file"
-        if case.profile.engine == "openvino" and products_saturate():
+        if case.profile.engine == "openvino" and cpu_info(FLAGS) and products_saturate():
             text += ", because OpenVINO's products of 8 bits saturate on a CPU without VNNI"
         yield case.finding("float", text, floats, _of_signed(case))
 
