@@ -227,7 +227,7 @@ def _with_float_layers(
 def _with_extensions(graph: Graph, names: set[str]) -> list[str]:
     """These names of tensors, and those of tensors that rewrites have put in front of them, such as "NAME_columns"."""
     readers = graph.readers()
-    extension = re.compile("(" + "|".join(map(re.escape, names)) + r")_[a-z]+(_\d+)?")  # Keras' own end in a number
+    extension = re.compile("(" + "|".join(map(re.escape, names)) + r")_(?!\d+$).+")  # dense_1 is another layer
     extended = set(names)
     for op in reversed(graph.operators):
         output = int(op.outputs[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from edgepress.converters.to_onnx import quantize as to_onnx
 from edgepress.converters.to_onnx.float_layers import float_nodes
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite import flatbuffer as flat
-from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.to_tflite.convert import _with_extensions, with_scheme
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime import InputError, load
 from edgepress.toolkit.conversion import convert
@@ -157,6 +158,14 @@ def test_what_rewrites_put_in_front_of_a_float_layer_is_float_too() -> None:
     before = list(kinds)[: list(kinds).index(first.outputs[0]) + 1]
     assert len(before) > 2
     assert {kinds[name] for name in before} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize(("name", "extends"), [("dense_columns", True), ("dense_pad_2", True), ("dense_1", False)])
+def test_a_layer_whose_name_has_a_number_more_is_another_one(name: str, extends: bool) -> None:
+    names = [name, "dense"]
+    first, second = (SimpleNamespace(outputs=[i]) for i in range(2))
+    graph: Any = SimpleNamespace(operators=[first, second], readers=lambda: {0: [second]}, name=names.__getitem__)
+    assert _with_extensions(graph, {"dense"}) == (sorted(names) if extends else ["dense"])
 
 
 def input_type(file: bytes) -> int:
