@@ -207,10 +207,8 @@ class Simulation:
             for rounding in self.scales.reads.get((step.output, place), ()) if only is None or name in only else ():
                 key = (name, id(value), rounding.key)
                 if key not in rounded_values:
-                    rounded_values[key] = (
-                        value,
-                        rounding.apply(value),
-                    )  # the value, too: while it lives, its id is its own
+                    # The value is stored, too: while it lives, its id is its own.
+                    rounded_values[key] = value, rounding.apply(value)
                 value = rounded_values[key][1]
             return value
 

@@ -78,11 +78,10 @@ def assemble(
     }
     results = [*_assemble_measurements(plan, answers, judged, timings, explained=explained), *_broken(plan)]
     named: dict[str, Answers] = {}
-    for pair, given_answers in answers.items():
-        if (
-            isinstance(given_answers, Answers) and given_answers is not baseline
-        ):  # of two files with one scheme, the first is named
-            named.setdefault(f"{plan.contracts[pair.file].scheme} on {pair.engine}", given_answers)
+    for pair, answered in answers.items():
+        if isinstance(answered, Answers) and answered is not baseline:
+            # Of two files with one scheme, the first is named.
+            named.setdefault(f"{plan.contracts[pair.file].scheme} on {pair.engine}", answered)
     advised = [r for r in results if (r.threads, r.batch) == plan.shapes[0]]
     timed = {pair.engine for pair in plan.pairs if is_timed(pair)}
     advised = [r for r in advised if not timed or r.engine in {"", *timed}]

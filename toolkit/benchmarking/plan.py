@@ -82,9 +82,8 @@ def make_plan(
     left_out = [p.name for p in described if p not in {path for path, _ in measured}]
     if baseline is not None and baseline not in measured:
         measured.insert(0, baseline)
-    first = next(
-        (p for p, about in described.items() if not about.numbered), next(iter(described))
-    )  # its labels are known
+    named = (p for p, about in described.items() if not about.numbered)  # whose labels are known
+    first = next(named, next(iter(described)))
     labelled = have_labels({p: about.contract for p, about in described.items()})
     opened, notes = data_for(
         described[first].contract,

@@ -65,9 +65,8 @@ def _defaults(
     command = context.info_name
     parameters = context.params
     places = {name: each.place for name, each in mine.items()}
-    again = any(
-        parameters.get(flag) and flag not in mine for flag in ("resume", "overwrite")
-    )  # the user wants this run
+    # The user wants this run.
+    again = any(parameters.get(flag) and flag not in mine for flag in ("resume", "overwrite"))
     causes = {"train": ("data", "arch", "resume"), "benchmark": ("more",), "bundle": ("format",)}.get(command, ())
     because = [places[name] for name in causes if name in places]
     if command == "sweep" and context.get_parameter_source("out").name == "DEFAULT":
