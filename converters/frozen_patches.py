@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,19 +36,7 @@ def write_out_patches(definition: Any) -> None:
     Patches side by side are a turned reshape; those that overlap or lie apart are made by a depthwise convolution of
     ones and zeros, which copies.
     """
-    import tensorflow as tf
-
-    nodes = [node for node in definition.node if node.op == "ExtractImagePatches"]
-    if not nodes:
-        return
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(definition, name="")
-    for node in nodes:
-        ends = [name if ":" in name else f"{name}:0" for name in (node.input[0], node.name)]
-        image, patches = (graph.get_tensor_by_name(name).shape.as_list()[1:] for name in ends)
-        if None in (*image, *patches) or node.attr["T"].type != tf.float32.as_datatype_enum:
-            continue
+    for node, image, patches in nodes_of_known_sizes(definition, {"ExtractImagePatches"}):
         pairs = (tuple(node.attr[name].list.i[1:3]) for name in ("ksizes", "strides", "rates"))
         cut = _Patches(tuple(image), tuple(patches[:2]), *pairs)
         if cut.are_side_by_side:
@@ -56,12 +45,34 @@ def write_out_patches(definition: Any) -> None:
             turned = _copy_patches(definition, node, cut)
         else:
             continue
-        for name in [*node.attr]:
-            if name != "T":
-                del node.attr[name]
-        node.op = "Reshape"
-        node.input[0] = turned
-        add_constant(definition, node, "Tshape", [-1, *patches])
+        become_reshape(definition, node, turned, patches)
+
+
+def nodes_of_known_sizes(definition: Any, kinds: Collection[str]) -> Iterator[tuple[Any, Any, Any]]:
+    """Nodes of some types that compute float32, with the shapes of their first input and their output for one item."""
+    import tensorflow as tf
+
+    nodes = [node for node in definition.node if node.op in kinds]
+    if not nodes:
+        return
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(definition, name="")
+    for node in nodes:
+        ends = [name if ":" in name else f"{name}:0" for name in (node.input[0], node.name)]
+        source, result = (graph.get_tensor_by_name(name).shape.as_list()[1:] for name in ends)
+        if None not in (*source, *result) and node.attr["T"].type == tf.float32.as_datatype_enum:
+            yield node, source, result
+
+
+def become_reshape(definition: Any, node: Any, source: str, shape: Sequence[int]) -> None:
+    """Make a node a Reshape of another one to the shape of an item, under its own name."""
+    for name in [*node.attr]:
+        if name != "T":
+            del node.attr[name]
+    node.op = "Reshape"
+    node.input[0] = source
+    add_constant(definition, node, "Tshape", [-1, *shape])
 
 
 def _turn_patches(definition: Any, node: Any, cut: _Patches) -> str:

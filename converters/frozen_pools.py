@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgepress.converters.frozen_patches import add_constant, add_node
+from edgepress.converters.frozen_patches import add_node, become_reshape, nodes_of_known_sizes
 
 POOLS = {"MaxPool3D": "MaxPool", "AvgPool3D": "AvgPool"}
 """The pool of images by that of volumes."""
@@ -15,18 +15,8 @@ POOLS = {"MaxPool3D": "MaxPool", "AvgPool3D": "AvgPool"}
 
 def write_pools(definition: Any) -> None:
     """Write pools of volumes, float32 and of a known size with channels last, by those of images, in place."""
-    import tensorflow as tf
-
-    nodes = [node for node in definition.node if node.op in POOLS and node.attr["data_format"].s != b"NCDHW"]
-    if not nodes:
-        return
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(definition, name="")
-    for node in nodes:
-        ends = [name if ":" in name else f"{name}:0" for name in (node.input[0], node.name)]
-        volume, pooled = (graph.get_tensor_by_name(name).shape.as_list()[1:] for name in ends)
-        if None not in (*volume, *pooled) and node.attr["T"].type == tf.float32.as_datatype_enum:
+    for node, volume, pooled in nodes_of_known_sizes(definition, POOLS):
+        if node.attr["data_format"].s != b"NCDHW":
             _write(definition, node, volume, pooled)
 
 
@@ -51,9 +41,4 @@ def _write(definition: Any, node: Any, volume: list[int], pooled: list[int]) -> 
         pool.attr["padding"].s = padding
         pool.attr["data_format"].s = b"NHWC"
         source = pool.name
-    for name in [*node.attr]:
-        if name != "T":
-            del node.attr[name]
-    node.op = "Reshape"
-    node.input[0] = source
-    add_constant(definition, node, "Tshape", [-1, *pooled])
+    become_reshape(definition, node, source, pooled)
