@@ -124,8 +124,8 @@ class Hints:
     @property
     def image_options(self) -> tuple[str, ...]:
         """Options given that only images have, by their names on the command line."""
-        given = [name for name in _OF_IMAGES if getattr(self, name) is not None]
-        names = ["channels-last" if name == "channels_first" and not self.channels_first else name for name in given]
+        options = [name for name in _OF_IMAGES if getattr(self, name) is not None]
+        names = ["channels-last" if name == "channels_first" and not self.channels_first else name for name in options]
         return tuple(f"--{name.replace('_', '-')}" for name in names)
 
     @property

@@ -34,7 +34,8 @@ FEW = 4
 MATCHED = 0.5
 """Share of the tensors of a graph, or of its weights, that a file must have for its names to be used.
 
-A small net may keep its weights and few of its tensors: quantizers leave activations out, and rewrites rename ends."""
+A small net may keep its weights and few of its tensors: quantizers leave activations out, and rewrites rename ends.
+"""
 OTHER = 0.02
 """Share of the weights, as a mean over layers, that must differ for a file to be of another graph."""
 

@@ -296,6 +296,7 @@ def test_following_the_hint_on_options_of_images_helps(
     with pytest.raises(InputError, match="are not images") as refused:
         guess_contract(shape, 3, input_range="0,1", **known)
     assert hint in refused.value.hint
+    assert ("--channels-last" in refused.value.message) == (known.get("channels_first") is False)
     facts = {name: known[name] for name in FACTS if name in known}
     guess = guess_contract(shape, 3, **facts, **followed)
     assert guess.contract.input.is_image == bool(followed)

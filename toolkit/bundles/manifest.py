@@ -133,7 +133,8 @@ def _require_forms(manifest: Manifest) -> None:
     }
     for name, right in checks.items():
         if not right:
-            raise ValueError(f"its {name} is {getattr(manifest, name)!r}")
+            accepted = f"; accepted: 1 to {MAX_RELEASE}" if name == "release" else ""
+            raise ValueError(f"its {name} is {getattr(manifest, name)!r}{accepted}")
     if not all(isinstance(text, str) for text in (*texts, *paths)):
         raise TypeError("a field is no text")
     for file in manifest.files:

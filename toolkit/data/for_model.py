@@ -8,7 +8,6 @@ metadata and from what the user says.
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.remembered import find_remembered
 from edgepress.toolkit.data.types import DataSet, Purpose, Split
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
+from edgepress.toolkit.escaping import shell_line
 
 IMAGENET = (1000, 1001)
 """Numbers of outputs of models of ImageNet's classes, without and with one for the background."""
@@ -161,7 +161,7 @@ def _without(path: Path) -> ModelFileError:
     if path.suffix == ".keras":
         return ModelFileError(
             f"{path} carries no contract, which says how images become its input: edgepress did not train it.",
-            f"Convert it, and take a file of this: edgepress convert {shlex.quote(str(path))} --to tflite-float32",
+            f"Convert it, and take the file: {shell_line('edgepress', 'convert', path, '--to', 'tflite-float32')}",
         )
     return ModelFileError(
         f"{path} carries no contract: it is damaged or cut off, or was not made by edgepress.",
