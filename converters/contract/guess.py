@@ -138,7 +138,7 @@ def _color(shape: tuple[int, ...]) -> tuple[str | None, str]:
 def _as_images(facts: ModelFacts, hints: Hints) -> str:
     """What makes items images if their shape can be that of images; else to leave out what only images have."""
     shape = facts.shape
-    leave = f"eave {', '.join(hints.image_options)} out: only images have that."
+    leave = f"eave {', '.join(hints.image_options)} out: only images have them."
     if len(shape) == 3 and shape[0 if not hints.channels_first else 2] in (1, 3):
         order = "last" if hints.channels_first else "first"
         return f"If the channels come {order}, give --channels-{order}; else l{leave}"

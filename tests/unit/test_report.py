@@ -25,7 +25,7 @@ from edgepress.toolkit.escaping import markdown as escaped
 from edgepress.toolkit.reports import view
 from edgepress.toolkit.reports.card import model_card
 from edgepress.toolkit.reports.markdown import markdown
-from edgepress.toolkit.reports.page import HERE, SCRIPTS, embedded_json, page
+from edgepress.toolkit.reports.page import HERE, SCRIPTS, _tiles, embedded_json, page
 from edgepress.toolkit.reports.report import report
 from edgepress.toolkit.results.records import Advice, Benchmark, Measurement
 
@@ -266,3 +266,19 @@ def test_the_page_shows_the_files_of_a_search_and_what_was_missed_if_no_file_is_
     assert text.count("<td>best</td>") == (best is not None)
     assert "0.10 pp" in text or "0.10 [" in text
     assert "1 kB" in text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (0.5, "2× smaller than the baseline"),
+        (0.9, "1.11× smaller than the baseline"),
+        (0.998, ""),
+        (1.0, ""),
+        (2.0, ""),
+    ],
+)
+def test_a_file_as_large_as_the_baseline_is_not_called_smaller(ratio: float, words: str) -> None:
+    base = Measurement(file="base", scheme="tflite-float32", engine="litert", threads=1, size_bytes=1000)
+    ship = replace(base, file="ship", size_bytes=int(1000 * ratio), size_ratio=ratio)
+    assert _tiles(ship, base)[0][2] == words

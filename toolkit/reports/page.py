@@ -201,11 +201,12 @@ def _sections(result: Benchmark, search: Mapping[str, Any] | None) -> dict[str, 
 def _tiles(ship: Measurement, base: Measurement | None) -> list[tuple[str, str, str]]:
     """The shipped file in a few figures: name, figure, comparison with the baseline."""
     other = base if base is not None and base is not ship else None
-    smaller = ship.size_ratio and ship.size_ratio < 1 and f"{text.times(1 / ship.size_ratio)} smaller than the baseline"
+    factor = text.times(1 / ship.size_ratio) if ship.size_ratio and ship.size_ratio < 1 else text.times(1)
+    smaller = "" if factor == text.times(1) else f"{factor} smaller than the baseline"
     drop = view.drop(ship)
     speed = text.interval(ship.speedup, ship.speedup_low, ship.speedup_high)
     tiles = [
-        ("Size", columns.size(ship.size_bytes), (other and smaller) or ""),
+        ("Size", columns.size(ship.size_bytes), smaller if other else ""),
         ("Accuracy", columns.percent(ship.accuracy), f"drop {drop} pp" if drop and other else ""),
         ("SQNR", columns.sqnr(ship.max_error, ship.sqnr_db), f"largest error {columns.number(ship.max_error)}"),
         ("Latency, p50", columns.duration(ship.p50_us), f"speed-up {speed}" if speed and other else ""),
