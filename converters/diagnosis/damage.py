@@ -66,6 +66,7 @@ class Sound:
         weights: Largest distance of one of its weights from the float graph's, in steps between two codes.
         bias: Largest distance of one of its biases, in steps of its output or, without any, shares of its values.
         certain: Whether few of its weights are wrong, and by so much that the graph that they are compared with is not.
+        fillers: Whether weights that only fill a layout are wrong by as much; what they cost is not known.
     """
 
     constants: Mapping[str, Array] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class Sound:
     weights: float = 0.0
     bias: float = 0.0
     certain: bool = False
+    fillers: bool = False
 
 
 def extents_of(program: Program, batches: Iterable[Array]) -> dict[str, Extent]:
@@ -116,6 +118,8 @@ def sound_of(step: Step, held: Matched, extents: Mapping[str, Extent], *, fixed:
         constants[step.weights] = np.where(off > BEYOND, step.constants[1], held.constants[step.weights])
         certain = bool(off.max() > CERTAIN and (off > BEYOND).mean() < ISOLATED)
         sound = replace(sound, weights=float(off.max()), certain=certain)
+    if (filler := held.fillers.get(step.weights, 0.0)) > CERTAIN:
+        sound = replace(sound, weights=max(sound.weights, filler), fillers=True)
     if step.bias in held.constants:
         stored = held.constants[step.bias]
         own = step.constants[2]

@@ -222,7 +222,7 @@ def layer_of(
         reach=1 / max(held_part(static, extent), 1e-6) if static else None,
     )
     of_range = sums.fault_of_range(static, extent) if static is not None else ""
-    if sound.certain and layer.cost >= TRACE:
+    if sound.fillers or (sound.certain and layer.cost >= TRACE):
         return replace(layer, fault="weights")
     return replace(layer, fault=fault_of(layer, of_range, tied=tied, blamed=sums.blamed > sums.scores / 2))
 

@@ -56,6 +56,8 @@ class Matched:
         scales: Scales of the weights that the file stores as integers, one or one for each output channel, by the names
             of the weights.
         unknown: Names of the outputs of the steps whose weights were not found in the file.
+        fillers: Largest distance from 0 of the weights that only fill a layout, in steps between two codes, by the
+            names of the weights: rewrites put zeros there, and the graph has no place for them.
     """
 
     file: QuantizedFile
@@ -64,6 +66,7 @@ class Matched:
     constants: Mapping[str, Array] = field(default_factory=dict)
     scales: Mapping[str, Array] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    fillers: Mapping[str, float] = field(default_factory=dict)
 
     def values(self, program: Program, items: Array) -> dict[str, Array]:
         """What the file computes for items (n, *item shape), in the layout of the graph, by its names."""

@@ -107,10 +107,12 @@ def match_by_reference(
     )
     constants = {}
     scales = {}
+    fillers = {}
     for step in program.weighted():
         if (similar := _most_similar_constant(step, reference.constants, FLOAT_COSINE)) is None:
             continue
         name, plain = similar
+        fillers[step.weights] = file.steps_from_zero(name, reference)
         if (stored := file.weights_named(name, reference)) is not None:
             own = step.constants[1]
             values = _most_similar_arrangement(stored, step, 0.0)[0]
@@ -127,7 +129,7 @@ def match_by_reference(
             change = _change_of_bias(plain.ravel(), stored.ravel(), step.constants[2].size)
             if change is not None:
                 constants[step.bias] = step.constants[2] + change.reshape(step.constants[2].shape)
-    return _make_matched(program, file, tensors, constants, scales=scales)
+    return replace(_make_matched(program, file, tensors, constants, scales=scales), fillers=fillers)
 
 
 def _change_of_bias(plain: Array, stored: Array, count: int) -> Array | None:

@@ -76,6 +76,15 @@ class OnnxFile:
         """Scales of such weights, one or one for each channel; None if they are not stored as integers."""
         return next((self.scales[n].ravel() for n in self._names_of(name, of) if n in self.scales), None)
 
+    def steps_from_zero(self, name: str, of: OnnxFile) -> float:
+        """Largest distance from 0 of such weights where the float file's are 0, in steps; 0 if that is not known."""
+        zeros = of.constants[name] == 0
+        for own in self._names_of(name, of):
+            if own in self.constants and own in self.scales and self.constants[own].shape == zeros.shape:
+                steps = np.abs(self.constants[own]) / np.maximum(self.scales[own], np.finfo(np.float32).tiny)
+                return float(steps[zeros].max(initial=0.0))
+        return 0.0
+
     def biases_named(self, name: str, of: OnnxFile) -> tuple[Array, Array] | None:
         """The bias of the product with such weights in the float file and in this one; None if one has none."""
         makers = [output for output, weights in of._weights.items() if weights == name and output in of._biases]

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
@@ -118,6 +120,21 @@ def test_weights_that_are_wrong_in_the_file_are_named(run: Any, tmp_path: Path) 
     assert worst.weights_error == pytest.approx(63, rel=0.05)
 
 
+def test_a_wrong_weight_where_a_rewrite_put_zeros_is_named(run: Any, tmp_path: Path) -> None:
+    model = onnx.load(str(run.variants["onnx-int8"]))
+    makers = {name: node for node in model.graph.node for name in node.output}
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    codes = next(t for t in model.graph.initializer if t.name == makers[first.input[1]].input[0])
+    values = numpy_helper.to_array(codes).copy()
+    between = np.argwhere((values == 0).all(axis=0))  # zeros of all outputs: columns beyond the window
+    values[3, *between[0]] = 127
+    codes.CopyFrom(numpy_helper.from_array(values, codes.name))
+    onnx.save(model, str(tmp_path / "wrong.onnx"))
+    found = diagnose_accuracy(run.model, tmp_path / "wrong.onnx", **FEW)
+    assert (found.layers[0].name, found.layers[0].fault) == (first.output[0], "weights")
+    assert found.layers[0].weights_steps == 127
+
+
 @pytest.mark.slow
 def test_a_channel_that_is_larger_than_all_others_is_named(run: Any, tmp_path: Path) -> None:
     from edgepress.converters.graph.program import Program
@@ -223,8 +240,6 @@ def test_rounding_limits_values_and_keeps_zero() -> None:
 
 @pytest.mark.slow
 def test_an_onnx_file_without_its_contract_is_matched_by_its_names(run: Any, tmp_path: Path) -> None:
-    import onnx
-
     contract = read_contract(run.variants["tflite-int8"])
     assert contract is not None
     model = onnx.load(str(run.variants["onnx-int8"]))

@@ -46,6 +46,12 @@ def test_one_weight_that_rounding_did_not_make_is_put_back() -> None:
     assert np.abs(found.constants["w"] - PLAIN).max() <= STEP
 
 
+def test_a_weight_that_only_fills_a_layout_is_damage_from_far_off_on() -> None:
+    for steps, wrong in ((16.0, False), (17.0, True)):
+        found = sound_of(*layer(fillers={"w": steps}), EXTENTS, fixed=False)
+        assert (found.fillers, found.weights, found.constants) == (wrong, wrong * steps, {})
+
+
 def test_a_wrong_scale_of_a_channel_is_damage_though_its_scale_is_wrong_too() -> None:
     for factor in (1 / 8, 8.0):
         step, held = layer()
