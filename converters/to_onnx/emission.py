@@ -16,6 +16,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgepress.converters.arrays import Array
+from edgepress.converters.to_tflite.flatbuffer import COMPLEX64
 from edgepress.converters.to_tflite.graph import Graph
 
 Order = tuple[int, ...]
@@ -144,6 +145,10 @@ class Emission:
         if dtype is None or dtype.kind not in "fib" or self.tflite.scales(index)[0]:
             raise UnsupportedError(f"the type of {self.name(index)}")
         return dtype
+
+    def is_complex(self, index: int) -> bool:
+        """Whether a tensor holds complex numbers, which are pairs along one more axis at the end here."""
+        return bool(self.tflite.table.tensors[index].type == COMPLEX64)
 
     def option(self, name: str, default: Any = 0) -> Any:
         """An option of the operation that is being written; the schema's default if its table is missing."""

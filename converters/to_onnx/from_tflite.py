@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _UNSUPPORTED = "Unsupported ops: "
 TRIAL_ITEMS = 3
 """Number of items in the trial of a free batch."""
+SMALL = 1e-6
+"""Size of some of them."""
 
 
 def float_onnx_of(model: bytes) -> onnx.ModelProto:
@@ -174,8 +176,13 @@ def _random_items_for(model: onnx.ModelProto) -> Array:
 
 
 def _random_items(shape: Sequence[int], dtype: Any) -> Array:
-    """Random items, the same in each call: some are at least 0, as roots need; of floats, others are not."""
+    """Random items, the same in each call: some are at least 0, as roots need; of floats, others are not.
+
+    Of floats, some are almost 0: operations may compare items with the largest one of their batch, as Keras'
+    `MelSpectrogram` does, and leave alone those of one size.
+    """
     normal = np.random.default_rng(0).normal(size=(2 * TRIAL_ITEMS, *shape))
+    normal[TRIAL_ITEMS - 1 :: TRIAL_ITEMS] *= SMALL if np.issubdtype(dtype, np.floating) else 1
     positive = np.abs(normal[:TRIAL_ITEMS]).astype(dtype)
     is_float = np.issubdtype(dtype, np.floating)
     return np.concatenate([positive, normal[TRIAL_ITEMS:].astype(dtype)]) if is_float else positive

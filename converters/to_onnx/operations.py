@@ -1,4 +1,7 @@
-"""How each kind of TFLite operation is written in ONNX; `spatial` has those of images, `shapes` those that move values.
+"""How each kind of TFLite operation is written in ONNX.
+
+`spatial` has those of images, `shapes` those that move values, `indices` those of whole numbers, `spectra` those of
+Fourier.
 
 A function takes the graph in the making, the operation's inputs and its outputs. What is not known raises
 `UnsupportedError`, and the whole graph is left to tf2onnx.
@@ -24,8 +27,10 @@ from edgepress.converters.to_onnx.emission import (
     plain,
     same_memory,
 )
+from edgepress.converters.to_onnx.indices import INDICES
 from edgepress.converters.to_onnx.shapes import SHAPES
 from edgepress.converters.to_onnx.spatial import SPATIAL
+from edgepress.converters.to_onnx.spectra import SPECTRA
 
 _UNARY = {
     kind: kind.title()
@@ -125,6 +130,8 @@ def _operand(e: Emission, index: int, order: Order, shape: tuple[int, ...]) -> s
     rank = len(order)
     if value is None:
         own = e.shape(index)
+        if not own:  # one number of the whole batch, with which a free batch fails its trial
+            return e.in_order(index)
         wide = (1,) * (rank - len(own)) + own
         if (whole := e.view_of(index, wide)) is not None:
             return e.in_order(whole, order)
@@ -239,7 +246,9 @@ TABLE: dict[str, Write] = (
     | {kind: partial(_reduce, kind) for kind in (*_REDUCED, "SUM")}
     | {"SOFTMAX": partial(_softmax, "Softmax"), "LOG_SOFTMAX": partial(_softmax, "LogSoftmax")}
     | {"BATCH_MATMUL": _matmul, "FULLY_CONNECTED": _dense, "L2_NORMALIZATION": _l2_normalize, "PRELU": _prelu}
+    | INDICES
     | SHAPES
     | SPATIAL
+    | SPECTRA
 )
 """Functions by the kind of operation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -27,6 +28,10 @@ def _reshape(e: Emission, inputs: Ends, outputs: Ends) -> None:
     new = e.shape(target)
     if (value := e.constant(source)) is not None:
         e.fold(target, value.reshape(new))
+        return
+    if e.is_complex(source):
+        pairs = e.sizes([*new, 2])
+        e.alias(target, e.node("Reshape", [e.in_order(source), pairs], e.step(target, "pairs")))
         return
     order = e.order(source)
     e.note_view(target, source)
@@ -92,47 +97,71 @@ def _split(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
 
 def _slice(e: Emission, inputs: Ends, outputs: Ends) -> None:
     source, begins, sizes = inputs
-    starts = [int(b) for b in e.known(begins)]
-    ends = [
-        b + n if n >= 0 else size for b, n, size in zip(starts, map(int, e.known(sizes)), e.shape(source), strict=True)
-    ]
-    _cut(e, source, outputs[0], starts=starts, ends=ends, strides=[1] * len(starts))
+    both = zip(map(int, e.known(begins)), map(int, e.known(sizes)), strict=True)
+    _cut(e, source, outputs[0], [slice(begin, begin + size if size >= 0 else None) for begin, size in both])
 
 
 def _strided_slice(e: Emission, inputs: Ends, outputs: Ends) -> None:
     source, (target,) = inputs[0], outputs
     starts, ends, strides = ([int(v) for v in e.known(i)] for i in inputs[1:4])
-    shape = e.shape(source)
-    masks = [e.option(n) for n in ("ellipsisMask", "newAxisMask", "shrinkAxisMask")]
-    if any(masks) or min(strides) < 1 or len(starts) != len(shape) or e.option("offset", False):
-        raise UnsupportedError("STRIDED_SLICE with masks")
-    starts = [0 if e.option("beginMask") >> i & 1 else s for i, s in enumerate(starts)]
-    ends = [shape[i] if e.option("endMask") >> i & 1 else s for i, s in enumerate(ends)]
-    _cut(e, source, target, starts=starts, ends=ends, strides=strides)
+    names = ("beginMask", "endMask", "newAxisMask", "shrinkAxisMask")
+    begin, end, new, shrink = (e.option(name) for name in names)
+    if e.option("ellipsisMask") or e.option("offset", False):
+        raise UnsupportedError("STRIDED_SLICE with an ellipsis or offsets")
+    parts = []
+    for place, (start, stop, stride) in enumerate(zip(starts, ends, strides, strict=True)):
+        bit = 1 << place
+        if new & bit:
+            continue
+        if shrink & bit:  # one value, whose axis is dropped
+            parts.append(slice(start, start + 1 or None))
+        else:
+            parts.append(slice(None if begin & bit else start, None if end & bit else stop, stride))
+    _cut(e, source, target, parts, drops_axes=bool(new or shrink))
 
 
-def _cut(e: Emission, source: int, target: int, *, starts: list[int], ends: list[int], strides: list[int]) -> None:
-    """Part of a tensor; a whole axis is not named, so that the batch may be a free one."""
-    order = e.order(source)
+def _reverse(e: Emission, inputs: Ends, outputs: Ends) -> None:
+    source, given = inputs
+    rank = len(e.shape(source))
+    axes = {int(axis) % rank for axis in e.known(given).ravel()}
+    _cut(e, source, outputs[0], [slice(None, None, -1 if axis in axes else 1) for axis in range(rank)])
+
+
+def _cut(e: Emission, source: int, target: int, parts: Sequence[slice], *, drops_axes: bool = False) -> None:
+    """Parts of the first axes of a tensor; a whole axis is not named, so that the batch may be a free one."""
     shape = e.shape(source)
-    bounds = [(s % n if s < 0 else s, n + t if t < 0 else t) for s, t, n in zip(starts, ends, shape, strict=True)]
-    cut = [a for a, (s, t) in enumerate(bounds) if (s, strides[a]) != (0, 1) or t < shape[a]]
-    if not cut:
-        e.alias(target, e.in_order(source, order), order)
-        return
-    columns = ([bounds[a][0] for a in cut], [bounds[a][1] for a in cut], [order.index(a) for a in cut])
-    parts = (*columns, [strides[a] for a in cut])
-    words = ("starts", "ends", "axes", "steps")
-    names = [e.extra(np.array(p, np.int64), e.step(target, w)) for p, w in zip(parts, words, strict=True)]
+    order = plain(len(shape)) if drops_axes else e.order(source)
     value = e.in_order(source, order)
-    e.make(target, order, lambda name: e.node("Slice", [value, *names], name))
+    bounds = {axis: part.indices(shape[axis]) for axis, part in enumerate(parts)}
+    bounds = {axis: bound for axis, bound in bounds.items() if bound != (0, shape[axis], 1)}
+    named = [value]
+    if bounds:
+        starts, stops, steps = zip(*bounds.values(), strict=True)
+        last = [-shape[axis] - 1 if stop < 0 else stop for axis, stop in zip(bounds, stops, strict=True)]
+        columns = {"starts": starts, "ends": last, "axes": [order.index(axis) for axis in bounds], "steps": steps}
+        named += [e.extra(np.array(column, np.int64), e.step(target, word)) for word, column in columns.items()]
+    if not drops_axes:
+        if bounds:
+            e.make(target, order, lambda name: e.node("Slice", named, name))
+        else:
+            e.alias(target, value, order)
+        return
+    left = e.shape(target)
+    if not left:
+        raise UnsupportedError("a part that is a single number")
+    part = e.node("Slice", named, e.step(target, "part")) if bounds else value
+    e.make(target, plain(len(left)), lambda name: e.node("Reshape", [part, e.sizes(left)], name))
 
 
 def _gather(e: Emission, inputs: Ends, outputs: Ends) -> None:
     (source, picked), (target,) = inputs, outputs
-    if e.option("batchDims"):
-        raise UnsupportedError("GATHER in batches")
     axis = e.option("axis")
+    if (batch := e.option("batchDims")) != 0:
+        if not batch == axis == len(e.shape(source)) - 1 == len(e.shape(picked)) - 1:
+            raise UnsupportedError("GATHER in batches")
+        named = [e.in_order(source), e.in_order(picked)]
+        e.make(target, plain(batch + 1), lambda name: e.node("GatherElements", named, name, axis=axis))
+        return
     indices = e.constant(picked)
     order = e.order(source) if indices is not None and indices.ndim == 1 else plain(len(e.shape(source)))
     axis = order.index(axis % len(order))
@@ -168,12 +197,34 @@ def _tile(e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.make(target, order, lambda name: e.node("Tile", [value, repeats], name))
 
 
+def _broadcast(e: Emission, inputs: Ends, outputs: Ends) -> None:
+    source, (target,) = inputs[0], outputs
+    shape = e.shape(target)
+    if (value := e.constant(source)) is not None:
+        e.fold(target, np.broadcast_to(value, shape))
+        return
+    sizes = e.extra(np.array(shape, np.int64), e.step(target, "sizes"))  # 1 keeps a free batch
+    named = [e.in_order(source), sizes]
+    e.make(target, plain(len(shape)), lambda name: e.node("Expand", named, name))
+
+
+def _unpack(e: Emission, inputs: Ends, outputs: Ends) -> None:
+    (source,) = inputs
+    order = plain(len(e.shape(source)))
+    axis = e.option("axis") % len(order)
+    value = e.in_order(source, order)
+    for number, target in enumerate(outputs):
+        place = e.extra(np.array(number, np.int64), e.step(target, "place"))
+        e.make(target, order[:-1], partial(e.node, "Gather", [value, place], axis=axis))
+
+
 _PARTS: dict[str, Write] = {kind: partial(_split, kind) for kind in ("SPLIT", "SPLIT_V")}
 SHAPES: dict[str, Write] = (
     _PARTS
     | dict.fromkeys(("RESHAPE", "SQUEEZE", "EXPAND_DIMS"), _reshape)
     | dict.fromkeys(("CAST", "DEQUANTIZE"), _cast)
-    | {"CONCATENATION": _concatenate, "GATHER": _gather, "PACK": _pack}
-    | {"SLICE": _slice, "STRIDED_SLICE": _strided_slice, "TILE": _tile, "TRANSPOSE": _transpose}
+    | {"BROADCAST_TO": _broadcast, "CONCATENATION": _concatenate, "GATHER": _gather}
+    | {"PACK": _pack, "REVERSE_V2": _reverse, "SLICE": _slice, "STRIDED_SLICE": _strided_slice}
+    | {"TILE": _tile, "TRANSPOSE": _transpose, "UNPACK": _unpack}
 )
 """Functions by the kind of operation."""
