@@ -18,17 +18,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepress.runtime.errors import MissingExtraError, reason_of
-from edgepress.runtime.mqtt_options import BrokerOptions, read_address, read_login, read_prefix
+from edgepress.runtime.errors import reason_of
+from edgepress.runtime.mqtt_client import make_client
+from edgepress.runtime.mqtt_options import BrokerOptions, read_address, read_prefix
 from edgepress.runtime.text import json_text, one_line
 
 if TYPE_CHECKING:
@@ -44,44 +43,8 @@ MOST_RETRY_S = 30
 """Most seconds between two tries."""
 END_S = 5.0
 """Seconds that the end waits for acknowledgements."""
-MAX_PACKET_BYTES = 2
-"""Bytes after the head of the longest packet that a broker may send to a client that subscribes to nothing (MQTT 3.1.1,
-3.2 and 3.4)."""
 NO_STATE = {"label": None, "what": "start", "score": None, "drift": False}
 """The state before a label has lasted; Home Assistant shows it as unknown."""
-
-
-def make_client(options: BrokerOptions) -> Client:
-    """A client that is not connected yet.
-
-    Raises:
-        InputError: The login can't be used.
-        MissingExtraError: paho-mqtt is not installed, or is of version 1.
-    """
-    try:
-        from paho.mqtt.client import Client
-        from paho.mqtt.enums import CallbackAPIVersion
-    except ImportError as e:
-        missing = MissingExtraError("--mqtt", "paho-mqtt", "mqtt")
-        if (Path(__file__).resolve().parents[2] / "MANIFEST.json").exists():
-            missing.hint = "Make the bundle with: edgepress bundle --mqtt"
-        raise missing from e
-
-    class Sender(Client):
-        """A client that leaves a broker before it reads a longer packet than the answers to what it sends."""
-
-        def _sock_recv(self, bufsize: int) -> bytes:
-            if bufsize > MAX_PACKET_BYTES:
-                raise ConnectionError("a packet that was not asked for")
-            return super()._sock_recv(bufsize)
-
-    client = Sender(CallbackAPIVersion.VERSION2, client_id=f"edgepress-{os.urandom(6).hex()}")
-    user, password = read_login(options.login)
-    if user is not None:
-        client.username_pw_set(user, password)
-    if options.tls:
-        client.tls_set()
-    return client
 
 
 class Broker:

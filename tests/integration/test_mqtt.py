@@ -20,7 +20,7 @@ from brokers import mosquitto, needs_mosquitto, options
 from PIL import Image
 from serving import Running
 
-from edgepress.runtime import frames, mqtt
+from edgepress.runtime import frames, mqtt, mqtt_client
 from edgepress.runtime.__main__ import main as command
 from edgepress.runtime.crop import read_crop
 from edgepress.runtime.errors import MissingExtraError
@@ -217,7 +217,20 @@ def test_a_refusal_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said == [f"MQTT broker 127.0.0.1:{broker.port} refuses the connection: Not authorized."]
 
 
-@pytest.mark.parametrize("packet", [b"\x30\xff\xff\xff\x7f\x00\x01a" + bytes(1 << 20), b"\x30\x04\x00\x01ab"])
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"\x30\xff\xff\xff\x7f\x00\x01a" + bytes(1 << 20),
+        b"\x30\x04\x00\x01ab",
+        b"\x30\x01\x00",
+        b"\x90\x00",
+        b"\xc0\x00",
+        b"\x62\x02\x00\x01",
+        b"\x20\x02\x00\x00",
+        b"\x4f\x02\x00\x01",
+    ],
+    ids=["endless", "message", "cut off", "no subscription", "ping", "released", "connected again", "wrong flags"],
+)
 def test_a_broker_that_sends_what_was_not_asked_for_is_left(packet: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before its packet, here of 256 MB, is in memory; then it is another try."""
     monkeypatch.setattr(mqtt, "LEAST_RETRY_S", 0)
@@ -370,7 +383,7 @@ def test_without_the_package_the_message_says_what_to_install(monkeypatch: pytes
 
 def test_in_a_bundle_the_message_says_how_to_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
-    monkeypatch.setattr(mqtt, "__file__", str(tmp_path / "edgepress" / "runtime" / "mqtt.py"))
+    monkeypatch.setattr(mqtt_client, "__file__", str(tmp_path / "edgepress" / "runtime" / "mqtt.py"))
     (tmp_path / "MANIFEST.json").write_text("{}")
     with pytest.raises(MissingExtraError, match="Make the bundle with: edgepress bundle --mqtt"):
         Broker(options(1), str)
