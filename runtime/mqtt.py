@@ -62,12 +62,15 @@ class Broker:
     def __init__(self, options: BrokerOptions, tell: Callable[[str], None]) -> None:
         self.prefix = read_prefix(options.prefix)
         self._host, self._port = read_address(options.address, tls=options.tls)
+        self._tls = options.tls
         self._tell = tell
         self._told: set[str] = set()
         self._connected_at = -math.inf
-        self._was_connected = self._ends = self._closed = False
+        self._was_connected = self._was_refused = self._ends = self._closed = False
         self._tried = threading.Event()
         self._retained = {f"{self.prefix}/state": json_text(NO_STATE)}
+        self._status = f"{self.prefix}/status"
+        self._leaving: dict[str, tuple[int, str]] = {}  # of each topic: message and payload that paho has not sent yet
         self._lock = threading.Lock()
         self._disconnected = threading.Event()
         self._promised: list[MQTTMessageInfo] = []
@@ -76,11 +79,10 @@ class Broker:
         self._client = make_client(options)
         self._client.max_queued_messages_set(2 * QUEUE)  # events are counted here, so that `online` always fits
         self._client.reconnect_delay_set(LEAST_RETRY_S, MOST_RETRY_S)
-        self._client.will_set(f"{self.prefix}/status", "offline", qos=1, retain=True)
-        tls_hint = " or its certificate is not trusted" if options.tls else ""
-        unreachable = f"can't be reached{tls_hint}; it is tried again"
-        self._client.on_connect_fail = lambda client, data: self._on_connect_fail(unreachable)
+        self._client.will_set(self._status, "offline", qos=1, retain=True)
+        self._client.on_connect_fail = self._on_connect_fail
         self._client.on_connect = self._on_connect
+        self._client.on_publish = self._on_publish
         self._client.on_disconnect = self._on_disconnect
 
     def start(self) -> None:
@@ -94,14 +96,29 @@ class Broker:
         return sum(not info.is_published() for info in self._promised)
 
     def retain(self, topic: str, payload: str) -> None:
-        """Set what a topic holds; after each connect it is sent again."""
+        """Set what a topic holds; after each connect it is sent again.
+
+        While the broker does not take what the topic held before, only the newest payload waits.
+        """
         with self._lock:
             self._retained[topic] = payload
-            self._send(topic, payload)
+            if self._client.is_connected() and topic not in self._leaving:
+                self._send(topic, payload)
 
     def _send(self, topic: str, payload: str) -> MQTTMessageInfo:
         """Send what a topic holds; the availability with QoS 1 as the will, so that no session keeps only the will."""
-        return self._client.publish(topic, payload, qos=int(topic == f"{self.prefix}/status"), retain=True)
+        info = self._client.publish(topic, payload, qos=int(topic == self._status), retain=True)
+        self._leaving[topic] = info.mid, payload
+        return info
+
+    def _on_publish(self, client: Client, data: Any, number: int, reason: Any, properties: Any) -> None:
+        """A message has left; now send what its topic holds meanwhile."""
+        with self._lock:
+            for topic, (leaving, payload) in [*self._leaving.items()]:
+                if leaving == number:
+                    del self._leaving[topic]
+                    if self._retained.get(topic, payload) != payload:
+                        self._send(topic, self._retained[topic])
 
     def publish(self, event: dict[str, Any]) -> bool:
         """Take an event for delivery and make it the state; False if it is dropped, because too many wait."""
@@ -122,7 +139,7 @@ class Broker:
             self.queued += 1
         else:
             self.dropped += 1
-            self._tell_if_new("full", f"acknowledges too little: {QUEUE} events wait, so further ones are dropped")
+            self._tell_if_new("full", f"acknowledges too little: {QUEUE} events wait, so further ones are dropped.")
         self.retain(f"{self.prefix}/state", payload)
         return accepted
 
@@ -136,7 +153,9 @@ class Broker:
         self._wait_for(lambda: not self.waiting, end)
         said = False
         if self._client.is_connected() and not self.waiting:
-            offline = self._send(f"{self.prefix}/status", "offline")
+            with self._lock:
+                self._retained[self._status] = "offline"
+                offline = self._send(self._status, "offline")
             offline.rc = MQTTErrorCode.MQTT_ERR_SUCCESS  # as in `publish`
             self._wait_for(offline.is_published, end)
             said = offline.is_published()
@@ -164,7 +183,8 @@ class Broker:
             client.disconnect()
             return
         if reason.is_failure:
-            self._tell_if_new("refused", f"refuses the connection: {one_line(reason, 100)}")
+            self._was_refused = True
+            self._tell_if_new("refused", f"refuses the connection: {one_line(reason, 100)}.")
             self._tried.set()
             return
         self._was_connected = True
@@ -173,29 +193,38 @@ class Broker:
             self._told.clear()
         self._connected_at = now
         with self._lock:
-            self._retained.setdefault(f"{self.prefix}/status", "online")
+            self._retained.setdefault(self._status, "online")
+            for topic in self._leaving.keys() - {self._status}:  # paho sends again what has QoS 1
+                del self._leaving[topic]
             for topic, payload in self._retained.items():
-                self._send(topic, payload)
+                if topic not in self._leaving:
+                    self._send(topic, payload)
         waiting = f"; {self.waiting} events wait for it" if self.waiting else ""
-        self._tell_if_new("connected", f"is connected{waiting}")
+        self._tell_if_new("connected", f"is connected{waiting}.")
         self._tried.set()
 
-    def _on_connect_fail(self, what: str) -> None:
-        self._tell_if_new("unreachable", what)
+    def _on_connect_fail(self, client: Client, data: Any) -> None:
+        certificate = " or its certificate is not trusted" if self._tls else ""
+        self._tell_if_new("unreachable", f"can't be reached{certificate}; it is tried again.")
         self._tried.set()
 
     def _on_disconnect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._disconnected.set()
-        if reason.is_failure and self._was_connected and not self._ends:  # a refusal is told already
-            self._tell_if_new("away", "is away, and is tried again; events wait")
-        self._was_connected = False
+        if reason.is_failure and not self._ends:
+            if self._was_connected:
+                self._tell_if_new("away", "is away, and is tried again; events wait.")
+            elif not self._was_refused:
+                hint = "" if self._tls else " Does it need --mqtt-tls?"
+                self._tell_if_new("silent", f"ends the connection without an answer; it is tried again.{hint}")
+                self._tried.set()
+        self._was_connected = self._was_refused = False
 
     def _tell_if_new(self, kind: str, what: str) -> None:
         """Tell something of the broker, each kind once until it is over."""
         if kind not in self._told:
             self._told.add(kind)
             with suppress(OSError, ValueError):  # a closed stderr must not end paho's thread
-                self._tell(f"MQTT broker {self._host}:{self._port} {what}.")
+                self._tell(f"MQTT broker {self._host}:{self._port} {what}")
 
 
 def describe_to_home_assistant(prefix: str, model: str, *, drift: bool) -> tuple[str, str]:

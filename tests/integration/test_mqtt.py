@@ -102,17 +102,28 @@ class FakeBroker:
     """Does what mosquitto never does; a connection of a client is a list of its packets, as (first byte, rest).
 
     Args:
-        connack: What the answer to CONNECT says; 0: welcome.
+        connack: What the answer to CONNECT says; 0: welcome; None: the connection ends without one.
         acknowledges: Whether it acknowledges what has QoS 1.
         first: What it sends to its first client after that.
+        reads: Set while it reads; None: always.
+        ends: Whether it ends each connection after its first answer.
     """
 
-    def __init__(self, *, connack: int = 0, acknowledges: bool = True, first: bytes = b"") -> None:
+    def __init__(
+        self,
+        *,
+        connack: int | None = 0,
+        acknowledges: bool = True,
+        first: bytes = b"",
+        reads: threading.Event | None = None,
+        ends: bool = False,
+    ) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.connections: list[list[tuple[int, bytes]]] = []
         self.ended: list[bool] = []
         self._connack, self._acknowledges, self._first = connack, acknowledges, first
+        self._reads, self._ends = reads, ends
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -133,10 +144,14 @@ class FakeBroker:
             body = file.read(length | byte << shift)
             self.connections[-1].append((head[0], body))
             if head[0] == 0x10:
+                if self._connack is None:
+                    return
                 connection.sendall(bytes((0x20, 2, 0, self._connack)) + self._first)
                 self._first = b""
-                if self._connack:
+                if self._connack or self._ends:
                     return
+                if self._reads is not None:
+                    self._reads.wait()
             elif head[0] >> 4 == 3 and head[0] & 6 and self._acknowledges:
                 begin = 2 + int.from_bytes(body[:2], "big")
                 connection.sendall(b"\x40\x02" + body[begin : begin + 2])
@@ -244,6 +259,48 @@ def test_a_broker_that_sends_what_was_not_asked_for_is_left(packet: bytes, monke
     client.close()
     assert len(client._client._in_packet["packet"]) < 1000
     assert len(said) == 2, "it is connected, and away"
+
+
+def test_a_broker_that_ends_without_an_answer_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one for TLS alone."""
+    monkeypatch.setattr(mqtt, "LEAST_RETRY_S", 0)
+    broker = FakeBroker(connack=None)
+    said: list[str] = []
+    client = Broker(options(broker.port), said.append)
+    client.start()
+    mosquitto.wait_until(lambda: len(broker.connections) > 3, "three retries")
+    client.close()
+    where = f"MQTT broker 127.0.0.1:{broker.port}"
+    assert said == [f"{where} ends the connection without an answer; it is tried again. Does it need --mqtt-tls?"]
+
+
+def test_of_a_state_only_the_newest_waits_for_a_broker_that_does_not_read() -> None:
+    reads = threading.Event()
+    broker = FakeBroker(reads=reads)
+    client = Broker(options(broker.port), str)
+    client.start()
+    mosquitto.wait_until(client._client.is_connected, "connected")
+    for number in range(100):
+        client.retain(f"{PREFIX}/state", f"{number}:" + "x" * 100_000)
+    assert len(client._client._out_packet) < 60, "the buffers of the system take some"
+    reads.set()
+    last = (f"{PREFIX}/state", b"99:" + b"x" * 100_000)
+    mosquitto.wait_until(lambda: last in broker.published(), "the newest state")
+    client.close()
+    states = [body for topic, body in broker.published() if topic == last[0]]
+    assert states[-1] == last[1]
+
+
+def test_availability_waits_once_for_a_broker_that_leaves_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "LEAST_RETRY_S", 0)
+    monkeypatch.setattr(mqtt, "END_S", 0.1)
+    broker = FakeBroker(ends=True)
+    client = Broker(options(broker.port), str)
+    client.start()
+    mosquitto.wait_until(lambda: len(broker.connections) > 5, "five retries")
+    waiting = len(client._client._out_messages)
+    client.close()
+    assert waiting <= 1
 
 
 def test_two_prefixes_are_two_devices_in_home_assistant() -> None:
