@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepress.runtime.errors import InputError
+from edgepress.runtime.errors import InputError, reason_of
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.text import one_line
 
@@ -23,6 +24,8 @@ TLS_PORT = 8883
 """Port of a broker with TLS."""
 MAX_LOGIN_BYTES = 4096
 """Bytes of a file with a login at most."""
+MOST_STRING_BYTES = (1 << 16) - 1
+"""Bytes of a string in a packet of MQTT at most."""
 USER = "EDGEPRESS_MQTT_USER"
 """Environment variable with the name at the broker."""
 PASSWORD = "EDGEPRESS_MQTT_PASSWORD"
@@ -113,20 +116,44 @@ def read_login(path: Path | None) -> tuple[str | None, str | None]:
     """Name and password at the broker, from a file or else the environment; None where there is none.
 
     Raises:
-        InputError: The file can't be read, or others than its owner may read it. Those of systemd's LoadCredential= are
-            accepted: root's, mode 0440, where the group's bits stand for the one user of the service (acl(5)).
+        InputError: MQTT can't send the login, or the file can't be read, or others than its owner may read it. Those of
+            systemd's LoadCredential= are accepted: root's, mode 0440, where the group's bits stand for the one user of
+            the service (acl(5)).
     """
     if path is None:
-        return os.environ.get(USER), os.environ.get(PASSWORD)
+        user, password = os.environ.get(USER), os.environ.get(PASSWORD)
+        if password and not user:
+            raise InputError(f"{PASSWORD} is set, but {USER} is not.", "MQTT has no password without a name: set both.")
+        name = _sendable(os.fsencode(user), f"the name in {USER}") if user else None
+        return name, None if password is None else _sendable(os.fsencode(password), f"the password in {PASSWORD}")
     try:
         with open_regular(path) as file:
             about = os.fstat(file.fileno())
-            lines = file.read(MAX_LOGIN_BYTES).decode().splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"{path} can't be read: {getattr(e, 'strerror', None) or 'it is no text'}.") from e
+            lines = file.read(MAX_LOGIN_BYTES + 1).removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").split(b"\n")
+    except OSError as e:
+        raise InputError(f"{path} can't be read: {e.strerror or reason_of(e)}.") from e
     given_by_systemd = about.st_uid == 0 and stat.S_IMODE(about.st_mode) == 0o440
     if os.name == "posix" and about.st_mode & 0o077 and not given_by_systemd:
         raise InputError(f"{path} can be read by others.", f"Keep it to yourself: chmod 600 {path}")
-    if not 1 <= len(lines) <= 2 or not lines[0]:
+    if about.st_size > MAX_LOGIN_BYTES:
+        raise InputError(f"{path} is not a login: it has {about.st_size} bytes; accepted: {MAX_LOGIN_BYTES} at most.")
+    first, *others = [line.removesuffix(b"\r") for line in lines]
+    if not first or len(others) > 1:
         raise InputError(f"{path} is not a login.", "Accepted: the name in the first line, the password in the second.")
-    return lines[0], lines[1] if len(lines) == 2 else None
+    return _sendable(first, f"the name in {path}"), _sendable(others[0], f"the password in {path}") if others else None
+
+
+def _sendable(encoded: bytes, what: str) -> str:
+    """The text.
+
+    Raises:
+        InputError: It is not a string of MQTT (3.1.1, 1.5.3): UTF-8 of at most 65,535 bytes without U+0000.
+    """
+    try:
+        text = encoded.decode()
+    except UnicodeDecodeError as e:
+        raise InputError(f"MQTT can't send {what}: it is not UTF-8.") from e
+    if len(encoded) > MOST_STRING_BYTES or b"\0" in encoded:
+        reason = f"it has {len(encoded)} bytes" if len(encoded) > MOST_STRING_BYTES else "it has a character U+0000"
+        raise InputError(f"MQTT can't send {what}: {reason}.")
+    return text

@@ -69,6 +69,48 @@ def test_a_login_is_read_from_a_file_of_ones_own_or_the_environment(
     assert read_login(None) == ("anna", "secret")
 
 
+@pytest.mark.parametrize(
+    ("content", "login"),
+    [
+        ("\ufeffanna\r\nsecret\r\n", ("anna", "secret")),
+        ("anna", ("anna", None)),
+        ("anna\nse\u2028cr\x0cet", ("anna", "se\u2028cr\x0cet")),
+        ("anna\n" + "x" * 4096, "it has 4101 bytes; accepted: 4096 at most"),
+        ("an\0na\nsecret", "MQTT can't send the name in .*: it has a character U\\+0000"),
+        ("\nsecret\n", "is not a login"),
+    ],
+    ids=["of Windows", "a name alone", "other separators", "long", "zero", "no name"],
+)
+def test_a_login_is_as_it_is_written_or_refused(content: str, login: Any, tmp_path: Path) -> None:
+    file = tmp_path / "login"
+    file.write_bytes(content.encode())
+    file.chmod(0o600)
+    if isinstance(login, tuple):
+        assert read_login(file) == login
+        return
+    with pytest.raises(InputError, match=login):
+        read_login(file)
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "message"),
+    [
+        (b"an\xffna", b"secret", f"MQTT can't send the name in {USER}: it is not UTF-8"),
+        (b"anna", b"\xff", f"MQTT can't send the password in {PASSWORD}: it is not UTF-8"),
+        (b"x" * 65536, b"", "it has 65536 bytes"),
+        (b"", b"secret", f"{PASSWORD} is set, but {USER} is not"),
+    ],
+)
+def test_a_login_of_the_environment_that_mqtt_can_not_send_is_refused(
+    user: bytes, password: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else paho's thread would end, or the broker would be told half of it."""
+    monkeypatch.setenv(USER, os.fsdecode(user))
+    monkeypatch.setenv(PASSWORD, os.fsdecode(password))
+    with pytest.raises(InputError, match=message):
+        read_login(None)
+
+
 @needs_mosquitto
 def test_a_refused_login_is_said(broker: Any, tmp_path: Path) -> None:
     """A broker that lets nobody in."""
