@@ -272,6 +272,33 @@ def test_class_folders_can_be_the_folder_itself() -> None:
     assert values(read())["train"]["data"] == "."
 
 
+def test_a_stray_picture_beside_class_folders_does_not_hide_them() -> None:
+    pictures("photos", {"cat": 3, "dog": 2, ".": 1})
+    assert [(d.path, d.items) for d in look(Path()).data] == [("photos", 5)]
+
+
+@pytest.mark.parametrize(
+    ("source", "step"),
+    [
+        ("digits", "edgepress train"),
+        ("photos/", "edgepress benchmark r/variants"),
+        ("./photos", "edgepress benchmark r/variants"),
+        ("", "edgepress benchmark r/variants"),
+    ],
+)
+def test_the_next_command_is_not_about_a_run_on_other_data(
+    source: str, step: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Such a command would open the data that the file names, which do not fit that model."""
+    pictures("photos", {"cat": 3, "dog": 2})
+    Path("r/variants").mkdir(parents=True)
+    Path("r/model.keras").touch()
+    Path("r/metrics.json").write_text(json.dumps({"data": {"source": source}} if source else {}))
+    Path("r/variants/a.tflite").touch()
+    assert edgepress("init", "--json") == 0
+    assert json.loads(capfd.readouterr().out)["next"][0] == step
+
+
 def test_large_and_deep_folders_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures("a/b/c/d/e/f/g", {"cat": 1, "dog": 1})
     assert (look(Path()).data, look(Path()).complete) == ([], False)

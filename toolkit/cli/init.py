@@ -121,7 +121,10 @@ def chosen_of(answers: dict[str, Any], engine: str | None) -> dict[tuple[str, st
 
 
 def next_steps(out: Path, answers: dict[str, Any], seen: Surroundings, *, to_name: bool = False) -> list[str]:
-    """The commands that make sense next, the first one first; `to_name`: they don't accept the file by finding it."""
+    """The commands that make sense next, the first one first; `to_name`: they don't accept the file by finding it.
+
+    None is about a run that was trained on other data than the file names, which the command would open.
+    """
     limits = any(name.startswith("max_") and name != "max_drop" for name in answers)
     named = [] if relative(out) == NAME and not to_name else ["--config", str(out)]
     here = relative(out.parent)
@@ -131,12 +134,18 @@ def next_steps(out: Path, answers: dict[str, Any], seen: Surroundings, *, to_nam
         return shlex.join(["edgepress", *named, command, *paths, *more])
 
     board = ["--board", host] if (host := _boards(answers.get("board", ""))[0]) else []
-    models = [*(f"{run.path}/model.keras" for run in seen.runs), *(m.path for m in seen.models)]
+    data = answers.get("data", "")
+    others = [
+        run.path for run in seen.runs if data and run.data and os.path.normpath(run.data) != os.path.normpath(data)
+    ]
+    models = [f"{run.path}/model.keras" for run in seen.runs if run.path not in others]
+    models += [model.path for model in seen.models]
+    results = [each.path for each in seen.results if not {each.path, os.path.dirname(each.path)} & {*others}]
     sources = [model for model in models if not model.endswith(".tflite")]  # such a file is often quantized already
     make = partial(step, "compress", more=board) if limits else partial(step, "convert")
     steps = [make(model) for model in sources[:1]]
     steps += [step("evaluate", model) for model in models[:1] if not sources]
-    steps += [step("benchmark", each.path) for each in seen.results[:1] if not limits]
+    steps += [step("benchmark", path) for path in results[:1] if not limits]
     return [*steps[::-1], step("train", more=[] if "data" in answers else ["--data", "digits"])]
 
 
@@ -260,11 +269,11 @@ def _show_seen(seen: Surroundings) -> None:
         screen.show(screen.table([("found", "left"), ("path", "left"), ("what", "left")], rows))
         screen.say()
     hidden = sum(max(0, len(things) - SHOWN) for things in kinds.values())
+    from edgepress.toolkit.data.items import TO_NPZ
+
     notes = [f"{text.plural(hidden, 'more thing')} of these kinds."] if hidden else []
     if seen.tables:
-        notes.append(
-            f"{seen.tables[0]}: edgepress reads no CSV; docs/data.md says how to make class folders or an .npz."
-        )
+        notes.append(f"{seen.tables[0]}: edgepress reads no CSV. {TO_NPZ}")
     if not seen.complete:
         notes.append("The folder is large or deep, so only a part of it was looked at.")
     screen.note(*notes)

@@ -1,6 +1,6 @@
 """What lies in a folder that edgepress could use: data, models, runs.
 
-Names, sizes and the headers of `.npz` files are read, nothing else.
+Names, sizes, the headers of `.npz` files and the data that a run names are read, nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from edgepress.toolkit.data.folder_layout import PARTS
 from edgepress.toolkit.data.idx import is_idx_folder
 from edgepress.toolkit.data.npz import headers
 from edgepress.toolkit.data.shards import is_shards
+from edgepress.toolkit.documents import read_json
 
 MODEL_SUFFIXES = frozenset({".keras", ".h5", ".tflite", ".onnx"})
 MOST = 100_000
@@ -37,6 +38,7 @@ class Found:
         items: Number of items, if known.
         size_bytes: Size of its files, if known.
         modified: When its newest file was written; seconds.
+        data: What a run was trained on, as it was given; "" if unknown.
     """
 
     path: str
@@ -44,6 +46,7 @@ class Found:
     items: int = 0
     size_bytes: int = 0
     modified: float = 0.0
+    data: str = ""
 
 
 @dataclass
@@ -120,7 +123,8 @@ def _of_edgepress(found: Surroundings, place: Path, name: str, folders: list[str
         found.models.append(Found(name, "SavedModel", modified=_modification_time(place)))
         folders.clear()
     elif {"model.keras", "metrics.json"} <= set(files):
-        found.runs.append(Found(name, "run of edgepress train", modified=_modification_time(place)))
+        trained_on = _trained_on(place / "metrics.json")
+        found.runs.append(Found(name, "run of edgepress train", modified=_modification_time(place), data=trained_on))
         folders[:] = [each for each in folders if each not in ("images", "partial")]
     elif {"benchmark.json", "sweep.json", "compress.json", "tuning.json", "pruning.json"} & set(files):
         found.results.append(Found(name, "results", modified=_modification_time(place)))
@@ -131,6 +135,14 @@ def _of_edgepress(found: Surroundings, place: Path, name: str, folders: list[str
     else:
         return False
     return True
+
+
+def _trained_on(metrics: Path) -> str:
+    """The data that a run names; "" if it names none, or is not whole."""
+    try:
+        return str(read_json(metrics)["data"]["source"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def _file(found: Surroundings, images: dict[str, _Images], file: Path, folder: str) -> None:
@@ -176,7 +188,8 @@ def _class_folders(images: dict[str, _Images]) -> Iterator[Found]:
             total.size = total.size + seen.size
     for root, classes in roots.items():
         above, _, label = root.rpartition("/")
-        if len(classes) > 1 and label not in roots.get(above, {}):  # else: subfolders of a class folder
+        beside = roots.get(above, {})
+        if len(classes) > 1 and (label not in beside or len(beside) == 1):  # else: subfolders of a class folder
             count, size = (sum(getattr(c, name) for c in classes.values()) for name in ("count", "size"))
             yield Found(root.removeprefix("./"), f"{count:,} images in {len(classes)} class folders", count, size)
 
