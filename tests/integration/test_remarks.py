@@ -87,7 +87,7 @@ def test_a_benchmark_on_few_items_says_how_many_would_tell(few: Benchmark, run: 
     (needed,) = re.findall(r"about ([\d,]+) would", remark.text)
     assert int(needed.replace(",", "")) >= 282, "so many prove it; fewer make it sure enough to be chosen"
     assert Path(few.advice.unsure_file or "").name == "model-int8.tflite"
-    assert re.search(r"would be chosen, but is only \d\d % sure .* test images \(there are 72\)", few.advice.why)
+    assert re.search(r"would be chosen, but is only \d\d % sure .* test items \(there are 72\)", few.advice.why)
     assert shlex.split(remark.command)[:2] == ["edgepress", "benchmark"]
     assert shlex.split(remark.command)[2:4] == [str(run.variants["tflite-float32"]), str(run.variants["tflite-int8"])]
     assert shlex.split(remark.command)[4:] == ["--engine", "litert", "--data", "MORE_ITEMS"]

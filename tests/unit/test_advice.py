@@ -84,7 +84,7 @@ def test_the_sentence_names_the_probability_the_items_the_rank_and_the_host() ->
     found = advise(FLOAT, row("int8", 30, 12.0, 0.9789), row("other", 50, 12.0))
     assert (found.probability, found.confidence, found.prefer) == (0.9789, 0.9, "balanced")
     assert "int8 on litert: 97 % sure that it loses less than 1 pp (drop 0.20 pp [" in found.why
-    assert "on 400 test images" in found.why
+    assert "on 400 test items" in found.why
     assert "3 of 3 files qualify; of these, it has the least product of size and latency" in found.why
     assert "Some CPU" in found.why
     assert "the fastest" in advise(FLOAT, row("int8", 30, 12.0), prefer="latency").why
@@ -126,7 +126,7 @@ def test_where_no_file_is_sure_enough_it_says_so_and_what_would_help() -> None:
     unpromising = advise(bad("y", 5), bad("z", 5, 1.2))
     assert "z on litert drops 1.20 pp" in unpromising.why
     assert "--max-drop" in unpromising.why
-    assert "test images" not in unpromising.why, "more items do not fix a drop beyond the limit"
+    assert "test items" not in unpromising.why, "more items do not fix a drop beyond the limit"
     assert unpromising.unsure_file is None
 
 
@@ -155,7 +155,7 @@ def test_a_file_that_would_be_chosen_is_named_with_the_images_that_it_takes() ->
     assert "(there are 400) would make it 90 % sure" in found.why
     label = int(re.search(r"about (\d+)\.", found.why)[1])  # type: ignore[index]
     assert label == int(np.ceil(7.5 / 401 * (needed - 400)))
-    assert "--more FOLDER" in found.why
+    assert "--more DATA" in found.why
     assert "--more" not in advise(FLOAT, row("half", 50, 20.0), unsure("int8", 25, 10.0), more=900).why
 
 
@@ -165,7 +165,7 @@ def test_a_file_that_lost_nothing_so_far_needs_as_many_images_as_say_so(differin
     found = advise(FLOAT, lossless, count=60, limit=0.1)
     needed = items_to_be_sure(Evidence(60, 0, 0), drop=0.001, confidence=0.9)
     assert needed is not None
-    assert f"About {estimate(needed)} test images (there are 60) would make it 90 % sure" in found.why
+    assert f"About {estimate(needed)} test items (there are 60) would make it 90 % sure" in found.why
     assert f"about {max(1, int(np.ceil((differing + 0.5) / 61 * (needed - 60))))}." in found.why
 
 
@@ -198,13 +198,13 @@ def test_a_chosen_file_that_is_sure_but_not_proven_says_what_would_prove_it() ->
     assert (found.ship, found.unsure_file) == ("int8", "int8")
     needed = items_to_rule_out(1, 0, 400, drop=0.01)
     assert needed is not None
-    assert f"About {estimate(max(needed, 401))} test images (there are 400) would prove it (95 % interval)" in found.why
+    assert f"About {estimate(max(needed, 401))} test items (there are 400) would prove it (95 % interval)" in found.why
     assert "would prove" not in advise(FLOAT, row("int8", 25)).why
 
 
 def test_further_items_are_told() -> None:
     found = advise(FLOAT, row("int8", 25, more_differing=12), more=2000)
-    assert "on 400 test images; it answers 12 of 2000 further ones differently)" in found.why
+    assert "on 400 test items; it answers 12 of 2000 further ones differently)" in found.why
 
 
 def test_the_limit_and_the_rule_are_those_of_the_options_unless_given() -> None:
@@ -263,7 +263,7 @@ def test_a_later_choice_by_another_rule_needs_no_measurement() -> None:
     doubtful = result_of(FLOAT, unsure("int8", 30))
     told = advice_of(doubtful, Rule())
     assert told is not None
-    assert "--more FOLDER" in told.why
+    assert "--more DATA" in told.why
     more = advice_of(type(doubtful)(**vars(doubtful) | {"more": {"count": 900}}), Rule())
     assert more is not None
     assert "--more" not in more.why

@@ -71,7 +71,7 @@ def choose(
     ship = None if chosen is None else results[chosen]
     unsure = _unsure(results, costs, rule, max_drop_pp, ship=ship)
     needed = (
-        _missing_images(unsure, chosen=unsure is ship, count=count, max_drop_pp=max_drop_pp, rule=rule, more=more)
+        _missing_items(unsure, chosen=unsure is ship, count=count, max_drop_pp=max_drop_pp, rule=rule, more=more)
         if unsure is not None
         else ""
     )
@@ -82,7 +82,7 @@ def choose(
         none = f"of no file is it {sure(rule.confidence)} sure that it loses less than {max_drop_pp:g} pp."
         help = needed or "Loosen --max-drop or calibrate or train better."
         return Advice(**vars(_none(f"{none} {_nearest(results)}{help}", rule)) | about)
-    items = f"{count} test images"
+    items = f"{count} test items"
     if more and ship.more_differing is not None:
         items += f"; it answers {ship.more_differing} of {more} further ones differently"
     why = [_how_sure(ship, max_drop_pp, items), _rank(ship, results, rule, costs), needed]
@@ -210,8 +210,8 @@ def _unsure(
     return ship if ship is not None and ship.status == UNPROVEN else None
 
 
-def _missing_images(unsure: Measurement, *, chosen: bool, count: int, max_drop_pp: float, rule: Rule, more: int) -> str:
-    """How many test images would make a file sure, and how many of them need a label."""
+def _missing_items(unsure: Measurement, *, chosen: bool, count: int, max_drop_pp: float, rule: Rule, more: int) -> str:
+    """How many test items would make a file sure, and how many of them need a label."""
     lost = unsure.lost or 0
     gained = unsure.gained or 0
     differing = unsure.differing or 0
@@ -230,11 +230,11 @@ def _missing_images(unsure: Measurement, *, chosen: bool, count: int, max_drop_p
         return f"{head}Loosen --max-drop."
     needed = max(needed, count + 1)
     label = max(1, math.ceil((differing + 0.5) / (count + 1) * (needed - count)))
-    enough = f"{head}About {estimate(needed)} test images (there are {count}) would {what} if it answers them as here"
+    enough = f"{head}About {estimate(needed)} test items (there are {count}) would {what} if it answers them as here"
     if more:
         return f"{enough}."
     few = f"only those need a label that it answers differently from the baseline, about {label}"
-    return f"{enough}; of new ones (--more FOLDER), {few}."
+    return f"{enough}; of new ones (--more DATA), {few}."
 
 
 def _nearest(results: Sequence[Measurement]) -> str:
