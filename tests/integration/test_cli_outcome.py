@@ -7,8 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from configuring import apart, edgepress
+from PIL import Image
 
 from edgepress.converters.variant import Variant
 from edgepress.runtime.contract import DataRecord, Verification
@@ -98,6 +100,27 @@ def test_a_model_that_ends_in_hardmax_is_told_to_keep_its_scores() -> None:
     done = [dataclasses.replace(DONE, verification=proof)]
     _note_if_weak(done, notes.append, images=False, own=False, one_hot=True)
     assert [note.endswith("keep these with --output NAME") for note in notes] == [True]
+
+
+@pytest.mark.slow
+def test_each_next_command_reads_the_same_files(apart: None, capfd: pytest.CaptureFixture[str]) -> None:
+    """With a picture that can't be decoded, each command fails that does not leave it out."""
+    random = np.random.default_rng(0)
+    for number in range(60):
+        picture = Path("photos", "ab"[number % 2], f"{number}.png")
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (28, 28), np.uint8)).save(picture)
+    for folder in ("a", "b"):
+        Path("photos", folder, "broken.png").write_bytes(b"no picture")
+    command = "edgepress train --data photos --arch dense --epochs 1 --skip-unreadable"
+    for name in ("train", "convert", "benchmark", "report"):
+        assert command.split()[:2] == ["edgepress", name]
+        assert edgepress(*command.split()[1:]) == 0
+        printed = capfd.readouterr()
+        assert "trained on another version" not in printed.err
+        command = printed.out.rpartition("Next: ")[2].strip()
+    assert edgepress("evaluate", "runs/photos-dense/model.keras") == 0
+    assert "If it was trained with --skip-unreadable, give that here, too." in " ".join(capfd.readouterr().err.split())
 
 
 @pytest.mark.slow

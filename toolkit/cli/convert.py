@@ -107,7 +107,8 @@ def convert(
         for line in outcome(variants, verbose=verbose):
             screen.say(line)
         if paths := [v.path for v in variants if v.path is not None]:
-            screen.next_command(shell_line("edgepress", "benchmark", paths[0].parent, *data_words(paths[0], data)))
+            reading = [*data_words(paths[0], data), *options.skip_words(skip_unreadable)]
+            screen.next_command(shell_line("edgepress", "benchmark", paths[0].parent, *reading))
     return code_of(v.path is not None for v in variants)
 
 

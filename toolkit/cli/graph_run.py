@@ -49,13 +49,14 @@ def graph_run(
     return {**locals(), "on_note": screen.note}
 
 
-def show(result: GraphResult, title: str, data: str | None) -> None:
+def show(result: GraphResult, title: str, data: str | None, skip_unreadable: bool) -> None:
     """Print the figures before and after, and the next command.
 
     Args:
         result: The result.
         title: What the figures are those of.
         data: The user's --data.
+        skip_unreadable: The user's --skip-unreadable.
     """
     facts = result.facts
     rows = [
@@ -67,5 +68,6 @@ def show(result: GraphResult, title: str, data: str | None) -> None:
     if facts.get("kept") == "start":
         screen.say("Training found nothing better on validation items; the result is the repaired graph.")
     words = ["edgepress", "convert", str(result.model), *(["--data", data] if data else [])]
+    words += options.skip_words(skip_unreadable)
     screen.say(f"Written to {result.model}", style="bold")
     screen.next_command(shell_line(*words))

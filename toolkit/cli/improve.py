@@ -52,11 +52,11 @@ def improve(
     if json_output:
         screen.document(result.to_dict())
     else:
-        _show(result, max_drop)
+        _show(result, max_drop, skip_unreadable)
     return code_of(result.asked) if result.verdict == "proven" else NOT_PROVEN
 
 
-def _show(result: Improved, max_drop: float) -> None:
+def _show(result: Improved, max_drop: float, skip_unreadable: bool) -> None:
     columns = [("Held-out items", "left"), ("Number", "right"), ("Before", "right"), ("After", "right")]
     rows = [[name, f"{proof.items:,}", percent(proof.before), percent(proof.after), _gain(proof)]
             for name, proof in (("new", result.new), ("old", result.old))]  # fmt: skip
@@ -86,7 +86,8 @@ def _show(result: Improved, max_drop: float) -> None:
     elif result.had_promise:
         screen.say("No file keeps the promise that an old file had, so none is named for a bundle.")
     elif result.files:  # which of them is best is measured
-        screen.next_command(shell_line("edgepress", "benchmark", result.files[0].parent))
+        skip = options.skip_words(skip_unreadable)
+        screen.next_command(shell_line("edgepress", "benchmark", result.files[0].parent, *skip))
 
 
 def _gain(proof: Proof) -> str:

@@ -129,6 +129,11 @@ Custom = Annotated[list[str] | None, Foreign(help="MODULE:CLASS of a custom Kera
 Trust = Annotated[bool, Foreign("--trust", help=TRUST_HELP)]
 
 
+def skip_words(skip_unreadable: bool) -> list[str]:
+    """The option in the next command, which reads the same files."""
+    return ["--skip-unreadable"] if skip_unreadable else []
+
+
 def model_hints(
     labels: Annotated[
         Path | None, Foreign(help="Text file with one label per line, in the order of the outputs")

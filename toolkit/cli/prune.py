@@ -35,4 +35,4 @@ def prune(
     if json_output:
         screen.document(result.summary())
         return
-    show(result, "float graph on validation items", run["data"])
+    show(result, "float graph on validation items", run["data"], run["skip_unreadable"])

@@ -86,7 +86,7 @@ def train(
     screen.show(evaluation_table(result.metrics))
     screen.remarks(result.metrics.get("remarks", ()))  # runs of an older edgepress have none
     screen.say(f"Test accuracy {100 * result.metrics['accuracy']:.2f} %: {result.model}", style="bold")
-    screen.next_command(shell_line("edgepress", "convert", result.model))
+    screen.next_command(shell_line("edgepress", "convert", result.model, *options.skip_words(skip_unreadable)))
 
 
 def _size(text: str | None) -> int | tuple[int, int] | None:

@@ -29,4 +29,4 @@ def tune(
     if json_output:
         screen.document(result.summary())
         return
-    show(result, f"{bits}-bit file", run["data"])
+    show(result, f"{bits}-bit file", run["data"], run["skip_unreadable"])

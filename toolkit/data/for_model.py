@@ -20,7 +20,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import onnx_props
 from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract, read_contract
-from edgepress.runtime.contract import MEMBER
+from edgepress.runtime.contract import MEMBER, DataRecord
 from edgepress.runtime.filetypes import format_of
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.remembered import find_remembered
@@ -213,7 +213,7 @@ def data_for(
             f"{where} has {len(contract.labels)} labels; {source} has {len(opened.labels)}.",
             "Give data with the model's classes with --data.",
         )
-    notes = [f"Skipped as unreadable: {name} ({reason})" for name, reason in opened.skipped]
+    notes = [f"Left out: {name} ({reason})" for name, reason in opened.skipped]
     if contract.data is not None and contract.data.sha256 != opened.sha256:
         doubt = (
             "some test items may have been used in training"
@@ -222,11 +222,19 @@ def data_for(
         )
         notes.append(
             f"{where.name} was trained on another version of {contract.data.source}, or on other data, than {source}: "
-            f"{doubt}."
+            f"{doubt}.{_ask_to_skip(contract.data, opened, skip_unreadable)}"
         )
     if purpose == "evaluation":
         notes += _notes_on_test_items(contract, opened)
     return opened, [*notes, *resize_note(contract, opened)]
+
+
+def _ask_to_skip(trained_on: DataRecord, opened: DataSet, skip_unreadable: bool) -> str:
+    """A sentence if the training may have left out unreadable files that are among these items."""
+    count = sum(len(part) for part in (opened.train, opened.val, opened.test))
+    if skip_unreadable or trained_on.source != opened.source or count <= sum(trained_on.counts.values()):
+        return ""
+    return " If it was trained with --skip-unreadable, give that here, too."
 
 
 def without_labels(data: DataSet, count: int) -> DataSet:

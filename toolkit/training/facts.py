@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.builtin import color_of
-from edgepress.toolkit.data.types import COPY, DataSet
+from edgepress.toolkit.data.types import COPY, UNDECODED, DataSet
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.remarks.facts import Facts, FloatPair, ImageSizes
 from edgepress.toolkit.training import augment
@@ -51,7 +51,7 @@ def facts_of(
         pair: The quantized file that too few items leave unproven.
         max_drop_pp: Largest drop that counts as usable, percentage points.
     """
-    skip = any(reason != COPY for _, reason in data.skipped)
+    skip = any(reason not in (COPY, UNDECODED) for _, reason in data.skipped)
     return Facts(
         labels=data.labels,
         confusion=np.asarray(confusion, np.int64),
