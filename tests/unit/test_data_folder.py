@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import re
 import shutil
 import tracemalloc
 from pathlib import Path
@@ -18,6 +19,7 @@ from edgepress.runtime.image import load_image
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import folder as folder_module
 from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.types import UNDECODED
 from edgepress.toolkit.errors import DataError
 
 SIGNS = Path(__file__).parents[2] / "../shared/real/data/sign_digits/Dataset"
@@ -164,11 +166,34 @@ def test_folders_that_can_not_be_used(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="one class: cat"):
         open_data(tmp_path)
     (tmp_path / "dog").mkdir()
-    with pytest.raises(DataError, match=r"dog has no images"):
+    with pytest.raises(DataError, match=r"dog has no images\."):
         open_data(tmp_path)
+    for name in ("1.wav", "2.WAV", "a.heic"):
+        (tmp_path / "dog" / name).touch()
+    with pytest.raises(DataError, match=r"dog has no images, but 2 \.wav files, 1 \.heic file\.") as caught:
+        open_data(tmp_path)
+    assert "sounds become an .npz" in caught.value.hint
     image(tmp_path / "dog/1.png", 77)
     with pytest.raises(DataError, match="class 'dog'"):
         open_data(tmp_path)
+
+
+def test_pictures_that_are_not_decoded_are_listed(tmp_path: Path) -> None:
+    before = open_data(classes(tmp_path))
+    for name in ("1.HEIC", "2.heic", "notes.txt", ".hidden.heic"):
+        (tmp_path / "cat" / name).touch()
+    data = open_data(tmp_path)
+    assert data.skipped == (("2 .heic files", UNDECODED),)
+    assert data.sha256 == before.sha256
+
+
+def test_a_file_of_another_kind_is_told_what_to_become(tmp_path: Path) -> None:
+    (tmp_path / "windows.csv").touch()
+    with pytest.raises(DataError, match=r"windows\.csv is no data set") as caught:
+        open_data(tmp_path / "windows.csv")
+    section = re.search(r'docs/data\.md, "([^"]+)"', caught.value.hint)
+    assert section
+    assert f"## {section[1]}\n" in (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
 
 
 def test_image_that_is_gone_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ def open_more(source: str, data: DataSet, *, labelled: Path | None = None, skip_
     chosen = np.array([rows[digest] for digest in digests], np.int64)
     held = Split(every.source, every.indices[chosen], np.zeros(len(chosen), np.int64))
     known = {} if labelled is None else _labels_in(labelled, data.labels)
-    notes = [f"Skipped as unreadable: {name} ({reason})" for name, reason in opened.skipped]
+    notes = [f"Left out: {name} ({reason})" for name, reason in opened.skipped]
     if copies := len(indices) - len(rows):
         notes.append(f"{copies} of {len(indices)} items of {source} are copies of others, or are in {data.source}.")
     return More(

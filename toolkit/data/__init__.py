@@ -30,7 +30,7 @@ from edgepress.toolkit.data.builtin import NAMES, is_builtin, read_builtin
 from edgepress.toolkit.data.conflicts import find_conflicts
 from edgepress.toolkit.data.folder import read_folder
 from edgepress.toolkit.data.idx import is_idx_folder, read_idx_folder
-from edgepress.toolkit.data.items import Items, ReadOptions
+from edgepress.toolkit.data.items import TO_NPZ, Items, ReadOptions
 from edgepress.toolkit.data.npz import is_npz, read_npz
 from edgepress.toolkit.data.shards import expand, is_shards, read_shards
 from edgepress.toolkit.data.splits import (
@@ -166,7 +166,7 @@ def _read(source: str | Path, options: ReadOptions) -> Items:
         raise DataError(f"{e.filename} can't be read: {e.strerror}.", "Check its permissions.") from e
     path = Path(place)
     if path.exists():
-        raise DataError(f"The file {source} is of an unknown kind.", f"Accepted: {ACCEPTED}.")
+        raise DataError(f"{source} is no data set that edgepress reads.", f"Accepted: {ACCEPTED}. {TO_NPZ}")
     beside = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(str(source), [*NAMES, *beside], n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "Check the path."

@@ -24,12 +24,14 @@ import numpy as np
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.image import IMAGE_SUFFIXES, MOST_FILE_BYTES, Pixels, peek
 from edgepress.runtime.input_spec import Color, InputSpec
-from edgepress.toolkit.data.folder_layout import folders_of_splits, is_ignored, subfolders
-from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
+from edgepress.toolkit import text
+from edgepress.toolkit.data.folder_layout import NAMED, folders_of_splits, is_ignored, subfolders
+from edgepress.toolkit.data.items import TO_NPZ, UNLABELLED, Items, ReadOptions, in_order
 from edgepress.toolkit.data.jpeg import load_file
 from edgepress.toolkit.data.sample import LARGE, sample
 from edgepress.toolkit.data.splits import Ints
 from edgepress.toolkit.data.threads import in_threads
+from edgepress.toolkit.data.types import UNDECODED
 from edgepress.toolkit.errors import DataError, InputError
 
 CACHE_BYTES = 256 << 20
@@ -38,6 +40,8 @@ DEEPEST = 64
 """Levels of folders in a class folder at most."""
 DEFAULT_SIZE = (96, 96)
 """Height and width if a folder's images have no common size within `NATURAL_SIDES`."""
+OTHER_IMAGES = frozenset({".avif", ".heic", ".heif", ".jxl", ".tif", ".tiff"})
+"""Suffixes of pictures that are not decoded; other files beside images need no word."""
 NATURAL_SIDES = range(28, 225)
 
 
@@ -48,7 +52,9 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
         DataError: There are no class folders, a class folder has no images, or an image can't be read.
     """
     parts = folders_of_splits(root, options)
-    files_by_part = {part: _class_files(folder, root, options) for part, folder in parts.items()}
+    others: Counter[str] = Counter()
+    files_by_part = {part: _class_files(folder, root, options, others) for part, folder in parts.items()}
+    undecoded = [(text.plural(others[suffix], f"{suffix} file"), UNDECODED) for suffix in OTHER_IMAGES & others.keys()]
     names = [label for classes in files_by_part.values() for label in classes]
     labels = () if "" in names else tuple(in_order(names))
     numbers = {label: i for i, label in enumerate(labels)}
@@ -65,7 +71,7 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     if options.sample is not None and len(files) > LARGE:
         enough = _sample(source, rows, options, problems)
         if enough is not None:
-            return dataclasses.replace(enough, labels=labels, skipped=tuple(problems.items()))
+            return dataclasses.replace(enough, labels=labels, skipped=(*problems.items(), *undecoded))
         problems.clear()
     hashes = []
     decode = options.purpose == "training" or options.skip_unreadable
@@ -81,7 +87,7 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
         labels=labels,
         given=split_names,
         spec=spec,
-        skipped=tuple(problems.items()),
+        skipped=(*problems.items(), *undecoded),
     )
 
 
@@ -115,11 +121,16 @@ def _sample(
     )
 
 
-def _class_files(folder: Path, root: Path, options: ReadOptions) -> dict[str, list[str]]:
-    """Image files by class, relative to the root; those without labels have the class ""."""
-    classes = {path.name: sorted(_images(path, root)) for path in subfolders(folder)}
+def _class_files(folder: Path, root: Path, options: ReadOptions, others: Counter[str]) -> dict[str, list[str]]:
+    """Image files by class, relative to the root; those without labels have the class ""; counts others by suffix."""
+    classes: dict[str, list[str]] = {}
+    others_of: dict[str, Counter[str]] = {}
+    for path in subfolders(folder):
+        others_of[path.name] = Counter()
+        classes[path.name] = sorted(_images(path, root, others_of[path.name]))
+        others.update(others_of[path.name])
     if not classes:
-        loose = sorted(_images(folder, root))
+        loose = sorted(_images(folder, root, others))
         if loose and options.unlabelled:
             return {"": loose}
         what = f"{len(loose)} images but no class folders" if loose else "neither class folders nor images"
@@ -127,12 +138,18 @@ def _class_files(folder: Path, root: Path, options: ReadOptions) -> dict[str, li
         raise DataError(f"{folder} contains {what}.", f"{hint} {UNLABELLED}")
     for label, files in classes.items():
         if not files:
-            accepted = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise DataError(f"The class folder {folder / label} has no images.", f"Add some ({accepted}) or remove it.")
+            found = ", ".join(text.plural(n, f"{suffix} file") for suffix, n in others_of[label].most_common(NAMED))
+            accepted = f"Add some ({', '.join(sorted(IMAGE_SUFFIXES))}) or remove it."
+            what = f"no images, but {found}" if found else "no images"
+            raise DataError(
+                f"The class folder {folder / label} has {what}.", f"{accepted} {TO_NPZ}" if found else accepted
+            )
     return classes
 
 
-def _images(folder: Path, root: Path) -> Iterator[str]:
+def _images(folder: Path, root: Path, others: Counter[str]) -> Iterator[str]:
+    """Image files below a folder, relative to the root; counts other files by their suffix."""
+
     def fail(error: OSError) -> None:  # `os.walk` would leave the folder out
         raise error
 
@@ -142,8 +159,11 @@ def _images(folder: Path, root: Path) -> Iterator[str]:
             what = f"The class folder {folder} has more than {DEEPEST} levels of folders."
             raise DataError(what, "Move its images up, and remove the folders.")
         for name in files:
-            if not is_ignored(name) and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in IMAGE_SUFFIXES and not is_ignored(name):
                 yield os.path.relpath(os.path.join(parent, name), root)
+            elif suffix and not is_ignored(name):
+                others[suffix] += 1
 
 
 def _natural(root: Path, files: Sequence[str], options: ReadOptions, problems: dict[str, str]) -> InputSpec:

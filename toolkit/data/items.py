@@ -28,6 +28,9 @@ EXACT = 1 << 24
 UNLABELLED = "Items without labels are enough for convert, and for benchmark of files with --task none."
 """Added to the hints of errors about missing labels."""
 
+TO_NPZ = 'Tables, arrays and sounds become an .npz: docs/data.md, "Tables, windows and sounds".'
+"""Added to the hints of errors about other data."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:

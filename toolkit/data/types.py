@@ -20,6 +20,8 @@ from edgepress.runtime.input_spec import InputSpec
 SPLITS = ("train", "val", "test")
 COPY = "a copy is in the test or validation split"
 """Why an item that can be read is left out."""
+UNDECODED = "edgepress does not decode them; save them as JPEG or PNG"
+"""Why pictures of some formats are left out."""
 Purpose = Literal["training", "evaluation", "calibration"]
 """What data are opened for: training needs all classes in the training and test splits; evaluation needs test items;
 calibration needs training items, with labels or without."""
@@ -113,7 +115,8 @@ class DataSet:
         val: Items for early stopping and search; may be empty except for training.
         test: Items for the final evaluation; never used for training, calibration or selection.
         sha256: Hash of every item's content hash, label and split.
-        skipped: Items left out, with the reason: unreadable files (`--skip-unreadable`), and copies of items in a given
+        skipped: Items left out, with the reason: unreadable files (`--skip-unreadable`), pictures of
+            formats that are not decoded, and copies of items in a given
             test or validation split.
         computed: Splits that the data did not have, so that their items were taken from the training items.
         conflicts: Items of the same content in different classes; None if there are none.

@@ -225,7 +225,8 @@ def contradictory_labels(facts: Facts) -> Remark | None:
     return Remark(
         kind=CONTRADICTION,
         text=f"{conflicts.items} of {conflicts.total} items have the same content as an item of another class, so at "
-        f"least {conflicts.wrong} answers must be wrong, whatever the model, until each is in one class only: "
+        f"least {text.plural(conflicts.wrong, 'answer')} must be wrong, whatever the model, until each is in one class "
+        f"only: "
         f"{some}{more}.",
         command=facts.again({}) or facts.look,
         figures={"items": conflicts.items, "wrong": conflicts.wrong, "total": conflicts.total},

@@ -171,7 +171,7 @@ def far_above_validation(facts: Facts) -> Remark | None:
     return Remark(
         kind="far above validation",
         text=f"Training accuracy is {_percent(training)}, but {_percent(right / items)} on {items} items that the "
-        "float model was not trained on: it is overfit, and needs more or more varied ones.",
+        "float model was not trained on: it is overfit, and needs more items, or more varied ones.",
         command=facts.again(change) if (change := _against_learning_by_heart(facts)) else facts.look,
         figures={"training": training, "held_out": right / items, "gap_low": interval.low, "items": items},
     )

@@ -215,10 +215,11 @@ def _check(row: Architecture, input: InputSpec, options: Options, *, weights: st
     if row.sides and (len(input.shape) != 3 or not all(low <= side <= high for side in input.shape[:2])):
         shape = "x".join(map(str, input.shape))
         free = ", ".join(r.name for r in ARCHITECTURES.values() if r.sides is None)
+        other = "another --size" if input.is_image else "such a shape in the .npz"
         raise InputError(
             f"{row.name} can't take items of shape {shape}; it takes height x width x channels from {low}x{low} to "
             f"{high}x{high}.",
-            f"Choose another --size, or an --arch that takes any shape: {free}.",
+            f"Choose {other}, or an --arch that takes any shape: {free}.",
         )
     if not 0 <= options.dropout < 1:
         raise InputError(f"dropout is {options.dropout}; accepted: from 0 to below 1.")
