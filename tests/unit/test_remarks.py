@@ -113,6 +113,20 @@ def test_a_remark_is_one_sentence_with_figures_and_the_next_command(kind: str) -
 # near the largest class
 
 
+@pytest.mark.parametrize(("is_image", "named"), [(True, "--input-range"), (False, "--labels")])
+def test_a_model_made_elsewhere_may_be_described_wrongly(is_image: bool, named: str) -> None:
+    """Then it does not follow that it learned little, nor that no conversion helps."""
+    own = facts(confusion=matrix([72] * 5, [0.2] * 5), is_image=is_image)
+    words = {
+        foreign: CHECKS["near the largest class"](dataclasses.replace(own, foreign=foreign)).text  # type: ignore[union-attr]
+        for foreign in (True, False)
+    }
+    assert named in words[True]
+    assert ("--color" in words[True]) == is_image
+    assert "no conversion" not in words[True]
+    assert words[False].endswith("so the net has learned little, and no conversion can fix that.")
+
+
 def test_the_largest_class_is_compared_with_over_the_same_items() -> None:
     always = np.array([[180, 0], [20, 0]])
     assert "near the largest class" in kinds(facts(labels=("a", "b"), confusion=always, val_confusion=None))

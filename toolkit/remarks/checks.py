@@ -151,11 +151,19 @@ def near_largest_class(facts: Facts) -> Remark | None:
     return Remark(
         kind=NEAR_LARGEST,
         text=f"Test accuracy is {_percent(facts.accuracy)}, and {_percent(share)} of the {facts.count} test items are "
-        f"of the class {name}: that is {than} answering {name} always ({gain} pp), so the net has learned "
-        "little, and no conversion can fix that.",
+        f"of the class {name}: that is {than} answering {name} always ({gain} pp), "
+        f"{_why_little(facts)}.",
         command=_to_learn(facts, float(share)),
         figures={"accuracy": facts.accuracy, "largest_share": float(share), "gain_low": low, "gain_high": high},
     )
+
+
+def _why_little(facts: Facts) -> str:
+    """What such an accuracy means; of a model made elsewhere, the user's description may be what is wrong."""
+    if not facts.foreign:
+        return "so the net has learned little, and no conversion can fix that"
+    options = "--input-range (or --mean and --std), --color and --labels" if facts.is_image else "--labels"
+    return f"so the net has learned little, or gets other input or labels than in its training: check {options}"
 
 
 def _to_learn(facts: Facts, share: float) -> str:

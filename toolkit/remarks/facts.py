@@ -68,6 +68,7 @@ class Facts:
         conflicts: Items of the same content in different classes, in all data.
         pair: The quantized file that too few items leave unproven.
         max_drop_pp: Largest drop that counts as usable, percentage points.
+        foreign: Whether edgepress did not train the model, so that the user said how items are prepared.
     """
 
     labels: tuple[str, ...]
@@ -84,6 +85,7 @@ class Facts:
     conflicts: Conflicts | None = None
     pair: FloatPair | None = None
     max_drop_pp: float = 1.0
+    foreign: bool = False
 
     @property
     def count(self) -> int:

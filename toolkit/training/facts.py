@@ -37,6 +37,7 @@ def facts_of(
     more: str = "",
     pair: FloatPair | None = None,
     max_drop_pp: float = 1.0,
+    foreign: bool = False,
 ) -> Facts:
     """The figures of a model and its data.
 
@@ -50,6 +51,7 @@ def facts_of(
         more: The command that measures again on more items.
         pair: The quantized file that too few items leave unproven.
         max_drop_pp: Largest drop that counts as usable, percentage points.
+        foreign: Whether edgepress did not train the model.
     """
     skip = any(reason not in (COPY, UNDECODED) for _, reason in data.skipped)
     return Facts(
@@ -67,6 +69,7 @@ def facts_of(
         conflicts=data.conflicts,
         pair=pair,
         max_drop_pp=max_drop_pp,
+        foreign=foreign,
     )
 
 

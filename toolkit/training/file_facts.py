@@ -62,6 +62,7 @@ def facts_of_file(
         more=shell_line(*command, "--data", MORE, *described),
         pair=pair,
         max_drop_pp=max_drop_pp,
+        foreign=not contract.arch,
     )
 
 
