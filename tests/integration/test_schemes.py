@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgepress.converters.schemes import ALL, SCHEMES, parse_schemes
 from edgepress.converters.sources.keras import sha256_of
@@ -133,3 +135,19 @@ def test_parse_schemes() -> None:
         parse_schemes("tflite-in8")
     with pytest.raises(InputError, match="No scheme"):
         parse_schemes(" , ")
+
+
+@given(st.lists(st.sampled_from(sorted(SCHEMES)), min_size=1, max_size=4), st.sampled_from([",", " , ", ", "]))
+def test_a_list_of_schemes_is_read_in_any_spacing(names: list[str], comma: str) -> None:
+    found = parse_schemes(comma.join(names))
+    assert set(found) == set(names)
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_list_of_schemes_or_one_error(text: str) -> None:
+    try:
+        found = parse_schemes(text)
+    except InputError:
+        return
+    assert found
+    assert set(found) <= set(SCHEMES)

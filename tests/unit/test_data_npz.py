@@ -1,9 +1,7 @@
-"""Files of data sets and figures in words: what is read exactly and what is refused."""
+"""NumPy archives as data sets: what is read exactly and what is refused with a reason."""
 
 from __future__ import annotations
 
-import gzip
-import math
 import struct
 import tracemalloc
 import zipfile
@@ -16,166 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.converters.schemes import SCHEMES, parse_schemes
-from edgepress.runtime import InputError, InputSpec
-from edgepress.toolkit import text as figures
+from edgepress.runtime import InputSpec
 from edgepress.toolkit.data import MOST_NAMES, open_data
-from edgepress.toolkit.data.idx import read_idx
 from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.errors import DataError
 
-# IDX.
-
-
-def idx(array: Any, kind: int = 8) -> bytes:
-    array = np.asarray(array, np.uint8)
-    return struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape) + array.tobytes()
-
-
-@pytest.mark.parametrize("shape", [(3,), (0,), (2, 3), (2, 3, 4), (2, 3, 4, 1)])
-def test_an_array_is_read_plain_and_packed(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    array = np.arange(math.prod(shape), dtype=np.uint8).reshape(shape)
-    (tmp_path / "a").write_bytes(idx(array))
-    (tmp_path / "a.gz").write_bytes(gzip.compress(idx(array)))
-    for name in ("a", "a.gz"):
-        found = read_idx(tmp_path / name)
-        assert found.shape == shape
-        assert found.tolist() == array.tolist()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"\0\0\x08",
-        idx([1, 2, 3])[:-1],
-        idx([1, 2, 3])[:6],
-        idx([1, 2, 3]) + b"\0",
-        idx([1, 2, 3], 0x09),
-        b"\0\1" + idx([1, 2, 3])[2:],
-        b"\1\0" + idx([1, 2, 3])[2:],
-        struct.pack(">HBB", 0, 8, 0) + b"1",
-        struct.pack(">HBB5I", 0, 8, 5, 1, 1, 1, 1, 1) + b"1",
-        struct.pack(">HBB4I", 0, 8, 4, *[0xFFFFFFFF] * 4),
-    ],
-)
-def test_what_is_no_idx_file_of_bytes_is_one_error(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a").write_bytes(content)
-    with pytest.raises(DataError):
-        read_idx(tmp_path / "a")
-    (tmp_path / "a.gz").write_bytes(gzip.compress(content))
-    with pytest.raises(DataError):
-        read_idx(tmp_path / "a.gz")
-    (tmp_path / "b.gz").write_bytes(gzip.compress(content)[:-3])
-    with pytest.raises(DataError):
-        read_idx(tmp_path / "b.gz")
-
-
-@given(st.binary(max_size=40))
-def test_any_bytes_are_an_array_or_one_error(tmp_path_factory: Any, content: bytes) -> None:
-    path = tmp_path_factory.getbasetemp() / "any-idx"
-    path.write_bytes(content)
-    try:
-        found = read_idx(path)
-    except DataError:
-        return
-    assert idx(found) == content
-
-
-def test_a_header_that_claims_much_more_than_is_stored_is_refused_before_reading(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    claim = struct.pack(">HBB2I", 0, 8, 2, 1 << 15, 1 << 15)
-    (tmp_path / "a").write_bytes(claim)
-    with pytest.raises(DataError, match="ends after 0 bytes"):  # a gibibyte is tried
-        read_idx(tmp_path / "a")
-    (tmp_path / "a").write_bytes(claim[:-1] + b"\1")
-    with pytest.raises(DataError, match=r"\(32768, 32769\) claims 1073774592 bytes, of which 12 are stored"):
-        read_idx(tmp_path / "a")
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1 << 30))
-    (tmp_path / "a").write_bytes(claim)
-    with pytest.raises(DataError, match=r"takes 2\.1 GB of memory when it is read, and 1\.1 GB are free"):
-        read_idx(tmp_path / "a")
-    with pytest.raises(DataError, match="none"):
-        read_idx(tmp_path / "none")
-
-
 X = np.random.default_rng(0).integers(0, 256, (40, 6, 7), np.uint8)
 Y = np.arange(40) % 4
-
-
-def idx_folder(folder: Path, **files: bytes) -> Path:
-    plain = {
-        "train_images": idx(X[:30]),
-        "train_labels": idx(Y[:30]),
-        "t10k_images": idx(X[30:]),
-        "t10k_labels": idx(Y[30:]),
-    }
-    folder.mkdir(exist_ok=True)
-    for name, content in (plain | files).items():
-        if content:
-            part, _, what = name.partition("_")
-            (folder / f"{part}-{what}-idx{3 if what == 'images' else 1}-ubyte").write_bytes(content)
-    return folder
-
-
-def test_a_folder_of_idx_files_is_a_data_set(tmp_path: Path) -> None:
-    data = open_data(idx_folder(tmp_path / "a"))
-    assert len(data.test) == 10
-    assert data.labels == ("0", "1", "2", "3")
-    assert data.input == InputSpec.image(6, 7, "grey")
-    found = {x.tobytes(): int(y) for x, y in zip(data.test.read(slice(None)), data.test.y, strict=True)}
-    assert found == {x.tobytes(): int(y) for x, y in zip(X[30:], Y[30:], strict=True)}
-    values = np.array([2, 10, 30, 200])
-    far = open_data(idx_folder(tmp_path / "b", train_labels=idx(values[Y[:30]]), t10k_labels=idx(values[Y[30:]])))
-    assert far.labels == ("2", "10", "30", "200")
-    assert far.test.y.tolist() == data.test.y.tolist()
-    (tmp_path / "a" / "train-images-idx3-ubyte.gz").write_bytes(b"not read beside the unpacked file")
-    (tmp_path / "a" / "notes.txt").write_text("not read either")
-    assert open_data(tmp_path / "a").sha256 == data.sha256
-    alone = open_data(idx_folder(tmp_path / "c", t10k_images=b"", t10k_labels=b""))
-    assert sum(alone.record.counts.values()) == 30
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"train_images": b""},
-        {"train_labels": b""},
-        {"t10k_images": b""},
-        {"t10k_labels": b""},
-        {"train_images": idx(X[:29])},
-        {"train_images": idx(X[:30, :, :6])},
-        {"train_images": idx(np.zeros((30, 6)))},
-        {"train_images": idx(np.zeros((30, 6, 7, 2)))},
-        {"train_labels": idx(np.zeros((30, 1)))},
-        {"t10k_images": idx(np.zeros((0, 6, 7))), "t10k_labels": idx(np.zeros(0))},
-        {"test_images": idx(X[:5])},
-    ],
-)
-def test_idx_files_that_do_not_fit_together_are_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
-    with pytest.raises(DataError):
-        open_data(idx_folder(tmp_path / "a", **files))
-
-
-def test_the_first_file_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="train images"):
-        open_data(idx_folder(tmp_path / "a", train_images=b"", train_labels=b""))
-    with pytest.raises(DataError, match="test labels"):
-        open_data(idx_folder(tmp_path / "b", t10k_labels=b""))
-
-
-def test_colour_images_in_idx_files(tmp_path: Path) -> None:
-    colours = np.random.default_rng(0).integers(0, 256, (40, 6, 7, 3), np.uint8)
-    data = open_data(idx_folder(tmp_path / "a", train_images=idx(colours[:30]), t10k_images=idx(colours[30:])))
-    assert data.input == InputSpec.image(6, 7, "rgb")
-    grey = open_data(
-        idx_folder(tmp_path / "b", train_images=idx(X[:30, ..., None]), t10k_images=idx(X[30:, ..., None]))
-    )
-    assert grey.input.shape == (6, 7, 1)
-
-
-# NumPy archives.
 
 
 def npz(path: Path, **arrays: Any) -> Path:
@@ -417,51 +262,3 @@ def test_the_memory_that_an_archive_takes_is_known_before(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert claims == [pytest.approx(peak, abs=1.5e6)]
-
-
-# Lists of schemes.
-
-
-@given(st.lists(st.sampled_from(sorted(SCHEMES)), min_size=1, max_size=4), st.sampled_from([",", " , ", ", "]))
-def test_a_list_of_schemes_is_read_in_any_spacing(names: list[str], comma: str) -> None:
-    found = parse_schemes(comma.join(names))
-    assert set(found) == set(names)
-
-
-@given(st.text(max_size=20))
-def test_any_text_is_a_list_of_schemes_or_one_error(text: str) -> None:
-    try:
-        found = parse_schemes(text)
-    except InputError:
-        return
-    assert found
-    assert set(found) <= set(SCHEMES)
-
-
-# Figures in words.
-
-
-@pytest.mark.parametrize(
-    ("n", "text"),
-    [
-        (None, ""),
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1 kB"),
-        (1234, "1.23 kB"),
-        (18_345, "18.3 kB"),
-        (999_400, "999 kB"),
-        (1_000_000, "1 MB"),
-        (2_500_000, "2.5 MB"),
-        (123_456_789, "123 MB"),
-    ],
-)
-def test_sizes_have_three_digits_and_decimal_units(n: int | None, text: str) -> None:
-    assert figures.size(n) == text
-
-
-def test_a_figure_that_was_not_measured_is_empty() -> None:
-    number = figures.number
-    assert number(None) == number(None, ".3f") == ""
-    assert number(1.25) == "1.2"
-    assert number(1.0, ".3f") == "1.000"
