@@ -20,7 +20,8 @@ from edgepress.runtime import read_contract  # noqa: E402
 from edgepress.runtime.input_spec import InputSpec  # noqa: E402
 from edgepress.toolkit.data.types import DataSet, Split  # noqa: E402
 from edgepress.toolkit.errors import InputError, TrainingError  # noqa: E402
-from edgepress.toolkit.training.loop import balanced_weights, train  # noqa: E402
+from edgepress.toolkit.training.batches import balanced_weights  # noqa: E402
+from edgepress.toolkit.training.loop import train  # noqa: E402
 
 LABELS = ("left", "middle", "right")
 FILES = ["confusion_matrix.png", "history.csv", "learning_curves.png", "metrics.json", "mistakes.png", "model.keras"]

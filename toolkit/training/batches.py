@@ -78,6 +78,12 @@ def steps(items: int, batch_size: int) -> int:
     return -(-items // batch_size)
 
 
+def balanced_weights(y: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float32]:
+    """Class weights, shape (classes,), that give every class the same total weight, for labels of shape (N,)."""
+    counts = np.bincount(y, minlength=classes)
+    return (len(y) / (classes * np.maximum(counts, 1))).astype(np.float32)
+
+
 def predict_scores(model: Any, split: Split, *, batch_size: int = 64) -> npt.NDArray[np.float32]:
     """A Keras model's outputs for all items of a split, in order: float32, shape (len(split), classes)."""
 

@@ -50,6 +50,21 @@ class TrainingState:
         best = self.history[self.best_epoch - 1]
         return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
 
+    def add(self, row: dict[str, float], variables: Arrays, optimizer: Arrays) -> None:
+        """Add an epoch: its row of the history, and the variables of the model and of the optimizer after it."""
+        self.variables = variables
+        self.optimizer = optimizer
+        if self.improves(row):
+            self.best_epoch = len(self.history) + 1
+            self.best = variables
+        self.history.append(row)
+
+    def is_over(self, epochs: int) -> bool:
+        """Whether so many epochs are done, or patience has run out."""
+        patience = self.began_with["patience"]
+        epochs_done = len(self.history)
+        return epochs_done >= epochs or (patience is not None and epochs_done - self.best_epoch >= patience)
+
 
 def save(state: TrainingState, folder: Path) -> None:
     """Write the checkpoint of a folder, atomically."""

@@ -8,8 +8,6 @@ round differently. Limit: one process, on the devices that TensorFlow finds, whi
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -104,53 +102,50 @@ def train(
         >>> train("digits", "lenet", out="runs/digits", epochs=3).metrics["accuracy"] > 0.9
         True
     """
-    settings: dict[str, Any] = {
+    if resume and overwrite:
+        raise InputError("resume and overwrite exclude each other.", "Give only one of --resume and --overwrite.")
+    opened = data if isinstance(data, DataSet) else open_data(data)
+    given: dict[str, Any] = {
         "arch": arch,
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "patience": patience,
+        "class_weights": class_weights,
+        "augmentation": augmentation,
+        "width": width,
+        "depth": depth,
+        "dropout": dropout,
+        "weights": weights,
+        "freeze": freeze,
+        "seed": seed,
+        "teacher": teacher,
     }
-    settings |= {"patience": patience, "class_weights": class_weights, "augmentation": augmentation, "width": width}
-    settings |= {"depth": depth, "dropout": dropout, "weights": weights, "freeze": freeze, "seed": seed}
-    settings |= {"teacher": teacher} | ({"continued": True} if continued else {})  # as in runs from before there was it
-    opened = data if isinstance(data, DataSet) else open_data(data)
-    note = on_note or (lambda text: None)
-    how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "stop_after": stop_after, "progress": progress}
-    return _run(opened, settings, out, **how, on_note=note, trust=trust)
-
-
-def _run(
-    data: DataSet,
-    given: dict[str, Any],
-    out: str | Path | None,
-    *,
-    resume: bool,
-    overwrite: bool,
-    stop_after: int | None,
-    progress: bool,
-    on_note: Callable[[str], None],
-    trust: bool,
-) -> run_folder.TrainResult:
-    """Carry out a run in its folder, whose model is that of the epoch with the highest validation accuracy."""
-    if resume and overwrite:
-        raise InputError("resume and overwrite exclude each other.", "Give only one of --resume and --overwrite.")
-    arguments = _resolve_arguments(given, data)
-    folder = run_folder.default_folder(data.source, arguments["arch"]) if out is None else Path(out)
-    model, deviation = _new_model(data, arguments)
+    if continued:  # left out otherwise, so that runs from before this option can be resumed
+        given["continued"] = True
+    arguments = _resolve_arguments(given, opened)
+    folder = run_folder.default_folder(opened.source, arch) if out is None else Path(out)
+    model, deviation = _new_model(opened, arguments)
     with ExitStack() as stack:
-        path = arguments["teacher"]
-        teacher = None if path is None else stack.enter_context(Teacher(model_in(path), data, on_note, trust=trust))
+        opened_teacher: Teacher | None = None
+        if teacher is not None:
+            note = on_note or (lambda text: None)
+            opened_teacher = stack.enter_context(Teacher(model_in(teacher), opened, note, trust=trust))
         stack.enter_context(run_folder.only_run(folder))
-        identity = _identity(data, arguments, teacher)
+        taught_by = opened_teacher.sha256 if opened_teacher is not None else None
+        identity = run_folder.identity_of(opened, arguments, taught_by)
         state = run_folder.begin(folder, identity, resume=resume, overwrite=overwrite)
-        if state is not None:
-            targets = None if teacher is None else StudentTargets(teacher, data.train.y, arguments["augmentation"])
-            how: dict[str, Any] = {"stop_after": stop_after, "deviation": deviation, "progress": progress}
-            _fit(model, data, state, targets, folder=folder, **how)
-            if stop_after is not None and not _is_over(state, state.began_with["epochs"]):
-                return run_folder.TrainResult(folder / MODEL, {}, state.history)
-            taught = None if teacher is None else teacher.facts()
-            run_folder.finish(model, data, state, arguments=arguments, teacher=taught, folder=folder)
+        if state is None:
+            return run_folder.load_result(folder)
+        targets = None
+        if opened_teacher is not None:
+            targets = StudentTargets(opened_teacher, opened.train.y, arguments["augmentation"])
+        last = arguments["epochs"] if stop_after is None else min(stop_after, arguments["epochs"])
+        _fit(model, opened, state, targets, folder=folder, last_epoch=last, deviation=deviation, progress=progress)
+        if stop_after is not None and not state.is_over(arguments["epochs"]):
+            return run_folder.TrainResult(folder / MODEL, {}, state.history)
+        taught = opened_teacher.facts() if opened_teacher is not None else None
+        run_folder.finish(model, opened, state, arguments=arguments, teacher=taught, folder=folder)
         return run_folder.load_result(folder)
 
 
@@ -189,13 +184,6 @@ def _new_model(data: DataSet, arguments: dict[str, Any]) -> tuple[Any, Deviation
     return model, None if variance is None else np.sqrt(variance)
 
 
-def _identity(data: DataSet, arguments: dict[str, Any], teacher: Teacher | None) -> dict[str, Any]:
-    """What must be equal for a run to be resumed, as JSON returns it; a teacher may have moved, but not changed."""
-    facts = {"data": data.sha256, "input": dataclasses.asdict(data.input), "labels": data.labels}
-    taught_by = None if teacher is None else teacher.sha256
-    return dict(json.loads(json.dumps(arguments | facts | {"teacher": taught_by})))
-
-
 def _fit(
     model: Any,
     data: DataSet,
@@ -203,28 +191,20 @@ def _fit(
     targets: StudentTargets | None,
     *,
     folder: Path,
-    stop_after: int | None,
+    last_epoch: int,
     deviation: Deviation,
     progress: bool,
 ) -> None:
-    """Train until the last epoch or until patience runs out, then set the model to its best weights."""
-    import keras
-
+    """Train until `last_epoch` or until patience runs out, then set the model to its best weights."""
     run = state.began_with
-    model.compile(
-        optimizer=keras.optimizers.Adam(run["learning_rate"]),
-        loss=distillation_loss if targets else "sparse_categorical_crossentropy",
-        metrics=[keras.metrics.MeanMetricWrapper(label_accuracy, name="accuracy") if targets else "accuracy"],
-        jit_compile=False,  # on a CPU, compiling a small network takes longer than it saves
-    )
-    model.optimizer.build(model.trainable_variables)
+    _compile(model, learning_rate=run["learning_rate"], has_teacher=targets is not None)
     variables = model.trainable_variables + model.non_trainable_variables  # including the seeds of dropout
     if state.history:
         checkpoint.restore(variables, model.optimizer.variables, state)
 
     epochs = run["epochs"]
     steps = batches.steps(len(data.train), run["batch_size"])
-    weights = balanced_weights(data.train.y, len(data.labels)) if run["class_weights"] else None
+    weights = batches.balanced_weights(data.train.y, len(data.labels)) if run["class_weights"] else None
     read = partial(
         batches.training_batches,
         data.train,
@@ -236,16 +216,11 @@ def _fit(
     )
     try:
         with _bar(epochs, steps, done=len(state.history), show=progress) as advance:
-            while not _is_over(state, epochs if stop_after is None else min(stop_after, epochs)):
+            while not state.is_over(last_epoch):
                 started = time.monotonic()
                 row = _epoch(model, data.val, state, read, steps=steps, weights=weights, advance=advance)
                 row |= {"seconds": round(time.monotonic() - started, 3)}
-                state.variables = checkpoint.values(variables)
-                state.optimizer = checkpoint.values(model.optimizer.variables)
-                if state.improves(row):
-                    state.best_epoch = len(state.history) + 1
-                    state.best = state.variables
-                state.history.append(row)
+                state.add(row, checkpoint.values(variables), checkpoint.values(model.optimizer.variables))
                 checkpoint.save(state, folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
@@ -255,6 +230,18 @@ def _fit(
         (folder / checkpoint.NAME).unlink(missing_ok=True)  # resuming from it would fail in the same way
         raise
     checkpoint.assign(variables, state.best)
+
+
+def _compile(model: Any, *, learning_rate: float, has_teacher: bool) -> None:
+    import keras
+
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss=distillation_loss if has_teacher else "sparse_categorical_crossentropy",
+        metrics=[keras.metrics.MeanMetricWrapper(label_accuracy, name="accuracy") if has_teacher else "accuracy"],
+        jit_compile=False,  # on a CPU, compiling a small network takes longer than it saves
+    )
+    model.optimizer.build(model.trainable_variables)
 
 
 def _epoch(
@@ -293,19 +280,6 @@ def _loss_and_accuracy(scores: npt.NDArray[np.float32], y: npt.NDArray[np.int64]
     chosen = scores[np.arange(len(y)), y].astype(np.float64)
     loss = -np.log(np.maximum(chosen, 1e-7)).mean()  # Keras' own bound; NaN passes through
     return {"val_loss": float(loss), "val_accuracy": float((scores.argmax(axis=1) == y).mean())}
-
-
-def _is_over(state: TrainingState, epochs: int) -> bool:
-    """Whether so many epochs are done, or patience has run out."""
-    patience = state.began_with["patience"]
-    epochs_done = len(state.history)
-    return epochs_done >= epochs or (patience is not None and epochs_done - state.best_epoch >= patience)
-
-
-def balanced_weights(y: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float32]:
-    """Class weights, shape (classes,), that give every class the same total weight, for labels of shape (N,)."""
-    counts = np.bincount(y, minlength=classes)
-    return (len(y) / (classes * np.maximum(counts, 1))).astype(np.float32)
 
 
 def _require_number(loss: float, epoch: int) -> None:

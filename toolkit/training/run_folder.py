@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import importlib.metadata
 import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,15 +105,21 @@ def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: 
         require_same(load_result(folder).metrics["began_with"], began_with, folder)
         (folder / checkpoint.NAME).unlink(missing_ok=True)
         return None
-    if (
-        overwrite
-    ):  # the files of another model would be taken for those of the new one; first, so that a kill leaves none
+    if overwrite:
+        # Converted files of the former model would be taken for those of the new one. They go first, so that a kill
+        # leaves none.
         for place in (folder / VARIANTS, folder / VARIANTS / "calibrated"):
             for path in (path for path in place.glob("*") if path.suffix in (".tflite", ".onnx")):
                 path.unlink()
     for name in (MODEL, METRICS, checkpoint.NAME):
         (folder / name).unlink(missing_ok=True)
     return TrainingState(began_with)
+
+
+def identity_of(data: DataSet, arguments: dict[str, Any], teacher_sha256: str | None) -> dict[str, Any]:
+    """What must be equal for a run to be resumed, as JSON returns it; a teacher may have moved, but not changed."""
+    facts = {"data": data.sha256, "input": dataclasses.asdict(data.input), "labels": data.labels}
+    return dict(json.loads(json.dumps(arguments | facts | {"teacher": teacher_sha256})))
 
 
 def require_same(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
