@@ -7,6 +7,7 @@ has an `Adapter` that says what to do around it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,12 +15,33 @@ import numpy as np
 from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.decisions import sigmoid
+from edgepress.runtime.errors import ModelFileError
 from edgepress.runtime.sessions import Session
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
 
     Stored = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+
+
+def with_contract(path: Path, session: Session, contract: Contract) -> Session:
+    """The session as its contract describes it: with sizes that the file leaves free, and with the adapter.
+
+    Raises:
+        ModelFileError: The file contradicts the contract.
+    """
+    shape = (contract.adapter or contract.input).shape
+    if len(shape) == len(session.shape):
+        session.shape = tuple(new if n < 1 else n for n, new in zip(session.shape, shape, strict=True))
+    has_rows = len(session.output_shape) > 1 and contract.task != "none"
+    if (shape, contract.outputs) != (session.shape, session.classes) or has_rows:
+        sizes = " x ".join(map(str, session.output_shape))
+        raise ModelFileError(
+            f"{path} contradicts its contract: it takes {list(session.shape)} and has {sizes} outputs; the "
+            f"contract says {list(shape)} and {contract.outputs}.",
+            "Convert the model again.",
+        )
+    return AdaptedSession(session, contract, contract.adapter) if contract.adapter else session
 
 
 class AdaptedSession(Session):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+    Run = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
+    """The call of an engine: a batch of the file's type, the outputs for it."""
 
 MOST_BYTES = 256 << 20
 """Bytes of a file of an array, which holds one item, at most."""

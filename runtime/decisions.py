@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.runtime.contract import Contract
+from edgepress.runtime.contract import Contract, Task
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
+
+    from edgepress.runtime.arrays import Run
 
 
 def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -29,6 +31,15 @@ def sigmoid(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 def two_columns(positive: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Probabilities of both labels, shape (N, 2), the negative one first, from those of the positive one, (N, 1)."""
     return np.concatenate([1 - positive, positive], axis=1)
+
+
+def with_probabilities(run: Run, task: Task | None) -> Run:
+    """The call of an engine followed by what turns its outputs into probabilities; the call itself if nothing must."""
+    if task == "logits":
+        return lambda batch: softmax(run(batch))
+    if task == "sigmoid":
+        return lambda batch: two_columns(run(batch))
+    return run
 
 
 def threshold_of(contract: Contract | None) -> float | None:
@@ -54,3 +65,15 @@ def decide(
     best = np.argmax(np.nan_to_num(scores, nan=-np.inf), axis=1)  # NaN is never the highest score
     classes = (best if threshold is None else scores[:, 1] >= threshold).astype(np.int64)
     return classes, np.take_along_axis(scores, classes[:, np.newaxis], axis=1)[:, 0].astype(np.float32)
+
+
+def decided_rows(scores: npt.NDArray[np.float32], contract: Contract | None) -> npt.NDArray[np.int64]:
+    """Numbers of the labels that the scores of one item, shape (labels,), decide for.
+
+    For "multilabel", all labels that reach the threshold, best first, possibly none; else one, as `decide` says.
+    """
+    threshold = threshold_of(contract)
+    if threshold is None or contract is None or contract.task == "sigmoid":
+        return decide(scores[np.newaxis], contract)[0]
+    rows = np.argsort(-scores, kind="stable")
+    return rows[scores[rows] >= threshold]

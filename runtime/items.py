@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL import Image
 
-    from edgepress.runtime.arrays import ImageLike
+    from edgepress.runtime.arrays import ImageLike, Run
     from edgepress.runtime.crop import Crop
 
 
@@ -33,6 +33,7 @@ class ItemReader:
         self._shape = session.shape
         self._dtype = session.dtype
         self._scale = session.scale
+        self._batch = 1 if session.contract and session.contract.item_by_item else session.batch
 
     def prepare(self, image: ImageLike) -> npt.NDArray[Any]:
         """One item as the model takes it, from anything that `Model.classify` accepts."""
@@ -53,9 +54,8 @@ class ItemReader:
 
         spec = self._image_spec()
         part = crop.cut(image, spec)
-        return resize_array(part, spec, prepared=False) if isinstance(part, np.ndarray) else load_image(
-            part, spec
-        ), part
+        item = resize_array(part, spec, prepared=False) if isinstance(part, np.ndarray) else load_image(part, spec)
+        return item, part
 
     def _image_spec(self) -> InputSpec:
         if self._contract is not None and self._contract.input.is_image:
@@ -118,6 +118,20 @@ class ItemReader:
                 raise InputError(f"{what}, which {self._path.name} takes.", "Give whole numbers in its range.")
             return stored
         return quantized(values, self._scale, self._dtype)
+
+    def answers(self, run: Run, batch: npt.NDArray[Any], columns: int) -> npt.NDArray[np.float32]:
+        """Answers, shape (N, columns), to items of any accepted type, in calls of the size that the file takes."""
+        items = self.stored(self.batched(np.asarray(batch)))
+        size = self._batch
+        if size is None:
+            return run(items)
+        parts = []
+        for start in range(0, len(items), size):
+            part = items[start : start + size]
+            if missing := size - len(part):
+                part = np.concatenate([part, np.zeros((missing, *self._shape), part.dtype)])
+            parts.append(run(part)[: len(items) - start])
+        return np.concatenate(parts) if parts else np.empty((0, columns), np.float32)
 
 
 def random_items(contract: Contract | None, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:

@@ -11,6 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from edgepress.runtime.errors import EdgepressError, EngineError, reason_of
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from edgepress.runtime.arrays import Run
 
 
 class Limit:
@@ -49,3 +60,23 @@ class Limit:
 
 
 LIMIT = Limit()
+
+
+def guarded(run: Run, failed: str) -> Run:
+    """The call of an engine, under the limit, with its exceptions of any kind as errors that begin with `failed`.
+
+    It is called in loops, so without context managers.
+    """
+
+    def call(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        LIMIT.began = time.monotonic()
+        try:
+            return run(batch)
+        except EdgepressError:  # it says what failed
+            raise
+        except Exception as e:
+            raise EngineError(f"{failed}: {reason_of(e)}.", "Convert it again, or use another engine.") from e
+        finally:
+            LIMIT.began = None
+
+    return call

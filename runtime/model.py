@@ -12,22 +12,21 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepress.runtime.acceptance import AnswerLimits
-from edgepress.runtime.adapted import AdaptedSession
+from edgepress.runtime.adapted import with_contract
 from edgepress.runtime.answers import UNKNOWN, Answer, Follower, Prediction
-from edgepress.runtime.contract import Contract, Task, contract_in
-from edgepress.runtime.decisions import decide, softmax, threshold_of, two_columns
+from edgepress.runtime.contract import Contract, contract_in
+from edgepress.runtime.decisions import decided_rows, threshold_of, with_probabilities
 from edgepress.runtime.drift import DriftWatch, reference_in
 from edgepress.runtime.engines import open_session
-from edgepress.runtime.errors import EdgepressError, EngineError, InputError, ModelFileError, reason_of
+from edgepress.runtime.errors import InputError, ModelFileError
 from edgepress.runtime.items import ItemReader
 from edgepress.runtime.keeping import QUOTA, Keeper
-from edgepress.runtime.limit import LIMIT
+from edgepress.runtime.limit import LIMIT, guarded
 from edgepress.runtime.sessions import Session, check_outputs
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
     from edgepress.runtime.arrays import ImageLike
     from edgepress.runtime.crop import Crop
-
-    Run = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
 
 class Model:
@@ -72,40 +69,30 @@ class Model:
         self.path = path
         self.engine = engine
         self.threads = threads
-        contract = self.contract = session.contract
-        task = contract.task if contract else None if len(session.output_shape) == 1 else "none"
-        raw = task == "none"
-        if not raw:
+        contract = session.contract
+        has_labels = contract.task != "none" if contract else len(session.output_shape) == 1
+        if has_labels:
             check_outputs(path, session.classes)
-        self.labels = contract.labels if contract else () if raw else tuple(map(str, range(session.classes)))
+        if contract:
+            session = with_contract(path, session, contract)
+            self.labels = contract.labels
+        else:
+            self.labels = tuple(map(str, range(session.classes))) if has_labels else ()
+        self.contract = contract
         self.threshold = threshold_of(contract)
         self.limits = contract.limits if contract else AnswerLimits()
-        if contract:
-            shape = (contract.adapter or contract.input).shape
-            if len(shape) == len(session.shape):  # sizes that the file leaves free are those of the contract
-                session.shape = tuple(new if n < 1 else n for n, new in zip(session.shape, shape, strict=True))
-            spread = len(session.output_shape) > 1 and not raw
-            sizes = " x ".join(map(str, session.output_shape))
-            if (shape, contract.outputs) != (session.shape, session.classes) or spread:
-                raise ModelFileError(
-                    f"{path} contradicts its contract: it takes {list(session.shape)} and has {sizes} outputs; the "
-                    f"contract says {list(shape)} and {contract.outputs}.",
-                    "Convert the model again.",
-                )
-            if contract.adapter:
-                session = AdaptedSession(session, contract, contract.adapter)
         self.shape = session.shape
-        self._size = 1 if contract and contract.item_by_item else session.batch
         self._session = session
         self.stateful = session.stateful
         self.keeps_state = session.keep_state
         self.reset = session.reset
         # Wrapped here, so that calls need not check the task.
         failed = f"{path} does not run on {engine}"
-        self._raw = _guard(session.run, failed)
-        self._run = self._no_scores if raw else _guard(_probabilities(session.run, task), failed)
-        self.output_shape = contract.output_shape if contract and raw else session.output_shape
-        self.answer = self.outputs if raw else self.scores
+        run = with_probabilities(session.run, contract.task if contract else None)
+        self._raw = guarded(session.run, failed)
+        self._run = guarded(run, failed) if has_labels else self._no_scores
+        self.output_shape = session.output_shape if has_labels or not contract else contract.output_shape
+        self.answer = self.scores if has_labels else self.outputs
         self._items = ItemReader(path, session)
         self._dtype = session.dtype
         self._ready = (session.batch or 1, *session.shape)
@@ -130,7 +117,7 @@ class Model:
         # The usual case in a loop on a board: nothing to convert, so this test is the only overhead.
         if type(batch) is np.ndarray and batch.dtype == self._dtype and batch.shape == self._ready:
             return self._run(batch)
-        return self._in_parts(self._run, batch, len(self.labels))
+        return self._items.answers(self._run, batch, len(self.labels))
 
     def outputs(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """What the file returns for items, without softmax: float32, shape (N, *output_shape).
@@ -140,22 +127,8 @@ class Model:
         if type(batch) is np.ndarray and batch.dtype == self._dtype and batch.shape == self._ready:  # as in `scores`
             values = self._raw(batch)
         else:
-            values = self._in_parts(self._raw, batch, self._session.classes)
+            values = self._items.answers(self._raw, batch, self._session.classes)
         return values.reshape(len(values), *self.output_shape)
-
-    def _in_parts(self, run: Run, batch: npt.NDArray[Any], columns: int) -> npt.NDArray[np.float32]:
-        """Answers, shape (N, columns), to items of any accepted type, in calls of the size that the file takes."""
-        items = self._items.stored(self._items.batched(np.asarray(batch)))
-        size = self._size
-        if size is None:
-            return run(items)
-        parts = []
-        for start in range(0, len(items), size):
-            part = items[start : start + size]
-            if missing := size - len(part):
-                part = np.concatenate([part, np.zeros((missing, *self.shape), part.dtype)])
-            parts.append(run(part)[: len(items) - start])
-        return np.concatenate(parts) if parts else np.empty((0, columns), np.float32)
 
     def classify(self, image: ImageLike, top: int = 5) -> list[Prediction]:
         """Classify an image.
@@ -281,10 +254,7 @@ class Model:
         scores = self.limits.probabilities(batch)[0]
         if accepted is not None and not accepted[0]:
             return [Prediction(UNKNOWN, float(scores.max()))]
-        if self.threshold is None or self.contract is None or self.contract.task == "sigmoid":
-            return self._with_name(scores, decide(batch, self.contract)[0])
-        rows = np.argsort(-scores, kind="stable")
-        return self._with_name(scores, rows[scores[rows] >= self.threshold])
+        return self._with_name(scores, decided_rows(scores, self.contract))
 
     def prepare(self, image: ImageLike) -> npt.NDArray[Any]:
         """One item as the model takes it, an array of shape `shape`, from anything that `classify` accepts."""
@@ -302,7 +272,7 @@ class Model:
         self.require_labels()
         raise AssertionError("it has labels")
 
-    def _with_name(self, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.intp]) -> list[Prediction]:
+    def _with_name(self, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.integer]) -> list[Prediction]:
         return [Prediction(self.labels[i], float(scores[i])) for i in rows]
 
 
@@ -336,7 +306,7 @@ def load(
     if not 1 <= threads <= 256:
         raise InputError(f"threads is {threads}; accepted: 1 to 256.")
     file = Path(path)
-    LIMIT.began = monotonic()
+    LIMIT.began = time.monotonic()
     try:
         name, session = open_session(file, engine, threads)
     finally:
@@ -348,29 +318,3 @@ def load(
     if contract is not None:
         session.contract = contract if isinstance(contract, Contract) else contract_in(contract)
     return Model(file, name, threads, session)
-
-
-def _probabilities(run: Run, task: Task | None) -> Run:
-    """The engine's call followed by what the task needs; the call itself if it needs nothing."""
-    if task == "logits":
-        return lambda batch: softmax(run(batch))
-    if task == "sigmoid":
-        return lambda batch: two_columns(run(batch))
-    return run
-
-
-def _guard(run: Run, failed: str) -> Run:
-    """The call, whose exceptions, of any kind, become errors; it is called in loops, so without context managers."""
-
-    def guarded(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        LIMIT.began = monotonic()
-        try:
-            return run(batch)
-        except EdgepressError:  # it says what failed
-            raise
-        except Exception as e:
-            raise EngineError(f"{failed}: {reason_of(e)}.", "Convert it again, or use another engine.") from e
-        finally:
-            LIMIT.began = None
-
-    return guarded

@@ -16,7 +16,7 @@ from edgepress.converters.proof.labels import lost_labels
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.variant import Variant, across
 from edgepress.runtime import InputSpec
-from edgepress.runtime.model import softmax
+from edgepress.runtime.decisions import softmax
 
 N, C = 64, 10
 

@@ -17,7 +17,7 @@ from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime import Contract
 from edgepress.runtime.answers import UNKNOWN
 from edgepress.runtime.board import usable_cores
-from edgepress.runtime.decisions import decide, threshold_of
+from edgepress.runtime.decisions import decided_rows
 from edgepress.toolkit.benchmarking.collect import crash_error
 from edgepress.toolkit.data.decoding import CHILD_BYTES, EncodedPicture, decode
 from edgepress.toolkit.engines.environments import python_for
@@ -264,14 +264,12 @@ class Panel:
 
 def decision(scores: npt.NDArray[np.float32], contract: Contract) -> list[str]:
     """The labels that a file decides for, as `Model.decide`: one, or for "multilabel" any number."""
-    accepted = contract.limits.accepted(scores[np.newaxis])
+    batch = scores[np.newaxis]
+    accepted = contract.limits.accepted(batch)
     if accepted is not None and not accepted[0]:
         return [UNKNOWN]
-    if contract.task == "multilabel":
-        rows = np.argsort(-scores, kind="stable")
-        threshold = threshold_of(contract)
-        return [contract.labels[i] for i in rows if threshold is not None and scores[i] >= threshold]
-    return [contract.labels[decide(scores[np.newaxis], contract)[0][0]]]
+    probabilities = contract.limits.probabilities(batch)[0]
+    return [contract.labels[row] for row in decided_rows(probabilities, contract)]
 
 
 def spoken(labels: list[str]) -> str:
