@@ -66,7 +66,7 @@ class Processes:
         """
         parts: list[Iterator[Any]] = [self._float_graph_reports(job)]
         if self._room_for_two() and any(SCHEMES[name].format == "onnx" for name in schemes):
-            parts.append(self._open_for_later("onnx"))
+            parts.append(self._open_onnx_for_later())
         (float_graph,) = merge(parts)
         assert isinstance(float_graph, FloatGraph)
         return float_graph
@@ -78,18 +78,14 @@ class Processes:
             ModelFileError: The process died.
         """
         try:
-            if "tflite" not in self._workers:
-                self.open("tflite")
-            yield from self._workers["tflite"].call(function, job)
+            yield from self._opened("tflite").call(function, job)
         except ChildDied as e:
             self._workers.pop("tflite").close()
             raise ModelFileError(f"The process that worked on {self.path} died: {_cause_and_log(e)}") from e
 
     def _float_graph_reports(self, job: FloatGraphJob) -> Iterator[FloatGraph]:
         try:
-            if "tflite" not in self._workers:
-                self.open("tflite")
-            yield from self._workers["tflite"].call(make_float_graph, job)
+            yield from self._opened("tflite").call(make_float_graph, job)
         except ChildDied as e:
             self._workers.pop("tflite").close()
             if self._closed:
@@ -102,16 +98,15 @@ class Processes:
                     ConversionError(f"The process that made the float TFLite file died: {_cause_and_log(e)}")
                 )
 
-    def _open_for_later(self, format: str) -> Iterator[Any]:
-        """An iterator without items, for `merge`, which opens the model in the process of a format.
+    def _open_onnx_for_later(self) -> Iterator[Any]:
+        """Open the model in the ONNX process; an iterator without items, for `merge`.
 
         If the process dies, it is started again when it is next needed.
         """
-        with contextlib.suppress(ChildDied):
-            if format not in self._workers:
-                self.open(format)
-            return
-        self._workers.pop(format).close()
+        try:
+            self._opened("onnx")
+        except ChildDied:
+            self._workers.pop("onnx").close()
         yield from ()
 
     def make_all_files(self, job: FilesJob) -> Iterator[Report]:
@@ -135,16 +130,15 @@ class Processes:
         current = ""
         while remaining and not self._closed:
             try:
-                if format not in self._workers:
-                    self.open(format)
+                worker = self._opened(format)
                 part = dataclasses.replace(job, targets={name: job.targets[name] for name in remaining})
-                for report in self._workers[format].call(make_files, part):
+                for report in worker.call(make_files, part):
                     current = report.scheme if isinstance(report, Began) else ""
                     if isinstance(report, Done):
                         remaining.remove(report.variant.scheme)
                     yield report
             except ChildDied as e:
-                worker = self._workers.pop(format)
+                worker = self._workers.pop(format)  # also if it died while it opened the model
                 worker.close()
                 _remove_partial(job.targets.values(), worker)
                 if self._closed or (not current and len(remaining) == len(schemes)):
@@ -162,11 +156,17 @@ class Processes:
 
         return bool(2 * COPIES * file_size(self.path) < psutil.virtual_memory().available)
 
+    def _opened(self, format: str) -> Worker:
+        """The process of a format, with the model open."""
+        if format not in self._workers:
+            self.open(format)
+        return self._workers[format]
+
     def open(self, format: str) -> ModelFacts:
         """Start the process of a format and let it open the model.
 
         Raises:
-            ChildDied: It died.
+            ChildDied: The process died.
         """
         worker = self._workers[format] = Worker(**self._worker_options)
         if self._closed:  # meanwhile, by Ctrl-C
