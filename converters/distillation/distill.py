@@ -6,12 +6,12 @@ in the quantized file (`graph.simulate`); the teacher is the float program. Trai
 * weights, as multiples of the largest of their channel, on the grid that a quantizer takes from the largest weight;
 * biases, as multiples of the range of their output;
 * the ranges of activations, by the logarithms of their scales ("Learned Step Size Quantization", Esser et al. 2020,
-  arXiv:1902.08153). Adam divides gradients by their size, as the factor does that this paper gives the scales'.
+  arXiv:1902.08153). The factor by which that paper scales their gradients is not needed: Adam normalizes gradients.
 
-Tensors that the file ties to one scale stay tied, and scales that kernels fix are not trained. The loss is the
-Kullback-Leibler divergence of the answers' probabilities (Hinton et al. 2015, arXiv:1503.02531), of which a part may be
-the cross-entropy of labels, and the squared error of the answers before softmax, which certain answers have, too. Of
-answers that are not class scores it is this error alone.
+Tensors that the file ties to one scale stay tied, and scales that kernels fix are not trained. The loss for class
+scores is a sum: the Kullback-Leibler divergence of probabilities (Hinton et al. 2015, arXiv:1503.02531), a part of
+which may be the cross-entropy of labels, and the squared error before softmax, which does not vanish where answers are
+certain. For answers that are not class scores, the loss is the squared error alone.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from edgepress.converters.graph.step import WEIGHTED, Step
 from edgepress.converters.statistics import Ranges
 
 Kind = Literal["softmax", "sigmoid", "numbers"]
-"""What answers are: scores of labels that exclude each other, or that do not, or anything else."""
+"""What answers are: scores of labels that exclude each other, scores of labels that do not, or other numbers."""
 FIXED = {"SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION"}
 """Kinds of operations whose output has a scale that kernels fix."""
-GRADIENT_BYTES = 6
-"""Copies of the activations of an item that a step may hold."""
+ACTIVATION_COPIES = 6
+"""Copies of the activations of an item that a training step may hold."""
 
 
 @dataclass(frozen=True)
 class Teaching:
-    """What is trained and how.
+    """What the loss is made of.
 
     Attributes:
         kind: What the answers are.
@@ -63,7 +63,7 @@ class Learner(Protocol):
 
 
 class Student:
-    """A simulated graph whose constants and ranges are TensorFlow variables.
+    """The simulated quantized graph, whose constants and ranges are TensorFlow variables.
 
     Args:
         program: The graph that the training begins with.
@@ -82,10 +82,10 @@ class Student:
         self._units: dict[str, Array] = {}
         self._axes: dict[str, tuple[int, ...]] = {}
         groups: dict[tuple[Any, ...], Any] = {}
-        again = {rounding.key for roundings in scales.reads.values() for rounding in roundings}
+        requantized = {rounding.key for roundings in scales.reads.values() for rounding in roundings}
         for name, rounding in scales.tensors.items():
             step = program.makers.get(name)
-            if step is None or step.kind in FIXED or rounding.scale.ndim or rounding.key in again:
+            if step is None or step.kind in FIXED or rounding.scale.ndim or rounding.key in requantized:
                 continue
             if rounding.key not in groups:
                 groups[rounding.key] = self.sizes[name] = tf.Variable(0.0)
@@ -94,11 +94,11 @@ class Student:
             if step.weights in scales.constants and step.weights not in program.shared:
                 self._add_weights(step, scales.constants[step.weights].scale.size)
             if step.bias and step.bias not in program.shared:
-                size = self._range_size(step)
-                self._units[step.bias] = np.array(size, np.float32)
+                self._units[step.bias] = np.array(self._output_width(step), np.float32)
                 self.biases[step.bias] = tf.Variable(np.zeros_like(program.constants[step.bias]))
 
     def _add_weights(self, step: Step, scales: int) -> None:
+        """Train the weights of a layer, which have so many scales: one, or one a channel."""
         import tensorflow as tf
 
         values = self.program.constants[step.weights]
@@ -109,7 +109,8 @@ class Student:
         self._axes[step.weights] = axes
         self.weights[step.weights] = tf.Variable(values / self._units[step.weights])
 
-    def _range_size(self, step: Step) -> float:
+    def _output_width(self, step: Step) -> float:
+        """Width of the range of a layer's output; if it is not quantized, the largest bias stands for it."""
         rounding = self.simulation.scales.tensors.get(step.output)
         if rounding is None:
             return float(np.abs(self.program.constants[step.bias]).max() or 1.0)
@@ -138,12 +139,13 @@ class Student:
 
     def model(self) -> bytes:
         """The float file with the trained constants; weights lie on the grid that a quantizer finds for them."""
-        changed = {name: self._grid(name) for name in self.weights}
+        changed = {name: self._on_grid(name) for name in self.weights}
         for name, value in self.biases.items():
             changed[name] = (self.program.constants[name] + value.numpy() * self._units[name]).astype(np.float32)
         return self.program.with_constants(changed)
 
-    def _grid(self, name: str) -> Array:
+    def _on_grid(self, name: str) -> Array:
+        """Trained weights, rounded to the grid that a quantizer takes from the largest of a channel."""
         values = self.weights[name].numpy() * self._units[name]
         steps = self.simulation.scales.constants[name].high
         size = np.maximum(np.abs(values).max(axis=self._axes[name], keepdims=True), 1e-12) / steps
@@ -164,8 +166,8 @@ class Distillation:
 
     Args:
         teacher: The float program.
-        student: What is trained, such as the simulated graph.
-        teaching: What is trained and how.
+        student: What is trained: a `Student` or a `Trainee`.
+        teaching: What the loss is made of.
         spread: Standard deviation of the teacher's answers before softmax or sigmoid.
     """
 
@@ -183,7 +185,7 @@ class Distillation:
     def step(self, items: Array, labels: Array, rate: float) -> float:
         """One step on a batch of items (n, *item shape) and their labels (n,); returns the loss.
 
-        The learning rate is in multiples of what a variable is measured in.
+        The learning rate is in the units of the variables (`Student`, `Trainee`).
         """
         self.optimizer.learning_rate = rate
         return float(self._step(items.astype(self.teacher.dtype), labels.astype(np.int64)))
@@ -247,15 +249,16 @@ def kind_of_answers(program: Program, *, labelled: bool) -> Kind:
 
 
 def largest_batch(program: Program, memory: int) -> int:
-    """Number of items whose step takes this much memory in bytes, at least 1."""
-    return max(1, memory // (GRADIENT_BYTES * max(program.item_bytes, 1)))
+    """Largest number of items whose training step fits into this much memory in bytes, at least 1."""
+    return max(1, memory // (ACTIVATION_COPIES * max(program.item_bytes, 1)))
 
 
 class Trainee:
-    """Weights are multiples of the largest of their output channel, and biases of the spread of their outputs.
+    """A float graph whose weights and biases are TensorFlow variables.
 
-    Normalization is folded into the weights of such a graph, so that layers differ in size by orders; this makes one
-    learning rate fit all of them.
+    Weights are stored as multiples of the largest of their output channel, and biases as multiples of the standard
+    deviation of their outputs. Because normalization is folded into the weights, layers differ in size by orders of
+    magnitude; in these units, one learning rate fits all of them.
 
     Args:
         program: The graph that the training begins with.
