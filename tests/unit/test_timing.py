@@ -206,3 +206,16 @@ def test_the_best_engine_is_the_fastest_of_those_that_answer_rightly() -> None:
     assert best.slower == {"openvino": pytest.approx(3)}
     (close,) = best_engines([row("litert", 20), row("openvino", 20)])
     assert not close.beyond_doubt
+
+
+def test_the_busiest_process_is_named_even_if_a_quiet_one_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = iter([{5: ("python", 1.0), 6: ("python", 1.0)}, {5: ("python", 3.0), 6: ("python", 1.0), 7: ("", 0.5)}])
+    seconds = iter([dict.fromkeys(("total", "busy", "steal"), 0.0), {"total": 4.0, "busy": 3.0, "steal": 0.0}])
+    monkeypatch.setattr("edgepress.toolkit.benchmarking.quiet._other_seconds", lambda: next(others))
+    monkeypatch.setattr("edgepress.toolkit.benchmarking.quiet._cpu_seconds", lambda: next(seconds))
+    monkeypatch.setattr("edgepress.toolkit.benchmarking.quiet.own_seconds", lambda: None)
+    with Watch(()) as watch:
+        pass
+    noise = watch.noise([])
+    assert noise.busy_share == pytest.approx(2 / 4), "a process that began meanwhile may be of the benchmark"
+    assert noise.reasons[0] == "Other processes took 50 % of the CPUs' time (python most)."

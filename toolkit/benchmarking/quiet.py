@@ -25,7 +25,7 @@ SLOWED = 0.90
 SPREAD = 0.10
 """Largest ratio of the interquartile range of the baseline's round medians to their median."""
 NAMED = 0.05
-"""A process is named if it took this share of one CPU."""
+"""Share of one CPU from which on a process is named."""
 
 
 class Watch:
@@ -68,10 +68,10 @@ class Watch:
         Args:
             medians_us: The baseline's median latency of each round, in any unit; may be empty.
         """
-        passed = {name: self._after[name] - self._before[name] for name in self._after}
-        total = max(1e-9, passed["total"])
-        busy = min(1.0, max(0.0, self._busy_seconds(passed["busy"])) / total)
-        steal = passed["steal"] / total
+        spent = {name: self._after[name] - self._before[name] for name in self._after}
+        total = max(1e-9, spent["total"])
+        busy = min(1.0, max(0.0, self._seconds_of_others(spent["busy"])) / total)
+        steal = spent["steal"] / total
         spread = None
         if len(medians_us):
             low, middle, high = np.quantile(medians_us, (0.25, 0.5, 0.75))
@@ -98,24 +98,32 @@ class Watch:
             turns=turns(),
         )
 
-    def _busy_seconds(self, busy: float) -> float:
-        """What other processes took of the seconds in which the CPUs were busy."""
-        if (
-            self._own_before is None or self._own_after is None
-        ):  # then only processes that were there all the time count
-            known = self._others_before
-            return sum(s - known[pid][1] for pid, (n, s) in self._others_after.items() if known.get(pid, ("",))[0] == n)
+    def _seconds_of_others(self, busy: float) -> float:
+        """CPU seconds of other processes, of all seconds in which the CPUs were busy.
+
+        Where the seconds of this process and its children are unknown, only processes that ran all the time count.
+        """
+        if self._own_before is None or self._own_after is None:
+            return sum(seconds for pid, seconds in self._seconds_by_process().items() if pid in self._others_before)
         return busy - (self._own_after - self._own_before)
+
+    def _seconds_by_process(self) -> dict[int, float]:
+        """CPU seconds of each other process while the block ran, by process id, without ids that were used again."""
+        spent = {}
+        for pid, (name, after) in self._others_after.items():
+            name_before, before = self._others_before.get(pid, (name, 0.0))
+            if name_before == name:
+                spent[pid] = after - before
+        return spent
 
     def _name_busiest(self) -> str:
         """The process that took the most CPU time, if one stands out."""
-        took = {
-            name: seconds - self._others_before.get(pid, ("", 0.0))[1]
-            for pid, (name, seconds) in self._others_after.items()
-            if self._others_before.get(pid, (name, 0.0))[0] == name
-        }
-        name = max(took, key=lambda n: took[n], default="")
-        return f" ({name} most)" if name and took[name] > NAMED * self._seconds else ""
+        spent = self._seconds_by_process()
+        if not spent:
+            return ""
+        busiest = max(spent, key=lambda pid: spent[pid])
+        name, _ = self._others_after[busiest]
+        return f" ({name} most)" if name and spent[busiest] > NAMED * self._seconds else ""
 
 
 def _cpu_seconds() -> dict[str, float]:
