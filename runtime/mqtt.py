@@ -155,7 +155,8 @@ class Broker:
         if self._client.is_connected() and not self.waiting:
             with self._lock:
                 self._retained[self._status] = "offline"
-                offline = self._send(self._status, "offline")
+            # Without the lock: paho's thread may hold the lock of its messages, and wait for this one in `_on_publish`.
+            offline = self._client.publish(self._status, "offline", qos=1, retain=True)
             offline.rc = MQTTErrorCode.MQTT_ERR_SUCCESS  # as in `publish`
             self._wait_for(offline.is_published, end)
             said = offline.is_published()

@@ -221,6 +221,30 @@ def test_the_state_is_unknown_before_the_board_is_online() -> None:
     assert broker.connections[0][-1][0] == 0xE0
 
 
+def test_an_acknowledgement_while_the_end_is_said_blocks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """paho calls back under the lock of its messages, which `publish` takes for what is acknowledged, too."""
+    monkeypatch.setattr(mqtt, "END_S", 0.2)
+    broker = FakeBroker(acknowledges=False)
+    client = Broker(options(broker.port), str)
+    paho = client._client
+    client.start()
+    mosquitto.wait_until(lambda: bool(broker.connections and broker.published()), "online")
+    publish = paho.publish
+    called_back: list[bool] = []
+
+    def publish_at_an_acknowledgement(topic: str, payload: str, qos: int = 0, retain: bool = False) -> Any:
+        if payload == "offline" and not called_back:
+            callback = threading.Thread(target=paho.on_publish, args=(paho, None, 0, None, None), daemon=True)
+            callback.start()
+            callback.join(5)
+            called_back.append(not callback.is_alive())
+        return publish(topic, payload, qos, retain)
+
+    monkeypatch.setattr(paho, "publish", publish_at_an_acknowledgement)
+    client.close()
+    assert called_back == [True]
+
+
 def test_a_refusal_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt, "LEAST_RETRY_S", 0)
     broker = FakeBroker(connack=5)
@@ -384,7 +408,8 @@ def test_a_part_of_the_models_size_goes_through_its_rule(kind: str, tmp_path: Pa
     """As a picture of that size does; it is no array that was prepared already."""
     spec = InputSpec.image(24, 24, "rgb", "crop:0.5")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
-    session = SimpleNamespace(contract=SimpleNamespace(input=spec), shape=spec.shape, dtype=np.uint8, scale=1)
+    contract = SimpleNamespace(input=spec, item_by_item=True)
+    session = SimpleNamespace(contract=contract, shape=spec.shape, dtype=np.uint8, scale=1)
     reader = ItemReader(tmp_path, session)  # type: ignore[arg-type]
     written = io.BytesIO()
     Image.fromarray(pixels).save(written, "PNG")
