@@ -65,19 +65,15 @@ def equalizing_factors(groups: ScaleGroups, ranges: ChannelRanges, tensorwise: C
         tensorwise: Kinds of operations whose weights have one scale a tensor, not one for each output.
     """
     count = groups.count
-    widths = {
-        name: np.maximum(high, 0) - np.minimum(low, 0) for name, (low, high) in ranges.items() if name in groups.of
-    }
+    widths = {name: _width(*pair) for name, pair in ranges.items() if name in groups.of}
     widths = {name: width for name, width in widths.items() if groups.of[name].any()}
     readers = [s for s in groups.program.steps if s.weights and s.inputs[0] in widths and s.kind != "DEPTHWISE_CONV_2D"]
     makers = [s for s in groups.program.steps if s.weights and s.kind in tensorwise and s.inputs[0] in groups.of]
     sizes = {step.output: _spatial_largest(np.abs(step.constants[1])) for step in (*readers, *makers)}
     steps = {step.output: step for step in (*readers, *makers)}
     own = {name: width for name, width in widths.items() if name not in _with_scales_of_others(groups.program)}
-    widest = _most(count, [(groups.of[name], width) for name, width in widths.items()])
-    fixed = np.zeros(count, bool)
-    fixed[PINNED] = True
-    fixed |= groups.bounded & (widest >= BOUND * (1 - 1e-6))
+    widest = _widest(groups, ranges)
+    fixed = find_fixed(groups, ranges)
     least = np.where(groups.bounded & ~fixed, widest / BOUND, 0.0)
     clusters = _clusters(groups, list(widths))
     factors = np.ones(count)
@@ -90,6 +86,29 @@ def equalizing_factors(groups: ScaleGroups, ranges: ChannelRanges, tensorwise: C
         factors = _level(groups, factors, widths=widths, clusters=clusters, fixed=fixed)
         factors = np.maximum(np.clip(factors, 1 / WIDEST, WIDEST), least)
     return factors
+
+
+def find_fixed(groups: ScaleGroups, ranges: ChannelRanges) -> npt.NDArray[np.bool_]:
+    """Whether a group keeps its factor, shape (count,): the pinned ones, and those that reach the bound of a ReLU6.
+
+    Args:
+        groups: The scale groups.
+        ranges: Ranges of the channels on calibration data.
+    """
+    fixed = groups.bounded & (_widest(groups, ranges) >= BOUND * (1 - 1e-6))
+    fixed[PINNED] = True
+    return fixed
+
+
+def _widest(groups: ScaleGroups, ranges: ChannelRanges) -> Array:
+    """The widest range of each group over the channels of all tensors, shape (count,)."""
+    widths = [(groups.of[name], _width(*pair)) for name, pair in ranges.items() if name in groups.of]
+    return _most(groups.count, widths)
+
+
+def _width(low: Array, high: Array) -> Array:
+    """Widths of ranges that hold 0."""
+    return np.asarray(np.maximum(high, 0) - np.minimum(low, 0))
 
 
 def _most(count: int, parts: list[tuple[Array, Array]]) -> Array:
@@ -200,7 +219,9 @@ def _level(
     return np.where(fixed, factors, factors * change[clusters[: groups.count]])
 
 
-def limit_factors(groups: ScaleGroups, factors: Factors, ranges: Ranges) -> Factors:
+def limit_factors(
+    groups: ScaleGroups, factors: Factors, ranges: Ranges, fixed: npt.NDArray[np.bool_] | None = None
+) -> Factors:
     """Factors that let no sum of products be multiplied by too much, shape (count,).
 
     A channel that is nearly always 0 would be scaled up beside its neighbours, and with it the weights that make it.
@@ -209,6 +230,7 @@ def limit_factors(groups: ScaleGroups, factors: Factors, ranges: Ranges) -> Fact
         groups: The scale groups.
         factors: Factors for `ScaleGroups.scaled`.
         ranges: Ranges of the tensors with these factors.
+        fixed: Which groups keep their factor (`find_fixed`); None: the pinned ones.
     """
     limited = factors.copy()
     for _ in range(LIMIT_ROUNDS):
@@ -226,7 +248,7 @@ def limit_factors(groups: ScaleGroups, factors: Factors, ranges: Ranges) -> Fact
             if not output or len(largest) != len(ids):
                 continue
             np.maximum.at(excess, ids, requantization(float(source), largest / 127, float(output)) * ROOM / LARGEST)
-        excess[PINNED] = 1
+        excess[PINNED if fixed is None else fixed] = 1
         if not (excess > 1).any():
             break
         limited = limited * excess

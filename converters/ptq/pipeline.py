@@ -19,7 +19,7 @@ from edgepress.converters.ptq.bias_correction import correct_biases, with_own_bi
 from edgepress.converters.ptq.calibration import ChosenMethods, choose_methods, first_items, trials
 from edgepress.converters.ptq.channel_ranges import ChannelRanges, channel_ranges, move_ranges, tensor_ranges
 from edgepress.converters.ptq.channel_scales import Factors, scale_groups
-from edgepress.converters.ptq.equalization import equalizing_factors, limit_factors
+from edgepress.converters.ptq.equalization import equalizing_factors, find_fixed, limit_factors
 from edgepress.converters.ptq.score import Score, Scorer, enough
 from edgepress.converters.ptq.stages import CALIBRATED, RECIPES, Repaired, Stage, StageName
 from edgepress.converters.schemes import SCHEMES, RepairKind
@@ -236,7 +236,7 @@ class Pipeline:
         def scale_ranges(by: Factors) -> ChannelRanges:
             return move_ranges(self.measured, factors={name: by[ids] for name, ids in groups.of.items()})
 
-        factors = limit_factors(groups, factors, self._ranges(scale_ranges(factors)))
+        factors = limit_factors(groups, factors, self._ranges(scale_ranges(factors)), find_fixed(groups, self.measured))
         model = self.program.with_constants(groups.scale_constants(factors))
         measured = scale_ranges(factors)
         return _Change(model, self._ranges(measured), measured, f"{groups.count - 1} groups of channels scaled")

@@ -10,7 +10,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program
 from edgepress.converters.ptq.channel_ranges import channel_ranges, move_ranges, tensor_ranges
 from edgepress.converters.ptq.channel_scales import scale_groups
-from edgepress.converters.ptq.equalization import ROOM, limit_factors
+from edgepress.converters.ptq.equalization import ROOM, equalizing_factors, find_fixed, limit_factors
 from edgepress.converters.ptq.score import runner
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
@@ -88,3 +88,29 @@ def test_layers_of_which_a_range_is_not_known_are_not_limited(missing: str) -> N
     assert (limit_factors(groups, factors, ranges) != factors).any()
     del ranges[{"source": depthwise.inputs[0], "output": depthwise.output}[missing]]
     np.testing.assert_array_equal(limit_factors(groups, factors, ranges), factors)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_channel_that_reaches_6_keeps_its_scale_whatever_is_excessive(seed: int) -> None:
+    """Its weights are so large that integer kernels can't compute it, but divided, it would not reach 6 any more."""
+    made = Net((4, 4), 3, seed=seed)
+    made.conv(12, (3, 3), act=3)  # ReLU6
+    made.conv(12, act=1)
+    made.conv(2)
+    program = Program(made.model())
+    first = next(program.weighted())
+    program = Program(
+        program.with_constants(
+            {
+                first.weights: program.constants[first.weights]
+                * np.r_[2e5, np.ones(11)][:, None, None, None].astype(np.float32)
+            }
+        )
+    )
+    groups, measured = scale_groups(program), channel_ranges(program, ITEMS)
+    ranges = tensor_ranges(measured, program.source, None)
+    factors = limit_factors(groups, equalizing_factors(groups, measured), ranges, find_fixed(groups, measured))
+    equalized = runner(program.with_constants(groups.scale_constants(factors)))
+    plain = runner(program.with_constants({}))
+    for item in ITEMS:
+        np.testing.assert_allclose(equalized(item), plain(item), rtol=1e-3, atol=1e-3)

@@ -149,7 +149,8 @@ def test_one_group_of_channels_is_nothing_to_scale(pipeline: Any, monkeypatch: p
     groups = SimpleNamespace(count=1, of={"a": np.array([0, 1])}, scale_constants=lambda factors: b"scaled")
     monkeypatch.setattr(module, "scale_groups", lambda program: groups)
     monkeypatch.setattr(module, "equalizing_factors", lambda groups, measured, tensorwise: np.array([1.0, 2.0]))
-    monkeypatch.setattr(module, "limit_factors", lambda groups, factors, ranges: factors * 2)
+    monkeypatch.setattr(module, "find_fixed", lambda groups, measured: 2)
+    monkeypatch.setattr(module, "limit_factors", lambda groups, factors, ranges, fixed: factors * fixed)
     assert made._equalize(()) is None
     groups.count = 2
     made.measured = {"a": (np.array([-8.0, -4.0]), np.array([8.0, 4.0]))}
