@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 
+from edgepress.converters.current_folder import ignore_found_settings
 from edgepress.converters.scratch import sweep
 from edgepress.converters.system import opened
 from edgepress.runtime import amx
@@ -26,6 +27,7 @@ def serve(number: int, folder: str) -> None:
         number: The pipe.
         folder: The folder of this process's temporary files, which its parent has made.
     """
+    ignore_found_settings()
     sys.modules.setdefault("pathlib._local", pathlib)  # Python 3.13 pickles paths so (cpython#133789)
     threading.Thread(target=_end_with, args=(os.getppid(), folder), daemon=True).start()
     with opened(number) as pipe:

@@ -137,7 +137,7 @@ def _pip(action: str, board: str, *arguments: str) -> str:
     tags = [f"manylinux_2_{minor}_{row.machine}" for minor in reversed(GLIBC)] + [f"manylinux2014_{row.machine}"]
     platform = [word for tag in tags for word in ("--platform", tag)]
     target = ["--only-binary=:all:", "--implementation", "cp", "--python-version", row.python, *platform]
-    command = [sys.executable, "-m", "pip", action, "--disable-pip-version-check", *target, *arguments]
+    command = [sys.executable, "-P", "-m", "pip", action, "--disable-pip-version-check", *target, *arguments]
     process = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if process.returncode:
         lines = [

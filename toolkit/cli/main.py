@@ -43,9 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(given: list[str], *, as_json: bool) -> int:
+    from edgepress.converters.current_folder import ignore_found_settings
     from edgepress.runtime.text import traceback_of
     from edgepress.toolkit.errors import missing_extra
 
+    ignore_found_settings()
     sys.excepthook = lambda kind, error, at: print(traceback_of(error), end="", file=sys.stderr)  # noqa: T201
     try:
         from edgepress.toolkit.cli.app import run

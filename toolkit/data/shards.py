@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgepress.converters.current_folder import safe_children
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.folder import DEFAULT_SIZE, NATURAL_SIDES
 from edgepress.toolkit.data.folder_layout import PARTS
@@ -177,7 +178,8 @@ def _indices(shards: Sequence[Shard]) -> Iterable[Index]:
         return map(index_of, shards)
     import joblib
 
-    indices: Iterable[Index] = joblib.Parallel(n_jobs=-1)(joblib.delayed(index_of)(shard) for shard in shards)
+    with safe_children():
+        indices: Iterable[Index] = joblib.Parallel(n_jobs=-1)(joblib.delayed(index_of)(shard) for shard in shards)
     return indices
 
 

@@ -215,9 +215,9 @@ def _install(name: str, base: Path) -> None:
     new = folder.with_name(f".{name}.{os.getpid()}")
     try:
         # Without pip: ours installs into it, because Debian packages ensurepip separately.
-        _run([str(base), "-m", "venv", "--without-pip", str(new)], f"{base} cannot create an environment")
+        _run([str(base), "-I", "-m", "venv", "--without-pip", str(new)], f"{base} cannot create an environment")
         there = new / PYTHON
-        pip = [sys.executable, "-m", "pip", "--python", str(there), *PIP, *row.requirements]
+        pip = [sys.executable, "-P", "-m", "pip", "--python", str(there), *PIP, *row.requirements]
         _run(pip, f"{row.package} can't be installed for {base}")
         _try(name, there)
         shutil.rmtree(folder, ignore_errors=True)
@@ -274,9 +274,9 @@ def _pythons(oldest: Version, newest: Version | None) -> Iterator[Path]:
 
 
 def _version(python: Path) -> Version | None:
-    code = "import sys, venv; print(*sys.version_info[:2])"
+    command = [str(python), "-I", "-c", "import sys, venv; print(*sys.version_info[:2])"]
     try:
-        process = subprocess.run([str(python), "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
         major, minor = map(int, process.stdout.split())
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
