@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgepress.runtime.errors import UpdateError, parsing
+from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.releases import NAME, Release
 
@@ -48,8 +49,8 @@ def read_bundle(bundle: Path, place: Place) -> tuple[int, str]:
         UpdateError: It can't be read, has no number, or is of another application.
     """
     with parsing(bundle, "Give a bundle of edgepress bundle.", failed="is no bundle", error=UpdateError):
-        with zipfile.ZipFile(bundle) as archive, archive.open(archive.infolist()[0]) as file:
-            manifest = json.loads(file.read(MAX_MANIFEST))
+        with open_regular(bundle) as whole, zipfile.ZipFile(whole) as archive:
+            manifest = json.loads(archive.open(archive.infolist()[0]).read(MAX_MANIFEST))
         name = str(manifest["name"])
         release = manifest.get("release")
         release_id = str(manifest["id"])

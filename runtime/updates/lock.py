@@ -38,7 +38,8 @@ def is_running(place: Place) -> bool | None:
     import fcntl
 
     try:
-        with (place.updates / LOCK).open(encoding="utf-8") as file:
+        flags = os.O_RDONLY | os.O_NONBLOCK  # to open a pipe would wait
+        with open(os.open(place.updates / LOCK, flags), "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import UpdateError, parsing
+from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.updates.state import write_durably
 
 ROOT = "updates/root.json"
@@ -31,6 +32,8 @@ SETTINGS = "updates/settings.json"
 """The application's name and where its updates are, in a release's folder."""
 SERIAL = Path("/sys/firmware/devicetree/base/serial-number")
 """The serial number of a board, such as a Raspberry Pi."""
+MAX_ID_BYTES = 4096
+"""Limit on the size of an id."""
 MACHINE_ID = Path("/etc/machine-id")
 """The id of a system, machine-id(5)."""
 
@@ -92,7 +95,8 @@ def read_release(folder: Path) -> tuple[int, str]:
     """
     path = folder / "MANIFEST.json"
     with parsing(path, "Install the bundle again.", failed="is damaged", error=UpdateError):
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        with open_regular(path) as file:
+            manifest: dict[str, Any] = json.loads(file.read())
         return int(manifest.get("release") or 0), str(manifest["id"])
 
 
@@ -113,7 +117,8 @@ def board_id(place: Place) -> str:
     own = place.updates / "board-id"
     for path in (own, SERIAL, MACHINE_ID):
         try:
-            text = path.read_text(encoding="utf-8", errors="replace").strip("\0 \n")
+            with open_regular(path) as file:
+                text = file.read(MAX_ID_BYTES).decode(errors="replace").strip("\0 \n")
         except OSError:
             continue
         if text:

@@ -17,6 +17,7 @@ from pathlib import Path
 from tuf.api.metadata import Metadata, Root
 
 from edgepress.runtime.errors import UpdateError, parsing
+from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.updates.place import ROOT, Place
 from edgepress.runtime.updates.state import State, flush_folder, write_state
 
@@ -35,7 +36,8 @@ def read_root(place: Place, state: State) -> tuple[bytes, State]:
     """
     path = place.release_folder / ROOT
     with parsing(path, "Install the bundle again.", failed="is damaged", error=UpdateError):
-        root = path.read_bytes()
+        with open_regular(path) as file:
+            root = file.read()
         version = Metadata[Root].from_bytes(root).signed.version
     if state.roots.get(str(version), _hash(root)) != _hash(root):
         shutil.rmtree(place.updates / "metadata", ignore_errors=True)

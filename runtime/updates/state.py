@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import UpdateError, parsing
+from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.text import MOST, json_text, one_line
 from edgepress.runtime.updates.releases import CHANNELS, MAX_RELEASE, date_of
 
@@ -83,7 +84,7 @@ def read_state(folder: Path) -> State:
     if not path.exists():
         return State()
     with parsing(path, f"Remove it: rm {path}", failed="is damaged", error=UpdateError):
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             raw: dict[str, Any] = dict(json.loads(file.read(MAX_STATE_BYTES)).items())
         types = {f.name: type(getattr(State(), f.name)) for f in dataclasses.fields(State)}
         state = State(**{name: raw[name] for name in types if name in raw})  # a newer updater may have written more

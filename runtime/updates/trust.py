@@ -11,6 +11,7 @@ threshold of keys, each newer than the last one that this board has accepted, no
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
 from edgepress.runtime.errors import UpdateError
+from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.releases import MAX_LIST_BYTES, ReleaseList, date_of, list_target, parse_list
 from edgepress.runtime.updates.roots import read_root, remember_roots
@@ -90,8 +92,7 @@ class Trusted:
         _check_clock(now, state.checked, "the last check")
         root, state = read_root(place, state)
         metadata = place.updates / "metadata"
-        metadata.mkdir(parents=True, exist_ok=True)
-        remove_left(metadata)
+        keep_lists(metadata)
         clock = f" The clock says {now:%Y-%m-%d %H:%M} UTC."
         with in_words("The list of updates", clock, source):
             self._updater = Updater(
@@ -121,7 +122,8 @@ class Trusted:
         """The list of releases, from what is kept if it is the same."""
         kept = place.updates / "releases.json"
         with contextlib.suppress(OSError, exceptions.LengthOrHashMismatchError):
-            data = kept.read_bytes()
+            with open_regular(kept, MAX_LIST_BYTES) as file:
+                data = file.read()
             target.verify_length_and_hashes(data)
             return parse_list(data, place.name)
         with in_words("The list of releases"):
@@ -189,10 +191,22 @@ def in_words(what: str, more: str = "", source: UpdateSource | None = None) -> I
         raise UpdateError(f"Refused ({attack}): {what} was not accepted: {why}{detail}.{added}", ASK_MAKER) from e
 
 
-def remove_left(metadata: Path) -> None:
-    """Remove what killed runs of tuf left between its lists."""
-    for path in metadata.glob("tmp*"):
-        path.unlink()
+def keep_lists(metadata: Path) -> None:
+    """Make the folder of tuf's lists, and remove all else in it.
+
+    That is what killed runs of tuf left, and what a damaged disk has made: lists are fetched again, but tuf would wait
+    for a pipe for ever, and fail each time where a folder has the name of a file.
+    """
+    history = metadata / "root_history"
+    for folder in (metadata, history):
+        if folder.is_symlink() or not folder.is_dir():
+            folder.unlink(missing_ok=True)
+    metadata.mkdir(parents=True, exist_ok=True)
+    for path in [*metadata.iterdir(), *history.glob("*")]:
+        if path.is_dir() and path != history and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path != history and (path.name.startswith("tmp") or not path.is_file()):
+            path.unlink()
 
 
 def _check_clock(now: datetime, earliest: str, what: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,11 @@ import pytest
 import scripts
 from tuf.api.metadata import Metadata, Root, TargetFile
 
+from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import transfer
+from edgepress.runtime.updates.installer import read_bundle
+from edgepress.runtime.updates.lock import is_running
+from edgepress.runtime.updates.place import board_id, read_place
 from edgepress.runtime.updates.state import read_state
 from edgepress.toolkit.publishing.publish import publish
 from edgepress.toolkit.publishing.repository import read_repository, write_root
@@ -144,6 +150,56 @@ def test_a_replaced_root_key_does_not_come_back_when_the_lists_are_damaged(
     assert "Refused" in board.attempt(evil)
     publisher.publish(3)
     assert board.attempt(publisher.site) == "installed 3"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("metadata/timestamp.json", "pipe"),
+        ("metadata/root.json", "folder"),
+        ("metadata/root_history/1.root.json", "pipe"),
+        ("metadata/root_history", "file"),
+        ("metadata", "file"),
+        ("metadata/tmp1", "folder"),
+        ("releases.json", "pipe"),
+    ],
+)
+def test_what_a_damaged_disk_has_made_of_lists_is_replaced(publisher: Any, board: Any, name: str, kind: str) -> None:
+    assert board.attempt(publisher.site) == "nothing new"
+    path = board.prefix / "updates" / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        (path / "inside").mkdir(parents=True)
+    else:
+        path.write_text("")
+    publisher.publish(2)
+    assert board.attempt(publisher.site) == "installed 2"
+
+
+@pytest.mark.parametrize("name", ["updates/state.json", "current/MANIFEST.json", "current/updates/root.json"])
+def test_a_pipe_in_place_of_a_file_is_one_message(publisher: Any, board: Any, name: str, tmp_path: Path) -> None:
+    (board.prefix / name).unlink(missing_ok=True)
+    os.mkfifo(board.prefix / name)
+    done = subprocess.run(board.command("update", "--from", publisher.site), capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stderr.count("Error: ")) == (1, 1)
+    assert "is a pipe, a socket or a device, and no regular file" in done.stderr
+
+
+def test_pipes_keep_no_status_no_id_and_no_bundle_waiting(board: Any, tmp_path: Path) -> None:
+    place = read_place(board.prefix / "current")
+    for name in (".lock", "board-id"):
+        (place.updates / name).unlink(missing_ok=True)
+        place.updates.mkdir(exist_ok=True)
+        os.mkfifo(place.updates / name)
+    assert is_running(place) is False
+    assert re.fullmatch("[0-9a-f]{32}", board_id(place))
+    with pytest.raises(UpdateError, match="pipe"):
+        read_bundle(place.updates / "board-id", place)
 
 
 def test_the_lists_are_flushed_before_their_roots_are_remembered(
