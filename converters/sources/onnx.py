@@ -113,8 +113,29 @@ class OnnxSource:
             contract=Contract.from_json(props[MEMBER], where=str(path)) if MEMBER in props else None,
             notes=tuple(notes),
         )
+        if not isinstance(source.shape[0], int) and not self._takes_batches():
+            self._model = interface.of_one_item(self._model)
+            self._session = _session(self._model)
+            alone = "its batch is free, but it answers several items otherwise than each alone: its files take one"
+            self.facts = dataclasses.replace(self.facts, notes=(*notes, alone))
         if is_changed:
             self._answer_as(original, path)
+
+    def _takes_batches(self) -> bool:
+        """Whether the model, whose batch is free, answers items together as it answers each of them."""
+        items = _random_items(self.facts.shape, self.facts.dtype).astype(self.facts.dtype)
+        try:
+            alone = _answers(self._session, items)
+        except ConversionError:  # such as a model of words; its own data will show
+            return True
+        try:
+            together = self._session.run(None, {self._session.get_inputs()[0].name: items})[0]
+        except Exception:  # ONNX Runtime's errors share no base class
+            return False
+        if together.size != alone.size:
+            return False
+        error = np.abs(together.reshape(alone.shape) - alone)
+        return not (error > WORST * np.abs(alone).max()).any()
 
     def _answer_as(self, original: onnx.ModelProto, path: Path) -> None:
         """Take the answers of the file itself for the reference, and refuse the upgraded model if it gives others.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_rewriting import OnnxNet, answer
@@ -218,3 +219,36 @@ def test_operations_without_float16_stay_float32(opset: int) -> None:
     assert np.abs(answer(half, items) - answer(model, items)).max() < 0.02 * np.abs(answer(model, items)).max()
     graph = OnnxGraph(half)
     assert [graph.constant(node.input[1]).dtype for node in graph.nodes("MatMul")] == [np.float16] * 2
+
+
+BATCHES: dict[str, list[Any]] = {
+    "a reshape to one item": [NODE("Reshape", ["m2", "whole"], ["p"]), NODE("Softmax", ["p"], ["probabilities"])],
+    "probabilities of a column": [
+        NODE("Softmax", ["m2"], ["p"], axis=0),
+        NODE("Add", ["m2", "p"], ["probabilities"]),
+    ],
+    "one mean of all": [
+        NODE("ReduceMean", ["m2"], ["p"], axes=[0, 1]),
+        NODE("Div", ["m2", "p"], ["probabilities"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", ["", *BATCHES])
+def test_models_that_mix_the_items_of_a_batch_take_one(name: str, tmp_path: Path) -> None:
+    """A free batch is a promise that exporters write unchecked: files that kept it could not be verified, or erred."""
+    model = of_classes()
+    if name:
+        del model.graph.node[-1]
+        model.graph.node.extend(BATCHES[name])
+        model.graph.initializer.append(numpy_helper.from_array(np.array([1, 3]), "whole"))
+    source = opened(model, tmp_path / "net.onnx")
+    made = source.onnx(guess_contract(source.facts, Hints(task="logits")).adapter)
+    (batch, *_) = made.graph.input[0].type.tensor_type.shape.dim
+    assert batch.dim_value == (1 if name else 0)
+    assert bool(source.facts.notes) == bool(name)
+    before, after = (onnxruntime.InferenceSession(m.SerializeToString()) for m in (model, made))
+    for item in items():
+        (whole,) = before.run(None, {"x": item[None]})
+        np.testing.assert_allclose(source.answer(item[None]), whole, rtol=1e-4)
+        np.testing.assert_allclose(after.run(None, {made.graph.input[0].name: item[None]})[0], whole, rtol=1e-4)
