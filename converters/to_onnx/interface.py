@@ -55,6 +55,7 @@ def load(
         original = model = onnx.load(path)
         for text in tidy_model(model, str(path), output):
             on_note(text)
+        model.ir_version = max(model.ir_version, 8)  # up to 3, weights had to be listed as inputs; some files lack them
         onnx.checker.check_model(model)
         if model.functions:  # quantizers do not look into functions
             model = onnx.inliner.inline_local_functions(model, convert_version=True)
@@ -67,7 +68,6 @@ def load(
     inputs = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    model.ir_version = max(model.ir_version, 8)  # up to 3, weights had to be listed as inputs
     foreign = sorted({node.domain for node in model.graph.node} - set(STANDARD) - {"com.microsoft"})
     if foreign:
         nodes = [n for n in model.graph.node if n.domain in foreign]

@@ -221,6 +221,17 @@ def test_operations_without_float16_stay_float32(opset: int) -> None:
     assert [graph.constant(node.input[1]).dtype for node in graph.nodes("MatMul")] == [np.float16] * 2
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_weights_of_the_oldest_format_may_be_inputs(tmp_path: Path, *, listed: bool) -> None:
+    """Version 3 demands that they are; ONNX Runtime opens files without, so they exist."""
+    model = of_classes()
+    model.ir_version = 3
+    if listed:
+        for tensor in model.graph.initializer:
+            model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    np.testing.assert_allclose(opened(model, tmp_path / "net.onnx").answer(items()), expected(model), atol=1e-5)
+
+
 BATCHES: dict[str, list[Any]] = {
     "a reshape to one item": [NODE("Reshape", ["m2", "whole"], ["p"]), NODE("Softmax", ["p"], ["probabilities"])],
     "probabilities of a column": [
