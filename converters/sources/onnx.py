@@ -116,7 +116,7 @@ class OnnxSource:
         if not isinstance(source.shape[0], int) and not self._takes_batches():
             self._model = interface.of_one_item(self._model)
             self._session = _session(self._model)
-            alone = "its batch is free, but it answers several items otherwise than each alone: its files take one"
+            alone = "its batch is free, but several items fail or are answered otherwise than alone; its files take one"
             self.facts = dataclasses.replace(self.facts, notes=(*notes, alone))
         if is_changed:
             self._answer_as(original, path)
