@@ -11,6 +11,7 @@ import time
 import traceback
 
 from edgepress.converters.current_folder import ignore_found_settings
+from edgepress.converters.lean_imports import import_less
 from edgepress.converters.scratch import sweep
 from edgepress.converters.system import opened
 from edgepress.runtime import amx
@@ -29,6 +30,7 @@ def serve(number: int, folder: str) -> None:
     """
     ignore_found_settings()
     sys.modules.setdefault("pathlib._local", pathlib)  # Python 3.13 pickles paths so (cpython#133789)
+    import_less()
     threading.Thread(target=_end_with, args=(os.getppid(), folder), daemon=True).start()
     with opened(number) as pipe:
         pipe.send(("pid", os.getpid()))

@@ -108,13 +108,13 @@ def _at_least_measured(expected: Lost, before: Array, after: Array) -> Lost:
         before: Which items the source model has right, bool, shape (N,).
         after: Which the file has right.
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
     lost = int((before & ~after).sum())
     gained = int((after & ~before).sum())
     if lost <= gained:
         return expected
-    share_lost = float(beta.ppf(1 - CONFIDENCE, lost, gained + 1))
+    share_lost = float(betaincinv(lost, gained + 1, 1 - CONFIDENCE))
     low = (lost + gained) * (2 * share_lost - 1) / len(before)
     if low <= expected.low:
         return expected
@@ -174,10 +174,10 @@ def _bound_mean(costs: Doubles, chance: float) -> Lost:
     The variance of such costs is at most that of whole items with the same mean.
     Source: C. J. Clopper, E. S. Pearson, Biometrika 26 (1934), 404-413.
     """
-    from scipy.stats import beta
+    from scipy.special import betaincinv
 
     count = len(costs)
     total = float(costs.sum())
-    low = float(beta.ppf(1 - CONFIDENCE, total, count - total + 1)) if total > 0 else 0.0
-    high = float(beta.ppf(CONFIDENCE, total + 1, count - total)) if total < count else 1.0
+    low = float(betaincinv(total, count - total + 1, 1 - CONFIDENCE)) if total > 0 else 0.0
+    high = float(betaincinv(total + 1, count - total, CONFIDENCE)) if total < count else 1.0
     return Lost(total / count, low, high, chance)

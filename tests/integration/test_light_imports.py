@@ -1,4 +1,7 @@
-"""What loads without TensorFlow: the modules of child processes, a split of data, and the guess of a contract."""
+"""What loads without TensorFlow: the modules of child processes, a split of data, and the guess of a contract.
+
+And what loads less of TensorFlow and Keras: commands and child processes.
+"""
 
 from __future__ import annotations
 
@@ -53,3 +56,28 @@ def test_guessing_a_contract_needs_no_heavy_package() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "start",
+    [
+        "from edgepress.toolkit.cli.main import _run; _run(['--version'], as_json=False)",
+        "import socket; from edgepress.converters.worker_child import serve; job, pipe = socket.socketpair();"
+        "job.shutdown(socket.SHUT_WR); serve(pipe.detach(), 'none')",
+    ],
+    ids=["command", "worker"],
+)
+def test_a_process_loads_what_keras_seldom_needs_when_it_is_used(start: str) -> None:
+    code = f"""if True:
+        import gc, sys
+        {start}
+        import tensorflow, keras
+        assert gc.isenabled() and gc.get_freeze_count() > 100_000
+        assert tensorflow.__loader__ is tensorflow.__spec__.loader and tensorflow.__loader__.get_data
+        assert not sys.modules.keys() & {{"sklearn", "scipy.stats", "matplotlib", "cv2"}}
+        assert isinstance(keras.wrappers.SKLearnClassifier, type) and "sklearn" in sys.modules
+        assert callable(keras.visualization.plot_image_gallery) and "matplotlib" in sys.modules
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

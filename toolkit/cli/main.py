@@ -44,11 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(given: list[str], *, as_json: bool) -> int:
     from edgepress.converters.current_folder import ignore_found_settings
+    from edgepress.converters.lean_imports import import_less
     from edgepress.runtime.text import traceback_of
     from edgepress.toolkit.errors import missing_extra
 
     ignore_found_settings()
     sys.excepthook = lambda kind, error, at: print(traceback_of(error), end="", file=sys.stderr)  # noqa: T201
+    import_less()
     try:
         from edgepress.toolkit.cli.app import run
     except ModuleNotFoundError as e:
