@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from edgepress.runtime.answers import UNKNOWN
+from edgepress.runtime.document_text import text_lines
 from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.errors import EdgepressError, EngineError, InputError
 from edgepress.runtime.keeping import QUOTA
@@ -30,8 +30,6 @@ from edgepress.runtime.streams import add_stream_options, misused_option, read_s
 from edgepress.runtime.text import json_text, one_line, traceback_of
 
 Documents = Iterator[dict[str, Any]]
-WORD = 200
-"""Characters of a label or a name at most; the middle of a longer one is left out, but not in JSON."""
 RATE_OVER = 30
 """Number of frames over which `watch` and `camera` average their rate."""
 
@@ -70,7 +68,7 @@ def bench(args: argparse.Namespace) -> Documents:
     from edgepress.runtime.bench import bench as work
 
     counts = () if args.threads == "auto" else tuple(map(int, args.threads.split(",")))
-    each = (lambda minute: print(*_text(minute), file=sys.stderr, flush=True)) if args.sustained else None  # noqa: T201
+    each = (lambda minute: print(*text_lines(minute), file=sys.stderr, flush=True)) if args.sustained else None  # noqa: T201
     times = {"seconds": args.seconds, "sustained_s": args.sustained, "on_minute": each}
     yield work(args.model, args.engine, contract=args.contract, threads=counts, **times)
 
@@ -161,42 +159,8 @@ def _tell(text: str) -> None:
 
 
 def _print(document: dict[str, Any], args: argparse.Namespace) -> None:
-    lines = [json_text(document)] if args.json else _text(document)
+    lines = [json_text(document)] if args.json else text_lines(document)
     print(*lines, sep="\n", flush=True)  # noqa: T201
-
-
-def _text(value: Any, name: str = "", indent: str = "") -> list[str]:
-    """Format a document: an image's classes or a flat object on one line, other values indented below their name."""
-    name = one_line(name, WORD)
-    if isinstance(value, dict) and "image" in value:
-        classes = [(one_line(c["label"], WORD), c["score"]) for c in value.get("classes", ())]
-        words = [f"{label} {'not a number' if score is None else f'{score:.3f}'}" for label, score in classes]
-        words = words or [one_line(f"{value['error']['message']} {value['error']['hint']}".strip())]
-        rejected = f"{UNKNOWN}: " if value.get("accepted") is False else ""
-        rejected = f"drift: {rejected}" if value.get("drift", {}).get("alarm") else rejected
-        rate = f"  {value['frames_per_s']:.1f}/s" if value.get("frames_per_s") else ""
-        changed = f"  now {one_line(value['event']['label'], WORD)}" if "event" in value else ""
-        return [f"{one_line(value['image'])}: {rejected}{', '.join(words)}{rate}{changed}"]
-    if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
-        return [f"{indent}{name}", *(line for v in value for line in _text(v, "-", f"{indent}  "))]
-    if not isinstance(value, dict):
-        return [f"{indent}{name.removesuffix('_bytes')} {_word(value, name)}"]
-    inner = {k: v for k, v in value.items() if v not in (None, "", [], ())}  # leave out unknown values
-    if indent and not any(isinstance(v, (dict, list, tuple)) for v in inner.values()):
-        return [f"{indent}{name} " + "  ".join(_text(v, k)[0] for k, v in inner.items())]
-    lines = [line for k, v in inner.items() for line in _text(v, k, indent + "  " * bool(name))]
-    return [f"{indent}{name}"] * bool(name) + lines
-
-
-def _word(value: Any, name: str) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if name.endswith("_bytes"):
-        power = (len(str(value)) - 1) // 3
-        return f"{value / 1000**power:.4g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(one_line(v, WORD) for v in value)
-    return f"{value:.4g}" if isinstance(value, float) else one_line(value)
 
 
 class _Parser(argparse.ArgumentParser):

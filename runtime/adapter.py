@@ -1,4 +1,4 @@
-"""What the runtime does around a file that others made, as part of the file's contract; `adapted` does it."""
+"""The adapter of a contract: how the runtime prepares items and outputs of a file that others made (`adapted` does)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PerImage = Literal["standardize", "minmax"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """What the runtime does around a file that others made, whose graph takes other items than its contract says.
+    """How an item of the contract becomes what the file of others takes, in this order.
 
     Channels are reversed if `bgr`; each image is scaled by its own values if `per_image`; then (x - mean) / std; then
-    the channels come first if `channels_first`; then items are brought to `shape`, and quantized if the file's input
-    is. `sigmoid` is applied to the outputs.
+    channels move first if `channels_first`; then the item is reshaped to `shape`, and quantized if the file's input is
+    quantized. `sigmoid` is applied to the outputs.
 
     Attributes:
         shape: Shape of one item as the file takes it.

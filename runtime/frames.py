@@ -25,26 +25,28 @@ def new_images(folder: Path, poll_s: float = 0.1) -> Iterator[Path]:
     A file is yielded when its size and date are unchanged between two polls, so not while it is written. Files deleted
     meanwhile are skipped. InputError if the folder is missing or removed.
     """
-    before: dict[Path, tuple[int, int]] = {}
-    known: dict[Path, tuple[int, int]] | None = None
+    done = before = _read_states(folder)
     while True:
-        now = {}
-        try:
-            for path in images_in(folder):
-                if stamp := _state(path):
-                    now[path] = stamp
-        except OSError as e:
-            raise InputError(f"{folder} can't be watched: {e.strerror}.", "Give an existing folder.") from e
-        known = now.copy() if known is None else {p: state for p, state in known.items() if p in now}
+        time.sleep(poll_s)
+        now = _read_states(folder)
+        done = {path: state for path, state in done.items() if path in now}
         for path, state in sorted(now.items(), key=lambda item: item[1]):
-            if state[1] and state == before.get(path) == _state(path) and state != known.get(path):
-                known[path] = state
+            _, size = state
+            if size and state == before.get(path) == _read_state(path) and state != done.get(path):
+                done[path] = state
                 yield path
         before = now
-        time.sleep(poll_s)
 
 
-def _state(path: Path) -> tuple[int, int] | None:
+def _read_states(folder: Path) -> dict[Path, tuple[int, int]]:
+    try:
+        return {path: state for path in images_in(folder) if (state := _read_state(path))}
+    except OSError as e:
+        raise InputError(f"{folder} can't be watched: {e.strerror}.", "Give an existing folder.") from e
+
+
+def _read_state(path: Path) -> tuple[int, int] | None:
+    """Time of the last change, ns, and size, bytes."""
     try:
         status = path.stat()
     except OSError:  # deleted or renamed since it was listed
@@ -89,9 +91,9 @@ def camera_frames(device: int = 0) -> Iterator[Any]:
                 broken += f" {module} is installed, but fails: {e}."
             continue
         yield from frames(loaded, device)
-    what = "A camera needs picamera2 or OpenCV" + ("." if broken else "; neither is installed for this Python.")
+    problem = "A camera needs picamera2 or OpenCV" + ("." if broken else "; neither is installed for this Python.")
     hint = "On a Raspberry Pi: sudo apt install python3-picamera2, then the bundle's install.sh --camera."
-    raise EdgepressError(what + broken, f"{hint} Elsewhere: pip install opencv-python-headless")
+    raise EdgepressError(problem + broken, f"{hint} Elsewhere: pip install opencv-python-headless")
 
 
 def _picamera2(module: Any, device: int) -> Iterator[Any]:

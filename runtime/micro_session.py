@@ -79,9 +79,7 @@ class MicroSession(Session):
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch of one item."""
-        out = self.stored_answers(batch)
-        real: npt.NDArray[np.float32] = np.asarray(out, np.float32) if self._table is None else self._table[out]
-        return real.reshape(len(batch), -1)
+        return self._real_values(self.stored_answers(batch)).reshape(len(batch), -1)
 
     def stored_answers(self, batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The outputs for a batch of one item as the file stores them, shape (numbers,)."""

@@ -54,6 +54,7 @@ class Session:
     classes: int
     batch: int | None
     stateful = keep_state = False
+    _table: npt.NDArray[np.float32] | None
 
     def reset(self) -> None:
         """Begin anew; of use only while state is kept."""
@@ -61,6 +62,10 @@ class Session:
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch of the file's type and shape: float32, shape (N, classes)."""
         raise NotImplementedError
+
+    def _real_values(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Outputs as the file stores them, dequantized."""
+        return np.asarray(stored, np.float32) if self._table is None else self._table[stored]
 
     def _describe(self, path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> None:
         """Set the shapes; arguments and errors are those of `outputs_of`."""
@@ -110,8 +115,7 @@ class TFLiteSession(Session):
             self.reset()
         self._set(self._input, batch.astype(np.float16) if self._half else batch)
         self._invoke()
-        out: npt.NDArray[np.float32] = self._get(self._output)
-        out = np.asarray(out, np.float32) if self._table is None else self._table[out]
+        out = self._real_values(self._get(self._output))
         return out if self._flat else out.reshape(len(batch), -1)
 
     def _open(self) -> Any:

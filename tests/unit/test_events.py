@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.runtime.__main__ import _text
 from edgepress.runtime.answers import UNKNOWN, Answer, Prediction
+from edgepress.runtime.document_text import text_lines
 from edgepress.runtime.errors import InputError
 from edgepress.runtime.events import MAX_LABEL_CHARACTERS, EventMaker, HeldLabel, MeanScores
 from edgepress.runtime.text import json_text
@@ -219,4 +219,4 @@ def test_what_can_not_be_held_is_an_error() -> None:
 def test_a_score_that_is_no_number_is_null_in_json(score: float) -> None:
     answer = Answer([Prediction("cat", 0.5), Prediction("dog", score)], None)
     assert json.loads(json_text(answer.to_dict()))["classes"][1] == {"label": "dog", "score": None}
-    assert _text({"image": "a.png", **answer.to_dict()}) == ["a.png: cat 0.500, dog not a number"]
+    assert text_lines({"image": "a.png", **answer.to_dict()}) == ["a.png: cat 0.500, dog not a number"]
