@@ -145,12 +145,12 @@ def _annotate(job: AnnotateJob) -> Contract:
     return contract
 
 
-def scheme_of(found: inspection.Inspection) -> str:
+def scheme_of(file: inspection.Inspection) -> str:
     """Name of the scheme that computes as a file does, whoever made it."""
-    if found.contract is not None and found.contract.scheme in SCHEMES:
-        return found.contract.scheme
-    work = {node.computes_in for node in found.nodes}
-    stored = {weight.dtype for weight in found.weights if weight.size_bytes >= 256}
+    if file.contract is not None and file.contract.scheme in SCHEMES:
+        return file.contract.scheme
+    work = {node.computes_in for node in file.nodes}
+    stored = {weight.dtype for weight in file.weights if weight.size_bytes >= 256}
     precision = "float32"
     if "int16" in work:
         precision = "int16x8"
@@ -160,7 +160,7 @@ def scheme_of(found: inspection.Inspection) -> str:
         precision = "dynamic"
     elif "float16" in stored:
         precision = "float16"
-    return f"{found.format}-{precision if f'{found.format}-{precision}' in SCHEMES else 'int8'}"
+    return f"{file.format}-{precision if f'{file.format}-{precision}' in SCHEMES else 'int8'}"
 
 
 def _open_bare(path: Path, size: Size | None) -> tuple[Model, ModelFacts]:

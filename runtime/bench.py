@@ -142,9 +142,9 @@ def _time_calls(model: Model, items: Sequence[Any], seconds: float) -> array.arr
     return latencies
 
 
-def _summary(found: array.array[float]) -> dict[str, Any]:
-    quantiles = np.quantile(np.asarray(found), (0, 0.5, 0.9, 0.99)).tolist()
-    return {"count": len(found)} | dict(zip(("min_us", "p50_us", "p90_us", "p99_us"), quantiles, strict=True))
+def _summary(latencies: array.array[float]) -> dict[str, Any]:
+    quantiles = np.quantile(np.asarray(latencies), (0, 0.5, 0.9, 0.99)).tolist()
+    return {"count": len(latencies)} | dict(zip(("min_us", "p50_us", "p90_us", "p99_us"), quantiles, strict=True))
 
 
 def _key(model: Model) -> str:

@@ -167,8 +167,8 @@ def bets_on(p: float) -> list[float]:
     return [*linear, *bent, POWER * p ** (POWER - 1), POWER * (1 - p) ** (POWER - 1)]
 
 
-def reference_in(where: str, found: DriftReference | None, *, engine: str, learn: int | None) -> DriftReference | None:
-    """The reference to test against: that of a contract, `found`; None if one is to be learned from `learn` scenes.
+def reference_in(where: str, stored: DriftReference | None, *, engine: str, learn: int | None) -> DriftReference | None:
+    """The reference to test against: that of a contract, `stored`; None if one is to be learned from `learn` scenes.
 
     Raises:
         InputError: There is none for this engine, or `learn` is out of range.
@@ -179,11 +179,11 @@ def reference_in(where: str, found: DriftReference | None, *, engine: str, learn
             what = f"The reference is of {learn} scenes; accepted: {LEAST_REFERENCE} to {MOST_REFERENCE}."
             raise InputError(what, hint)
         return None
-    if found is None:
+    if stored is None:
         raise InputError(f"{where} holds no reference for drift.", f"{hint} edgepress calibrate writes one.")
-    if found.engine != engine:
-        raise InputError(f"The reference for drift in {where} is of {found.engine}, not of {engine}.", hint)
-    return found
+    if stored.engine != engine:
+        raise InputError(f"The reference for drift in {where} is of {stored.engine}, not of {engine}.", hint)
+    return stored
 
 
 class DriftWatch:

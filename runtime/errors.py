@@ -100,14 +100,14 @@ class UpdateError(EdgepressError):
     kind = "update"
 
 
-def unknown(what: str, found: str, accepted: Iterable[str]) -> InputError:
+def unknown(what: str, name: str, accepted: Iterable[str]) -> InputError:
     """The error for a name that is not in a table, with the nearest that is; `what` it stands for ("scheme")."""
     import difflib  # here: it is a fifth of what a board would import to answer its first image
 
     names = list(accepted)
-    near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}?" if near else ""
-    return InputError(f"Unknown {what} {found!r}. Accepted: {', '.join(names)}.", hint)
+    return InputError(f"Unknown {what} {name!r}. Accepted: {', '.join(names)}.", hint)
 
 
 def first_line(error: BaseException) -> str:

@@ -210,18 +210,18 @@ class _Server:
             await asyncio.wait([answer, self._late], return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 raise Refused(503, "The engine gave no answer in time; the server ends.")
-            found, ms = answer.result()
+            judged, ms = answer.result()
         finally:
             answer.cancel()  # of a server that ends, which would wait for the engine's answers to nobody
             del answer  # its error has this frame in its traceback: in a circle, the body would stay in memory
             self._waiting -= 1
-        return _json(200, found.to_dict(), f"Server-Timing: classify;dur={ms:.3f}\r\n")
+        return _json(200, judged.to_dict(), f"Server-Timing: classify;dur={ms:.3f}\r\n")
 
     def _timed(self, body: bytearray, top: int) -> tuple[Answer, float]:
         content = bytes(body)
-        found, ms = self._model.judge_in(content, top)
+        judged, ms = self._model.judge_in(content, top)
         self._keep(content)
-        return found, ms
+        return judged, ms
 
 
 def _about(model: Model) -> dict[str, Any]:

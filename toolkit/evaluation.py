@@ -105,12 +105,12 @@ def evaluate(
         answers = Answers("keras", *decide(keras_scores(path, opened.test)))
     else:
         candidate = Candidate(path, engine, threads, contract=about.given)
-        (found,) = collect_answers(
+        (outcome,) = collect_answers(
             [candidate], opened, jobs=jobs, cap_s=TIME_CAP_S, cache=cache, on_progress=on_progress
         )
-        if isinstance(found, EdgepressError):
-            raise found
-        answers = found
+        if isinstance(outcome, EdgepressError):
+            raise outcome
+        answers = outcome
     facts = facts_of_file(
         path, about.contract, opened, answers.predicted, command=("edgepress", "evaluate", path), hints=hints
     )

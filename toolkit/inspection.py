@@ -73,19 +73,21 @@ def inspect(
     return _with_microcontroller(inspection, path, time_limit_s)
 
 
-def _with_microcontroller(found: Inspection, path: Path, time_limit_s: float) -> Inspection:
+def _with_microcontroller(inspection: Inspection, path: Path, time_limit_s: float) -> Inspection:
     """With the result of opening the file in tflite-micro, if that is installed."""
-    if found.format != "tflite" or not (version := engine_version(MICRO)):
-        return found
+    if inspection.format != "tflite" or not (version := engine_version(MICRO)):
+        return inspection
     name = f"{MICRO} {version}"
     try:
         with Worker(silence_s=time_limit_s, python=python_for(MICRO)) as worker:
             (opening,) = worker.call(open_micro, str(path))
     except ChildDied as e:
-        return found.replace(microcontroller=EngineCheck(name=name, opens=False, error=f"The process ended with {e}."))
+        return inspection.replace(
+            microcontroller=EngineCheck(name=name, opens=False, error=f"The process ended with {e}.")
+        )
     arena, error = opening
     check = EngineCheck(name=name, opens=not error, error=error, arena_bytes=arena)
-    return found.replace(microcontroller=check)
+    return inspection.replace(microcontroller=check)
 
 
 def _inspect(job: tuple[Path, Size | None, bool], emit: Emit) -> None:

@@ -73,25 +73,25 @@ def read(path: Path, size: Size | None = None, *, trust: bool = False) -> Inspec
     )
 
 
-def open_in_engine(path: Path, found: Inspection, size: Size | None = None, *, trust: bool = False) -> Inspection:
-    """`found`, completed by opening the file in this machine's engine: LiteRT, ONNX Runtime or Keras.
+def open_in_engine(path: Path, inspection: Inspection, size: Size | None = None, *, trust: bool = False) -> Inspection:
+    """The inspection, completed by opening the file in this machine's engine: LiteRT, ONNX Runtime or Keras.
 
     `trust` lets Keras run code inside the file.
 
     Raises:
         InputError: Keras, which has the shapes of a Keras file, can't make the model for `size`.
     """
-    if (found.format in ("keras", "h5") and not found.nodes) or found.format not in _ENGINES:
-        return found
-    opens = _load(_ENGINES[found.format])
-    options = {"size": size, "trust": trust} if found.format in ("keras", "h5") else {}
+    if (inspection.format in ("keras", "h5") and not inspection.nodes) or inspection.format not in _ENGINES:
+        return inspection
+    opens = _load(_ENGINES[inspection.format])
+    options = {"size": size, "trust": trust} if inspection.format in ("keras", "h5") else {}
     try:
-        opened: Inspection = opens(path, found, **options)
+        opened: Inspection = opens(path, inspection, **options)
     except EdgepressError:
         raise
     except Exception as e:  # of the engine, about what it made of the file
         note = f"What the engine makes of it can't be described ({type(e).__name__}: {first_line(e)})."
-        return found.replace(notes=(*found.notes, note))
+        return inspection.replace(notes=(*inspection.notes, note))
     return opened
 
 

@@ -19,8 +19,8 @@ from edgepress.runtime.sessions import onnx_session
 DELEGATE = "DELEGATE"
 
 
-def open_in_litert(path: Path, found: Inspection) -> Inspection:
-    """`found`, completed by opening a `.tflite` file in LiteRT with XNNPACK. Damaged files can crash the process."""
+def open_in_litert(path: Path, inspection: Inspection) -> Inspection:
+    """The inspection, completed by opening a `.tflite` file in LiteRT with XNNPACK; damaged files can crash LiteRT."""
     from ai_edge_litert.interpreter import Interpreter
 
     content = path.read_bytes()
@@ -32,20 +32,20 @@ def open_in_litert(path: Path, found: Inspection) -> Inspection:
         raise
     except Exception as e:
         notes = [str(error)] if (error := unsupported_operations(path, content)) else []
-        return found.refused(first_line(e)).replace(notes=(*found.notes, *notes))
+        return inspection.refused(first_line(e)).replace(notes=(*inspection.notes, *notes))
     try:
         operations = interpreter._get_ops_details()  # private: tensorflow#53003; docs/architecture.md
     except UnicodeDecodeError:
         note = "A tensor's name is not UTF-8, so LiteRT can't list what XNNPACK takes."
-        return found.opened().replace(notes=(*found.notes, note))
+        return inspection.opened().replace(notes=(*inspection.notes, note))
     parts = [op for op in operations if op["op_name"] == DELEGATE]
     delegated = delegated_places(operations)
-    # The interpreter lists the first graph's operations only, in the file's order; so does `found`.
+    # The interpreter lists the first graph's operations only, in the file's order; so does the inspection.
     nodes = tuple(
         dataclasses.replace(node, delegated=place in delegated) if place < len(operations) - len(parts) else node
-        for place, node in enumerate(found.nodes)
+        for place, node in enumerate(inspection.nodes)
     )
-    return found.opened(delegate="XNNPACK" if parts else "", partitions=len(parts)).replace(nodes=nodes)
+    return inspection.opened(delegate="XNNPACK" if parts else "", partitions=len(parts)).replace(nodes=nodes)
 
 
 def delegated_places(operations: list[dict[str, Any]]) -> set[int]:
@@ -69,12 +69,12 @@ def delegated_places(operations: list[dict[str, Any]]) -> set[int]:
     return delegated
 
 
-def open_in_onnxruntime(path: Path, found: Inspection) -> Inspection:
-    """`found`, completed by opening an `.onnx` file in ONNX Runtime. Damaged files can crash the process."""
+def open_in_onnxruntime(path: Path, inspection: Inspection) -> Inspection:
+    """The inspection, completed by opening an `.onnx` file in ONNX Runtime. Damaged files can crash the process."""
     import onnxruntime
 
     try:
         onnx_session(onnxruntime, str(path), intra_op_num_threads=1, inter_op_num_threads=1, log_severity_level=4)
     except Exception as e:  # its exceptions share no base class
-        return found.refused(first_line(e))
-    return found.opened()
+        return inspection.refused(first_line(e))
+    return inspection.opened()

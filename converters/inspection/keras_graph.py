@@ -49,8 +49,8 @@ KERAS_2 = "It is a file of Keras 2, which tf_keras opens; figures are those of t
 Shape = tuple[int, ...]
 
 
-def open_in_keras(path: Path, found: Inspection, size: Size | None = None, *, trust: bool = False) -> Inspection:
-    """`found`, completed by opening a `.keras` or `.h5` file in Keras. Damaged files can crash the process.
+def open_in_keras(path: Path, inspection: Inspection, size: Size | None = None, *, trust: bool = False) -> Inspection:
+    """The inspection, completed by opening a `.keras` or `.h5` file in Keras. Damaged files can crash the process.
 
     `trust` lets Keras run code inside the file.
 
@@ -64,10 +64,10 @@ def open_in_keras(path: Path, found: Inspection, size: Size | None = None, *, tr
     except MemoryError:
         raise
     except EdgepressError as e:
-        return found.refused(e.message)
-    found = found.opened() if not saved.keras_2 else found.opened(name=f"tf_keras {metadata.version(PACKAGE)}")
-    found = found.replace(notes=(*found.notes, note)) if note else found
-    return with_layers(model, found, size)
+        return inspection.refused(e.message)
+    engine = {"name": f"tf_keras {metadata.version(PACKAGE)}"} if saved.keras_2 else {}
+    notes = (*inspection.notes, note) if note else inspection.notes
+    return with_layers(model, inspection.opened(**engine).replace(notes=notes), size)
 
 
 def _open_model(path: Path, saved: Saved, *, trust: bool) -> tuple[Any, str]:

@@ -211,9 +211,9 @@ class Inspection:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
-    def opened(self, **found: Any) -> Inspection:
-        """A copy that says that this machine's engine opens the file; `found` are other fields of `EngineCheck`."""
-        return self.replace(engine=EngineCheck(**{"name": engine_name(self.format), "opens": True, **found}))
+    def opened(self, **fields: Any) -> Inspection:
+        """A copy that says that this machine's engine opens the file; `fields` are other fields of `EngineCheck`."""
+        return self.replace(engine=EngineCheck(**{"name": engine_name(self.format), "opens": True, **fields}))
 
     def refused(self, error: str) -> Inspection:
         """A copy that says that this machine's engine does not open the file, and why.

@@ -159,7 +159,7 @@ def _choose_signature(path: Path, names: list[str]) -> tuple[str, tuple[str, ...
 
 
 def function_of(
-    path: Path, found: Signature, output: str = ""
+    path: Path, signature: Signature, output: str = ""
 ) -> tuple[Callable[[Any], Any], int | None, tuple[Any, ...], tuple[Any, ...], str]:
     """A signature as a function of one tensor, to `output` if there are several.
 
@@ -170,8 +170,8 @@ def function_of(
     Raises:
         ModelFileError: It has not one input and one output.
     """
-    inputs = found.inputs
-    outputs = found.outputs
+    inputs = signature.inputs
+    outputs = signature.outputs
     chosen = chosen_output(str(path), {name: spec.dtype.is_floating for name, spec in outputs.items()}, output)
     outputs = outputs if chosen is None else {chosen: outputs[chosen]}
     shapes: list[list[Any]] = [
@@ -186,4 +186,4 @@ def function_of(
         )
     (source,), (sink,) = inputs, outputs
     dtype = inputs[source].dtype.name
-    return lambda x: found.call(**{source: x})[sink], batch, tuple(shape), tuple(shapes[1][0]), dtype
+    return lambda x: signature.call(**{source: x})[sink], batch, tuple(shape), tuple(shapes[1][0]), dtype

@@ -40,15 +40,15 @@ def board_rows(
     parcels = cargo.parcels
     data = cargo.data
     entry = describe_board(host, visit.info, visit.states)
-    reference = next((i for i, p in enumerate(parcels) if p.scheme == baseline and not visit.found[i].error), None)
-    pairs = zip(visit.found, cargo.contracts, strict=True)
-    answers = [None if data is None else _answers(found, contract, len(data.test)) for found, contract in pairs]
+    reference = next((i for i, p in enumerate(parcels) if p.scheme == baseline and not visit.results[i].error), None)
+    pairs = zip(visit.results, cargo.contracts, strict=True)
+    answers = [None if data is None else _answers(results, contract, len(data.test)) for results, contract in pairs]
     against = None if reference is None else answers[reference]
     odds = None if data is None or against is None else Odds.of(against, data.test.y)
     rows = []
-    for i, (parcel, found) in enumerate(zip(parcels, visit.found, strict=True)):
+    for i, (parcel, results) in enumerate(zip(parcels, visit.results, strict=True)):
         about = {name: getattr(parcel, name) for name in ("scheme", "size_bytes", "sha256")}
-        row = Measurement(file=str(parcel.file), engine=found.engine, threads=1, host=host, status=PROVEN, **about)
+        row = Measurement(file=str(parcel.file), engine=results.engine, threads=1, host=host, status=PROVEN, **about)
         if reference is not None:
             row = dataclasses.replace(row, size_ratio=parcel.size_bytes / parcels[reference].size_bytes)
         answer = answers[i]
@@ -60,12 +60,12 @@ def board_rows(
                     evidence = dataclasses.replace(evidence, expected_lost=odds.expected_lost([(against, answer)]))
                 accuracy = with_probability(accuracy, evidence, max_drop_pp)
             row = dataclasses.replace(row, **vars(accuracy), status=accuracy_status(accuracy, max_drop_pp))
-        if found.error:
-            row = dataclasses.replace(row, status=f"failed: {found.error}")
+        if results.error:
+            row = dataclasses.replace(row, status=f"failed: {results.error}")
         elif entry["reasons"]:
             row = dataclasses.replace(row, status=f"{NOT_COMPARABLE}: {', '.join(entry['reasons'])}; {row.status}")
-        timed = None if reference is None else visit.found[reference].rounds
-        rows += _timing_rows(row, found.rounds, timed) or [row]
+        timed = None if reference is None else visit.results[reference].rounds
+        rows += _timing_rows(row, results.rounds, timed) or [row]
     if data is not None:
         count = len(data.test)
         fewest = [r for r in rows if r.threads == min(r.threads for r in rows)]
@@ -78,9 +78,9 @@ def board_rows(
 def _without_promise(visit: Visit, cargo: Cargo) -> list[str]:
     """A sentence for each calibrated file that answered with an engine other than that of its promise."""
     answered = [
-        (parcel.file, without_promise(contract, found.engine))
-        for parcel, contract, found in zip(cargo.parcels, cargo.contracts, visit.found, strict=True)
-        if found.scores is not None and not found.error
+        (parcel.file, without_promise(contract, results.engine))
+        for parcel, contract, results in zip(cargo.parcels, cargo.contracts, visit.results, strict=True)
+        if results.scores is not None and not results.error
     ]
     return [f"{Path(file).name}: {text}" for file, texts in answered for text in texts]
 
@@ -97,18 +97,18 @@ def merge(result: Benchmark, entry: Mapping[str, Any], rows: Sequence[Measuremen
     return dataclasses.replace(result, boards=(*boards, entry), results=(*kept, *rows))
 
 
-def _answers(found: BoardResults, contract: Contract, count: int) -> Answers | None:
+def _answers(results: BoardResults, contract: Contract, count: int) -> Answers | None:
     """A file's answers to `count` test items; other scores than theirs, NaN and infinity are an error of the file."""
-    if found.scores is None:
+    if results.scores is None:
         return None
     shape = (count, len(contract.labels))
-    if found.scores.shape != shape:
-        found.error = f"its scores are of shape {found.scores.shape}, not {shape}."
+    if results.scores.shape != shape:
+        results.error = f"its scores are of shape {results.scores.shape}, not {shape}."
         return None
-    if not np.isfinite(found.scores).all():
-        found.error = "its scores contain NaN or infinity."
+    if not np.isfinite(results.scores).all():
+        results.error = "its scores contain NaN or infinity."
         return None
-    return Answers(found.engine, *judge(found.scores, contract))
+    return Answers(results.engine, *judge(results.scores, contract))
 
 
 def _timing_rows(

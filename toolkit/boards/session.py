@@ -110,14 +110,14 @@ class Visit:
     Attributes:
         info: Its description, from `remote_probe.info`.
         states: Its states before, between and after the rounds, from `remote_probe.state`.
-        found: One per parcel, in order.
+        results: One per parcel, in order.
         folder: The folder kept on the board; "" if it was removed.
         taken_up: Number of measurements reused from an interrupted run.
     """
 
     info: dict[str, Any]
     states: list[dict[str, Any]]
-    found: list[BoardResults]
+    results: list[BoardResults]
     folder: str
     taken_up: int
 

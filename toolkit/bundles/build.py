@@ -178,8 +178,8 @@ def bundle(
             step("Writing the model as C, and building it")
             model = add_native(folder, manifest.model)
         if published is not None:
-            found, more = measured_agreement(model, opened, limits, published=published, name=name, on_step=step)
-            add_updates(folder, published, shadow=found)
+            agreement, more = measured_agreement(model, opened, limits, published=published, name=name, on_step=step)
+            add_updates(folder, published, shadow=agreement)
             notes += more
         if opened is not None:
             step("Choosing samples")

@@ -175,11 +175,11 @@ def _check_data(source: str) -> str:
     return source
 
 
-def _as_path(found: str) -> str:
+def _as_path(path: str) -> str:
     """A path that can't be taken for the name of a data set."""
     from edgepress.toolkit.data import NAMES
 
-    return f"./{found}" if found in NAMES else found
+    return f"./{path}" if path in NAMES else path
 
 
 def _beside(source: str, folder: Path) -> str:

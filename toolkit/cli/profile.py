@@ -52,38 +52,38 @@ def profile(
         screen.say(f"Written: {plot}")
 
 
-def _operations_table(found: Profile) -> Table:
+def _operations_table(result: Profile) -> Table:
     columns = [("Operation", "left"), ("Count", "right"), ("µs", "right"), ("Share", "right")]
-    rows = [[o.operation, str(o.count), f"{o.time_us:.1f}", f"{100 * o.share:.1f} %"] for o in found.operations]
-    if found.delegated_share is not None:
+    rows = [[o.operation, str(o.count), f"{o.time_us:.1f}", f"{100 * o.share:.1f} %"] for o in result.operations]
+    if result.delegated_share is not None:
         columns.append(("Delegated", "left"))
-        rows = [[*row, "yes" if o.delegated else "no"] for row, o in zip(rows, found.operations, strict=True)]
+        rows = [[*row, "yes" if o.delegated else "no"] for row, o in zip(rows, result.operations, strict=True)]
     return screen.table(columns, rows)
 
 
-def _nodes_table(found: Profile) -> Table:
+def _nodes_table(result: Profile) -> Table:
     columns = (("Name", "left"), ("Operation", "left"), ("Kernel", "left"), ("µs", "right"), ("Share", "right"))
     rows = [
         (n.name, n.operation, n.kernel if n.kernel != n.operation else "", f"{n.time_us:.1f}", f"{100 * n.share:.1f} %")
-        for n in found.nodes
+        for n in result.nodes
     ]
     return screen.table(columns, rows)
 
 
-def _summary(found: Profile) -> list[str]:
+def _summary(result: Profile) -> list[str]:
     lines = [
-        f"{found.file} on {found.engine}, {plural(found.threads, 'thread')}: {duration(found.total_us)} per "
-        f"inference, of which {duration(found.rest_us)} outside its {plural(len(found.nodes), 'kernel')}."
+        f"{result.file} on {result.engine}, {plural(result.threads, 'thread')}: {duration(result.total_us)} per "
+        f"inference, of which {duration(result.rest_us)} outside its {plural(len(result.nodes), 'kernel')}."
     ]
-    if found.delegated_share is not None:
+    if result.delegated_share is not None:
         lines.append(
-            f"XNNPACK runs {found.delegated_operations} of {found.file_operations} operations, which take "
-            f"{100 * found.delegated_share:.1f} % of the kernels' time."
+            f"XNNPACK runs {result.delegated_operations} of {result.file_operations} operations, which take "
+            f"{100 * result.delegated_share:.1f} % of the kernels' time."
         )
-    if found.tracing_slowdown > SLOWDOWN:
+    if result.tracing_slowdown > SLOWDOWN:
         lines.append(
-            f"Tracing slowed the model down {found.tracing_slowdown:.1f} times: the shares are more reliable than the "
+            f"Tracing slowed the model down {result.tracing_slowdown:.1f} times: the shares are more reliable than the "
             "times, and least reliable for cheap kernels."
         )
-    lines.append(f"Times: {found.method}; mean over the faster half of {plural(found.runs, 'inference')}.")
+    lines.append(f"Times: {result.method}; mean over the faster half of {plural(result.runs, 'inference')}.")
     return lines

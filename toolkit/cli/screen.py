@@ -50,13 +50,13 @@ def note(*texts: str) -> None:
         console(stderr=True).print(Text("Note: ", style="yellow").append(text, style="default"))
 
 
-def remarks(found: Iterable[Mapping[str, Any]]) -> None:
+def remarks(rows: Iterable[Mapping[str, Any]]) -> None:
     """Print what else than quantization limits the accuracy to stdout, each with its next command.
 
     Args:
-        found: Remarks as in JSON: "text" and "command".
+        rows: Remarks as in JSON: "text" and "command".
     """
-    for remark in found:
+    for remark in rows:
         console(stderr=False).print(Text("Remark: ", style="yellow").append(remark["text"], style="default"))
         if remark["command"]:
             shell_command(f"  Next: {remark['command']}")

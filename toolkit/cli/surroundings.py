@@ -117,20 +117,22 @@ def look(folder: Path) -> Surroundings:
     return surroundings
 
 
-def _of_edgepress(found: Surroundings, place: Path, name: str, folders: list[str], files: list[str]) -> bool:
+def _of_edgepress(surroundings: Surroundings, place: Path, name: str, folders: list[str], files: list[str]) -> bool:
     """Whether a folder is a model, a run, or one of results; then its pictures are no data."""
     if "saved_model.pb" in files:
-        found.models.append(Found(name, "SavedModel", modified=_modification_time(place)))
+        surroundings.models.append(Found(name, "SavedModel", modified=_modification_time(place)))
         folders.clear()
     elif {"model.keras", "metrics.json"} <= set(files):
         trained_on = _trained_on(place / "metrics.json")
-        found.runs.append(Found(name, "run of edgepress train", modified=_modification_time(place), data=trained_on))
+        surroundings.runs.append(
+            Found(name, "run of edgepress train", modified=_modification_time(place), data=trained_on)
+        )
         folders[:] = [each for each in folders if each not in ("images", "partial")]
     elif {"benchmark.json", "sweep.json", "compress.json", "tuning.json", "pruning.json"} & set(files):
-        found.results.append(Found(name, "results", modified=_modification_time(place)))
+        surroundings.results.append(Found(name, "results", modified=_modification_time(place)))
         folders.clear()
     elif place.name == VARIANTS and any(each.endswith((".tflite", ".onnx")) for each in files):
-        found.results.append(Found(name, "converted files", modified=_modification_time(place)))
+        surroundings.results.append(Found(name, "converted files", modified=_modification_time(place)))
         folders.clear()
     else:
         return False
@@ -145,7 +147,7 @@ def _trained_on(metrics: Path) -> str:
         return ""
 
 
-def _file(found: Surroundings, images: dict[str, _Images], file: Path, folder: str) -> None:
+def _file(surroundings: Surroundings, images: dict[str, _Images], file: Path, folder: str) -> None:
     """Note a file if it is of use."""
     path = file.name if folder == "." else f"{folder}/{file.name}"
     suffix = file.suffix.lower()
@@ -155,11 +157,11 @@ def _file(found: Surroundings, images: dict[str, _Images], file: Path, folder: s
         seen.size = seen.size + _size(file.parent, [file.name])
     elif suffix in MODEL_SUFFIXES:
         size = _size(file.parent, [file.name])
-        found.models.append(Found(path, f"{suffix} file", size_bytes=size, modified=_modification_time(file)))
+        surroundings.models.append(Found(path, f"{suffix} file", size_bytes=size, modified=_modification_time(file)))
     elif suffix == ".npz" and file.is_file():  # opening a pipe would wait for its other end
-        found.data += _npz(file, path)
+        surroundings.data += _npz(file, path)
     elif suffix == ".csv":
-        found.tables.append(path)
+        surroundings.tables.append(path)
 
 
 def _npz(file: Path, path: str) -> Iterator[Found]:

@@ -89,29 +89,29 @@ class Gate:
         """Whether a value is beyond the limit, that is, the gate fails."""
         return bool(OPERATORS[self.op](value, self.limit))
 
-    def outcome(self, found: Interval | None, *, strict: bool = False) -> str:
+    def outcome(self, figure: Interval | None, *, strict: bool = False) -> str:
         """`FAILED`, `PASSED` or `OPEN`.
 
         Args:
-            found: The figure; None if unknown.
+            figure: The figure; None if unknown.
             strict: Decide by the estimate instead of the interval; an unknown figure fails.
         """
         if strict:
-            return FAILED if found is None or self.holds(found.estimate) else PASSED
-        if found is None or found.low is None or found.high is None:
+            return FAILED if figure is None or self.holds(figure.estimate) else PASSED
+        if figure is None or figure.low is None or figure.high is None:
             return OPEN
-        beyond = self.holds(found.low), self.holds(found.high)
+        beyond = self.holds(figure.low), self.holds(figure.high)
         return OPEN if beyond[0] != beyond[1] else FAILED if beyond[0] else PASSED
 
-    def factor(self, found: Interval) -> float | None:
+    def factor(self, figure: Interval) -> float | None:
         """Factor on the sample size that would establish the outcome; None if over 100 or unknown.
 
         This assumes the same estimate, and an interval that shrinks with the square root of the sample size.
         """
-        if found.low is None or found.high is None or found.estimate == self.limit:
+        if figure.low is None or figure.high is None or figure.estimate == self.limit:
             return None
-        nearer = found.high if found.estimate < self.limit else found.low
-        factor = ((nearer - found.estimate) / (self.limit - found.estimate)) ** 2
+        nearer = figure.high if figure.estimate < self.limit else figure.low
+        factor = ((nearer - figure.estimate) / (self.limit - figure.estimate)) ** 2
         return factor if factor < 100 else None
 
 

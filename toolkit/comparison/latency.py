@@ -99,13 +99,13 @@ def yardstick(old: Side, new: Side) -> tuple[tuple[Side, Side] | None, str, floa
     return None, "two runs without a common baseline", math.inf if noisy else NO_YARDSTICK
 
 
-def allow(found: Interval, factor: float | None) -> Interval:
+def allow(interval: Interval, factor: float | None) -> Interval:
     """An interval widened by a factor on both sides; without ends if the factor is infinite."""
-    if factor is None or found.low is None or found.high is None:
-        return found
+    if factor is None or interval.low is None or interval.high is None:
+        return interval
     if factor == math.inf:
-        return Interval(found.estimate, None, None)
-    return Interval(found.estimate, found.low / factor, found.high * factor)
+        return Interval(interval.estimate, None, None)
+    return Interval(interval.estimate, interval.low / factor, interval.high * factor)
 
 
 def _over(rounds: npt.NDArray[Any], base: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -129,13 +129,13 @@ def describe_published(path: Path, hints: Hints) -> FileDescription:
         EdgepressError: As `edgepress.converters.annotation.describe`.
     """
     try:
-        (found,) = run_in_child(annotation.describe, annotation.DescribeJob(path, hints), silence_s=SILENCE_S)
+        (description,) = run_in_child(annotation.describe, annotation.DescribeJob(path, hints), silence_s=SILENCE_S)
     except ChildDied as e:
         raise ModelFileError(
             f"{path} crashed the process that opened it ({e}).", "It is damaged: copy it again."
         ) from e
-    assert isinstance(found, FileDescription)
-    return found
+    assert isinstance(description, FileDescription)
+    return description
 
 
 def contract_of(path: Path) -> Contract:

@@ -186,15 +186,15 @@ class Panel:
         ]
         answers: list[dict[str, Any]] = []
         reference = None if isinstance(seen[0], EdgepressError) else {*decided[0]}
-        for number, (found, answer) in enumerate(zip(seen, decided, strict=True)):
-            if isinstance(found, EdgepressError):
-                answers.append({"file": number, "error": found.to_dict()})
+        for number, (one, answer) in enumerate(zip(seen, decided, strict=True)):
+            if isinstance(one, EdgepressError):
+                answers.append({"file": number, "error": one.to_dict()})
                 continue
             contract = self.choice.shown[number].contract
-            us = median(found.times) / 1e3
-            probabilities = contract.limits.probabilities(found.scores[np.newaxis])[0]
-            accepted = contract.limits.accepted(found.scores[np.newaxis])
-            best = np.argsort(-found.scores, kind="stable")[:top]
+            us = median(one.times) / 1e3
+            probabilities = contract.limits.probabilities(one.scores[np.newaxis])[0]
+            accepted = contract.limits.accepted(one.scores[np.newaxis])
+            best = np.argsort(-one.scores, kind="stable")[:top]
             answers.append(
                 {
                     "file": number,
@@ -204,7 +204,7 @@ class Panel:
                     "differs": None if reference is None else {*answer} != reference,
                     "latency": duration(us),
                     "latency_us": us,
-                    "runs": len(found.times),
+                    "runs": len(one.times),
                 }
             )
         first = next((s for s in seen if isinstance(s, Seen)), None)

@@ -222,11 +222,11 @@ def _operations(nodes: Sequence[NodeTime], whole: float) -> tuple[OperationTime,
     rows = [
         OperationTime(
             operation=operation,
-            count=len(found),
-            time_us=fsum(n.time_us for n in found),
-            share=fsum(n.time_us for n in found) / whole,  # rounded once: a sum of shares can exceed 1
+            count=len(group),
+            time_us=fsum(n.time_us for n in group),
+            share=fsum(n.time_us for n in group) / whole,  # rounded once: a sum of shares can exceed 1
             delegated=delegated,
         )
-        for (operation, delegated), found in groups.items()
+        for (operation, delegated), group in groups.items()
     ]
     return tuple(sorted(rows, key=lambda row: -row.time_us))

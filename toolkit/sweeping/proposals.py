@@ -148,14 +148,14 @@ class Proposals:
         asked.set_constraint("over", max(over, default=0.0))
         self._study.tell(asked, [figures["val_accuracy"], *cost])
 
-    def _take(self, found: list[Point]) -> None:
+    def _take(self, points: list[Point]) -> None:
         asked = self._study.ask(self._distributions)
         point = self._point([asked.params[name] for name in self._values])
         if point is None or name_of(point) in self._asked:
             self._study.tell(asked, state=self._optuna.trial.TrialState.FAIL)  # nothing new comes of it
             return
         self._asked[name_of(point)] = asked
-        found.append(point)
+        points.append(point)
 
     def _point(self, places: Iterable[int]) -> Point | None:
         pairs = zip(self._values.items(), places, strict=True)

@@ -47,10 +47,10 @@ def matches(graph: Graph) -> list[_Pair]:
 def _pair(graph: Graph, mul: Any, add: Any) -> _Pair | None:
     if add is None or graph.kind(add) not in ("ADD", "SUB") or activation(add) not in FUSED:
         return None
-    found, behind = (_by_channel(graph, op) for op in (mul, add))
-    if found is None or behind is None:
+    scaled, shifted = (_by_channel(graph, op) for op in (mul, add))
+    if scaled is None or shifted is None:
         return None
-    (source, factors), (product, shifts) = found, behind
+    (source, factors), (product, shifts) = scaled, shifted
     if graph.kind(add) == "SUB":
         if int(add.inputs[0]) != product:
             return None
