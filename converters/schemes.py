@@ -140,19 +140,19 @@ BASELINES = tuple(scheme.name for scheme in _ROWS if scheme.is_float32)
 """What others are compared with unless the user names another: the first of these that there is."""
 
 
-def scheme_words(given: str | Scheme | Iterable[str | Scheme]) -> list[str]:
+def scheme_words(schemes: str | Scheme | Iterable[str | Scheme]) -> list[str]:
     """The words that name schemes: of a text, separated by commas, or of several texts and rows of the table.
 
     Raises:
         TypeError: Something else was given.
     """
-    if isinstance(given, Scheme):
-        return [given.name]
-    if isinstance(given, str):
-        return [word.strip().lower() for word in given.split(",")]
-    if not isinstance(given, Iterable):
-        raise TypeError(f"Schemes are {given!r}; accepted: a text, or a list of texts and Schemes.")
-    return [word for one in given for word in scheme_words(one)]
+    if isinstance(schemes, Scheme):
+        return [schemes.name]
+    if isinstance(schemes, str):
+        return [word.strip().lower() for word in schemes.split(",")]
+    if not isinstance(schemes, Iterable):
+        raise TypeError(f"Schemes are {schemes!r}; accepted: a text, or a list of texts and Schemes.")
+    return [word for one in schemes for word in scheme_words(one)]
 
 
 def parse_schemes(given: str | Scheme | Iterable[str | Scheme]) -> tuple[str, ...]:

@@ -61,15 +61,15 @@ def finer(scheme: Scheme, target: Target, *, rejected: Collection[str] = ()) -> 
     return ""
 
 
-def schemes_from(given: str | Scheme | Iterable[str | Scheme], target: Target) -> tuple[str, ...]:
+def schemes_from(schemes: str | Scheme | Iterable[str | Scheme], target: Target) -> tuple[str, ...]:
     """Scheme names, as `parse_schemes` reads it; "all" and formats mean those that the target can run.
 
     Raises:
         InputError: A name is unknown, none is given, or none of those given is for the target.
     """
-    named = parse_schemes(given)
+    named = parse_schemes(schemes)
     fitting = tuple(name for name in named if name in schemes_for(target))
-    words = {*scheme_words(given)}
+    words = {*scheme_words(schemes)}
     refuse_other_schemes([name for name in named if name in words] if fitting else named, target)
     return fitting
 

@@ -91,8 +91,8 @@ def cross_fit(scores: Scores, y: Ints) -> CrossFit:
         choices.append(CrossFit(whole, held_out))
     best = scores.argmax(axis=1)
     chosen = min(choices, key=lambda choice: weighted_loss(choice.held_out, y, best))
-    fitted, given = (weighted_loss(t.probabilities(scores), y, best) for t in (chosen.temperature, NONE))
-    return chosen if fitted <= given else choices[0]
+    fitted, unchanged = (weighted_loss(t.probabilities(scores), y, best) for t in (chosen.temperature, NONE))
+    return chosen if fitted <= unchanged else choices[0]
 
 
 def least_slope(labels: int) -> float:

@@ -104,7 +104,7 @@ def evaluate(
             raise InputError(f"{path} is run by Keras; the engine {engine} cannot open it.", "Omit --engine.")
         answers = Answers("keras", *decide(keras_scores(path, opened.test)))
     else:
-        candidate = Candidate(path, engine, threads, contract=about.given)
+        candidate = Candidate(path, engine, threads, contract=about.contract_json)
         (outcome,) = collect_answers(
             [candidate], opened, jobs=jobs, cap_s=TIME_CAP_S, cache=cache, on_progress=on_progress
         )

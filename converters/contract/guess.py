@@ -169,9 +169,9 @@ def _task(facts: ModelFacts, hints: Hints) -> tuple[Task, str]:
     return task, note
 
 
-def _refuse_other_models(facts: ModelFacts, hints: Hints, given: Task | None) -> None:
+def _refuse_other_models(facts: ModelFacts, hints: Hints, task: Task | None) -> None:
     """Refuse outputs that are not classes unless the task is "none", and labels for a model of that task."""
-    if given == "none":
+    if task == "none":
         for option in [flag for flag, value in (("--labels", hints.labels), ("--softmax", hints.softmax)) if value]:
             raise InputError(
                 f"{option} has no meaning for --task none, which is for models without labels.", f"Leave {option} out."
@@ -191,7 +191,7 @@ def _refuse_other_models(facts: ModelFacts, hints: Hints, given: Task | None) ->
             else "Save it without that operation.",
         )
     kind = not_classes(facts)
-    named = given or hints.softmax or hints.labels or facts.metadata.labels
+    named = task or hints.softmax or hints.labels or facts.metadata.labels
     if not kind or (named and not facts.output_shape):
         return
     hint = (
@@ -241,7 +241,7 @@ def _sigmoid(end: str) -> tuple[Task, str]:
 
 
 def _labels(
-    outputs: int, task: Task, given: Sequence[str] | None, metadata: Metadata
+    outputs: int, task: Task, named: Sequence[str] | None, metadata: Metadata
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The labels, and a note on where they come from; a single sigmoid has two, and the negative one may be made up."""
     if task == "none":
@@ -252,15 +252,15 @@ def _labels(
         both = (f"not {labels[0]}", labels[0]) if task == "sigmoid" and len(labels) == 1 else tuple(labels)
         return both if len(both) == count else None
 
-    if given is not None:
-        labels = fitting(given)
+    if named is not None:
+        labels = fitting(named)
         if labels is None:
-            background = " Models of 1001 classes have 'background' first." if len(given) == 1000 else ""
+            background = " Models of 1001 classes have 'background' first." if len(named) == 1000 else ""
             raise InputError(
-                f"{len(given)} labels were given; the model needs {count}.",
+                f"{len(named)} labels were given; the model needs {count}.",
                 f"Give one label for each output, in the order of the outputs.{background}",
             )
-        return labels, (f"labels: {len(given)}, as given",)
+        return labels, (f"labels: {len(named)}, as given",)
     own_labels = metadata.labels
     labels = fitting(own_labels)
     if labels is None and metadata.characters:

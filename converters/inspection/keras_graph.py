@@ -180,9 +180,11 @@ def _rebuilt_in_keras_2(model: Any, shapes: Sequence[Sequence[int | None]]) -> A
     return None if free else again
 
 
-def _walk(model: Any, given: Sequence[str], steps: list[g.InspectedStep], values: dict[str, g.Value]) -> list[str]:
+def _walk(
+    model: Any, input_names: Sequence[str], steps: list[g.InspectedStep], values: dict[str, g.Value]
+) -> list[str]:
     """Add a model's layers in the order in which they run, and return the names of its outputs."""
-    names = {id(t): name for t, name in zip(model.inputs, given, strict=True)}
+    names = {id(t): name for t, name in zip(model.inputs, input_names, strict=True)}
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             if node.is_input:

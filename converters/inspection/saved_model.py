@@ -68,7 +68,7 @@ def _freeze(signature: Signature, inputs: Sequence[Port]) -> tuple[Any, set[str]
     for port in inputs:
         shape = None if port.shape is None else [1 if n is None else n for n in port.shape]
         specs[port.name] = tf.TensorSpec(shape, port.dtype, name=port.name)
-    function = tf.function(lambda **given: signature.call(**given), autograph=False).get_concrete_function(**specs)
+    function = tf.function(lambda **inputs: signature.call(**inputs), autograph=False).get_concrete_function(**specs)
     # Lowering control flow would turn a loop into a cycle of operations, in which no value counts as a constant.
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     return frozen, {inner.name for _, inner in function.graph.captures}

@@ -47,12 +47,12 @@ class ProofItems:
 class ReferenceOutputs:
     """The source model's answers, as the files should give them."""
 
-    def __init__(self, source: SourceModel, contract: Contract, adapter: InputAdapter, given: ProofItems) -> None:
+    def __init__(self, source: SourceModel, contract: Contract, adapter: InputAdapter, options: ProofItems) -> None:
         self.source = source
         self.adapter = adapter
         self.input = contract.input
         self.task = contract.task
-        self._given = given
+        self._options = options
         self._answered: Floats | None = None
 
     @property
@@ -78,8 +78,8 @@ class ReferenceOutputs:
         Seeded items on which the model saturates, such as pixels of 255 if it takes 0-1, would hide errors, so the
         first scale at which its answers vary is used.
         """
-        if self._given.items is not None:
-            return self._given.items
+        if self._options.items is not None:
+            return self._options.items
         scales = IMAGE_SCALES if self.input.is_image else (1.0,) if self.input.is_integer else TENSOR_SCALES
         few = ((scale, seeded_items(self.input, SAMPLE, scale=scale)) for scale in scales)
         scale = next((scale for scale, sample in few if varies(self._true(sample))), scales[0])
@@ -90,11 +90,11 @@ class ReferenceOutputs:
         scores = self._source_outputs(items)
         if not np.isfinite(scores).all():
             raise ConversionError(
-                f"The source model returns NaN or infinity on the items used for verification ({self._given.name}).",
+                f"The source model returns NaN or infinity on the items used for verification ({self._options.name}).",
                 f"{'Check --input-range, --mean and --std, or give' if self.takes_scaling else 'Give'} data like its "
                 "training data with --data.",
             )
-        if self._given.enforce:
+        if self._options.enforce:
             ends_in = self.source.facts.ends_in
             images = self.takes_scaling
             softmax = self.adapter.end is not None

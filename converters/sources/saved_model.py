@@ -88,9 +88,9 @@ def _load_signature(path: Path, folder: Path) -> Signature:
     name, others = _choose_signature(path, list(model.signatures))
     signature = model.signatures[name]
 
-    def call(**given: Any) -> Mapping[str, Any]:
+    def call(**tensors: Any) -> Mapping[str, Any]:
         assert model is not None  # keeps the variables alive
-        outputs: Mapping[str, Any] = signature(**given)
+        outputs: Mapping[str, Any] = signature(**tensors)
         return outputs
 
     inputs = signature.structured_input_signature[1]
@@ -135,8 +135,8 @@ def _by_tensorflow_1(path: Path, folder: Path, reason: str) -> Signature:
     finally:
         v1.logging.set_verbosity(level)
 
-    def call(**given: Any) -> Mapping[str, Any]:
-        arguments = {sources[key]: value for key, value in given.items()}
+    def call(**tensors: Any) -> Mapping[str, Any]:
+        arguments = {sources[key]: value for key, value in tensors.items()}
         imported = tf.import_graph_def(definition, input_map=arguments, return_elements=list(sinks.values()), name="")
         return dict(zip(sinks, imported, strict=True))
 

@@ -48,7 +48,7 @@ def multiplier_of(real: float) -> tuple[int, int]:
     return (0, 0) if exponent < -31 else (multiplier, -exponent)
 
 
-def high(x: Any, m: Any) -> Any:
+def multiply_high(x: Any, m: Any) -> Any:
     """The product x * m / 2^31, halves up: SaturatingRoundingDoublingHighMul, of factors that do not saturate."""
     return (x * m + (1 << 30)) >> 31
 
@@ -61,7 +61,7 @@ def divide(v: Any, bits: Any) -> Any:
 
 def scale(x: Any, multiplier: Any, right: Any) -> Any:
     """The product x * multiplier / 2^(31 + right), rounded twice: MultiplyByQuantizedMultiplier."""
-    return divide(high(x << np.maximum(-right, 0), multiplier), np.maximum(right, 0))
+    return divide(multiply_high(x << np.maximum(-right, 0), multiplier), np.maximum(right, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +92,8 @@ class Scaling:
 def scaling(operation: Operation, reals: npt.NDArray[np.float64]) -> Scaling:
     """The scaling by a real factor a channel to an operation's output."""
     multipliers, rights = np.array([multiplier_of(float(real)) for real in reals], np.int64).T
-    low, most = activation_range(operation, operation.output)
-    return Scaling(multipliers, rights, operation.output.zero_point, low, most)
+    low, high = activation_range(operation, operation.output)
+    return Scaling(multipliers, rights, operation.output.zero_point, low, high)
 
 
 def activation_range(operation: Operation, output: Tensor) -> tuple[int, int]:
@@ -107,10 +107,10 @@ def activation_range(operation: Operation, output: Tensor) -> tuple[int, int]:
         raise operation.refuse(f"its activation has the number {operation.option('activation')}; accepted: 0 to 3")
     steps = [None if bound is None else _in_steps(bound, output.scales[0]) for bound in bounds]
     low = -128 if steps[0] is None else max(-128, output.zero_point + steps[0])
-    most = 127 if steps[1] is None else min(127, output.zero_point + steps[1])
-    if low > most:
-        raise operation.refuse(f"its activation leaves no output between {low} and {most}")
-    return low, most
+    high = 127 if steps[1] is None else min(127, output.zero_point + steps[1])
+    if low > high:
+        raise operation.refuse(f"its activation leaves no output between {low} and {high}")
+    return low, high
 
 
 def _in_steps(bound: float, step: np.float32) -> int:
@@ -135,12 +135,12 @@ def exp(raw: int, integer_bits: int) -> int:
     quarter = 1 << (31 - integer_bits - 2)
     within = (raw & (quarter - 1)) - quarter
     x = (within << integer_bits) + (1 << 28)  # Taylor's polynomial around -1/8
-    x2 = high(x, x)
-    tail = divide(high(divide(high(x2, x2), 2) + high(x2, x), _ONE_THIRD) + x2, 1)
-    result = _EXP_MINUS_EIGHTH + high(_EXP_MINUS_EIGHTH, x + tail)
+    x2 = multiply_high(x, x)
+    tail = divide(multiply_high(divide(multiply_high(x2, x2), 2) + multiply_high(x2, x), _ONE_THIRD) + x2, 1)
+    result = _EXP_MINUS_EIGHTH + multiply_high(_EXP_MINUS_EIGHTH, x + tail)
     for power, factor in _EXP_FACTORS.items():
         if power < integer_bits and (within - raw) & (1 << (31 - integer_bits + power)):
-            result = high(result, factor)
+            result = multiply_high(result, factor)
     return int(result)
 
 
@@ -157,7 +157,7 @@ def inverse_difference(raw: Any) -> Any:
 def _twice_inverse(raw: Any) -> Any:
     """2 / (1 + x) with 29 fractional bits, by three steps of Newton's method, which both functions share."""
     half = (raw + _MOST + 1) // 2
-    y = _48_17 + high(half, _MINUS_32_17)
+    y = _48_17 + multiply_high(half, _MINUS_32_17)
     for _ in range(3):
-        y = y + np.clip(high(y, (1 << 29) - high(half, y)) << 2, _LEAST, _MOST)
+        y = y + np.clip(multiply_high(y, (1 << 29) - multiply_high(half, y)) << 2, _LEAST, _MOST)
     return y

@@ -65,6 +65,6 @@ def sums(weights: Integers, inputs: Range, bias: Integers) -> Range:
         inputs: The zero point taken off, of each channel, or of shape (outputs, 1, 1).
         bias: One an output.
     """
-    least = np.where(weights > 0, weights * inputs.low, weights * inputs.high).sum(axis=(1, 2))
-    most = np.where(weights > 0, weights * inputs.high, weights * inputs.low).sum(axis=(1, 2))
-    return Range(bias + least, bias + most)
+    low = np.where(weights > 0, weights * inputs.low, weights * inputs.high).sum(axis=(1, 2))
+    high = np.where(weights > 0, weights * inputs.high, weights * inputs.low).sum(axis=(1, 2))
+    return Range(bias + low, bias + high)

@@ -33,29 +33,29 @@ class _Kernel:
     scratch: int | None = None
 
 
-def with_kernel(step: Step, place: Geometry, given: Channels, zero_point: int) -> Step:
+def with_kernel(step: Step, place: Geometry, numbers: Channels, zero_point: int) -> Step:
     """A step of a convolution with the fastest kernel, and one that takes less memory as `Step.smaller`.
 
     Args:
         step: The step, which may name any kernel.
         place: Its geometry.
-        given: Its channels.
+        numbers: The numbers of its channels.
         zero_point: That of its input.
     """
     steps = [
         replace(step, kernel=each.name, layer=each.layer, distances=(each.distance,), scratch=each.scratch)
-        for each in _kernels(place, given, given.folded(zero_point), zero_point)
+        for each in _kernels(place, numbers, numbers.folded(zero_point), zero_point)
     ]
     return replace(steps[0], smaller=steps[1]) if len(steps) > 1 else steps[0]
 
 
-def _kernels(place: Geometry, given: Channels, folded: Channels, zero_point: int) -> tuple[_Kernel, ...]:
-    """The kernels for a convolution, the fastest one first; `folded`: `given` with its input's offset in the biases."""
-    channels, products = given.weights.shape
-    if _is_one_of_many_products(given.weights):
+def _kernels(place: Geometry, numbers: Channels, folded: Channels, zero_point: int) -> tuple[_Kernel, ...]:
+    """The kernels for a convolution, the fastest first; `folded`: `numbers` with its input's offset in the biases."""
+    channels, products = numbers.weights.shape
+    if _is_one_of_many_products(numbers.weights):
         return (_one(place, folded, zero_point),)
-    if not fits_in_pairs(given.weights):
-        layer = _layer(place, given, zero_point) | {"weights": given.weights.astype(np.int8).ravel()}
+    if not fits_in_pairs(numbers.weights):
+        layer = _layer(place, numbers, zero_point) | {"weights": numbers.weights.astype(np.int8).ravel()}
         return (_Kernel("conv_any", layer, place.distance()),)
     if place.is_whole_image:  # it needs no copy of its window, which may be as large as all other tensors
         common = {name: value for name, value in _layer(place, folded, 0).items() if name in ("scaling", "bias")}

@@ -49,8 +49,8 @@ def fully_connected(operation: Operation, inputs: Range) -> Step:
     accumulators = sums(matrix[:, None, :], parts if rows == 1 else values.joined(), bias)
     check_scaling(operation, scaled, accumulators)
 
-    def answer(given: Integers) -> Integers:
-        flat = given.reshape(rows, products).astype(np.float64) - source.zero_point
+    def answer(items: Integers) -> Integers:
+        flat = items.reshape(rows, products).astype(np.float64) - source.zero_point
         total = (flat @ matrix.T.astype(np.float64)).astype(np.int64) + bias  # exact: sums are below 2^53
         return scaled.outputs(total).reshape(output.shape)
 

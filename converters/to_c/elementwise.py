@@ -12,10 +12,10 @@ from edgepress.converters.to_c.arithmetic import (
     activation_range,
     divide,
     exp,
-    high,
     inverse,
     inverse_difference,
     multiplier_of,
+    multiply_high,
     scale,
 )
 from edgepress.converters.to_c.bounds import Range
@@ -37,7 +37,7 @@ def add(operation: Operation, _: Range) -> Step:
         ModelFileError: The operands have an unknown broadcast or activation, or a scale does not fit 32 bits.
     """
     a, b, output = _operands(operation)
-    low, most = activation_range(operation, output)
+    low, high = activation_range(operation, output)
     sign = -1 if operation.kind == "SUB" else 1
     twice = 2 * max(a.scale, b.scale)
     factors = a.scale / twice, b.scale / twice, twice / ((1 << _ADD_BITS) * output.scale)
@@ -47,7 +47,7 @@ def add(operation: Operation, _: Range) -> Step:
 
     def answer(x: Integers, y: Integers) -> Any:
         total = _term(x, a.zero_point, m0, right0) + sign * _term(y, b.zero_point, m1, right1)
-        return np.clip(divide(high(total, m), right) + output.zero_point, low, most).reshape(output.shape)
+        return np.clip(divide(multiply_high(total, m), right) + output.zero_point, low, high).reshape(output.shape)
 
     layer = _counts(a, b, output) | {
         "multiplier0": m0,
@@ -58,13 +58,13 @@ def add(operation: Operation, _: Range) -> Step:
         "right": right,
         "sign": sign,
         "low": low,
-        "high": most,
+        "high": high,
     }
     return _joined(operation, "add", layer, (a, b), answer)
 
 
 def _term(values: Integers, zero_point: int, multiplier: int, right: int) -> Integers:
-    term: Integers = divide(high((values - zero_point) << _ADD_BITS, multiplier), right)
+    term: Integers = divide(multiply_high((values - zero_point) << _ADD_BITS, multiplier), right)
     return term
 
 
@@ -75,16 +75,16 @@ def multiply(operation: Operation, _: Range) -> Step:
         ModelFileError: As of `add`.
     """
     a, b, output = _operands(operation)
-    low, most = activation_range(operation, output)
+    low, high = activation_range(operation, output)
     multiplier, right = multiplier_of(a.scale * b.scale / output.scale)
     if 255 * 255 << max(0, -right) >= 2**31:
         raise operation.refuse(f"its output scale {output.scale} is too small for its inputs'")
 
     def answer(x: Integers, y: Integers) -> Any:
         product = (x - a.zero_point) * (y - b.zero_point)
-        return np.clip(scale(product, multiplier, right) + output.zero_point, low, most).reshape(output.shape)
+        return np.clip(scale(product, multiplier, right) + output.zero_point, low, high).reshape(output.shape)
 
-    layer = _counts(a, b, output) | {"multiplier": multiplier, "right": right, "low": low, "high": most}
+    layer = _counts(a, b, output) | {"multiplier": multiplier, "right": right, "low": low, "high": high}
     return _joined(operation, "mul", layer, (a, b), answer)
 
 

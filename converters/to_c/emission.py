@@ -145,14 +145,14 @@ def emit(program: Program, placement: Placement, *, labels: Iterable[str] = (), 
         "input_at": placement.tensors[program.input.index],
         "output_at": placement.tensors[program.of(program.output).index],
     }
-    most = largest_window(program)
-    assert most <= MAX_TAPS
+    taps = largest_window(program)
+    assert taps <= MAX_TAPS
     clamps = [step.layer.get("scaling", step.layer) for step in program.steps]
     full = all((clamp.get("low", -128), clamp.get("high", 127)) == (-128, 127) for clamp in clamps)
     small = all(step.layer["scaling"]["small"] for step in program.steps if "scaling" in step.layer)
     parts = [
         _HEAD + '#include "model.h"\n#include <string.h>\n',
-        f"#define EP_SPECIALIZE {int(specialize)}\n#define EP_TAPS {most}",
+        f"#define EP_SPECIALIZE {int(specialize)}\n#define EP_TAPS {taps}",
         f"#define EP_ALL_SMALL {int(small)}\n#define EP_ALL_FULL {int(full)}\n",
         *(kernel_text(name) for name in files_of(kernels)),
         *constants.texts,

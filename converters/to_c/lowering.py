@@ -84,13 +84,13 @@ class Program:
         """Every activation for an item, by its number in the file."""
         values = {self.input.index: item.astype(np.int64)}
         for step in self.steps:
-            given = [
+            inputs = [
                 tensor.data.astype(np.int64)
                 if tensor.data is not None
                 else values[self.of(tensor).index].reshape(tensor.shape)
                 for tensor in step.inputs
             ]
-            values[step.output.index] = step.answer(*given)
+            values[step.output.index] = step.answer(*inputs)
         return values
 
 

@@ -25,26 +25,26 @@ def pool(operation: Operation, inputs: Range) -> Step:
     place = geometry(operation, image, (operation.option("kernel_height"), operation.option("kernel_width")))
     if place.out_channels != place.channels:
         raise operation.refuse(f"it turns {place.channels} channels into {place.out_channels}")
-    low, most = activation_range(operation, output)
+    low, high = activation_range(operation, output)
     average = operation.kind == "AVERAGE_POOL_2D"
     inside = np.ones((place.height, place.width, 1), np.int64)
 
     def answer(values: Integers) -> Any:
         if not average:
             windows = [pixels for _, pixels in place.patches(values[0], -128)]
-            return np.clip(np.max(np.stack(windows), axis=0), low, most)[None]
+            return np.clip(np.max(np.stack(windows), axis=0), low, high)[None]
         total = np.sum(np.stack([pixels for _, pixels in place.patches(values[0], 0)]), axis=0)
         count = np.sum(np.stack([pixels for _, pixels in place.patches(inside, 0)]), axis=0)
-        return np.clip(_rounded(total, count), low, most)[None]
+        return np.clip(_rounded(total, count), low, high)[None]
 
     return Step(
         operation,
         "average_pool" if average else "max_pool",
         (image,),
         output,
-        {"geometry": place.fields(), "low": low, "high": most},
+        {"geometry": place.fields(), "low": low, "high": high},
         (place.distance(by_channel=True),),
-        inputs.through(lambda ends: np.clip(ends, low, most)),
+        inputs.through(lambda ends: np.clip(ends, low, high)),
         answer,
     )
 
@@ -57,9 +57,9 @@ def mean(operation: Operation, inputs: Range) -> Step:
     """
     source = operation.activation()
     output = operation.quantized(operation.output)
-    given = operation.constant(1, "int32")
+    axes_tensor = operation.constant(1, "int32")
     rank = len(source.shape)
-    numbers = [] if given.data is None else given.data.ravel().tolist()
+    numbers = [] if axes_tensor.data is None else axes_tensor.data.ravel().tolist()
     axes = sorted({axis + rank * (axis < 0) for axis in numbers})
     if not axes or axes[0] < 0 or axes[-1] >= rank or axes != list(range(axes[0], axes[-1] + 1)):
         raise operation.refuse(f"its axes are {numbers} of {rank}; accepted: neighbours")

@@ -107,8 +107,8 @@ def _operation(number: int, table: FlatTable, kinds: list[str], tensors: list[Te
     expected, fields = OPTIONS.get(kind, (0, {}))
     if fields and table.number(3, "<B") != expected:
         raise ValueError(f"operation {number} ({kind}) lacks its options")
-    given = table.table(4)
-    options = {name: given.number(field, format) for name, (field, format) in fields.items()}
+    stored_options = table.table(4)
+    options = {name: stored_options.number(field, format) for name, (field, format) in fields.items()}
     if "dilation_x" in options:  # 1 by default in the schema, where a missing field is 0
         options |= {name: options[name] or 1 for name in ("dilation_x", "dilation_y")}
     operation = Operation(number, kind, inputs, outputs, options)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.to_c.arithmetic import Integers, divide, exp, high, inverse, multiplier_of
+from edgepress.converters.to_c.arithmetic import Integers, divide, exp, inverse, multiplier_of, multiply_high
 from edgepress.converters.to_c.bounds import Range
 from edgepress.converters.to_c.graph import Operation, Tensor
 from edgepress.converters.to_c.step import Step
@@ -108,14 +108,14 @@ def softmax(operation: Operation, _: Range) -> Step:
     least = -math.floor((2**_EXP_BITS - 1) * 2.0 ** (31 - _EXP_BITS) / 2.0**-right)
     table = np.zeros(256, np.int64)
     for steps in range(min(255, -least) + 1):
-        table[steps] = exp(int(high(-steps << -right, multiplier)), _EXP_BITS)
+        table[steps] = exp(int(multiply_high(-steps << -right, multiplier)), _EXP_BITS)
 
     def answer(values: Integers) -> Any:
         exps = table[(values.max(axis=-1, keepdims=True) - values)]
         sums = divide(exps, _SUM_BITS).sum(axis=-1, keepdims=True)
         zeros = 32 - np.floor(np.log2(sums)).astype(np.int64) - 1
         inverted = inverse((sums << zeros) - 2**31)
-        return np.clip(divide(high(inverted, exps), _SUM_BITS - zeros + 23) - 128, -128, 127)
+        return np.clip(divide(multiply_high(inverted, exps), _SUM_BITS - zeros + 23) - 128, -128, 127)
 
     layer = {"rows": source.size // count, "count": count, "table": table.astype(np.int32), "least": max(least, -255)}
     outputs = Range.of(-128, 127, count)

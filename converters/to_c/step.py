@@ -139,15 +139,14 @@ def checked_bias(operation: Operation, bias: Tensor | None, weights: npt.NDArray
         ModelFileError: A sum may need more than 32 bits.
     """
     channels = len(weights)
-    given = (
-        np.zeros(channels, np.int64) if bias is None or bias.data is None else bias.data.reshape(-1).astype(np.int64)
-    )
-    if len(given) != channels:
-        raise operation.refuse(f"it has {len(given)} biases for {channels} channels")
-    most = np.abs(given) + 256 * np.abs(weights).sum(axis=1)
-    if (most >= 2**31).any():
-        raise operation.refuse(f"its accumulators may reach {int(most.max())}; accepted: below 2^31")
-    return given
+    constant = None if bias is None else bias.data
+    biases = np.zeros(channels, np.int64) if constant is None else constant.reshape(-1).astype(np.int64)
+    if len(biases) != channels:
+        raise operation.refuse(f"it has {len(biases)} biases for {channels} channels")
+    bounds = np.abs(biases) + 256 * np.abs(weights).sum(axis=1)
+    if (bounds >= 2**31).any():
+        raise operation.refuse(f"its accumulators may reach {int(bounds.max())}; accepted: below 2^31")
+    return biases
 
 
 def weight_scales(operation: Operation, weights: Tensor, channels: int, axis: int) -> npt.NDArray[np.float64]:
@@ -169,8 +168,8 @@ def optional_bias(operation: Operation) -> Tensor | None:
     Raises:
         ModelFileError: They are no constants of 32 bits.
     """
-    given = len(operation.inputs) > 2 and operation.inputs[2] is not None
-    return operation.constant(2, "int32") if given else None
+    has_bias = len(operation.inputs) > 2 and operation.inputs[2] is not None
+    return operation.constant(2, "int32") if has_bias else None
 
 
 def paired(weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:

@@ -127,13 +127,13 @@ def _identity(tensor: Tensor) -> _Function:
     return _Function(tensor, bits.view(tensor.dtype).astype(np.int64))
 
 
-def _evaluated(step: Step, given: list[Integers]) -> Integers:
+def _evaluated(step: Step, values_of_inputs: list[Integers]) -> Integers:
     """The outputs of a step for 256 values of each input, by its own arithmetic, in parts of its tensors' size."""
     size = step.output.size
     parts = []
     for begin in range(0, VALUES, size):
         inputs = []
-        for tensor, values in zip(step.inputs, given, strict=True):
+        for tensor, values in zip(step.inputs, values_of_inputs, strict=True):
             part = np.resize(values[begin : begin + size], tensor.size)
             inputs.append(part.reshape(tensor.shape))
         parts.append(np.asarray(step.answer(*inputs), np.int64).ravel())
@@ -154,5 +154,5 @@ def _table_step(step: Step, function: _Function) -> Step:
         layer,
         (0,),
         step.range,
-        lambda given: values[given.astype(source.dtype).view(np.uint8)].reshape(output.shape),
+        lambda inputs: values[inputs.astype(source.dtype).view(np.uint8)].reshape(output.shape),
     )

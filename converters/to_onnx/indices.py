@@ -11,17 +11,17 @@ from edgepress.converters.to_onnx.emission import Emission, Ends, UnsupportedErr
 
 
 def _top_k(e: Emission, inputs: Ends, outputs: Ends) -> None:
-    (source, count), (values, places) = inputs, outputs
+    (source, count_tensor), (values, places) = inputs, outputs
     order = plain(len(e.shape(source)))
-    most = e.extra(e.known(count).astype(np.int64).reshape(1), e.step(values, "count"))
+    count = e.extra(e.known(count_tensor).astype(np.int64).reshape(1), e.step(values, "count"))
     ranked = e.step(places, "ranked")
-    e.nodes_of("TopK", [e.in_order(source), most], [e.reserve(values, order), ranked])
+    e.nodes_of("TopK", [e.in_order(source), count], [e.reserve(values, order), ranked])
     _cast_to_own(e, ranked, places)
 
 
 def _arg(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
-    (source, given), (target,) = inputs, outputs
-    axis = int(e.known(given).ravel()[0]) % len(e.shape(source))
+    (source, axis_tensor), (target,) = inputs, outputs
+    axis = int(e.known(axis_tensor).ravel()[0]) % len(e.shape(source))
     place = e.node(kind, [e.in_order(source)], e.step(target, "place"), axis=axis, keepdims=0)
     _cast_to_own(e, place, target)
 
@@ -62,8 +62,8 @@ def _bucketize(e: Emission, inputs: Ends, outputs: Ends) -> None:
 
 
 def _running_sum(e: Emission, inputs: Ends, outputs: Ends) -> None:
-    (source, given), (target,) = inputs, outputs
-    axis = e.extra(e.known(given).astype(np.int64).reshape(()), e.step(target, "axis"))
+    (source, axis_tensor), (target,) = inputs, outputs
+    axis = e.extra(e.known(axis_tensor).astype(np.int64).reshape(()), e.step(target, "axis"))
     options = {word: int(e.option(word)) for word in ("exclusive", "reverse")}
     named = [e.in_order(source), axis]
     e.make(target, plain(len(e.shape(target))), lambda name: e.node("CumSum", named, name, **options))
@@ -79,9 +79,9 @@ def _gather_nd(e: Emission, inputs: Ends, outputs: Ends) -> None:
 
 
 def _any_or_all(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
-    (source, given), (target,) = inputs, outputs
+    (source, axes_tensor), (target,) = inputs, outputs
     rank = len(e.shape(source))
-    axes = sorted({int(axis) % rank for axis in e.known(given).ravel()})
+    axes = sorted({int(axis) % rank for axis in e.known(axes_tensor).ravel()})
     numbers = e.node("Cast", [e.in_order(source)], e.step(target, "numbers"), to=TensorProto.INT32)
     keeps = int(bool(e.option("keepDims")))
     _cast_to_own(e, e.node(kind, [numbers], e.step(target, "bound"), axes=axes, keepdims=keeps), target)

@@ -176,10 +176,10 @@ def _l2_normalize(e: Emission, inputs: Ends, outputs: Ends) -> None:
 
 
 def _reduce(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
-    (source, given), (target,) = inputs, outputs
+    (source, axes_tensor), (target,) = inputs, outputs
     rank = len(e.shape(source))
     keeps = bool(e.option("keepDims"))
-    axes = sorted({int(a) % rank for a in e.known(given).ravel()})
+    axes = sorted({int(a) % rank for a in e.known(axes_tensor).ravel()})
     order = e.order(source)
     if kind == "MEAN" and axes == [1, 2] and rank == IMAGE and order == channels_first(rank):
         value = e.in_order(source, order)

@@ -60,8 +60,8 @@ def _spread(shape: tuple[int, ...]) -> tuple[list[int], int, int]:
 
 
 def _transpose(e: Emission, inputs: Ends, outputs: Ends) -> None:
-    (source, given), (target,) = inputs, outputs
-    perm = [int(a) for a in e.known(given)]
+    (source, order_tensor), (target,) = inputs, outputs
+    perm = [int(a) for a in e.known(order_tensor)]
     if (value := e.constant(source)) is not None:
         e.fold(target, value.transpose(perm))
         return
@@ -121,9 +121,9 @@ def _strided_slice(e: Emission, inputs: Ends, outputs: Ends) -> None:
 
 
 def _reverse(e: Emission, inputs: Ends, outputs: Ends) -> None:
-    source, given = inputs
+    source, axes_tensor = inputs
     rank = len(e.shape(source))
-    axes = {int(axis) % rank for axis in e.known(given).ravel()}
+    axes = {int(axis) % rank for axis in e.known(axes_tensor).ravel()}
     _cut(e, source, outputs[0], [slice(None, None, -1 if axis in axes else 1) for axis in range(rank)])
 
 
@@ -190,10 +190,10 @@ def _pack(e: Emission, inputs: Ends, outputs: Ends) -> None:
 
 
 def _tile(e: Emission, inputs: Ends, outputs: Ends) -> None:
-    (source, given), (target,) = inputs, outputs
+    (source, repeats_tensor), (target,) = inputs, outputs
     order = e.order(source)
     value = e.in_order(source, order)
-    repeats = e.extra(e.known(given).ravel()[list(order)].astype(np.int64), e.step(target, "repeats"))
+    repeats = e.extra(e.known(repeats_tensor).ravel()[list(order)].astype(np.int64), e.step(target, "repeats"))
     e.make(target, order, lambda name: e.node("Tile", [value, repeats], name))
 
 

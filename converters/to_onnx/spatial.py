@@ -28,12 +28,18 @@ def self_shape(e: Emission, index: int) -> list[int]:
 
 
 def _pads(
-    e: Emission, given: tuple[int, ...], taken: tuple[int, ...], *, kernel: Any, strides: Any, dilations: Any
+    e: Emission,
+    shape_before: tuple[int, ...],
+    shape_behind: tuple[int, ...],
+    *,
+    kernel: Any,
+    strides: Any,
+    dilations: Any,
 ) -> Any:
     """Zeros in front of and behind each axis, as ONNX lists them, from sizes (N, H, W, C) in front and behind."""
     if e.option("padding", _SAME) == _VALID:
         return [0, 0, 0, 0]
-    sides = zip(given[1:3], taken[1:3], kernel, strides, dilations, strict=True)
+    sides = zip(shape_before[1:3], shape_behind[1:3], kernel, strides, dilations, strict=True)
     totals = [max((after - 1) * s + (k - 1) * d + 1 - before, 0) for before, after, k, s, d in sides]
     return [*(t // 2 for t in totals), *(t - t // 2 for t in totals)]
 
@@ -97,12 +103,12 @@ def _pool(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
 
 
 def _pad(e: Emission, inputs: Ends, outputs: Ends, *, mode: str = "constant") -> None:
-    source, given, *rest = inputs
+    source, pads_tensor, *rest = inputs
     (target,) = outputs
     if mode == "reflect" and e.option("mode"):
         raise UnsupportedError("symmetric MIRROR_PAD")
     order: Order = FIRST if len(e.shape(source)) == IMAGE and e.read_first(target) else e.order(source)
-    added = e.known(given)[list(order)].astype(np.int64)
+    added = e.known(pads_tensor)[list(order)].astype(np.int64)
     names = [e.in_order(source, order), e.extra(added.T.ravel(), e.step(target, "pads"))]
     if rest:
         names.append(e.scalar(float(e.known(rest[0]).ravel()[0])))

@@ -14,8 +14,8 @@ from edgepress.converters.to_onnx.emission import Emission, Ends, Write, plain
 
 def _transform(e: Emission, inputs: Ends, outputs: Ends) -> None:
     """RFFT2D, over the last two axes; that of series has one row."""
-    (source, given), (target,) = inputs, outputs
-    lengths = [int(length) for length in e.known(given).ravel()]
+    (source, lengths_tensor), (target,) = inputs, outputs
+    lengths = [int(length) for length in e.known(lengths_tensor).ravel()]
     rank = len(e.shape(source))
     rows, columns = (e.extra(np.array(length, np.int64), e.step(target, "length")) for length in lengths)
     last = e.extra(np.array([-1], np.int64), e.step(target, "axis"))

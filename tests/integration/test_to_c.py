@@ -17,7 +17,7 @@ from c99_graphs import GRAPHS, graph, items
 from c99_overlap import least_distance, with_overlap
 
 from edgepress.converters.to_c import placement
-from edgepress.converters.to_c.arithmetic import divide, high, multiplier_of, scale
+from edgepress.converters.to_c.arithmetic import divide, multiplier_of, multiply_high, scale
 from edgepress.converters.to_c.emission import KERNELS, c_string, emit
 from edgepress.converters.to_c.footprint import footprint, kernel_sizes
 from edgepress.converters.to_c.lowering import Program, lower
@@ -111,7 +111,7 @@ def test_rounding_is_that_of_gemmlowp() -> None:
         a = chance.choice([*edges, chance.randrange(-(2**31), 2**31), chance.randrange(-300, 300)])
         m = chance.choice([1 << 30, 2**31 - 1, chance.randrange(1 << 30, 1 << 31)])
         bits = chance.randrange(32)
-        assert high(a, m) == tflm_high(a, m)
+        assert multiply_high(a, m) == tflm_high(a, m)
         assert divide(a, bits) == tflm_divide(a, bits)
         assert scale(np.int64(a), m, bits) == tflm_divide(tflm_high(a, m), bits)
 

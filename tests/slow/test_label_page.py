@@ -67,9 +67,9 @@ def press(tab: Any, keys: str) -> None:
 
 def test_a_key_after_a_step_back_is_for_the_picture_that_came_back(site: LabelSite, tab: Any) -> None:
     press(tab, "11u2")
-    assert site.desk.given == [0, 1, TO_DO, TO_DO, TO_DO]
+    assert site.desk.label_numbers == [0, 1, TO_DO, TO_DO, TO_DO]
 
 
 def test_keys_between_steps_back_are_in_turn(site: LabelSite, tab: Any) -> None:
     press(tab, "111u2uu21")
-    assert site.desk.given == [0, 1, 0, TO_DO, TO_DO]
+    assert site.desk.label_numbers == [0, 1, 0, TO_DO, TO_DO]

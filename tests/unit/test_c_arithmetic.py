@@ -18,9 +18,9 @@ from edgepress.converters.to_c.arithmetic import (
     activation_range,
     divide,
     exp,
-    high,
     inverse,
     multiplier_of,
+    multiply_high,
     scale,
     scaling,
 )
@@ -39,7 +39,7 @@ def nearest(value: Fraction, *, half_away: bool) -> int:
 
 @given(int32, int32)
 def test_a_product_is_rounded_with_halves_up(x: int, m: int) -> None:
-    assert high(x, m) == nearest(Fraction(x * m, 2**31), half_away=False)
+    assert multiply_high(x, m) == nearest(Fraction(x * m, 2**31), half_away=False)
 
 
 @given(int32, st.integers(0, 31))
@@ -50,7 +50,7 @@ def test_a_shift_is_rounded_with_halves_away_from_zero(v: int, bits: int) -> Non
 @pytest.mark.parametrize("v", [-6, -3, -2, -1, 0, 1, 2, 3, 6])
 def test_halves_are_where_the_two_roundings_differ(v: int) -> None:
     assert divide(np.int64(v), 2) == nearest(Fraction(v, 4), half_away=True)
-    assert high(v << 29, 1 << 31) == v << 29
+    assert multiply_high(v << 29, 1 << 31) == v << 29
 
 
 @given(st.integers(-(2**20), 2**20), st.integers(2**30, 2**31 - 1), st.integers(-8, 20))

@@ -69,7 +69,9 @@ def described(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Files whose contracts have a task, on a machine with some engines."""
 
     def install(task: str = "softmax", engines: tuple[str, ...] = ("litert", "onnxruntime")) -> None:
-        about = SimpleNamespace(contract=contract(task=task), numbered=True, given="given", notes=("of the file",))
+        about = SimpleNamespace(
+            contract=contract(task=task), numbered=True, contract_json="given", notes=("of the file",)
+        )
         about.labelled = lambda opened: SimpleNamespace(**{**about.__dict__, "labelled": opened})
         monkeypatch.setattr(module, "describe", lambda path: about)
         monkeypatch.setattr(module, "file_format", lambda path: path.suffix)

@@ -58,7 +58,7 @@ def test_labels_are_folders_and_survive(folder: Path) -> None:
     assert desk.done == 9
     assert len([*(folder / "cat").iterdir()]) == len([*(folder / "dog").iterdir()]) == 4
     again = Desk(folder)
-    assert again.given == desk.given
+    assert again.label_numbers == desk.label_numbers
     assert (folder / LEFT_OUT).is_dir()
     data = open_data(folder)
     assert data.labels == ("cat", "dog")
@@ -71,11 +71,11 @@ def test_steps_are_undone_in_turn_without_empty_classes(folder: Path) -> None:
     desk.label(3, 0)
     desk.label(3, 0)
     assert desk.undo() == 3
-    assert desk.given[3] == 1
+    assert desk.label_numbers[3] == 1
     assert not (folder / "cat").exists()
     assert desk.undo() == 3
     assert desk.undo() is None
-    assert desk.given == [TO_DO] * 13
+    assert desk.label_numbers == [TO_DO] * 13
     assert {path.name for path in folder.iterdir() if path.is_dir()} == set()
 
 
@@ -89,7 +89,7 @@ def test_a_picture_that_is_gone_or_there_twice_is_told(folder: Path) -> None:
     (folder / "dog" / desk.pictures[1].name).write_bytes(b"x")
     with pytest.raises(InputError, match="is there already"):
         desk.label(1, 1)
-    assert desk.given == [TO_DO] * 13
+    assert desk.label_numbers == [TO_DO] * 13
     assert desk.undo() is None
 
 
@@ -101,7 +101,7 @@ def test_a_step_back_that_fails_can_be_taken_later(folder: Path) -> None:
         desk.undo()
     (folder / desk.pictures[2].name).unlink()
     assert desk.undo() == 2
-    assert desk.given[2] == TO_DO
+    assert desk.label_numbers[2] == TO_DO
 
 
 def test_the_folder_of_a_class_that_a_kill_left_empty_is_removed(folder: Path) -> None:

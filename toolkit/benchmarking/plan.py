@@ -108,8 +108,8 @@ def make_plan(
     return BenchmarkPlan(
         contracts={p: about.contract for p, about in described.items()},
         broken=broken,
-        pairs=tuple(Candidate(p, e, contract=described[p].given) for p, e in measured),
-        baseline=None if baseline is None else Candidate(*baseline, contract=described[baseline[0]].given),
+        pairs=tuple(Candidate(p, e, contract=described[p].contract_json) for p, e in measured),
+        baseline=None if baseline is None else Candidate(*baseline, contract=described[baseline[0]].contract_json),
         shapes=tuple((t, b) for t in threads for b in batches),
         data=opened,
         notes=tuple(notes),

@@ -169,9 +169,9 @@ class Connection:
         ssh = self._words(command, environment, folder)
         with contextlib.ExitStack() as stack:
             if isinstance(stdin, bytes):
-                given = stdin
+                content = stdin
                 stdin = stack.enter_context(tempfile.TemporaryFile())
-                stdin.write(given)
+                stdin.write(content)
                 stdin.seek(0)
             done = Limited(ssh, stdin, timeout_s, most)
         name = Path(command[0]).name

@@ -220,7 +220,7 @@ def _describe(path: Path, source: str | DataSet | None, engine: str | None) -> _
         raise InputError(f"No installed engine opens {path}.", "edgepress doctor shows how to install one.")
     opened, notes = data_for(about.contract, source, where=path, numbered=about.numbered)
     about = about.labelled(opened)
-    return _Subject(about, Candidate(path, name, contract=about.given), opened, (*about.notes, *notes))
+    return _Subject(about, Candidate(path, name, contract=about.contract_json), opened, (*about.notes, *notes))
 
 
 def _calibrate(

@@ -88,8 +88,8 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _show_all(ctx: typer.Context, given: bool) -> None:
-    if given and not ctx.resilient_parsing:
+def _show_all(ctx: typer.Context, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
         ctx.meta[UNFOLD] = True
         typer.echo(ctx.get_help(), color=ctx.color)
         raise typer.Exit

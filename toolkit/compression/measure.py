@@ -78,7 +78,7 @@ class Measurer:
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
             y = self.options.opened.test.y
             answers = {t.sha256: self._answers(t, self.options.opened) for t in (reference, best)}
-            right = {sha256: given.predicted == y for sha256, given in answers.items()}
+            right = {sha256: answer.predicted == y for sha256, answer in answers.items()}
             drop = paired_drop(right[reference.sha256], right[best.sha256])
             evidence = evidence_of(right[reference.sha256], right[best.sha256])
             accuracy = {t.sha256: float(np.mean(right[t.sha256])) for t in (reference, best)}

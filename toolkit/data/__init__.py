@@ -125,7 +125,7 @@ def open_data(
     split, computed = _split(items, purpose, str(source))
     if labels is not None:
         _compare_labels(items, labels, source, some=purpose == "evaluation")
-    copies = [items.source.name(i) for i in np.flatnonzero((split == "") & (items.given != "")).tolist()]
+    copies = [items.source.name(i) for i in np.flatnonzero((split == "") & (items.stored_split != "")).tolist()]
     order = np.lexsort((items.y, items.hashes))
     rows = {name: order[split[order] == name] for name in SPLITS}
     train, val, test = (Split(items.source, rows[name], items.y[rows[name]]) for name in SPLITS)
@@ -177,11 +177,11 @@ def _split(items: Items, purpose: Purpose, source: str) -> tuple[Names, tuple[st
     """The split of each item, and the splits that the data did not have; raises an error if one lacks items."""
     # Items without labels can't be tested on, so none are held out for that.
     shares = {name: share for name, share in SHARES.items() if items.whole and (items.labels or name != "test")}
-    split = assign(items.hashes, items.y, items.given, shares=shares)
+    split = assign(items.hashes, items.y, items.stored_split, shares=shares)
     if purpose == "training":
         require_all_classes(split, items.y, items.labels, source)
     require_items(split, purpose, source)
-    return split, tuple(name for name in shares if name not in items.given)
+    return split, tuple(name for name in shares if name not in items.stored_split)
 
 
 def _compare_labels(items: Items, labels: tuple[str, ...], source: str | Path, *, some: bool) -> None:

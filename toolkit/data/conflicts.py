@@ -26,7 +26,7 @@ def find_conflicts(items: Items, order: Ints) -> Conflicts | None:
     """
     if not items.labels:
         return None
-    order = order[(items.given != "")[order]]
+    order = order[(items.stored_split != "")[order]]
     hashes = items.hashes[order]
     y = items.y[order]
     if not len(order):

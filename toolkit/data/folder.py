@@ -85,7 +85,7 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
         hashes=np.array(hashes, np.bytes_),
         y=np.array([y for _, y, _ in rows], np.int64),
         labels=labels,
-        given=split_names,
+        stored_split=split_names,
         spec=spec,
         skipped=(*problems.items(), *undecoded),
     )
@@ -115,7 +115,7 @@ def _sample(
         hashes=np.array([*chosen.values()], np.bytes_),
         y=np.array([rows[i][1] for i in chosen], np.int64),
         labels=(),
-        given=np.array(["train" if place < calibration else "val" for place in range(len(chosen))]),
+        stored_split=np.array(["train" if place < calibration else "val" for place in range(len(chosen))]),
         spec=source.spec,
         whole=False,
     )

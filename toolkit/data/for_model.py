@@ -61,7 +61,7 @@ class Described:
         return tuple(f"{self.file.name}: {text}" for text in self.found)
 
     @property
-    def given(self) -> str:
+    def contract_json(self) -> str:
         """The contract to open the file with, as JSON; empty if the file has it."""
         return self.contract.to_json() if self.published or self.renamed else ""
 

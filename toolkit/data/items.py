@@ -175,17 +175,17 @@ class Items:
         hashes: Content hash of each, SHA-256 as hexadecimal, shape (N,); independent of the requested size and colour.
         y: Class of each, indices into `labels`, shape (N,).
         labels: Class names; empty if the items have no labels.
-        given: Split of each in the data, shape (N,): "train" if they have no splits, "val", "test"; "" if left out.
+        stored_split: Split in the data, shape (N,): "train" if they have no splits, "val", "test"; "" if left out.
         spec: The input that the source prepares items for.
         skipped: Unreadable files, with the reason.
-        whole: Whether these are all items; otherwise `given` are their splits, and none is computed.
+        whole: Whether these are all items; otherwise `stored_split` are their splits, and none is computed.
     """
 
     source: Source
     hashes: npt.NDArray[np.bytes_]
     y: Ints
     labels: tuple[str, ...]
-    given: Names
+    stored_split: Names
     spec: InputSpec
     skipped: tuple[tuple[str, str], ...] = ()
     whole: bool = True
@@ -216,7 +216,7 @@ def array_items(
         hashes=np.array([hashlib.sha256(row).hexdigest() for row in x], np.bytes_),
         y=np.concatenate([y for _, y in parts.values()]).astype(np.int64),
         labels=labels,
-        given=np.repeat(list(parts), [len(y) for _, y in parts.values()]),
+        stored_split=np.repeat(list(parts), [len(y) for _, y in parts.values()]),
         spec=spec,
     )
 

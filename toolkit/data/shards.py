@@ -83,7 +83,7 @@ def read_shards(path: Path, options: ReadOptions) -> Items:
         hashes=np.concatenate([index.hashes for index in indices]),
         y=y,
         labels=labels,
-        given=names,
+        stored_split=names,
         spec=spec,
         skipped=tuple(problems),
     )

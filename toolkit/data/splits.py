@@ -31,26 +31,28 @@ Names = npt.NDArray[np.str_]
 Ints = npt.NDArray[np.int64]
 
 
-def assign(hashes: npt.NDArray[np.bytes_], y: Ints, given: Names, *, shares: Mapping[str, float] = SHARES) -> Names:
+def assign(
+    hashes: npt.NDArray[np.bytes_], y: Ints, stored_split: Names, *, shares: Mapping[str, float] = SHARES
+) -> Names:
     """Decide the split of every item.
 
     Args:
         hashes: Content hash of each item, shape (N,).
         y: Its class, shape (N,).
-        given: Its split in the data, shape (N,): "train", "val", "test", or "" for an item that is left out.
+        stored_split: Its split in the data, shape (N,): "train", "val", "test", or "" for an item that is left out.
         shares: The splits to take from the training items if the data lack them.
 
     Returns:
-        Its split, shape (N,): as `given`, but those of `shares` may be taken from "train", and
+        Its split, shape (N,): as `stored_split`, but those of `shares` may be taken from "train", and
         copies of an item are "" in "val" if it is in "test", and in "train" if it is in either.
     """
     content = np.unique(hashes, return_inverse=True)[1]  # equal for copies, and in the order of the hashes
-    split = given.astype("<U5")
+    split = stored_split.astype("<U5")
     for kept, other in (("test", "val"), ("test", "train"), ("val", "train")):
         split[(split == other) & np.isin(content, content[split == kept])] = ""
     pool = np.flatnonzero(split == "train")
     for name, share in shares.items():
-        if not np.any(given == name):
+        if not np.any(stored_split == name):
             least = 1 if name == "test" else 0
             most = quotas(y[pool], share, least=least)
             rows = np.flatnonzero(split == "train")

@@ -68,7 +68,7 @@ class Desk:
         folder: The folder.
         labels: The classes, at least two.
         pictures: All pictures, labelled ones included, in the order in which they are shown.
-        given: The label of each: an index into `labels`, `TO_DO` or `OUT`.
+        label_numbers: The label of each: an index into `labels`, `TO_DO` or `OUT`.
         unreadable: Files that can't be decoded, with the reason.
 
     Raises:
@@ -88,10 +88,10 @@ class Desk:
             raise InputError(f"{folder} does not say which classes there are ({ABOUT} is missing).", hint)
         self.labels = tuple(labels if labels is not None else known or ())
         _require_folders(self.labels)
-        for given in (OUT, *range(len(self.labels))):
-            _refuse_link(self._folder_of(given))
-        for given in (OUT, *range(len(self.labels))):  # such as that of a move during which the process was killed
-            self._remove_if_empty(self._folder_of(given))
+        for number in (OUT, *range(len(self.labels))):
+            _refuse_link(self._folder_of(number))
+        for number in (OUT, *range(len(self.labels))):  # such as that of a move during which the process was killed
+            self._remove_if_empty(self._folder_of(number))
         places = self._places()
         if not 0 < len(places) <= MOST:
             raise InputError(
@@ -100,23 +100,23 @@ class Desk:
         numbers = {label: number for number, label in enumerate(self.labels)}
         answers = {n: numbers[label] for n, label in enumerate(known or ()) if label in numbers}
         self.unreadable: dict[str, str] = {}
-        self.pictures, self.given = self._in_order(places, answers)
+        self.pictures, self.label_numbers = self._in_order(places, answers)
         if not self.pictures:
             raise InputError(f"No picture in {folder} can be decoded.", next(iter(self.unreadable.values())))
 
     def path(self, row: int) -> Path:
         """Where a picture is now."""
-        return self._folder_of(self.given[row]) / self.pictures[row].name
+        return self._folder_of(self.label_numbers[row]) / self.pictures[row].name
 
-    def label(self, row: int, given: int) -> None:
+    def label(self, row: int, number: int) -> None:
         """Give a picture a label, `OUT` or `TO_DO`.
 
         Raises:
             InputError: It can't be moved.
         """
-        before = self.given[row]
-        if before != given:
-            self._move(row, given)
+        before = self.label_numbers[row]
+        if before != number:
+            self._move(row, number)
             self._undo.append((row, before))
 
     def undo(self) -> int | None:
@@ -131,14 +131,14 @@ class Desk:
     @property
     def done(self) -> int:
         """Number of pictures that are labelled or left out."""
-        return sum(given != TO_DO for given in self.given)
+        return sum(number != TO_DO for number in self.label_numbers)
 
-    def _move(self, row: int, given: int) -> None:
+    def _move(self, row: int, number: int) -> None:
         path = self.path(row)
         name = self.pictures[row].name
-        target = self._folder_of(given) / name
+        target = self._folder_of(number) / name
         try:
-            if given != TO_DO:
+            if number != TO_DO:
                 _refuse_link(target.parent)
             if os.path.lexists(target):
                 raise InputError(f"{target} is there already.", "Rename one of the two, and reload the page.")
@@ -148,7 +148,7 @@ class Desk:
             self._remove_if_empty(target.parent)
             what = f"{path} can't be moved to {target.parent}: {e.strerror or e}."
             raise InputError(what, "Start edgepress label again if files were moved.") from e
-        self.given[row] = given
+        self.label_numbers[row] = number
         self._remove_if_empty(path.parent)
 
     def _remove_if_empty(self, folder: Path) -> None:
@@ -157,18 +157,18 @@ class Desk:
             with suppress(OSError):  # others are in it, or it is not there
                 folder.rmdir()
 
-    def _folder_of(self, given: int) -> Path:
-        return self.folder if given == TO_DO else self.folder / (LEFT_OUT if given == OUT else self.labels[given])
+    def _folder_of(self, number: int) -> Path:
+        return self.folder if number == TO_DO else self.folder / (LEFT_OUT if number == OUT else self.labels[number])
 
     def _places(self) -> list[tuple[str, int]]:
         """Name and label of each picture, in the order of the names."""
         places = []
-        for given in (TO_DO, OUT, *range(len(self.labels))):
+        for number in (TO_DO, OUT, *range(len(self.labels))):
             with suppress(FileNotFoundError, NotADirectoryError):
-                for entry in os.scandir(self._folder_of(given)):
+                for entry in os.scandir(self._folder_of(number)):
                     shown = not entry.name.startswith(".") and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
                     if shown and entry.is_file(follow_symlinks=False):
-                        places.append((entry.name, given))
+                        places.append((entry.name, number))
         return sorted(places)
 
     def _in_order(
@@ -178,12 +178,12 @@ class Desk:
         readable = []
         small = []
         said = []
-        paths = [self._folder_of(given) / name for name, given in places]
-        for (name, given), thumbnail_or_error in zip(places, in_threads(_small, paths), strict=True):
+        paths = [self._folder_of(number) / name for name, number in places]
+        for (name, number), thumbnail_or_error in zip(places, in_threads(_small, paths), strict=True):
             if isinstance(thumbnail_or_error, InputError):
                 self.unreadable[name] = thumbnail_or_error.message
                 continue
-            readable.append((name, given))
+            readable.append((name, number))
             small.append(thumbnail_or_error)
             matched = NAME.fullmatch(name)
             said.append(answers.get(int(matched[1])) if matched else None)

@@ -67,7 +67,9 @@ class LabelSite:
             else:
                 row = _number(request, "row", 0, len(desk.pictures) - 1)
                 desk.label(row, _number(request, "label", TO_DO, len(desk.labels) - 1))
-            return json_reply({"row": row, "label": None if row is None else desk.given[row], "done": desk.done})
+            return json_reply(
+                {"row": row, "label": None if row is None else desk.label_numbers[row], "done": desk.done}
+            )
         if match := PICTURE.fullmatch(path):
             if int(match[1]) >= len(desk.pictures):
                 raise Refused(404, "There is no such picture.")
@@ -81,13 +83,13 @@ class LabelSite:
     def state(self) -> dict[str, Any]:
         """What the page shows."""
         desk = self.desk
-        rows = zip(desk.pictures, desk.given, strict=True)
+        rows = zip(desk.pictures, desk.label_numbers, strict=True)
         return {
             "version": __version__,
             "session": self.session,
             "folder": str(desk.folder),
             "labels": desk.labels,
-            "pictures": [picture.__dict__ | {"label": given} for picture, given in rows],
+            "pictures": [picture.__dict__ | {"label": number} for picture, number in rows],
             "done": desk.done,
             "out": OUT,
             "to_do": TO_DO,

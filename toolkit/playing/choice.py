@@ -77,7 +77,7 @@ class Choice:
         shown = []
         for each in self.shown:
             about = each.about.labelled(data)
-            shown.append(replace(each, about=about, candidate=each.candidate._replace(contract=about.given)))
+            shown.append(replace(each, about=about, candidate=each.candidate._replace(contract=about.contract_json)))
         return replace(self, shown=tuple(shown))
 
 
@@ -139,7 +139,11 @@ def choose(
     left_out = [path.name for path in described if path not in {path for path, _ in pairs}]
     return Choice(
         shown=tuple(
-            Shown(name(path, engine), described[path], Candidate(path, engine, threads, contract=described[path].given))
+            Shown(
+                name(path, engine),
+                described[path],
+                Candidate(path, engine, threads, contract=described[path].contract_json),
+            )
             for path, engine in pairs
         ),
         is_float=base is not None,

@@ -152,18 +152,18 @@ class Space:
         return PointJobs(point, training, converting, timing)
 
 
-def _weights_of(given: str | None) -> dict[str, tuple[str, str]]:
+def _weights_of(weights: str | None) -> dict[str, tuple[str, str]]:
     """The file of the initial weights, "weights", with its SHA-256: a result depends on this and not on the path.
 
     Raises:
         InputError: There is no such file.
     """
-    if given is None or given == "imagenet":
+    if weights is None or weights == "imagenet":
         return {}
     try:
-        return {"weights": (given, sha256_of(Path(given)))}
+        return {"weights": (weights, sha256_of(Path(weights)))}
     except OSError as e:
-        raise InputError(f"The weights {given} can't be read: {e.strerror or e}.", "Check the path.") from e
+        raise InputError(f"The weights {weights} can't be read: {e.strerror or e}.", "Check the path.") from e
 
 
 class Proposer(Protocol):

@@ -244,14 +244,14 @@ def _check(row: Architecture, input: InputSpec, options: Options, *, weights: st
         )
 
 
-def _option(row: Architecture, option: str, given: Any, default: Any) -> Any:
+def _option(row: Architecture, option: str, wanted: Any, default: Any) -> Any:
     """The value of an option that only some architectures have; a default of None means that this one does not."""
     if default is None:
-        if given is not None:
+        if wanted is not None:
             have = [r.name for r in ARCHITECTURES.values() if (r.width if option == "width" else r.depths)]
             raise InputError(f"{row.name} has no option {option}; these have: {', '.join(have)}.")
         return getattr(Options, option)
-    value = default if given is None else given
+    value = default if wanted is None else wanted
     if option == "depth" and value not in row.depths:
         raise InputError(f"{row.name} has no depth {value}; accepted: {', '.join(map(str, row.depths))}.")
     if option == "width" and not 0.05 <= value <= 4:

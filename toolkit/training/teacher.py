@@ -78,7 +78,7 @@ class Teacher:
             if format in ("tflite", "onnx"):
                 about = describe(path).labelled(data)
                 contract = about.contract
-                candidate = Candidate(path, None, contract=about.given)
+                candidate = Candidate(path, None, contract=about.contract_json)
                 notes = about.notes
             else:
                 folder = Path(stack.enter_context(ScratchFolder("teacher-")))
