@@ -1,4 +1,4 @@
-"""The operations between one that stretches the range of its values and one that narrows it again.
+"""Chains of operations that stretch the range of their values and narrow it again: they are computed in float.
 
 Softplus arrives as log(1 + exp(x)), a sigmoid may be written 1 / (1 + exp(-x)), a generalized mean is the root of a
 mean of powers, and a normalization divides by the root of a mean of squares. The values in between range over many
@@ -52,8 +52,6 @@ LARGEST_SCORE = 88.0
 windows of Swin transformers are masked by -100."""
 INFINITE = 1e4
 """Size from which a constant stands for infinity."""
-
-
 LEAST = 0.9e-5
 """Square from which an inverse root is small, at most 330.
 
@@ -107,12 +105,12 @@ def role_of_power(exponent: float) -> Role:
 
 
 def operations_in_float(links: Sequence[Link], source: Hashable) -> list[Any]:
-    """All operations from one that stretches to one that narrows, both included, and all quotients and roundings.
+    """The operations that compute in float, in the order of the graph.
 
-    They are in their order. One in between counts only if all that it reads is stretched: a sum with another tensor is
-    as wide as that one; or if any of it is masked, which is wider than all else. A product counts, too, if its other
-    factors are what was stretched, as in x * x * x. Of divisors and of what has to be exact, all that makes them
-    counts.
+    These are all quotients and roundings, and each chain from an operation that stretches to one that narrows. An
+    operation in between belongs to the chain if all its inputs are stretched, or one of them is masked: the sum of a
+    stretched and another tensor is as wide as the other one, but nothing is as wide as a mask. A product also belongs
+    if its other factors are what was stretched, as in x * x * x. All that makes a divisor or an exact value belongs.
 
     Args:
         links: All operations of a graph, each behind those that make what it reads.
@@ -189,6 +187,6 @@ class _Ranges:
 
 
 def _is_of(link: Link, tensors: set[Hashable], bases: set[Hashable]) -> bool:
-    """Whether an operation reads only such tensors; of a product, one is enough beside what they were made of."""
+    """Whether an operation reads only these tensors, or is a product of them and of what they were made of."""
     allowed = bases if link.role == "multiplies" else ()
     return all(name in tensors or name in allowed for name in link.inputs)

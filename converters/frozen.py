@@ -14,7 +14,7 @@ from typing import Any
 
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen_fixes import fix
-from edgepress.converters.system import sweep
+from edgepress.converters.system import free_memory
 
 INPUT = "input"
 """Name of the input in files that are made here."""
@@ -92,7 +92,7 @@ def freeze(function: Any) -> Frozen:
     )
     definition, _ = convert_to_constants._replace_variables_by_constants(variables)
     del variables
-    sweep(definition.ByteSize())  # of the values of the variables
+    free_memory(definition.ByteSize())  # of the values of the variables
     fix(definition)
     source = function.inputs[0]
     sink = function.outputs[0]

@@ -1,9 +1,8 @@
-"""Temporary folders that no killed process leaves behind for long.
+"""Temporary folders that are removed soon after their process was killed.
 
-A folder is locked for as long as the process lives that made it. The lock is the kernel's, so that of a killed process
-is free at once. Whoever makes a folder first removes those beside it whose locks are free, and so does a child process
-that notices that its parent was killed. Folders of other users and what links point to are never touched, nor are
-folders without a lock: they are somebody's own.
+Each folder holds a file that its process locks. The kernel frees the lock when the process ends, however it ends.
+`ScratchFolder` first removes the folders beside it whose locks are free, and so does a child process that notices that
+its parent was killed. Folders of other users, targets of links, and folders without a lock are never touched.
 
 Imports the standard library and `system` alone, because child processes in other environments load it.
 """
@@ -25,7 +24,7 @@ PREFIX = "edgepress-"
 LOCK = ".edgepress-lock"
 """The file in a folder that is locked."""
 EMPTY_S = 3600.0
-"""Seconds after which an empty folder is removed: one that was killed before it had a lock."""
+"""Age at which an empty folder is removed, seconds: its process was killed before it made the lock."""
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -33,19 +32,19 @@ class ScratchFolder:
     """A new folder that is removed when the block ends, or soon after this process was killed.
 
     Args:
-        prefix: What its name begins with, after `PREFIX`.
-        parent: Where it is made; None: where the system keeps temporary files.
+        prefix: The beginning of its name after `PREFIX`.
+        parent: The folder to make it in; None: the system's for temporary files.
 
     Attributes:
         name: Its path.
     """
 
     def __init__(self, prefix: str = "", parent: str | Path | None = None) -> None:
-        place = Path(tempfile.gettempdir() if parent is None else parent)
-        sweep(place)
+        folder = Path(tempfile.gettempdir() if parent is None else parent)
+        remove_abandoned(folder)
         self._lock: int | None = None
         while True:
-            self.name = tempfile.mkdtemp(prefix=f"{PREFIX}{prefix}", dir=place)
+            self.name = tempfile.mkdtemp(prefix=f"{PREFIX}{prefix}", dir=folder)
             path = os.path.join(self.name, LOCK)
             try:
                 self._lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
@@ -53,8 +52,8 @@ class ScratchFolder:
                 if os.path.exists(path):
                     return
             except (BlockingIOError, FileNotFoundError):
-                pass  # between two lines, another process took it for one of a killed process
-            except OSError:  # a system without locks: nobody can tell that it is left behind
+                pass  # another process removed it before it was locked
+            except OSError:  # without locks, nobody can tell that a folder is abandoned
                 with contextlib.suppress(OSError):
                     os.unlink(path)
                 return
@@ -79,16 +78,15 @@ class ScratchFolder:
         self.cleanup()
 
 
-def sweep(place: str | Path) -> None:
-    """Remove the folders in a folder that killed processes of this user left."""
+def remove_abandoned(parent: str | Path) -> None:
+    """Remove the scratch folders in a folder that killed processes of this user left behind."""
     with contextlib.suppress(OSError):
-        for entry in os.scandir(place):
-            if entry.name.startswith(PREFIX):
-                with contextlib.suppress(OSError):
-                    _remove_if_left(entry)
+        for entry in [entry for entry in os.scandir(parent) if entry.name.startswith(PREFIX)]:
+            with contextlib.suppress(OSError):
+                _remove_if_abandoned(entry)
 
 
-def _remove_if_left(entry: os.DirEntry[str]) -> None:
+def _remove_if_abandoned(entry: os.DirEntry[str]) -> None:
     status = entry.stat(follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode) or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
         return
@@ -107,7 +105,7 @@ def _remove_if_left(entry: os.DirEntry[str]) -> None:
 
 
 def _remove(folder: str) -> None:
-    """Remove a folder, its lock last: if somebody still writes to it, the next one finds it."""
+    """Remove a folder, its lock last: a folder that somebody still writes to is then found again later."""
     for entry in os.scandir(folder):
         if entry.name == LOCK:
             continue

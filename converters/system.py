@@ -114,7 +114,7 @@ def map_large_blocks() -> None:
             ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
 
 
-def sweep(size_bytes: int) -> None:
+def free_memory(size_bytes: int) -> None:
     """Collect reference cycles, such as TensorFlow's graphs, and return the freed memory to the system.
 
     Without this, glibc would keep gigabytes after converting a large model.

@@ -12,7 +12,7 @@ import traceback
 
 from edgepress.converters.current_folder import ignore_found_settings
 from edgepress.converters.lean_imports import import_less
-from edgepress.converters.scratch import sweep
+from edgepress.converters.scratch import remove_abandoned
 from edgepress.converters.system import opened
 from edgepress.runtime import amx
 from edgepress.runtime.errors import EdgepressError
@@ -63,7 +63,7 @@ def _end_with(parent: int, folder: str) -> None:
     """
     while os.getppid() == parent:
         time.sleep(PARENT_S)
-    sweep(os.path.dirname(folder))
+    remove_abandoned(os.path.dirname(folder))
     os._exit(1)
 
 

@@ -76,8 +76,8 @@ def _fields_of(options: type) -> dict[str, Any]:
 def call_with(function: Callable[..., Result], given: Mapping[str, Any], **more: Any) -> Result:
     """Call a function, or make an object of a class of options, with those of the given arguments that it has.
 
-    So options that go through several functions are named once. tests/test_arguments.py checks that public functions
-    have arguments for all options of their commands.
+    So options that go through several functions are named once. tests/integration/test_arguments.py checks that public
+    functions have arguments for all options of their commands.
 
     Args:
         function: The function or class.

@@ -19,7 +19,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.sources.base import Onnx2tf, does_not_run
 from edgepress.converters.sources.tflite import TFLiteSource
-from edgepress.converters.to_onnx import interface
+from edgepress.converters.to_onnx import interface, opening
 from edgepress.converters.to_onnx.convert import OPSET
 from edgepress.converters.to_onnx.gelus import approximations
 from edgepress.converters.to_onnx.graph import OnnxGraph
@@ -60,12 +60,12 @@ class OnnxSource:
 
     def __init__(self, path: Path, size: Size | None = None, output: str = "") -> None:
         notes: list[str] = []
-        original, model = interface.load(path, output, notes.append)
+        original, model = opening.open_model(path, output, notes.append)
         is_changed = original is not model
         if len(model.graph.input) == 1:
             sizes = [dim.dim_value or None for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
             shape = fixed_shape(sizes, size, str(path))
-            model = interface.with_shape(model, shape, str(path)) if None in sizes else model
+            model = opening.with_shape(model, shape, str(path)) if None in sizes else model
         self._model = model
         if quantized := interface.quantized_operations(model):
             raise ConversionError(

@@ -35,9 +35,9 @@ def open_source(path: Path, hints: Hints | None = None) -> SourceModel:
         ModelFileError: It is missing, damaged, not a classifier, or needs an option; the message says why.
         ConversionError: It is quantized already, or has operations that boards don't have.
     """
-    opens = _OPENERS[format_of(path, tuple(_OPENERS), ".keras, .h5, .hdf5, .tflite, .onnx and SavedModel folders")]
+    format = format_of(path, tuple(_OPENERS), ".keras, .h5, .hdf5, .tflite, .onnx and SavedModel folders")
     with parsing(path, "Save it again with the tool that made it.", failed="can't be opened"):
-        source = opens(path, hints or Hints())
+        source = _OPENERS[format](path, hints or Hints())
         check_outputs(path, source.facts.outputs)
         return source
 
@@ -46,9 +46,9 @@ def _source_of_saved_model(path: Path, hints: Hints) -> SourceModel:
     signature = serving_signature(path, trust=hints.trust)
     infer, batch, shape, declared, dtype = function_of(path, signature, hints.output)
     fixed = fixed_shape(shape, hints.size, str(path))
-    number = _number(path, dtype)
+    _refuse_text(path, dtype)
     return TensorFlowSource(
-        "savedmodel", infer, fixed, declared, dtype=number, where=path, batch=batch, notes=signature.notes
+        "savedmodel", infer, fixed, declared, dtype=dtype, where=path, batch=batch, notes=signature.notes
     )
 
 
@@ -62,12 +62,13 @@ def _keras_source(path: Path, hints: Hints) -> SourceModel:
     batch = model.input_shape[0]
     fixed = fixed_shape(model.input_shape[1:], hints.size, str(path))
     if stateful := [layer.name for layer in recurrent_layers(model) if layer.stateful]:
-        many = f"takes {batch} items at once and " if batch not in (None, 1) else ""
+        fixed_batch = f"takes {batch} items at once and " if batch not in (None, 1) else ""
         raise ModelFileError(
-            f"{path} {many}keeps state between calls (in {', '.join(stateful[:3])}).",
+            f"{path} {fixed_batch}keeps state between calls (in {', '.join(stateful[:3])}).",
             "Build it with stateful=False, copy the weights with set_weights, and save it.",
         )
-    dtype = _number(path, getattr(model.inputs[0].dtype, "name", str(model.inputs[0].dtype)))
+    dtype = getattr(model.inputs[0].dtype, "name", str(model.inputs[0].dtype))
+    _refuse_text(path, dtype)
     if dtype == "float32" and takes_tokens(model):
         dtype = "int32"
     contract = read_contract(path) if zipfile.is_zipfile(path) else None
@@ -98,10 +99,9 @@ _OPENERS: dict[str, Callable[[Path, Hints], SourceModel]] = {
     "tflite": lambda path, hints: TFLiteSource(path, hints.size, hints.output),
     "onnx": lambda path, hints: OnnxSource(path, hints.size, hints.output),
 }
-"""How a file is opened, by its format, which its content tells and not its suffix."""
+"""How a file of each format is opened; its content tells the format, not its suffix."""
 
 
-def _number(path: Path, dtype: str) -> str:
+def _refuse_text(path: Path, dtype: str) -> None:
     if dtype == "string":
         raise ModelFileError(f"{path} takes text.", "Save the part of it after its text layer, which takes numbers.")
-    return dtype

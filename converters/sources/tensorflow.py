@@ -14,7 +14,7 @@ from edgepress.converters.contract.hints import ModelFacts
 from edgepress.converters.contract.kinds import count_outputs, item_output
 from edgepress.converters.frozen import freeze, last_operation, trace
 from edgepress.converters.sources.base import Onnx2tf, does_not_run
-from edgepress.converters.system import sweep
+from edgepress.converters.system import free_memory
 from edgepress.runtime.contract import Contract
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class TensorFlowSource:
         dtype = adapter.item.dtype if whole else "float32"
         traced = self._bare if bare else self._trace(infer, adapter, batch=1, dtype=dtype)
         model = without_last_transposes(float_tflite(freeze(traced)))
-        sweep(len(model))  # of the frozen graph and of what the converter made of it
+        free_memory(len(model))  # of the frozen graph and of what the converter made of it
         return passes.prepend_adapter(model, scaling) if scaling.steps else model
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:

@@ -18,10 +18,10 @@ from edgepress.converters.to_c.step import Step
 
 KERNELS = Path(__file__).parent / "kernels"
 NEEDS = {"conv": ("dot", "window"), "conv_bytes": ("dot", "window"), "conv_one": ("window",), "dense": ("dot",)}
-"""Other files that a kernel needs in front of it."""
+"""Files in `kernels/` that must stand before that of a kernel."""
 WIDTH = 120
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
-"""By the names of NumPy's."""
+"""C's names of types, by NumPy's."""
 _HEAD = """\
 /* Made by edgepress: the steps of an integer-only TFLite file. docs/microcontrollers.md of edgepress says more. */
 """

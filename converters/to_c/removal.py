@@ -29,14 +29,14 @@ def without_constant_channels(program: Program) -> Program:
     steps = {step.output.index: step for step in program.steps}
     kept: dict[int, Kept] = {}
     for group in _groups(program):
-        channels = _kept(group, program, steps)
+        channels = _needed_channels(group, program, steps)
         if channels is not None:
             kept |= dict.fromkeys(group, channels)
     if not kept:
         return program
     ranges = {index: step.range for index, step in steps.items()}
-    tensors = {index: _smaller(steps[index].output, kept[index]) for index in kept}
-    operations = tuple(_rewritten(each, kept, tensors, ranges) for each in program.graph.operations)
+    tensors = {index: _with_fewer_channels(steps[index].output, kept[index]) for index in kept}
+    operations = tuple(_adapt_operation(each, kept, tensors, ranges) for each in program.graph.operations)
     return lower_graph(Graph(program.graph.input, program.graph.output, operations))
 
 
@@ -56,7 +56,7 @@ def _passes(operation: Operation) -> bool:
     return operation.kind in _PASSING and source is not None and source.shape[-1] == operation.output.shape[-1]
 
 
-def _kept(group: Sequence[int], program: Program, steps: Mapping[int, Step]) -> Kept | None:
+def _needed_channels(group: Sequence[int], program: Program, steps: Mapping[int, Step]) -> Kept | None:
     """The channels of a group that are needed; None if all are."""
     last = group[-1]
     readers = {index: [op for op in program.graph.operations if _reads(op, index)] for index in group}
@@ -79,14 +79,14 @@ def _reads(operation: Operation, index: int) -> bool:
     return any(tensor is not None and tensor.index == index for tensor in operation.inputs)
 
 
-def _smaller(tensor: Tensor, kept: Kept) -> Tensor:
+def _with_fewer_channels(tensor: Tensor, kept: Kept) -> Tensor:
     return replace(tensor, shape=(*tensor.shape[:-1], len(kept)))
 
 
-def _rewritten(
+def _adapt_operation(
     operation: Operation, kept: Mapping[int, Kept], tensors: Mapping[int, Tensor], ranges: Mapping[int, Range]
 ) -> Operation:
-    """An operation whose input or output may have lost channels."""
+    """The operation for the channels that are left of its input and output."""
     output = operation.outputs[0]
     source = operation.inputs[0]
     kept_outputs = kept.get(output.index)
@@ -95,16 +95,16 @@ def _rewritten(
         return operation
     inputs = list(operation.inputs)
     if operation.kind == "CONV_2D" and kept_inputs is not None and source is not None:
-        inputs = _without_read(inputs, kept_inputs, ranges[source.index].low - source.zero_point)
+        inputs = _fold_constants(inputs, kept_inputs, ranges[source.index].low - source.zero_point)
     if operation.kind == "CONV_2D" and kept_outputs is not None:
-        inputs[1:] = [_taken(tensor, kept_outputs, 0) for tensor in inputs[1:]]
+        inputs[1:] = [_take_channels(tensor, kept_outputs, 0) for tensor in inputs[1:]]
     if operation.kind == "DEPTHWISE_CONV_2D" and kept_outputs is not None:
-        inputs[1:] = [_taken(tensor, kept_outputs, -1) for tensor in inputs[1:]]
+        inputs[1:] = [_take_channels(tensor, kept_outputs, -1) for tensor in inputs[1:]]
     inputs[0] = tensors[source.index] if source is not None and kept_inputs is not None else source
     return replace(operation, inputs=tuple(inputs), outputs=(tensors.get(output.index, output),))
 
 
-def _without_read(inputs: list[Tensor | None], read: Kept, values: npt.NDArray[np.int64]) -> list[Tensor | None]:
+def _fold_constants(inputs: list[Tensor | None], read: Kept, values: npt.NDArray[np.int64]) -> list[Tensor | None]:
     """The inputs of a convolution that reads fewer channels; the share of the others becomes a part of its biases."""
     weights = inputs[1]
     bias = inputs[2] if len(inputs) > 2 else None
@@ -119,7 +119,7 @@ def _without_read(inputs: list[Tensor | None], read: Kept, values: npt.NDArray[n
     return [inputs[0], left, biases]
 
 
-def _taken(tensor: Tensor | None, channels: Kept, axis: int) -> Tensor | None:
+def _take_channels(tensor: Tensor | None, channels: Kept, axis: int) -> Tensor | None:
     """A constant with some of its channels."""
     if tensor is None or tensor.data is None:
         return tensor

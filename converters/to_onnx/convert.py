@@ -15,7 +15,7 @@ import numpy as np
 
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT, Frozen
-from edgepress.converters.system import sweep
+from edgepress.converters.system import free_memory
 from edgepress.converters.to_onnx.graph import sort_nodes
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def float_onnx(frozen: Frozen) -> onnx.ModelProto:
     except Exception as e:  # tf2onnx raises ValueError, KeyError and others
         raise ConversionError(f"tf2onnx refused the model: {e}", "TFLite schemes may still work.") from e
     del weights
-    sweep(proto.ByteSize())
+    free_memory(proto.ByteSize())
     return finish(proto)
 
 
@@ -69,7 +69,7 @@ def _optimize(frozen: Frozen) -> tuple[Any, dict[str, bytes]]:
             node.op = "Placeholder"
             node.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
             del node.attr["value"]
-    sweep(sum(map(len, weights.values())))
+    free_memory(sum(map(len, weights.values())))
     with tf.Graph().as_default():
         definition = tf_loader.tf_optimize([frozen.source], [frozen.sink], frozen.definition)
     for node in definition.node:

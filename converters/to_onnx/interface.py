@@ -1,25 +1,17 @@
-"""Passes over ONNX models: load and update a foreign one, inspect its ends, and add an adapter."""
+"""Passes over ONNX models: inspect and change their inputs and outputs, and put an adapter in front."""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
-from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT
-from edgepress.converters.to_onnx.classical import with_layers
 from edgepress.converters.to_onnx.convert import finish
-from edgepress.converters.to_onnx.foreign import tidy_model
-from edgepress.converters.to_onnx.forms import with_plain_forms
-from edgepress.converters.to_onnx.upgrade import upgrade_model
-from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError, first_line
-from edgepress.runtime.protobuf import check_functions
 
 if TYPE_CHECKING:
     import onnx
@@ -27,92 +19,6 @@ if TYPE_CHECKING:
 _QUANTIZED = re.compile(r"Q(?!uick)|.*([Qq]uantize|Integer|NBits|Bnb4|FpQ4|Float8)")
 """Names of quantized operations, those of the standard and of ONNX Runtime; QuickGelu is a float operation."""
 STANDARD = ("", "ai.onnx")
-
-
-def load(
-    path: Path, output: str = "", on_note: Callable[[str], None] = lambda text: None
-) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """Read and tidy a model, and make a form of it with functions inlined, weights no inputs, and an opset with QDQ.
-
-    Args:
-        path: The file.
-        output: Name of the output to keep, if there are several; see `foreign.tidied`.
-        on_note: Called with remarks for the user.
-
-    Returns:
-        The model as the file has it, tidied, and that form; the same object if nothing of it changes what is computed.
-
-    Raises:
-        InputError: There is no output of this name.
-        ModelFileError: It is not a valid ONNX model, or the file with its weights is missing.
-        ConversionError: It has operations that ONNX Runtime's CPU kernels lack.
-    """
-    import onnx
-    import onnx.inliner
-
-    try:
-        check_functions(str(path))
-        original = model = onnx.load(path)
-        for text in tidy_model(model, str(path), output):
-            on_note(text)
-        model.ir_version = max(model.ir_version, 8)  # up to 3, weights had to be listed as inputs; some files lack them
-        onnx.checker.check_model(model)
-        if model.functions:  # quantizers do not look into functions
-            model = onnx.inliner.inline_local_functions(model, convert_version=True)
-        model = with_layers(model)
-    except EdgepressError:
-        raise
-    except Exception as e:  # protobuf, onnx and the file system raise their own
-        raise ModelFileError(f"{path} is not a valid ONNX model: {first_line(e)}", "Export it again.") from e
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    foreign = sorted({node.domain for node in model.graph.node} - set(STANDARD) - {"com.microsoft"})
-    if foreign:
-        nodes = [n for n in model.graph.node if n.domain in foreign]
-        operations = f"{', '.join(sorted({n.op_type for n in nodes}))} of {', '.join(foreign)}"
-        where = nodes[0].name or nodes[0].output[0]
-        what = "custom operations"
-        hint = "Use standard operations only."
-        if foreign == ["ai.onnx.ml"]:
-            what = "operations of classical machine learning, which are no layers of a network"
-            hint = (
-                "Scaler, Normalizer (L1, L2) and LinearClassifier with a score for each class are converted; trees, "
-                "support vectors and neighbours are not."
-            )
-        raise ConversionError(f"{path} has {what}: {operations} (in {where}).", hint)
-    newer = upgrade_model(model, path)
-    try:
-        return original, with_plain_forms(newer)
-    except Exception as e:  # what Python and NumPy raise for attributes of wrong types, counts and sizes
-        raise ModelFileError(f"{path} has an operation that is not valid: {first_line(e)}", "Export it again.") from e
-
-
-def with_shape(model: onnx.ModelProto, shape: tuple[int, ...], where: str) -> onnx.ModelProto:
-    """The model of a file (`where`) with the sizes of its items fixed, and what follows from them; the batch stays.
-
-    Raises:
-        InputError: The graph does not take items of this shape.
-    """
-    import onnx
-
-    whole = copy.deepcopy(model)
-    (source,) = whole.graph.input
-    for dim, size in zip(source.type.tensor_type.shape.dim[1:], shape, strict=True):
-        dim.dim_value = size
-    for value in whole.graph.output:  # free sizes of it may be known now
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param:
-                dim.Clear()
-    del whole.graph.value_info[:]  # inferred again
-    try:
-        return onnx.shape_inference.infer_shapes(whole, strict_mode=True, data_prop=True)
-    except Exception as e:  # InferenceError, and ValueError over 2 GB
-        raise InputError(
-            f"{where} does not take items of shape {list(shape)}: {first_line(e)}.",
-            "Give another size, or export the model with an input of fixed size.",
-        ) from e
 
 
 def quantized_operations(model: onnx.ModelProto) -> list[str]:

@@ -94,7 +94,7 @@ VARIABLES = ("CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
 """Operations on what a model keeps."""
 
 
-def _follow(root: Any, graph: Any) -> None:
+def _check_indices(root: Any, graph: Any) -> None:
     """Look up everything that a graph refers to by index; raises IndexError if one is out of range."""
     for tensor in graph.tensors:
         root.buffers[tensor.buffer]
@@ -128,7 +128,7 @@ def read(model: bytes, *, several: bool = False) -> tuple[Any, Any]:
                 buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
                 buffer.offset = buffer.size = 0
         for graph in root.subgraphs:
-            _follow(root, graph)
+            _check_indices(root, graph)
     except Exception as e:  # on damaged bytes, flatbuffers raises what Python raises for wrong indices and types
         what = f"The TFLite model is damaged or cut off: {reason_of(e)}."
         raise ModelFileError(what, "Copy or export it again.") from e

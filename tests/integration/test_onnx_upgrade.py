@@ -16,7 +16,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources import onnx as source_module
 from edgepress.converters.sources.onnx import OnnxSource
-from edgepress.converters.to_onnx import interface, upgrade
+from edgepress.converters.to_onnx import opening, upgrade
 from edgepress.toolkit.conversion import convert
 
 SHAPE = (4, 10, 11)
@@ -140,7 +140,7 @@ def assert_equal(original: Any, folder: Path) -> None:
     """The upgraded model is in a newer opset, answers like the original, and its source answers like it, too."""
     path = folder / "old.onnx"
     onnx.save(original, path)
-    _, newer = interface.load(path)
+    _, newer = opening.open_model(path)
     assert upgrade.opset_of(newer) >= upgrade.QDQ_OPSET
     onnx.checker.check_model(newer, full_check=True)
     items = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype(F32)
@@ -152,7 +152,7 @@ def assert_equal(original: Any, folder: Path) -> None:
 def test_a_wrong_upgrade_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "old.onnx"
     onnx.save(model_of(9, *resizing(9, "linear", 2.0)), path)
-    monkeypatch.setattr(interface, "upgrade_model", lambda model, path: version_converter.convert_version(model, 17))
+    monkeypatch.setattr(opening, "upgrade_model", lambda model, path: version_converter.convert_version(model, 17))
     with pytest.raises(ConversionError, match=r"of opset 9\. Upgraded to 17, it answers otherwise") as caught:
         OnnxSource(path)
     assert "opset 17" in caught.value.hint

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from edgepress.converters import scratch
-from edgepress.converters.scratch import EMPTY_S, LOCK, ScratchFolder, sweep
+from edgepress.converters.scratch import EMPTY_S, LOCK, ScratchFolder, remove_abandoned
 from edgepress.converters.worker import Worker
 
 pytestmark = [
@@ -62,7 +62,7 @@ def test_the_next_removes_what_a_killed_process_left_and_no_folder_in_use(tmp_pa
         assert gone.exists()
         with ScratchFolder(parent=tmp_path) as own:
             assert {*tmp_path.iterdir()} == {kept, Path(own)}
-            sweep(tmp_path)
+            remove_abandoned(tmp_path)
             assert (kept / "left").exists()
             assert Path(own).exists()
     finally:
@@ -78,11 +78,11 @@ def test_a_fork_keeps_the_folder_of_its_killed_parent(tmp_path: Path) -> None:
     child = psutil.Process(int(process.stdout.readline()))
     process.kill()
     process.wait()
-    sweep(tmp_path)
+    remove_abandoned(tmp_path)
     assert folder.exists()
     child.kill()
     psutil.wait_procs([child], timeout=10)
-    sweep(tmp_path)
+    remove_abandoned(tmp_path)
     assert not folder.exists()
 
 
@@ -108,12 +108,12 @@ def test_nothing_that_is_somebodys_own_is_removed(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     for path in (place / "edgepress-data", place / "other"):
         os.utime(path, (1, 1))
-    sweep(place)
+    remove_abandoned(place)
     assert sorted(tmp_path.rglob("*")) == before
     os.utime(place / "edgepress-new", (time.time() - 2 * EMPTY_S,) * 2)
-    sweep(place)
+    remove_abandoned(place)
     assert sorted({*before} - {*tmp_path.rglob("*")}) == [place / "edgepress-new"]
-    sweep(tmp_path / "missing")
+    remove_abandoned(tmp_path / "missing")
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="changes owners")
@@ -122,7 +122,7 @@ def test_folders_of_other_users_stay(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / LOCK).touch()
     os.chown(folder, 65534, 65534)
-    sweep(tmp_path)
+    remove_abandoned(tmp_path)
     assert (folder / LOCK).exists()
 
 
@@ -179,7 +179,7 @@ def test_without_locks_a_folder_is_nobodys_to_remove(tmp_path: Path, monkeypatch
     monkeypatch.setattr(scratch, "lock", none)
     with ScratchFolder(parent=tmp_path) as folder:
         (Path(folder) / "x").touch()
-        sweep(tmp_path)
+        remove_abandoned(tmp_path)
         assert (Path(folder) / "x").exists()
     assert not Path(folder).exists()
 

@@ -120,7 +120,7 @@ def time_candidates(
         openings: Candidates, each with its engine's name, and how to open them.
         items: Test items for the calls to use in turn, shape (N, *item shape), of the type that the files take.
         watch: Entered during the rounds.
-        options: Their `rounds`, `timing_s` and `time_cap_s` (of opening, and of each turn) apply.
+        options: Their `rounds`, `timing_s` and `time_cap` (of opening, and of each turn) apply.
         on_progress: Called with "latency" and the share that is done, 0-1.
 
     Returns:

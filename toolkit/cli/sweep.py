@@ -148,7 +148,7 @@ def sweep(
 
 
 def runner_for(*, processes: int | None, **cluster: Any) -> MakeRunner:
-    """What the jobs are done by, as the options say; `cluster` has the arguments of `cluster.Where.of`."""
+    """What the jobs are done by, as the options say; `cluster` has the arguments of `cluster_options.Where.of`."""
     from edgepress.toolkit.sweeping.extras import import_extra
     from edgepress.toolkit.sweeping.local import LocalRunner
 

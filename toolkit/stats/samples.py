@@ -162,7 +162,7 @@ def _plan(lost: int, gained: int, total: int, drop: float) -> int | None:
     share = (lost + gained + 0.5) / (total + 1)
     one = (share + assumed) / 2
     other = (share - assumed) / 2  # shares of lost and gained items
-    linear = (2 - assumed) * drop - share  # the most likely shares if the drop is the limit, as in `_accepted`
+    linear = (2 - assumed) * drop - share  # the most likely shares if the drop is the limit, as in `intervals._accept`
     q = (math.sqrt(linear**2 + 8 * other * drop * (1 - drop)) - linear) / 4
     at_limit = math.sqrt(2 * q + drop * (1 - drop))
     true = math.sqrt(one + other - assumed**2)

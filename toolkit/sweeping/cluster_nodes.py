@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO
 
-from edgepress.converters.scratch import ScratchFolder, sweep
+from edgepress.converters.scratch import ScratchFolder, remove_abandoned
 from edgepress.toolkit.errors import ClusterError
 
 LOOPBACK = "127.0.0.1"
@@ -159,5 +159,5 @@ async def _worker(port: str, name: str, resource: str) -> None:
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(LOOK_S)
-    sweep(os.path.dirname(os.environ["TMPDIR"]))  # the parent was killed, and has removed nothing
+    remove_abandoned(os.path.dirname(os.environ["TMPDIR"]))  # the parent was killed, and has removed nothing
     os._exit(1)

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.scratch import ScratchFolder, sweep
+from edgepress.converters.scratch import ScratchFolder, remove_abandoned
 from edgepress.toolkit.errors import BusyError, StoreError, SweepError
 
 ENTRY = "entry.json"
@@ -82,7 +82,7 @@ class Store:
         with writing(self.folder):
             for name in ("results", "partial", "locks"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
-            sweep(self.folder / "partial")
+            remove_abandoned(self.folder / "partial")
 
     def get(self, key: str) -> Entry | None:
         """The result of the job with this key, after its fields were checked and its files compared with their hashes.

@@ -15,7 +15,7 @@ _MOVED_BEHIND = ("MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Fla
 
 
 def rewrite(graph: OnnxGraph) -> int:
-    """Copy such values; returns how many."""
+    """Copy the dequantized values that bodies read from outside; returns how many."""
     names = dict.fromkeys(name for node in graph.operators for name in read_inside(node))
     dequantized = [name for name in names if _is_dequantized(graph, name)]
     for name in dequantized:

@@ -15,7 +15,7 @@ from edgepress.converters.to_onnx.graph import OnnxGraph
 
 
 def rewrite(graph: OnnxGraph) -> int:
-    """Replace the three steps; returns at how many places."""
+    """Replace the three steps by HardSigmoid; returns at how many places."""
     changed = 0
     for clip in graph.nodes("Clip"):
         limits = [graph.scalar(name) for name in clip.input[1:]]

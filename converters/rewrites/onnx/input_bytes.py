@@ -21,7 +21,7 @@ HALF = 0.501
 
 
 def rewrite(graph: OnnxGraph) -> int:
-    """Read the bytes themselves; returns at how many places."""
+    """Let readers of unchanged bytes read the input's own; returns at how many places."""
     changed = 0
     for node in graph.nodes("QuantizeLinear"):
         views = list[Any]()  # of the input as float

@@ -39,7 +39,7 @@ class Scaled(NamedTuple):
 
 
 def rewrite(graph: OnnxGraph) -> int:
-    """Move the scale; returns 1 if there was one."""
+    """Move the input's scale into the first convolution; returns 1 if there was one."""
     scaled = scaled_pixels(graph)
     if scaled is None:
         return 0

@@ -11,5 +11,5 @@ from edgepress.converters.to_onnx.layer_norms import LAYER_NORM, write_layer_nor
 
 
 def rewrite(graph: OnnxGraph) -> int:
-    """Replace the steps; returns at how many places."""
+    """Replace the steps by LayerNormalization; returns at how many places."""
     return write_layer_norms(graph) if graph.opset >= LAYER_NORM else 0

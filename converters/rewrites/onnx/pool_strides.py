@@ -10,7 +10,7 @@ from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attribu
 
 
 def rewrite(graph: OnnxGraph) -> int:
-    """Leave out such pools; returns how many."""
+    """Leave out AveragePools of 1x1; returns how many."""
     changed = 0
     for pool in graph.nodes("AveragePool", "MaxPool"):
         conv = graph.only_reader(pool.output[0], "Conv")

@@ -13,7 +13,7 @@ from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
 
 
 def rewrite(graph: OnnxGraph) -> int:
-    """Replace such units; returns how many."""
+    """Replace HardSigmoids between 8 bits; returns how many."""
     changed = 0
     for node in graph.nodes("HardSigmoid"):
         (value,), (result,) = node.input, node.output

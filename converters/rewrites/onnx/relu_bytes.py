@@ -18,7 +18,7 @@ _READERS = ("Conv", "Add", "Mul", "Concat", "Pad", "GlobalAveragePool", "Relu", 
 
 
 def rewrite(graph: OnnxGraph) -> int:
-    """Replace such units; returns how many."""
+    """Replace Relus whose input others read too; returns how many."""
     changed = 0
     for relu in graph.nodes("Relu"):
         (value,), (result,) = relu.input, relu.output

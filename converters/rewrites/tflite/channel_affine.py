@@ -37,7 +37,7 @@ class _Pair(NamedTuple):
 
 
 def matches(graph: Graph) -> list[_Pair]:
-    """Every such pair."""
+    """Every product and sum with a constant for each channel."""
     readers = graph.readers()
     products = [op for op in graph.operators if graph.kind(op) == "MUL" and not activation(op)]
     pairs = (_pair(graph, op, only_reader(readers, result(op))) for op in products)
@@ -71,7 +71,7 @@ def _by_channel(graph: Graph, op: Any) -> tuple[int, Array] | None:
 
 
 def change(graph: Graph, pair: _Pair) -> None:
-    """Join one."""
+    """Replace a pair by the convolution."""
     taps = graph.add_constant(pair.factors.reshape(1, 1, 1, len(pair.factors)))
     new = graph.operator(
         "DEPTHWISE_CONV_2D",

@@ -17,12 +17,12 @@ MOST = 5
 
 
 def matches(graph: Graph) -> list[Any]:
-    """The operations of more tensors."""
+    """The CONCATENATIONs of more tensors than the delegate takes."""
     return [op for op in graph.operators if graph.kind(op) == "CONCATENATION" and _is_large(graph, op)]
 
 
 def change(graph: Graph, op: Any) -> None:
-    """Divide one."""
+    """Divide a CONCATENATION."""
     while len(op.inputs) > MOST:
         _join(graph, op)
 

@@ -15,12 +15,12 @@ from edgepress.converters.to_tflite.graph import Graph
 
 
 def matches(graph: Graph) -> list[Any]:
-    """Such convolutions."""
+    """The 1x1 convolutions of stride 1 whose weights get four bits."""
     return [op for op in four_bit_layers(graph) if _is_product(graph, op)]
 
 
 def change(graph: Graph, op: Any) -> None:
-    """Replace one."""
+    """Replace a convolution by FULLY_CONNECTED."""
     weights = int(op.inputs[1])
     values = graph.constant(weights)
     assert values is not None

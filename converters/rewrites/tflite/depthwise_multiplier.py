@@ -32,7 +32,7 @@ EACH = 8
 
 
 def matches(graph: Graph) -> Iterator[tuple[Any, Any]]:
-    """Such convolutions, and what reads each."""
+    """The depthwise convolutions of several outputs a channel, and the operation that reads each."""
     for op in [op for op in graph.operators if graph.kind(op) == "DEPTHWISE_CONV_2D"]:
         after = only_reader(graph.readers(), result(op))
         if after is not None and is_image(graph, int(op.inputs[0])) and _fits(graph, op, after):
@@ -51,7 +51,7 @@ def _fits(graph: Graph, op: Any, after: Any) -> bool:
 
 
 def change(graph: Graph, match: tuple[Any, Any]) -> None:
-    """Divide one."""
+    """Divide a convolution."""
     op, after = match
     kernel, bias = (graph.constant(int(i)) for i in op.inputs[1:3])
     pointwise = graph.constant(int(after.inputs[1]))

@@ -26,7 +26,7 @@ def matches(graph: Graph) -> list[Any]:
 
 
 def change(graph: Graph, op: Any) -> None:
-    """Let one read floats."""
+    """Let a QUANTIZE read floats."""
     source = operand(op)
     before = graph.makers().get(source)
     if before is not None and _is_same_grid(graph, before, result(op)) and only_reader(graph.readers(), source) is op:

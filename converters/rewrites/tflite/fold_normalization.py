@@ -22,12 +22,12 @@ from edgepress.converters.rewrites.tflite.windows import (
     activation,
     axes_of,
     float_constant,
+    fold_affine,
     is_image,
     result,
     set_weights,
     spatial_pads,
     takes_channels,
-    through,
 )
 from edgepress.converters.to_tflite.graph import Graph, only_reader
 
@@ -75,7 +75,7 @@ def rewrite(graph: Graph) -> int:
         kernel = graph.constant(int(conv.inputs[1]))
         assert kernel is not None
         conv.inputs = [int(conv.inputs[0]), graph.add_constant(kernel[..., np.argsort(order)]), *conv.inputs[2:]]
-    set_weights(graph, conv, *through(graph, conv, factors, factors * (left - mean)))
+    set_weights(graph, conv, *fold_affine(graph, conv, factors, factors * (left - mean)))
     if mean.any():
         constant = graph.add_constant(left.astype(np.float32))
         graph.insert_before(chain[0], graph.operator("SUB", [source, constant], at))

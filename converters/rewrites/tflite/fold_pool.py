@@ -17,7 +17,7 @@ _POOLS = ("AVERAGE_POOL_2D", "MAX_POOL_2D")
 
 
 def matches(graph: Graph) -> Iterator[Any]:
-    """Every such pool that only 1x1 convolutions read."""
+    """Every pool with windows of one value that only 1x1 convolutions read."""
     readers = graph.readers()
     for pool in [op for op in graph.operators if graph.kind(op) in _POOLS and _picks(op)]:
         after = readers.get(result(pool), [])
@@ -26,7 +26,7 @@ def matches(graph: Graph) -> Iterator[Any]:
 
 
 def change(graph: Graph, pool: Any) -> None:
-    """Take out one."""
+    """Remove a pool."""
     for op in graph.readers()[result(pool)]:
         op.inputs = [operand(pool), *op.inputs[1:]]
         op.builtinOptions.strideH *= pool.builtinOptions.strideH

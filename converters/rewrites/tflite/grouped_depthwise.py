@@ -23,12 +23,12 @@ from edgepress.converters.to_tflite.graph import Graph
 
 
 def matches(graph: Graph) -> list[Any]:
-    """Such convolutions."""
+    """The CONV_2Ds whose groups are their input channels."""
     return [op for op in graph.operators if _is_depthwise(graph, op)]
 
 
 def change(graph: Graph, op: Any) -> None:
-    """Turn one into a depthwise convolution."""
+    """Turn a CONV_2D into a depthwise convolution."""
     kernel = graph.constant(int(op.inputs[1]))
     assert kernel is not None
     taps = graph.add_constant(np.ascontiguousarray(kernel.transpose(3, 1, 2, 0)))

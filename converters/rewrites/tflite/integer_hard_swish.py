@@ -27,7 +27,7 @@ def matches(graph: Graph) -> list[Any]:
 
 
 def change(graph: Graph, op: Any) -> None:
-    """Write one as an addition and two products."""
+    """Write a HARD_SWISH as an addition and two products."""
     source = int(op.inputs[0])
     output = int(op.outputs[0])
     shape = graph.shape(source)

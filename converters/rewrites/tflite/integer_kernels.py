@@ -20,7 +20,7 @@ KERNELS = {"LEAKY_RELU", "PRELU", "ELU", "ABS", "EXP", "LOG"}
 
 
 def matches(graph: Graph) -> Iterator[tuple[Any, Any, Any]]:
-    """Each such operation, and the DEQUANTIZE and the QUANTIZE around it."""
+    """Each float operation with an int8 kernel, and the DEQUANTIZE and the QUANTIZE around it."""
     makers = graph.makers()
     for op in [op for op in graph.operators if graph.kind(op) in KERNELS]:
         source, *slopes = (int(i) for i in op.inputs)
@@ -37,7 +37,7 @@ def _are_ends(graph: Graph, before: Any, after: Any) -> bool:
 
 
 def change(graph: Graph, match: tuple[Any, Any, Any]) -> None:
-    """Let one read and make int8."""
+    """Let an operation read and make int8."""
     op, before, after = match
     _, *slopes = (int(i) for i in op.inputs)
     op.inputs = [operand(before), *(_in_int8(graph, tensor) for tensor in slopes)]

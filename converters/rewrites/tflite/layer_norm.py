@@ -137,7 +137,7 @@ def _is_product(graph: Graph, op: Any, *factors: int) -> bool:
 
 
 def change(graph: Graph, norm: _Norm) -> None:
-    """Write one anew."""
+    """Write a layer normalization with the differences computed once."""
     shape = graph.shape(norm.source)
     name = f"{graph.prefix}_{ISLAND_MARK}_norm"
     one = (*shape[:-1], 1)

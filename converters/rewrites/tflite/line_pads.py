@@ -20,7 +20,7 @@ _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 def matches(graph: Graph) -> list[Any]:
-    """Every such PAD."""
+    """Every PAD of an image that no convolution takes in."""
     return [op for op in graph.operators if _by_pixels(graph, op)]
 
 
@@ -38,7 +38,7 @@ def _by_pixels(graph: Graph, op: Any) -> bool:
 
 
 def change(graph: Graph, op: Any) -> None:
-    """Let one work on lines."""
+    """Let a PAD work on lines."""
     pads = spatial_pads(graph, op)
     assert pads is not None
     rows, (left, right) = pads

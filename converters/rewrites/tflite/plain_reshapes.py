@@ -13,11 +13,11 @@ from edgepress.converters.to_tflite.graph import Graph
 
 
 def matches(graph: Graph) -> list[Any]:
-    """Each of known shape."""
+    """Each SQUEEZE and EXPAND_DIMS of known shape."""
     views = [op for op in graph.operators if graph.kind(op) in ("SQUEEZE", "EXPAND_DIMS")]
     return [op for op in views if min(graph.shape(int(op.outputs[0])), default=0) > 0]
 
 
 def change(graph: Graph, op: Any) -> None:
-    """Write one as RESHAPE."""
+    """Write an operation as RESHAPE."""
     graph.replace(op, graph.reshape(int(op.inputs[0]), int(op.outputs[0])))

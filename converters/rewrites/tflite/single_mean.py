@@ -16,12 +16,12 @@ import numpy as np
 from edgepress.converters.rewrites.tflite.windows import (
     activation,
     axes_of,
+    fold_affine,
     is_image,
     result,
     set_weights,
     spatial_pads,
     takes_channels,
-    through,
 )
 from edgepress.converters.to_tflite.graph import Graph, only_reader
 
@@ -60,6 +60,6 @@ def rewrite(graph: Graph) -> int:
     if (1 - inside) * np.square(means - mean).mean() > ERROR:
         return 0
     shift = np.broadcast_to((mean - means).ravel(), channels)
-    set_weights(graph, op, *through(graph, op, np.ones(channels), shift))
+    set_weights(graph, op, *fold_affine(graph, op, np.ones(channels), shift))
     sub.inputs = [source, graph.add_constant(np.array(mean, np.float32))]
     return 1

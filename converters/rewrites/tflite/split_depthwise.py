@@ -26,11 +26,11 @@ from edgepress.converters.arrays import Array
 from edgepress.converters.rewrites.tflite.windows import (
     FUSED,
     Axis,
+    absorb_pad,
     activation,
     conv,
     float_constant,
     frame_tensor,
-    inner_pad,
     is_image,
     result,
 )
@@ -68,12 +68,12 @@ def _is_large(graph: Graph, op: Any) -> bool:
 
 
 def change(graph: Graph, op: Any) -> None:
-    """Divide one."""
+    """Divide a convolution."""
     kernel = graph.constant(int(op.inputs[1]))
     output = result(op)
     shape = graph.shape(output)
     assert kernel is not None
-    source, (rows, columns) = inner_pad(graph, op)
+    source, (rows, columns) = absorb_pad(graph, op)
     name = f"{graph.prefix}_{ISLAND_MARK}"
     operations: list[Any] = []
     total: int | None = None

@@ -31,7 +31,7 @@ from edgepress.converters.to_tflite.graph import Graph
 
 
 def matches(graph: Graph) -> Iterator[tuple[Any, Array, list[Axis]]]:
-    """Every convolution with such taps, those that are left, and their windows."""
+    """Every convolution with taps that only meet zeros, the taps that are left, and their windows."""
     for op in [op for op in graph.operators if graph.kind(op) in ("CONV_2D", "DEPTHWISE_CONV_2D")]:
         kernel = float_constant(graph, int(op.inputs[1]))
         if kernel is not None and is_image(graph, int(op.inputs[0])):
@@ -72,7 +72,7 @@ def _without(axis: Axis, first: int, last: int) -> Axis:
 
 
 def change(graph: Graph, match: tuple[Any, Array, list[Axis]]) -> None:
-    """Take the taps off one."""
+    """Take unused taps off a convolution."""
     op, taps, windows = match
     options = {"fusedActivationFunction": activation(op)}
     if graph.kind(op) == "DEPTHWISE_CONV_2D":

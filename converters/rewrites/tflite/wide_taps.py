@@ -14,9 +14,9 @@ from typing import Any
 from edgepress.converters.rewrites.tflite.windows import (
     SAME,
     VALID,
+    absorb_pad,
     activation,
     float_constant,
-    inner_pad,
     is_image,
     pad_tensor,
     result,
@@ -28,7 +28,7 @@ GROUP = 8
 
 
 def matches(graph: Graph) -> list[Any]:
-    """Every such convolution."""
+    """Every convolution of few channels that gains by it."""
     return [op for op in graph.operators if _is_narrow(graph, op)]
 
 
@@ -44,12 +44,12 @@ def _is_narrow(graph: Graph, op: Any) -> bool:
 
 
 def change(graph: Graph, op: Any) -> None:
-    """Merge the columns of one."""
+    """Merge the columns of a convolution."""
     output = result(op)
     name = graph.name(output)
     taps = graph.constant(int(op.inputs[1]))
     assert taps is not None
-    source, (rows, columns) = inner_pad(graph, op)
+    source, (rows, columns) = absorb_pad(graph, op)
     stride = columns.stride
     before, _ = columns.pads
     width = (columns.out - 1) * stride + columns.kernel

@@ -1,4 +1,4 @@
-"""What rewrites share about convolutions: their windows, with the zeros around an input, and their weights."""
+"""Windows of convolutions, with the zeros around an input, and weights: what several rewrites need."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def axes_of(graph: Graph, op: Any) -> tuple[Axis, Axis]:
     return rows, columns
 
 
-def inner_pad(graph: Graph, op: Any) -> tuple[int, tuple[Axis, Axis]]:
-    """The input and the axes of a convolution; a PAD that only it reads is taken out, and is part of the axes."""
+def absorb_pad(graph: Graph, op: Any) -> tuple[int, tuple[Axis, Axis]]:
+    """The input and the axes of a convolution; a PAD that only it reads is removed, and its zeros join the axes."""
     source = int(op.inputs[0])
     axes = axes_of(graph, op)
     before: Any = graph.makers().get(source)
@@ -131,7 +131,7 @@ def spatial_pads(graph: Graph, op: Any) -> tuple[Pads, Pads] | None:
 
 
 def frame_tensor(graph: Graph, index: int, windows: Sequence[Axis], name: str) -> tuple[int, list[Any]]:
-    """What a convolution of these windows reads instead of a tensor, and the operations that make it.
+    """The tensor that a convolution of these windows reads, and the operations that make it of another one.
 
     None are needed if `padding: SAME` gives the right zeros. A PAD costs nothing in XNNPACK, which lets a convolution
     pad by itself if it is the only reader (`xnn_subgraph_fusion` in src/subgraph.c).
@@ -182,7 +182,7 @@ def conv(
 
 
 def takes_channels(graph: Graph, op: Any, channels: int) -> bool:
-    """Whether an operation is a convolution with constant float weights that reads all these channels."""
+    """Whether an operation is a convolution with constant float weights, and of groups only if it is depthwise."""
     if graph.kind(op) not in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         return False
     kernel = float_constant(graph, int(op.inputs[1]))
@@ -191,8 +191,8 @@ def takes_channels(graph: Graph, op: Any, channels: int) -> bool:
     return graph.kind(op) == "DEPTHWISE_CONV_2D" or kernel.shape[3] == channels
 
 
-def through(graph: Graph, op: Any, a: Array, b: Array) -> tuple[Array, Array]:
-    """The kernel and the bias with which a convolution reads x and answers as it does for a x + b."""
+def fold_affine(graph: Graph, op: Any, a: Array, b: Array) -> tuple[Array, Array]:
+    """Kernel and bias of a convolution that computes from x what this one computes from a x + b."""
     _, *constants = (int(i) for i in op.inputs)
     kernel, bias = (graph.constant(i) for i in constants)
     assert kernel is not None
