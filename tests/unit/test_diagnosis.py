@@ -19,6 +19,7 @@ from edgepress.toolkit.profiling.pairing import Ports, in_partitions
 from edgepress.toolkit.profiling.profile import NodeTime, Profile
 from edgepress.toolkit.results.figures import Finding
 from edgepress.toolkit.speed_diagnosis import about, causes
+from edgepress.toolkit.speed_diagnosis import diagnose as diagnose_module
 from edgepress.toolkit.speed_diagnosis.about import About
 from edgepress.toolkit.speed_diagnosis.diagnose import summary
 from edgepress.toolkit.speed_diagnosis.diagnosis import parts
@@ -70,6 +71,23 @@ def found(
     made = profiled(*nodes, engine=engine, rest_us=rest_us)
     known = file or About("tflite-int8", ours=True, source="m.keras")
     return findings(Case(made, sort(made, CEILING, known.grouped), known, missing(flags, "x86_64")))
+
+
+@pytest.mark.parametrize(
+    ("engines", "profiled_on"), [("all", ["litert", "openvino"]), (["litert", "onnxruntime"], None)]
+)
+def test_each_file_is_profiled_on_all_engines_that_were_asked_for(
+    engines: Any, profiled_on: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the second one, whose format may be another."""
+    monkeypatch.setattr(diagnose_module, "file_format", lambda path: path.suffix[1:])
+    monkeypatch.setattr(diagnose_module, "usable_engines", lambda format: ["litert", "openvino"])
+    monkeypatch.setattr(diagnose_module, "_quiet_profile", lambda file, engine, *_: (str(file), engine))
+    monkeypatch.setattr(diagnose_module, "measure_ceiling", lambda threads: CEILING)
+    monkeypatch.setattr(diagnose_module, "diagnosis", lambda profile, *_, **__: profile)
+    found = diagnose_module.diagnose("a.tflite", "b.onnx", engine=engines)
+    expected = {"a.tflite": profiled_on or ["litert"], "b.onnx": profiled_on or ["onnxruntime"]}
+    assert found == [(file, engine) for file, names in expected.items() for engine in names]
 
 
 @pytest.fixture

@@ -30,7 +30,6 @@ from edgepress.toolkit.text import duration, percent
 OnError: TypeAlias = Callable[[str, str, EdgepressError], None]
 SLOWDOWN = 1.3
 """Slowdown by tracing from which a note says that shares of cheap kernels are too large."""
-
 SLOW_TRACING = ("onnxruntime",)
 """Engines whose tracing takes time of its own; kernels of others that seem slowed down were disturbed."""
 RETRIES = 2
@@ -73,25 +72,25 @@ def diagnose(
     if not files:
         raise InputError("No file was given.", "Give one or more .tflite or .onnx files.")
     say = on_start or (lambda text: None)
+    wanted = [engine] if isinstance(engine, str) else engine
     reach: tuple[Ceiling | None, tuple[str, ...]] | None = None
     diagnoses: list[Diagnosis] = []
     for file in map(Path, files):
-        chosen: Sequence[str | None] = ()
+        names: Sequence[str | None] = ()
         with _report_errors(file, None, on_error):
-            chosen = _engines(file, [engine] if isinstance(engine, str) else engine)
-        for engine in chosen:
-            say(f"Profiling {file}{f' on {engine}' if engine else ''}")
-            with _report_errors(file, engine, on_error):
-                measured = _quiet_profile(file, engine, threads, runs)
-                if reach is None:  # only now, because it takes seconds, and no file may be usable
-                    say("Measuring what this CPU reaches")
-                    reach = _reach(threads)
+            names = _engines(file, wanted)
+        for name in names:
+            say(f"Profiling {file}{f' on {name}' if name else ''}")
+            with _report_errors(file, name, on_error):
+                measured = _quiet_profile(file, name, threads, runs)
+                reach = reach or _measure_reach(threads, say)  # takes seconds, and no file may be usable
                 diagnoses.append(diagnosis(measured, reach[0], notes=reach[1]))
     return diagnoses
 
 
-def _reach(threads: int) -> tuple[Ceiling | None, tuple[str, ...]]:
+def _measure_reach(threads: int, say: Callable[[str], None]) -> tuple[Ceiling | None, tuple[str, ...]]:
     """What this CPU reaches, or None and a note that says why that is not known."""
+    say("Measuring what this CPU reaches")
     try:
         return measure_ceiling(threads), ()
     except EdgepressError as e:  # everything else can still be reported
@@ -115,7 +114,7 @@ def diagnosis(measured: Profile, ceiling: Ceiling | None, *, notes: Sequence[str
         known = about(path, inspection)
     kernels = sort(measured, ceiling, known.grouped)
     case = Case(measured, kernels, known, missing())
-    looked = findings(case)
+    case_findings = findings(case)
     shares = parts(kernels, case.rest_us, case.whole_us, delegates=measured.delegated_share is not None)
     products = [k for k in kernels if k.sort in (PRODUCT, DEPTHWISE)]
     time_us = sum(k.time_us for k in products)
@@ -129,10 +128,8 @@ def diagnosis(measured: Profile, ceiling: Ceiling | None, *, notes: Sequence[str
     if measured.tracing_slowdown > SLOWDOWN:
         slower = f"The kernels took {measured.tracing_slowdown:.1f} times as long as the inference without tracing: "
         if measured.engine in SLOW_TRACING:
-            taken_off = (
-                f"{kernels[0].tracing_us:.1f} µs were taken off each for it, and shares of cheap ones are uncertain."
-            )
-            notes.append(slower + taken_off)
+            taken_off = f"{kernels[0].tracing_us:.1f} µs were taken off each for it"
+            notes.append(f"{slower}{taken_off}, and shares of cheap ones are uncertain.")
         else:
             notes.append(f"{slower}they were disturbed, and their shares are not reliable.")
     disturbed = case.disturbed_us > DISTURBANCE * measured.total_us
@@ -147,9 +144,9 @@ def diagnosis(measured: Profile, ceiling: Ceiling | None, *, notes: Sequence[str
         threads=measured.threads,
         scheme=known.scheme,
         total_us=measured.total_us,
-        text=summary(looked, shares, kernels),
+        text=summary(case_findings, shares, kernels),
         parts=shares,
-        findings=tuple(looked),
+        findings=tuple(case_findings),
         mapped_share=mapped,
         ceiling=ceiling,
         notes=tuple(notes),
