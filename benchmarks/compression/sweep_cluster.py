@@ -132,7 +132,7 @@ def kills(place: Path, epochs: int, seeds: int) -> None:
             if disturbed:
                 killer.start()
             began = time.perf_counter()
-            outcomes = loop.run(proposer, runner, store, lambda event, again=again: again.update([event.what]))
+            outcomes = loop.run(proposer, runner, store, lambda event, again=again: again.update([event.kind]))
             seconds = time.perf_counter() - began
             killer.over.set()
         whole = sum(isinstance(outcome, Entry) for outcome in outcomes.values())

@@ -176,7 +176,7 @@ def test_results_are_read_again(swept: Path, tmp_path: Path) -> None:
 def test_the_same_sweep_again_does_nothing_and_finds_the_same(swept: Path, tmp_path: Path) -> None:
     events = []
     found = sweep(PLAN, tmp_path, store=swept, on_event=events.append)
-    assert {event.what for event in events} == {"kept"}
+    assert {event.kind for event in events} == {"kept"}
     rows = [dataclasses.replace(r, file="", model="") for r in (*found.rows, *load_sweep(swept / "sweep.json").rows)]
     assert rows[0] == rows[1]
 

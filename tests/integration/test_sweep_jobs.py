@@ -217,7 +217,7 @@ def test_jobs_wait_for_what_they_need(store: Store, log: Path) -> None:
     assert len(log.read_text().splitlines()) == 4
     again, events = done(store, d, c, b, a)
     assert again == outcomes
-    assert {event.what for event in events} == {"kept"}
+    assert {event.kind for event in events} == {"kept"}
     assert len(log.read_text().splitlines()) == 4
 
 
@@ -229,9 +229,9 @@ def test_a_failure_leaves_out_what_needs_it_and_nothing_else(store: Store) -> No
     assert outcomes[good.key].result == {"number": 2}
     assert str(outcomes[bad.key]) == "It can't be done. Do something else."
     assert "Left out" in str(outcomes[child.key])
-    assert [e.what for e in events if e.job in (child, grandchild)] == ["left out", "left out"]
-    assert len([e for e in events if e.what == "failed"]) == 1
-    assert [e.finished for e in events if e.what != "started"] == [1, 2, 3, 4]
+    assert [e.kind for e in events if e.job in (child, grandchild)] == ["left out", "left out"]
+    assert len([e for e in events if e.kind == "failed"]) == 1
+    assert [e.finished for e in events if e.kind != "started"] == [1, 2, 3, 4]
 
 
 def test_a_job_that_no_job_makes_is_left_out(store: Store) -> None:
@@ -244,7 +244,7 @@ def test_a_lost_worker_is_replaced_and_the_job_goes_on(store: Store, log: Path) 
     job = Job("sweep_jobs:resume", {}, context={"log": str(log)})
     outcomes, events = done(store, job, processes=1)
     assert outcomes[job.key].result == {"number": 7}
-    assert [e.what for e in events] == ["started", "again", "started", "done"]
+    assert [e.kind for e in events] == ["started", "again", "started", "done"]
 
 
 def test_a_job_that_kills_its_process_fails_in_the_end(store: Store, log: Path) -> None:
@@ -384,8 +384,8 @@ def test_a_lost_worker_counts_only_while_no_other_job_ends(
     monkeypatch.setattr(loop, "BUSY_S", 0.001)
     runner, events = Losing(store, losses, error, every), list[Event]()
     run(Listed(*map(spin, range(others + 1))), runner, store, events.append)  # type: ignore[arg-type]
-    assert [e.what for e in events if e.job == spin(0)][-1] == end
-    assert len([e for e in events if e.what == "done"]) == others + (end == "done")
+    assert [e.kind for e in events if e.job == spin(0)][-1] == end
+    assert len([e for e in events if e.kind == "done"]) == others + (end == "done")
     assert runner.begun == losses + (end == "done")
 
 

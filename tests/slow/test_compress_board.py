@@ -31,7 +31,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_latency_is_measured_on_the_board_and_kept(
     server: Any, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure.Measurer, "_here", None)  # no latency is measured on this machine
+    monkeypatch.setattr(measure.Measurer, "_time_here", None)  # no latency is measured on this machine
     steps: list[str] = []
     about = {"board": "kitchen", "ssh_config": server.config, "python": sys.executable, "out": tmp_path / "out"}
     result = compress(run.model, max_latency=1000, max_drop=20, on_step=steps.append, **about)
@@ -53,14 +53,14 @@ def test_a_board_that_fails_in_the_middle_ends_the_search_and_the_same_command_g
     words = ["compress", str(run.model), "--max-latency", "1s", "--max-drop", "20", "--board", "kitchen"]
     words += ["--python", sys.executable, "--ssh-config", str(server.config), "--out", str(tmp_path / "out"), "--json"]
     config = server.config.read_text()
-    real = measure.Measurer._answer
+    real = measure.Measurer._with_accuracy
 
     def cut(self: Any, trial: Any, reference: Any) -> Any:
         if trial.strategy == "int8":
             server.config.write_text("Host *\n  HostName 127.0.0.1\n  Port 1\n  ConnectTimeout 1\n")
         return real(self, trial, reference)
 
-    monkeypatch.setattr(measure.Measurer, "_answer", cut)
+    monkeypatch.setattr(measure.Measurer, "_with_accuracy", cut)
     lost = CliRunner().invoke(app, words)
     assert lost.exit_code == 1, lost.output
     assert "can't be reached" in lost.output

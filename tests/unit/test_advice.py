@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.toolkit.benchmarking.advice import advice_of, best_engines, choose, costs_of, engine_notes, front_of
+from edgepress.toolkit.benchmarking.advice import advice_of, choose, costs_of, front_of
+from edgepress.toolkit.benchmarking.engine_advice import best_engines, engine_notes
 from edgepress.toolkit.results.records import DROP, NO_BASELINE, NOT_COMPARABLE, UNPROVEN, USABLE, Advice, Measurement
 from edgepress.toolkit.stats.choice import Rule
 from edgepress.toolkit.stats.posterior import Evidence, probability_within

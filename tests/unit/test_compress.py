@@ -67,7 +67,7 @@ class Shop:
         figures = {"ram_bytes": round(2000 + 18_000 * share), "flash_bytes": size + 4000}
         return replace(trial, size_bytes=size, latency_us=1000 * share**0.5, correct=pack(correct), **figures)
 
-    def time(self, trial: Trial, reference: Trial) -> Trial:
+    def with_latency(self, trial: Trial, reference: Trial) -> Trial:
         return self.measure(trial, reference)
 
 
@@ -299,7 +299,7 @@ def test_widths_are_those_of_the_model_s_architecture():
 def test_a_narrower_net_that_fails_is_not_said_to_be_too_large(error, why):
     state, shop = search_with(Limits.of(0.5, 50_000), drop_at=0.0)
     shop.untrained = lambda *arguments: FloatModel(Path("1"), {}, 1.0)  # type: ignore[attr-defined]
-    shop.time = lambda trial, reference: replace(trial, size_bytes=60_000, error=error)  # type: ignore[method-assign]
+    shop.with_latency = lambda trial, reference: replace(trial, size_bytes=60_000, error=error)  # type: ignore[method-assign]
     smaller.width(state)
     assert why in state.skipped[-1].why
 

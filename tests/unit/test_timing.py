@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.runtime.board import usable_cpus
-from edgepress.toolkit.benchmarking.advice import best_engines
+from edgepress.toolkit.benchmarking.engine_advice import best_engines
 from edgepress.toolkit.benchmarking.quiet import Watch
 from edgepress.toolkit.benchmarking.timing import Timing, latency_figures
 from edgepress.toolkit.errors import InputError

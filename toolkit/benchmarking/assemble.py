@@ -24,8 +24,9 @@ from edgepress.toolkit.benchmarking.accuracy import (
     evidence_of,
     with_probability,
 )
-from edgepress.toolkit.benchmarking.advice import best_engines, choose, engine_notes
+from edgepress.toolkit.benchmarking.advice import choose
 from edgepress.toolkit.benchmarking.collect import Answers
+from edgepress.toolkit.benchmarking.engine_advice import best_engines, engine_notes
 from edgepress.toolkit.benchmarking.expected import Odds
 from edgepress.toolkit.benchmarking.explain import Explained
 from edgepress.toolkit.benchmarking.more import Further

@@ -27,13 +27,13 @@ from edgepress.toolkit.errors import BoardError, EdgepressError, InputError, Los
 FOLDER = "kept"
 """Folder on the board unless another is named, relative to the user's home."""
 MOST_LISTING = 1 << 20
-"""Bytes of the names in that folder at most."""
+"""Most bytes of the names in that folder."""
 LEAST_FREE = 256 << 20
-"""Bytes that stay free on this machine's disk."""
+"""Bytes that must stay free on this machine's disk."""
 MOST_SLOW = 3
-"""Pictures in a row that take too long, after which nothing more is asked for: a board may have thousands."""
+"""Slow pictures in a row after which the fetch ends: a board may have thousands."""
 SHOWN = 20
-"""Files that are named as left out at most."""
+"""Most files that are named as left out."""
 
 
 @dataclass(frozen=True)
@@ -88,27 +88,34 @@ def board_collect(
     with Connection(host, config=ssh_config) as board:
         about, names = _list_pictures(board, folder)
         if (target / ABOUT).exists() and read_about(target).labels != about.labels:
-            what = f"{target} holds pictures of a model with other labels than that of {host}."
-            raise InputError(what, "Name another folder with --out.")
+            problem = f"{target} holds pictures of a model with other labels than that of {host}."
+            raise InputError(problem, "Name another folder with --out.")
         write_json(target / ABOUT, asdict(about))
         new = [name for name in names if name not in here]
-        skipped = []
-        slow = 0
-        for number, name in enumerate(new):
-            try:
-                problem = _fetch_picture(board, folder, target / name)
-                slow = 0
-            except TooSlowError as e:
-                problem = e.message
-                slow = slow + 1
-                if slow == MOST_SLOW:
-                    what = f"{slow} pictures in a row took too long: {e.message}"
-                    raise BoardError(what, "Run the same command again: it goes on.") from e
-            if problem:
-                skipped.append((name, problem))
-            if on_progress is not None:
-                on_progress((number + 1) / len(new))
+        skipped = _fetch_pictures(board, folder, target, new, on_progress or (lambda share: None))
     return Collected(target, len(new) - len(skipped), len(names) - len(new), tuple(skipped))
+
+
+def _fetch_pictures(
+    board: Connection, folder: str, target: Path, names: list[str], on_progress: Callable[[float], None]
+) -> list[tuple[str, str]]:
+    """Fetch pictures; those that were left out, with the reason."""
+    skipped = []
+    slow = 0
+    for number, name in enumerate(names, 1):
+        try:
+            problem = _fetch_picture(board, folder, target / name)
+            slow = 0
+        except TooSlowError as e:
+            problem = e.message
+            slow = slow + 1
+            if slow == MOST_SLOW:
+                reason = f"{slow} pictures in a row took too long: {e.message}"
+                raise BoardError(reason, "Run the same command again: it goes on.") from e
+        if problem:
+            skipped.append((name, problem))
+        on_progress(number / len(names))
+    return skipped
 
 
 def default_folder(host: str) -> Path:
@@ -137,8 +144,8 @@ def _list_pictures(board: Connection, folder: str) -> tuple[KeptAbout, list[str]
 def _fetch_picture(board: Connection, folder: str, path: Path) -> str:
     """Fetch a picture; why it was left out, "" if it was not. TooSlowError: it took too long."""
     if shutil.disk_usage(path.parent).free < LEAST_FREE:
-        what = f"The disk of {path.parent} has less than {LEAST_FREE >> 20} MiB free."
-        raise InputError(what, "Free some space, and run the same command again: it goes on.")
+        problem = f"The disk of {path.parent} has less than {LEAST_FREE >> 20} MiB free."
+        raise InputError(problem, "Free some space, and run the same command again: it goes on.")
     try:
         content = board.fetch(["cat", "--", path.name], folder=folder, most=MOST_BYTES)
         header = read_header(io.BytesIO(content))

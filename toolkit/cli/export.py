@@ -59,7 +59,7 @@ def export(
     """Write a file as C99 for a microcontroller, or for firmware with TensorFlow Lite Micro."""
     from edgepress.toolkit.exporting.export import export as work
 
-    made = work(
+    exported = work(
         file,
         to,  # type: ignore[arg-type]
         out,
@@ -71,25 +71,25 @@ def export(
         hints=hints,
         on_step=screen.step,
     )
-    screen.note(*made.notes)
+    screen.note(*exported.notes)
     if json_output:
-        screen.document(made.to_dict())
+        screen.document(exported.to_dict())
         return
-    selftest = made.report["selftest"]
+    selftest = exported.report["selftest"]
     chip = MICROCONTROLLERS[board] if board else None
-    rows = [
-        [what, size(taken), percent(taken / (chip.ram if kind == "ram" else chip.flash), ".1f") if chip else ""]
-        for what, kind, taken in _takes(made.report)
-    ]
-    if "macs" in made.report:
-        rows.append(["Multiply-accumulates", count(made.report["macs"]), ""])
-    share = f"Share of {board}" if board else ""
-    screen.show(screen.table([("What", "left"), ("Takes", "right"), (share, "right")], rows))
+    rows = []
+    for name, kind, size_bytes in _list_memory(exported.report):
+        share = percent(size_bytes / getattr(chip, kind), ".1f") if chip else ""
+        rows.append([name, size(size_bytes), share])
+    if "macs" in exported.report:
+        rows.append(["Multiply-accumulates", count(exported.report["macs"]), ""])
+    heading = f"Share of {board}" if board else ""
+    screen.show(screen.table([("What", "left"), ("Takes", "right"), (heading, "right")], rows))
     if to == "tflm":
         screen.say("TFLM's own code and stack come on top.")
-    right = "" if selftest["right"] is None else f", {selftest['right']} of which get their label"
-    screen.say(f"Self-test: {selftest['items']} items ({selftest['source']}){right}")
-    folder = made.folder
+    correct = "" if selftest["right"] is None else f", {selftest['right']} of which get their label"
+    screen.say(f"Self-test: {selftest['items']} items ({selftest['source']}){correct}")
+    folder = exported.folder
     if layout == "arduino":
         screen.say(f"Library for the Arduino IDE: {folder}. Copy it to the sketchbook's folder libraries.")
         return
@@ -98,8 +98,8 @@ def export(
     screen.shell_command(f"Build and test: {build} && {shell_line('cmake', '--build', folder / 'build')}", style="bold")
 
 
-def _takes(report: dict[str, Any]) -> list[tuple[str, str, int]]:
-    """What takes "ram" or "flash", and how many bytes."""
+def _list_memory(report: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """Name, memory ("ram" or "flash") and bytes of each part."""
     ram = report["ram"]
     flash = report["flash"]
     if "stack" in ram:

@@ -1,4 +1,4 @@
-"""Passwords of keys, and what a user is told about keeping keys."""
+"""Passwords of keys, and advice on where to keep keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEEP = (
     " anything on all boards, until publish rotate --role targets.",
     "- online: it signs that the folder is the newest state, every few days, so cron may use it: publish renew.",
 )
-"""What `publish init` says."""
+"""Lines that `publish init` prints."""
 
 
 def ask_password(name: str) -> str:

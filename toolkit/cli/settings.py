@@ -20,11 +20,11 @@ from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.commands import NAME, READS
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.cli.settings_file import Given, Settings
+    from edgepress.toolkit.cli.settings_file import FileOption, Settings
 
 TARGETS = f"{NAME} targets"
 """Key in click's `meta` for the paths that a command writes because a file that was found says so."""
-_used: ContextVar[tuple[Settings, dict[str, Given]] | None] = ContextVar("used", default=None)
+_used: ContextVar[tuple[Settings, dict[str, FileOption]] | None] = ContextVar("used", default=None)
 """The file, and what the command that runs has from it."""
 
 
@@ -78,7 +78,7 @@ def apply(group: Any, commands: Mapping[str, Any], name: str, *, quiet: bool = F
         return
     settings = settings_file.load(path, commands, type(group), found=named is None)
     group.meta[NAME] = settings
-    group.default_map = {name: {key: given.value for key, given in settings.options[name].items()}}
+    group.default_map = {name: {key: option.value for key, option in settings.options[name].items()}}
 
 
 def begin(context: Any) -> str:
@@ -117,7 +117,7 @@ def end(context: Any) -> None:
 def command_words() -> list[str]:
     """The options that the command which runs has from the file, as on the command line."""
     used = _used.get()
-    return [shlex.quote(word) for given in (used[1] if used else {}).values() for word in given.words]
+    return [shlex.quote(word) for option in (used[1] if used else {}).values() for word in option.words]
 
 
 def command_line() -> str:

@@ -51,17 +51,17 @@ SHARED = {
     "seed": ("train", "tune", "compress", "prune"),
     "skip_unreadable": tuple(name for name in _WITH_DATA if name != "bundle"),
 }
-"""Options that may stand above all tables, and the commands they are for: those in which they mean the same."""
+"""Options allowed at top level, each with the commands in which it means the same."""
 TEXT_PATHS = ("data", "more", "weights", "teacher", "baseline", "source")
-"""Options of the type text that name a file, unless the text is a name that their row of `found_files` accepts."""
+"""Options of type text that are paths, unless `found_files` accepts the text as a name."""
 PLAN = tuple(TABLES)
-"""Tables below [sweep], which are those of a plan."""
+"""Tables of a plan, which may stand below [sweep]."""
 LARGEST = 1 << 16
 """Bytes of a file at most."""
 
 
-class Given(NamedTuple):
-    """An option as it stands in the file.
+class FileOption(NamedTuple):
+    """An option that the file sets.
 
     Attributes:
         value: What click takes for it.
@@ -88,7 +88,7 @@ class Settings:
 
     path: Path
     found: bool = False
-    options: Mapping[str, Mapping[str, Given]] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, FileOption]] = field(default_factory=dict)
     plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     text: str = ""
 
@@ -182,29 +182,32 @@ class _Reader:
         self.found = found
         self.contexts = {name: context(commands[name], info_name=name) for name in READS}
         self.names = {name: option_names(commands[name]) for name in READS}
-        self.options: dict[str, dict[str, Given]] = {name: {} for name in READS}
+        self.options: dict[str, dict[str, FileOption]] = {name: {} for name in READS}
         self.plan: dict[str, dict[str, Any]] = {}
 
     def settings(self, tables: Mapping[str, Any]) -> Settings:
         """The content, checked."""
-        for key, value in tables.items():
-            if key in READS and not isinstance(value, dict):
-                self._wrong((key,), f"{key} is a table.", f"Write [{key}], and its options below it.")
-            for name, inner in value.items() if key in READS else ():
-                if key == "sweep" and name in PLAN and isinstance(inner, dict):
-                    self.plan[name] = self._plan(name, inner)
-                else:
-                    self._take(key, key, name, value=inner)
+        for command in [key for key in tables if key in READS]:
+            self._take_table(command, tables[command])
         in_tables = {command: set(options) for command, options in self.options.items()}
-        for key, value in tables.items():
-            if key not in READS:
-                for command in self._commands_sharing(key):
-                    if normal(key) not in in_tables[command]:  # the command's own table wins
-                        self._take(command, key, value=value)
+        for key in [key for key in tables if key not in READS]:
+            for command in self._commands_sharing(key):
+                if normal(key) not in in_tables[command]:  # the command's own table wins
+                    self._take(command, key, value=tables[key])
         return Settings(self.path, self.found, self.options, self.plan, self.text)
 
+    def _take_table(self, command: str, table: Any) -> None:
+        """Check the table of a command, and keep its options."""
+        if not isinstance(table, dict):
+            self._wrong((command,), f"{command} is a table.", f"Write [{command}], and its options below it.")
+        for name, value in table.items():
+            if command == "sweep" and name in PLAN and isinstance(value, dict):
+                self.plan[name] = self._plan(name, value)
+            else:
+                self._take(command, command, name, value=value)
+
     def _commands_sharing(self, key: str) -> tuple[str, ...]:
-        """The commands that an option above all tables is for."""
+        """The commands that an option at top level is for."""
         if normal(key) in SHARED:
             return SHARED[normal(key)]
         if having := [f"[{command}]" for command, names in self.names.items() if normal(key) in names]:
@@ -235,10 +238,10 @@ class _Reader:
         except Exception as e:  # click's BadParameter, or Typer's copy of it
             if not hasattr(e, "format_message"):
                 raise
-            said = str(getattr(e, "message", e)).removeprefix("Value error, ").rstrip(".")
-            self._wrong(place, f"{key} of {command} is {value!r}: {said}.", f"See edgepress {command} --help.")
+            reason = str(getattr(e, "message", e)).removeprefix("Value error, ").rstrip(".")
+            self._wrong(place, f"{key} of {command} is {value!r}: {reason}.", f"See edgepress {command} --help.")
         self._allow(command, option.name, checked, place)
-        self.options[command][option.name] = Given(checked, words_of(option, checked), place)
+        self.options[command][option.name] = FileOption(checked, words_of(option, checked), place)
 
     def _allow(self, command: str, name: str, value: Any, place: tuple[str, ...]) -> None:
         """Refuse what a file that was found may not set."""
@@ -279,8 +282,8 @@ class _Reader:
         if not text or (name in TEXT_PATHS and JUDGED.get((command, name), UNJUDGED).accepts(text)):
             return text
         folder = relative(self.path.parent)
-        many = name in ("data", "source")
-        parts = [os.path.expanduser(part) for part in (text.split("::") if many else [text])]
+        is_list = name in ("data", "source")
+        parts = [os.path.expanduser(part) for part in (text.split("::") if is_list else [text])]
         return "::".join(part if folder == "." else os.path.join(folder, part) for part in parts)
 
     def _wrong(self, place: tuple[str, ...], message: str, hint: str) -> NoReturn:

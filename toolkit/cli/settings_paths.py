@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.toolkit.cli import found_files, written
-from edgepress.toolkit.cli.settings_file import Given, Settings, named_instead, wrong
+from edgepress.toolkit.cli.settings_file import FileOption, Settings, named_instead, wrong
 
 
 def checked_targets(
-    settings: Settings, context: Any, mine: Mapping[str, Given], plan: Mapping[str, Mapping[str, Any]]
+    settings: Settings, context: Any, mine: Mapping[str, FileOption], plan: Mapping[str, Mapping[str, Any]]
 ) -> list[Path]:
     """Check what a command reads and writes because a file that was found says so, and return what it writes.
 
@@ -22,23 +22,23 @@ def checked_targets(
     folder = settings.path.parent
     targets: list[Path] = []
     for where, name, value, place in _paths(context, mine, plan):
-        said = found_files.refusal(where, name, value, folder)
-        if not said and found_files.JUDGED[where, name].kind == "reads":
+        problem = found_files.refusal(where, name, value, folder)
+        if not problem and found_files.JUDGED[where, name].kind == "reads":
             stray = found_files.strays(value, folder)
-            said = f"leads to {stray}, and a file that was found reads files below its folder only" if stray else ""
-        elif not said:
+            problem = f"leads to {stray}, and a file that was found reads files below its folder only" if stray else ""
+        elif not problem:
             new = [Path(value), *([Path(f"{value}.sig")] if command == "bundle" else [])]
             other = next(filter(None, map(written.foreign, new)), "")
-            said = f"leads to {other}, which edgepress did not write for this file" if other else ""
+            problem = f"leads to {other}, which edgepress did not write for this file" if other else ""
             targets += new
-        if said:
+        if problem:
             hint = f"{named_instead(settings.path, command)} Or give the option yourself."
-            raise wrong(settings.path, settings.text, place, f"{place[-1]} {said}.", hint=hint)
+            raise wrong(settings.path, settings.text, place, f"{place[-1]} {problem}.", hint=hint)
     return targets
 
 
 def _paths(
-    context: Any, mine: Mapping[str, Given], plan: Mapping[str, Mapping[str, Any]]
+    context: Any, mine: Mapping[str, FileOption], plan: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, str, Any, tuple[str, ...]]]:
     """The paths from a file that was found: command or table of a plan, option, value, and place in the file."""
     command = context.info_name
@@ -55,7 +55,7 @@ def _paths(
 
 
 def _defaults(
-    context: Any, mine: Mapping[str, Given], tables: list[tuple[str, ...]]
+    context: Any, mine: Mapping[str, FileOption], tables: list[tuple[str, ...]]
 ) -> Iterator[tuple[str, str, Any, tuple[str, ...]]]:
     """The paths that a command writes to because of what the file says, although it does not name them."""
     from edgepress.toolkit.benchmarking.more import TO_LABEL

@@ -52,7 +52,7 @@ class Lines:
 
     def event(self, event: Event) -> None:
         """Print what ended."""
-        if event.what not in ("started", "busy"):
+        if event.kind not in ("started", "busy"):
             screen.step(f"{event.finished}/{event.total}  {line_of(event)}")
 
 
@@ -78,13 +78,13 @@ class Table:
         key = event.job.key
         self._finished = event.finished
         self._total = event.total
-        self._counts[event.what] += 1
-        if event.what == "started":
+        self._counts[event.kind] += 1
+        if event.kind == "started":
             self._running[key] = event.job, time.monotonic()
             return
         self._running.pop(key, None)
-        self._done += event.what == "done"
-        if event.what not in ("busy", "kept"):
+        self._done += event.kind == "done"
+        if event.kind not in ("busy", "kept"):
             self._last = [*self._last, line_of(event)][-LAST:]
 
     def render(self) -> Any:
@@ -109,7 +109,7 @@ def line_of(event: Event) -> str:
     job = event.job
     outcome = event.outcome
     if isinstance(outcome, EdgepressError):
-        word = {"again": "tried again", "left out": "left out", "failed": "failed", "busy": "waits"}[event.what]
+        word = {"again": "tried again", "left out": "left out", "failed": "failed", "busy": "waits"}[event.kind]
         return f"{job.kind} {_name_job(job)}: {word}: {outcome.message}"
     assert isinstance(outcome, Entry)
     accuracy = outcome.result.get("val_accuracy")
@@ -117,7 +117,7 @@ def line_of(event: Event) -> str:
     figure = (
         text.duration(latency) if latency else f"{text.percent(accuracy)} on validation items" if accuracy else "done"
     )
-    how = "was there" if event.what == "kept" else _clock(float(outcome.made.get("seconds", 0.0)))
+    how = "was there" if event.kind == "kept" else _clock(float(outcome.made.get("seconds", 0.0)))
     return f"{job.kind} {_name_job(job)}: {figure} ({how})"
 
 

@@ -1,6 +1,6 @@
 """Measure files: accuracy on validation items, latency and memory; the best one's accuracy on test items.
 
-RAM and flash of the exported C are computed, if they are limited: `edgepress.converters.to_c.footprint`.
+If RAM or flash is limited, `edgepress.converters.to_c.footprint` computes those of the exported C.
 
 The latency of a file is measured in turns with the float file, so that a change of the machine's speed affects both.
 Test items are read by `final` alone; `train` also writes a figure on them, which nothing here reads.
@@ -56,23 +56,23 @@ class Measurer:
     def __init__(self, cache: StepCache) -> None:
         self.cache = cache
         self.options = cache.options
-        self._of_reference: Answers | None = None
+        self._reference_answers: Answers | None = None
 
     def measure(self, trial: Trial, reference: Trial | None) -> Trial:
         """A trial with the figures of its file; `reference` is the float file, None for that itself."""
         if trial.file is None:
             return trial
         started = self.cache.seconds
-        trial = self.time(self._answer(trial, reference), reference)
+        trial = self.with_latency(self._with_accuracy(trial, reference), reference)
         return replace(trial, seconds=trial.seconds + self.cache.seconds - started)
 
     def final(self, best: Trial, reference: Trial, limit: float) -> dict[str, Any]:
-        """Accuracy of the best file on the test items and its drop: the only use of these.
+        """Accuracy of the best file on the test items, and its drop; nothing else uses test items.
 
         Args:
             best: The file.
             reference: The float file.
-            limit: Largest drop that is accepted, percentage points: how sure the file is to keep it is told, too.
+            limit: Largest drop that is accepted, percentage points; `probability` is that of keeping it.
         """
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
@@ -113,19 +113,19 @@ class Measurer:
             raise answers
         return answers
 
-    def _answer(self, trial: Trial, reference: Trial | None) -> Trial:
-        """With accuracy on validation items; a file that does not run gets the reason."""
+    def _with_accuracy(self, trial: Trial, reference: Trial | None) -> Trial:
+        """The trial with its accuracy on validation items; with the reason if the file does not run."""
         data = self.options.validation
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
             y = data.test.y
             answers = self._answers(trial, data)
             if reference is None:
-                self._of_reference = answers
+                self._reference_answers = answers
                 return {"correct": pack(answers.predicted == y), "expected_lost": None}, {}
-            if self._of_reference is None:  # a run that goes on
-                self._of_reference = self._answers(reference, data)
-            expected = expected_lost(self._of_reference, answers, y)
+            if self._reference_answers is None:  # a run that goes on
+                self._reference_answers = self._answers(reference, data)
+            expected = expected_lost(self._reference_answers, answers, y)
             return {"correct": pack(answers.predicted == y), "expected_lost": expected}, {}
 
         words = f"accuracy of {trial.how} on {len(data.test)} validation items"
@@ -140,10 +140,11 @@ class Measurer:
         accuracy = float(np.mean(unpack(correct, len(data.test))))
         return replace(trial, correct=correct, accuracy=accuracy, expected_lost=result["expected_lost"])
 
-    def time(self, trial: Trial, reference: Trial | None) -> Trial:
-        """With latency: that of the float file times the ratio of both in the same rounds; and with memory.
+    def with_latency(self, trial: Trial, reference: Trial | None) -> Trial:
+        """The trial with its latency and memory, and with RAM and flash if these are limited.
 
-        If RAM or flash is limited, with these, too; a file that can't be exported gets the reason, and is not timed.
+        Latency is that of the float file times the ratio of both files in the same rounds. A file that can't be
+        exported gets the reason, and is not timed.
         """
         if reference is not None and self.options.target == "integer-only":
             trial = self._with_footprint(trial)
@@ -153,8 +154,8 @@ class Measurer:
         files = [trial.file] if reference is None else [trial.file, *filter(None, [reference.file])]
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            rounds = self._on_board(files, folder) if self.options.board else None
-            here = self._here(files) if rounds is None or self.options.memory else None
+            rounds = self._time_on_board(files, folder) if self.options.board else None
+            here = self._time_here(files) if rounds is None or self.options.memory else None
             return {"made": (here or {}) | ({"rounds": rounds} if rounds is not None else {})}, {}
 
         arguments = {"files": [trial.sha256, *([reference.sha256] if reference else [])], "memory": self.options.memory}
@@ -171,23 +172,23 @@ class Measurer:
             )
         if reference is None:
             # A file against its own median: the interval is that of the median over rounds.
-            middle = float(np.median(own))
+            median = float(np.median(own))
             ratio = paired_ratio(np.full(len(own), np.median(own)), own)
         else:
-            middle = reference.latency_us or 0.0
+            median = reference.latency_us or 0.0
             ratio = paired_ratio(other[0], own)
-        ends = [middle / end for end in (ratio.high, ratio.low) if end]
+        ends = [median / end for end in (ratio.high, ratio.low) if end]
         low, high = ends if len(ends) == 2 else (None, None)
         return replace(
             trial,
-            latency_us=middle / ratio.estimate,
+            latency_us=median / ratio.estimate,
             latency_low_us=low,
             latency_high_us=high,
             memory_bytes=entry.made.get("memory"),
         )
 
     def _with_footprint(self, trial: Trial) -> Trial:
-        """With RAM and flash of its exported C."""
+        """The trial with RAM and flash of its exported C."""
         if trial.error or trial.file is None:
             return trial
         file = trial.file
@@ -205,7 +206,7 @@ class Measurer:
             return replace(trial, error=f"It can't be exported as C: {e.message} {e.hint}".strip())
         return replace(trial, ram_bytes=takes["ram"], flash_bytes=takes["flash"])
 
-    def _here(self, files: Sequence[Path]) -> dict[str, Any]:
+    def _time_here(self, files: Sequence[Path]) -> dict[str, Any]:
         """Median latency of each file in each round on this machine, microseconds, and memory of the first."""
         data = self.options.validation
         cpus = choose_cpus(1)
@@ -224,7 +225,7 @@ class Measurer:
         noisy = watch.noise(medians[-1]).noisy
         return {"rounds": medians, "memory": timed[0].memory_bytes, "noisy": noisy}
 
-    def _on_board(self, files: Sequence[Path], folder: Path) -> list[list[float]]:
+    def _time_on_board(self, files: Sequence[Path], folder: Path) -> list[list[float]]:
         """Median latency of each file in each round on the board, microseconds."""
         options = self.options
         host = self.options.board

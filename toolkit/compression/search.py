@@ -149,7 +149,7 @@ class StrategySearch:
             return None
         if file.file is None:
             return None
-        self.probes.append(self.measurer.time(replace(file, how=how), self.reference))
+        self.probes.append(self.measurer.with_latency(replace(file, how=how), self.reference))
         return self.probes[-1]
 
     def scheme(self, precision: str) -> str:

@@ -23,7 +23,7 @@ from edgepress.toolkit.data.items import Items, ReadOptions, array_items, in_ord
 from edgepress.toolkit.errors import DataError
 
 FREE_BYTES = 1 << 30
-"""What the header of a file may claim in any case, however little is stored."""
+"""Bytes that a header may claim, however small the file is."""
 AGAIN = "Download it again."
 
 _NAME = re.compile(r"(.+-)?(train|t10k|test)-(images|labels)[-.]idx[1-4]-ubyte(\.gz)?")

@@ -1,4 +1,4 @@
-"""The promise of an old file, made anew for a new one, and what it is worth on new items."""
+"""Repeat the promise of an old file for a new one, and count how often the new file is right on new items."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class NewAnswers:
         items: Number of these items.
         accepted: How many of the answers it accepts.
         wrong: How many of these are wrong.
-        at_most: Upper bound of their share, 0-1, with the confidence of the promise.
-        confidence: The same.
+        at_most: Upper bound of the share of wrong ones among the accepted, 0-1.
+        confidence: Confidence of the promise, 0-1.
     """
 
     file: Path

@@ -1,4 +1,4 @@
-"""What stands at which address of the page's server, and the two threads that do the work behind it."""
+"""The addresses of the page's server with their replies, and the two threads that compute them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the model and the files of a run lie: commands about either take the run's folder, too."""
+"""Find the model and the files of a run, so that commands take a run's folder in their place."""
 
 from __future__ import annotations
 

@@ -26,13 +26,13 @@ SCHEME = "tflite-int8"
 SECONDS = 0.4
 """Time for which a file is timed."""
 NEAR = 0.02
-"""Share of the largest graph that keeps the targets by which the one that is found may be smaller."""
+"""Precision of the search: the result may be smaller than the largest graph that keeps the targets by this share."""
 BLOCKS = (BLOCK, 16)
-"""What layers are cut to multiples of. Timing decides: how many channels an engine computes at once is the CPU's."""
+"""Layers keep a multiple of so many channels. Timing decides which: an engine computes more at once on some CPUs."""
 FASTER = 0.95
 """The first of `BLOCKS` is taken unless another one takes less than this share of its time."""
 TURNS = 3
-"""Timings of each, of which the least counts."""
+"""Timings of each block; the shortest counts."""
 
 
 class Sizes:

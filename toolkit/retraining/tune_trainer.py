@@ -114,7 +114,7 @@ class TuneTrainer(Trainer[TuneJob]):
 
     def _train(self, student: Student, state: TrainingState, first: Score, ranges: Ranges) -> None:
         """Train until the last step, or until it no longer pays; `state.best` is the best, if any is better."""
-        if _brings_nothing(state.history):  # the run was stopped behind its training
+        if _has_stalled(state.history):  # the run was stopped after its training
             return
         distillation = self.distillation(student, LABELS[self.job.bits])
         if not state.best:
@@ -127,16 +127,16 @@ class TuneTrainer(Trainer[TuneJob]):
         else:
             steps_done = 0
             total = self.count_steps(distillation)
-        each = -(-total // CYCLES)
+        cycle_steps = -(-total // CYCLES)
 
         def rate(step: int) -> float:
             failed = sum(not row["kept"] for row in state.history)
-            return RATES[self.job.bits] * 0.5**failed * (1 + math.cos(math.pi * (step % each) / each)) / 2
+            return RATES[self.job.bits] * 0.5**failed * (1 + math.cos(math.pi * (step % cycle_steps) / cycle_steps)) / 2
 
         def tell(steps: int, loss: float) -> None:
             self.emit(Progress(steps / total, f"loss {loss:.4f}  validation {figures_of(row_of(best))}"))
 
-        for segment in self.train(distillation, range(steps_done, total), each=each, rate=rate, tell=tell):
+        for segment in self.train(distillation, range(steps_done, total), each=cycle_steps, rate=rate, tell=tell):
             score = self._score(student, ranges) if math.isfinite(segment.loss) else None
             if improved := score is not None and self._better(score, best):
                 best = score
@@ -147,7 +147,7 @@ class TuneTrainer(Trainer[TuneJob]):
             row = {"step": segment.step, "steps": total, "loss": segment.loss, "kept": float(improved)}
             state.history.append(row | row_of(score) | {"seconds": since(segment.started)})
             self.save(state, distillation)
-            if _brings_nothing(state.history):
+            if _has_stalled(state.history):
                 return
 
     def _better(self, score: Score, best: Score) -> bool:
@@ -166,6 +166,6 @@ class TuneTrainer(Trainer[TuneJob]):
         return self.judge.score_file(self.judge.make_file(student.model(), ranges | student.ranges(), self._precision))
 
 
-def _brings_nothing(history: Sequence[Mapping[str, float]]) -> bool:
-    """Whether none of the last cycles brought anything, so that the training ends."""
+def _has_stalled(history: Sequence[Mapping[str, float]]) -> bool:
+    """Whether none of the last `PATIENCE` cycles improved the file, which ends the training."""
     return len(history) >= PATIENCE and not any(row["kept"] for row in history[-PATIENCE:])

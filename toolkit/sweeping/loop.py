@@ -1,4 +1,4 @@
-"""The loop of a sweep: asks for jobs, gives them to a runner when what they need is done, and tells the results.
+"""The loop of a sweep: asks for jobs, gives each to a runner once its inputs are there, and reports the results.
 
 A job whose result is in the store is not done. One whose worker was lost is tried again as long as other jobs get done;
 one whose own process ended, a few times (`ATTEMPTS`). One that failed is recorded, those that need it are left out, and
@@ -31,15 +31,15 @@ from edgepress.toolkit.sweeping.space import Proposer
 from edgepress.toolkit.sweeping.store import Entry, Store
 
 ATTEMPTS = 5
-"""Times that a job is begun at most, if its own process ends each time."""
+"""Most times that a job is begun whose own process ends each time."""
 LOSSES = 20
-"""Times that a job is begun at most while no other ends, if its worker or the scheduler is lost each time."""
+"""Most times that a job is begun while no other job ends, if its worker or the scheduler is lost each time."""
 BUSY_S = 1.0
-"""Seconds after which a job is looked at again whose worker was lost, or that another sweep was doing; and at most
-between two looks."""
+"""Seconds before a job is tried again whose worker was lost, or that another sweep was doing; also the longest wait for
+a job to end."""
 
 Outcome: TypeAlias = Entry | EdgepressError
-What = Literal["kept", "started", "done", "again", "busy", "failed", "left out"]
+EventKind = Literal["kept", "started", "done", "again", "busy", "failed", "left out"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Event:
     """Something that happened.
 
     Attributes:
-        what: "kept": the result was there; "started"; "done"; "again": its worker was lost, and it waits for another
+        kind: "kept": the result was there; "started"; "done"; "again": its worker was lost, and it waits for another
             one; "busy": another sweep is doing it; "failed"; "left out": a job that it needs has failed.
         job: The job.
         outcome: Its result, or its error; None for "started".
@@ -55,7 +55,7 @@ class Event:
         total: Number of jobs that were asked for so far.
     """
 
-    what: What
+    kind: EventKind
     job: Job
     outcome: Outcome | None
     finished: int
@@ -94,7 +94,7 @@ class _Loop:
         self._missing: dict[str, set[str]] = {}  # what a job still waits for
         self._dependents: dict[str, list[str]] = {}
         self._ready: dict[tuple[str, bool], list[tuple[int, str]]] = {}  # a heap for each sort of job
-        self._later: list[tuple[float, str]] = []  # a heap of jobs that another sweep is doing, or that lost a worker
+        self._postponed: list[tuple[float, str]] = []  # a heap of jobs that another sweep does, or that lost a worker
         self._crashes: dict[str, int] = {}  # how often a job's own process ended
         self._losses: dict[str, int] = {}  # how often a job's worker was lost since the last job was done
         self._running: set[str] = set()
@@ -103,11 +103,11 @@ class _Loop:
     def run(self) -> dict[str, Outcome]:
         self._ask()
         while len(self._outcomes) < len(self._jobs):
-            self._come_again()
-            for job in self._startable():
+            self._retry_postponed()
+            for job in self._take_startable():
                 self._submit(job)
-            for key, future in self._next():
-                self._end(key, future)
+            for key, future in self._take_ended():
+                self._settle(key, future)
             self._ask()
         return self._outcomes
 
@@ -124,7 +124,7 @@ class _Loop:
         if (entry := self._store.get(key)) is not None:
             self._finish(job, "kept", entry)
             return
-        self._missing[key] = {need for need in job.needs.values() if not self._there(need)}
+        self._missing[key] = {need for need in job.needs.values() if not self._is_available(need)}
         for need in self._missing[key]:
             self._dependents.setdefault(need, []).append(key)
         if failed := [need for need in job.needs.values() if isinstance(self._outcomes.get(need), EdgepressError)]:
@@ -132,7 +132,7 @@ class _Loop:
         elif not self._missing[key]:
             self._push(key)
 
-    def _there(self, need: str) -> bool:
+    def _is_available(self, need: str) -> bool:
         outcome = self._outcomes.get(need)
         return isinstance(outcome, Entry) or (need not in self._jobs and self._store.get(need) is not None)
 
@@ -140,7 +140,7 @@ class _Loop:
         job = self._jobs[key]
         heapq.heappush(self._ready.setdefault((job.kind, job.alone), []), (self._order[key], key))
 
-    def _startable(self) -> Iterator[Job]:
+    def _take_startable(self) -> Iterator[Job]:
         """Jobs that would start now, in their order; each is taken from those that are ready."""
         full: set[tuple[str, bool]] = set()
         while heaps := {sort: heap for sort, heap in self._ready.items() if heap and sort not in full}:
@@ -155,13 +155,13 @@ class _Loop:
     def _submit(self, job: Job) -> None:
         key = job.key
         self._running.add(key)
-        self._event("started", job, None)
+        self._report("started", job, None)
         self._runner.submit(job).add_done_callback(lambda future: self._ended.put((key, future)))
 
-    def _next(self) -> Iterable[tuple[str, Future]]:
-        """Jobs that have ended: at least one, unless time has come to look at others again."""
+    def _take_ended(self) -> Iterable[tuple[str, Future]]:
+        """Jobs that have ended: at least one, unless none ends within `BUSY_S`."""
         futures: list[tuple[str, Future]] = []
-        if not self._running and not self._later and not any(self._ready.values()):
+        if not self._running and not self._postponed and not any(self._ready.values()):
             self._refuse_circle()
             return futures
         with contextlib.suppress(queue.Empty):
@@ -170,18 +170,18 @@ class _Loop:
                 futures.append(self._ended.get_nowait())
         return futures
 
-    def _end(self, key: str, future: Future) -> None:
+    def _settle(self, key: str, future: Future) -> None:
         self._running.discard(key)
         job = self._jobs[key]
         error = future.exception()
         if isinstance(error, (StoreError, ClusterError)):
             raise error
         if isinstance(error, BusyError):
-            self._look_later(key)
-            self._event("busy", job, error)
+            self._postpone(key)
+            self._report("busy", job, error)
         elif isinstance(error, LostWorkerError) and self._may_try_again(key, error):
-            (self._push if isinstance(error, LostProcessError) else self._look_later)(key)
-            self._event("again", job, error)
+            (self._push if isinstance(error, LostProcessError) else self._postpone)(key)
+            self._report("again", job, error)
         elif error is None:
             if (entry := self._store.get(key)) is not None:
                 self._losses.clear()
@@ -200,21 +200,21 @@ class _Loop:
         counts[key] = counts.get(key, 0) + 1
         return counts[key] < most
 
-    def _look_later(self, key: str) -> None:
-        heapq.heappush(self._later, (time.monotonic() + BUSY_S, key))
+    def _postpone(self, key: str) -> None:
+        heapq.heappush(self._postponed, (time.monotonic() + BUSY_S, key))
 
-    def _come_again(self) -> None:
-        """Look at the jobs that another sweep was doing, or whose workers were lost."""
-        while self._later and self._later[0][0] <= time.monotonic():
-            _, key = heapq.heappop(self._later)
+    def _retry_postponed(self) -> None:
+        """Take up the jobs that another sweep was doing, or whose workers were lost."""
+        while self._postponed and self._postponed[0][0] <= time.monotonic():
+            _, key = heapq.heappop(self._postponed)
             if (entry := self._store.get(key)) is not None:
                 self._finish(self._jobs[key], "kept", entry)
             else:
                 self._push(key)
 
-    def _finish(self, job: Job, what: What, outcome: Outcome) -> None:
+    def _finish(self, job: Job, kind: EventKind, outcome: Outcome) -> None:
         self._outcomes[job.key] = outcome
-        self._event(what, job, outcome)
+        self._report(kind, job, outcome)
         self._proposer.tell(job, outcome)
         if isinstance(outcome, EdgepressError):
             return
@@ -223,8 +223,8 @@ class _Loop:
             if not self._missing[key] and key not in self._outcomes:
                 self._push(key)
 
-    def _fail(self, job: Job, error: EdgepressError, what: What = "failed") -> None:
-        self._finish(job, what, error)
+    def _fail(self, job: Job, error: EdgepressError, kind: EventKind = "failed") -> None:
+        self._finish(job, kind, error)
         for key in self._dependents.pop(job.key, ()):
             self._leave_out(key, job.key)
 
@@ -240,5 +240,5 @@ class _Loop:
             if key not in self._outcomes:
                 self._fail(self._jobs[key], SweepError("Left out: no job makes what it needs."), "left out")
 
-    def _event(self, what: What, job: Job, outcome: Outcome | None) -> None:
-        self._on_event(Event(what, job, outcome, len(self._outcomes), len(self._jobs)))
+    def _report(self, kind: EventKind, job: Job, outcome: Outcome | None) -> None:
+        self._on_event(Event(kind, job, outcome, len(self._outcomes), len(self._jobs)))

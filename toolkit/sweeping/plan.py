@@ -150,22 +150,34 @@ def plan_of(tables: Mapping[str, Any], where: str = "The plan") -> SweepPlan:
             raise unknown("table of a plan:", name, TABLES)
         if not isinstance(table, Mapping):
             raise InputError(f"{where}: {name} must be a table.", f"Write [{name}], and its keys below it.")
-        accepted = {**TABLES[name], "seeds": None} if name == "dimensions" else TABLES[name]
-        for key, value in table.items():
-            if key not in accepted:
-                raise unknown("dimension" if name == "dimensions" else f"key of [{name}]:", str(key), accepted)
-            if key == "seeds":
-                seeds = _parse(_count, value, f"{where}: seeds")
-                if seeds > MOST:
-                    raise InputError(f"{where} has {seeds} seeds; more than {MOST} combinations.", "Give fewer.")
-                by_table[name]["seed"] = tuple(range(seeds))
-            elif name == "dimensions":
-                by_table[name][key] = _values(key, value, where)
-            else:
-                by_table[name][key] = _parse(TABLES[name][key], value, f"{where}: {key} of [{name}]")
+        by_table[name] = _check_dimensions(table, where) if name == "dimensions" else _check_table(name, table, where)
     if "source" not in by_table["data"]:
         raise InputError(f"{where} names no data.", 'Add source = "PATH" to [data], or --data PATH.')
     return SweepPlan(**by_table)
+
+
+def _check_table(name: str, table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values of a table other than the dimensions."""
+    for key in table:
+        if key not in TABLES[name]:
+            raise unknown(f"key of [{name}]:", str(key), TABLES[name])
+    return {key: _parse(TABLES[name][key], value, f"{where}: {key} of [{name}]") for key, value in table.items()}
+
+
+def _check_dimensions(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The values of each dimension; "seeds" becomes "seed"."""
+    dimensions: dict[str, Any] = {}
+    for key, value in table.items():
+        if key == "seeds":
+            seeds = _parse(_count, value, f"{where}: seeds")
+            if seeds > MOST:
+                raise InputError(f"{where} has {seeds} seeds; more than {MOST} combinations.", "Give fewer.")
+            dimensions["seed"] = tuple(range(seeds))
+        elif key in DIMENSIONS:
+            dimensions[key] = _values(key, value, where)
+        else:
+            raise unknown("dimension", str(key), {**DIMENSIONS, "seeds": None})
+    return dimensions
 
 
 def _values(name: str, value: Any, where: str) -> tuple[Any, ...]:

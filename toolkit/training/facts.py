@@ -18,7 +18,7 @@ from edgepress.toolkit.remarks.facts import Facts, FloatPair, ImageSizes
 from edgepress.toolkit.training import augment
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 
-LOOKED_AT = 64
+SAMPLED_IMAGES = 64
 """Number of images whose stored size is read."""
 MORE = "MORE_ITEMS"
 """What stands in a command for data that the user must add."""
@@ -78,7 +78,7 @@ def _image_sizes(data: DataSet) -> ImageSizes | None:
     stored_size = getattr(data.test.source, "stored_size", None)  # a source of a user's own may be without it
     if not data.input.is_image or stored_size is None:
         return None
-    rows = np.unique(np.linspace(0, len(data.test) - 1, LOOKED_AT).astype(np.int64))
+    rows = np.unique(np.linspace(0, len(data.test) - 1, SAMPLED_IMAGES).astype(np.int64))
     stored_sizes = [stored_size(int(i)) for i in data.test.indices[rows]]
     sizes = np.array([size for size in stored_sizes if size is not None])
     if not len(sizes):

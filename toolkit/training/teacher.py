@@ -43,12 +43,12 @@ SHARE = 0.5
 """Share of the teacher's answers in the loss; the rest is that of the labels. `benchmarks/compression/teacher.py`
 compares both."""
 TINY = 1e-7
-"""Smallest probability that is told from 0, as in Keras' cross-entropy."""
+"""Least probability; smaller ones are raised to it, as in Keras' cross-entropy."""
 SILENCE_S = 600.0
 """Time limit for an answer to one batch, seconds."""
 FORMATS = ("keras", "h5", "saved_model", "tflite", "onnx")
-VALIDATED = 256
-"""Items of a call when the validation split is answered."""
+VALIDATION_BATCH = 256
+"""Items of one call on the validation split."""
 
 Scores = npt.NDArray[np.float32]
 
@@ -116,7 +116,7 @@ class Teacher:
     def facts(self) -> dict[str, Any]:
         """What a run records: file, SHA-256, the loss, and the teacher's accuracy on the validation split, 0-1."""
         val = self._data.val
-        right = sum(int((self._answer(x).argmax(axis=1) == y).sum()) for x, y in val.batches(VALIDATED))
+        right = sum(int((self._answer(x).argmax(axis=1) == y).sum()) for x, y in val.batches(VALIDATION_BATCH))
         figures = {"temperature": TEMPERATURE, "share": SHARE, "val_accuracy": right / len(val)}
         return {"file": self.path.name, "sha256": self.sha256, **figures}
 
@@ -200,12 +200,12 @@ def _convert_teacher(
             notes = (*facts.notes, *guess.notes)
             if (labelled := with_labels_of(data, contract, notes)) is not None:
                 contract, notes = labelled
-        _columns(path, contract, data)  # before the work
+        _columns(path, contract, data)  # an error here comes before the conversion
         options: dict[str, Any] = {"adapter": adapter, "calibration": tuple, "repairs": False, "rewrite": False}
-        (made,) = conversion.run(["tflite-float32"], contract, out=folder, enforce=False, **options)
-    if made.path is None:
-        raise ModelFileError(f"The teacher {path} can't be run: {made.error}", made.hint)
-    return contract, tuple(f"{path.name}: {note}" for note in notes), Candidate(made.path, None)
+        (variant,) = conversion.run(["tflite-float32"], contract, out=folder, enforce=False, **options)
+    if variant.path is None:
+        raise ModelFileError(f"The teacher {path} can't be run: {variant.error}", variant.hint)
+    return contract, tuple(f"{path.name}: {note}" for note in notes), Candidate(variant.path, None)
 
 
 def _columns(path: Path, contract: Contract, data: DataSet) -> list[int]:
