@@ -11,6 +11,7 @@ killed process left under such a name is removed by the next one that writes the
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 import re
@@ -126,3 +127,18 @@ def _cell(value: Any) -> Any:
         return value
     line = one_line(value)
     return f"'{line}" if unicodedata.normalize("NFKC", line).lstrip()[:1] in tuple("=+-@") else line
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's files in the order of their names, in hexadecimal."""
+    if not path.is_dir():
+        return sha256_of_file(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    parts = [f"{p.relative_to(path).as_posix()} {sha256_of_file(p)}" for p in files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -67,7 +67,7 @@ def require_memory(path: Path, needed: int, hint: str, *, error: type[EdgepressE
         raise error(f"{what} Accepted: up to {MEMORY_SHARE:.0%} of these.", hint)
 
 
-def require_disk(path: Path, needed: int, folder: str) -> None:
+def require_disk(path: Path, needed: int, folder: str | Path) -> None:
     """Refuse an archive that does not fit on the disk of the folder where it is unpacked.
 
     Raises:

@@ -27,6 +27,7 @@ from edgepress.converters.conversion.encode import FilesJob
 from edgepress.converters.conversion.float_graph import FloatGraphJob
 from edgepress.converters.conversion.make import Began, Done
 from edgepress.converters.conversion.processes import Processes
+from edgepress.converters.files import sha256_of
 from edgepress.converters.float_layers import KeepOptions
 from edgepress.converters.proof.reference import ProofItems
 from edgepress.converters.proof.verify import end_of
@@ -34,7 +35,6 @@ from edgepress.converters.ptq.calibration import Validation
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.sources.base import Onnx2tf
-from edgepress.converters.sources.keras import sha256_of
 from edgepress.converters.statistics import CalibrationMethod
 from edgepress.converters.targets import Target, file_paths, refuse_other_schemes
 from edgepress.converters.to_tflite.from_onnx import VERSION

@@ -6,7 +6,6 @@ a copy (`saved_keras`).
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import re
 import sys
@@ -147,16 +146,6 @@ def takes_tokens(model: Any) -> bool:
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     readers = [layer for layer in layers if any(tensor is source for tensor in tf.nest.flatten(layer.input))]
     return bool(readers) and all(isinstance(layer, keras.layers.Embedding) for layer in readers)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's files in the order of their names, in hexadecimal."""
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-        parts = [f"{p.relative_to(path).as_posix()} {sha256_of(p)}" for p in files]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _custom(name: str) -> Any:

@@ -6,6 +6,7 @@ The kind of a file, and the version that wrote it, are recognized by its content
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 import shutil
@@ -85,8 +86,6 @@ def repair_file(path: Path, saved: Saved, own: Collection[str] = ()) -> Iterator
         saved: What `read_saved` returns for it; its configuration is changed, too.
         own: Names of the user's classes and functions.
     """
-    import h5py
-
     suffix = ".keras" if saved.archived else ".h5"
     changed = _in_float32(saved.config) | (saved.keras_2 and keras_2.forget_training(saved.config))
     if saved.keras_2 and not saved.archived:
@@ -102,20 +101,30 @@ def repair_file(path: Path, saved: Saved, own: Collection[str] = ()) -> Iterator
             except OSError:  # Windows allows links to few users
                 shutil.copyfile(path, copy)
         elif saved.archived:
-            with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w") as new:
-                require_disk(path, sum(member.file_size for member in old.infolist()), folder)
-                for member in old.infolist():
-                    with old.open(member) as source, new.open(member.filename, "w", force_zip64=True) as target:
-                        if member.filename == _CONFIG:
-                            target.write(json.dumps(saved.config).encode())
-                        else:
-                            shutil.copyfileobj(source, target)
+            _copy_archive(path, copy, saved.config)
         else:
-            require_disk(path, path.stat().st_size, folder)
-            shutil.copyfile(path, copy)
-            with h5py.File(copy, "r+") as file:
-                file.attrs["model_config"] = json.dumps(saved.config)
+            _copy_h5(path, copy, saved.config)
         yield copy
+
+
+def _copy_archive(path: Path, copy: Path, config: Any) -> None:
+    """Copy a `.keras` file with another configuration."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w") as new:
+        require_disk(path, sum(member.file_size for member in old.infolist()), copy.parent)
+        for member in old.infolist():
+            is_config = member.filename == _CONFIG
+            with old.open(member) as content, new.open(member.filename, "w", force_zip64=True) as target:
+                shutil.copyfileobj(io.BytesIO(json.dumps(config).encode()) if is_config else content, target)
+
+
+def _copy_h5(path: Path, copy: Path, config: Any) -> None:
+    """Copy an HDF5 file with another configuration."""
+    import h5py
+
+    require_disk(path, path.stat().st_size, copy.parent)
+    shutil.copyfile(path, copy)
+    with h5py.File(copy, "r+") as file:
+        file.attrs["model_config"] = json.dumps(config)
 
 
 def _in_float32(node: Any) -> bool:

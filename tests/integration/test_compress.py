@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.files import sha256_of
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.compression import builder, measure
 from edgepress.toolkit.compression.compress import compress

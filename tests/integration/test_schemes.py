@@ -10,8 +10,8 @@ from ai_edge_litert.interpreter import Interpreter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepress.converters.files import sha256_of
 from edgepress.converters.schemes import ALL, SCHEMES, parse_schemes
-from edgepress.converters.sources.keras import sha256_of
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.passes import operations
 from edgepress.runtime import InputError, load, read_contract

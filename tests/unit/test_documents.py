@@ -19,7 +19,7 @@ from sweeping import made_up_sweep
 from test_compress import document as compress_document
 from test_store_checks import ANYTHING, changed, places
 
-from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.files import sha256_of
 from edgepress.toolkit.cli import written
 from edgepress.toolkit.compression import earlier
 from edgepress.toolkit.data import shards

@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sweep_results import WHOLE, whole_job, write_files
 
+from edgepress.converters.files import sha256_of_file
 from edgepress.toolkit.errors import LostProcessError, StoreError, SweepError
 from edgepress.toolkit.sweeping.cluster import ClusterRunner
 from edgepress.toolkit.sweeping.cluster_options import Where
 from edgepress.toolkit.sweeping.jobs import Job
 from edgepress.toolkit.sweeping.loop import run
-from edgepress.toolkit.sweeping.store import ENTRY, Entry, Store, digest, sha256_of
+from edgepress.toolkit.sweeping.store import ENTRY, Entry, Store, digest
 
 ANYTHING = st.recursive(
     st.none()
@@ -249,7 +250,7 @@ def sent(tmp_path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Path]]:
     job = whole_job(kind)
     result, made, names = WHOLE[kind]
     files = write_files(tmp_path / "made", names)
-    hashes = {name: sha256_of(path) for name, path in files.items()}
+    hashes = {name: sha256_of_file(path) for name, path in files.items()}
     header = {"key": job.key, "job": job.to_dict(), "result": result, "made": made, "files": hashes}
     return header, {hashes[name]: path for name, path in files.items()}
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.conversion.float_graph import FloatGraphJob
 from edgepress.converters.diagnosis.job import Examined, ExamineJob
+from edgepress.converters.files import sha256_of
 from edgepress.converters.metrics import agreement
 from edgepress.converters.proof.compare import SEEDED
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.sources.keras import sha256_of
 from edgepress.runtime.contract import Contract
 from edgepress.toolkit.conversion import items_for
 from edgepress.toolkit.conversion_plan import SAMPLES, plan_for

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepress import __version__
-from edgepress.converters.files import write_bytes
+from edgepress.converters.files import sha256_of_file, write_bytes
 from edgepress.runtime import ENGINES, EdgepressError
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import engine_version
@@ -117,8 +117,7 @@ def _key(candidate: Candidate, data: DataSet) -> str | None:
     host = describe_host()
     version = engine_version(candidate.engine) if candidate.engine in ENGINES else ""
     try:
-        with candidate.file.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = sha256_of_file(candidate.file)
     except OSError:
         return None  # opening the file will report the error
     if not version:

@@ -253,15 +253,11 @@ class Connection:
         with tempfile.TemporaryFile() as spool:
             with tarfile.open(fileobj=spool, mode="w") as tar:
                 for name, content in members.items():
-                    info = tarfile.TarInfo(name)
-                    info.mode = 0o755 if name.endswith(".sh") else 0o644
-                    if isinstance(content, Path):
-                        info.size = content.stat().st_size
-                        with content.open("rb") as f:
-                            tar.addfile(info, f)
-                    else:
-                        info.size = len(content)
-                        tar.addfile(info, io.BytesIO(content))
+                    with content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as file:
+                        info = tarfile.TarInfo(name)
+                        info.mode = 0o755 if name.endswith(".sh") else 0o644
+                        info.size = content.stat().st_size if isinstance(content, Path) else len(content)
+                        tar.addfile(info, file)
             spool.seek(0)
             self.run(["mkdir", "-p", "--", folder])
             self.run(["tar", "-x", "-f", "-"], folder=folder, stdin=spool, timeout_s=3600)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from edgepress.converters.files import sha256_of_file
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.updates.releases import MAX_RELEASE
 from edgepress.runtime.updates.releases import NAME as APPLICATION
@@ -90,9 +91,8 @@ def describe_files(folder: Path) -> tuple[BundledFile, ...]:
     files = []
     for path in sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()):
         if path != NAME:
-            with (folder / path).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            files.append(BundledFile(path=path, size_bytes=(folder / path).stat().st_size, sha256=digest))
+            file = folder / path
+            files.append(BundledFile(path=path, size_bytes=file.stat().st_size, sha256=sha256_of_file(file)))
     return tuple(files)
 
 

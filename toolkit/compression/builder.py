@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.files import sha256_of
 from edgepress.converters.targets import Target, schemes_for
 from edgepress.toolkit import text
 from edgepress.toolkit.compression.step_cache import Files, StepCache

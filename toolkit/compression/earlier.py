@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.files import write_json
-from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.files import sha256_of, write_json
 from edgepress.toolkit.compression.limits import KINDS
 from edgepress.toolkit.documents import read_json
 

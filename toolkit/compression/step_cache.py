@@ -17,7 +17,7 @@ from typing import Any
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import TOOLS
-from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.files import sha256_of
 from edgepress.converters.targets import Target
 from edgepress.runtime.board import cpu_name
 from edgepress.toolkit.data.types import DataSet

@@ -106,16 +106,17 @@ def headers(path: Path) -> dict[str, Header]:
             members = archive.infolist()
             claims = (ArchivePart(m.filename, m.file_size, min(m.compress_size, size)) for m in members)
             refuse_bomb(path, claims, f"{SAVED[:-1]}, which packs nothing.", free_bytes=FREE_BYTES, error=DataError)
-            contents = {}
-            for member in members:
-                if member.filename.endswith(".npy"):
-                    with archive.open(member) as file:
-                        contents[member.filename.removesuffix(".npy")] = header = _header(file)
-                    if math.prod(header.shape) * header.dtype.itemsize > member.file_size:
-                        raise ValueError(
-                            f"{member.filename} claims the shape {header.shape} in {member.file_size} bytes"
-                        )
-            return contents
+            arrays = [member for member in members if member.filename.endswith(".npy")]
+            return {member.filename.removesuffix(".npy"): _checked_header(archive, member) for member in arrays}
+
+
+def _checked_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header:
+    """The header of an array; ValueError if it claims more than is stored."""
+    with archive.open(member) as file:
+        header = _header(file)
+    if math.prod(header.shape) * header.dtype.itemsize > member.file_size:
+        raise ValueError(f"{member.filename} claims the shape {header.shape} in {member.file_size} bytes")
+    return header
 
 
 def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, Array]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from edgepress.converters.files import sha256_of_file
 from edgepress.toolkit.errors import PublishError
 from edgepress.toolkit.publishing.repository import read_repository, target_path, utc_now
 
@@ -67,9 +67,7 @@ def check(to: str | Path, *, days: float = 7.0, now: datetime | None = None) -> 
         path = target_path(folder, target)
         if not path.is_file():
             raise PublishError(f"{path} is missing.", "Copy it from your backup, or publish the bundle again.")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != target.hashes["sha256"]:
+        if sha256_of_file(path) != target.hashes["sha256"]:
             raise PublishError(f"{path} is damaged: its hash is another one.", "Copy it from your backup.")
     limit = (now or utc_now()) + timedelta(days=days)
     lists = repository.lists()

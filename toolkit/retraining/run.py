@@ -13,8 +13,7 @@ from typing import Any
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import TOOLS, Conversion
-from edgepress.converters.files import whole_file
-from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.files import sha256_of, whole_file
 from edgepress.converters.worker import Emit
 from edgepress.toolkit.conversion import JUDGED, items_for
 from edgepress.toolkit.conversion_plan import SAMPLES, plan_for

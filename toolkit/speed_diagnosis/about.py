@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.annotation import scheme_of
+from edgepress.converters.files import sha256_of_file
 from edgepress.converters.inspection import Inspection, Node
 from edgepress.converters.rewrites.table import REWRITES, Rewrite
 from edgepress.converters.rewrites.tflite import concat_tree, fold_pool
@@ -94,13 +94,9 @@ def _source(path: Path, sha256: str) -> str:
     """The model that a file was made of, if it lies beside the file or beside its folder."""
     if not sha256:
         return MODEL
-    for folder in (path.parent.parent, path.parent):
-        for other in sorted(folder.glob("*")):
-            if other.suffix in SOURCES and other.is_file():
-                with other.open("rb") as stream:
-                    if hashlib.file_digest(stream, "sha256").hexdigest() == sha256:
-                        return str(other)
-    return MODEL
+    beside = (other for folder in (path.parent.parent, path.parent) for other in sorted(folder.glob("*")))
+    models = (other for other in beside if other.suffix in SOURCES and other.is_file())
+    return next((str(model) for model in models if sha256_of_file(model) == sha256), MODEL)
 
 
 def _of_tflite(path: Path, nodes: Sequence[Node]) -> tuple[frozenset[str], dict[str, str]]:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgepress.converters.files import sha256_of_file
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.host.describe import describe_host, host_title
 from edgepress.toolkit.sweeping.jobs import Job
 from edgepress.toolkit.sweeping.plan import DIMENSIONS, MOST, SweepPlan
-from edgepress.toolkit.sweeping.store import Entry, sha256_of
+from edgepress.toolkit.sweeping.store import Entry
 from edgepress.toolkit.training import architectures, augment
 
 Point = Mapping[str, Any]
@@ -161,7 +162,7 @@ def _weights_of(weights: str | None) -> dict[str, tuple[str, str]]:
     if weights is None or weights == "imagenet":
         return {}
     try:
-        return {"weights": (weights, sha256_of(Path(weights)))}
+        return {"weights": (weights, sha256_of_file(Path(weights)))}
     except OSError as e:
         raise InputError(f"The weights {weights} can't be read: {e.strerror or e}.", "Check the path.") from e
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.files import sha256_of_file
 from edgepress.converters.scratch import ScratchFolder, remove_abandoned
 from edgepress.toolkit.errors import BusyError, StoreError, SweepError
 
@@ -149,7 +150,7 @@ class Store:
                 for name, path in files.items():
                     _link_or_copy(path, temporary / name)
                 document = {"schema_version": SCHEMA_VERSION, "key": key, "job": dict(job), "result": dict(result)}
-                document |= {"made": dict(made), "files": {name: sha256_of(temporary / name) for name in files}}
+                document |= {"made": dict(made), "files": {name: sha256_of_file(temporary / name) for name in files}}
                 document["sizes"] = {name: (temporary / name).stat().st_size for name in files}
                 text = json.dumps(document | {"check": digest(document)}, indent=1, allow_nan=False)
                 (temporary / ENTRY).write_text(text, encoding="utf-8")
@@ -241,7 +242,7 @@ def _read(folder: Path, key: str) -> Entry:
     files = {name: folder / name for name in sizes}
     if hashes.keys() != sizes.keys() or any(sizes[name] not in (None, _size(path)) for name, path in files.items()):
         raise ValueError("a file of it has another size")
-    if any(sha256_of(path) != hashes[name] for name, path in files.items()):
+    if any(sha256_of_file(path) != hashes[name] for name, path in files.items()):
         raise ValueError("a file of it was changed")
     return Entry(key, job, document["result"], document["made"], files, hashes)
 
@@ -265,12 +266,6 @@ def digest(value: Any) -> str:
     """The SHA-256 of a JSON value, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

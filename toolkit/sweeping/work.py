@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.files import whole_file
+from edgepress.converters.files import sha256_of_file, whole_file
 from edgepress.runtime.filetypes import VARIANTS
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, SweepError
 from edgepress.toolkit.results.packed import pack
 from edgepress.toolkit.sweeping.jobs import Job, Made
-from edgepress.toolkit.sweeping.store import Entry, sha256_of
+from edgepress.toolkit.sweeping.store import Entry
 from edgepress.toolkit.training import checkpoint
 
 READING = ("size", "color", "resize", "skip_unreadable")
@@ -49,7 +49,7 @@ def training_options(job: Job) -> dict[str, Any]:
     """The arguments of a training job that are those of `train`, after the file of its weights was checked."""
     options = {name: value for name, value in job.arguments.items() if name not in ("data", "until", *READING)}
     if path := job.context.get("weights"):
-        if sha256_of(Path(path)) != options["weights"]:
+        if sha256_of_file(Path(path)) != options["weights"]:
             raise SweepError(f"The weights in {path} are not those that the sweep was planned for.", "Start it again.")
         options["weights"] = path
     return options

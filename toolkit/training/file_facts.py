@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.files import sha256_of
 from edgepress.runtime import Contract
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError

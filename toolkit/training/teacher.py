@@ -24,8 +24,8 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import Conversion
+from edgepress.converters.files import sha256_of
 from edgepress.converters.scratch import ScratchFolder
-from edgepress.converters.sources.keras import sha256_of
 from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.filetypes import format_of
