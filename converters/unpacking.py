@@ -63,8 +63,10 @@ def require_memory(path: Path, needed: int, hint: str, *, error: type[EdgepressE
 
     available = psutil.virtual_memory().available
     if needed > MEMORY_SHARE * available:
-        what = f"{path} takes {needed / 1e9:.1f} GB of memory when it is read, and {available / 1e9:.1f} GB are free."
-        raise error(f"{what} Accepted: up to {MEMORY_SHARE:.0%} of these.", hint)
+        problem = (
+            f"{path} takes {needed / 1e9:.1f} GB of memory when it is read, and {available / 1e9:.1f} GB are free."
+        )
+        raise error(f"{problem} Accepted: up to {MEMORY_SHARE:.0%} of these.", hint)
 
 
 def require_disk(path: Path, needed: int, folder: str | Path) -> None:

@@ -48,6 +48,6 @@ def apply() -> None:
     granted = ctypes.c_uint64()
     libc.syscall(ARCH_PRCTL, PERMITTED, ctypes.byref(granted))
     if granted.value >> TILES & 1:
-        what = f"{VARIABLE}=0 comes too late: this process may use AMX already."
-        raise EngineError(what, "Open the file before another library, such as TensorFlow, begins to compute.")
+        problem = f"{VARIABLE}=0 comes too late: this process may use AMX already."
+        raise EngineError(problem, "Open the file before another library, such as TensorFlow, begins to compute.")
     libc.sigaltstack(ctypes.byref(_Stack(ctypes.cast(STACK, ctypes.c_void_p), 0, len(STACK))), None)

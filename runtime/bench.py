@@ -97,8 +97,8 @@ def best_threads(
     if ENGINES[model.engine].one_thread:
         return 1
     if not isinstance(threads := _read_choices().get(_key(model)), int):
-        what = f"The best number of threads for {path} on {model.engine} is not known here."
-        raise InputError(what, f"Find it with: python -m edgepress.runtime bench {path}")
+        problem = f"The best number of threads for {path} on {model.engine} is not known here."
+        raise InputError(problem, f"Find it with: python -m edgepress.runtime bench {path}")
     return threads
 
 
@@ -118,8 +118,8 @@ def _open_models(
         # A reset is not a part of the net, and may mean to open the file again.
         models.append(model := load(path, engine, n, contract, keep_state=True) if model.stateful else model)
         if min(model.shape, default=1) < 1:
-            what = f"{path} leaves the size of its input open: {list(model.shape)}."
-            raise InputError(what, "Fix the size when exporting the model.")
+            problem = f"{path} leaves the size of its input open: {list(model.shape)}."
+            raise InputError(problem, "Fix the size when exporting the model.")
         items = list(random_items(model.contract, (8, *model.ready[0])).astype(model.ready[1]))
         opened.append({"threads": n, "load_ms": load_ms, "first_us": float(_time_calls(model, items, 0)[0])})
     return models, opened, items

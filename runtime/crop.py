@@ -67,8 +67,8 @@ class Crop:
         left, right = _edges(self.x, self.width, width)
         top, bottom = _edges(self.y, self.height, height)
         if right > width or bottom > height or right <= left or bottom <= top:
-            what = f"The crop {self.text} is not a part of an image of {width}x{height} pixels (width x height)."
-            raise InputError(what, f"Accepted: {EXAMPLE}.")
+            problem = f"The crop {self.text} is not a part of an image of {width}x{height} pixels (width x height)."
+            raise InputError(problem, f"Accepted: {EXAMPLE}.")
         return left, top, right - left, bottom - top
 
     def cut(self, image: ImageLike, spec: InputSpec) -> Image.Image | npt.NDArray[Any]:
@@ -92,11 +92,13 @@ class Crop:
 
             return load_part(image, self.box, spec)  # type: ignore[arg-type] # `_array` returns those of arrays
         if pixels.ndim not in (2, 3):
-            what = f"An array of shape {list(pixels.shape)} has no part to look at."
-            raise InputError(what, "Give an array of shape (height, width) or (height, width, channels).")
+            problem = f"An array of shape {list(pixels.shape)} has no part to look at."
+            raise InputError(problem, "Give an array of shape (height, width) or (height, width, channels).")
         if isinstance(image, bytes) and pixels.shape in (spec.shape, spec.shape[:2]):
-            what = f"The array has the size that the model takes, so it is not clear whether it is the part {self.text}"
-            raise InputError(f"{what} already.", "Send the whole picture.")
+            problem = (
+                f"The array has the size that the model takes, so it is not clear whether it is the part {self.text}"
+            )
+            raise InputError(f"{problem} already.", "Send the whole picture.")
         x, y, width, height = self.box(*pixels.shape[:2])
         return pixels[y : y + height, x : x + width]
 

@@ -176,8 +176,8 @@ def reference_in(where: str, stored: DriftReference | None, *, engine: str, lear
     hint = "Learn one here with --reference 300."
     if learn is not None:
         if not LEAST_REFERENCE <= learn <= MOST_REFERENCE:
-            what = f"The reference is of {learn} scenes; accepted: {LEAST_REFERENCE} to {MOST_REFERENCE}."
-            raise InputError(what, hint)
+            problem = f"The reference is of {learn} scenes; accepted: {LEAST_REFERENCE} to {MOST_REFERENCE}."
+            raise InputError(problem, hint)
         return None
     if stored is None:
         raise InputError(f"{where} holds no reference for drift.", f"{hint} edgepress calibrate writes one.")

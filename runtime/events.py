@@ -97,8 +97,8 @@ class EventMaker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if model.contract is not None and model.contract.task == "multilabel":
-            what = f"{model.path} gives any number of labels, so it has no state to hold."
-            raise InputError(what, "Leave out --mqtt, --hold and --average.")
+            problem = f"{model.path} gives any number of labels, so it has no state to hold."
+            raise InputError(problem, "Leave out --mqtt, --hold and --average.")
         if not 1 <= average <= MOST_AVERAGED:
             raise InputError(f"The mean is over {average} frames; accepted: 1 to {MOST_AVERAGED}.")
         self._model = model

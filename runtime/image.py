@@ -243,8 +243,8 @@ def _open(file: BinaryIO, most: int | None = None) -> tuple[ImageHeader, Image.I
     try:
         opened: Image.Image = pillow.open(file, formats=(header.format,))
     except pillow.UnidentifiedImageError as e:
-        what = f"it begins as a {header.format} file, but its header is damaged, or of a kind that is not decoded"
-        raise ValueError(what) from e
+        problem = f"it begins as a {header.format} file, but its header is damaged, or of a kind that is not decoded"
+        raise ValueError(problem) from e
     check_sides(*opened.size)
     if header.exif:
         opened.info.setdefault("exif", header.exif)
@@ -311,14 +311,14 @@ def _unreadable(image: object, error: Exception) -> InputError:
     """The error for an image that can't be read, with the reason."""
     from PIL import Image, UnidentifiedImageError
 
-    what = f"The image of {len(image)} bytes" if isinstance(image, bytes) else f"The image {image}"
+    subject = f"The image of {len(image)} bytes" if isinstance(image, bytes) else f"The image {image}"
     if isinstance(image, Image.Image):
-        what = "The image"
+        subject = "The image"
     hint = "Replace or remove it."
     if isinstance(error, _TooLarge):
         reason = f"takes up to {error.needed / 1e6:.0f} MB to decode; accepted: {error.most / 1e6:.0f} MB"
         hint = "Make it smaller, or save it as a JPEG that is not progressive."
-        return ImageTooLargeError(f"{what} {reason}.", hint, error.needed)
+        return ImageTooLargeError(f"{subject} {reason}.", hint, error.needed)
     if isinstance(error, FileNotFoundError):
         reason = "does not exist"
         hint = "Check the path."
@@ -331,9 +331,9 @@ def _unreadable(image: object, error: Exception) -> InputError:
         reason = f"can't be read: {error.strerror}"
         hint = "Check the path."
     elif not isinstance(image, (str, bytes, os.PathLike)) and not isinstance(image, Image.Image):
-        what = f"An image given as {type(image).__name__}"
+        subject = f"An image given as {type(image).__name__}"
         reason = "can't be read"
         hint = "Give a path, the file's bytes, or a Pillow image."
     else:
         reason = f"can't be decoded: {error}"
-    return InputError(f"{what} {reason}.", hint)
+    return InputError(f"{subject} {reason}.", hint)

@@ -60,9 +60,9 @@ class ItemReader:
     def _image_spec(self) -> InputSpec:
         if self._contract is not None and self._contract.input.is_image:
             return self._contract.input
-        what = "has no contract" if self._contract is None else "takes tensors, not images"
+        problem = "has no contract" if self._contract is None else "takes tensors, not images"
         raise InputError(
-            f"{self._path} {what}, so an image can't be prepared for it.",
+            f"{self._path} {problem}, so an image can't be prepared for it.",
             f"Give an array of shape {list(self._shape)}"
             + (", or describe it: --contract, or edgepress annotate." if self._contract is None else "."),
         )
@@ -75,8 +75,8 @@ class ItemReader:
             return resize_array(array, self._image_spec())
         batch = self.batched(array)
         if len(batch) != 1:
-            what = f"The array holds {len(batch)} items; only one can be classified at a time."
-            raise InputError(what, "Give one of them.")
+            problem = f"The array holds {len(batch)} items; only one can be classified at a time."
+            raise InputError(problem, "Give one of them.")
         return np.asarray(batch[0])
 
     def batched(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -108,14 +108,14 @@ class ItemReader:
             return values
         pixels = self._contract is not None and self._contract.input.value_range == (0.0, 255.0)
         if pixels and values.size and np.max(values) <= 1 and (values != np.rint(values)).any():
-            what = "The array holds values between 0 and 1; the model takes pixels from 0 to 255."
-            raise InputError(what, "Multiply by 255.")
+            problem = "The array holds values between 0 and 1; the model takes pixels from 0 to 255."
+            raise InputError(problem, "Multiply by 255.")
         whole = self._contract.input.is_integer if self._contract is not None else items.dtype.kind in "ui"
         if whole and self._scale == (1.0, 0):
             stored: npt.NDArray[Any] = items.astype(self._dtype)
             if (stored != items).any():
-                what = f"The array of {items.dtype} holds values that are not of type {self._dtype}"
-                raise InputError(f"{what}, which {self._path.name} takes.", "Give whole numbers in its range.")
+                problem = f"The array of {items.dtype} holds values that are not of type {self._dtype}"
+                raise InputError(f"{problem}, which {self._path.name} takes.", "Give whole numbers in its range.")
             return stored
         return quantized(values, self._scale, self._dtype)
 

@@ -125,8 +125,8 @@ class Keeper:
             self._begin([*labels], model)
             self._read(prepare)
         except OSError as e:
-            what = f"Pictures can't be kept in {folder}: {e.strerror or e}."
-            raise InputError(what, "Give --keep a folder that you can write.") from e
+            problem = f"Pictures can't be kept in {folder}: {e.strerror or e}."
+            raise InputError(problem, "Give --keep a folder that you can write.") from e
 
     def look(self, image: ImageLike, item: npt.NDArray[Any], probabilities: npt.NDArray[Any]) -> None:
         """Take the next image of the stream.
@@ -199,8 +199,8 @@ class Keeper:
             with open_regular(about, MOST_ABOUT) as file, suppress(ValueError, RecursionError):
                 document = json.load(file)
             if not isinstance(document, dict) or document.get("labels") != labels:
-                what = f"{self._folder} holds pictures of a model with other labels, or {ABOUT} in it is damaged."
-                raise InputError(what, "Give --keep another folder.")
+                problem = f"{self._folder} holds pictures of a model with other labels, or {ABOUT} in it is damaged."
+                raise InputError(problem, "Give --keep another folder.")
         else:
             write_whole(about, json_text({"labels": labels, "model": model}).encode() + b"\n")
 

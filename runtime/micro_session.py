@@ -109,8 +109,8 @@ class MicroSession(Session):
         if not line:
             code = self._child.wait()
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            what = f"{self._path} ended the process in which tflite-micro ran it ({how})."
-            raise ModelFileError(what, "It is damaged: copy or convert it again.")
+            problem = f"{self._path} ended the process in which tflite-micro ran it ({how})."
+            raise ModelFileError(problem, "It is damaged: copy or convert it again.")
         document: dict[str, Any] = json.loads(line)
         if "error" in document:
             reason = one_line(document["error"]).rstrip(". ")

@@ -231,8 +231,8 @@ class Model:
         """
         self.require_labels()
         if self.contract is None or not self.contract.input.is_image:
-            what = "has no contract" if self.contract is None else "takes tensors, not images"
-            raise InputError(f"{self.path} {what}, so no pictures can be kept.", "Leave out --keep.")
+            problem = "has no contract" if self.contract is None else "takes tensors, not images"
+            raise InputError(f"{self.path} {problem}, so no pictures can be kept.", "Leave out --keep.")
         about: dict[str, Any] = {"labels": self.labels, "model": self.path.name}
         self.keeper = Keeper(Path(folder), quota, **about, prepare=self.prepare, on_trouble=on_trouble)
 

@@ -90,9 +90,9 @@ def read_address(text: str, *, tls: bool) -> tuple[str, int]:
     except UnicodeError:
         known = False
     if match is None or not known or not 0 < port < 1 << 16:
-        what = f"{one_line(text, 100)!r} is not the address of an MQTT broker."
+        problem = f"{one_line(text, 100)!r} is not the address of an MQTT broker."
         hint = "Accepted: HOST or HOST:PORT, such as 192.168.1.5:1883 or [fd00::5]; no login, no zone (%eth0)."
-        raise InputError(what, hint)
+        raise InputError(problem, hint)
     return match[1].strip("[]"), port
 
 
@@ -107,8 +107,10 @@ def read_prefix(text: str) -> str:
 
         text = f"edgepress/{re.sub('[^A-Za-z0-9_-]', '-', socket.gethostname().partition('.')[0]) or 'board'}"
     if not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", text) or len(text) > 100:
-        what = f"{one_line(text, 100)!r} can't begin a topic."
-        raise InputError(what, "Accepted: letters, digits, _ and -, in parts joined by /, such as edgepress/kitchen.")
+        problem = f"{one_line(text, 100)!r} can't begin a topic."
+        raise InputError(
+            problem, "Accepted: letters, digits, _ and -, in parts joined by /, such as edgepress/kitchen."
+        )
     return text
 
 

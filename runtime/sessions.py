@@ -127,8 +127,8 @@ class TFLiteSession(Session):
                 _refuse_free_sizes(path, interpreter.get_input_details())
                 interpreter.allocate_tensors()
             except SystemError as e:
-                what = f"{engine} does not work with numpy {np.__version__}."
-                raise EngineError(what, "tflite-runtime needs an older one: pip install 'numpy<2'") from e
+                problem = f"{engine} does not work with numpy {np.__version__}."
+                raise EngineError(problem, "tflite-runtime needs an older one: pip install 'numpy<2'") from e
             except (ValueError, RuntimeError) as e:
                 raise (unsupported_operations(path, path.read_bytes()) or e) from e
         self._set = interpreter.set_tensor

@@ -69,8 +69,8 @@ def streaming(
     """
     if args.crop is not None:
         if model.contract is None or not model.contract.input.is_image:
-            what = "has no contract" if model.contract is None else "takes tensors, not images"
-            raise InputError(f"{model.path} {what}, so there is nothing to crop.", "Leave out --crop.")
+            problem = "has no contract" if model.contract is None else "takes tensors, not images"
+            raise InputError(f"{model.path} {problem}, so there is nothing to crop.", "Leave out --crop.")
         model.crop = args.crop
     if args.mqtt is None and args.hold is None and args.average is None:
         yield

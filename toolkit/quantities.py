@@ -59,6 +59,8 @@ def parse(option: str, value: str | float | None, quantity: Quantity) -> float |
     low, high = (0.0, 100.0) if quantity.percentage_points else (math.ulp(0.0), math.nextafter(math.inf, 0))
     if not low <= number <= high:
         names = ", ".join(name for name in quantity.units if name and name != "μs")
-        what = "0 to 100 percentage points" if quantity.percentage_points else f"a number above 0 with a unit ({names})"
-        raise InputError(f"{option} is {value!r}; accepted: {what}, such as {quantity.example}.")
+        accepted = (
+            "0 to 100 percentage points" if quantity.percentage_points else f"a number above 0 with a unit ({names})"
+        )
+        raise InputError(f"{option} is {value!r}; accepted: {accepted}, such as {quantity.example}.")
     return number

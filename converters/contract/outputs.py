@@ -97,8 +97,8 @@ def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, images: b
     if softmax and (sigmoids or seen == "softmax" or (seen == "unit" and task == "sigmoid")):
         raise InputError("The outputs are already probabilities, from 0 to 1.", "Leave --softmax out.")
     if task == "logits" and (sigmoids or seen == "softmax"):
-        what = "of a sigmoid" if sigmoids else "that sum to 1"
+        kind = "of a sigmoid" if sigmoids else "that sum to 1"
         raise InputError(
-            f"The task is logits, but the outputs are already probabilities {what}.",
+            f"The task is logits, but the outputs are already probabilities {kind}.",
             f"Give --task {'multilabel' if sigmoids else 'softmax'}.",
         )

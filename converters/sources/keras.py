@@ -89,8 +89,8 @@ def load_keras_model(path: Path, saved: Saved, objects: Mapping[str, Any], *, tr
         except ModuleNotFoundError as e:
             if e.name != "tf_keras":
                 raise
-            what = f"Opening {path}, a file of Keras {saved.version},"
-            raise MissingExtraError(what, keras_2.PACKAGE, "toolkit") from e
+            subject = f"Opening {path}, a file of Keras {saved.version},"
+            raise MissingExtraError(subject, keras_2.PACKAGE, "toolkit") from e
 
 
 def keras_of(model: Any) -> Any:

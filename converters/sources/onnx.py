@@ -161,9 +161,9 @@ class OnnxSource:
         largest = np.abs(reference).max()
         if not error <= UPGRADED * largest and np.isfinite(reference).all():
             newest = opset_of(self._model)
-            what = f"Upgraded to {newest}" if version != newest else "In the form that is converted"
+            form = f"Upgraded to {newest}" if version != newest else "In the form that is converted"
             raise ConversionError(
-                f"{path} is of opset {version}. {what}, it answers otherwise: the largest output is {largest:.3g} and "
+                f"{path} is of opset {version}. {form}, it answers otherwise: the largest output is {largest:.3g} and "
                 f"the largest error {error:.3g}.",
                 f"Export it with opset {OPSET}.",
             )
@@ -267,5 +267,5 @@ def _open_converted(path: Path, model: onnx.ModelProto) -> TFLiteSource:
     except EdgepressError as e:
         message = e.message.replace(str(path), "it")
         flow = [f"{node.op_type} ({node.name or node.output[0]})" for node in model.graph.node if node.op_type in FLOW]
-        what = f"The model has control flow, which is not converted to TFLite: {', '.join(flow)}."
-        raise ConversionError(what if flow else f"{_MADE} can't be used: {message}", _ONNX_ONLY) from e
+        problem = f"The model has control flow, which is not converted to TFLite: {', '.join(flow)}."
+        raise ConversionError(problem if flow else f"{_MADE} can't be used: {message}", _ONNX_ONLY) from e

@@ -68,8 +68,8 @@ def _require_files(path: Path) -> None:
     read = [*path.glob("*"), *(file for name in ("variables", "assets") for file in (path / name).rglob("*"))]
     for file in sorted(read):
         if file.exists() and not (file.is_file() or file.is_dir()):
-            what = f"{path} can't be loaded: {file} is a pipe, a socket or a device, and no regular file."
-            raise ModelFileError(what, "Copy or make the folder again.")
+            problem = f"{path} can't be loaded: {file} is a pipe, a socket or a device, and no regular file."
+            raise ModelFileError(problem, "Copy or make the folder again.")
 
 
 def _load_signature(path: Path, folder: Path) -> Signature:

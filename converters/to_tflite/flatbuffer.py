@@ -130,8 +130,8 @@ def read(model: bytes, *, several: bool = False) -> tuple[Any, Any]:
         for graph in root.subgraphs:
             _check_indices(root, graph)
     except Exception as e:  # on damaged bytes, flatbuffers raises what Python raises for wrong indices and types
-        what = f"The TFLite model is damaged or cut off: {reason_of(e)}."
-        raise ModelFileError(what, "Copy or export it again.") from e
+        problem = f"The TFLite model is damaged or cut off: {reason_of(e)}."
+        raise ModelFileError(problem, "Copy or export it again.") from e
     if graphs != [(1, 1)] and not (several and len(graphs) == 1 and graphs[0][0] == 1):
         raise _refusal_of_graphs(root, graphs)
     return root, root.subgraphs[0]
@@ -142,18 +142,18 @@ def _refusal_of_graphs(root: Any, graphs: list[tuple[int, int]]) -> ConversionEr
     kinds = {kind(root, op) for graph in root.subgraphs[:1] for op in graph.operators}
     signatures = [(s.signatureKey or b"").decode(errors="replace") for s in root.signatureDefs]
     if flow := sorted(kinds.intersection(CONTROL_FLOW)):
-        what = f"has control flow ({', '.join(flow)})"
+        problem = f"has control flow ({', '.join(flow)})"
         hint = "Convert the model that it was made from; recurrent layers can be built with unroll=True."
     elif kinds.intersection(VARIABLES):
-        what = "keeps variables from one call to the next"
+        problem = "keeps variables from one call to the next"
         hint = "Convert the model that it was made from, without what it remembers."
     elif len(signatures) > 1:
-        what = f"has {len(signatures)} signatures ({', '.join(signatures)})"
+        problem = f"has {len(signatures)} signatures ({', '.join(signatures)})"
         hint = "Save the function that classifies alone."
     else:
-        what = f"has graphs with (inputs, outputs) {graphs}"
+        problem = f"has graphs with (inputs, outputs) {graphs}"
         hint = "Save it with one input and one output."
-    return ConversionError(f"The model must be one graph with one input and one output, but {what}.", hint)
+    return ConversionError(f"The model must be one graph with one input and one output, but {problem}.", hint)
 
 
 def write(root: Any) -> bytes:

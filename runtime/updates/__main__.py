@@ -143,8 +143,8 @@ def _seconds(text: str) -> int:
     """Seconds of a time such as "1h"."""
     match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
     if not match or not LEAST_S <= int(match[1]) * SECONDS[match[2]] <= MOST_S:
-        what = f"{one_line(text, 40)!r}; accepted: {LEAST_S}s to 30d, such as 30m, 1h or 1d"
-        raise argparse.ArgumentTypeError(what)
+        problem = f"{one_line(text, 40)!r}; accepted: {LEAST_S}s to 30d, such as 30m, 1h or 1d"
+        raise argparse.ArgumentTypeError(problem)
     return int(match[1]) * SECONDS[match[2]]
 
 

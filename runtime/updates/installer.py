@@ -75,9 +75,9 @@ def unpack(bundle: Path, place: Place, release: Release, folder: Path) -> Path:
         raise system_error(e, f"{bundle.name} can't be unpacked to {folder}") from e
     described = (place.name, release.release, release.id)
     if stated != described:
-        what = f"the bundle is {stated[0]} {stated[1]} ({str(stated[2])[:12]}), not {place.name} {release.release}"
+        problem = f"the bundle is {stated[0]} {stated[1]} ({str(stated[2])[:12]}), not {place.name} {release.release}"
         raise VerdictError(
-            f"Refused (wrong software): {what} ({release.id[:12]}).", "Ask whoever publishes the updates."
+            f"Refused (wrong software): {problem} ({release.id[:12]}).", "Ask whoever publishes the updates."
         )
     return folder / place.name
 
@@ -152,14 +152,16 @@ def run_installer(place: Place, folder: Path, action: str) -> str:
         return process.stdout
     lines = [line.removeprefix("Error: ") for line in process.stderr.strip().splitlines() if line.strip()]
     errors = [at for at, line in enumerate(process.stderr.strip().splitlines()) if line.startswith("Error: ")]
-    what = " ".join(lines[errors[-1] :] if errors else lines[-2:]) or f"install.sh ended with {process.returncode}."
+    problem = " ".join(lines[errors[-1] :] if errors else lines[-2:]) or f"install.sh ended with {process.returncode}."
     if process.returncode == REFUSED:
-        raise VerdictError(what, "The release in use goes on; this one is not tried again.")
+        raise VerdictError(problem, "The release in use goes on; this one is not tried again.")
     if process.returncode == UNSURE:
-        raise UnsureError(what, "The release in use goes on; the update is tried again.")
+        raise UnsureError(problem, "The release in use goes on; the update is tried again.")
     if action == "stage":
-        raise UpdateError(what, "The release in use goes on; the update is tried again.")
-    raise UpdateError(what, "The next update tests the release that is in use then, and goes back if it does not work.")
+        raise UpdateError(problem, "The release in use goes on; the update is tried again.")
+    raise UpdateError(
+        problem, "The next update tests the release that is in use then, and goes back if it does not work."
+    )
 
 
 def staging_folder(place: Place, release: Release) -> Path:

@@ -26,8 +26,8 @@ def alone(place: Place) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            what = f"Another update of {place.prefix} is running."
-            raise UpdateError(what, "Wait until it has finished.") from None
+            problem = f"Another update of {place.prefix} is running."
+            raise UpdateError(problem, "Wait until it has finished.") from None
         yield
 
 

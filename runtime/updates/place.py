@@ -77,8 +77,8 @@ def read_place(release_folder: Path) -> Place:
     """
     folder = release_folder.resolve()
     if not (folder / SETTINGS).is_file() or folder.parent.name != "releases":
-        what = f"{release_folder} is not an installed release with updates."
-        raise UpdateError(what, "Build its bundle with: edgepress bundle --updates FOLDER")
+        problem = f"{release_folder} is not an installed release with updates."
+        raise UpdateError(problem, "Build its bundle with: edgepress bundle --updates FOLDER")
     with parsing(folder / SETTINGS, "Install the bundle again.", failed="is damaged", error=UpdateError):
         settings = json.loads((folder / SETTINGS).read_bytes())
         name = str(settings["name"])

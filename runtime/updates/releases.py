@@ -97,8 +97,8 @@ def parse_list(data: bytes, name: str) -> ReleaseList:
         raw = json.loads(data)
         version = raw.pop("schema_version")
         if isinstance(version, int) and version > SCHEMA_VERSION:
-            what = f"The list of releases has version {version}; this board reads up to {SCHEMA_VERSION}."
-            raise UpdateError(what, "Install a newer bundle by hand.")
+            problem = f"The list of releases has version {version}; this board reads up to {SCHEMA_VERSION}."
+            raise UpdateError(problem, "Install a newer bundle by hand.")
         if raw["name"] != name:
             raise UpdateError(f"The list is of the application {raw['name']!r}, not of {name} (wrong software).")
         entries = [Release(**entry | {"boards": tuple(entry["boards"])}) for entry in raw.pop("releases")]

@@ -64,9 +64,9 @@ def remember_roots(place: Place, state: State) -> State:
     changed = [version for version in hashes if state.roots.get(version, hashes[version]) != hashes[version]]
     if newest < seen or changed:
         shutil.rmtree(metadata)  # what replaced keys may have signed; it is fetched again
-        what = f"version {changed[0]} has other keys than before" if changed else f"they end at version {newest}"
+        problem = f"version {changed[0]} has other keys than before" if changed else f"they end at version {newest}"
         raise UpdateError(
-            f"Refused (arbitrary software): the trusted keys are not those of the last check: {what}; "
+            f"Refused (arbitrary software): the trusted keys are not those of the last check: {problem}; "
             f"this board trusts version {seen}.",
             "Check the address, or ask whoever publishes these updates; the release in use goes on.",
         )

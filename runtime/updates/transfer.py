@@ -58,8 +58,8 @@ class UpdateSource(FetcherInterface):
         self.missing = ""
         self.is_web = base.startswith(("http://", "https://"))
         if not self.is_web and not Path(base, "metadata").is_dir():
-            what = f"{base} is neither an address of a web server nor a published folder."
-            raise UpdateError(what, "Accepted: https://..., http://..., or a folder with the folder metadata in it.")
+            problem = f"{base} is neither an address of a web server nor a published folder."
+            raise UpdateError(problem, "Accepted: https://..., http://..., or a folder with the folder metadata in it.")
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         """The content of an address; tuf counts the bytes and limits them."""
@@ -119,8 +119,8 @@ def download(source: UpdateSource, url: str, target: TargetFile, path: Path) -> 
     free = shutil.disk_usage(path.parent).free + had
     needed = ROOM * target.length + SPARE_BYTES
     if free < needed:
-        what = f"The update needs {needed} bytes on the disk of {path.parent}; {free} are free."
-        raise UpdateError(what, "Free some space; the update is tried again.")
+        problem = f"The update needs {needed} bytes on the disk of {path.parent}; {free} are free."
+        raise UpdateError(problem, "Free some space; the update is tried again.")
     _fill(source, url, target.length, path)
     if had and not _matches(target, path):  # what was kept from an earlier run may be damaged
         path.unlink()
@@ -155,8 +155,8 @@ def _fill(source: UpdateSource, url: str, length: int, path: Path) -> None:
                 raise SlowRetrievalError(f"{size - had} bytes in {lasted:.0f} s") from e
             failures = 1 if grown else failures + 1
             if failures >= ATTEMPTS:
-                what = f"The transfer from {source.base} broke {failures} times without a new byte: {e}."
-                raise UpdateError(what, "What has arrived is kept; the next update goes on from there.") from e
+                problem = f"The transfer from {source.base} broke {failures} times without a new byte: {e}."
+                raise UpdateError(problem, "What has arrived is kept; the next update goes on from there.") from e
             time.sleep(PAUSE_S * 2 ** (failures - 1))
     with path.open("rb") as file:
         os.fsync(file.fileno())

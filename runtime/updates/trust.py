@@ -105,18 +105,18 @@ class Trusted:
             path = list_target(place.name)
             target = self._updater.get_targetinfo(path)
         if target is None or target.length > MAX_LIST_BYTES:
-            what = (
+            problem = (
                 f"{source.base} has no releases of {place.name}"
                 if target is None
                 else "The list of releases is too long"
             )
-            raise UpdateError(f"{what}.", ASK_MAKER)
+            raise UpdateError(f"{problem}.", ASK_MAKER)
         self.releases = self._read_list(target, place)
         dated = date_of(self.releases.dated)
         _check_clock(now, self.releases.dated, "the signature of the list of releases")
         if state.listed and dated < date_of(state.listed):
-            what = f"The list of releases is of {self.releases.dated}; this board has seen one of {state.listed}."
-            raise UpdateError(f"Refused (rollback): {what}", ASK_MAKER)
+            problem = f"The list of releases is of {self.releases.dated}; this board has seen one of {state.listed}."
+            raise UpdateError(f"Refused (rollback): {problem}", ASK_MAKER)
 
     def _read_list(self, target: TargetFile, place: Place) -> ReleaseList:
         """The list of releases, from what is kept if it is the same."""
@@ -144,8 +144,8 @@ class Trusted:
         if target is None:
             raise UpdateError(f"Refused (wrong software): the signed lists have no bundle {name}.", ASK_MAKER)
         if target.length > MAX_BUNDLE_BYTES:
-            what = f"The bundle {name} has {target.length} bytes; accepted: up to {MAX_BUNDLE_BYTES}."
-            raise UpdateError(what, ASK_MAKER)
+            problem = f"The bundle {name} has {target.length} bytes; accepted: up to {MAX_BUNDLE_BYTES}."
+            raise UpdateError(problem, ASK_MAKER)
         path = folder / f"{target.hashes['sha256']}.zip"
         for other in folder.glob("*.zip"):
             if other != path:

@@ -171,8 +171,8 @@ def _take(
         hint = "To go back: sh current/install.sh rollback"
         raise UpdateError(f"Release {release} is older than release {place.release}, which is in use.", hint)
     if release_id in state.refused:
-        what = f"Release {release} was refused before: {state.refused[release_id]}"
-        raise UpdateError(what, "Build it again, with a higher --release.")
+        problem = f"Release {release} was refused before: {state.refused[release_id]}"
+        raise UpdateError(problem, "Build it again, with a higher --release.")
     chosen = Release(release, release_id, bundle.name, (place.board,))
     state = _try(place, bundle, chosen, state=state, shadow=shadow, say=say)
     return state, _result("installed", release, release_id, newest=max(release, state.newest), refused={})
@@ -211,8 +211,8 @@ def _install(
     except UnsureError as e:
         count = state.attempts.get(chosen.id, 0) + 1
         if count >= MAX_ATTEMPTS:
-            what = f"{e.message} This happened {count} times."
-            raise VerdictError(what, "The release in use goes on; this one is not tried again.") from e
+            problem = f"{e.message} This happened {count} times."
+            raise VerdictError(problem, "The release in use goes on; this one is not tried again.") from e
         write_state(place.updates, dataclasses.replace(state, attempts=state.attempts | {chosen.id: count}))
         raise
     if figures:
@@ -220,8 +220,8 @@ def _install(
     if figures.get("why"):
         with contextlib.suppress(OSError):  # the verdict matters more than the figures
             write_state(place.updates, state)
-        what = f"Release {chosen.release} is refused by the shadow run: {figures['why']}."
-        raise VerdictError(what, "The release in use goes on; this one is not tried again.")
+        problem = f"Release {chosen.release} is refused by the shadow run: {figures['why']}."
+        raise VerdictError(problem, "The release in use goes on; this one is not tried again.")
     say(f"Switching to release {chosen.release}")
     state = dataclasses.replace(state, watched=chosen.id, switched={chosen.id: _now()}, attempts={chosen.id: 1})
     write_state(place.updates, state)

@@ -163,8 +163,8 @@ def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
         if not path.exists():
             raise InputError(f"{path} does not exist.", "Check the path.")
         if path.suffix not in SUFFIXES:
-            what = f"{path} is {kind_of(path).name}. Accepted: .tflite and .onnx files."
-            raise InputError(what, "Name such files, or one folder of them.")
+            problem = f"{path} is {kind_of(path).name}. Accepted: .tflite and .onnx files."
+            raise InputError(problem, "Name such files, or one folder of them.")
     return list(dict.fromkeys(paths))
 
 
@@ -183,8 +183,8 @@ def find_engines(text: str) -> list[str]:
         if name not in ENGINES:
             raise unknown("engine", name, ("all", *ENGINES))
         if ENGINES[name].built:
-            what = f"{name} is compiled on the board for one model, so it can't be benchmarked here."
-            raise InputError(what, "Time it there, in the installed bundle: current/run bench")
+            problem = f"{name} is compiled on the board for one model, so it can't be benchmarked here."
+            raise InputError(problem, "Time it there, in the installed bundle: current/run bench")
         if name not in usable:
             raise MissingExtraError(f"The engine {name}", ENGINES[name].package, ENGINES[name].extra)
     if not names:

@@ -42,8 +42,8 @@ def check_native(kind: str, format: str, *, boards: object, offline: bool, updat
         InputError: There is one.
     """
     if kind != "tflite":
-        what = f"The engine native is made of TFLite files, not of .{kind} files."
-        raise InputError(what, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
+        problem = f"The engine native is made of TFLite files, not of .{kind} files."
+        raise InputError(problem, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
     if format != "zip":
         raise InputError("A pyz has no installer, which builds the engine native.", "Make a zip.")
     if boards:
@@ -104,8 +104,8 @@ def build_library(folder: Path) -> None:
         raise BundleError(f"CC is {os.environ['CC']!r}, whose quotation does not end.", "CC names a compiler.") from e
     compiler = next((words for words in ([named] if named else _ALONE) if shutil.which(words[0])), None)
     if compiler is None:
-        what = "A C compiler is missing, with which the bundle's self-test is run here."
-        raise BundleError(what, "Install one, such as: sudo apt install gcc libc6-dev; CC names another.")
+        problem = "A C compiler is missing, with which the bundle's self-test is run here."
+        raise BundleError(problem, "Install one, such as: sudo apt install gcc libc6-dev; CC names another.")
     library = folder / LIBRARY
     sources = [str(library.with_name(name)) for name in ("model.c", "about.c")]
     process = subprocess.run([*compiler, *FLAGS, *sources, "-o", str(library)], capture_output=True, text=True)

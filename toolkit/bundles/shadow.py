@@ -51,8 +51,8 @@ class ShadowLimits:
             InputError: One is out of range, or the bundle has no updates.
         """
         if not updates and (frames, max_slowdown, min_agreement) != (SHADOW_FRAMES, MAX_SLOWDOWN, None):
-            what = "--shadow, --max-slowdown and --min-agreement are about updates, and this bundle has none."
-            raise InputError(what, "Give the published folder: --updates FOLDER")
+            problem = "--shadow, --max-slowdown and --min-agreement are about updates, and this bundle has none."
+            raise InputError(problem, "Give the published folder: --updates FOLDER")
         if not 0 <= frames <= MAX_FRAMES:
             raise InputError(f"--shadow is {frames}; accepted: 0 to {MAX_FRAMES} frames.")
         if not 1 <= max_slowdown <= 1000:

@@ -92,8 +92,8 @@ def check_made_for(bundle: Path, signature: Path) -> None:
         try:
             _ssh_keygen(bundle, "check-novalidate", "-n", NAMESPACE, "-s", str(signature))
         except BundleError as e:
-            what = f"{signature} is no signature of {bundle} as it is now: {e.message}"
-            raise BundleError(what, f"Do not install it. If you changed it yourself, remove {signature}.") from e
+            problem = f"{signature} is no signature of {bundle} as it is now: {e.message}"
+            raise BundleError(problem, f"Do not install it. If you changed it yourself, remove {signature}.") from e
 
 
 def _ssh_keygen(bundle: Path, action: str, *arguments: str) -> bytes:

@@ -73,8 +73,8 @@ def published_releases(published: Path, name: str) -> list[tuple[Release, Path]]
     """
     metadata = published / "metadata"
     if not (metadata / "timestamp.json").is_file():
-        what = f"{published} is not a published folder: metadata/timestamp.json is missing."
-        raise BundleError(what, "Begin one: edgepress publish init --to FOLDER --keys KEYS")
+        problem = f"{published} is not a published folder: metadata/timestamp.json is missing."
+        raise BundleError(problem, "Begin one: edgepress publish init --to FOLDER --keys KEYS")
     with parsing(published, "", failed="is not a complete published folder", error=BundleError):
         snapshot = _is_signed(metadata / "timestamp.json")["meta"]["snapshot.json"]["version"]
         targets = _is_signed(metadata / f"{int(snapshot)}.snapshot.json")["meta"]["targets.json"]["version"]

@@ -83,8 +83,8 @@ def verify(path: str | Path, *, key: str | Path | None = None, signature: str | 
     with bundle.open("rb") as file:
         zipped = file.read(2) == b"PK"  # what is in a zip is looked at below, in bounded memory
     if not zipped:
-        what = f"{bundle} is {kind_of(bundle).name}, and no bundle."
-        raise BundleError(what, "Give a .zip or .pyz made by edgepress bundle.")
+        problem = f"{bundle} is {kind_of(bundle).name}, and no bundle."
+        raise BundleError(problem, "Give a .zip or .pyz made by edgepress bundle.")
     signer = check_signature(bundle, beside, Path(key)) if key is not None else ""
     if key is None and beside.is_file():
         check_made_for(bundle, beside)

@@ -205,8 +205,8 @@ def _engine(format: str | None, engine: str | None, limits: Limits) -> tuple[str
     if format is not None and format not in ENGINES[engine].formats:
         accepted = " and ".join(ENGINES[engine].formats)
         why = ", which --max-ram and --max-flash are for" if limits.exported else ""
-        what = f"{engine} does not open .{format} files{why}; it opens {accepted}."
-        raise InputError(what, "Omit --engine." if limits.exported else "Omit --engine or --format.")
+        problem = f"{engine} does not open .{format} files{why}; it opens {accepted}."
+        raise InputError(problem, "Omit --engine." if limits.exported else "Omit --engine or --format.")
     return format or ENGINES[engine].formats[0], engine
 
 

@@ -205,8 +205,8 @@ def _require_names(labels: tuple[str, ...], source: str | Path) -> None:
             raise DataError(f"A class of {source} has a name that is no text in UTF-8: {label!r}.", hint)
     size = len(json.dumps(labels, ensure_ascii=False).encode())
     if size > MOST_NAMES:
-        what = f"The names of the {len(labels)} classes of {source} take {size} bytes; accepted: up to {MOST_NAMES}."
-        raise DataError(what, "Use shorter names, or fewer classes.")
+        problem = f"The names of the {len(labels)} classes of {source} take {size} bytes; accepted: up to {MOST_NAMES}."
+        raise DataError(problem, "Use shorter names, or fewer classes.")
 
 
 def _show_labels(labels: tuple[str, ...]) -> str:

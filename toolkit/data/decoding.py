@@ -74,9 +74,9 @@ class _Child:
             except ChildDied as e:
                 self._worker.close()
                 self._worker = None
-                what = f"The image of {len(image)} bytes" if isinstance(image, bytes) else f"The image {image}"
+                subject = f"The image of {len(image)} bytes" if isinstance(image, bytes) else f"The image {image}"
                 hint = "Replace or remove it."
-                raise InputError(f"{what} ended the process that decoded it ({e}).", hint) from e
+                raise InputError(f"{subject} ended the process that decoded it ({e}).", hint) from e
             return pixels  # type: ignore[no-any-return]
 
     def close(self) -> None:

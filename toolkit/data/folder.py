@@ -133,16 +133,16 @@ def _class_files(folder: Path, root: Path, options: ReadOptions, others: Counter
         loose = sorted(_images(folder, root, others))
         if loose and options.unlabelled:
             return {"": loose}
-        what = f"{len(loose)} images but no class folders" if loose else "neither class folders nor images"
+        problem = f"{len(loose)} images but no class folders" if loose else "neither class folders nor images"
         hint = "Accepted: one folder per class, named after it, with its images inside."
-        raise DataError(f"{folder} contains {what}.", f"{hint} {UNLABELLED}")
+        raise DataError(f"{folder} contains {problem}.", f"{hint} {UNLABELLED}")
     for label, files in classes.items():
         if not files:
             found = ", ".join(text.plural(n, f"{suffix} file") for suffix, n in others_of[label].most_common(NAMED))
             accepted = f"Add some ({', '.join(sorted(IMAGE_SUFFIXES))}) or remove it."
-            what = f"no images, but {found}" if found else "no images"
+            problem = f"no images, but {found}" if found else "no images"
             raise DataError(
-                f"The class folder {folder / label} has {what}.", f"{accepted} {TO_NPZ}" if found else accepted
+                f"The class folder {folder / label} has {problem}.", f"{accepted} {TO_NPZ}" if found else accepted
             )
     return classes
 
@@ -156,8 +156,8 @@ def _images(folder: Path, root: Path, others: Counter[str]) -> Iterator[str]:
     for parent, folders, files in os.walk(folder, onerror=fail):  # does not follow links to folders
         folders[:] = [name for name in folders if not is_ignored(name)]
         if folders and len(Path(parent).relative_to(folder).parts) >= DEEPEST:
-            what = f"The class folder {folder} has more than {DEEPEST} levels of folders."
-            raise DataError(what, "Move its images up, and remove the folders.")
+            problem = f"The class folder {folder} has more than {DEEPEST} levels of folders."
+            raise DataError(problem, "Move its images up, and remove the folders.")
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
             if suffix in IMAGE_SUFFIXES and not is_ignored(name):

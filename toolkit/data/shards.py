@@ -187,8 +187,8 @@ def _note(path: str, index: Index, options: ReadOptions, problems: list[tuple[st
     """List what can't be used in a shard, or raise an error for the first."""
     for name, reason in index.problems:
         if not options.skip_unreadable:
-            what = f"{path}: {name}" if name else f"The shard {path}"
-            raise DataError(f"{what} {reason.rstrip('.')}.", FIX)
+            where = f"{path}: {name}" if name else f"The shard {path}"
+            raise DataError(f"{where} {reason.rstrip('.')}.", FIX)
         problems.append((f"{path}: {name}" if name else path, reason))
 
 

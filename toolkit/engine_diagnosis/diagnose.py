@@ -110,8 +110,8 @@ def _check(path: Path, engines: Sequence[str], samples: int) -> None:
     if not 1 <= samples <= MOST:
         raise InputError(f"samples is {samples}; accepted: 1 to {MOST}.")
     if file_format(path) != "tflite":
-        what = f"{path} is an ONNX file; engines are compared on TFLite files."
-        raise InputError(what, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
+        problem = f"{path} is an ONNX file; engines are compared on TFLite files."
+        raise InputError(problem, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
 
 
 def _compare(

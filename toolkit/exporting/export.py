@@ -77,8 +77,8 @@ def export(
     if layout != "cmake" and to != "c99":
         raise InputError(f"The layout {layout} is for C99; {to} is built with a clone of TFLM.", "Leave --layout out.")
     if file_format(path) != "tflite":
-        what = f"{path} is an ONNX file; export reads TFLite files."
-        raise InputError(what, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
+        problem = f"{path} is an ONNX file; export reads TFLite files."
+        raise InputError(problem, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
     kind = layout if layout != "cmake" else to
     stem = library_name(path.stem) if layout == "arduino" else path.stem  # the IDE refuses other names of folders
     job = ExportJob(

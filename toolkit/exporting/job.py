@@ -101,8 +101,8 @@ class ExportJob:
         if ram > chip.ram:
             raise InputError(f"{self.path} needs {memory}{beside}; {self.board} has {chip.ram} bytes of memory.", hint)
         if flash > chip.flash:
-            what = f"{self.path} needs about {flash} bytes of flash{beside}; {self.board} has {chip.flash}."
-            raise InputError(what, hint)
+            problem = f"{self.path} needs about {flash} bytes of flash{beside}; {self.board} has {chip.flash}."
+            raise InputError(problem, hint)
 
     def report(self, vectors: Vectors) -> dict[str, Any]:
         """The part of `report.json` that does not depend on the kind of folder."""

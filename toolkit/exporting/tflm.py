@@ -104,8 +104,8 @@ def resolver_methods(path: Path, content: Inspection) -> list[str]:
             "Use operations that TFLM's resolver registers by a method, and no resource variables.",
         )
     if len(content.inputs) != 1 or len(content.outputs) != 1:
-        what = f"{path} has {len(content.inputs)} inputs and {len(content.outputs)} outputs."
-        raise InputError(what, "export takes files with one of each.")
+        problem = f"{path} has {len(content.inputs)} inputs and {len(content.outputs)} outputs."
+        raise InputError(problem, "export takes files with one of each.")
     return [_METHOD_BY_OPERATION[kind.replace("_", "")] for kind in kinds]
 
 

@@ -58,8 +58,8 @@ def without_learned_scenes(fresh: DataSet, learned: Sequence[str]) -> tuple[Data
         notes.append(f"{dropped} of {plural(len(val), 'new validation item')} left out: they show scenes of training.")
     if not test.any():
         items = plural(len(test), "new test item")
-        what = f"None of {items} shows a scene that is not trained on, so none can prove a gain."
-        raise InputError(what, "Label pictures of more scenes.")
+        problem = f"None of {items} shows a scene that is not trained on, so none can prove a gain."
+        raise InputError(problem, "Label pictures of more scenes.")
     return replace(fresh, val=_some(fresh.val, val), test=_some(fresh.test, test)), notes
 
 

@@ -146,8 +146,8 @@ class Desk:
             os.rename(path, target)
         except OSError as e:
             self._remove_if_empty(target.parent)
-            what = f"{path} can't be moved to {target.parent}: {e.strerror or e}."
-            raise InputError(what, "Start edgepress label again if files were moved.") from e
+            problem = f"{path} can't be moved to {target.parent}: {e.strerror or e}."
+            raise InputError(problem, "Start edgepress label again if files were moved.") from e
         self.label_numbers[row] = number
         self._remove_if_empty(path.parent)
 
@@ -246,5 +246,5 @@ def _require_folders(labels: Sequence[str]) -> None:
     for label in labels:
         hidden = not label or label.startswith(".") or label == "__MACOSX" or label != label.strip()
         if hidden or not label.isprintable() or {*forbidden} & {*label} or len(label.encode()) > MOST_NAME:
-            what = f"The class {label!r} can't be the name of a folder, in which its pictures would be."
-            raise InputError(what, "Train with another name of this class.")
+            problem = f"The class {label!r} can't be the name of a folder, in which its pictures would be."
+            raise InputError(problem, "Train with another name of this class.")

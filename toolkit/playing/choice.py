@@ -116,8 +116,10 @@ def choose(
         for engine in (usable[:1] if chosen_engines is None else [e for e in usable if e in chosen_engines])
     ]
     if not pairs:
-        what = ", ".join(chosen_engines or ()) or "no engine that is installed"
-        raise InputError(f"{what} opens none of the files.", "Name others with --engine; edgepress doctor lists them.")
+        engine_names = ", ".join(chosen_engines or ()) or "no engine that is installed"
+        raise InputError(
+            f"{engine_names} opens none of the files.", "Name others with --engine; edgepress doctor lists them."
+        )
     base = find_baseline({path: about.contract for path, about in described.items()}, broken, baseline)
     if base is not None and base not in pairs:
         pairs.append(base)

@@ -232,8 +232,8 @@ class Panel:
         except ChildDied as e:
             self._decoder.close()
             self._decoder = None
-            what = f"The image of {len(content)} bytes ended the process that decoded it ({e})."
-            raise InputError(what, "Save it again, as PNG or JPEG.") from e
+            problem = f"The image of {len(content)} bytes ended the process that decoded it ({e})."
+            raise InputError(problem, "Save it again, as PNG or JPEG.") from e
         assert isinstance(pixels, list)
         return pixels
 

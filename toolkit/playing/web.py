@@ -230,5 +230,5 @@ def start_server(server: Server, port: int) -> int:
         raise InputError(f"{port} is not a port number.", "Accepted: 0 to 65535; 0 takes a free one.") from e
     except OSError as e:
         why = {errno.EADDRINUSE: "is in use", errno.EACCES: "may not be used by you"}
-        what = f"Port {port} {why.get(e.errno or 0, f'can not be used: {e.strerror}')}."
-        raise InputError(what, "Name another with --port, or leave it out to take a free one.") from e
+        problem = f"Port {port} {why.get(e.errno or 0, f'can not be used: {e.strerror}')}."
+        raise InputError(problem, "Name another with --port, or leave it out to take a free one.") from e

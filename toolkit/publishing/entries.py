@@ -57,17 +57,17 @@ def with_release(former: ReleaseList, release: Release) -> ReleaseList:
     others = [entry for entry in former.releases if entry.id != release.id]
     withdrawn = [entry for entry in former.releases if entry.id == release.id and entry.withdrawn]
     if withdrawn:
-        what = f"Release {release.release} of {former.name} was withdrawn."
-        raise PublishError(what, "Build the bundle again, with a higher --release.")
+        problem = f"Release {release.release} of {former.name} was withdrawn."
+        raise PublishError(problem, "Build the bundle again, with a higher --release.")
     published = any(entry.id == release.id for entry in former.releases)
     for entry in others:
         shared = sorted({*entry.boards} & {*release.boards})
         same_number = entry.release == release.release
         if shared and (same_number or (entry.release > release.release and not published)):
-            what = (
+            problem = (
                 f"Release {release.release} of {former.name} is not above release {entry.release}, which is published"
             )
-            raise PublishError(f"{what} for {shared[0]}.", f"Build it with --release {entry.release + 1} or higher.")
+            raise PublishError(f"{problem} for {shared[0]}.", f"Build it with --release {entry.release + 1} or higher.")
     if len(others) >= MAX_RELEASES:
         raise PublishError(f"{former.name} has {len(others)} releases; accepted: up to {MAX_RELEASES}.")
     entries = sorted([*others, release], key=lambda entry: (entry.release, entry.boards))

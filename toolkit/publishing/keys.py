@@ -96,8 +96,8 @@ def find_signers(
     if len(unique) < threshold:
         names = ", ".join(key_path(Path(), role, keyid).name for keyid in expected)
         where = ", ".join(map(str, folders)) or "no folder"
-        what = f"{len(unique)} keys of the role {role} were found in {where}; needed: {threshold} of {names}."
-        raise PublishError(what, "Name the folder of the keys with --keys; it may be given several times.")
+        problem = f"{len(unique)} keys of the role {role} were found in {where}; needed: {threshold} of {names}."
+        raise PublishError(problem, "Name the folder of the keys with --keys; it may be given several times.")
     signers = [_open_key(path, ask) for path in unique]
     for path, signer in zip(unique, signers, strict=True):
         if signer.public_key.keyid not in expected:
@@ -116,8 +116,10 @@ def _open_key(path: Path, ask: AskPassword | None) -> CryptoSigner:
     try:
         private = load_pem_private_key(pem, password.encode() if password else None)
     except ValueError as e:
-        what = "The password is wrong, or the file is damaged" if password else "The file is damaged"
-        raise InputError(f"The key {path} can't be opened. {what}.", "Try again, or copy it from your backup.") from e
+        problem = "The password is wrong, or the file is damaged" if password else "The file is damaged"
+        raise InputError(
+            f"The key {path} can't be opened. {problem}.", "Try again, or copy it from your backup."
+        ) from e
     if not isinstance(private, Ed25519PrivateKey):
         raise InputError(f"The key {path} is of another kind than Ed25519.", "Make one with edgepress publish init.")
     return CryptoSigner(private)

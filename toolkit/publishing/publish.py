@@ -259,9 +259,9 @@ def _write(
     for name in {*written, *(name for name, _ in changed)}:
         former = lists[name].dated
         if former and date_of(former) > now + CLOCK_SLACK:  # boards would believe that their own clocks are wrong
-            what = f"The list of {name} is dated {former}, and the clock of this machine says {now.strftime(DATE)}."
+            problem = f"The list of {name} is dated {former}, and the clock of this machine says {now.strftime(DATE)}."
             hint = "Set the clock. If it is right and was ahead before: edgepress publish renew --redate"
-            raise PublishError(what, hint)
+            raise PublishError(problem, hint)
         date = max(now, date_of(former)) if former else now  # a board refuses a list that is older than one it has seen
         dated = dataclasses.replace(lists[name], dated=date.strftime(DATE))
         files[list_target(name)] = add_target(repository.folder, list_target(name), dated.to_bytes())

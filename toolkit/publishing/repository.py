@@ -106,8 +106,8 @@ def lock_folder(folder: Path, *, begin: bool = False) -> Iterator[None]:
         with filelock.FileLock(folder / ".lock", timeout=LOCK_S):
             yield
     except filelock.Timeout:
-        what = f"Another call has been writing {folder} for {LOCK_S:g} s."
-        raise PublishError(what, "Wait until it has finished.") from None
+        problem = f"Another call has been writing {folder} for {LOCK_S:g} s."
+        raise PublishError(problem, "Wait until it has finished.") from None
 
 
 def read_repository(folder: Path, *, former: Collection[str] = ()) -> Repository:
@@ -140,9 +140,9 @@ def read_repository(folder: Path, *, former: Collection[str] = ()) -> Repository
                 roots += [Metadata[Root].from_bytes(read_published(path)).signed for path in root_paths(folder)]
             _verify_any(roots, name, signed)
     except (OSError, IndexError, KeyError, ValueError, RepositoryError) as e:
-        what = f"{folder} is not a complete published folder: {reason_of(e)}."
+        problem = f"{folder} is not a complete published folder: {reason_of(e)}."
         hint = "Copy it again from your backup; if a rotation with --lost was interrupted, do it again."
-        raise PublishError(what, hint) from e
+        raise PublishError(problem, hint) from e
     return Repository(folder, root, targets, snapshot, timestamp)
 
 

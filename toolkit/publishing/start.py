@@ -96,10 +96,10 @@ def init(
     counts = {"root": (root_keys, root_threshold), "targets": (targets_keys, targets_threshold), "online": (1, 1)}
     for role, (count, threshold) in counts.items():
         if not 1 <= threshold <= count <= MAX_KEYS:
-            what = (
+            problem = (
                 f"{threshold} of {count} keys of the role {role} are to sign; accepted: 1 to all of up to {MAX_KEYS}."
             )
-            raise InputError(what)
+            raise InputError(problem)
     _check_private(key_folder, folder)
     if url and not url.startswith(("https://", "http://")):
         raise InputError(f"The address is {url!r}; accepted: https://... or http://...")
@@ -220,8 +220,8 @@ def _replace_keys(root: Root, role: str, public: Sequence[Key]) -> None:
 def _check_private(keys: Path, folder: Path) -> None:
     """Raise an InputError if keys would be published."""
     if keys.resolve().is_relative_to(folder.resolve()):
-        what = f"The private keys in {keys} would be published with {folder}."
-        raise InputError(what, "Choose a folder for the keys that is not below the published one.")
+        problem = f"The private keys in {keys} would be published with {folder}."
+        raise InputError(problem, "Choose a folder for the keys that is not below the published one.")
 
 
 def _signers(role: str, public: Sequence[Key], folders: Sequence[Path], password: str | None) -> list[CryptoSigner]:

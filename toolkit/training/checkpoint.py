@@ -140,5 +140,5 @@ def restore(variables: list[Any], optimizer: list[Any], state: TrainingState) ->
 def _require_fit(variables: list[Any], arrays: Arrays) -> None:
     shapes = [tuple(variable.shape) for variable in variables]
     if shapes != [array.shape for array in arrays] or any(array.dtype.kind not in "biuf" for array in arrays):
-        what = f"The checkpoint ({NAME}) is damaged: its arrays are not those of this model."
-        raise TrainingError(what, "Start again with --overwrite.")
+        problem = f"The checkpoint ({NAME}) is damaged: its arrays are not those of this model."
+        raise TrainingError(problem, "Start again with --overwrite.")

@@ -201,7 +201,7 @@ class _Checked:
 
         def call(*arguments: Any) -> None:
             if status := function(*arguments):
-                what = f"LiteRT's profiler can't be used on {self._file}: {name} returned status {status}."
-                raise EngineError(what, "Use edgepress benchmark, which times the whole file.")
+                problem = f"LiteRT's profiler can't be used on {self._file}: {name} returned status {status}."
+                raise EngineError(problem, "Use edgepress benchmark, which times the whole file.")
 
         return call
