@@ -57,7 +57,7 @@ REFUSALS: tuple[tuple[type[Exception], str, str], ...] = (
     (
         exceptions.ExpiredMetadataError,
         "indefinite freeze",
-        "its signature has ended, or the clock of this board is wrong",
+        "its signature has expired, or the clock of this board is wrong",
     ),
     (exceptions.DownloadLengthMismatchError, "endless data", "it has more bytes than announced"),
     (exceptions.SlowRetrievalError, "slow retrieval", "it arrives too slowly"),
@@ -165,7 +165,7 @@ def in_words(what: str, more: str = "", source: UpdateSource | None = None) -> I
 
     Args:
         what: What is refused; the message begins with it.
-        more: A sentence that is added where a signature has ended.
+        more: A sentence that is added where a signature has expired.
         source: Where the lists come from; without a timestamp, which no signed list names, it is no published folder.
     """
     try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgepress.toolkit.publishing.publish import Published
 
 LIMIT_NOT_MET = 3
-"""Exit code of `publish check` if a list ends too soon."""
+"""Exit code of `publish check` if a list expires too soon."""
 To = Annotated[Path, Option("--to", help="Published folder, which a web server, a share or a USB stick serves")]
 Keys = Annotated[list[Path], Option("--keys", help="Folder of private keys; may be repeated")]
 Encrypt = Annotated[
@@ -80,7 +80,7 @@ def init(
         screen.say(f"Keys of the role {role}: {', '.join(map(str, paths))}")
     for line in KEEP:
         screen.say(line)
-    screen.say(f"The list of trusted keys ends on {begun.expires:%Y-%m-%d}. Next:")
+    screen.say(f"The list of trusted keys expires on {begun.expires:%Y-%m-%d}. Next:")
     screen.shell_command(f"  {shell_line('edgepress', 'bundle', 'MODEL', '--updates', to)}", style="bold")
 
 
@@ -146,7 +146,7 @@ def rotate(
         return
     for each, paths in begun.keys.items():
         screen.say(f"New keys of the role {each}: {', '.join(map(str, paths))}")
-    screen.say(f"Version {begun.root_version} of the list of trusted keys ends on {begun.expires:%Y-%m-%d}.")
+    screen.say(f"Version {begun.root_version} of the list of trusted keys expires on {begun.expires:%Y-%m-%d}.")
 
 
 @app.command()
@@ -177,7 +177,7 @@ def renew(
     ] = False,
     json_output: options.Json = False,
 ) -> None:
-    """Sign the newest state again before its signatures end; for cron, with the key of the role online."""
+    """Sign the newest state again before its signatures expire; for cron, with the key of the role online."""
     from edgepress.toolkit.publishing.publish import renew as work
 
     _show(work(to, keys=keys, all_lists=all_lists, redate=redate, ask=ask_password), json_output)
@@ -187,10 +187,10 @@ def renew(
 @command
 def check(
     to: To,
-    days: Annotated[float, Option(min=0, help="Warn of lists that end in fewer days")] = 7.0,
+    days: Annotated[float, Option(min=0, help="Warn of lists that expire in fewer days")] = 7.0,
     json_output: options.Json = False,
 ) -> int:
-    """Check files and signatures, and exit with 3 if a list ends soon; also as publish --check."""
+    """Check files and signatures, and exit with 3 if a list expires soon; also as publish --check."""
     from edgepress.toolkit.publishing.expiry import RENEW
     from edgepress.toolkit.publishing.expiry import check as work
 
@@ -206,7 +206,7 @@ def check(
     screen.show(screen.table(columns, rows))
     screen.say(f"{checked.targets} files are complete.")
     if not checked.passed:
-        screen.say(f"Lists end in fewer than {days:g} days; boards then refuse the folder.", style="bold yellow")
+        screen.say(f"Lists expire in fewer than {days:g} days; boards then refuse the folder.", style="bold yellow")
     return 0 if checked.passed else LIMIT_NOT_MET
 
 
@@ -228,8 +228,8 @@ def _show(published: Published, json_output: bool) -> None:
     columns = [("Application", "left"), ("Release", "right"), ("Id", "left"), ("Boards", "left")]
     if rows:
         screen.show(screen.table([*columns, ("Channel", "left"), ("Share", "right")], rows))
-    ends = ", ".join(f"{role} on {end:%Y-%m-%d}" for role, end in published.expires.items())
-    screen.say(f"{published.folder} is signed. Its lists end: {ends}.")
+    dates = ", ".join(f"{role} on {date:%Y-%m-%d}" for role, date in published.expires.items())
+    screen.say(f"{published.folder} is signed. Its lists expire: {dates}.")
     screen.shell_command(
         f"For cron: {shell_line('edgepress', 'publish', 'renew', '--to', published.folder, '--keys', 'KEYS')}"
     )

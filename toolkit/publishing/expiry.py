@@ -1,4 +1,4 @@
-"""When the signatures of a published folder end, and whether its files are complete: `publish check`."""
+"""When the signatures of a published folder expire, and whether its files are complete: `publish check`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RENEW = {
 
 @dataclass(frozen=True)
 class Expiry:
-    """One list: its role, its version, when it ends, and whether that is too soon."""
+    """One list: its role, its version, when it expires, and whether that is too soon."""
 
     role: str
     version: int
@@ -31,7 +31,7 @@ class Expiry:
 
 @dataclass(frozen=True)
 class CheckedFolder:
-    """A published folder that is complete, with what ends in it."""
+    """A published folder that is complete, with its lists."""
 
     folder: Path
     lists: tuple[Expiry, ...]
@@ -39,7 +39,7 @@ class CheckedFolder:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing ends too soon."""
+        """Whether no list expires too soon."""
         return not any(each.soon for each in self.lists)
 
     def to_dict(self) -> dict[str, object]:
@@ -51,11 +51,11 @@ class CheckedFolder:
 
 
 def check(to: str | Path, *, days: float = 7.0, now: datetime | None = None) -> CheckedFolder:
-    """Check a published folder: its signatures, the hash of each file, and when the lists end.
+    """Check a published folder: its signatures, the hash of each file, and when the lists expire.
 
     Args:
         to: The folder.
-        days: A list that ends in fewer days is named.
+        days: A list that expires in fewer days is named.
         now: The time; None: that of the clock.
 
     Raises:

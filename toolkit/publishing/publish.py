@@ -49,7 +49,7 @@ class Published:
     Attributes:
         folder: The published folder.
         changed: The releases that were published, changed or withdrawn, each with its application's name.
-        expires: When each list ends, by role.
+        expires: When each list expires, by role.
     """
 
     folder: Path

@@ -47,7 +47,7 @@ class Begun:
         folder: The published folder.
         root_version: Version of the list of trusted keys.
         keys: The new keys' files, by role.
-        expires: When the list of trusted keys ends.
+        expires: When the list of trusted keys expires.
     """
 
     folder: Path
