@@ -217,6 +217,17 @@ def test_a_header_that_claims_to_be_huge(tmp_path: Path) -> None:
         open_data(tmp_path)
 
 
+def test_a_header_of_digits_takes_no_minutes(tmp_path: Path) -> None:
+    content = b"1" * shard_scan.MAX_HEADER_BYTES  # for Python before 3.11.10: a quarter of an hour
+    pax = special("x", tarfile.XHDTYPE)[0]
+    pax.size = len(content)
+    (tmp_path / "x.tar").write_bytes(pax.tobuf() + content + bytes(1024))
+    with pytest.raises(DataError, match=r"a header with a number of more than 255 digits"):
+        open_data(tmp_path / "x.tar")
+    shard(tmp_path / "y.tar", [(f"{'7' * 120}{name}", content) for name, content in pairs(20)])
+    assert len(open_data(tmp_path / "y.tar").test)
+
+
 @pytest.mark.parametrize("damage", ["cut in an image", "cut in a header", "no end", "overwritten", "joined", "empty"])
 def test_damaged_archives(tmp_path: Path, damage: str) -> None:
     path = shard(tmp_path / "0.tar", pairs(20))

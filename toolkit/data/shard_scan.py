@@ -35,6 +35,8 @@ MAX_LABEL_BYTES = 64 << 10
 """Largest image, and largest `.cls` or `.json`, that is read into memory."""
 MAX_HEADER_BYTES = 1 << 20
 """Largest header of a member: one of a long name has a few hundred bytes."""
+LONG_NUMBER = re.compile(rb"[0-9]{256}")
+"""What no header has: Python before 3.11.10 takes the square of its length to read it (CVE-2024-6232)."""
 MAX_PROBLEMS = 1000
 """Number of unreadable members of a shard that are listed."""
 SIDE = 96
@@ -53,7 +55,10 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {size} bytes")
-        return self.file.read(size)
+        header = self.file.read(size)
+        if LONG_NUMBER.search(header):
+            raise tarfile.ReadError("a header with a number of more than 255 digits")
+        return header
 
 
 @dataclass
