@@ -6,6 +6,7 @@
   divides by other numbers than its float one.
 * GroupNormalization becomes InstanceNormalization of groups: onnx2tf computes shapes of the former when the model runs,
   which XNNPACK refuses.
+* A ConvTranspose in groups gets its bias from an Add: ONNX Runtime's quantizer takes the scales of one group for it.
 * Einsum of a tensor and constant weights becomes MatMul: quantizers leave it in float (`to_onnx.einsums`).
 * Infinite masks become finite (`to_tflite.constants`).
 """
@@ -36,7 +37,7 @@ def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
         Exception: An operation is not valid, in one of many ways.
     """
     graph = OnnxGraph(model)
-    if not any(_has_other_form(graph, node) for node in graph.nodes(*MASKING, *WINDOWS, *OTHERS)):
+    if not any(_has_other_form(graph, node) for node in graph.nodes(*MASKING, *WINDOWS, *OTHERS, "ConvTranspose")):
         return model
     plain = copy.deepcopy(model)
     graph = OnnxGraph(plain)
@@ -49,6 +50,8 @@ def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
         _pad_before(graph, node)
     for node in graph.nodes("GroupNormalization"):
         _normalize_by_instance(graph, node)
+    for node in graph.nodes("ConvTranspose"):
+        _add_bias(graph, node)
     write_einsums(graph)
     graph.finish()
     return plain
@@ -62,6 +65,8 @@ def _has_other_form(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
             return True
     if node.op_type in WINDOWS:
         return attribute(node, "auto_pad") == b"SAME_LOWER" or bool(attribute(node, "ceil_mode", 0))
+    if node.op_type == "ConvTranspose":
+        return _has_bias_of_groups(node)
     return node.op_type in OTHERS or (node.op_type == "Pad" and len(node.input) > 3)
 
 
@@ -145,3 +150,19 @@ def _normalize_by_instance(graph: OnnxGraph, node: onnx.NodeProto) -> None:
     normal = graph.add("InstanceNormalization", [grouped, one, zero], epsilon=attribute(node, "epsilon", 1e-5))
     whole = graph.add("Reshape", [normal, graph.add_constant(np.array([0, *shape[1:]]))])
     graph.replace(node.output[0], "Add", [graph.add("Mul", [whole, by_channel[0]]), by_channel[1]])
+
+
+def _has_bias_of_groups(node: onnx.NodeProto) -> bool:
+    return attribute(node, "group", 1) > 1 and len(node.input) > 2
+
+
+def _add_bias(graph: OnnxGraph, node: onnx.NodeProto) -> None:
+    """Write the bias of a ConvTranspose in groups as an Add."""
+    bias = graph.constant(node.input[2]) if _has_bias_of_groups(node) else None
+    shape = graph.shape(node.input[0])
+    if bias is None or shape is None:
+        return
+    output = node.output[0]
+    del node.input[2]
+    by_channel = graph.add_constant(bias.reshape(-1, *(1 for _ in shape[2:])))
+    graph.add("Add", [graph.rename(node, output), by_channel], output)

@@ -11,6 +11,7 @@
   with tanh, `gelus.approximations` says.
 * Layer normalization is one operation: the mean of channels that are last would be turned, but not the values.
 * Ways to choose the nearest pixel, and slices of negative steps: `onnx2tf_places` says what they become.
+* Parameters of Elu, PRelu, Split and LpPool: `onnx2tf_parameters` says which.
 * A turn of six axes, as MobileViT cuts maps into patches, becomes two: it would be taken for SpaceToDepth.
 """
 
@@ -27,6 +28,7 @@ from onnx.inliner import inline_selected_functions
 from edgepress.converters.to_onnx.gelus import write_gelus
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
 from edgepress.converters.to_onnx.layer_norms import LAYER_NORM, write_layer_norms
+from edgepress.converters.to_onnx.onnx2tf_parameters import write_parameters
 from edgepress.converters.to_onnx.onnx2tf_places import write_places
 
 FUNCTIONS = ("Attention", "RMSNormalization", "RotaryEmbedding", "Swish")
@@ -62,6 +64,7 @@ def with_onnx2tf_forms(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = OnnxGraph(model)
     _join_slices(graph)
     write_places(graph)
+    write_parameters(graph)
     if graph.opset >= LAYER_NORM:
         write_layer_norms(graph)
     write_gelus(graph, approximate_too=True)

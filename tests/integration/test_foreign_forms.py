@@ -81,6 +81,24 @@ def test_pools_of_integers_divide_as_those_of_float(pads: list[int] | None, ceil
     assert np.square(after - before).mean() < 0.001 * before.var()
 
 
+@pytest.mark.parametrize(("groups", "biased"), [(3, True), (6, True), (3, False), (1, True)])
+def test_transposed_convolutions_in_groups_are_quantized(groups: int, *, biased: bool) -> None:
+    """The quantizer took the scales of one group for those of all biases, and refused the model."""
+    shape = (6, 5, 4)
+    items = np.random.default_rng(0).normal(size=(16, *shape)).astype(np.float32)
+    net = OnnxNet(shape)
+    weights = net.random.normal(size=(6, 2, 3, 3)).astype(np.float32)
+    bias = [net.random.normal(size=2 * groups).astype(np.float32)] if biased else []
+    net.add("ConvTranspose", weights, *bias, group=groups, strides=[2, 2])
+    model = net.model()
+    before = run(model, (2, *shape))
+    changed = with_plain_forms(model)
+    assert (changed is model) == (groups == 1 or not biased)
+    np.testing.assert_allclose(run(changed, (2, *shape)), before, rtol=1e-4, atol=1e-5)
+    after = run(with_scheme(changed, SCHEMES["onnx-int8"], lambda: [items], None), (2, *shape))
+    assert np.square(after - before).mean() < 0.001 * before.var()
+
+
 @pytest.mark.parametrize("shape", [(6, 5, 4), (6, 7)])
 @pytest.mark.parametrize("epsilon", [None, 0.5])
 def test_groups_are_normalized_as_instances(shape: tuple[int, ...], epsilon: float | None) -> None:

@@ -106,6 +106,7 @@ def two_constants(net: OnnxNet) -> None:
 
 CHANNELS = {"axes": [2, 3], "keepdims": 1}
 EACH = np.linspace(1e-6, 2e-6, 6, dtype=np.float32).reshape(6, 1, 1)
+SLOPES = np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)
 LEFT = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
 PADS = np.array([0, 0, 2, 1, 0, 1, 0, 3])
 CASES: dict[str, tuple[Callable[[OnnxNet], None], list[str]]] = {
@@ -199,6 +200,18 @@ CASES: dict[str, tuple[Callable[[OnnxNet], None], list[str]]] = {
         one("Pad", np.array([0, 6, 0, 0, 0, 0, 4, 0]), mode="wrap"),
         ["Slice", "Slice", "Concat", "Concat", "Identity"],
     ),
+    "an Elu": (one("Elu", alpha=2.0), ["Elu", "LeakyRelu"]),
+    "an Elu of 1": (one("Elu"), ["Elu"]),
+    "a slope of each pixel": (one("PRelu", SLOPES), ["Relu", "Sub", "Mul", "Add"]),
+    "a slope of each channel": (one("PRelu", EACH), ["PRelu"]),
+    "a pool of powers": (
+        one("LpPool", kernel_shape=[2, 3], strides=[1, 2], pads=[1, 0, 0, 1], p=3),
+        ["Abs", "Pow", "AveragePool", "Mul", "Pow"],
+    ),
+    "a pool of powers that is padded by name": (
+        one("LpPool", kernel_shape=[2, 2], auto_pad="SAME_UPPER"),
+        ["LpPool"],
+    ),
     "patches as channels": (patches((1, 12, 2, 5)), ["Reshape", "Transpose", "Reshape"]),
 }
 
@@ -232,6 +245,32 @@ def test_forms_compute_the_same(name: str) -> None:
         if node.op_type in ("Max", "Min") and name not in STAYING:
             (bound,) = (tensor for tensor in written.graph.initializer if tensor.name == node.input[0])
             assert [*bound.dims] == [SHAPE[0], 1, 1] or name in ("a norm", "a bound of a vector")  # of one channel
+
+
+@pytest.mark.parametrize(("number", "sizes"), [(3, [2, 2, 2]), (2, [3, 3]), (4, None)])
+@pytest.mark.parametrize("channels", [6, 5])
+def test_a_split_into_a_number_of_parts_gets_their_sizes(number: int, sizes: list[int] | None, channels: int) -> None:
+    """Except where fewer parts hold all, so that the last ones would be empty."""
+    parts = [f"part_{place}" for place in range(number)]
+    nodes = [
+        helper.make_node("Split", ["input"], parts, axis=-3, num_outputs=number),
+        helper.make_node("Concat", parts[::-1], ["output"], axis=1),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, channels, 4, 5]) for name in ("input", "output")
+    ]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    items = np.random.default_rng(0).normal(size=(1, channels, 4, 5)).astype(np.float32)
+    before = run(model, items) if sizes else None
+    written = with_onnx2tf_forms(onnx.shape_inference.infer_shapes(model))
+    split = next(node for node in written.graph.node if node.op_type == "Split")
+    if sizes is None:
+        assert len(split.input) == 1
+        return
+    (given,) = written.graph.initializer
+    assert onnx.numpy_helper.to_array(given).tolist() == [*sizes[:-1], sizes[-1] - (6 - channels)]
+    np.testing.assert_array_equal(run(written, items), before)
 
 
 @pytest.mark.parametrize("amounts", [[0, 0, -1, 0, 0, 0, 1, 0], [0, 7, 0, 0, 0, 0, 0, 0], "computed"])

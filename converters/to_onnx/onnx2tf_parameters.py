@@ -1,0 +1,73 @@
+"""Operations with parameters that onnx2tf 2.6.9 leaves out or refuses, written as others that it converts.
+
+* An Elu with another alpha than 1, which it leaves out, becomes one with 1, whose negative values a LeakyRelu scales.
+* A PRelu with more slopes than one a channel, as Keras' own has for each pixel, becomes a product and a sum.
+* A Split into a number of parts gets their sizes, of which the last may differ.
+* An LpPool becomes an AveragePool of powers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
+
+
+def write_parameters(graph: OnnxGraph) -> None:
+    """Write such nodes anew; shapes are known."""
+    for node in graph.nodes("Elu"):
+        _scale_negatives(graph, node)
+    for node in graph.nodes("PRelu"):
+        _multiply_negatives(graph, node)
+    for node in graph.nodes("Split"):
+        _give_sizes(graph, node)
+    for node in graph.nodes("LpPool"):
+        _average_powers(graph, node)
+
+
+def _scale_negatives(graph: OnnxGraph, node: Any) -> None:
+    alpha = attribute(node, "alpha", 1.0)
+    if alpha != 1:
+        plain = graph.add("Elu", list(node.input))
+        graph.replace(node.output[0], "LeakyRelu", [plain], alpha=alpha)
+
+
+def _multiply_negatives(graph: OnnxGraph, node: Any) -> None:
+    source, slope = node.input
+    shape, slopes = graph.shape(source), graph.shape(slope)
+    if shape is None or slopes is None or len(shape) < 3:
+        return
+    whole = (1,) * (len(shape) - len(slopes)) + slopes
+    if all(size == 1 for axis, size in enumerate(whole) if axis != 1):
+        return
+    positive = graph.add("Relu", [source])
+    negative = graph.add("Mul", [graph.add("Sub", [source, positive]), slope])
+    graph.replace(node.output[0], "Add", [positive, negative])
+
+
+def _give_sizes(graph: OnnxGraph, node: Any) -> None:
+    shape = graph.shape(node.input[0])
+    number = next((a for a in node.attribute if a.name == "num_outputs"), None)
+    if number is None or shape is None or (whole := shape[attribute(node, "axis", 0)]) < 1:
+        return
+    size = -(-whole // number.i)
+    sizes = np.diff([*range(0, whole, size), whole])
+    if len(sizes) == number.i:
+        graph.feed(node, 1, graph.add_constant(sizes.astype(np.int64)))
+        node.attribute.remove(number)
+
+
+def _average_powers(graph: OnnxGraph, node: Any) -> None:
+    power = attribute(node, "p", 2)
+    window = {name: attribute(node, name) for name in ("kernel_shape", "strides", "pads", "auto_pad")}
+    is_padded_by_name = window["auto_pad"] not in (None, b"NOTSET", b"VALID")
+    if attribute(node, "ceil_mode", 0) or max(attribute(node, "dilations", [1])) > 1 or is_padded_by_name:
+        return
+    of_window = {name: value for name, value in window.items() if value is not None}
+    size = np.prod(window["kernel_shape"])
+    each, inverse, taps = (graph.add_constant(np.array([number], np.float32)) for number in (power, 1 / power, size))
+    powers = graph.add("Pow", [graph.add("Abs", list(node.input)), each])
+    mean = graph.add("AveragePool", [powers], count_include_pad=1, **of_window)
+    graph.replace(node.output[0], "Pow", [graph.add("Mul", [mean, taps]), inverse])
