@@ -6,6 +6,8 @@
   divides by other numbers than its float one.
 * GroupNormalization becomes InstanceNormalization of groups: onnx2tf computes shapes of the former when the model runs,
   which XNNPACK refuses.
+* A cubic Resize that shrinks becomes products with matrices: between integer convolutions, ONNX Runtime moves a
+  Transpose through it, and then refuses it (`to_onnx.shrinking`).
 * A ConvTranspose in groups gets its bias from an Add: ONNX Runtime's quantizer takes the scales of one group for it.
 * Einsum of a tensor and constant weights becomes MatMul: quantizers leave it in float (`to_onnx.einsums`).
 * Infinite masks become finite (`to_tflite.constants`).
@@ -20,6 +22,7 @@ import onnx
 
 from edgepress.converters.to_onnx.einsums import write_einsums
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
+from edgepress.converters.to_onnx.shrinking import write_shrinking
 from edgepress.converters.to_tflite.constants import finite_values
 
 MASKING = ("Add", "Sub", "Where", "Pad")
@@ -37,7 +40,9 @@ def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
         Exception: An operation is not valid, in one of many ways.
     """
     graph = OnnxGraph(model)
-    if not any(_has_other_form(graph, node) for node in graph.nodes(*MASKING, *WINDOWS, *OTHERS, "ConvTranspose")):
+    if not any(
+        _has_other_form(graph, node) for node in graph.nodes(*MASKING, *WINDOWS, *OTHERS, "ConvTranspose", "Resize")
+    ):
         return model
     plain = copy.deepcopy(model)
     graph = OnnxGraph(plain)
@@ -52,6 +57,8 @@ def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
         _normalize_by_instance(graph, node)
     for node in graph.nodes("ConvTranspose"):
         _add_bias(graph, node)
+    for node in graph.nodes("Resize"):
+        write_shrinking(graph, node)
     write_einsums(graph)
     graph.finish()
     return plain
@@ -67,6 +74,8 @@ def _has_other_form(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
         return attribute(node, "auto_pad") == b"SAME_LOWER" or bool(attribute(node, "ceil_mode", 0))
     if node.op_type == "ConvTranspose":
         return _has_bias_of_groups(node)
+    if node.op_type == "Resize":
+        return bool(attribute(node, "mode") == b"cubic")
     return node.op_type in OTHERS or (node.op_type == "Pad" and len(node.input) > 3)
 
 

@@ -99,6 +99,32 @@ def test_transposed_convolutions_in_groups_are_quantized(groups: int, *, biased:
     assert np.square(after - before).mean() < 0.001 * before.var()
 
 
+@pytest.mark.parametrize("by", ["sizes", "computed sizes", "scales"])
+@pytest.mark.parametrize("size", [(11, 5), (3, 30), (48, 6), (28, 9)])
+@pytest.mark.parametrize("mode", ["pytorch_half_pixel", "align_corners"])
+def test_cubic_resizes_between_convolutions_run_in_8_bits(size: tuple[int, int], by: str, mode: str) -> None:
+    """Those that shrink did not: ONNX Runtime moved a Transpose through them."""
+    shape = (3, 14, 7)
+    items = np.random.default_rng(0).normal(size=(16, *shape)).astype(np.float32)
+    net = OnnxNet(shape)
+    source = net.conv(16, 3, (3, 3), pads=[1] * 4)
+    sizes = [net.constant(np.array([1, 16, *size]))]
+    if by == "computed sizes":
+        batch = net.add("Gather", net.add("Shape", source), np.array([0]))
+        sizes = [net.add("Concat", batch, np.array([16, *size]), axis=0)]
+    given = ["", *sizes] if by != "scales" else [np.array([1, 1, size[0] / 14 + 0.01, size[1] / 7 + 0.01], np.float32)]
+    net.add("Resize", source, "", *given, mode="cubic", coordinate_transformation_mode=mode, exclude_outside=1)
+    net.conv(8, 16, (3, 3))
+    model = net.model()
+    before = run(model, (1, *shape))
+    changed = with_plain_forms(model)
+    shrinks = size[0] < 14 or size[1] < 7
+    assert ("MatMul" in [node.op_type for node in changed.graph.node]) == shrinks
+    np.testing.assert_allclose(run(changed, (1, *shape)), before, rtol=1e-3, atol=1e-3)
+    after = run(with_scheme(changed, SCHEMES["onnx-int8"], lambda: [items], None), (1, *shape))
+    assert np.square(after - before).mean() < 0.001 * before.var()
+
+
 @pytest.mark.parametrize("shape", [(6, 5, 4), (6, 7)])
 @pytest.mark.parametrize("epsilon", [None, 0.5])
 def test_groups_are_normalized_as_instances(shape: tuple[int, ...], epsilon: float | None) -> None:
