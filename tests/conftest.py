@@ -73,8 +73,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _plain_workers_of_slow_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slow tests start their workers as users do, also after an integration test that has forked its own."""
-    if request.node.get_closest_marker("slow"):
+    """Tests of tests/slow start their workers as users do, also after an integration test that has forked its own."""
+    if _tier(request.node.path) == "slow":
         import forked_workers
 
         monkeypatch.setattr(forked_workers, "PLAIN", True)

@@ -1,8 +1,9 @@
-"""Child processes that need not import TensorFlow, which takes four seconds of a CPU: forks of one that has.
+"""Child processes that need not import TensorFlow, which takes two seconds of a CPU: forks of one that has.
 
 A `Worker` starts a Python that imports what it needs. Tests start hundreds of them, so they get forks of a template: a
-process that has imported the same packages and nothing of edgepress. A fork gets the environment, current folder, pipe
-and log of the process that it stands for, runs the same `serve`, and ends, crashes and is killed in the same way.
+process that has imported the same packages, and of edgepress what conversions import, of which no module reads the
+environment while it is imported. A fork gets the environment, current folder, pipe and log of the process that it
+stands for, runs the same `serve`, and ends, crashes and is killed in the same way.
 Tests of the processes themselves ask for the fixture `plain_workers`; all commands that tests start as processes have
 plain ones, too. `EDGEPRESS_PLAIN_WORKERS=1` makes all of them plain: CI sets it on Python 3.11.
 """
@@ -27,7 +28,10 @@ from edgepress.converters.worker import Worker
 
 PLAIN = os.environ.get("EDGEPRESS_PLAIN_WORKERS") == "1" or not hasattr(os, "fork") or not hasattr(os, "pidfd_open")
 """Whether no process is forked."""
-PACKAGES = "numpy tensorflow keras ai_edge_litert.interpreter onnx tf2onnx flatbuffers psutil PIL.Image"
+PACKAGES = (
+    "numpy tensorflow keras ai_edge_litert.interpreter onnx tf2onnx litert_quantizer.quantizer psutil PIL.Image "
+    "edgepress.converters.conversion.processes edgepress.converters.worker_child edgepress.toolkit.conversion"
+)
 """What the template imports; ONNX Runtime would start a thread, which forks do not have."""
 LARGEST = 1 << 20
 """Bytes of a request."""
