@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,9 +17,9 @@ WEIGHTS = ", and most of what it adds is by the rounding of its weights and bias
 OUTPUT = ", and most of what it adds is by the rounding of its output"
 
 
-def said_of(layer: QuantizedLayer) -> str:
-    """What is said of a file whose worst layer this is, behind the first sentence."""
-    diagnosis = AccuracyDiagnosis(
+def diagnosis_of(layer: QuantizedLayer) -> AccuracyDiagnosis:
+    """A diagnosis of a file whose worst layer this is."""
+    return AccuracyDiagnosis(
         model="m.keras",
         file="m.tflite",
         scheme="tflite-int8",
@@ -38,7 +39,11 @@ def said_of(layer: QuantizedLayer) -> str:
         classes=(),
         fixes=(),
     )
-    text = sentences(diagnosis, ["a", "b"]).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def said_of(layer: QuantizedLayer) -> str:
+    """What is said of a file whose worst layer this is, behind the first sentence."""
+    text = sentences(diagnosis_of(layer), ["a", "b"]).replace("\N{NO-BREAK SPACE}", " ")
     _, _, rest = text.partition("items. ")
     return rest
 
@@ -70,3 +75,24 @@ def test_where_an_error_comes_from_is_said_as_far_as_it_is_known(figures: dict[s
 def test_a_fault_is_said_instead() -> None:
     layer = QuantizedLayer(**PLAIN | {"from_weights": 1.0, "fault": "outlier", "spread": 60.0, "widest": 3})
     assert said_of(layer).startswith("first (CONV_2D) makes 40 % of the error: its channel 3 has 60 times the range")
+
+
+@pytest.mark.parametrize(
+    ("right", "trained", "doubt"),
+    [
+        (0.36, 0.36, None),
+        (0.30, 0.38, None),  # by chance, of 100 items
+        (0.36, 0.94, "only, and in 94.0 % after its training: check"),
+        (0.36, None, "only: check"),
+        (0.60, 0.94, None),
+    ],
+)
+def test_labels_are_doubted_only_if_the_model_was_better_once(
+    right: float, trained: float | None, doubt: str | None
+) -> None:
+    """Before, a net that had reached 36 % in training was said to be given other labels or data."""
+    layer = QuantizedLayer(**PLAIN | {"from_weights": 1.0})
+    figures = replace(diagnosis_of(layer), model_accuracy=right, trained_accuracy=trained)
+    text = sentences(figures, ["a", "b", "c"]).replace("\N{NO-BREAK SPACE}", " ")
+    assert ("check that it was trained" in text) == (doubt is not None)
+    assert doubt is None or doubt in text

@@ -165,6 +165,7 @@ def _diagnosis(subject: Subject, examined: Examined, notes: tuple[str, ...]) -> 
         items=len(split),
         accuracy=float(right[1].mean()) if labelled else None,
         model_accuracy=float(right[0].mean()) if labelled else None,
+        trained_accuracy=contract.test_accuracy,
         drop_pp=drop.estimate if drop else None,
         drop_low_pp=drop.low if drop else None,
         drop_high_pp=drop.high if drop else None,

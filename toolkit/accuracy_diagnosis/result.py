@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,8 @@ SOUND = 0.995
 """Share of labels in which the files agree from which the quantized one is called sound, 0-1."""
 FEW_ITEMS = 5
 """Items of each class below which a sentence says that there are few."""
+CHANCE = 2
+"""Standard errors that accuracy differs by, if items are others."""
 WRONG_DATA = 0.5
 """Accuracy of the model below which its labels are doubted, where chance is far lower."""
 
@@ -80,6 +83,7 @@ class AccuracyDiagnosis:
         layer_agreement: The file's agreement on those items.
         engine_differs: Whether the engine computes something other than the file says: more items keep their label in
             the simulation than by chance, and it has all of the file's weights.
+        trained_accuracy: The model's accuracy on its own test split, 0-1, as its contract says; None if it does not.
         text: What was found and what to try first, in a few sentences.
         layers: The layers: those with a fault, which can be fixed, first, and then the costliest.
         layer_items: Number of items on which the layers were measured.
@@ -109,6 +113,7 @@ class AccuracyDiagnosis:
     notes: tuple[str, ...] = ()
     layer_agreement: float | None = None
     engine_differs: bool = False
+    trained_accuracy: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, rounded to six significant digits."""
@@ -160,11 +165,15 @@ def _loss(diagnosis: AccuracyDiagnosis) -> str:
 
 def _data_doubt(diagnosis: AccuracyDiagnosis, labels: Sequence[str]) -> str:
     """What is wrong with the data, if the model itself fails on them or there are few."""
-    if diagnosis.model_accuracy is not None and len(labels) > 2 and diagnosis.model_accuracy < WRONG_DATA:
-        return (
-            f"The model itself is right in {percent(diagnosis.model_accuracy, '.1f')} only: check that it was trained "
-            "with these labels and this preparation of the data."
-        )
+    right, trained = diagnosis.model_accuracy, diagnosis.trained_accuracy
+    if right is not None and len(labels) > 2 and right < WRONG_DATA:
+        chance = CHANCE * math.sqrt(right * (1 - right) / diagnosis.items)
+        if trained is None or right + chance < trained:
+            once = "" if trained is None else f", and in {percent(trained, '.1f')} after its training"
+            return (
+                f"The model itself is right in {percent(right, '.1f')} only{once}: check that it was trained "
+                "with these labels and this preparation of the data."
+            )
     if diagnosis.classes and diagnosis.items < FEW_ITEMS * len(labels):
         items = plural(diagnosis.items, "item")
         return f"{items} are few for {len(labels)} classes, so figures of classes prove little."
