@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import re
+import shlex
 import stat
 import zipfile
 from pathlib import Path
@@ -28,6 +29,8 @@ class FileKind(NamedTuple):
     format: str = ""
 
 
+MODEL = "model.keras"
+"""The file in a run's folder that `edgepress train` writes last."""
 VARIANTS = "variants"
 """The folder in a run's folder that `edgepress convert` writes to; `calibrated` in it holds copies with a promise."""
 _UNPACK = "Unpack it, and give the model in it."
@@ -113,18 +116,28 @@ def kind_of(path: Path) -> FileKind:
     return FileKind("of another kind, or damaged", "Copy or make it again.")
 
 
-def format_of(path: Path, formats: tuple[str, ...], accepted: str) -> str:
-    """The format of a model, which must be one of `formats`; `accepted` names these in the error.
+def format_of(path: Path, formats: tuple[str, ...], accepted: str, *, names: str = "*", options: str = "") -> str:
+    """The format of a model, which must be one of `formats`.
+
+    Args:
+        path: The model.
+        formats: Formats as in `FileKind`.
+        accepted: What they are, for the error.
+        names: Names without suffix of the files that the error may recommend, if the path is a folder.
+        options: Options of the conversion that the error recommends otherwise.
 
     Raises:
         ModelFileError: It is missing, or something else; the message says what.
     """
     kind = kind_of(path)
     if kind.format not in formats:
-        hint = kind.hint or "Convert it first: edgepress convert."
-        inside = [file for each in formats for folder in (path, path / VARIANTS) for file in folder.glob(f"*.{each}")]
+        places = (path, path / VARIANTS)
+        inside = [file for each in formats for place in places for file in place.glob(f"{names}.{each}")]
+        hint = kind.hint
         if inside:  # of a folder, such as that of a run
             hint = f"Give a file in it, such as {min(inside)}."
+        elif kind.format or (path / MODEL).is_file():
+            hint = " ".join(["Convert it first: edgepress convert", shlex.quote(str(path)), *options.split()])
         raise ModelFileError(f"{path} is {kind.name}. Accepted: {accepted}.", hint)
     return kind.format
 

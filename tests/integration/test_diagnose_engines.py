@@ -120,7 +120,7 @@ def test_what_can_t_be_compared_is_one_error(run: Any, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError) as caught:
         diagnose_engines(run.variants["tflite-float32"], ["c99", "litert"])
     assert "--target integer-only" in caught.value.hint
-    with pytest.raises(InputError, match="is an ONNX file"):
+    with pytest.raises(ModelFileError, match="is an ONNX model"):
         diagnose_engines(run.variants["onnx-int8"], ["c99", "litert"])
 
 

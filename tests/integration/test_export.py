@@ -148,7 +148,7 @@ def test_a_float_file_is_refused_with_the_command_that_makes_one_that_fits(run: 
         with pytest.raises(ModelFileError) as caught:
             export(run.variants[scheme], out=tmp_path / "c")
         assert "--target integer-only" in caught.value.hint
-    with pytest.raises(InputError, match="is an ONNX file"):
+    with pytest.raises(ModelFileError, match="is an ONNX model"):
         export(run.variants["onnx-int8"], out=tmp_path / "c")
     assert not (tmp_path / "c").exists()
 

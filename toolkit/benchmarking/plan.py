@@ -15,7 +15,7 @@ from edgepress.toolkit.data.for_model import Described, data_for, describe, with
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import usable_engines
 from edgepress.toolkit.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
-from edgepress.toolkit.results.run_files import MODEL_FILES, folder_with
+from edgepress.toolkit.results.run_files import MODEL_FILES, command_to_convert, folder_with
 from edgepress.toolkit.workers.opening import Candidate
 
 SUFFIXES = (".tflite", ".onnx")
@@ -157,7 +157,7 @@ def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
         folder = folder_with(paths[0], *MODEL_FILES)
         in_folder = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
         if not in_folder:
-            raise InputError(f"{folder} holds no .tflite or .onnx file.", "Make some: edgepress convert.")
+            raise InputError(f"{folder} holds no .tflite or .onnx file.", f"Make some: {command_to_convert(folder)}")
         return in_folder
     for path in paths:
         if not path.exists():

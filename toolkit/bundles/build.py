@@ -144,14 +144,14 @@ def bundle(
     """
     path = Path(file)
     step = on_step or (lambda text: None)
+    boards = [one.strip() for one in board.split(",") if one.strip()] if isinstance(board, str) else board
+    if native := engine == ENGINE:
+        check_native(path, format, boards=boards, offline=offline, updates=updates, mqtt=mqtt)
     kind = file_format(path)
     about = describe(path, hints)
     name = path.stem if name is None else name
-    boards = [one.strip() for one in board.split(",") if one.strip()] if isinstance(board, str) else board
     published = None if updates is None else Path(updates)
     limits = ShadowLimits.of(shadow, max_slowdown, min_agreement, updates=published is not None)
-    if native := engine == ENGINE:
-        check_native(kind, format, boards=boards, offline=offline, updates=updates, mqtt=mqtt)
     manifest = _manifest(kind, about.contract, name=name, format=format, boards=boards, offline=offline)
     manifest = replace(manifest, boards=()) if native else manifest
     manifest = _with_number(manifest, published, release)

@@ -18,6 +18,7 @@ from edgepress.converters.to_c.removal import without_constant_channels
 from edgepress.converters.to_c.tables import place_smallest
 from edgepress.runtime.native_session import LIBRARY
 from edgepress.toolkit.errors import BundleError, InputError
+from edgepress.toolkit.results.run_files import check_integers
 
 ENGINE = "native"
 COMPILERS = ("cc", "gcc", "clang")
@@ -35,15 +36,14 @@ const char *model_about(void) {{ return {text}; }}
 """
 
 
-def check_native(kind: str, format: str, *, boards: object, offline: bool, updates: object, mqtt: bool) -> None:
+def check_native(file: Path, format: str, *, boards: object, offline: bool, updates: object, mqtt: bool) -> None:
     """Refuse options that do not go with the engine native.
 
     Raises:
         InputError: There is one.
+        ModelFileError: The file is no TFLite file.
     """
-    if kind != "tflite":
-        problem = f"The engine native is made of TFLite files, not of .{kind} files."
-        raise InputError(problem, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
+    check_integers(file)
     if format != "zip":
         raise InputError("A pyz has no installer, which builds the engine native.", "Make a zip.")
     if boards:

@@ -207,6 +207,7 @@ def _wish(max_error: str | float | None, max_rejected: str | float | None, confi
 
 
 def _describe(path: Path, source: str | DataSet | None, engine: str | None) -> _Subject:
+    format = file_format(path)
     about = describe(path)
     if about.contract.task not in TASKS:
         raise InputError(
@@ -215,7 +216,7 @@ def _describe(path: Path, source: str | DataSet | None, engine: str | None) -> _
         )
     if engine is not None and engine not in PACKAGED:
         raise InputError(f"The engine {engine!r} is unknown.", f"Accepted: {', '.join(PACKAGED)}.")
-    name = engine or next(iter(usable_engines(file_format(path))), None)
+    name = engine or next(iter(usable_engines(format)), None)
     if name is None:
         raise InputError(f"No installed engine opens {path}.", "edgepress doctor shows how to install one.")
     opened, notes = data_for(about.contract, source, where=path, numbered=about.numbered)

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.to_c.lowering import Program, lower
-from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.data.for_model import describe
 from edgepress.toolkit.engine_diagnosis.causes import ENGINES, cause_of
 from edgepress.toolkit.engine_diagnosis.on_board import PREFIX, outputs_on_board
@@ -20,6 +19,7 @@ from edgepress.toolkit.engine_diagnosis.outputs import Outputs, expose_outputs, 
 from edgepress.toolkit.engine_diagnosis.result import Difference, EngineComparison, Pair
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.exporting.vectors import ProgramSession, make_vectors
+from edgepress.toolkit.results.run_files import check_integers
 
 SAMPLES = 64
 """Items on which operations are compared, unless the user sets it."""
@@ -109,9 +109,7 @@ def _check(path: Path, engines: Sequence[str], samples: int) -> None:
         raise InputError("--engines compares two engines or more.", f"Accepted: {', '.join(ENGINES)}, {PREFIX}HOST.")
     if not 1 <= samples <= MOST:
         raise InputError(f"samples is {samples}; accepted: 1 to {MOST}.")
-    if file_format(path) != "tflite":
-        problem = f"{path} is an ONNX file; engines are compared on TFLite files."
-        raise InputError(problem, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
+    check_integers(path)
 
 
 def _compare(

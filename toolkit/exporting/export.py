@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import get_args
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.exporting.c99 import export_c99
 from edgepress.toolkit.exporting.job import Exported, ExportJob, Language, Layout
 from edgepress.toolkit.exporting.layouts import library_name
 from edgepress.toolkit.exporting.microcontrollers import MICROCONTROLLERS
 from edgepress.toolkit.exporting.tflm import export_tflm
+from edgepress.toolkit.results.run_files import check_integers
 
 SAMPLES = 8
 """Items in the self-test unless the user says another number."""
@@ -76,9 +76,7 @@ def export(
         raise unknown("layout", layout, get_args(Layout))
     if layout != "cmake" and to != "c99":
         raise InputError(f"The layout {layout} is for C99; {to} is built with a clone of TFLM.", "Leave --layout out.")
-    if file_format(path) != "tflite":
-        problem = f"{path} is an ONNX file; export reads TFLite files."
-        raise InputError(problem, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
+    check_integers(path)
     kind = layout if layout != "cmake" else to
     stem = library_name(path.stem) if layout == "arduino" else path.stem  # the IDE refuses other names of folders
     job = ExportJob(

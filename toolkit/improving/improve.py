@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.runtime.filetypes import VARIANTS
+from edgepress.runtime.filetypes import MODEL, VARIANTS
 from edgepress.toolkit.calibrating.calibrate import Calibrated
 from edgepress.toolkit.conversion import convert
 from edgepress.toolkit.data import open_data
@@ -29,7 +29,6 @@ from edgepress.toolkit.improving.former import FormerFile, kinds_to_make, not_re
 from edgepress.toolkit.improving.held_out import learned_by, remember, without_learned_scenes
 from edgepress.toolkit.improving.promised import NewAnswers, new_answers, promise_again
 from edgepress.toolkit.improving.proof import Proof, Verdict, prove_better, prove_not_worse
-from edgepress.toolkit.results.run_files import MODEL
 from edgepress.toolkit.training.loop import train
 from edgepress.toolkit.training.run_folder import METRICS, load_result
 

@@ -22,10 +22,9 @@ import numpy.typing as npt
 
 from edgepress.toolkit.documents import parse_json, read_limited, with_halves_as_words
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.results.packed import unpack
 from edgepress.toolkit.results.records import SCHEMA_VERSION, Benchmark, Measurement
-from edgepress.toolkit.results.run_files import folder_with
+from edgepress.toolkit.results.run_files import command_to_benchmark, folder_with
 
 NAME = "benchmark.json"
 KEYS: Mapping[str, Mapping[str, type]] = {
@@ -83,9 +82,7 @@ def load_benchmark(path: str | Path) -> Benchmark:
     if path.is_dir():
         path = folder_with(path, NAME) / NAME
         if not path.is_file():
-            raise InputError(
-                f"{path.parent} holds no {NAME}.", f"Make one: {shell_line('edgepress', 'benchmark', path.parent)}"
-            )
+            raise InputError(f"{path.parent} holds no {NAME}.", f"Make one: {command_to_benchmark(path.parent)}")
     try:
         return _parse(read_limited(path), path)
     except OSError as e:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from edgepress.runtime.filetypes import VARIANTS
+from edgepress.runtime.filetypes import MODEL, VARIANTS, format_of
+from edgepress.toolkit.escaping import shell_line
 
-MODEL = "model.keras"
-"""The file in a run's folder that `edgepress train` writes last."""
 MODEL_FILES = ("*.tflite", "*.onnx")
 """The names of files that boards run."""
 
@@ -34,3 +33,25 @@ def folder_with(folder: Path, *names: str) -> Path:
 
 def _holds(folder: Path, names: tuple[str, ...]) -> bool:
     return folder.is_dir() and any(True for name in names for _ in folder.glob(name))
+
+
+def check_integers(path: Path) -> None:
+    """Refuse what can't be a TFLite file of integers only, of which C is made; the error says how to make one.
+
+    Raises:
+        ModelFileError: The path is missing, a folder or a model of another format.
+    """
+    options = "--to tflite-int8 --target integer-only"
+    format_of(path, ("tflite",), "TFLite files of integers only", names="*-integer-only", options=options)
+
+
+def command_to_convert(folder: Path) -> str:
+    """The command that makes the files of the run in a folder; of a model to name, if the folder is no run's."""
+    return shell_line("edgepress", "convert", folder if (folder / MODEL).is_file() else "MODEL")
+
+
+def command_to_benchmark(folder: Path) -> str:
+    """The command that measures the files in a folder, behind the one that makes them if only their model is there."""
+    measure = shell_line("edgepress", "benchmark", folder)
+    made = _holds(folder_with(folder, *MODEL_FILES), MODEL_FILES) or not (folder / MODEL).is_file()
+    return measure if made else f"{command_to_convert(folder)} && {measure}"

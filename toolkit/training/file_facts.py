@@ -11,11 +11,11 @@ import numpy.typing as npt
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.files import sha256_of
 from edgepress.runtime import Contract
+from edgepress.runtime.filetypes import MODEL
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.remarks.facts import Facts, FloatPair
-from edgepress.toolkit.results.run_files import MODEL
 from edgepress.toolkit.training import run_folder
 from edgepress.toolkit.training.facts import MORE, facts_of
 

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.runtime.filetypes import MODEL
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import SPLITS, DataSet, Split
 from edgepress.toolkit.errors import InputError, NotANumberError, TrainingError
-from edgepress.toolkit.results.run_files import MODEL, model_in
+from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.training import architectures, augment, batches, checkpoint, run_folder
 from edgepress.toolkit.training.checkpoint import TrainingState
 from edgepress.toolkit.training.teacher import StudentTargets, Teacher, distillation_loss, label_accuracy

@@ -18,7 +18,7 @@ from typing import Any
 from edgepress.converters.contract.write import write_keras_contract
 from edgepress.converters.files import whole_file, write_csv, write_json
 from edgepress.runtime.contract import Contract
-from edgepress.runtime.filetypes import VARIANTS
+from edgepress.runtime.filetypes import MODEL, VARIANTS
 from edgepress.toolkit.data.remembered import to_remember
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.documents import read_json, read_limited
@@ -26,7 +26,6 @@ from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.notebooks.views import training_html
 from edgepress.toolkit.remarks.checks import remarks
-from edgepress.toolkit.results.run_files import MODEL
 from edgepress.toolkit.stats.metrics import classification_metrics
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
