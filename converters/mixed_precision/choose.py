@@ -181,19 +181,26 @@ class _Search:
         states = list(self._ranking.states(start))
         if self._drop(states[-1]) > limit:  # the simulation misses something
             states += self._ranking.further_states(states[-1])
-        if self._drop(states[-1]) > limit:
-            left = [layer.name for n, layer in enumerate(self._ranking.layers) if n not in states[-1].layers]
+        if (found := self._find_holding(states, limit)) is None:
+            best = min(self._drops, key=self._drop)
+            left = [layer.name for n, layer in enumerate(self._ranking.layers) if n not in best.layers]
             raise ConversionError(
-                f"With {len(states[-1].layers)} layers in float and {len(left)} in 8 bits ({', '.join(left[:3])}), "
-                f"it loses {self._drop(states[-1]):.2f} pp of {self._measure}; the limit is {limit:g}.",
+                f"With {len(best.layers)} layers in float and {len(left)} in 8 bits ({', '.join(left[:3])}), "
+                f"it loses {self._drop(best):.2f} pp of {self._measure}; the limit is {limit:g}.",
                 "Give a larger --max-drop, or use a scheme that computes in float, such as float16.",
             )
         failing = 0
-        holding = len(states) - 1
+        holding = found
         while holding - failing > 1:
             middle = (failing + holding) // 2
             failing, holding = (failing, middle) if self._drop(states[middle]) <= limit else (middle, holding)
         return self.describe(self._prune(states[holding], start, limit), start, limit=limit)
+
+    def _find_holding(self, states: list[FloatSet], limit: float) -> int | None:
+        """The place of the last of some states that keeps the limit: more layers in float may lose more items."""
+        few = trials(self._model, len(self._scorer.items), len(self._simulation.names))
+        places = range(len(states))[::-1][:few]
+        return next((place for place in places if self._drop(states[place]) <= limit), None)
 
     def _prune(self, state: FloatSet, start: FloatSet, limit: float) -> FloatSet:
         """The state without what the limit does not need: float32 weights, or whole layers, the costliest first."""

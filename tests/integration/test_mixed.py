@@ -86,6 +86,18 @@ def test_layers_are_added_where_the_simulation_sees_no_loss(wide: Case, monkeypa
     assert np.dtype(np.int8) in types(wide.make(chosen)).values()
 
 
+def test_a_choice_that_holds_is_found_where_more_in_float_loses_more(wide: Case) -> None:
+    """Items that are lost need not be fewer with more layers in float, if only a few decide."""
+    plain = wide.make(NOTHING)
+
+    def make(kept: FloatLayers) -> bytes:
+        return plain if len(kept.layers) > 4 else wide.make(kept)
+
+    chosen = choose(wide.model, make, wide.judge, items(0), options=KeepOptions("", 6.0))
+    assert {WIDE, READER} <= {layer.name for layer in chosen.layers}
+    assert len(chosen.layers) <= 4
+
+
 def test_a_few_items_beyond_the_limit_are_no_loss_if_the_answers_are_not_clear(monkeypatch: pytest.MonkeyPatch) -> None:
     """4 of 150 items are 2.7 pp, but chance; the float graph itself is unsure about them."""
     case = Case(wide=False)
