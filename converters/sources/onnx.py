@@ -79,22 +79,8 @@ class OnnxSource:
                 f"ONNX Runtime can't open {path}: {first_line(e)}.",
                 f"Export it with opset {OPSET} and standard operations only.",
             ) from e
-        inputs = self._session.get_inputs()
-        outputs = self._session.get_outputs()
-        shapes = [[v.shape for v in ends] for ends in (inputs, outputs)]
-        if len(inputs) != 1 or len(outputs) != 1 or not inputs[0].shape or not outputs[0].shape:
-            raise other_ends(path, *shapes, names=[v.name for v in outputs])
-        (source,), (sink,) = inputs, outputs
-        if isinstance(source.shape[0], int) and source.shape[0] != 1:
-            raise ModelFileError(
-                f"{path} takes {source.shape[0]} items at once.", "Export it with a batch of 1 or a free one."
-            )
-        if not all(isinstance(n, int) for n in (*source.shape[1:], *sink.shape[1:])):
-            raise ModelFileError(
-                f"{path} takes {source.shape} and returns {sink.shape}: the number of outputs is not known.",
-                "Export it with an output of fixed size.",
-            )
-        count, output_shape = count_outputs(item_output(path, *shapes))
+        source, sink = _checked_ends(path, self._session)
+        count, output_shape = count_outputs(item_output(path, [source.shape], [sink.shape]))
         if not output_shape and len(sink.shape) != 2:
             self._model = interface.flat_output(model, count)
         types = {"tensor(float)": "float32"} | {f"tensor({name})": name for name in INTEGERS}
@@ -269,3 +255,27 @@ def _open_converted(path: Path, model: onnx.ModelProto) -> TFLiteSource:
         flow = [f"{node.op_type} ({node.name or node.output[0]})" for node in model.graph.node if node.op_type in FLOW]
         problem = f"The model has control flow, which is not converted to TFLite: {', '.join(flow)}."
         raise ConversionError(problem if flow else f"{_MADE} can't be used: {message}", _ONNX_ONLY) from e
+
+
+def _checked_ends(path: Path, session: Any) -> tuple[Any, Any]:
+    """The one input and the one output of a model.
+
+    Raises:
+        ModelFileError: There are others, or a size or the batch is not as needed.
+    """
+    inputs = session.get_inputs()
+    outputs = session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1 or not inputs[0].shape or not outputs[0].shape:
+        shapes = [[v.shape for v in ends] for ends in (inputs, outputs)]
+        raise other_ends(path, *shapes, names=[v.name for v in outputs])
+    (source,), (sink,) = inputs, outputs
+    if isinstance(source.shape[0], int) and source.shape[0] != 1:
+        raise ModelFileError(
+            f"{path} takes {source.shape[0]} items at once.", "Export it with a batch of 1 or a free one."
+        )
+    if not all(isinstance(n, int) for n in (*source.shape[1:], *sink.shape[1:])):
+        raise ModelFileError(
+            f"{path} takes {source.shape} and returns {sink.shape}: the number of outputs is not known.",
+            "Export it with an output of fixed size.",
+        )
+    return source, sink

@@ -7,6 +7,7 @@ the files from which the rule of `edgepress.toolkit.stats.choice` chooses, two r
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -175,26 +176,42 @@ def _label(axes: Any, points: Sequence[Measurement], costs: Sequence[float]) -> 
             bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
             arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkB": 4},
         )
-        size = text.get_window_extent()
-        best: tuple[float, float, float] | None = None
-        for radius in range(14, 320, 12):
-            for turn in range(24):
-                angle = 2 * math.pi * turn / 24
-                cx = x + (size.width / 2 + radius) * math.cos(angle)
-                cy = y + (size.height / 2 + radius) * math.sin(angle)
-                box = Bbox.from_bounds(
-                    cx - size.width / 2 - 3, cy - size.height / 2 - 2, size.width + 6, size.height + 4
-                )
-                if box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1:
-                    continue
-                covered = [(Bbox.intersection(box, other), price) for other, price in taken]
-                price = radius * 3.0 + sum(price * both.width * both.height for both, price in covered if both)
-                price += 400.0 * sum(_crosses((x, y), (cx, cy), point) for point in points_at)
-                if best is None or price < best[0]:
-                    best = (price, cx, cy)
-        if best is not None:
-            text.set_position(best[1:])
+        center = _find_center((x, y), text.get_window_extent(), frame, taken, points_at)
+        if center is not None:
+            text.set_position(center)
             taken.append((text.get_window_extent().padded(3), 20.0))
+
+
+def _find_center(
+    point: tuple[float, float],
+    size: Any,
+    frame: Any,
+    taken: Sequence[tuple[Any, float]],
+    points_at: Sequence[tuple[float, float]],
+) -> tuple[float, float] | None:
+    """The center for a name beside its point at the least cost; None if the frame has no room.
+
+    Args:
+        point: The point, pixels.
+        size: A box of the name's width and height.
+        frame: The box to stay within.
+        taken: Boxes with the cost of covering a pixel of them.
+        points_at: All points; a line from the point to the name should pass none.
+    """
+    from matplotlib.transforms import Bbox
+
+    prices: dict[tuple[float, float], float] = {}
+    for radius, turn in itertools.product(range(14, 320, 12), range(24)):
+        angle = 2 * math.pi * turn / 24
+        x = point[0] + (size.width / 2 + radius) * math.cos(angle)
+        y = point[1] + (size.height / 2 + radius) * math.sin(angle)
+        box = Bbox.from_bounds(x - size.width / 2 - 3, y - size.height / 2 - 2, size.width + 6, size.height + 4)
+        if box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1:
+            continue
+        covered = [(Bbox.intersection(box, other), cost) for other, cost in taken]
+        price = radius * 3.0 + sum(cost * both.width * both.height for both, cost in covered if both)
+        prices[x, y] = price + 400.0 * sum(_crosses(point, (x, y), other) for other in points_at)
+    return min(prices, key=prices.__getitem__, default=None)
 
 
 def _crosses(start: tuple[float, float], end: tuple[float, float], point: tuple[float, float]) -> bool:

@@ -40,32 +40,7 @@ def chart_data(result: Benchmark) -> dict[str, Any]:
     }
     rings = {host: [index[id(r)] for r in front_of(result, host) if r.accuracy is not None] for host in hosts}
     rows = [
-        {
-            "name": view.about(r, name, view.beside(r, result)),
-            "leading": id(r) in leading,
-            "closer": id(r) in looked_at,
-            "label": name,
-            "engine": r.engine,
-            "host": view.host_of(r, result),
-            "scheme": r.scheme,
-            "color": color_of(r.scheme),
-            "shape": shape_of(r.engine),
-            "size": r.size_bytes,
-            "accuracy": r.accuracy,
-            "accuracyRange": _accuracy_range(r),
-            "p50": r.p50_us,
-            "p50Range": _latency_range(r),
-            "drop": [r.drop_pp, r.drop_low_pp, r.drop_high_pp],
-            "quantiles": [_short(q) for q in r.latency_quantiles_us],
-            "shares": [r.compute_share, r.memory_share],
-            "facts": view.facts(r),
-            "curve": [[_short(c), _short(e)] for c, e in zip(r.coverage, r.risk, strict=True)],
-            "accepted": [r.accepted_share, r.accepted_error],
-            "classes": _classes(r),
-            "matrix": r.confusion_matrix if 0 < len(r.confusion_matrix) <= MAX_MATRIX else [],
-            "profile": [[o.operation, o.count, _short(o.time_us), _short(o.share), o.delegated] for o in r.profile],
-            "delegated": r.delegated_share,
-        }
+        _describe_row(r, name, result, leading=id(r) in leading, closer=id(r) in looked_at)
         for r, name in zip(result.results, names, strict=True)
     ]
     labels = view.labels_of(result)
@@ -79,6 +54,36 @@ def chart_data(result: Benchmark) -> dict[str, Any]:
         "labels": labels if len(labels) <= MAX_MATRIX else [],
         "base": None if base is None else index[id(base)],
         "ship": None if ship is None else index[id(ship)],
+    }
+
+
+def _describe_row(r: Measurement, name: str, result: Benchmark, *, leading: bool, closer: bool) -> dict[str, Any]:
+    """What the scripts draw of a row."""
+    return {
+        "name": view.about(r, name, view.beside(r, result)),
+        "leading": leading,
+        "closer": closer,
+        "label": name,
+        "engine": r.engine,
+        "host": view.host_of(r, result),
+        "scheme": r.scheme,
+        "color": color_of(r.scheme),
+        "shape": shape_of(r.engine),
+        "size": r.size_bytes,
+        "accuracy": r.accuracy,
+        "accuracyRange": _accuracy_range(r),
+        "p50": r.p50_us,
+        "p50Range": _latency_range(r),
+        "drop": [r.drop_pp, r.drop_low_pp, r.drop_high_pp],
+        "quantiles": [_short(q) for q in r.latency_quantiles_us],
+        "shares": [r.compute_share, r.memory_share],
+        "facts": view.facts(r),
+        "curve": [[_short(c), _short(e)] for c, e in zip(r.coverage, r.risk, strict=True)],
+        "accepted": [r.accepted_share, r.accepted_error],
+        "classes": _classes(r),
+        "matrix": r.confusion_matrix if 0 < len(r.confusion_matrix) <= MAX_MATRIX else [],
+        "profile": [[o.operation, o.count, _short(o.time_us), _short(o.share), o.delegated] for o in r.profile],
+        "delegated": r.delegated_share,
     }
 
 
