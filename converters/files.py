@@ -38,7 +38,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     changed.
 
     Raises:
-        InputError: The folder can't be made or written, the disk is full, or `path` is no regular file, which the
+        InputError: The folder can't be made or written, the disk is full, or `path` is not a regular file, which the
             renaming would remove: a device, a pipe, or a link in /dev.
     """
     path = Path(path)
@@ -113,7 +113,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write these columns of `rows` as CSV, whole or not at all; texts in them are no formulas for a spreadsheet."""
+    """Write these columns of `rows` as CSV, whole or not at all; texts in them are not formulas for a spreadsheet."""
     table = io.StringIO()
     writer = csv.DictWriter(table, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()

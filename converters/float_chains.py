@@ -43,7 +43,7 @@ Role = Literal[
 "squares" is for powers, which stretch it, too; "masks" for operations with a constant that stands for infinity;
 "multiplies" for products of computed tensors; "filters" for those with constant weights; "chooses" for those that may
 leave out the wide part of a branch, as SELU's; "unmasks" for operations that ignore masked values, of which "softmax"
-stretches the others; "divides" for quotients whose divisor is no constant; "exact" for what makes whole numbers or a
+stretches the others; "divides" for quotients whose divisor is not a constant; "exact" for what makes whole numbers or a
 spectrum; "logs" for logarithms; "" for what ends a chain without narrowing the range.
 """
 STRETCHING = ("stretches", "squares", "softmax")

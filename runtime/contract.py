@@ -192,7 +192,7 @@ class Contract:
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> str:
-        """The contract as one compact line of JSON; bytes of file names that are no text become escapes of it."""
+        """The contract as one compact line of JSON; bytes of file names that are not a text become escapes of it."""
         text = json.dumps(dataclasses.asdict(self), separators=(",", ":"), ensure_ascii=False)
         return text.encode(errors="backslashreplace").decode()
 
@@ -267,7 +267,7 @@ class Contract:
 def _ranges(raw: Any) -> dict[str, tuple[float, float]]:
     ranges = {name: (float(low), float(high)) for name, (low, high) in dict(raw).items()}
     if not all(-math.inf < low <= high < math.inf for low, high in ranges.values()):
-        raise ValueError("ranges are no pairs of finite numbers")
+        raise ValueError("ranges are not pairs of finite numbers")
     return ranges
 
 

@@ -83,7 +83,7 @@ class Crop:
             An upright image, "L" or "RGB"; of an array a view.
 
         Raises:
-            InputError: It can't be read, is no image, or the part is not within it.
+            InputError: It can't be read, is not an image, or the part is not within it.
             MissingExtraError: Pillow is not installed.
         """
         pixels = _array(image)
@@ -103,7 +103,7 @@ class Crop:
         return pixels[y : y + height, x : x + width]
 
     def png_of(self, image: bytes, spec: InputSpec) -> bytes:
-        """The part of an image as a file; ValueError or TypeError of an array that is no picture."""
+        """The part of an image as a file; ValueError or TypeError of an array that is not a picture."""
         from PIL import Image
 
         part = self.cut(image, spec)

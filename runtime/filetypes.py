@@ -69,7 +69,7 @@ def open_regular(path: str | os.PathLike[str], most: int | None = None) -> io.Bu
         most: Its bytes at most; None: any number.
 
     Raises:
-        OSError: It can't be opened, is no regular file, or is larger.
+        OSError: It can't be opened, is not a regular file, or is larger.
     """
     status = os.stat(path)
     # A folder has the system's own message.

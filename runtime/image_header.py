@@ -146,7 +146,7 @@ def _next_marker(file: BinaryIO) -> int:
 
 
 def _check_scans(file: BinaryIO, blocks: int) -> None:
-    """Raise ValueError if a JPEG has so many scans after its first one that it is no photo."""
+    """Raise ValueError if a JPEG has so many scans after its first one that it is not a photo."""
     most = max(MOST_SCANS, min(MANY_SCANS, MOST_VISITS // max(blocks, 1)))
     scans = 1
     for _ in range(MOST_BLOCKS):

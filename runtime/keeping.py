@@ -205,7 +205,7 @@ class Keeper:
             write_whole(about, json_text({"labels": labels, "model": model}).encode() + b"\n")
 
     def _read(self, prepare: Callable[[Path], npt.NDArray[Any]]) -> None:
-        """Read what is there; damaged pictures, and more than the quota, are removed, but nothing that is no file."""
+        """Read the pictures in the folder; remove damaged ones, and those above the quota, but only files."""
         for path in sorted(self._folder.iterdir()):
             if (match := NAME.fullmatch(path.name)) is None or path.is_symlink() or not path.is_file():
                 continue

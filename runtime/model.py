@@ -44,7 +44,7 @@ class Model:
         engine: Name of the engine that runs it.
         threads: Number of threads that the engine may use.
         contract: The contract in the file, or given to `load`; None for a file that edgepress did not make.
-        labels: Class names; numbers if the file has no contract; empty if its outputs are no classes.
+        labels: Class names; numbers if the file has no contract; empty if its outputs are not classes.
         output_shape: Shape of the output for one item.
         answer: `scores`, or `outputs` if there are no labels: what is timed and compared with other machines.
         threshold: Decision threshold of a label, as a probability; None if the best label is the answer.

@@ -51,7 +51,7 @@ def fields(data: Data, at: int, end: int) -> Iterator[tuple[int, int, int]]:
             yield number, at, at + size
             at += size
         else:
-            raise ValueError(f"it is no valid protobuf: field {number} is of the unknown kind {kind}")
+            raise ValueError(f"it is not valid protobuf: field {number} is of the unknown kind {kind}")
 
 
 def _varint(data: Data, at: int) -> tuple[int, int]:

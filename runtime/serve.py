@@ -85,7 +85,9 @@ def serve(
         Image.preinit()  # its decoders now, not with the first image
     known = {name: name_in(name.lower()) for name in names}
     if wrong := [name for name, server in known.items() if not server]:
-        raise InputError(f"{wrong[0]!r} is no name of a server.", "Give --allow-host a name such as board.example.org.")
+        raise InputError(
+            f"{wrong[0]!r} is not the name of a server.", "Give --allow-host a name such as board.example.org."
+        )
     asyncio.run(_Server(model, timeout_s, set(known.values())).run(host, port, on_ready))
 
 

@@ -254,7 +254,7 @@ def outputs_of(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) ->
 def check_outputs(path: Path, count: int) -> None:
     """Refuse a file with more outputs than labels fit into memory."""
     if count > MAX_OUTPUTS:
-        raise ModelFileError(f"{path} has {count} outputs; accepted: up to {MAX_OUTPUTS}.", "It is no classifier.")
+        raise ModelFileError(f"{path} has {count} outputs; accepted: up to {MAX_OUTPUTS}.", "It is not a classifier.")
 
 
 def input_scale(details: dict[str, Any]) -> tuple[float, int]:

@@ -68,7 +68,7 @@ def parse_json(text: bytes, *, finite: bool = True) -> dict[str, Any]:
         number = _finite if finite else float
         value = json.loads(text, parse_int=_integer, parse_float=number, parse_constant=number)
     except UnicodeDecodeError:
-        raise ValueError("it is no text") from None
+        raise ValueError("it is not a text") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict):

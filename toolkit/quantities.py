@@ -48,7 +48,7 @@ def parse(option: str, value: str | float | None, quantity: Quantity) -> float |
         quantity: What it is.
 
     Raises:
-        InputError: It is no number in the range of the quantity, or its unit is not accepted.
+        InputError: It is not a number in the range of the quantity, or its unit is not accepted.
     """
     if value is None:
         return None

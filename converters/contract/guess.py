@@ -292,7 +292,7 @@ def _image(facts: ModelFacts, hints: Hints) -> tuple[ChannelOrder, int, int, boo
     if len(shape) == 1 and color is not None and color != "none":
         if (side := _side(shape[0], 1 if color == "grey" else 3)) is None:
             raise InputError(
-                f"The color is {color}, but the {shape[0]} numbers that the model takes are no square {color} image.",
+                f"The color is {color}, but the model's {shape[0]} numbers are not a square {color} image.",
                 "Export the model with an input of height x width x channels.",
             )
         return color, side, side, bool(first)

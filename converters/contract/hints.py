@@ -142,7 +142,7 @@ class Hints:
     def words(self) -> tuple[str, ...]:
         """The options of commands that say the same, to be repeated in the next command.
 
-        Labels that are no file, from Python, are named LABELS: the user writes them to one.
+        Labels that are not a file, from Python, are named LABELS: the user writes them to one.
         """
         words: list[str] = []
         for each in dataclasses.fields(self):

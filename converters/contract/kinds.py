@@ -15,7 +15,7 @@ LEAST_RESTORED = 16
 
 
 def not_classes(facts: ModelFacts) -> str:
-    """What a model is if its outputs are no classes, by their shape and values; "" if they may be classes."""
+    """What a model is if its outputs are not classes, by their shape and values; "" if they may be classes."""
     shape = facts.output_shape
     inputs = sorted(n for n in facts.shape if n != 1)
     if shape and sorted(n for n in shape if n != 1) == inputs:

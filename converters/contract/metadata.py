@@ -132,7 +132,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     """
     path = Path(path)
     hint = 'Give a text file with one label a line, or JSON such as ["cat", "dog"] or {"0": "cat", "1": "dog"}.'
-    with parsing(path, hint, failed="is no text of labels in UTF-8", error=InputError), open_regular(path) as f:
+    with parsing(path, hint, failed="is not a text of labels in UTF-8", error=InputError), open_regular(path) as f:
         content = f.read(MAX_BYTES + 1)
         text = content.decode("utf-8-sig")
     if len(content) > MAX_BYTES:
@@ -281,5 +281,5 @@ class _Files:
         try:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError:
-            self.notes.append(f"{name} in the file is no text in UTF-8, so some of its characters are lost")
+            self.notes.append(f"{name} in the file is not text in UTF-8, so some of its characters are lost")
             return content.decode(errors="replace")

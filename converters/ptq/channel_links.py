@@ -113,7 +113,7 @@ class Links:
         return np.where(numbers == lowest, 0, np.where(numbers < lowest, numbers + 1, numbers)).astype(np.intp)
 
     def computed(self, step: Step) -> list[str]:
-        """The inputs of a step that are no constants."""
+        """The inputs of a step that are not constants."""
         return [name for name in step.inputs if name in self.ids]
 
 

@@ -84,7 +84,7 @@ def _kernels(place: Geometry, numbers: Channels, folded: Channels, zero_point: i
 
 
 def is_unlike_dense(weights: Integers) -> bool:
-    """Whether weights of shape (channels, products) are no weights for the kernel `dense`."""
+    """Whether weights of shape (channels, products) are not weights for the kernel `dense`."""
     return _is_one_of_many_products(weights) or not fits_in_pairs(weights)
 
 

@@ -99,7 +99,7 @@ class Operation:
         return self.outputs[0]
 
     def activation(self, dtypes: tuple[str, ...] = ("int8",)) -> Tensor:
-        """The first input, if it is no constant, of one of these types, with one scale.
+        """The first input, if it is not a constant, of one of these types, with one scale.
 
         Raises:
             ModelFileError: It is something else.

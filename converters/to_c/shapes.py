@@ -29,7 +29,7 @@ def renamed(operation: Operation) -> tuple[Tensor, Tensor]:
     output = operation.output
     source = operation.inputs[0] if operation.inputs else None
     if source is None or source.data is not None or source.dtype == "int32":
-        raise operation.refuse("its input is no activation of 8 bits")
+        raise operation.refuse("its input is not an activation of 8 bits")
     same = (
         source.scales.tolist() == output.scales.tolist() and source.zero_points.tolist() == output.zero_points.tolist()
     )

@@ -166,7 +166,7 @@ def optional_bias(operation: Operation) -> Tensor | None:
     """The biases, if there are any.
 
     Raises:
-        ModelFileError: They are no constants of 32 bits.
+        ModelFileError: They are not constants of 32 bits.
     """
     has_bias = len(operation.inputs) > 2 and operation.inputs[2] is not None
     return operation.constant(2, "int32") if has_bias else None

@@ -144,7 +144,7 @@ def _begin_of(graph: OnnxGraph, result: str) -> list[str]:
 
 
 def _compute(graph: OnnxGraph, result: str, known: dict[str, Array | None]) -> Array | None:
-    """A result from known values, to which it is added; None if constants on the way are no single numbers."""
+    """A result from known values, to which it is added; None if constants on the way are not single numbers."""
     if result not in known:
         constant = graph.constant(result)
         known[result] = _compute_step(graph, result, known) if constant is None else _number(constant)
@@ -162,6 +162,6 @@ def _compute_step(graph: OnnxGraph, result: str, known: dict[str, Array | None])
 
 
 def _number(constant: Array) -> Array | None:
-    """A constant for each of the points; None if it is no single number of the types that GELUs have."""
+    """A constant for each of the points; None if it is not a single number of the types that GELUs have."""
     is_number = constant.size == 1 and (constant.dtype == np.float32 or constant.dtype.kind == "i")
     return np.full_like(POINTS, constant.item()) if is_number else None

@@ -20,7 +20,7 @@ MICROSOFT = "com.microsoft"
 VIEWS = ("Transpose", "Reshape")
 """Operations that hold the values that they read."""
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
-"""Types of values that are no whole numbers."""
+"""Types of values that are not whole numbers."""
 LARGE = 1024
 """Constants of more values than this are weights, on which no shape depends."""
 
@@ -112,7 +112,7 @@ class OnnxGraph:
         return kind is not None and kind.elem_type in FLOATS
 
     def _type(self, name: str) -> Any:
-        """Type and shape of a value that is no initializer; None if they are not known."""
+        """Type and shape of a value that is not an initializer; None if they are not known."""
         if self._types is None:
             inferred = onnx.shape_inference.infer_shapes(self._without_weights(), data_prop=True).graph
             values = (*inferred.value_info, *inferred.input, *inferred.output)

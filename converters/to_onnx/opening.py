@@ -73,7 +73,7 @@ def _refuse_other_domains(model: onnx.ModelProto, path: Path) -> None:
     kind = "custom operations"
     hint = "Use standard operations only."
     if domains == ["ai.onnx.ml"]:
-        kind = "operations of classical machine learning, which are no layers of a network"
+        kind = "operations of classical machine learning, which are not layers of a network"
         hint = (
             "Scaler, Normalizer (L1, L2) and LinearClassifier with a score for each class are converted; trees, "
             "support vectors and neighbours are not."

@@ -136,7 +136,7 @@ def _operand(e: Emission, index: int, order: Order, shape: tuple[int, ...]) -> s
         if (whole := e.view_of(index, wide)) is not None:
             return e.in_order(whole, order)
         if own[:1] != (1,):  # which is the batch
-            raise UnsupportedError("broadcasting of what is no batch")
+            raise UnsupportedError("broadcasting of what is not a batch")
         return e.node(
             "Reshape", [e.in_order(index), e.sizes([wide[a] for a in order])], e.fresh(f"{e.name(index)}_wide")
         )

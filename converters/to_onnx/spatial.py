@@ -122,7 +122,7 @@ def _resize(e: Emission, inputs: Ends, outputs: Ends, *, linear: bool) -> None:
     output = e.shape(target)
     factors = np.array([1, 1, output[1] / input_shape[1], output[2] / input_shape[2]], np.float32)
     if any(int(n * f) != m for n, f, m in zip(input_shape[1:3], factors[2:], output[1:3], strict=True)):
-        raise UnsupportedError("a factor of resizing that is no fraction of few digits")
+        raise UnsupportedError("a factor of resizing that is not a fraction of few digits")
     aligned = e.option("alignCorners")
     centers = e.option("halfPixelCenters")
     places = "align_corners" if aligned else "half_pixel" if centers else "asymmetric"

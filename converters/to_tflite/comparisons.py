@@ -68,7 +68,7 @@ def _add_mark(
     *,
     is_equality: bool,
 ) -> int | None:
-    """Add a constant on the grid of a tensor, for whose type it is; None if it has none, or the constant is no mark."""
+    """Add a constant on the grid of the tensor it is compared with; None if that has none, or it is not a mark."""
     maker = makers.get(compared)
     grid = compared
     if in_float := maker is not None and graph.kind(maker) == "DEQUANTIZE":

@@ -143,7 +143,7 @@ def wait_for_frames(folder: Path, request: Path, count: int, *, say: Callable[[s
 
 
 def read_frames(folder: Path, asked: int, count: int) -> list[bytes]:
-    """The first frames that were kept for a request, in their order; what is no regular file or too large is left out.
+    """The first frames that were kept for a request, in their order, without files that are not regular or too large.
 
     Args:
         folder: The folder of the service.

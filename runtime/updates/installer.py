@@ -48,7 +48,7 @@ def read_bundle(bundle: Path, place: Place) -> tuple[int, str]:
     Raises:
         UpdateError: It can't be read, has no number, or is of another application.
     """
-    with parsing(bundle, "Give a bundle of edgepress bundle.", failed="is no bundle", error=UpdateError):
+    with parsing(bundle, "Give a bundle of edgepress bundle.", failed="is not a bundle", error=UpdateError):
         with open_regular(bundle) as whole, zipfile.ZipFile(whole) as archive:
             manifest = json.loads(archive.open(archive.infolist()[0]).read(MAX_MANIFEST))
         name = str(manifest["name"])
@@ -114,7 +114,7 @@ def _unpack(bundle: Path, place: Place, folder: Path) -> tuple[object, object, o
 def _verdict(bundle: Path) -> Iterator[None]:
     """Turn what is wrong with a bundle into a verdict, but not what the system refuses."""
     trouble: OSError | MemoryError | None = None
-    with parsing(bundle, failed="is no bundle", error=VerdictError):
+    with parsing(bundle, failed="is not a bundle", error=VerdictError):
         try:
             yield
         except (OSError, MemoryError) as e:

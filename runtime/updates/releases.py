@@ -93,7 +93,7 @@ def parse_list(data: bytes, name: str) -> ReleaseList:
     Raises:
         UpdateError: It is damaged, of another application, or of a newer version of edgepress.
     """
-    with parsing(list_target(name), "", failed="is no list of releases", error=UpdateError):
+    with parsing(list_target(name), "", failed="is not a list of releases", error=UpdateError):
         raw = json.loads(data)
         version = raw.pop("schema_version")
         if isinstance(version, int) and version > SCHEMA_VERSION:

@@ -218,7 +218,7 @@ def _file_pieces(path: Path, offset: int) -> Iterator[bytes]:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # to open a FIFO would wait for a writer
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise DownloadHTTPError(f"{path} is no file", 404)
+        raise DownloadHTTPError(f"{path} is not a file", 404)
     with os.fdopen(descriptor, "rb") as file:
         file.seek(offset)
         yield from iter(lambda: file.read(_PIECE), b"")

@@ -144,5 +144,5 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         fp.close()
         scheme = newurl.partition(":")[0].lower()
         if scheme not in ("http", "https") or (req.type == "https" and scheme != "https"):
-            raise urllib.error.URLError(f"it leads to {newurl}, which is no address that updates may come from")
+            raise urllib.error.URLError(f"it leads to {newurl}, which is not an address that updates may come from")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -91,7 +91,7 @@ def test_a_signature_of_something_else_is_refused_without_a_key(
         beside.write_bytes(sign(tmp_path / "other", key))
     else:
         beside.write_bytes(content)
-    with pytest.raises(BundleError, match=r"app\.zip\.sig is no signature of .*app\.zip as it is now"):
+    with pytest.raises(BundleError, match=r"app\.zip\.sig is not a signature of .*app\.zip as it is now"):
         verify(path)
 
 

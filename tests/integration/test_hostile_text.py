@@ -222,7 +222,7 @@ def test_views_of_a_notebook_are_text(foreign: Foreign) -> None:
 def test_a_class_that_is_no_text_is_refused(tmp_path: Path, foreign: Foreign) -> None:
     shutil.copytree(foreign.classes, tmp_path / "data")
     shutil.copytree(tmp_path / "data" / NAMES[0], tmp_path / "data" / BYTES_NAME)
-    with pytest.raises(DataError, match=r"no text in UTF-8") as caught:
+    with pytest.raises(DataError, match=r"not text in UTF-8") as caught:
         open_data(tmp_path / "data")
     one_line(caught.value.message).encode()
     contract = read_contract(foreign.model)

@@ -98,7 +98,7 @@ def test_a_crop_is_what_is_classified_and_kept(
 
 @pytest.mark.parametrize("kind", ["array", "file"])
 def test_a_part_of_the_models_size_goes_through_its_rule(kind: str, tmp_path: Path) -> None:
-    """As a picture of that size does; it is no array that was prepared already."""
+    """As a picture of that size does; it is not an array that was prepared already."""
     spec = InputSpec.image(24, 24, "rgb", "crop:0.5")
     pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     contract = SimpleNamespace(input=spec, item_by_item=False)

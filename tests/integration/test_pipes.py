@@ -1,4 +1,4 @@
-"""What is no regular file is refused with one error, instead of waiting for a writer or reading without end."""
+"""What is not a regular file is refused with one error, instead of waiting for a writer or reading without end."""
 
 from __future__ import annotations
 

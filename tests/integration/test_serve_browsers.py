@@ -175,7 +175,7 @@ def test_a_server_that_listens_on_the_network_knows_it(run: Any) -> None:
 @pytest.mark.parametrize("name", ["http://board", "board/", ""])
 def test_a_name_that_is_none_is_refused(name: str, run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", str(run.variants["tflite-int8"]), "--port", "0", "--allow-host", name]) == 1
-    assert "is no name of a server. Give --allow-host a name such as" in capsys.readouterr().err
+    assert "is not the name of a server. Give --allow-host a name such as" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "192.168.7.9", "fe80::1%eth0", "board.local", "localhost"])

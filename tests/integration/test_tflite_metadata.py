@@ -182,7 +182,7 @@ def test_files_in_the_zip_that_can_not_be_read_are_noted(model: bytes) -> None:
         assert reason in found.notes[0]
     lossy = read(("labels.txt", "caf\u00e9\ntea".encode("latin-1"), zipfile.ZIP_STORED))
     assert lossy.labels == ("caf\ufffd", "tea")
-    assert lossy.notes == ("labels.txt in the file is no text in UTF-8, so some of its characters are lost",)
+    assert lossy.notes == ("labels.txt in the file is not text in UTF-8, so some of its characters are lost",)
 
 
 # --- what others write ------------------------------------------------------------------------------------------------

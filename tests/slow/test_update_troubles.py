@@ -114,7 +114,7 @@ def test_what_is_no_file_in_a_folder_is_missing(publisher: Any, board: Any) -> N
     stamp = publisher.site / "metadata" / "timestamp.json"
     stamp.unlink()
     os.mkfifo(stamp)
-    assert "is no file" in board.attempt(publisher.site)
+    assert "is not a file" in board.attempt(publisher.site)
 
 
 @pytest.mark.parametrize("target", ["ftp://127.0.0.1:9/x", "file:///etc/hostname", "data:,x", "//127.0.0.1:9/x"])
@@ -129,7 +129,7 @@ def test_redirects_lead_to_web_servers_only(target: str) -> None:
 
 def test_a_redirect_from_https_to_http_is_refused() -> None:
     request = urllib.request.Request("https://a.example/x")
-    with pytest.raises(OSError, match="no address that updates may come from"):
+    with pytest.raises(OSError, match="not an address that updates may come from"):
         web._Redirects().redirect_request(request, io.BytesIO(), 302, "", {}, "http://a.example/x")
     followed = web._Redirects().redirect_request(request, io.BytesIO(), 302, "", {}, "https://b.example/x")
     assert followed is not None

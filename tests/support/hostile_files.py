@@ -20,7 +20,7 @@ from edgepress.toolkit.annotation import write_annotated
 
 ROOT = Path(__file__).parents[2]
 HELD = {"png", "sha256", "correct", "parent_sha256", "kind", "key", "train", "created", "to", "status"}
-"""Keys of results whose values are no text of a person, or decide what is shown."""
+"""Keys of results whose values are not a text of a person, or decide what is shown."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Folders of splits that are not named as such: they are no classes, and none is left out."""
+"""Folders of splits that are not named as such: they are not classes, and none is left out."""
 
 from pathlib import Path
 

@@ -225,7 +225,7 @@ def test_a_quantized_input_keeps_its_own_parameters() -> None:
         ((), 2, {}, "must be fixed"),
         (IMAGE, -1, {}, "must be fixed"),
         ((640,), 2, {"input_range": "0,1", "resize": "pad"}, "--resize, --input-range can't be used"),
-        ((640,), 2, {"color": "rgb"}, "no square rgb image"),
+        ((640,), 2, {"color": "rgb"}, "not a square rgb image"),
         ((3, 224, 224), 2, {"channels_first": False}, "are not images"),
         (IMAGE, 2, {"color": "grey"}, "grey, but the model takes 3 channels"),
         ((8, 8, 1), 2, {"color": "rgb"}, "rgb, but the model takes 1 channel"),

@@ -99,12 +99,12 @@ def test_a_list_is_read_as_it_was_written() -> None:
 def test_a_list_with_a_value_that_is_not_accepted_is_refused_as_a_whole(field: str, value: Any) -> None:
     document = json.loads(GOOD.to_bytes())
     document["releases"][0][field] = value
-    with pytest.raises(UpdateError, match=rf"no list of releases .*\b{field}\b"):
+    with pytest.raises(UpdateError, match=rf"not a list of releases .*\b{field}\b"):
         parse_list(json.dumps(document).encode(), "demo")
 
 
 @pytest.mark.parametrize(
-    ("version", "words"), [(2, "has version 2; this board reads up to 1"), ("2", "no list"), (None, "no list")]
+    ("version", "words"), [(2, "has version 2; this board reads up to 1"), ("2", "not a list"), (None, "not a list")]
 )
 def test_a_list_of_a_newer_edgepress_says_so(version: Any, words: str) -> None:
     document = json.loads(GOOD.to_bytes()) | {"schema_version": version, "of a newer edgepress": 1}

@@ -281,6 +281,6 @@ def test_a_file_that_is_no_text_is_said_to_be_none(content: bytes, tmp_path: Pat
     """Such as a model, for which the error spoke of codecs, and said to run the benchmark again."""
     path = tmp_path / "model.tflite"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"is not a valid result of edgepress benchmark: it is no text\.") as caught:
+    with pytest.raises(InputError, match=r"is not a valid result of edgepress benchmark: it is not a text\.") as caught:
         load_benchmark(path)
     assert caught.value.hint == "Give a benchmark.json or its folder; edgepress benchmark writes it."

@@ -153,7 +153,7 @@ def test_a_bundle_that_is_given_must_be_of_the_application_and_have_a_number(
     with pytest.raises(UpdateError, match=words):
         read_bundle(bundle(tmp_path, **changed), place)
     (tmp_path / "b.zip").write_bytes(b"no zip")
-    with pytest.raises(UpdateError, match="is no bundle"):
+    with pytest.raises(UpdateError, match="is not a bundle"):
         read_bundle(tmp_path / "b.zip", place)
 
 

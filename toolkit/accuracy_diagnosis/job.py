@@ -71,7 +71,9 @@ def describe_subject(
     Raises:
         InputError: The file is not quantized.
     """
-    not_quantized = InputError(f"{file} is no quantized file.", "Give the model first, and then its .tflite or .onnx.")
+    not_quantized = InputError(
+        f"{file} is not a quantized file.", "Give the model first, and then its .tflite or .onnx."
+    )
     try:
         about = describe(file, hints, alone=False)
     except ModelFileError as e:

@@ -206,7 +206,7 @@ def _labels_in(folder: Path, labels: Sequence[str]) -> dict[str, int]:
     for number, path in _class_folders(folder):
         if number >= len(labels) or path.name != f"{number} {_safe(labels[number])}":
             expected = f"{number} {_safe(labels[number])}" if number < len(labels) else f"0 to {len(labels) - 1}"
-            raise InputError(f"{path} is no folder of a class of these files.", f"Accepted: {expected}.")
+            raise InputError(f"{path} is not the folder of a class of these files.", f"Accepted: {expected}.")
         for file in path.iterdir():
             if (match := _NAME.fullmatch(file.name)) and rows.setdefault(match[1], number) != number:
                 raise InputError(f"{file.name} lies in two folders of {folder}.", "Leave it in that of its class.")

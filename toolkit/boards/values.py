@@ -105,7 +105,7 @@ def read_scores(host: str, content: bytes) -> npt.NDArray[np.float32]:
     with _damaged(f"{host}: its answers"):
         scores: npt.NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
         if not isinstance(scores, np.ndarray) or scores.dtype != np.float32 or scores.ndim != 2:
-            raise ValueError("they are no scores of items")
+            raise ValueError("they are not scores of items")
         return scores
 
 
@@ -136,7 +136,7 @@ def _damaged(what: str) -> Iterator[None]:
 def _checked(value: Any, fields: Mapping[str, Check]) -> dict[str, Any]:
     """The object itself; ValueError if a field is missing or of another kind."""
     if not isinstance(value, dict):
-        raise ValueError("it is no object")
+        raise ValueError("it is not an object")
     if wrong := _wrong_field(value, fields):
         found = f"is {str(value[wrong])[:100]!r}" if wrong in value else "is missing"
         raise ValueError(f"{wrong} {found}")

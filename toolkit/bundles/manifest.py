@@ -136,7 +136,7 @@ def _require_forms(manifest: Manifest) -> None:
             accepted = f"; accepted: 1 to {MAX_RELEASE}" if name == "release" else ""
             raise ValueError(f"its {name} is {getattr(manifest, name)!r}{accepted}")
     if not all(isinstance(text, str) for text in (*texts, *paths)):
-        raise TypeError("a field is no text")
+        raise TypeError("a field is not a text")
     for file in manifest.files:
         if type(file.size_bytes) is not int or file.size_bytes < 0:
             raise ValueError(f"the size of {file.path!r} is {file.size_bytes!r}")

@@ -92,7 +92,7 @@ def check_made_for(bundle: Path, signature: Path) -> None:
         try:
             _ssh_keygen(bundle, "check-novalidate", "-n", NAMESPACE, "-s", str(signature))
         except BundleError as e:
-            problem = f"{signature} is no signature of {bundle} as it is now: {e.message}"
+            problem = f"{signature} is not a signature of {bundle} as it is now: {e.message}"
             raise BundleError(problem, f"Do not install it. If you changed it yourself, remove {signature}.") from e
 
 

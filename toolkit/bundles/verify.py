@@ -68,7 +68,7 @@ def verify(path: str | Path, *, key: str | Path | None = None, signature: str | 
 
     Raises:
         BundleError: The bundle was changed or damaged, is not a bundle, or is not signed with this key; or the file
-            next to it is no signature of it.
+            next to it is not a signature of it.
         InputError: A file can't be read.
 
     Example:

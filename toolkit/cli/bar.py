@@ -11,7 +11,7 @@ from edgepress.toolkit.terminal import BarColumn, Description, Progress, Spinner
 
 @contextmanager
 def training_bar() -> Iterator[Callable[[float, str], None]]:
-    """A progress bar on standard error with figures and the time left; the steps, if that is no terminal."""
+    """A progress bar on standard error with figures and the time left; the steps, if that is not a terminal."""
     columns = (SpinnerColumn(), Description(), BarColumn(), TimeRemainingColumn(compact=True))
     shown = console(stderr=True)
     if not shown.is_terminal:

@@ -162,7 +162,7 @@ def model_hints(
         bool | None, Foreign("--channels-first/--channels-last", help="Layout of the model's input")
     ] = None,
     size: Annotated[str | None, Foreign(help=SIZE_HELP)] = None,
-    task: Annotated[Task | None, Foreign(help="Meaning of the outputs; none: the model is no classifier")] = None,
+    task: Annotated[Task | None, Foreign(help="Meaning of the outputs; none: the model is not a classifier")] = None,
     threshold: Annotated[
         float | None, Foreign(min=0, max=1, help="Decision threshold of a label, as a probability")
     ] = None,

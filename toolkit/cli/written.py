@@ -42,7 +42,7 @@ def end(target: Path) -> None:
 
 
 def _files(target: Path) -> Iterator[tuple[str, Path, list[int] | None]]:
-    """The files at and below a target; None for what is no file or can't be read."""
+    """The files at and below a target; None for what is not a file or can't be read."""
     waiting = [target]
     while waiting:
         path = waiting.pop()

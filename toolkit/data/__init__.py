@@ -202,7 +202,7 @@ def _require_names(labels: tuple[str, ...], source: str | Path) -> None:
     for label in labels:
         if not are_text([label]):
             hint = "Rename its folder, or write the label in UTF-8."
-            raise DataError(f"A class of {source} has a name that is no text in UTF-8: {label!r}.", hint)
+            raise DataError(f"A class of {source} has a name that is not text in UTF-8: {label!r}.", hint)
     size = len(json.dumps(labels, ensure_ascii=False).encode())
     if size > MOST_NAMES:
         problem = f"The names of the {len(labels)} classes of {source} take {size} bytes; accepted: up to {MOST_NAMES}."

@@ -38,7 +38,7 @@ def decode(picture: EncodedPicture, emit: Emit) -> None:
     """Emit the pixels for each input, uint8, shape `InputSpec.shape`, in their order; this runs in a child process.
 
     Raises:
-        InputError: It is no image, damaged or too large.
+        InputError: It is not an image, damaged or too large.
     """
     Memory.most = MOST_BYTES
     emit([load_image(picture.content, spec) for spec in picture.specs])
@@ -48,7 +48,7 @@ def load_anywhere(image: str | bytes, spec: InputSpec) -> Pixels:
     """Decode an image: pixels and errors as of `load_image`, a large one in a child process.
 
     Raises:
-        InputError: It is no image, damaged or too large.
+        InputError: It is not an image, damaged or too large.
     """
     try:
         return load_image(image, spec, most_bytes=HERE_BYTES)

@@ -43,11 +43,11 @@ def parse_about(content: bytes, where: str) -> KeptAbout:
         labels = document.get("labels")
         model = document.get("model")
         if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
-            raise ValueError("its labels are no list of texts")
+            raise ValueError("its labels are not a list of texts")
         if not labels or len({*labels}) < len(labels) or not are_text(tuple(labels)):
             raise ValueError("its labels are not different texts in UTF-8")
         if not isinstance(model, str) or not are_text((model,)):
-            raise ValueError("its model is no text")
+            raise ValueError("its model is not a text")
     except ValueError as e:
         raise DataError(f"{where} is damaged: {e}.", "Collect the pictures again.") from e
     return KeptAbout(tuple(labels), model)

@@ -229,7 +229,7 @@ def _class_names(file: Path) -> list[str]:
     """The lines of `classes.txt`.
 
     Raises:
-        DataError: It is no text, or names a class twice or not at all.
+        DataError: It is not a text, or names a class twice or not at all.
     """
     try:
         names = [line.strip() for line in read_limited(file, MAX_NAMES).decode("utf-8-sig").rstrip().split("\n")]

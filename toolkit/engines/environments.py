@@ -134,7 +134,7 @@ def engine_states() -> list[EngineState]:
 
 
 def engine_version(engine: str) -> str:
-    """Version of an engine's package, here or in its environment; "" if it is not installed, or is no package."""
+    """Version of an engine's package, here or in its environment; "" if it is not installed, or is not a package."""
     if engine not in ENVIRONMENTS:
         return ""
     python = python_for(engine)

@@ -115,5 +115,5 @@ def _picture(path: Path) -> Reply:
     except (OSError, ValueError) as e:
         raise Refused(404, f"The picture can't be read: {e}") from e
     if header is None or len(content) > MOST_SHOWN:
-        raise Refused(404, "The file is no picture, or too large to be shown.")
+        raise Refused(404, "The file is not a picture, or too large to be shown.")
     return Reply(200, f"image/{header.format.lower()}", content)

@@ -24,7 +24,7 @@ def folder_with(folder: Path, *names: str) -> Path:
     """A folder, or `variants` in it if only that holds what is looked for: a run's folder stands for its files'.
 
     Args:
-        folder: The folder as it was given; what is no folder is returned as it is.
+        folder: The folder as it was given; what is not a folder is returned as it is.
         names: Names or patterns of names, any of which will do.
     """
     below = folder / VARIANTS

@@ -23,7 +23,7 @@ DEEPEST = 32
 NAME_BYTES = 255
 """Longest name of a file."""
 NO_NAME = re.compile(r"\.{0,2}|.*[\x00-\x1f\x7f/\\].*", re.DOTALL)
-"""What is no plain name of a file."""
+"""What is not a plain name of a file."""
 
 
 def require_sound(
@@ -50,7 +50,7 @@ def require_sound(
     whole = json.loads(text)  # as a store holds it: a tuple is a list there
     job, result, made = whole.values()
     if wrong := [name for name in sizes if NO_NAME.fullmatch(name) or len(name.encode()) > NAME_BYTES]:
-        raise ValueError(f"files.{wrong[0][:80]!r} is no plain file name")
+        raise ValueError(f"files.{wrong[0][:80]!r} is not a plain file name")
     if len({name.casefold() for name in sizes}) < len(sizes):
         raise ValueError("two of its files have the same name")
     kind = job.get("kind")

@@ -167,7 +167,9 @@ def load_sweep(path: str | Path) -> Sweep:
     except OSError as e:
         raise InputError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise InputError(f"{path} is no result of a sweep ({first_wrong(e)}).", "Run edgepress sweep again.") from e
+        raise InputError(
+            f"{path} is not the result of a sweep ({first_wrong(e)}).", "Run edgepress sweep again."
+        ) from e
     _require_numbers(sweep, path)
     return sweep
 
@@ -182,7 +184,7 @@ def _check_types(content: bytes) -> Sweep:
 
     checked = TypeAdapter(Sweep).validate_json(with_halves_as_words(content), strict=True)
     if not isinstance(checked.data.get("source"), str):
-        raise ValueError("data.source is no text")
+        raise ValueError("data.source is not a text")
     if wrong := [name for name, table in checked.plan.items() if not isinstance(table, dict)]:
         raise ValueError(f"plan.{wrong[0]} must be a table")
     for place, why in (*out_of_range(checked), *_wrong_points(checked.configurations)):
@@ -199,7 +201,7 @@ def _wrong_points(configurations: Sequence[Configuration]) -> Iterator[tuple[str
         if point.keys() != configurations[0].point.keys():
             yield place, "has other dimensions than the first one"
         yield from (
-            (f"{place}.{name}", "is no text") for name in ("arch", "to") if not isinstance(point.get(name), str)
+            (f"{place}.{name}", "is not a text") for name in ("arch", "to") if not isinstance(point.get(name), str)
         )
 
 

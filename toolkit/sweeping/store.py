@@ -251,7 +251,7 @@ def _size(path: Path) -> int:
     """The size of a plain file; what is a folder, a link, or no file at all is damage."""
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path.name} is no plain file")
+        raise ValueError(f"{path.name} is not a plain file")
     return status.st_size
 
 

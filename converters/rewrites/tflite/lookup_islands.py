@@ -34,7 +34,7 @@ TABLES = {
 FLOATS = {"DIV", "SQUARED_DIFFERENCE"}
 """Operations of two tensors that the delegate takes in float only: tables if one is a constant of one element."""
 FAST = {"MAXIMUM", "MINIMUM"}
-"""The same, but LiteRT's int8 kernels are as fast as an island that is no table."""
+"""The same, but LiteRT's int8 kernels are as fast as an island that is not a table."""
 RATIOS = {"ADD": 2.0**-10, "SUB": 2.0**-10, "MUL": 2.0**-16}
 """Operations whose scales may have a ratio from this to 256, excluded; the delegate refuses others in int8."""
 EMBEDDED = 1024
