@@ -306,6 +306,8 @@ def load(
     if not 1 <= threads <= 256:
         raise InputError(f"threads is {threads}; accepted: 1 to 256.")
     file = Path(path)
+    if (text := str(file)) != text.encode(errors="replace").decode():
+        raise ModelFileError(f"{file} can't be opened: engines need names in UTF-8.", "Rename it, or its folder.")
     LIMIT.began = time.monotonic()
     try:
         name, session = open_session(file, engine, threads)

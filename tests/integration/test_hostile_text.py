@@ -240,3 +240,4 @@ def test_names_that_are_no_text_are_in_documents(foreign: Foreign, screens: Any,
     for words in (["inspect", file], ["predict", file, foreign.pictures[0]]):
         code, out, err = screens(*words)
         assert r"\udcff\udcfe" in unfolded(out + err)
+    assert "enginesneednamesinUTF-8.Renameit" in unfolded(err)
