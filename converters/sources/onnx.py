@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,8 +171,7 @@ class OnnxSource:
             approximate = approximations(OnnxGraph(prepared))
             job.source.write_bytes(with_onnx2tf_forms(prepared).SerializeToString())
             convert_file(job, onnx2tf)
-            job.target.write_bytes(with_gelu_options(with_missing_turns(job.target.read_bytes()), approximate))
-            converted = _open_converted(job.target, self._model)
+            converted = _open_converted(job.target, self._model, approximate)
         inner = inner or adapter
         if (converted.facts.shape, converted.facts.outputs) != (inner.model_shape, self.facts.outputs):
             differs = f"takes {list(converted.facts.shape)} and returns {converted.facts.outputs} values"
@@ -246,9 +246,10 @@ def _channels_last(adapter: InputAdapter) -> InputAdapter | None:
     return dataclasses.replace(adapter, channels_first=False, model_shape=shape)
 
 
-def _open_converted(path: Path, model: onnx.ModelProto) -> TFLiteSource:
-    """A file that onnx2tf made of a model, as a source of TFLite schemes."""
+def _open_converted(path: Path, model: onnx.ModelProto, approximate: Mapping[str, bool]) -> TFLiteSource:
+    """A file that onnx2tf made of a model, as a source of TFLite schemes; which GELUs are `approximate`, by name."""
     try:
+        path.write_bytes(with_gelu_options(with_missing_turns(path.read_bytes()), approximate))
         return TFLiteSource(path)
     except EdgepressError as e:
         message = e.message.replace(str(path), "it")
