@@ -11,7 +11,7 @@
   with tanh, `gelus.approximations` says.
 * Layer normalization is one operation: the mean of channels that are last would be turned, but not the values.
 * Ways to choose the nearest pixel, and slices of negative steps: `onnx2tf_places` says what they become.
-* Parameters of Elu, PRelu, Split and LpPool: `onnx2tf_parameters` says which.
+* Parameters of Elu, PRelu, Split and others: `onnx2tf_parameters` says which.
 * A turn of six axes, as MobileViT cuts maps into patches, becomes two: it would be taken for SpaceToDepth.
 """
 

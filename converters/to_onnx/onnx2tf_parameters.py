@@ -3,7 +3,7 @@
 * An Elu with another alpha than 1, which it leaves out, becomes one with 1, whose negative values a LeakyRelu scales.
 * A PRelu with more slopes than one a channel, as Keras' own has for each pixel, becomes a product and a sum.
 * A Split into a number of parts gets their sizes, of which the last may differ.
-* An LpPool becomes an AveragePool of powers.
+* An LpPool becomes an AveragePool of powers, and an LpNormalization a quotient.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
+
+LEAST = np.array(1e-30, np.float32)
+"""Added to norms, so that 0 divided by a norm of 0 is 0."""
 
 
 def write_parameters(graph: OnnxGraph) -> None:
@@ -25,6 +28,8 @@ def write_parameters(graph: OnnxGraph) -> None:
         _give_sizes(graph, node)
     for node in graph.nodes("LpPool"):
         _average_powers(graph, node)
+    for node in graph.nodes("LpNormalization"):
+        _divide_by_norm(graph, node)
 
 
 def _scale_negatives(graph: OnnxGraph, node: Any) -> None:
@@ -71,3 +76,13 @@ def _average_powers(graph: OnnxGraph, node: Any) -> None:
     powers = graph.add("Pow", [graph.add("Abs", list(node.input)), each])
     mean = graph.add("AveragePool", [powers], count_include_pad=1, **of_window)
     graph.replace(node.output[0], "Pow", [graph.add("Mul", [mean, taps]), inverse])
+
+
+def _divide_by_norm(graph: OnnxGraph, node: Any) -> None:
+    (value,) = node.input
+    axes = graph.add_constant(np.array([attribute(node, "axis", -1)], np.int64))
+    is_square = attribute(node, "p", 2) == 2
+    parts = graph.add("Mul", [value, value]) if is_square else graph.add("Abs", [value])
+    norm = graph.add("ReduceSum", [parts, axes], keepdims=1)
+    norm = graph.add("Sqrt", [norm]) if is_square else norm
+    graph.replace(node.output[0], "Div", [value, graph.add("Add", [norm, graph.add_constant(LEAST)])])

@@ -204,6 +204,8 @@ CASES: dict[str, tuple[Callable[[OnnxNet], None], list[str]]] = {
     "an Elu of 1": (one("Elu"), ["Elu"]),
     "a slope of each pixel": (one("PRelu", SLOPES), ["Relu", "Sub", "Mul", "Add"]),
     "a slope of each channel": (one("PRelu", EACH), ["PRelu"]),
+    "a sum of 1": (one("LpNormalization", axis=1, p=1), ["Abs", "ReduceSum", "Add", "Div"]),
+    "a length of 1": (one("LpNormalization", axis=1), ["Mul", "ReduceSum", "Sqrt", "Add", "Div"]),
     "a pool of powers": (
         one("LpPool", kernel_shape=[2, 3], strides=[1, 2], pads=[1, 0, 0, 1], p=3),
         ["Abs", "Pow", "AveragePool", "Mul", "Pow"],
