@@ -91,6 +91,37 @@ def test_every_point_and_bar_lies_inside_its_plot(opened: Opened) -> None:
     assert outside == []
 
 
+@pytest.mark.parametrize("width", [1280, 700, 500, 375])
+def test_a_name_in_a_plot_is_nearest_to_its_own_point(
+    width: int, browser: Any, result: Benchmark, tmp_path: Path
+) -> None:
+    """Before, on a phone, another file's name stood above the ringed point of the file to ship."""
+    crowded = replace(
+        result,
+        results=tuple(
+            replace(r, accuracy=0.9, size_bytes=50_000 + 2_000 * number) for number, r in enumerate(result.results)
+        ),
+    )
+    for number, one in enumerate((result, crowded)):
+        shown = Opened(browser, page(one), tmp_path / f"{number}.html", viewport={"width": width, "height": 900})
+        wrong = shown.tab.evaluate(
+            """() => [...document.querySelectorAll("#plots svg")].flatMap((svg) => {
+                 const points = [...svg.querySelectorAll(".point")].map((point) => {
+                   const box = point.querySelector("use").getBoundingClientRect();
+                   return { x: box.x + box.width / 2, y: box.y + box.height / 2, name: point.ariaLabel };
+                 });
+                 return [...svg.querySelectorAll(".name")].map((name) => {
+                   const box = name.getBoundingClientRect();
+                   const gap = (p) => Math.hypot(Math.max(box.left - p.x, 0, p.x - box.right),
+                     Math.max(box.top - p.y, 0, p.y - box.bottom));
+                   return [name.textContent, points.sort((a, b) => gap(a) - gap(b))[0].name];
+                 }).filter(([text, nearest]) => !text.includes("↓") && !nearest.startsWith(text));
+               })"""
+        )
+        shown.context.close()
+        assert wrong == []
+
+
 def test_several_threads_and_batches_are_told_apart_and_plots_show_the_first(
     browser: Any, result: Benchmark, tmp_path: Path
 ) -> None:

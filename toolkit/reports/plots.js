@@ -91,7 +91,7 @@ function paretoPlot(container, { cost, host, title, onChoose }) {
       svg.append("path").attr("class", "front").attr("d", `${steps.join("")}H${width - MARGIN.right}`);
     }
     points.forEach((p, n) => drawPoint(svg, p, places[n], { x, y, cost, ringed: ringed.includes(p.index), shipped: p.index === report.ship, bottom }));
-    nameSome(svg, points, places, [...new Set([...front, ...ringed])], { width, bottom });
+    nameSome(svg, points, places, [...new Set([report.ship, ...ringed, ...front])], { width, bottom });
     svg.selectAll(".point").attr("tabindex", (_, n) => (n === current ? 0 : -1));
   }
 
@@ -166,18 +166,22 @@ function beside(points, p, cost) {
   return 11 * (same.indexOf(p) - (same.length - 1) / 2);
 }
 
-/** Name the points of the front, those with a ring, and those that are off the scale, where there is room. */
-function nameSome(svg, points, places, front, { width, bottom }) {
+/** Name some points, the first of them first, and those that are off the scale, where there is room beside them and no other point is nearer. */
+function nameSome(svg, points, places, named, { width, bottom }) {
   const taken = places.map((place) => [place.x - 8, place.y - 8, place.x + 8, place.y + 8]);
   const free = (box) => box[0] > MARGIN.left && box[2] < width - 2 && box[1] > 2 && box[3] < bottom && taken.every((t) => box[2] < t[0] || box[0] > t[2] || box[3] < t[1] || box[1] > t[3]);
-  points.forEach((p, n) => {
+  const gap = (box, { x, y }) => Math.hypot(Math.max(box[0] - x, 0, x - box[2]), Math.max(box[1] - y, 0, y - box[3]));
+  const nearest = (box, n) => places.every((other, m) => points[m].label === points[n].label || gap(box, other) > gap(box, places[n]));
+  const offScale = points.filter((_, n) => places[n].below).map((p) => p.index);
+  const order = [...new Set([...named, ...offScale])].map((index) => points.findIndex((p) => p.index === index));
+  order.filter((n) => n >= 0).forEach((n) => {
+    const p = points[n];
     const { x, y, below } = places[n];
-    if (!front.includes(p.index) && !below) return;
     const text = below ? `${p.label} ${(100 * p.accuracy).toFixed(1)} % ↓` : p.label;
     const name = svg.append("text").attr("class", "name").attr("aria-hidden", "true").text(text);
     const long = name.node().getComputedTextLength();
     const corners = [[x + 12, y - 18], [x - 12 - long, y - 18], [x + 12, y + 4], [x - 12 - long, y + 4], [x - long / 2, y - 30], [x - long / 2, y + 16], [x + 12, y - 34], [x - 12 - long, y - 34]];
-    const place = corners.find(([left, up]) => free([left, up, left + long, up + 14]));
+    const place = corners.find(([left, up]) => [[left, up, left + long, up + 14]].every((box) => free(box) && nearest(box, n)));
     if (!place) {
       name.remove();
       return;

@@ -49,11 +49,11 @@ def winners(sweep: Sweep) -> list[Winner]:
 
 
 def commands(sweep: Sweep, row: Row) -> tuple[str, ...]:
-    """The commands that train and convert a row again."""
+    """The commands that train and convert a row again; the training of several winners runs once."""
     folder = f"runs/winner-{row.keys.get('train', '')[:8]}"
     about = {name: value for name, value in sweep.plan.get("data", {}).items() if name != "source"}
     point = {name: value for name, value in row.point.items() if name != "to"}
-    words = ["edgepress", "train", "--data", str(sweep.data["source"]), "--out", folder]
+    words = ["edgepress", "train", "--data", str(sweep.data["source"]), "--out", folder, "--resume"]
     for name, value in (about | point | dict(sweep.plan.get("training", {}))).items():
         option = f"--{name.replace('_', '-')}"
         if name in _FLAGS:
