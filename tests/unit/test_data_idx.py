@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edgepress.runtime import InputSpec
-from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data import how_all_test, open_data
 from edgepress.toolkit.data.idx import read_idx
 from edgepress.toolkit.errors import DataError
 
@@ -220,3 +220,38 @@ def test_real_mnist() -> None:
     data = open_data(MNIST)
     assert data.record.counts == {"train": 54000, "val": 6000, "test": 10000}
     assert np.bincount(data.test.y)[:2].tolist() == [980, 1135]  # as published
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            ("t-images-idx3-ubyte", "t-labels-idx1-ubyte"),
+            "IDX files: train-images-idx3-ubyte and train-labels",
+        ),
+        (("images.idx3-ubyte",), "IDX files: train-images-idx3-ubyte and train-labels"),
+        (("parts.csv", "more.csv"), "Tables, arrays and sounds become an .npz"),
+    ],
+)
+def test_a_folder_of_other_files_is_told_what_they_should_be(
+    names: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    """Before, files in IDX format under other names were "neither class folders nor images", without a way on."""
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(DataError) as caught:
+        open_data(tmp_path)
+    assert words in caught.value.hint
+
+
+def test_it_is_said_how_all_items_of_each_kind_of_data_become_test_items(tmp_path: Path) -> None:
+    """Before, owners of IDX files, shards and built-in data were told to put them below test/."""
+    assert how_all_test("digits") == ""
+    assert how_all_test(str(tmp_path)) == "put them below test/"
+    np.savez(tmp_path / "a.npz", x=np.zeros((2, 2)))
+    assert "x_test" in how_all_test(str(tmp_path / "a.npz"))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "0.tar").touch()
+    assert "test-000.tar" in how_all_test(str(tmp_path / "b"))
+    (tmp_path / "train-images-idx3-ubyte").touch()
+    assert "t10k-images" in how_all_test(str(tmp_path))

@@ -54,6 +54,7 @@ __all__ = [
     "Source",
     "Split",
     "calibration_rows",
+    "how_all_test",
     "open_data",
     "paths_of",
 ]
@@ -71,6 +72,13 @@ KINDS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, ReadOptions], Items
 
 Both functions get a name of `NAMES` as a string, and anything else as a path.
 """
+ALL_TEST = {
+    "a folder of IDX files": "name its files t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte",
+    "tar shards": "name them test-000.tar, test-001.tar, ...",
+    "a folder of class folders": "put them below test/",
+    "an .npz": "name its arrays x_test and y_test",
+}
+"""How all items of a kind of data become test items; those of built-in data can't."""
 ACCEPTED = ", ".join([*KINDS][:-1]) + f", or {[*KINDS][-1]}"
 """What `--data` accepts, for help texts and error messages."""
 
@@ -155,9 +163,19 @@ def paths_of(source: str) -> list[str]:
     return [source, *source.split("::"), *shards]
 
 
+def how_all_test(source: str) -> str:
+    """How all items of a data set become test items, in words; "" if they can't."""
+    place = _place_of(source)
+    return ALL_TEST.get(next((kind for kind, (matches, _) in KINDS.items() if matches(place)), ""), "")
+
+
+def _place_of(source: str | Path) -> str | Path:
+    return source if is_builtin(source) else Path(os.path.expanduser(source))
+
+
 def _read(source: str | Path, options: ReadOptions) -> Items:
     """Read a data set with the reader of its kind."""
-    place = source if is_builtin(source) else Path(os.path.expanduser(source))
+    place = _place_of(source)
     try:
         for matches, read in KINDS.values():
             if matches(place):

@@ -26,6 +26,7 @@ from edgepress.runtime.image import IMAGE_SUFFIXES, MOST_FILE_BYTES, Pixels, pee
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.toolkit import text
 from edgepress.toolkit.data.folder_layout import NAMED, folders_of_splits, is_ignored, subfolders
+from edgepress.toolkit.data.idx import IDX_NAMES
 from edgepress.toolkit.data.items import TO_NPZ, UNLABELLED, Items, ReadOptions, in_order
 from edgepress.toolkit.data.jpeg import load_file
 from edgepress.toolkit.data.sample import LARGE, sample
@@ -134,17 +135,26 @@ def _class_files(folder: Path, root: Path, options: ReadOptions, others: Counter
         if loose and options.unlabelled:
             return {"": loose}
         problem = f"{len(loose)} images but no class folders" if loose else "neither class folders nor images"
+        found = "" if loose else _most_common(others)
         hint = "Accepted: one folder per class, named after it, with its images inside."
-        raise DataError(f"{folder} contains {problem}.", f"{hint} {UNLABELLED}")
+        if any("idx" in path.name for path in folder.iterdir()):
+            hint += f" {IDX_NAMES}"
+        elif found:
+            hint += f" {TO_NPZ}"
+        raise DataError(f"{folder} contains {problem}{f', but {found}' if found else ''}.", f"{hint} {UNLABELLED}")
     for label, files in classes.items():
         if not files:
-            found = ", ".join(text.plural(n, f"{suffix} file") for suffix, n in others_of[label].most_common(NAMED))
+            found = _most_common(others_of[label])
             accepted = f"Add some ({', '.join(sorted(IMAGE_SUFFIXES))}) or remove it."
             problem = f"no images, but {found}" if found else "no images"
             raise DataError(
                 f"The class folder {folder / label} has {problem}.", f"{accepted} {TO_NPZ}" if found else accepted
             )
     return classes
+
+
+def _most_common(others: Counter[str]) -> str:
+    return ", ".join(text.plural(n, f"{suffix} file") for suffix, n in others.most_common(NAMED))
 
 
 def _images(folder: Path, root: Path, others: Counter[str]) -> Iterator[str]:

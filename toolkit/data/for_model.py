@@ -22,7 +22,7 @@ from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER, DataRecord
 from edgepress.runtime.filetypes import format_of
-from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data import how_all_test, open_data
 from edgepress.toolkit.data.remembered import find_remembered
 from edgepress.toolkit.data.types import DataSet, Purpose, Split
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
@@ -254,9 +254,10 @@ def _notes_on_test_items(contract: Contract, data: DataSet) -> list[str]:
         notes.append(f"{data.source} has no test items of {len(absent)} of {len(data.labels)} classes: {some}.")
     others = len(data.train) + len(data.val)
     if contract.data is None and "test" in data.computed and others:
+        how = how_all_test(data.source)
         notes.append(
             f"{data.source} has no test split, so {len(data.test)} of its {len(data.test) + others} items are the test "
-            "items, the same for every command. To test on all, put them below test/, or name arrays x_test, y_test."
+            f"items, the same for every command.{f' To test on all, {how}.' if how else ''}"
         )
     return notes
 

@@ -24,6 +24,10 @@ from edgepress.toolkit.errors import DataError
 
 FREE_BYTES = 1 << 30
 """Bytes that a header may claim, however small the file is."""
+IDX_NAMES = (
+    "IDX files: train-images-idx3-ubyte and train-labels-idx1-ubyte; t10k or test instead of train for test items."
+)
+"""The names by which files are taken for IDX files, in words."""
 AGAIN = "Download it again."
 
 _NAME = re.compile(r"(.+-)?(train|t10k|test)-(images|labels)[-.]idx[1-4]-ubyte(\.gz)?")
