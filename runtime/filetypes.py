@@ -152,7 +152,7 @@ def _kind_of_zip(path: Path) -> FileKind:
         return FileKind("a Keras model", format="keras")
     ends = {name.rpartition("/")[2] for name in names}
     if "MANIFEST.json" in ends:
-        return FileKind("a bundle", f"Unpack it: python3 -m zipfile -e {path} FOLDER")
+        return FileKind("a bundle", f"Unpack it: python3 -m zipfile -e {shlex.quote(str(path))} FOLDER")
     if "data.pkl" in ends:
         return FileKind("a PyTorch file", _TORCH)
     if names and all(name.endswith(".npy") for name in names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 from releasing import simulated
 
+from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.updates.releases import (
     date_of,
     parse_list,
 )
+from edgepress.toolkit.bundles.updates import published_releases
 from edgepress.toolkit.errors import PublishError
 from edgepress.toolkit.publishing import publish as publishing
 from edgepress.toolkit.publishing import repository as files
@@ -96,3 +99,39 @@ def test_renewing_needs_the_online_key_alone_and_moves_the_end(publisher: Any, m
     assert after["timestamp"].expires == later + timedelta(days=14)
     assert after["timestamp"].version == before["timestamp"].version + 1
     assert after["targets"] == before["targets"]
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [
+        (1, []),
+        (20, ["renew"]),
+        (200, ["renew --all"]),
+        (400, ["rotate --role none", "renew --all"]),
+    ],
+)
+def test_the_command_that_renews_lists_that_end_soon_renews_them(days: int, words: list[str], publisher: Any) -> None:
+    """Before, it was "renew" without --all for the list of bundles, which that does not sign, and named no folder."""
+    where = ["--to", str(publisher.site), "--keys", "KEYS"]
+    assert [shlex.split(each) for each in check(publisher.site, days=days).commands] == [
+        ["edgepress", "publish", *each.split(), *where] for each in words
+    ]
+    later = files.utc_now() + timedelta(days=days)
+    before = {each.role: each.version for each in check(publisher.site, now=later, days=0).lists if each.soon}
+    if "renew --all" in words:
+        renew(publisher.site, keys=publisher.keys, all_lists=True)
+    elif words:
+        renew(publisher.site, keys=publisher.keys)
+    after = {each.role: each.version for each in check(publisher.site).lists}
+    assert all(after[role] > version for role, version in before.items() if role != "root")
+
+
+def test_a_folder_s_name_is_quoted_in_the_command_that_makes_it(tmp_path: Path) -> None:
+    for call in (read_repository, lambda folder: published_releases(folder, "demo")):
+        with pytest.raises(EdgepressError) as caught:
+            call(tmp_path / "my site")
+        assert "is not a published folder" in str(caught.value)
+        assert f"edgepress publish init --to '{tmp_path / 'my site'}' --keys KEYS" in caught.value.hint
+    (tmp_path / "metadata").mkdir()
+    with pytest.raises(EdgepressError, match=r"is not a complete .*: metadata/\*\.root\.json is missing\."):
+        read_repository(tmp_path)

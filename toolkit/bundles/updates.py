@@ -20,6 +20,7 @@ from edgepress.runtime.updates.releases import Release, list_target, parse_list
 from edgepress.toolkit.bundles.boards import UPDATES_PINS, add_pins
 from edgepress.toolkit.documents import read_limited
 from edgepress.toolkit.errors import BundleError
+from edgepress.toolkit.escaping import shell_line
 
 MOST_BYTES = 8 << 20
 """Bytes of a list in a published folder at most; boards accept less."""
@@ -65,6 +66,11 @@ def next_release(published: Path, name: str) -> int:
     return 1 + max((release.release for release, _ in published_releases(published, name)), default=0)
 
 
+def command_to_begin(published: Path) -> str:
+    """The command that makes a published folder."""
+    return shell_line("edgepress", "publish", "init", "--to", published, "--keys", "KEYS")
+
+
 def published_releases(published: Path, name: str) -> list[tuple[Release, Path]]:
     """All releases of an application in a published folder, and their bundles.
 
@@ -74,7 +80,7 @@ def published_releases(published: Path, name: str) -> list[tuple[Release, Path]]
     metadata = published / "metadata"
     if not (metadata / "timestamp.json").is_file():
         problem = f"{published} is not a published folder: metadata/timestamp.json is missing."
-        raise BundleError(problem, "Begin one: edgepress publish init --to FOLDER --keys KEYS")
+        raise BundleError(problem, f"Make one: {command_to_begin(published)}")
     with parsing(published, "", failed="is not a complete published folder", error=BundleError):
         snapshot = _is_signed(metadata / "timestamp.json")["meta"]["snapshot.json"]["version"]
         targets = _is_signed(metadata / f"{int(snapshot)}.snapshot.json")["meta"]["targets.json"]["version"]
@@ -108,7 +114,7 @@ def _newest_root(published: Path) -> Path:
         if (match := re.fullmatch(r"([1-9]\d{0,8})\.root\.json", path.name))
     }
     if not versions:
-        hint = f"Make one: edgepress publish init --to {published}"
+        hint = f"Make one: {command_to_begin(published)}"
         raise BundleError(f"{published} is not a published folder.", hint)
     return versions[max(versions)]
 

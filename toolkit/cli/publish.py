@@ -191,7 +191,6 @@ def check(
     json_output: options.Json = False,
 ) -> int:
     """Check files and signatures, and exit with 3 if a list expires soon; also as publish --check."""
-    from edgepress.toolkit.publishing.expiry import RENEW
     from edgepress.toolkit.publishing.expiry import check as work
 
     checked = work(to, days=days)
@@ -199,14 +198,16 @@ def check(
         screen.document(checked.to_dict())
         return 0 if checked.passed else LIMIT_NOT_MET
     rows = [
-        [each.role, str(each.version), f"{each.expires:%Y-%m-%d %H:%M} UTC", RENEW[each.role] if each.soon else ""]
+        [each.role, str(each.version), f"{each.expires:%Y-%m-%d %H:%M} UTC", "soon" if each.soon else ""]
         for each in checked.lists
     ]
-    columns = [("List", "left"), ("Version", "right"), ("Ends", "left"), ("Renew it with", "left")]
+    columns = [("List", "left"), ("Version", "right"), ("Ends", "left"), ("", "left")]
     screen.show(screen.table(columns, rows))
     screen.say(f"{checked.targets} files are complete.")
     if not checked.passed:
         screen.say(f"Lists expire in fewer than {days:g} days; boards then refuse the folder.", style="bold yellow")
+        for command in checked.commands:
+            screen.say(f"Next: {command}")
     return 0 if checked.passed else LIMIT_NOT_MET
 
 

@@ -135,13 +135,15 @@ def _class_files(folder: Path, root: Path, options: ReadOptions, others: Counter
         if loose and options.unlabelled:
             return {"": loose}
         problem = f"{len(loose)} images but no class folders" if loose else "neither class folders nor images"
-        found = "" if loose else _most_common(others)
+        other_files = "" if loose else _most_common(others)
         hint = "Accepted: one folder per class, named after it, with its images inside."
         if any("idx" in path.name for path in folder.iterdir()):
             hint += f" {IDX_NAMES}"
-        elif found:
+        elif other_files:
             hint += f" {TO_NPZ}"
-        raise DataError(f"{folder} contains {problem}{f', but {found}' if found else ''}.", f"{hint} {UNLABELLED}")
+        if other_files:
+            problem += f", but {other_files}"
+        raise DataError(f"{folder} contains {problem}.", f"{hint} {UNLABELLED}")
     for label, files in classes.items():
         if not files:
             found = _most_common(others_of[label])

@@ -14,13 +14,14 @@ from edgepress.runtime.updates.releases import MAX_RELEASES, Release, ReleaseLis
 from edgepress.toolkit.bundles.updates import read_published
 from edgepress.toolkit.bundles.verify import Verified
 from edgepress.toolkit.errors import InputError, PublishError
+from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.publishing.repository import root_paths
 
 
 def describe(verified: Verified, folder: Path, *, channel: str, share: float, wanted: Sequence[str]) -> Release:
     """The entry of a bundle, after checks that boards could install it and go on with updates."""
     m = verified.manifest
-    again = f"Build it with: edgepress bundle --updates {folder}"
+    again = f"Build it with: {shell_line('edgepress', 'bundle', '--updates', folder, 'MODEL')}"
     if m.format != "zip" or m.release is None:
         raise PublishError(f"{verified.path} has no release number, so boards can't tell what is newer.", again)
     if ROOT not in {file.path for file in m.files}:
@@ -39,7 +40,7 @@ def check_trust(bundle: Path, name: str, folder: Path, *, published: bool) -> No
     A board on which it is the first one knows no later list of trusted keys, so none of its keys may have been
     replaced. Bundles that are published already may still change channel and share.
     """
-    again = f"Build it with: edgepress bundle --updates {folder}"
+    again = f"Build it with: {shell_line('edgepress', 'bundle', '--updates', folder, 'MODEL')}"
     with zipfile.ZipFile(bundle) as archive:
         trusted = archive.read(f"{name}/{ROOT}")
     paths = root_paths(folder)

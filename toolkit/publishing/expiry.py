@@ -8,15 +8,11 @@ from pathlib import Path
 
 from edgepress.converters.files import sha256_of_file
 from edgepress.toolkit.errors import PublishError
+from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.publishing.repository import read_repository, target_path, utc_now
 
-RENEW = {
-    "root": "edgepress publish rotate --role none",
-    "targets": "edgepress publish renew",
-    "snapshot": "edgepress publish renew",
-    "timestamp": "edgepress publish renew",
-}
-"""The command that signs each list anew."""
+RENEW = {"root": "rotate --role none", "targets": "renew --all", "snapshot": "renew", "timestamp": "renew"}
+"""What signs each list anew, after "edgepress publish"."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,16 @@ class CheckedFolder:
     def passed(self) -> bool:
         """Whether no list expires too soon."""
         return not any(each.soon for each in self.lists)
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that sign the lists anew that end too soon, each once."""
+        words = {RENEW[each.role]: None for each in self.lists if each.soon}
+        if RENEW["targets"] in words:
+            words.pop(RENEW["timestamp"], None)
+        return [
+            shell_line("edgepress", "publish", *each.split(), "--to", self.folder, "--keys", "KEYS") for each in words
+        ]
 
     def to_dict(self) -> dict[str, object]:
         """The document that `publish check --json` prints."""

@@ -22,6 +22,7 @@ from edgepress.runtime.updates.releases import (
 )
 from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.errors import InputError, PublishError
+from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.publishing.entries import check_trust, describe, with_release
 from edgepress.toolkit.publishing.keys import AskPassword
 from edgepress.toolkit.publishing.repository import (
@@ -260,7 +261,9 @@ def _write(
         former = lists[name].dated
         if former and date_of(former) > now + CLOCK_SLACK:  # boards would believe that their own clocks are wrong
             problem = f"The list of {name} is dated {former}, and the clock of this machine says {now.strftime(DATE)}."
-            hint = "Set the clock. If it is right and was ahead before: edgepress publish renew --redate"
+            words = ("renew", "--redate", "--to", repository.folder, "--keys", "KEYS")
+            redate = shell_line("edgepress", "publish", *words)
+            hint = f"Set the clock. If it is right and was ahead before: {redate}"
             raise PublishError(problem, hint)
         date = max(now, date_of(former)) if former else now  # a board refuses a list that is older than one it has seen
         dated = dataclasses.replace(lists[name], dated=date.strftime(DATE))

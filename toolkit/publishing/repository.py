@@ -33,7 +33,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetF
 
 from edgepress.converters.files import whole_file
 from edgepress.runtime.errors import reason_of
-from edgepress.toolkit.bundles.updates import read_published
+from edgepress.toolkit.bundles.updates import command_to_begin, read_published
 from edgepress.toolkit.errors import PublishError
 from edgepress.toolkit.publishing.flushing import flush_folder
 
@@ -100,14 +100,19 @@ def lock_folder(folder: Path, *, begin: bool = False) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
             raise PublishError(f"{folder} can't be made: {e.strerror}.", "Choose another folder with --to.") from e
-    elif not (folder / "metadata").is_dir():
-        raise PublishError(f"{folder} is not a published folder.", f"Make one: edgepress publish init --to {folder}")
+    else:
+        _require_published(folder)
     try:
         with filelock.FileLock(folder / ".lock", timeout=LOCK_S):
             yield
     except filelock.Timeout:
         problem = f"Another call has been writing {folder} for {LOCK_S:g} s."
         raise PublishError(problem, "Wait until it has finished.") from None
+
+
+def _require_published(folder: Path) -> None:
+    if not (folder / "metadata").is_dir():
+        raise PublishError(f"{folder} is not a published folder.", f"Make one: {command_to_begin(folder)}")
 
 
 def read_repository(folder: Path, *, former: Collection[str] = ()) -> Repository:
@@ -120,8 +125,11 @@ def read_repository(folder: Path, *, former: Collection[str] = ()) -> Repository
     Raises:
         PublishError: The folder holds no state, or a damaged one.
     """
+    _require_published(folder)
     metadata = folder / "metadata"
     try:
+        if not root_paths(folder):
+            raise ValueError("metadata/*.root.json is missing")
         root = Metadata[Root].from_bytes(read_published(root_paths(folder)[-1]))
         timestamp = Metadata[Timestamp].from_bytes(read_published(metadata / "timestamp.json"))
         snapshot_file = timestamp.signed.snapshot_meta

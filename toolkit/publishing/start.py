@@ -17,6 +17,7 @@ from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from edgepress.toolkit.errors import InputError, PublishError
+from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.publishing.keys import ROLES, AskPassword, find_signers, key_path, make_key
 from edgepress.toolkit.publishing.repository import (
     ABOUT,
@@ -112,7 +113,8 @@ def _init(
 ) -> Begun:
     """Make the keys and the first state of a folder that is locked."""
     if root_paths(folder):
-        raise PublishError(f"{folder} is a published folder already.", "Replace its keys: edgepress publish rotate")
+        replace = shell_line("edgepress", "publish", "rotate", "--role", "ROLE", "--to", folder, "--keys", key_folder)
+        raise PublishError(f"{folder} is a published folder already.", f"Replace its keys: {replace}")
     now = utc_now()
     root = Root(expires=now + timedelta(days=ROOT_DAYS), consistent_snapshot=True)
     keys_by_role = {role: [make_key(key_folder, role, password) for _ in range(counts[role][0])] for role in ROLES}
