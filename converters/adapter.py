@@ -173,9 +173,9 @@ def step_name(prefix: str, step: AdapterStep, number: int) -> str:
     return f"{prefix}_exact_{number}_{step.kind}" if step.exact else f"{prefix}_{step.kind}"
 
 
-def free_prefix(taken: Collection[str]) -> str:
+def free_prefix(names: Collection[str]) -> str:
     """A beginning for the names of added tensors that no name in the graph has; edgepress may have made it before."""
     prefix = "edgepress"
-    while any(name.startswith(f"{prefix}_") for name in taken):
+    while any(name.startswith(f"{prefix}_") for name in names):
         prefix += "_again"
     return prefix

@@ -83,8 +83,8 @@ def write_annotated(file: Path, contract: Contract, out: Path) -> Contract:
     """
     try:
         job = annotation.AnnotateJob(file, contract, out)
-        (made,) = run_in_child(annotation.annotate, job, silence_s=SILENCE_S)
+        (written,) = run_in_child(annotation.annotate, job, silence_s=SILENCE_S)
     except ChildDied as e:
         raise ModelFileError(f"{file} crashed the process that ran it ({e}).", "It is damaged: copy it again.") from e
-    assert isinstance(made, Contract)
-    return made
+    assert isinstance(written, Contract)
+    return written

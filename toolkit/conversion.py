@@ -207,10 +207,10 @@ def _note_if_weak(
 
 
 def _with_uncalibrated(
-    made: Iterable[Variant], schemes: Sequence[str], path: Path, on_done: Callable[[Variant], None]
+    variants: Iterable[Variant], schemes: Sequence[str], path: Path, on_done: Callable[[Variant], None]
 ) -> list[Variant]:
     """The variants in the order of the schemes, with a failed one for each that can't be made without data."""
-    by_scheme = {variant.scheme: variant for variant in made}
+    by_scheme = {variant.scheme: variant for variant in variants}
     error = f"It must be calibrated, and {path} does not record its training data."
     hint = "Give data like its training data with --data."
     for scheme in schemes:

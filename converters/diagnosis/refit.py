@@ -60,12 +60,12 @@ def refit_factors(program: Program, held: Matched) -> bytes | None:
         factors = np.where(np.isnan(factors), votes, factors)
     factors = np.nan_to_num(factors)
     for _ in range(SWEEPS):
-        told = []
+        votes_of_steps = []
         for each in shown:
-            told.append(_medians(each.output, factors[each.source] - each.ratios, groups.count))
-            told.append(_medians(each.source, factors[each.output] + each.ratios, groups.count))
-            told.append(_medians(each.output_ids, each.bias, groups.count))
-        factors = _median_vote(told, factors)
+            votes_of_steps.append(_medians(each.output, factors[each.source] - each.ratios, groups.count))
+            votes_of_steps.append(_medians(each.source, factors[each.output] + each.ratios, groups.count))
+            votes_of_steps.append(_medians(each.output_ids, each.bias, groups.count))
+        factors = _median_vote(votes_of_steps, factors)
     for each in shown:
         factors = _refine(each, factors)
     return program.with_constants(groups.scale_constants(np.exp(factors)))
@@ -89,8 +89,8 @@ def _step_ratios(step: Step, held: Matched, groups: ScaleGroups) -> _StepRatios 
     if step.bias in held.constants:
         plain = step.constants[2]
         file = held.constants[step.bias]
-        told = plain * file > 0
-        bias[told] = np.log(np.abs(plain[told])) - np.log(np.abs(file[told]))
+        same_sign = plain * file > 0
+        bias[same_sign] = np.log(np.abs(plain[same_sign])) - np.log(np.abs(file[same_sign]))
     ids, outputs, scales = (
         np.broadcast_to(part, own.shape).ravel()
         for part in (source[index], output[output_channels(step)], scale.reshape(wide))

@@ -51,7 +51,7 @@ class TFLiteFile:
         self.hybrid: set[str] = set()
         self.unactivated: set[str] = set()
         self.reads = {
-            graph.name(int(op.outputs[0])): tuple(graph.name(int(i)) if i >= 0 else "" for i in op.inputs)
+            graph.output_name(op): tuple(graph.name(int(i)) if i >= 0 else "" for i in op.inputs)
             for op in graph.operators
         }
         for index in range(len(graph.table.tensors)):
@@ -59,7 +59,7 @@ class TFLiteFile:
         for op in graph.operators:
             if graph.kind(op) in HYBRID and len(op.inputs) > 1 and self._is_hybrid(graph, op):
                 self.roundings.setdefault(graph.name(int(op.inputs[0])), Rounding("dynamic"))
-                self.hybrid.add(graph.name(int(op.outputs[0])))
+                self.hybrid.add(graph.output_name(op))
         self._start(model)
 
     def _read(self, graph: Graph, index: int) -> None:

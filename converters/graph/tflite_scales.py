@@ -53,7 +53,7 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
             step = steps.get(name)
             tensors[name] = replace(grid, halves=HALVES.get(step.kind, "even")) if step else grid
     for op in graph.operators:
-        step = None if graph.kind(op) in REPEATS else steps.get(graph.name(int(op.outputs[0])))
+        step = None if graph.kind(op) in REPEATS else steps.get(graph.output_name(op))
         if step is None:
             continue
         if step.kind == "CONV_2D" and graph.table.tensors[int(op.inputs[1])].type == INT4:

@@ -231,24 +231,24 @@ def _add(
     )
 
 
-def macs(layer: Any, read: Shape, made: Shape) -> int | None:
+def macs(layer: Any, input_shape: Shape, output_shape: Shape) -> int | None:
     """Multiply-accumulates of one layer for input and output of these shapes; None if they can't be counted."""
     kinds = {kind.__name__ for kind in type(layer).__mro__}
     if channels := next((KERNELS[k] for k in KERNELS if k in kinds), 0):
         kernel = layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel
-        return math.prod(made) * _product(kernel.shape[:-channels])
+        return math.prod(output_shape) * _product(kernel.shape[:-channels])
     if kinds & {*SEPARABLE}:
         kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
-        return math.prod(made) // int(kernels[1].shape[-1]) * sum(_product(k.shape) for k in kernels)
+        return math.prod(output_shape) // int(kernels[1].shape[-1]) * sum(_product(k.shape) for k in kernels)
     if kinds & {*TRANSPOSED}:
-        return math.prod(read) * _product(layer.kernel.shape[:-1])
+        return math.prod(input_shape) * _product(layer.kernel.shape[:-1])
     if kinds & {*RECURRENT}:
-        return read[1] * sum(_product(k.shape) for k in (layer.cell.kernel, layer.cell.recurrent_kernel))
+        return input_shape[1] * sum(_product(k.shape) for k in (layer.cell.kernel, layer.cell.recurrent_kernel))
     if "Bidirectional" in kinds:
-        return total(macs(part, read, made) for part in (layer.forward_layer, layer.backward_layer))
+        return total(macs(part, input_shape, output_shape) for part in (layer.forward_layer, layer.backward_layer))
     if "TimeDistributed" in kinds:
-        once = macs(layer.layer, (1, *read[2:]), (1, *made[2:]))
-        return None if once is None else read[1] * once
+        once = macs(layer.layer, (1, *input_shape[2:]), (1, *output_shape[2:]))
+        return None if once is None else input_shape[1] * once
     if "TFOpLambda" in kinds:
         return None if any(part in layer.get_config()["function"] for part in PRODUCTS) else 0
     if kinds & {*OPAQUE}:

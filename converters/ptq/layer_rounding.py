@@ -202,8 +202,8 @@ def sampler(step: Step, items: int, seed: int = 0) -> Callable[[Floats], Floats]
 
     def patches(values: Floats) -> Floats:
         padded = np.pad(values, [(0, 0), *edges, (0, 0)])
-        taken = padded[item[:, np.newaxis, np.newaxis], rows[:, :, np.newaxis], columns[:, np.newaxis]]
-        return np.ascontiguousarray(taken.reshape(len(places), size))
+        patch = padded[item[:, np.newaxis, np.newaxis], rows[:, :, np.newaxis], columns[:, np.newaxis]]
+        return np.ascontiguousarray(patch.reshape(len(places), size))
 
     return patches
 

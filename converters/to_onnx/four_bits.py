@@ -47,17 +47,17 @@ def with_coarse_weights(model: onnx.ModelProto, names: dict[str, int]) -> onnx.M
     return model
 
 
-def pack(made: onnx.ModelProto, float_model: onnx.ModelProto, names: dict[str, int]) -> onnx.ModelProto:
+def pack(quantized: onnx.ModelProto, float_model: onnx.ModelProto, names: dict[str, int]) -> onnx.ModelProto:
     """A QDQ model of 8 bits with some of its weights in four.
 
     Args:
-        made: The quantized model, changed in place.
+        quantized: The quantized model, changed in place.
         float_model: The model that it was made of, with rounded weights.
         names: Its weights to be stored in four bits, and the axis of their outputs.
     """
     from onnx import numpy_helper
 
-    graph = OnnxGraph(made)
+    graph = OnnxGraph(quantized)
     packed_ones = 0
     sources = {t.name: numpy_helper.to_array(t) for t in float_model.graph.initializer if t.name in names}
     for pair in graph.nodes("DequantizeLinear"):
@@ -68,9 +68,9 @@ def pack(made: onnx.ModelProto, float_model: onnx.ModelProto, names: dict[str, i
         graph.feed(pair, 0, store(graph, _integers(sources[name], steps, names[name]), f"{name}_int4"))
         packed_ones += 1
     if not packed_ones:
-        return made
+        return quantized
     graph.finish()
-    return with_opset(made)
+    return with_opset(quantized)
 
 
 def store(graph: OnnxGraph, integers: Array, name: str) -> str:

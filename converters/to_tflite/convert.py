@@ -197,7 +197,7 @@ def _static(
 def _with_computed_weights(graph: Graph) -> list[str]:
     """Names of what convolutions with computed weights make: integer kernels want these symmetric, as constants are."""
     return [
-        graph.name(int(op.outputs[0]))
+        graph.output_name(op)
         for op in graph.operators
         if graph.kind(op) in CONVOLUTIONS and graph.constant(int(op.inputs[1])) is None
     ]
@@ -231,7 +231,7 @@ def _with_extensions(graph: Graph, names: set[str]) -> list[str]:
     extended = set(names)
     for op in reversed(graph.operators):
         output = int(op.outputs[0])
-        read_for = {graph.name(int(reader.outputs[0])) for reader in readers.get(output, ()) if reader is not None}
+        read_for = {graph.output_name(reader) for reader in readers.get(output, ()) if reader is not None}
         if extension.fullmatch(graph.name(output)) and read_for and read_for <= extended:
             extended.add(graph.name(output))
     return sorted(extended)

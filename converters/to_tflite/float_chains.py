@@ -71,7 +71,7 @@ def reads_input(graph: Graph) -> bool:
 
 def float_chain_names(graph: Graph) -> list[str]:
     """Names of what they compute."""
-    return [graph.name(int(op.outputs[0])) for op in float_chains(graph)]
+    return [graph.output_name(op) for op in float_chains(graph)]
 
 
 def _role(graph: Graph, op: Any) -> Role:

@@ -29,7 +29,7 @@ def four_bit_layers(graph: Graph) -> list[Any]:
 def four_bit_names(model: bytes) -> list[str]:
     """Names of what these operations of a file compute."""
     graph = Graph(model)
-    return [graph.name(int(op.outputs[0])) for op in four_bit_layers(graph)]
+    return [graph.output_name(op) for op in four_bit_layers(graph)]
 
 
 def _weights(graph: Graph, op: Any) -> Any:

@@ -78,6 +78,10 @@ class Graph:
         """Name of a tensor."""
         return (self.table.tensors[index].name or b"").decode(errors="replace")
 
+    def output_name(self, op: Any) -> str:
+        """Name of the first tensor that an operation makes."""
+        return self.name(int(op.outputs[0]))
+
     def rename(self, index: int, name: str) -> None:
         """Give a tensor another name; litert-quantizer needs unique ones, so it may end in a number."""
         self.table.tensors[index].name = flat.unique_name(self.table, name).encode()

@@ -45,4 +45,4 @@ def normalization(graph: Graph) -> list[Any]:
 def normalization_names(model: bytes) -> list[str]:
     """Names of what the operations of `normalization` compute in a float model."""
     graph = Graph(model)
-    return [graph.name(int(op.outputs[0])) for op in normalization(graph)]
+    return [graph.output_name(op) for op in normalization(graph)]

@@ -99,7 +99,7 @@ def with_gelu_options(model: bytes, approximate: Mapping[str, bool]) -> bytes:
     if not bare or not kinds:
         return model
     for op in bare:
-        is_approximate = next(iter(kinds)) if len(kinds) == 1 else approximate.get(graph.name(int(op.outputs[0])))
+        is_approximate = next(iter(kinds)) if len(kinds) == 1 else approximate.get(graph.output_name(op))
         if is_approximate is None:
             continue
         like = graph.operator("GELU", op.inputs, int(op.outputs[0]), approximate=is_approximate)

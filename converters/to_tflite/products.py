@@ -36,4 +36,4 @@ def is_small_product(graph: Graph, op: Any) -> bool:
 def small_products(model: bytes) -> list[str]:
     """Names of the outputs of such convolutions."""
     graph = Graph(model)
-    return [graph.name(int(op.outputs[0])) for op in graph.operators if is_small_product(graph, op)]
+    return [graph.output_name(op) for op in graph.operators if is_small_product(graph, op)]

@@ -42,7 +42,7 @@ def refuse_scales(model: bytes) -> None:
             continue
         if np.max(requantization(source[0], np.array(weights), output[0])) > LARGEST:
             raise ConversionError(
-                f"The weights of {graph.name(int(op.outputs[0]))} have channels whose scales are too far apart for "
+                f"The weights of {graph.output_name(op)} have channels whose scales are too far apart for "
                 "integer kernels.",
                 "Leave out --no-repairs if it was given, so that channels are equalized; otherwise use a scheme that "
                 "computes in float, such as tflite-float16.",

@@ -117,7 +117,7 @@ class AccuracyDiagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, rounded to six significant digits."""
-        return {name: round_floats(value, lambda v: float(f"{v:.6g}")) for name, value in asdict(self).items()}
+        return {name: round_floats(value) for name, value in asdict(self).items()}
 
     def _repr_html_(self) -> str:
         return accuracy_diagnosis_html(self.to_dict())

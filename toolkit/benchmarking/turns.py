@@ -79,9 +79,9 @@ class ForkedTurns(ExitStack):
         if engine not in self._workers:
             self._workers[engine] = self.enter_context(worker_for(opening.candidate, self._limit_s + START_S))
             list(self._workers[engine].call(begin, Start(engine, self._items)))
-        taken: Taken | EdgepressError
-        (taken,) = self._workers[engine].call(take_turn, Turn(opening.candidate, opening.cpus, self._limit_s))
-        return taken
+        turn: Taken | EdgepressError
+        (turn,) = self._workers[engine].call(take_turn, Turn(opening.candidate, opening.cpus, self._limit_s))
+        return turn
 
 
 class SpawnedTurns:

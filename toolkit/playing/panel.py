@@ -244,20 +244,20 @@ class Panel:
         failures = f" {plural(failed, 'file')} failed." if failed else ""
         if "error" in answers[0]:
             return f"{name}, the reference, failed, so differences are not shown.{failures}"
-        said = spoken(answers[0]["answer"])
+        answer = spoken(answers[0]["answer"])
         others = [a for a in answers[1:] if "error" not in a]
         differing = [f"{self.choice.shown[a['file']].name} ({spoken(a['answer'])})" for a in others if a["differs"]]
         if not others:
             best = answers[0]["classes"][0]  # with a threshold, the answer may be another, or several
             score = f" ({percent(best['score'], '.1f')})" if answers[0]["answer"] == [best["label"]] else ""
-            return f"{name} answers {said}{score}.{failures}"
+            return f"{name} answers {answer}{score}.{failures}"
         if not differing:
             both = "Both" if len(others) == 1 else f"All {len(others) + 1}"
-            return f"{both} files answer {said}.{failures}"
+            return f"{both} files answer {answer}.{failures}"
         more = f" and {len(differing) - NAMED} more" if len(differing) > NAMED else ""
         verb = "differs" if len(differing) == 1 else "differ"
         return (
-            f"{name} answers {said}; {len(differing)} of {plural(len(others), 'other')} {verb}: "
+            f"{name} answers {answer}; {len(differing)} of {plural(len(others), 'other')} {verb}: "
             f"{', '.join(differing[:NAMED])}{more}.{failures}"
         )
 

@@ -62,17 +62,17 @@ def in_partitions(ports: Sequence[Ports], own: Collection[int]) -> list[int]:
     order: list[int] = []
     while left:
         kind = None
-        taken = []
+        places = []
         for place, op in left.items():
             ready = missing.isdisjoint(op.reads)
             if ready and kind in (None, place in own):
                 kind = place in own
-                taken.append(place)
+                places.append(place)
                 missing.difference_update(op.makes)
-        if not taken:  # a circle: the file is damaged
+        if not places:  # a circle: the file is damaged
             return list(range(len(ports)))
-        order += taken
-        for place in taken:
+        order += places
+        for place in places:
             del left[place]
     return order
 

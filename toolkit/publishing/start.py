@@ -231,5 +231,5 @@ def _signers(role: str, public: Sequence[Key], folders: Sequence[Path], password
     return find_signers(folders, [key.keyid for key in public], len(public), role=role, ask=lambda _: password or "")
 
 
-def _files(folder: Path, made: Mapping[str, Sequence[Key]]) -> dict[str, tuple[Path, ...]]:
-    return {role: tuple(key_path(folder, role, key.keyid) for key in keys) for role, keys in made.items()}
+def _files(folder: Path, keys_of_roles: Mapping[str, Sequence[Key]]) -> dict[str, tuple[Path, ...]]:
+    return {role: tuple(key_path(folder, role, key.keyid) for key in keys) for role, keys in keys_of_roles.items()}

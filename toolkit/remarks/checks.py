@@ -254,22 +254,22 @@ def image_sizes(facts: Facts) -> Remark | None:
     figures = {"factor": factor, "aspect": aspect, "accuracy": facts.accuracy, "images": images.count}
     largest = max(rows, columns)
     if factor >= FAR:
-        said = f"it sees 1 of {factor**2:.0f} pixels, so details may be lost"
+        effect = f"it sees 1 of {factor**2:.0f} pixels, so details may be lost"
         bigger = [round(side * min(2, LARGEST / largest)) for side in (rows, columns)]
         change = {"size": bigger[0] if rows == columns else "x".join(map(str, bigger))}
         if largest >= LARGEST:
             change = {} if images.resize.startswith("crop") else {"resize": "crop:0.875"}
     elif factor <= 1 / FAR and max(height, width, LEAST) < largest:
-        said = f"{1 - factor**2:.0%} of its pixels are interpolated, which costs time and adds nothing"
+        effect = f"{1 - factor**2:.0%} of its pixels are interpolated, which costs time and adds nothing"
         change = {"size": max(height, width, LEAST)}
     elif images.resize == "stretch" and max(aspect, 1 / aspect) >= ASPECT:
-        said = f"they are stretched {max(aspect, 1 / aspect):.1f} times {'lower' if aspect < 1 else 'narrower'}"
+        effect = f"they are stretched {max(aspect, 1 / aspect):.1f} times {'lower' if aspect < 1 else 'narrower'}"
         change = {"resize": "pad"}
     else:
         return None
     return Remark(
         kind="image size",
-        text=f"The images have {stored} pixels (median of {images.count}), and the net sees {seen}: {said}, at "
+        text=f"The images have {stored} pixels (median of {images.count}), and the net sees {seen}: {effect}, at "
         f"{_percent(facts.accuracy)} accuracy.",
         command=(facts.again(change) if change else "") or facts.look,
         figures=figures,

@@ -75,5 +75,5 @@ def remarks(result: Benchmark) -> list[str]:
 def diagnoses(result: Benchmark) -> list[str]:
     """What takes the time of each file that was profiled, as a list; empty if none was."""
     names = zip(result.results, view.row_names(result.results), strict=True)
-    told = [f"- {escaped(view.about(r, name))}: {escaped(r.diagnosis)}" for r, name in names if r.diagnosis]
-    return ["What takes the time:", "\n".join(told)] if told else []
+    lines = [f"- {escaped(view.about(r, name))}: {escaped(r.diagnosis)}" for r, name in names if r.diagnosis]
+    return ["What takes the time:", "\n".join(lines)] if lines else []

@@ -150,9 +150,9 @@ def notices(result: Benchmark) -> list[tuple[bool, str]]:
     notes = [(False, note) for note in result.notes]
     if noise is None or not noise.noisy:
         return notes
-    said = [note for note in result.notes if noise.reasons and all(reason in note for reason in noise.reasons)]
+    warnings = [note for note in result.notes if noise.reasons and all(reason in note for reason in noise.reasons)]
     warning = " ".join(["The host was under load during timing, so the latencies are unreliable.", *noise.reasons])
-    return [(True, said[0] if said else warning), *(note for note in notes if note[1] not in said)]
+    return [(True, warnings[0] if warnings else warning), *(note for note in notes if note[1] not in warnings)]
 
 
 def columns(result: Benchmark) -> list[Column]:

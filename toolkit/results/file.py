@@ -99,8 +99,8 @@ def items_of(result: Benchmark, row: Measurement) -> int:
     if board is None:
         return count
     # The board's entry is of its last visit, rows of other files may be older.
-    told = board.get("items")
-    return sum(each.support for each in row.per_class) or (told if isinstance(told, int) and told > 0 else count)
+    items = board.get("items")
+    return sum(each.support for each in row.per_class) or (items if isinstance(items, int) and items > 0 else count)
 
 
 def correct_items(row: Measurement, count: int) -> npt.NDArray[np.bool_] | None:

@@ -228,13 +228,18 @@ class Benchmark:
     def to_dict(self) -> dict[str, Any]:
         """The content of `benchmark.json`, rounded to six significant digits."""
         document = {"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self)
-        return {name: round_floats(value, lambda v: float(f"{v:.6g}")) for name, value in document.items()}
+        return {name: round_floats(value) for name, value in document.items()}
 
     def _repr_html_(self) -> str:
         return benchmark_html(self.to_dict())
 
 
-def round_floats(value: Any, to: Callable[[float], float]) -> Any:
+def six_digits(value: float) -> float:
+    """A number with six significant digits."""
+    return float(f"{value:.6g}")
+
+
+def round_floats(value: Any, to: Callable[[float], float] = six_digits) -> Any:
     """A JSON value with `to` applied to every float in it; tuples become lists."""
     if isinstance(value, float):
         return to(value)

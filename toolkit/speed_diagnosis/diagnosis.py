@@ -78,7 +78,7 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, rounded to six significant digits."""
-        return {name: round_floats(value, lambda v: float(f"{v:.6g}")) for name, value in asdict(self).items()}
+        return {name: round_floats(value) for name, value in asdict(self).items()}
 
 
 def parts(kernels: Sequence[SortedKernel], rest_us: float, whole_us: float, *, delegates: bool) -> tuple[WorkTime, ...]:

@@ -82,10 +82,10 @@ def change(graph: Graph, op: Any) -> None:
     _, grids = divide(rows.kernel, columns.kernel)
     for y, x in grids:
         windows = _on(rows, y), _on(columns, x)
-        taken, before = frame_tensor(graph, source, windows, name)
+        source_of_part, before = frame_tensor(graph, source, windows, name)
         part = graph.add_tensor(shape, f"{name}_part")
         taps = graph.add_constant(_taps(kernel, y, x))
-        operations += [*before, conv(graph, "DEPTHWISE_CONV_2D", [taken, taps, bias], part, windows=windows)]
+        operations += [*before, conv(graph, "DEPTHWISE_CONV_2D", [source_of_part, taps, bias], part, windows=windows)]
         bias = nothing
         if total is not None:
             part = graph.add_tensor(shape, f"{name}_sum")
