@@ -142,7 +142,7 @@ class Statistics:
 
 
 ALIKE = 8.0
-"""Widths of a learned range and a measured one of the same tensor, each divided by the other, at most."""
+"""Largest ratio of the widths of a learned and a measured range of one tensor that are alike."""
 
 
 def _alike(learned: tuple[float, float], measured: tuple[float, float]) -> bool:

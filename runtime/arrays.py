@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     """The call of an engine: a batch of the file's type, the outputs for it."""
 
 MOST_BYTES = 256 << 20
-"""Bytes of a file of an array, which holds one item, at most."""
+"""Most bytes of a file of an array, which holds one item."""
 
 
 def load_array(file: Any, name: str) -> npt.NDArray[Any]:

@@ -43,7 +43,7 @@ QUOTA = 200
 """Number of pictures that are kept unless another is given."""
 MOST_QUOTA = 10_000
 MOST_BYTES = 256 << 10
-"""Bytes of a picture at most."""
+"""Most bytes of a picture."""
 SIDES = (512, 256, 128)
 """Longest side of a stored picture, pixels; the next one if it is of too many bytes."""
 PNG_SIDE = 128

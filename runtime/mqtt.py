@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessageInfo
 
 QUEUE = 1000
-"""Events that wait for the broker at most."""
+"""Most events that wait for the broker."""
 KEEPALIVE_S = 30
 """Seconds of silence after which the broker is asked whether it is there, and tells the last will."""
 LEAST_RETRY_S = 1

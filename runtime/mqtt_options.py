@@ -23,9 +23,9 @@ PLAIN_PORT = 1883
 TLS_PORT = 8883
 """Port of a broker with TLS."""
 MAX_LOGIN_BYTES = 4096
-"""Bytes of a file with a login at most."""
+"""Most bytes of a file with a login."""
 MOST_STRING_BYTES = (1 << 16) - 1
-"""Bytes of a string in a packet of MQTT at most."""
+"""Most bytes of a string in a packet of MQTT."""
 USER = "EDGEPRESS_MQTT_USER"
 """Environment variable with the name at the broker."""
 PASSWORD = "EDGEPRESS_MQTT_PASSWORD"

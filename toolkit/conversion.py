@@ -43,7 +43,7 @@ CALIBRATION_BATCH = 50
 PROOF_BYTES = 64 << 20
 """Size of the items on which files are verified."""
 JUDGED = 500
-"""Validation items on which files are judged at most."""
+"""Most validation items on which files are judged."""
 
 
 class Variants(list[Variant]):

@@ -20,7 +20,7 @@ MAX_BYTES = 64 << 20
 MOST_PARTS = 1_000_000
 """Lists and objects in a document at most: an empty one takes two bytes of it, and about 60 of memory."""
 DEEPEST = 64
-"""Levels of a document at most."""
+"""Most levels of a document."""
 _PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
 _DEEP_KEY = re.compile(rf"(?<![\w\\-])(?:{_PART}[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
 """No key begins behind a backslash: tried at each quote in a text of escaped ones, it would take as long as tomllib."""

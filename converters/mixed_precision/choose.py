@@ -36,9 +36,9 @@ from edgepress.runtime.input_spec import InputSpec
 MAX_DROP_PP = 0.5
 """Limit unless the user gives one, percentage points."""
 SIMULATED = 200
-"""Calibration items on which losses are simulated, at most."""
+"""Most calibration items on which losses are simulated."""
 PRUNINGS = 24
-"""Layers that are tried to be taken out again, at most."""
+"""Most chosen layers that are tried in int8 again."""
 NAMED = "named by --keep-float"
 
 

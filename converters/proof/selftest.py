@@ -25,7 +25,7 @@ from edgepress.runtime.selftest import seeded_item
 CANDIDATES = 24
 """Items of which the self-test's are chosen."""
 ITEMS = 6
-"""Items of a self-test, at most."""
+"""Most items of a self-test."""
 COLUMNS = 64
 """Labels up to which all scores are stored."""
 

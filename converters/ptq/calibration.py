@@ -24,7 +24,7 @@ from edgepress.converters.statistics import METHODS, CalibrationMethods, Method,
 Validation = Callable[[int], tuple[Array, Array | None]]
 """Returns up to a number of items (n, *item shape) and their labels, or None if these are unknown; picklable."""
 TRIALS = 40
-"""Files that are scored at most."""
+"""Most files that are scored."""
 WORK = 1.5e11
 """Multiply-accumulates that all trials may take, about five seconds."""
 OPERATION = 2e7

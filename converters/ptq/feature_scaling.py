@@ -34,7 +34,7 @@ LEAST_GAIN_DB = 6.0
 LEAST_SPREAD = 1e-3
 """Least half of a feature's range, as a share of its largest value."""
 MOST_VALUES = 4_000_000
-"""Numbers of calibration items that are read at most."""
+"""Most numbers of calibration items that are read."""
 
 
 def with_scaled_features(model: bytes, read_items: Callable[[int], Array]) -> bytes:

@@ -35,7 +35,7 @@ ON_GRID = 1e-4
 FEWEST_SAMPLES = 256
 """Samples of a layer in any case, if it has as many."""
 MOST_SAMPLES = 4096
-"""Samples of a layer at most."""
+"""Most samples of a layer."""
 SAMPLE_BYTES = 64 << 20
 """Memory that the samples of a layer may take."""
 BOUNDS: dict[str, tuple[float, float]] = {

@@ -29,7 +29,7 @@ from edgepress.converters.schemes import RepairKind
 from edgepress.converters.statistics import CalibrationMethod
 
 FEATURE_ITEMS = 1000
-"""Calibration items that the ranges of features are measured on at most."""
+"""Most calibration items that the ranges of features are measured on."""
 SCALED = "the features of the input are scaled in float, because their ranges differ too much for one scale"
 """What the stage "feature-scaling" does, in words."""
 

@@ -21,10 +21,10 @@ MAX_LAYERS = 5000
 MAX_REBUILT = 500**2
 """Most layers that are built while Keras opens the Sequential models in a file: it builds all again for each layer."""
 PIECE = 1 << 26
-"""Bytes of texts that are read at once at most."""
+"""Most bytes of texts that are read at once."""
 _HINT = "Save the model again with Keras."
 _ENTRY = 4096
-"""Bytes that a member takes on disk at least."""
+"""Fewest bytes that a member takes on disk."""
 
 
 def refuse_unsafe(path: Path) -> None:

@@ -30,7 +30,7 @@ STEPS: Mapping[str, Callable[..., Array]] = {
 }
 """Operations of which GELUs are made."""
 MOST_STEPS = 16
-"""Operations in a GELU at most."""
+"""Most operations in a GELU."""
 POINTS = np.linspace(-6, 6, 49)
 """Where what operations compute is compared with GELU: beyond, it is 0 or its argument."""
 CLOSE = 2e-5

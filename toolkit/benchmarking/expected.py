@@ -29,7 +29,7 @@ from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.stats.posterior import LEAST_KNOWING
 
 MOST_FIT = 2000
-"""Items that the temperature and the biases are fitted on at most."""
+"""Most items that the temperature and the biases are fitted on."""
 BIAS_PRIOR = 60.0
 """Precision of the normal prior of a bias, whose mean is 0. The items that biases are fitted on are also counted as
 lost or gained, so biases learned from few items would count them twice."""

@@ -23,7 +23,7 @@ from edgepress.toolkit.errors import BoardError
 MOST_TEXT = 4096
 """Characters of a text at most: the flags of /proc/cpuinfo take about a thousand."""
 MOST_FLAGS = 1000
-"""Texts of a list, or of a table, at most."""
+"""Most texts of a list or a table."""
 Check = Callable[[Any], bool]
 
 

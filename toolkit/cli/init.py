@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgepress.toolkit.cli.surroundings import Found, Surroundings
 
 SHOWN = 8
-"""Things of a kind in the list at most."""
+"""Most entries of a kind in the list."""
 
 
 def init(

@@ -57,7 +57,7 @@ TEXT_PATHS = ("data", "more", "weights", "teacher", "baseline", "source")
 PLAN = tuple(TABLES)
 """Tables of a plan, which may stand below [sweep]."""
 LARGEST = 1 << 16
-"""Bytes of a file at most."""
+"""Most bytes of a file."""
 
 
 class FileOption(NamedTuple):

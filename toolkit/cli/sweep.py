@@ -34,7 +34,7 @@ TITLES["recommended"] = "Recommended: sure enough to be within 1 pp of it, and b
 MARKS = {"accurate": "most accurate", "fast": "fastest within 1 pp", "small": "smallest within 1 pp"}
 """What a configuration is called in the table that wins by a name of `sweeping.result.WINNERS`."""
 SHOWN = 12
-"""Configurations in the table at most."""
+"""Most configurations in the table."""
 
 
 def sweep(

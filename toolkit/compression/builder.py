@@ -26,7 +26,7 @@ TUNE_STEPS = 1600
 PRUNE_EPOCHS = 60
 """Passes over the training items that a pruned net is trained for, likewise."""
 PRUNE_STEPS = 12000
-"""Steps of that at most."""
+"""Most steps of that training."""
 PROBED = 64
 """Items of each split that a net is trained on of which only size, latency and memory are asked."""
 

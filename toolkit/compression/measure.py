@@ -39,7 +39,7 @@ from edgepress.toolkit.workers.opening import Candidate, Opening
 ROUNDS = 12
 """Rounds of timing."""
 TIMING_S = 3.0
-"""Seconds that one file is timed at most."""
+"""Longest time that one file is timed, seconds."""
 ITEMS = 16
 """Different items that are timed."""
 BOARD_ROUNDS = 6

@@ -18,7 +18,7 @@ from edgepress.toolkit.compression.trial import Trial
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 
 TRAININGS = 4
-"""Nets that one strategy trains at most."""
+"""Most nets that one strategy trains."""
 PROBES = 6
 """Nets that pruning trains for a few steps at most, to know their latency."""
 PER_OCTAVE = 8

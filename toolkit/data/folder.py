@@ -38,7 +38,7 @@ from edgepress.toolkit.errors import DataError, InputError
 CACHE_BYTES = 256 << 20
 """Limit on the decoded images kept in memory."""
 DEEPEST = 64
-"""Levels of folders in a class folder at most."""
+"""Most levels of folders in a class folder."""
 DEFAULT_SIZE = (96, 96)
 """Height and width if a folder's images have no common size within `NATURAL_SIDES`."""
 OTHER_IMAGES = frozenset({".avif", ".heic", ".heif", ".jxl", ".tif", ".tiff"})

@@ -18,7 +18,7 @@ from edgepress.toolkit.data.splits import calibration_rows
 from edgepress.toolkit.data.types import DataSet, Source, Split
 
 REHEARSED = 10
-"""Old training items for each new one at most."""
+"""Most old training items for each new one."""
 LEAST_REHEARSED = 2000
 """Old training items that are rehearsed however few new ones there are, if there are so many."""
 SHARE = 1 / 3

@@ -11,7 +11,7 @@ from edgepress.toolkit.documents import parse_json, read_limited
 from edgepress.toolkit.errors import DataError
 
 MOST_BYTES = 1 << 20
-"""Bytes of the file at most."""
+"""Most bytes of the file."""
 
 
 @dataclass(frozen=True)

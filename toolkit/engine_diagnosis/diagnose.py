@@ -24,7 +24,7 @@ from edgepress.toolkit.results.run_files import check_integers
 SAMPLES = 64
 """Items on which operations are compared, unless the user sets it."""
 MOST = 10_000
-"""Items at most."""
+"""Most items that are compared."""
 
 
 def diagnose_engines(

@@ -24,7 +24,7 @@ PREFIX = "board:"
 HEADER_BYTES = 1000
 """Limit on what a board says of its engine."""
 WORD = 60
-"""Characters of a word of it at most."""
+"""Most characters of a word of that."""
 
 
 class BoardOutputs(NamedTuple):

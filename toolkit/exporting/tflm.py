@@ -26,7 +26,7 @@ ENGINE = "tflite-micro"
 MARGIN = 0.05
 """Share of the arena that is added to what was used."""
 LEAST_MARGIN = KIB
-"""Bytes that are added at least."""
+"""Fewest bytes that are added."""
 ALIGNMENT = 16
 """Of the arena and its size, bytes."""
 FLOAT_TOLERANCE = "1e-4"

@@ -31,11 +31,11 @@ TO_DO = -2
 OUT = -1
 """What stands in the place of the number of a label: not labelled yet, and left out."""
 MOST = 10_000
-"""Pictures of a folder at most."""
+"""Most pictures of a folder."""
 SMALL = InputSpec.image(32, 32, "rgb")
 """What thumbnails are made of."""
 MOST_NAME = 200
-"""Bytes of the name of a class at most."""
+"""Most bytes of the name of a class."""
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,12 @@ MOST_DROPOUT = 0.8
 SHORT = 5
 """Epochs below which a training is short, whatever its figures."""
 ENOUGH = 10
-"""Epochs to try next, at least."""
+"""Fewest epochs to try next."""
 SHORT_STEPS = 200
 """Steps of the optimizer below which a training is short: the moving averages of batch normalization, of momentum 0.99,
 still hold 0.99^200 = 13 % of what they began with."""
 ENOUGH_STEPS = 500
-"""Steps to try next, at least."""
+"""Fewest steps to try next."""
 PART = 5
 """Means are taken over one of so many parts of the epochs, the last, and the one before the middle."""
 

@@ -36,7 +36,7 @@ TOP = 12
 BOTTOM = 40
 """Margin below."""
 TABLED = 400
-"""Configurations in the table at most."""
+"""Most configurations in the table."""
 
 
 @dataclass(frozen=True)

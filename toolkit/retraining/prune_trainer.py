@@ -39,7 +39,7 @@ from edgepress.toolkit.training.checkpoint import TrainingState
 FACTOR = 0.85
 """What the multiply-accumulates are multiplied by in a part."""
 MOST_PARTS = 8
-"""The number of parts at most."""
+"""Most parts."""
 TIME_OF_PARTS = 0.35
 """Share of the time that training between the parts takes; the rest is for the last one."""
 RATE = 1e-2
@@ -51,11 +51,11 @@ SEGMENTS = 8
 TIGHTER = 0.95
 """What the multiply-accumulates of the last part are multiplied by while a size or latency is above its target."""
 TRIES = 40
-"""Times that they are at most."""
+"""Most times that they are multiplied by it."""
 LEAST = 64
-"""Items on which channels are measured at least."""
+"""Fewest items on which channels are measured."""
 IMPORTANT = 512
-"""Such items at most."""
+"""Most items on which channels are measured."""
 ITEM_BYTES = 128 << 20
 """Memory in bytes that they may take beyond the least."""
 PLAN = "plan.json"

@@ -32,11 +32,11 @@ from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
 
 BATCH = 32
-"""Items of a step at most."""
+"""Most items of a step."""
 MEMORY = 1 << 30
 """Bytes that the activations of a step may take."""
 LEAST_STEPS = 24
-"""Steps of a training at least."""
+"""Fewest steps of a training."""
 TIMED = 6
 """Steps that measure how many the time allows."""
 AnyJob = TypeVar("AnyJob", bound=GraphJob)
@@ -68,7 +68,7 @@ class Trainer(Generic[AnyJob]):
     verb: ClassVar[str]
     """What the model is afterwards."""
     most_epochs: ClassVar[int]
-    """Passes over the training items at most."""
+    """Most passes over the training items."""
 
     def __init__(self, job: AnyJob, model: bytes, emit: Emit) -> None:
         import tensorflow as tf

@@ -31,7 +31,7 @@ from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.training import architectures, augment
 
 LARGEST = 1 << 20
-"""Bytes of a file at most."""
+"""Most bytes of a file."""
 MOST = 100_000
 """Combinations of a grid at most: more are a mistake."""
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from edgepress.runtime.contract import Verification
 
 MOST_EPOCHS = 1_000_000
-"""Rows of a history at most."""
+"""Most rows of a history."""
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -24,7 +24,7 @@ MOST = 3.0
 FEW_CHANNELS = 3
 """Channels of a small convolution at most: copying them into columns takes most of its time, so any growth gains."""
 FEW_OUTPUTS = 64
-"""Its outputs at most."""
+"""Most outputs of a small convolution."""
 
 
 def rewrite(graph: OnnxGraph) -> int:

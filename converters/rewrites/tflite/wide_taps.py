@@ -24,7 +24,7 @@ from edgepress.converters.rewrites.tflite.windows import (
 from edgepress.converters.to_tflite.graph import Graph
 
 GROUP = 8
-"""Channels that kernels compute together at most."""
+"""Most channels that kernels compute together."""
 
 
 def matches(graph: Graph) -> list[Any]:
