@@ -109,12 +109,12 @@ def live_bytes(program: Program) -> int:
     """The most bytes that the tensors of one item take at a time."""
     last = {name: readers[-1] for name, readers in program.readers.items()}
     sizes = {name: 4 * int(np.prod(program.shapes[name])) for step in program.steps for name in step.outputs}
-    now = most = 4 * int(np.prod(program.shapes[program.source]))
+    live = peak = 4 * int(np.prod(program.shapes[program.source]))
     for step in program.steps:
-        now += sum(sizes[name] for name in step.outputs)
-        most = max(most, now)
-        now -= sum(sizes.get(name, 0) for name in {*step.inputs, *step.outputs} if last.get(name) is step)
-    return most
+        live += sum(sizes[name] for name in step.outputs)
+        peak = max(peak, live)
+        live -= sum(sizes.get(name, 0) for name in {*step.inputs, *step.outputs} if last.get(name) is step)
+    return peak
 
 
 def with_own_biases(model: bytes) -> bytes:

@@ -68,14 +68,14 @@ def with_scaled_features(model: bytes, read_items: Callable[[int], Array]) -> by
     middle = ((low + high) / 2).astype(np.float32).astype(np.float64)
     is_live = largest > 0  # 0 is never rounded
     scaled_features = (features - middle) / half
-    now, then = min(
+    unscaled_db, scaled_db = min(
         [
             rounding_db(features, each, np.where(is_live, whole, 0)),
             rounding_db(scaled_features, each * half, np.where(is_live, 2.0, 0)),
         ]
         for each in weights
     )
-    if now >= ENOUGH_DB or then < now + LEAST_GAIN_DB:
+    if unscaled_db >= ENOUGH_DB or scaled_db < unscaled_db + LEAST_GAIN_DB:
         return model
     biases = [np.asarray(_bias(graph, op), np.float64) for op in layers]
     with np.errstate(over="ignore"):

@@ -113,10 +113,10 @@ class _Neighbours:
         self._middle = (self._low + self._high) / 2
         self._free = np.abs(scaled) < layer.levels - ON_GRID
 
-    def change(self, column: int, now: Floats) -> Floats:
+    def change(self, column: int, values: Floats) -> Floats:
         """What a column of weights changes by, (outputs,), if each takes its other step."""
-        one = np.where(now > self._middle[:, column], self._low[:, column], self._high[:, column])
-        return np.asarray(np.where(self._free[:, column], one - now, 0), np.float32)
+        one = np.where(values > self._middle[:, column], self._low[:, column], self._high[:, column])
+        return np.asarray(np.where(self._free[:, column], one - values, 0), np.float32)
 
 
 def _sweep_linear(weights: Floats, start: Floats, neighbours: _Neighbours, samples: Floats) -> Floats:

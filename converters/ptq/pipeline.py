@@ -105,20 +105,20 @@ class Pipeline:
             if not recipe.last and equalized is None:
                 continue
             try:
-                now = self.score_plain(kind)
-                if equalized is not None and not now.score.sound:
-                    now = self._try("equalization", kind, now, equalized)
+                current = self.score_plain(kind)
+                if equalized is not None and not current.score.sound:
+                    current = self._try("equalization", kind, current, equalized)
                 if kind in CALIBRATED:
-                    if not now.score.sound and (change := self._guard(partial(self._absorb_biases, now))):
-                        now = self._try("bias-absorption", kind, now, change)
-                    now, chosen = self._with_methods(kind, now, calibration_method, chosen)
+                    if not current.score.sound and (change := self._guard(partial(self._absorb_biases, current))):
+                        current = self._try("bias-absorption", kind, current, change)
+                    current, chosen = self._with_methods(kind, current, calibration_method, chosen)
                 make = self._round_weights if recipe.last == "adaround" else self._correct_biases
-                if recipe.last and not now.score.sound and (change := self._guard(partial(make, kind, now))):
+                if recipe.last and not current.score.sound and (change := self._guard(partial(make, kind, current))):
                     methods = chosen.methods if chosen and kind in CALIBRATED else None
-                    now = self._try(recipe.last, kind, now, change, methods)
+                    current = self._try(recipe.last, kind, current, change, methods)
                 # Methods of single tensors hold for ONNX files only if these have the graph's names for them.
-                if now.model is not self.model or (chosen and chosen.methods.tensors and kind in CALIBRATED):
-                    models[kind] = now.model
+                if current.model is not self.model or (chosen and chosen.methods.tensors and kind in CALIBRATED):
+                    models[kind] = current.model
             except ConversionError as e:
                 self.notes.append(f"the graph was not repaired for {kind}: {e.message}")
         return Repaired(models, tuple(self.stages), chosen, tuple(self.notes))
@@ -136,28 +136,32 @@ class Pipeline:
             return None
 
     def _with_methods(
-        self, kind: RepairKind, now: _ScoredGraph, calibration_method: CalibrationMethod, chosen: ChosenMethods | None
+        self,
+        kind: RepairKind,
+        current: _ScoredGraph,
+        calibration_method: CalibrationMethod,
+        chosen: ChosenMethods | None,
     ) -> tuple[_ScoredGraph, ChosenMethods]:
-        """The same with ranges of all calibration items, by methods that are chosen unless they are given."""
-        statistics = tflite_statistics(now.model, self.batches, self.input_range)
+        """The graph with ranges of all calibration items, and the methods they follow from: chosen unless named."""
+        statistics = tflite_statistics(current.model, self.batches, self.input_range)
 
         def score(methods: CalibrationMethods, scored: RepairKind = kind) -> Score:
-            return self._score_or_worst(scored, now.model, statistics.ranges(methods))
+            return self._score_or_worst(scored, current.model, statistics.ranges(methods))
 
         if chosen is not None:
             final = score(chosen.methods)
         elif calibration_method == "auto":
             # The noise of 4-bit weights hides what ranges do, so the choice is that of int8 files made beside them.
             other: RepairKind = "int8" if kind == "int4" else kind
-            first = now.score if other == kind else self._score_or_worst(other, now.model, now.ranges)
-            number = 1 if first.sound else trials(now.model, len(self.scorer.items), len(statistics.names))
+            first = current.score if other == kind else self._score_or_worst(other, current.model, current.ranges)
+            number = 1 if first.sound else trials(current.model, len(self.scorer.items), len(statistics.names))
             chosen = choose_methods(statistics, partial(score, scored=other), number)
             final = chosen.score if other == kind else score(chosen.methods)
         else:
             methods = CalibrationMethods(calibration_method)
             final = score(methods)
             chosen = ChosenMethods(methods, final, final, 1)
-        return _ScoredGraph(now.model, statistics.ranges(chosen.methods), now.measured, final), chosen
+        return _ScoredGraph(current.model, statistics.ranges(chosen.methods), current.measured, final), chosen
 
     def score_plain(self, kind: RepairKind) -> _ScoredGraph:
         """The graph as it is, with its score."""
@@ -171,7 +175,7 @@ class Pipeline:
         self,
         name: StageName,
         kind: RepairKind,
-        now: _ScoredGraph,
+        current: _ScoredGraph,
         change: _Change,
         methods: CalibrationMethods | None = None,
     ) -> _ScoredGraph:
@@ -186,10 +190,10 @@ class Pipeline:
             score = self._score(kind, change.model, change.ranges)
         except (ConversionError, RuntimeError) as e:  # also what LiteRT says of a file that it refuses
             self.notes.append(f"a repair ({name}) was left out: {first_line(e)}")
-            return now
-        helps = score.better_than(now.score)
-        self.stages.append(Stage(name, kind, helps, now.score, score, change.what))
-        return _ScoredGraph(change.model, change.ranges, change.measured, score) if helps else now
+            return current
+        helps = score.better_than(current.score)
+        self.stages.append(Stage(name, kind, helps, current.score, score, change.what))
+        return _ScoredGraph(change.model, change.ranges, change.measured, score) if helps else current
 
     def _score_or_worst(self, kind: RepairKind, model: bytes, ranges: Ranges) -> Score:
         """The score of a graph's file; the worst if it can't be made, so that a repair that makes it possible is kept.
@@ -241,30 +245,30 @@ class Pipeline:
         measured = scale_ranges(factors)
         return _Change(model, self._ranges(measured), measured, f"{groups.count - 1} groups of channels scaled")
 
-    def _absorb_biases(self, now: _ScoredGraph) -> _Change | None:
-        """The same with channels shifted; None if none can be."""
-        program = self._with_own_biases(now.model)
-        shifts = find_shifts(program, now.measured)
+    def _absorb_biases(self, current: _ScoredGraph) -> _Change | None:
+        """The graph with channels shifted; None if none can be."""
+        program = self._with_own_biases(current.model)
+        shifts = find_shifts(program, current.measured)
         if not shifts:
             return None
-        measured = move_ranges(now.measured, shifts=shifts)
+        measured = move_ranges(current.measured, shifts=shifts)
         model = program.with_constants(absorb_shifts(program, shifts))
         return _Change(model, self._ranges(measured), measured, f"the channels of {len(shifts)} tensors shifted")
 
-    def _correct_biases(self, kind: RepairKind, now: _ScoredGraph) -> _Change:
-        """The same with corrected biases."""
-        program = self._with_own_biases(now.model)
+    def _correct_biases(self, kind: RepairKind, current: _ScoredGraph) -> _Change:
+        """The graph with corrected biases."""
+        program = self._with_own_biases(current.model)
         recipe = RECIPES[kind]
-        file = self.scorer.make_file(now.model, now.ranges, recipe.precision, recipe.rewrites)
+        file = self.scorer.make_file(current.model, current.ranges, recipe.precision, recipe.rewrites)
         changed = correct_biases(program, file, self.items)
         what = f"the biases of {len(changed)} operations corrected"
-        return _Change(program.with_constants(changed), now.ranges, now.measured, what)
+        return _Change(program.with_constants(changed), current.ranges, current.measured, what)
 
-    def _round_weights(self, kind: RepairKind, now: _ScoredGraph) -> _Change | None:
-        """The same with weights on grids of four bits, and biases corrected for it; None if no layer has any."""
-        names = four_bit_names(now.model)
+    def _round_weights(self, kind: RepairKind, current: _ScoredGraph) -> _Change | None:
+        """The graph with weights on grids of four bits and biases corrected for it; None if no layer has four bits."""
+        names = four_bit_names(current.model)
         if not names:
             return None
-        rounded = round_weights(with_own_biases(now.model), self.items, now.ranges, layers=names)
+        rounded = round_weights(with_own_biases(current.model), self.items, current.ranges, layers=names)
         what = f"the weights of {len(rounded.layers)} operations rounded by the answers to {rounded.items} items"
-        return _Change(rounded.model, now.ranges, now.measured, what)
+        return _Change(rounded.model, current.ranges, current.measured, what)
