@@ -40,7 +40,7 @@ class CheckedFolder:
 
     @property
     def commands(self) -> list[str]:
-        """The commands that sign the lists anew that end too soon, each once."""
+        """The commands that sign the lists anew that expire too soon, each once."""
         words = {RENEW[each.role]: None for each in self.lists if each.soon}
         if RENEW["targets"] in words:
             words.pop(RENEW["timestamp"], None)
