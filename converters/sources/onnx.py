@@ -28,7 +28,7 @@ from edgepress.converters.to_onnx.onnx2tf_forms import with_functions_inlined, w
 from edgepress.converters.to_onnx.quantize import prepare_model
 from edgepress.converters.to_onnx.upgrade import opset_of
 from edgepress.converters.to_tflite.from_onnx import VERSION, Onnx2tfJob, convert_file, not_installed
-from edgepress.converters.to_tflite.onnx2tf_fixes import with_gelu_options, with_missing_turns
+from edgepress.converters.to_tflite.onnx2tf_fixes import with_gelu_options, with_joining_axes, with_missing_turns
 from edgepress.runtime.contract import MEMBER, Contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line
 
@@ -169,9 +169,10 @@ class OnnxSource:
             job = Onnx2tfJob(Path(folder, "model.onnx"), Path(folder), unchanged)
             prepared = prepare_model(with_functions_inlined(interface.of_one_item(self._model)))
             approximate = approximations(OnnxGraph(prepared))
-            job.source.write_bytes(with_onnx2tf_forms(prepared).SerializeToString())
+            written = with_onnx2tf_forms(prepared)
+            job.source.write_bytes(written.SerializeToString())
             convert_file(job, onnx2tf)
-            converted = _open_converted(job.target, self._model, approximate)
+            converted = _open_converted(job.target, self._model, approximate, _shapes(written))
         inner = inner or adapter
         if (converted.facts.shape, converted.facts.outputs) != (inner.model_shape, self.facts.outputs):
             differs = f"takes {list(converted.facts.shape)} and returns {converted.facts.outputs} values"
@@ -246,10 +247,27 @@ def _channels_last(adapter: InputAdapter) -> InputAdapter | None:
     return dataclasses.replace(adapter, channels_first=False, model_shape=shape)
 
 
-def _open_converted(path: Path, model: onnx.ModelProto, approximate: Mapping[str, bool]) -> TFLiteSource:
-    """A file that onnx2tf made of a model, as a source of TFLite schemes; which GELUs are `approximate`, by name."""
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes of what a model computes, by name, as far as they are known."""
+    graph = OnnxGraph(model)
+    names = [name for node in model.graph.node for name in node.output if name]
+    return {name: shape for name in names if (shape := graph.shape(name)) is not None}
+
+
+def _open_converted(
+    path: Path, model: onnx.ModelProto, approximate: Mapping[str, bool], shapes: Mapping[str, tuple[int, ...]]
+) -> TFLiteSource:
+    """A file that onnx2tf made of a model, as a source of TFLite schemes.
+
+    Args:
+        path: The file, which is changed.
+        model: The model.
+        approximate: Whether each GELU is approximated, by the name of its result.
+        shapes: Shapes of the values of the model that onnx2tf was given, by name.
+    """
     try:
-        path.write_bytes(with_gelu_options(with_missing_turns(path.read_bytes()), approximate))
+        made = with_joining_axes(path.read_bytes(), shapes)
+        path.write_bytes(with_gelu_options(with_missing_turns(made), approximate))
         return TFLiteSource(path)
     except EdgepressError as e:
         message = e.message.replace(str(path), "it")

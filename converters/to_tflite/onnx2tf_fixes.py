@@ -108,6 +108,42 @@ def with_gelu_options(model: bytes, approximate: Mapping[str, bool]) -> bytes:
     return graph.to_bytes()
 
 
+def with_joining_axes(model: bytes, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """Join tensors with channels first along the axis of the ONNX model.
+
+    onnx2tf 2.6.9 takes the last one where a Split comes before and a mean behind, but keeps the tensors as they are.
+
+    Args:
+        model: What onnx2tf made.
+        shapes: Shapes of the ONNX model's values, by name; tensors with channels last have other names.
+    """
+    graph = Graph(model)
+    wrong = False
+    for op in graph.operators:
+        whole = shapes.get(graph.name(int(op.outputs[0])), ())
+        if graph.kind(op) != "CONCATENATION" or sorted(graph.shape(int(op.outputs[0]))) == sorted(whole):
+            continue
+        parts = [graph.shape(int(i)) for i in op.inputs]
+        axes = [axis for axis in range(len(whole)) if all(_joins(part, whole, axis) for part in parts)]
+        if len(axes) == 1 and sum(part[axes[0]] for part in parts) == whole[axes[0]]:
+            op.builtinOptions.axis = axes[0]
+            wrong = True
+    if not wrong:
+        return model
+    for index in graph.makers():  # what follows has other shapes, too
+        whole = shapes.get(graph.name(index), ())
+        if len(whole) == len(graph.shape(index)) and sorted(whole) != sorted(graph.shape(index)):
+            graph.table.tensors[index].shape = np.array(whole, np.int32)
+    return graph.to_bytes()
+
+
+def _joins(part: tuple[int, ...], whole: tuple[int, ...], axis: int) -> bool:
+    """Whether a shape is another but for an axis."""
+    return len(part) == len(whole) and all(
+        size == other for at, (size, other) in enumerate(zip(part, whole, strict=True)) if at != axis
+    )
+
+
 def with_missing_turns(model: bytes) -> bytes:
     """Transpose the tensor with channels last that onnx2tf wrote in place of one that is read but that nothing writes.
 

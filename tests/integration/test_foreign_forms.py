@@ -21,7 +21,7 @@ from edgepress.converters.to_onnx.quantize import with_scheme
 from edgepress.converters.to_tflite import flatbuffer
 from edgepress.converters.to_tflite.constants import with_plain_constants
 from edgepress.converters.to_tflite.graph import Graph
-from edgepress.converters.to_tflite.onnx2tf_fixes import as_log_softmax, with_gelu_options
+from edgepress.converters.to_tflite.onnx2tf_fixes import as_log_softmax, with_gelu_options, with_joining_axes
 from edgepress.runtime.sessions import onnx_session
 
 BOOL = 6
@@ -265,6 +265,37 @@ def test_each_gelu_is_approximated_as_in_the_model(kinds: dict[str, bool], expec
     names = {f"t{n}": Graph(model).name(int(op.outputs[0])) for n, op in enumerate(made, 1)}
     found = Graph(with_gelu_options(model, {names.get(name, name): kind for name, kind in kinds.items()})).operators
     assert [getattr(op.builtinOptions, "approximate", None) for op in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("whole", "axis"),
+    [
+        ((1, 6, 2, 4), 1),  # wrongly joined along the last
+        ((1, 3, 4, 4), 2),
+        ((1, 3, 2, 8), 3),  # as it is
+        ((1, 8, 3, 2), 3),  # of channels first, which are last here
+        ((1, 5, 2, 4), 3),  # of other tensors
+        ((6, 8), 3),
+        (None, 3),
+    ],
+)
+def test_tensors_are_joined_along_the_axis_of_the_model(whole: tuple[int, ...] | None, axis: int) -> None:
+    net = Net((3, 2), 4)
+    source = net.now
+    parts = [source, net.add("ABS", [source], net.shape)]
+    joined = net.add("CONCATENATION", parts, (1, 3, 2, 8), axis=3)
+    last = net.add("NEG", [joined], (1, 3, 2, 8))
+    model = net.model()
+    names = [Graph(model).name(index) for index in (joined, last)]
+    changed = with_joining_axes(model, dict.fromkeys(names, whole) if whole else {})
+    assert (changed == model) == (axis == 3)
+    graph = Graph(changed)
+    assert graph.operators[1].builtinOptions.axis == axis
+    items = np.random.default_rng(0).normal(size=(1, 3, 2, 4)).astype(np.float32)
+    (made,) = runner(changed)(items[0])
+    expected = -np.concatenate([items, np.abs(items)], axis)
+    np.testing.assert_array_equal(made.reshape(expected.shape), expected)
+    assert graph.shape(last) == expected.shape
 
 
 @pytest.mark.parametrize("other", ["", "beta", "reader", "kind"])
