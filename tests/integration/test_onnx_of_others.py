@@ -289,3 +289,22 @@ def test_control_flow_is_refused_by_its_name_in_the_model(tmp_path: Path, monkey
     with pytest.raises(ConversionError, match=r"control flow, which is not converted to TFLite: If \(") as refused:
         source.tflite(adapter, Path("python"))
     assert "ONNX schemes" in refused.value.hint
+
+
+def test_a_file_of_onnx2tf_that_does_not_run_is_not_taken_for_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Places counted from the end, which TFLite refuses when it computes; the model had been blamed."""
+    net = OnnxNet((1, 1, 4))
+    net.add("Neg")
+    source = opened(net.model(), tmp_path / "net.onnx")
+    made = Net((1, 1), 4)
+    made.add("GATHER_ND", [made.now, np.array([[-1]], np.int32)], made.shape)
+    written = made.model()
+    monkeypatch.setattr(
+        "edgepress.converters.sources.onnx.convert_file", lambda job, _: job.target.write_bytes(written)
+    )
+    adapter = guess_contract(source.facts, Hints(task="logits", color="none")).adapter
+    with pytest.raises(ConversionError, match=r"^The file that onnx2tf \S+ makes does not run: ") as refused:
+        source.tflite(adapter, Path("python"))
+    assert "ONNX schemes" in refused.value.hint
