@@ -3,6 +3,8 @@
 * An Elu with another alpha than 1, which it leaves out, becomes one with 1, whose negative values a LeakyRelu scales.
 * A PRelu with more slopes than one a channel, as Keras' own has for each pixel, becomes a product and a sum.
 * A Split into a number of parts gets their sizes, of which the last may differ.
+* Places of GatherElements count from the first, because TFLite's operation takes no negative ones.
+* A reduction of no axes goes, if it is meant to change nothing.
 * An LpPool becomes an AveragePool of powers, and an LpNormalization a quotient.
 """
 
@@ -14,6 +16,8 @@ import numpy as np
 
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
 
+REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
+"""Those that change nothing if they reduce no axis."""
 LEAST = np.array(1e-30, np.float32)
 """Added to norms, so that 0 divided by a norm of 0 is 0."""
 
@@ -30,6 +34,12 @@ def write_parameters(graph: OnnxGraph) -> None:
         _average_powers(graph, node)
     for node in graph.nodes("LpNormalization"):
         _divide_by_norm(graph, node)
+    for node in graph.nodes("GatherElements"):
+        _count_from_first(graph, node)
+    for node in graph.nodes(*REDUCTIONS):
+        axes = graph.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else np.array([])
+        if attribute(node, "noop_with_empty_axes", 0) and axes is not None and not axes.size:
+            graph.replace(node.output[0], "Identity", [node.input[0]])
 
 
 def _scale_negatives(graph: OnnxGraph, node: Any) -> None:
@@ -86,3 +96,10 @@ def _divide_by_norm(graph: OnnxGraph, node: Any) -> None:
     norm = graph.add("ReduceSum", [parts, axes], keepdims=1)
     norm = graph.add("Sqrt", [norm]) if is_square else norm
     graph.replace(node.output[0], "Div", [value, graph.add("Add", [norm, graph.add_constant(LEAST)])])
+
+
+def _count_from_first(graph: OnnxGraph, node: Any) -> None:
+    shape, places = graph.shape(node.input[0]), graph.constant(node.input[1])
+    size = -1 if shape is None else shape[attribute(node, "axis", 0)]
+    if size > 0 and places is not None and (places < 0).any():
+        graph.feed(node, 1, graph.add_constant(np.where(places < 0, places + size, places)))

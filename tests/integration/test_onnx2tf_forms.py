@@ -106,6 +106,7 @@ def two_constants(net: OnnxNet) -> None:
 
 CHANNELS = {"axes": [2, 3], "keepdims": 1}
 EACH = np.linspace(1e-6, 2e-6, 6, dtype=np.float32).reshape(6, 1, 1)
+PLACES = np.random.default_rng(2).integers(-5, 5, (1, *SHAPE))
 SLOPES = np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)
 LEFT = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
 PADS = np.array([0, 0, 2, 1, 0, 1, 0, 3])
@@ -206,6 +207,11 @@ CASES: dict[str, tuple[Callable[[OnnxNet], None], list[str]]] = {
     "a slope of each channel": (one("PRelu", EACH), ["PRelu"]),
     "a sum of 1": (one("LpNormalization", axis=1, p=1), ["Abs", "ReduceSum", "Add", "Div"]),
     "a length of 1": (one("LpNormalization", axis=1), ["Mul", "ReduceSum", "Sqrt", "Add", "Div"]),
+    "places from the end": (one("GatherElements", "now", PLACES, axis=-1), ["GatherElements"]),
+    "a sum over nothing": (
+        in_turn(("ReduceSum", [], {"noop_with_empty_axes": 1}), ("Neg", [], {})),
+        ["Identity", "Neg"],
+    ),
     "a pool of powers": (
         one("LpPool", kernel_shape=[2, 3], strides=[1, 2], pads=[1, 0, 0, 1], p=3),
         ["Abs", "Pow", "AveragePool", "Mul", "Pow"],
@@ -243,6 +249,8 @@ def test_forms_compute_the_same(name: str) -> None:
     onnx.checker.check_model(written)
     assert sorted(node.op_type for node in written.graph.node) == sorted(expected)
     np.testing.assert_allclose(run(written, items), before, rtol=1e-5, atol=1e-8)
+    if name == "places from the end":
+        assert min(onnx.numpy_helper.to_array(tensor).min() for tensor in written.graph.initializer) >= 0
     for node in written.graph.node:
         if node.op_type in ("Max", "Min") and name not in STAYING:
             (bound,) = (tensor for tensor in written.graph.initializer if tensor.name == node.input[0])
