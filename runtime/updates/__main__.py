@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             _run(args)
             code = 0
+        except BrokenPipeError:  # the reader of the output has exited
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         except (EdgepressError, ModuleNotFoundError, OSError) as error:
             e = error if isinstance(error, EdgepressError) else _in_words(error)
             if args.json:
@@ -74,12 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     """Run a command once."""
-    place = read_place(args.folder)
     if args.command == "status":
         from edgepress.runtime.updates.update import status
 
-        _show(status(place), status_lines, args.json)
+        _show(status(read_place(_in_use(args.folder))), status_lines, args.json)
         return
+    place = read_place(args.folder)
     from edgepress.runtime.updates.update import update
 
     def say(text: str) -> None:
@@ -95,14 +97,19 @@ def _run(args: argparse.Namespace) -> None:
     _show(update(place, **options, say=say), update_lines, args.json)
 
 
+def _in_use(folder: Path) -> Path:
+    """The folder of the release in use, by that of the release that asks: a shell may still be in a former one's."""
+    current = folder.parent.parent / "current"
+    return current if current.exists() else folder
+
+
 def _publish_status(args: argparse.Namespace) -> bool:
     """Publish what `run status --json` prints now, of the release that is in use now; False if that fails."""
     from edgepress.runtime.mqtt import publish_once
     from edgepress.runtime.updates.update import status
 
     try:
-        current = args.folder.parent.parent / "current"
-        document = status(read_place(current if current.exists() else args.folder))
+        document = status(read_place(_in_use(args.folder)))
         publish_once(broker_options(args), "update", document)
     except (EdgepressError, OSError) as error:
         print(one_line(f"Error: the status was not published: {error}"), file=sys.stderr, flush=True)  # noqa: T201

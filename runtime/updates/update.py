@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,7 +80,8 @@ def update(
         state, trouble = confirm(place, state, say)
         if in_use(place) != place.id:  # it has gone back without a verdict, or somebody else has changed it meanwhile
             what = f"Release {place.release}, to which this update belongs, is not in use any more."
-            raise trouble or UpdateError(what, "The next update goes on from the release in use.")
+            run = shlex.quote(str(place.prefix / "current" / "run"))
+            raise trouble or UpdateError(what, f"The next update goes on from the release in use: {run} update")
         if bundle is not None:
             state, result = _take(place, bundle, state, shadow=shadow, say=say)
         elif source or place.url:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -50,7 +51,7 @@ def test_it_holds_what_a_board_needs(digits_bundle: Bundle, run: Any) -> None:
     assert {f["path"] for f in manifest["files"]} == names - {NAME}
     assert stat.S_IMODE(modes["install.sh"]) == stat.S_IMODE(modes["run"]) == 0o755
     assert stat.S_IMODE(modes["model.tflite"]) == 0o644
-    assert digits_bundle.path.stat().st_size < 481_000
+    assert digits_bundle.path.stat().st_size < 482_000
 
 
 def test_samples_are_test_items_that_the_file_gets_right(unpacked: Path) -> None:
@@ -217,3 +218,13 @@ def test_pinned_sets_resolve_for_their_boards(board: str) -> None:
         path = boards.pinned(board, format)
         found = boards.resolve(board, ("--require-hashes", "--no-deps", "-r", str(path)))
         assert len(found) == len(path.read_text().splitlines()) - 1
+
+
+@pytest.mark.parametrize("path", ["/opt/app/run", "/home/my board/run", "/tmp/it's $HOME/`run`", "-a", "/é/run"])
+def test_a_path_in_a_command_that_the_installer_names_is_one_word(path: str) -> None:
+    """Before, the command to try did not run if the folder had a space in its name."""
+    script = (REPOSITORY / "toolkit" / "bundles" / "files" / "install.sh").read_text()
+    functions = "".join(re.findall(r"^(?:say\(\) .*\n|quoted\(\) \{[\s\S]*?^\}\n)", script, re.MULTILINE))
+    told = subprocess.check_output(["sh", "-c", f'{functions}quoted "$1"', "sh", path], text=True)
+    assert shlex.split(told) == [path]
+    assert not re.findall(r'"  ?\$prefix/current/run |See: \$prefix|systemd: \$prefix', script)

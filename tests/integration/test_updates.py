@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import types
@@ -45,6 +46,10 @@ def test_the_commands_install_a_newer_release_and_say_so(publisher: Any, board: 
     assert (status["release"], status["previous"], status["newest"], status["channel"]) == (2, 1, 2, "stable")
     assert status["last"]["result"] == "installed"
     assert status["checked"]
+    # A shell that is still in the folder of the former release asks for the release in use, too.
+    former = board.prefix / "releases" / os.readlink(board.prefix / "current" / "former").rpartition("/")[2]
+    asked = subprocess.run(["sh", str(former / "run"), "status", "--json"], capture_output=True, text=True)
+    assert json.loads(asked.stdout)["release"] == 2
     left = {path.name for path in (board.prefix / "updates").iterdir()} | {
         path.name for path in (board.prefix / "updates" / "download").iterdir()
     }

@@ -42,6 +42,13 @@ END
 
 say() { printf '%s\n' "$*"; }
 told=''
+quoted() { # WORD: as a shell takes it for one word
+  case $1 in
+    *[!A-Za-z0-9/._-]*) printf "'%s'\n" "$(printf '%s\n' "$1" | sed "s/'/'\\\\''/g")" ;;
+    *) say "$1" ;;
+  esac
+}
+
 die() { # MESSAGE [HINT]: ends with it, or with the cause of most errors
   told=yes
   if ! room; then failure=1 && set -- "The disk of $prefix is full." "Free some space, and run it again."; fi
@@ -393,7 +400,7 @@ install_service() {
   printf '%s\n' "$unit_dir" >"$prefix/.units"
   if ! systemctl daemon-reload; then
     rm -f -- "$unit"
-    die "The service could not be created; everything else is installed." "Without systemd: $prefix/current/run serve --port $port"
+    die "The service could not be created; everything else is installed." "Without systemd: $(quoted "$prefix/current/run") serve --port $port"
   fi
   systemctl enable --quiet "edgepress-@NAME@.service"
   restart_service || die "The service does not start." "See: journalctl -u edgepress-@NAME@.service"
@@ -430,7 +437,7 @@ install_timer() {
   systemctl daemon-reload
   systemctl enable --quiet --now "edgepress-@NAME@-update.timer" ||
     die "The timer does not start." "See: systemctl status edgepress-@NAME@-update.timer"
-  say "Updates are looked for every hour. See: $prefix/current/run status"
+  say "Updates are looked for every hour. See: $(quoted "$prefix/current/run") status"
 }
 
 number_of() { # FOLDER: prints the number of its release, or 0
@@ -509,7 +516,8 @@ install_release() {
   if [ -n "$service" ]; then install_service; fi
   if [ -n "$timer" ]; then install_timer; fi
   say "@NAME@ $id is installed in $prefix, and its self-test passes. Try:"
-  say "  $prefix/current/run classify $prefix/current/samples/$(cd "$here/samples" 2>/dev/null && echo 0.*)"
+  sample=$prefix/current/samples/$(cd "$here/samples" 2>/dev/null && echo 0.*)
+  say "  $(quoted "$prefix/current/run") classify $(quoted "$sample")"
 }
 
 rollback() {
