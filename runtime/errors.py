@@ -100,6 +100,10 @@ class UpdateError(EdgepressError):
     kind = "update"
 
 
+READERS = ("flatbuffers", "h5py", "keras", "onnx", "tensorflow", "tf_keras")
+"""Packages with parsers. A foreign file may name any module, so no other name is told to be installed."""
+
+
 def unknown(what: str, name: str, accepted: Iterable[str]) -> InputError:
     """The error for a name that is not in a table, with the nearest that is; `what` it stands for ("scheme")."""
     import difflib  # here: it is a fifth of what a board would import to answer its first image
@@ -147,6 +151,7 @@ def parsing(
     elsewhere keeps its traceback. Errors about models that do not name the file get its path.
 
     Raises:
+        MissingExtraError: One of `READERS` is not installed.
         EdgepressError: Of the class `error`; something other than an `EdgepressError` was raised in the block.
     """
     try:
@@ -157,6 +162,8 @@ def parsing(
             e.args = (e.message, e.hint)
         raise
     except Exception as e:
+        if isinstance(e, ModuleNotFoundError) and (name := str(e.name).partition(".")[0]) in READERS:
+            raise MissingExtraError(f"Reading {path}", name.replace("_", "-"), "toolkit") from e
         if isinstance(e, OSError) and e.strerror and str(e.filename) == str(path):
             raise error(f"{path} can't be read: {e.strerror}.", "Check the path.") from e
         failed = "needs more memory than there is" if isinstance(e, MemoryError) else failed

@@ -14,7 +14,7 @@ from edgepress.converters.contract.metadata import onnx_props
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.inspection import read
 from edgepress.converters.sources.tflite import TFLiteSource
-from edgepress.runtime.errors import ModelFileError, parsing
+from edgepress.runtime.errors import MissingExtraError, ModelFileError, parsing
 
 RAISED = [OverflowError, SystemError, RecursionError, MemoryError, NotImplementedError, AssertionError, UnicodeError]
 
@@ -25,6 +25,18 @@ def test_any_exception_names_the_file_and_its_kind(kind: type[Exception]) -> Non
         raise kind("first\nsecond")
     assert "second" not in caught.value.message
     assert isinstance(caught.value.__cause__, kind)
+
+
+@pytest.mark.parametrize("name", ["flatbuffers", "h5py", "tf_keras.layers"])
+def test_a_parser_that_is_not_installed_is_no_damage(name: str) -> None:
+    with (
+        pytest.raises(MissingExtraError, match=r"Reading net\.h5 needs the package [\w-]+, which") as caught,
+        parsing(Path("net.h5")),
+    ):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    assert "edgepress[toolkit]" in caught.value.hint
+    with pytest.raises(ModelFileError, match="damaged"), parsing(Path("net.h5")):
+        raise ModuleNotFoundError("No module named 'named_by_the_file'", name="named_by_the_file")
 
 
 def test_an_offset_out_of_the_file_is_said_in_words() -> None:

@@ -77,14 +77,14 @@ def _log_to(log: TextIO, undo: contextlib.ExitStack) -> None:
 
 def _new_log() -> Path:
     """Create a log file in the user's log folder and remove the oldest; the null device if that is impossible."""
-    import platformdirs
-
-    folder = platformdirs.user_log_path("edgepress")
-    path = folder / f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
     try:
+        import platformdirs
+
+        folder = platformdirs.user_log_path("edgepress")
+        path = folder / f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
         folder.mkdir(parents=True, exist_ok=True)
         path.touch()
-    except OSError:
+    except (OSError, ModuleNotFoundError):  # whatever the command needs platformdirs for says so itself
         return Path(os.devnull)
     for old in sorted(folder.glob("*.log"))[:-KEPT_LOGS]:
         with contextlib.suppress(OSError):  # another process removed it
