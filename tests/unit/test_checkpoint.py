@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from edgepress.toolkit.errors import TrainingError
-from edgepress.toolkit.training.checkpoint import Arrays, TrainingState, restore
+from edgepress.toolkit.training.checkpoint import NAME, Arrays, TrainingState, load, restore
+from edgepress.toolkit.training.run_folder import begin
 
 
 class Variable:
@@ -55,3 +59,22 @@ def test_a_state_that_does_not_fit_is_one_error_and_changes_nothing(group: str, 
     with pytest.raises(TrainingError, match=r"checkpoint\.npz\) is damaged.* Start again with --overwrite"):
         restore(variables, optimizer, state_of(**{group: arrays}))
     assert not any(variable.value.any() for variable in (*variables, *optimizer))
+
+
+def test_a_pipe_in_place_of_a_checkpoint_is_one_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / NAME)
+    with pytest.raises(TrainingError, match=r"checkpoint\.npz can't be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("linked", ["variants", "variants/calibrated"])
+def test_a_run_that_is_replaced_removes_no_files_of_other_folders(tmp_path: Path, linked: str) -> None:
+    others = tmp_path / "others" / "mine.tflite"
+    others.parent.mkdir()
+    others.touch()
+    link = tmp_path / "run" / linked
+    link.parent.mkdir(parents=True)
+    link.symlink_to(others.parent)
+    begin(tmp_path / "run", {}, resume=False, overwrite=True)
+    assert others.exists()
+    assert not link.exists()

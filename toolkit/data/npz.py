@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from edgepress.converters.unpacking import ArchivePart, refuse_bomb, require_memory
 from edgepress.runtime.errors import parsing
+from edgepress.runtime.filetypes import open_regular
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, array_items, in_order
 from edgepress.toolkit.errors import DataError
 
@@ -99,6 +100,7 @@ def headers(path: Path) -> dict[str, Header]:
             than the file holds.
     """
     with parsing(path, SAVED, failed="can't be read", error=DataError):
+        open_regular(path).close()  # a pipe would be waited for
         if not zipfile.is_zipfile(path):
             raise ValueError("it is truncated or not a NumPy archive")
         with zipfile.ZipFile(path) as archive:

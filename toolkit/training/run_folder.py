@@ -106,8 +106,10 @@ def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: 
         return None
     if overwrite:
         # Converted files of the former model would be taken for those of the new one. They go first, so that a kill
-        # leaves none.
+        # leaves none. Of a link only the link goes: it may lead to somebody else's files.
         for place in (folder / VARIANTS, folder / VARIANTS / "calibrated"):
+            if place.is_symlink():
+                place.unlink()
             for path in (path for path in place.glob("*") if path.suffix in (".tflite", ".onnx")):
                 path.unlink()
     for name in (MODEL, METRICS, checkpoint.NAME):
