@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgepress.converters.graph.step import OperationFunction, Step, UnknownOperationError
+from edgepress.converters.to_tflite.graph import same_padding
 
 ACTIVATIONS = ("", "relu", "relu_n1_to_1", "relu6", "tanh")
 """Names of the schema's `ActivationFunctionType`, by number."""
@@ -76,15 +77,9 @@ def _by_channel(image: Any, weights: Any, options: Any) -> Any:
         return tf.nn.depthwise_conv2d(image, kernel, (1, down, across, 1), PADDINGS[options.padding])
     amounts = [(0, 0), (0, 0), (0, 0), (0, 0)]
     if PADDINGS[options.padding] == "SAME":
-        amounts[1:3] = _same(image.shape[1], height, down), _same(image.shape[2], width, across)
+        amounts[1:3] = same_padding(image.shape[1], height, down), same_padding(image.shape[2], width, across)
     every = tf.nn.depthwise_conv2d(tf.pad(image, amounts), kernel, (1, 1, 1, 1), "VALID")
     return every[:, ::down, ::across]
-
-
-def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Padding before and after an axis that SAME stands for."""
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
 
 
 def _dilate(weights: Any, options: Any) -> Any:

@@ -24,6 +24,7 @@ from edgepress.converters.to_onnx.einsums import write_einsums
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
 from edgepress.converters.to_onnx.shrinking import write_shrinking
 from edgepress.converters.to_tflite.constants import finite_values
+from edgepress.converters.to_tflite.graph import same_padding
 
 MASKING = ("Add", "Sub", "Where", "Pad")
 """Operations whose constants may be masks; a bound of a Clip is none."""
@@ -116,8 +117,8 @@ def _pad_below(graph: OnnxGraph, node: onnx.NodeProto) -> None:
     if shape is None or min(shape[2:], default=-1) < 0 or not kernel or max(attribute(node, "dilations", [1])) > 1:
         return
     windows = zip(shape[2:], kernel, attribute(node, "strides", [1] * len(kernel)), strict=True)
-    pads = [max(0, (-(-size // stride) - 1) * stride + taps - size) for size, taps, stride in windows]
-    set_attributes(node, auto_pad="NOTSET", pads=[*(pad - pad // 2 for pad in pads), *(pad // 2 for pad in pads)])
+    smaller, larger = zip(*(same_padding(*window) for window in windows), strict=True)
+    set_attributes(node, auto_pad="NOTSET", pads=[*larger, *smaller])
 
 
 def _pad_before(graph: OnnxGraph, node: onnx.NodeProto) -> None:

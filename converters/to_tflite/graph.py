@@ -156,6 +156,15 @@ class Graph:
         return next(i for i, other in enumerate(self.operators) if other is op)
 
 
+def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
+    """The zeros of `padding: SAME` before and after an axis (LiteRT, tflite/kernels/padding.h).
+
+    The function there is `ComputePaddingWithOffset`.
+    """
+    total = max(0, (-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size)
+    return total // 2, total - total // 2
+
+
 def only_reader(readers: dict[int, list[Any]], tensor: int) -> Any:
     """The only reader of a tensor; None if there are others, or none."""
     own = readers.get(tensor, [])

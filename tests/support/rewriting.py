@@ -10,9 +10,9 @@ from ai_edge_litert import schema_py_generated as fb
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgepress.converters.rewrites.table import REWRITES, apply_to_onnx
-from edgepress.converters.rewrites.tflite.windows import Axis, conv, same
+from edgepress.converters.rewrites.tflite.windows import Axis, conv
 from edgepress.converters.to_tflite import flatbuffer as flat
-from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.graph import Graph, same_padding
 
 BUILTIN = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
@@ -109,7 +109,7 @@ class Net:
         return self.graph.to_bytes()
 
 
-pads = same
+pads = same_padding
 
 
 def answer(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.graph import Graph, same_padding
 
 SAME = 0
 """Of the schema's `Padding`."""
@@ -52,14 +52,8 @@ class Axis(NamedTuple):
     @property
     def is_same(self) -> bool:
         """Whether `padding: SAME` gives this output: the zeros before are equal, and it has as many values."""
-        before, _ = same(self.size, self.kernel, self.stride, self.dilation)
+        before, _ = same_padding(self.size, self.kernel, self.stride, self.dilation)
         return (-(-self.size // self.stride), before) == (self.out, self.pads[0])
-
-
-def same(size: int, kernel: int, stride: int, dilation: int) -> Pads:
-    """The zeros of `padding: SAME` (LiteRT, tflite/kernels/padding.h, `ComputePaddingWithOffset`)."""
-    total = max(0, (-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size)
-    return total // 2, total - total // 2
 
 
 def operand(op: Any) -> int:
@@ -98,7 +92,7 @@ def axes_of(graph: Graph, op: Any) -> tuple[Axis, Axis]:
     taps = graph.shape(int(op.inputs[1]))
     numbers = (options.strideH, options.dilationHFactor), (options.strideW, options.dilationWFactor)
     rows, columns = (
-        Axis(size, kernel, *steps, same(size, kernel, *steps) if options.padding == SAME else (0, 0))
+        Axis(size, kernel, *steps, same_padding(size, kernel, *steps) if options.padding == SAME else (0, 0))
         for size, kernel, steps in zip(shape[1:3], taps[1:3], numbers, strict=True)
     )
     return rows, columns
