@@ -136,14 +136,14 @@ def fitting(rounding: Rounding, extent: Extent) -> Rounding:
     """A rounding to as many codes, symmetric if the given one is, whose range is that of some values."""
     codes = rounding.high - rounding.low
     if rounding.zero == 0 and rounding.low < 0 and rounding.high > 127:  # 16 bits have no zero point
-        return replace(rounding, scale=max(-extent.low, extent.high, _least(rounding)) / rounding.high)
-    scale = max(_width(extent), _least(rounding)) / codes
+        return replace(rounding, scale=max(-extent.low, extent.high, _tiny_width(rounding)) / rounding.high)
+    scale = max(_width(extent), _tiny_width(rounding)) / codes
     return replace(
         rounding, scale=scale, zero=int(np.clip(round(rounding.low - extent.low / scale), rounding.low, rounding.high))
     )
 
 
-def _least(rounding: Rounding) -> float:
+def _tiny_width(rounding: Rounding) -> float:
     """A width for tensors that hold nothing but 0."""
     return rounding.scale * 1e-6
 

@@ -39,7 +39,7 @@ def examine(job: ExamineJob, emit: Emit) -> None:
         program, held, notes, graph = compare_graphs(job)
     count = max(FEWEST, int(BUDGET / (macs(graph) * (len(program.steps) + 1) / 2 + 1)))
     items = job.layer_items[:: max(1, -(-len(job.layer_items) // count))]
-    extents = extents_of(program, _first(job.items(), max(len(items), min(EXTENT_ITEMS, count))))
+    extents = extents_of(program, _take_items(job.items(), max(len(items), min(EXTENT_ITEMS, count))))
     layers = measure_layers(
         program, held, items, decision=decision, on_progress=lambda share: emit(Share("layers", share)), extents=extents
     )
@@ -66,7 +66,7 @@ def answers_of_both(job: ExamineJob, emit: Emit) -> None:
     emit(_both(job, load(job.file, contract=job.contract)))
 
 
-def _first(batches: Iterable[Array], count: int) -> Iterator[Array]:
+def _take_items(batches: Iterable[Array], count: int) -> Iterator[Array]:
     """The first items of some batches."""
     for batch in batches:
         yield batch[:count]

@@ -66,7 +66,7 @@ class ReferenceOutputs:
         known = self._answered
         missing = items if known is None else items[len(known) :]
         if known is None or len(missing):
-            fresh = self._true(missing)
+            fresh = self._expected_answers(missing)
             known = fresh if known is None else np.concatenate([known, fresh])
             self._answered = known
         return items, known[: len(items)]
@@ -82,10 +82,10 @@ class ReferenceOutputs:
             return self._options.items
         scales = IMAGE_SCALES if self.input.is_image else (1.0,) if self.input.is_integer else TENSOR_SCALES
         few = ((scale, seeded_items(self.input, SAMPLE, scale=scale)) for scale in scales)
-        scale = next((scale for scale, sample in few if varies(self._true(sample))), scales[0])
+        scale = next((scale for scale, sample in few if varies(self._expected_answers(sample))), scales[0])
         return seeded_items(self.input, scale=scale)
 
-    def _true(self, items: Array) -> Floats:
+    def _expected_answers(self, items: Array) -> Floats:
         """The answers that a file should give, with the adapter computed in NumPy."""
         scores = self._source_outputs(items)
         if not np.isfinite(scores).all():

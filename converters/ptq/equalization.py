@@ -78,10 +78,10 @@ def equalizing_factors(groups: ScaleGroups, ranges: ChannelRanges, tensorwise: C
     clusters = _clusters(groups, list(widths))
     factors = np.ones(count)
     for _ in range(SWEEPS):
-        used = _most(count, [(groups.of[n], _share(width / factors[groups.of[n]])) for n, width in own.items()])
+        used = _largest(count, [(groups.of[n], _share(width / factors[groups.of[n]])) for n, width in own.items()])
         scaled = {name: _scale_sizes(step, sizes[name], groups, factors) for name, step in steps.items()}
-        read = _most(count, [(groups.of[s.inputs[0]], _reading(s, scaled[s.output], tensorwise)) for s in readers])
-        making = _most(count, [(groups.of[s.output], _share(_by_output(s, scaled[s.output]))) for s in makers])
+        read = _largest(count, [(groups.of[s.inputs[0]], _reading(s, scaled[s.output], tensorwise)) for s in readers])
+        making = _largest(count, [(groups.of[s.output], _share(_by_output(s, scaled[s.output]))) for s in makers])
         factors = np.where(fixed, factors, factors * _change(used, read, making))
         factors = _level(groups, factors, widths=widths, clusters=clusters, fixed=fixed)
         factors = np.maximum(np.clip(factors, 1 / WIDEST, WIDEST), least)
@@ -103,7 +103,7 @@ def find_fixed(groups: ScaleGroups, ranges: ChannelRanges) -> npt.NDArray[np.boo
 def _widest(groups: ScaleGroups, ranges: ChannelRanges) -> Array:
     """The widest range of each group over the channels of all tensors, shape (count,)."""
     widths = [(groups.of[name], _width(*pair)) for name, pair in ranges.items() if name in groups.of]
-    return _most(groups.count, widths)
+    return _largest(groups.count, widths)
 
 
 def _width(low: Array, high: Array) -> Array:
@@ -111,7 +111,7 @@ def _width(low: Array, high: Array) -> Array:
     return np.asarray(np.maximum(high, 0) - np.minimum(low, 0))
 
 
-def _most(count: int, parts: list[tuple[Array, Array]]) -> Array:
+def _largest(count: int, parts: list[tuple[Array, Array]]) -> Array:
     """The largest value of each group over the channels of several tensors."""
     largest = np.zeros(count)
     for ids, values in parts:

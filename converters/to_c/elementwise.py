@@ -60,7 +60,7 @@ def add(operation: Operation, _: Range) -> Step:
         "low": low,
         "high": high,
     }
-    return _joined(operation, "add", layer, (a, b), answer)
+    return _step_of_two(operation, "add", layer, (a, b), answer)
 
 
 def _term(values: Integers, zero_point: int, multiplier: int, right: int) -> Integers:
@@ -85,7 +85,7 @@ def multiply(operation: Operation, _: Range) -> Step:
         return np.clip(scale(product, multiplier, right) + output.zero_point, low, high).reshape(output.shape)
 
     layer = _counts(a, b, output) | {"multiplier": multiplier, "right": right, "low": low, "high": high}
-    return _joined(operation, "mul", layer, (a, b), answer)
+    return _step_of_two(operation, "mul", layer, (a, b), answer)
 
 
 def _operands(operation: Operation) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,7 +116,7 @@ def _counts(a: Tensor, b: Tensor, output: Tensor) -> dict[str, int]:
     }
 
 
-def _joined(
+def _step_of_two(
     operation: Operation, kernel: str, layer: dict[str, int], operands: tuple[Tensor, Tensor], answer: Function
 ) -> Step:
     output = operation.output

@@ -212,9 +212,9 @@ def _header(program: Program, placement: Placement, ends: Mapping[str, Any], lab
         input_bytes=source.size,
         output_bytes=result.size,
         arena=placement.arena,
-        input_scale=_real(source.scale if len(source.scales) else 1.0),
+        input_scale=_c_float(source.scale if len(source.scales) else 1.0),
         input_zero=source.zero_point if len(source.scales) else 0,
-        output_scale=_real(result.scale if len(result.scales) else 1.0),
+        output_scale=_c_float(result.scale if len(result.scales) else 1.0),
         output_zero=result.zero_point if len(result.scales) else 0,
         input_shape=" x ".join(map(str, source.shape)),
         output_shape=" x ".join(map(str, result.shape)),
@@ -223,7 +223,7 @@ def _header(program: Program, placement: Placement, ends: Mapping[str, Any], lab
     )
 
 
-def _real(value: float) -> str:
+def _c_float(value: float) -> str:
     text = repr(float(value))
     return text if "." in text or "e" in text else f"{text}.0"
 

@@ -38,7 +38,7 @@ def put_marks_on_grids(model: onnx.ModelProto, ranges: Ranges) -> None:
 
 def _put_on_grid(graph: OnnxGraph, node: Any, constant: int, values: int, ranges: Ranges) -> bool:
     """Put one operand of a comparison on the grid of the other, if that is computed; whether it was changed."""
-    real = _real(graph, node.input[constant])
+    real = _real_values(graph, node.input[constant])
     dequantized = graph.maker(node.input[values], "DequantizeLinear")
     quantized = None if dequantized is None else graph.maker(dequantized.input[0], "QuantizeLinear")
     if real is None or quantized is None or quantized.input[0] not in ranges:
@@ -54,7 +54,7 @@ def _put_on_grid(graph: OnnxGraph, node: Any, constant: int, values: int, ranges
     return True
 
 
-def _real(graph: OnnxGraph, name: str) -> Array | None:
+def _real_values(graph: OnnxGraph, name: str) -> Array | None:
     """A constant's real values; None if it is none."""
     maker = graph.maker(name, "DequantizeLinear")
     if maker is None:

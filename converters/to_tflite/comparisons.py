@@ -51,7 +51,7 @@ def with_marks_on_grids(model: bytes, float_model: bytes, ranges: Ranges) -> byt
             if graph.constant(stored) is None or graph.constant(compared) is not None or values_range is None:
                 continue
             exact = source.constant(constants.get(graph.name(stored), -1))
-            mark = _real(graph, stored) if exact is None else exact
+            mark = _real_values(graph, stored) if exact is None else exact
             new = _add_mark(graph, makers, compared, mark, values_range, is_equality=graph.kind(op) in EQUALITIES)
             if new is not None:
                 op.inputs = [new if i == place else int(index) for i, index in enumerate(op.inputs)]
@@ -123,7 +123,7 @@ def _is_beyond(mark: Array, values_range: tuple[float, float]) -> bool:
     return bool(np.all((mark < low) | (mark > high)))
 
 
-def _real(graph: Graph, index: int) -> Array:
+def _real_values(graph: Graph, index: int) -> Array:
     """A constant's real values."""
     values = np.asarray(graph.constant(index), np.float64)
     scales, zeros = graph.scales(index)

@@ -184,7 +184,7 @@ def try_fixes(
             (scores,) = worker.call(answer, AnswerJob(variant.path, items))
         except (EdgepressError, ChildDied):
             continue
-        agreed = _same(reference, scores, subject.contract)
+        agreed = _agreement(reference, scores, subject.contract)
         fix = Fix(text=one.text, command=command, tried=True, agreement=agreed, before=before)
         if agreed > before:
             helped.append(fix)
@@ -194,12 +194,12 @@ def try_fixes(
 def _reference(worker: Worker, job: ExamineJob, items: Array) -> tuple[Array, float]:
     """The model's scores of some items, and the share of them for which the file gives its label."""
     ((reference, scores),) = worker.call(answers_of_both, replace(job, items=partial(_one_batch, items)))
-    return reference, _same(reference, scores, job.contract)
+    return reference, _agreement(reference, scores, job.contract)
 
 
 def _one_batch(items: Array) -> Iterable[Array]:
     return (items,)
 
 
-def _same(reference: Array, scores: Array, contract: Contract) -> float:
+def _agreement(reference: Array, scores: Array, contract: Contract) -> float:
     return float((decide(reference, contract)[0] == decide(scores, contract)[0]).mean())

@@ -125,7 +125,7 @@ def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: i
         known = facts.contract is not None or hints.labels is not None
         if known:
             raise InputError(
-                f"{file} has the labels {_few(contract.labels)}; {path} has {_few(plan.contract.labels)}.",
+                f"{file} has the labels {_join_few(contract.labels)}; {path} has {_join_few(plan.contract.labels)}.",
                 "Give the model that the file was converted from.",
             )
     from_onnx = facts.format == "onnx"
@@ -204,5 +204,5 @@ def _agreement(examined: Examined) -> float | None:
     return agreement(examined.reference, examined.scores) if examined.reference.shape[1] > 1 else None
 
 
-def _few(labels: tuple[str, ...]) -> str:
+def _join_few(labels: tuple[str, ...]) -> str:
     return ", ".join(labels[:4]) + (", ..." if len(labels) > 4 else "")

@@ -151,12 +151,12 @@ def push_verified(host: str, bundle: Verified, how: Installing, on_step: Callabl
     try:
         on_step(f"{host}: connecting")
         with Connection(host, config=how.ssh_config) as board:
-            installed = _look(board, bundle.manifest.name, how)
+            installed = _read_installation(board, bundle.manifest.name, how)
             before = installed.release
             if installed.id == bundle.manifest.id:
                 return Pushed(host, "up to date", before, before, time.monotonic() - began_s)
             _install(board, bundle, installed, how, on_step)
-            after = _look(board, bundle.manifest.name, how)
+            after = _read_installation(board, bundle.manifest.name, how)
             if after.id != bundle.manifest.id:
                 raise BoardError(f"{host} runs another release than the one that was installed.", "Look at run status.")
             return Pushed(host, "installed", before, after.release, time.monotonic() - began_s)
@@ -165,7 +165,7 @@ def push_verified(host: str, bundle: Verified, how: Installing, on_step: Callabl
         return Pushed(host, "failed", before, None, time.monotonic() - began_s, e)
 
 
-def _look(board: Connection, name: str, how: Installing) -> _Installation:
+def _read_installation(board: Connection, name: str, how: Installing) -> _Installation:
     """What is installed on a board."""
     text = board.run([*_root(how), "sh", "-c", PROBE, "sh", how.prefix, name]).decode(errors="replace")
     with parsing(f"What {board.host} says of {name}", "", failed="is damaged", error=BoardError):

@@ -34,7 +34,7 @@ def list_engines(json_output: Json = False) -> None:
         screen.document({"engines": [_as_dict(s) for s in states]})
         return
     columns = (("Engine", "left"), ("Opens", "left"), ("Version", "left"), ("Where", "left"))
-    rows = [(s.name, ", ".join(s.formats), s.version, _where(s)) for s in states]
+    rows = [(s.name, ", ".join(s.formats), s.version, _show_location(s)) for s in states]
     screen.show(screen.table(columns, rows))
 
 
@@ -54,7 +54,7 @@ def add(
     if json_output:
         screen.document(_as_dict(state))
         return
-    screen.say(f"{state.name} {state.version} works: {_where(state)}")
+    screen.say(f"{state.name} {state.version} works: {_show_location(state)}")
 
 
 @app.command()
@@ -70,7 +70,7 @@ def remove(name: Annotated[Installable, EngineName], json_output: Json = False) 
     screen.say(f"Removed {folder}")
 
 
-def _where(state: EngineState) -> str:
+def _show_location(state: EngineState) -> str:
     if not state.version:
         return f"not installed: edgepress engine add {state.name}"
     return str(state.python.parent.parent) if state.python else "next to edgepress"

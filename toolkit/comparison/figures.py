@@ -122,7 +122,7 @@ def _accuracy(old: Side | None, new: Side) -> Figure:
 
 
 def _drop(old: Side, new: Side, counts: list[int]) -> tuple[Interval, str]:
-    if _same(old, new):
+    if _answers_alike(old, new):
         return Interval(0.0, 0.0, 0.0), "the same file on the same engine"
     same_data = old.run.data["sha256"] == new.run.data["sha256"] and counts[0] == counts[1]
     before = correct_items(old.row, counts[0])
@@ -141,7 +141,7 @@ def _drop(old: Side, new: Side, counts: list[int]) -> tuple[Interval, str]:
     return Interval(100 * drop, 100 * low, 100 * high), f"not paired, {why}"
 
 
-def _same(old: Side, new: Side) -> bool:
+def _answers_alike(old: Side, new: Side) -> bool:
     """Whether both are the same file on the same engine of a like machine, so that answers are the same."""
     known = bool(old.row.sha256) and old.row.sha256 == new.row.sha256
     return known and old.engine == new.engine and old.like(new)
@@ -169,7 +169,7 @@ def _figure_of_acceptance(old: Side | None, new: Side, name: str) -> Figure:
     figure = _replace(figure, None, "", own=share_interval(*after), count=after[1])
     if old is None or before is None or not before[1]:
         return figure
-    if _same(old, new):
+    if _answers_alike(old, new):
         return _replace(figure, Interval(0.0, 0.0, 0.0), "the same file on the same engine")
     change = difference_interval(after, before)
     ends = (100 * end for end in (change.estimate, change.low, change.high) if end is not None)

@@ -141,7 +141,7 @@ class Builder:
     def untrained(self, arch: str, width: float) -> FloatModel:
         """A net of an architecture that has seen a few items only."""
         opened = self.options.opened
-        parts = [_first(getattr(opened, name), PROBED) for name in SPLITS]
+        parts = [_take_items(getattr(opened, name), PROBED) for name in SPLITS]
         few = replace(opened, train=parts[0], val=parts[1], test=parts[2])
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
@@ -181,7 +181,7 @@ def describe_target(target: Mapping[str, float]) -> str:
     return f"{text.percent(value, '.0f')} of the MACs" if name == "macs" else text.size(round(value))
 
 
-def _first(split: Split, count: int) -> Split:
+def _take_items(split: Split, count: int) -> Split:
     """Items of a split, spread over its classes."""
     rows = calibration_rows(split, count)
     return Split(split.source, split.indices[rows], split.y[rows])

@@ -68,8 +68,8 @@ def misses(search: StrategySearch) -> list[Miss]:
     for name, value in search.limits.values.items():
         known = [t for t in search.trials if not t.error and t.figures[name] is not None]
         others = [t for t in known if not {*t.missed(search.limits)} - {name}]
-        least = _least(known, name)
-        beside = _least(others, name)
+        least = _smallest(known, name)
+        beside = _smallest(others, name)
         near.append(
             Miss(
                 name,
@@ -83,7 +83,7 @@ def misses(search: StrategySearch) -> list[Miss]:
     return near
 
 
-def _least(trials: list[Trial], name: str) -> Trial | None:
+def _smallest(trials: list[Trial], name: str) -> Trial | None:
     return min(trials, key=lambda t: (t.figures[name] or 0.0, t.number), default=None)
 
 

@@ -85,7 +85,7 @@ def prune(state: StrategySearch) -> None:
         if state.best() is not None or trials[0].error:
             return
         known[share] = state.excess(trials[0])
-        share = _next(known)
+        share = _next_share(known)
     if not trained and known:
         left = f"{text.percent(min(known), '.1f')} of the {'bytes' if by_size else 'MACs'}"
         state.skip(f"even a net pruned to {left} does not keep the limits other than the drop{_nearest(state)}")
@@ -112,7 +112,7 @@ def _probe_shares(
         probe = state.probe(how, scheme, partial(state.builder.prune, briefly=True, **target))
         if probe is not None and not probe.error:
             known[share] = state.excess(probe) / (1 - MARGIN / 2)
-            share = _next(known)
+            share = _next_share(known)
         elif known:
             failed = share
         else:
@@ -140,7 +140,7 @@ def _plain(state: StrategySearch) -> tuple[Trial, str, float]:
     return plain, state.scheme("int8"), 1.0
 
 
-def _next(known: Mapping[float, float]) -> float:
+def _next_share(known: Mapping[float, float]) -> float:
     """The share to try next: where the excess is predicted to be just below 1.
 
     The prediction is the line through the nearest shares that are too large and that fit, or the two nearest that are

@@ -49,7 +49,7 @@ def sample(
     least = np.zeros(y.max() + 1)
     if computed := not any(rows[i][2] == "test" for i in held_out):
         counts = np.bincount(y).tolist()
-        least = np.array(list(map(_least, counts, quotas(y, SHARES["test"], least=1).tolist())))
+        least = np.array(list(map(_lowest_hash, counts, quotas(y, SHARES["test"], least=1).tolist())))
     ranks: list[list[int]] = [[] for _ in least]
     for i in sorted(train.tolist(), key=lambda i: hashlib.sha256(rows[i][0].encode()).digest()):
         ranks[rows[i][1]].append(i)
@@ -71,7 +71,7 @@ def sample(
     return chosen if len(chosen) >= count / 2 else None
 
 
-def _least(count: int, quota: int) -> float:
+def _lowest_hash(count: int, quota: int) -> float:
     """The hash, as a share of the largest, above which an item is not among the `quota` smallest of its class.
 
     By Chernoff's bound: of n uniform numbers, at most k are below t with a chance of at most exp(-n KL(k/n || t)).

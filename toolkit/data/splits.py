@@ -56,7 +56,7 @@ def assign(
             least = 1 if name == "test" else 0
             most = quotas(y[pool], share, least=least)
             rows = np.flatnonzero(split == "train")
-            split[rows[_first(content[rows], y[rows], most, least=least)]] = name
+            split[rows[_mark_first(content[rows], y[rows], most, least=least)]] = name
     return split
 
 
@@ -79,7 +79,7 @@ def quotas(y: Ints, share: float, *, least: int) -> Ints:
     return result
 
 
-def _first(content: Ints, y: Ints, most: Ints, *, least: int) -> npt.NDArray[np.bool_]:
+def _mark_first(content: Ints, y: Ints, most: Ints, *, least: int) -> npt.NDArray[np.bool_]:
     """Mark the first items of each class by content, up to its quota; copies are all marked or none."""
     order = np.lexsort((y, content))
     _, starts, sizes = np.unique(content[order], return_index=True, return_counts=True)

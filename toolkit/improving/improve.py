@@ -169,7 +169,7 @@ def improve(
     model = train_on(folder, both, target, **how, progress=progress)
     remember(target, fresh, learned)
     step("Comparing both models on held-out items")
-    was, now = (_right(path, both.test) for path in (before, model))
+    was, now = (_are_right(path, both.test) for path in (before, model))
     count = len(old.test)  # the old items come first
     better = prove_better(was[count:], now[count:])
     kept = prove_not_worse(was[:count], now[:count], max_drop)
@@ -278,6 +278,6 @@ def _open(
     return old, fresh, tuple(notes)
 
 
-def _right(path: Path, split: Split) -> npt.NDArray[np.bool_]:
+def _are_right(path: Path, split: Split) -> npt.NDArray[np.bool_]:
     """Whether a model is right on each item of a split."""
     return np.asarray(keras_scores(path, split).argmax(axis=1) == split.y)

@@ -126,12 +126,12 @@ def _parse(text: bytes, path: Path) -> Benchmark:
     from pydantic import TypeAdapter
 
     result = TypeAdapter(Benchmark).validate_json(with_halves_as_words(text), strict=True)
-    for where, reason in _wrong(result):
+    for where, reason in _find_errors(result):
         raise ValueError(f"{where} {reason}")
     return result
 
 
-def _wrong(result: Benchmark) -> Iterator[tuple[str, str]]:
+def _find_errors(result: Benchmark) -> Iterator[tuple[str, str]]:
     """Errors that types cannot express: the place in the result, and what is wrong there."""
     for field, keys in KEYS.items():
         value = getattr(result, field)

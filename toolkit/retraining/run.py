@@ -185,7 +185,7 @@ def job_arguments(
         "contract": contract,
         "adapter": plan.adapter,
         "calibration": items["calibration"],
-        "validation": items.get("validation") or partial(_first, train),
+        "validation": items.get("validation") or partial(_read_training_items, train),
         "train": train,
         "labelled": contract.task == "softmax" and [*contract.labels] == [*plan.data.labels],
         "augmentation": augment.resolve(run.augmentation, contract.input),
@@ -193,7 +193,7 @@ def job_arguments(
     return arguments, plan.data.sha256
 
 
-def _first(train: Split, count: int) -> tuple[Any, None]:
+def _read_training_items(train: Split, count: int) -> tuple[Any, None]:
     """Training items, where there are no others."""
     rows = calibration_rows(train, min(count, JUDGED))
     return train.read(rows), None

@@ -61,7 +61,7 @@ def require_sound(
         try:
             model.model_validate(dict(whole[what]))
         except ValidationError as e:
-            raise ValueError(_first(what, e)) from e
+            raise ValueError(_describe_first(what, e)) from e
     for reason in _contradictions(job, result, made, sizes, shape=shape):
         raise ValueError(reason)
 
@@ -109,7 +109,7 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, value), default=0) if isinstance(value, (list, tuple)) else 0
 
 
-def _first(what: str, error: ValidationError) -> str:
+def _describe_first(what: str, error: ValidationError) -> str:
     """The first wrong field, what was found there, and what is accepted."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part)[:40] for part in (what, *first["loc"]))

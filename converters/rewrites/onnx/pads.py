@@ -21,7 +21,7 @@ def rewrite(graph: OnnxGraph) -> int:
         (padded,) = pad.output
         added = zeros_added(graph, pad, (2, 3))
         readers = graph.readers(padded)
-        if added is None or not readers or not all(_takes(graph, node) for node in readers):
+        if added is None or not readers or not all(_has_own_pads(graph, node) for node in readers):
             continue
         for conv in readers:
             pads = np.array(attribute(conv, "pads", [0] * 4)) + added.ravel()
@@ -31,7 +31,7 @@ def rewrite(graph: OnnxGraph) -> int:
     return changed
 
 
-def _takes(graph: OnnxGraph, node: Any) -> bool:
+def _has_own_pads(graph: OnnxGraph, node: Any) -> bool:
     """Whether a node is a convolution that pads what it reads by given numbers."""
     if node is None or node.op_type != "Conv" or node.domain:
         return False
