@@ -7,7 +7,9 @@ repeated for each step, with shared weights. Loops in SavedModels, which are no 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -65,7 +67,8 @@ def unroll_loops(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any
                 layer.unroll = True
             for layer in turned:
                 layer.call = partial(_with_turned_mask, layer, layer.call)
-            return infer(x)
+            with _unrolled_convolutions(keras_of(model)):
+                return infer(x)
         finally:
             for layer in turned:
                 del layer.call
@@ -73,6 +76,21 @@ def unroll_loops(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any
                 layer.unroll = False
 
     return call
+
+
+@contextlib.contextmanager
+def _unrolled_convolutions(keras: Any) -> Iterator[None]:
+    """Let loops of tf_keras be unrolled where a layer does not say so: ConvLSTM of 2.21 ignores its own `unroll`."""
+    if keras.__name__ != "tf_keras":
+        yield
+        return
+    backend: Any = sys.modules["tf_keras.src.backend"]
+    loop = backend.rnn
+    backend.rnn = partial(loop, unroll=True)
+    try:
+        yield
+    finally:
+        backend.rnn = loop
 
 
 def _with_turned_mask(layer: Any, call: Callable[..., Any], *args: Any, mask: Any = None, **kwargs: Any) -> Any:

@@ -94,6 +94,15 @@ def recurrent() -> Any:
     return tf_keras.Model(x, layers.Dense(4, activation="softmax")(layers.GRU(3)(y)))
 
 
+def convolutional_loop() -> Any:
+    """Whose `unroll` tf_keras ignores."""
+    import tf_keras
+    from tf_keras import layers
+
+    x = tf_keras.Input((3, 6, 6, 2))
+    return tf_keras.Model(x, classified(layers.ConvLSTM2D(3, 3)(x)))
+
+
 def written(make: Callable[[], Any], path: Path) -> Any:
     import tf_keras
 
@@ -135,6 +144,7 @@ def answers(source: Any, items: Any) -> dict[str, Any]:
         (functional, ".keras"),
         (caffe, ".h5"),
         pytest.param(recurrent, ".keras", marks=pytest.mark.slow),
+        pytest.param(convolutional_loop, ".h5", marks=pytest.mark.slow),
         pytest.param(functional, ".h5", marks=pytest.mark.slow),
     ],
 )
