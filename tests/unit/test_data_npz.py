@@ -101,7 +101,7 @@ def test_other_labels_than_a_models_get_a_hint_that_fits_an_archive(tmp_path: Pa
 def test_bytes_that_are_no_text_are_not_one_class(tmp_path: Path) -> None:
     names = np.array([b"caf\xe8", b"caf\xe9"])
     for arrays in ({"y": names[Y % 2]}, {"y": Y % 2, "labels": names}):
-        with pytest.raises(DataError, match=r"no text in UTF-8: 'caf.*write the label in UTF-8"):
+        with pytest.raises(DataError, match=r"not text in UTF-8: 'caf.*write the label in UTF-8"):
             open_data(npz(tmp_path, x=X, **arrays))
 
 

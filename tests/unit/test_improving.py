@@ -186,11 +186,11 @@ def test_of_several_files_without_a_promise_none_is_named_for_a_bundle(capsys: p
     files = (Path("out/variants/model-dynamic.onnx"), Path("out/variants/model-int8.tflite"))
     several = Improved(Path("out/model.keras"), proof, proof, files, (), ())
     assert several.ship is None
-    _show(several, 1.0)
+    _show(several, 1.0, skip_unreadable=False)
     assert capsys.readouterr().out.endswith("Next: edgepress benchmark out/variants\n")
     one = replace(several, files=files[1:])
     assert one.ship == files[1]
-    _show(one, 1.0)
+    _show(one, 1.0, skip_unreadable=False)
     printed = capsys.readouterr().out
     assert printed.endswith("Next: edgepress bundle out/variants/model-int8.tflite\n")
     assert "50.00" in printed
