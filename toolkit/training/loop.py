@@ -37,7 +37,7 @@ BUILD_OPTIONS = ("width", "depth", "dropout", "weights", "freeze", "continued", 
 
 
 def train(
-    data: str | Path | DataSet = "digits",
+    data: str | Path | DataSet,
     arch: str = "lenet",
     *,
     out: str | Path | None = None,
