@@ -22,6 +22,7 @@ from edgepress.converters.inspection.describe import describe, island_implementa
 from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, metadata_dict
 from edgepress.converters.inspection.versions import Use, oldest_release, on_pypi, required_version
 from edgepress.converters.to_tflite import resize
+from edgepress.converters.to_tflite.flatbuffer import names_of
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import InputError
 
@@ -68,7 +69,7 @@ def _inspect(path: Path, content: bytes, fixed_content: bytes) -> Inspection:
     )
     codes = [_name_and_version(code, fb) for code in _elements(root.OperatorCodesLength(), root.OperatorCodes)]
     subgraphs = list(_elements(root.SubgraphsLength(), root.Subgraphs))
-    types = {v: k.lower() for k, v in vars(fb.TensorType).items() if isinstance(v, int)}
+    types = {number: name.lower() for number, name in names_of(fb.TensorType).items()}
     values = {}
     weights = {}
     steps = list[g.InspectedStep]()
@@ -126,7 +127,7 @@ def _name_and_version(code: Any, fb: Any) -> tuple[str, int]:
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     if code.CustomCode():
         return CUSTOM + _text(code.CustomCode()), code.Version()
-    return next((k for k, v in vars(fb.BuiltinOperator).items() if v == number), f"builtin {number}"), code.Version()
+    return names_of(fb.BuiltinOperator).get(number, f"builtin {number}"), code.Version()
 
 
 def _value(tensor: Any, types: dict[int, str], buffers: Mapping[int, int]) -> g.Value:

@@ -5,9 +5,10 @@ The opcodes and tables are those of the TFLite schema (tensorflow/compiler/mlir/
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -226,5 +227,10 @@ def kind(root: Any, op: Any) -> str:
     code = root.operatorCodes[op.opcodeIndex]
     if code.customCode:
         return f"CUSTOM:{code.customCode.decode(errors='replace')}"
-    # `read` fills the code.
-    return next((k for k, v in vars(fb.BuiltinOperator).items() if v == code.builtinCode), str(code.builtinCode))
+    return names_of(fb.BuiltinOperator).get(code.builtinCode, str(code.builtinCode))  # `read` fills the code
+
+
+@functools.cache
+def names_of(table: type) -> Mapping[int, str]:
+    """Names of the members of one of the schema's enumerations, by their numbers."""
+    return {n: name for name, n in vars(table).items() if not name.startswith("_")}  # Python adds __firstlineno__

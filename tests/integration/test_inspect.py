@@ -18,6 +18,7 @@ from inspecting import LENET_MACS, LENET_PARAMETERS, row_of, tflite_model
 from edgepress.converters.inspection import Inspection, tflite_file
 from edgepress.converters.inspection.report import Node, Port
 from edgepress.converters.inspection.versions import operations
+from edgepress.converters.to_tflite.flatbuffer import names_of
 from edgepress.toolkit.cli import inspect_table
 from edgepress.toolkit.cli import screen as screen_module
 from edgepress.toolkit.inspection import inspect
@@ -290,3 +291,12 @@ def test_files_run_on_tflite_runtime_as_predicted(run: Any, digits: Any, tmp_pat
         runs = runtime.releases["tflite_runtime"] is not None
         assert (accuracy > 0.9) == runs, (path, accuracy, runtime)
     assert accuracies[-1] < 0.5
+
+
+def test_operations_and_types_have_the_names_of_the_schema() -> None:
+    """Not those of attributes that Python gives to classes: 3.13 has `__firstlineno__`, a number."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    for table in (schema.BuiltinOperator, schema.TensorType):
+        names = [name for name in dir(table) if name.isupper()]
+        assert {getattr(table, name): name for name in names} == names_of(table)

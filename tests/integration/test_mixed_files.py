@@ -86,6 +86,7 @@ def test_a_layer_whose_name_has_a_number_more_is_another_one(name: str, extends:
     names = [name, "dense"]
     first, second = (SimpleNamespace(outputs=[i]) for i in range(2))
     graph: Any = SimpleNamespace(operators=[first, second], readers=lambda: {0: [second]}, name=names.__getitem__)
+    graph.output_name = lambda operation: names[operation.outputs[0]]
     assert _with_extensions(graph, {"dense"}) == (sorted(names) if extends else ["dense"])
 
 

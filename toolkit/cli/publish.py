@@ -207,7 +207,7 @@ def check(
     if not checked.passed:
         screen.say(f"Lists expire in fewer than {days:g} days; boards then refuse the folder.", style="bold yellow")
         for command in checked.commands:
-            screen.say(f"Next: {command}")
+            screen.next_command(command)
     return 0 if checked.passed else LIMIT_NOT_MET
 
 
