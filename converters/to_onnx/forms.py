@@ -7,7 +7,7 @@
 * GroupNormalization becomes InstanceNormalization of groups: onnx2tf computes shapes of the former when the model runs,
   which XNNPACK refuses.
 * A cubic Resize that shrinks becomes products with matrices: between integer convolutions, ONNX Runtime moves a
-  Transpose through it, and then refuses it (`to_onnx.shrinking`).
+  Transpose through it, and then refuses it (`to_onnx.resizes`).
 * A ConvTranspose in groups gets its bias from an Add: ONNX Runtime's quantizer takes the scales of one group for it.
 * Einsum of a tensor and constant weights becomes MatMul: quantizers leave it in float (`to_onnx.einsums`).
 * Infinite masks become finite (`to_tflite.constants`).
@@ -22,7 +22,7 @@ import onnx
 
 from edgepress.converters.to_onnx.einsums import write_einsums
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
-from edgepress.converters.to_onnx.shrinking import write_shrinking
+from edgepress.converters.to_onnx.resizes import write_shrinking
 from edgepress.converters.to_tflite.constants import finite_values
 from edgepress.converters.to_tflite.graph import same_padding
 

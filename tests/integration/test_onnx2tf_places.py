@@ -1,4 +1,4 @@
-"""Nearest pixels and slices in forms that onnx2tf takes: they read the same places."""
+"""Resizes and slices in forms that onnx2tf takes: they answer the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WAYS = ("half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel", "half
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
-def written(net: OnnxNet, opset: int = 17) -> onnx.ModelProto:
+def written(net: OnnxNet, opset: int = 17, tolerance: float = 0.0) -> onnx.ModelProto:
     """The net of one item in the forms for onnx2tf, which answers as before."""
     model = net.model(opset=opset)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
@@ -25,7 +25,7 @@ def written(net: OnnxNet, opset: int = 17) -> onnx.ModelProto:
     items = net.items(1)
     before = answer(model, items, optimized=False)
     changed = with_onnx2tf_forms(model)
-    np.testing.assert_array_equal(answer(changed, items, optimized=False), before)
+    np.testing.assert_allclose(answer(changed, items, optimized=False), before, rtol=tolerance, atol=tolerance)
     return changed
 
 
@@ -133,3 +133,40 @@ def test_slices_backwards_without_axes_are_along_the_first_ones() -> None:
     changed = with_onnx2tf_forms(model)
     assert kinds(changed).count("Gather") == 2
     np.testing.assert_array_equal(answer(changed, items, optimized=False), expected)
+
+
+@pytest.mark.parametrize("way", ["half_pixel", "asymmetric", "pytorch_half_pixel", "align_corners"])
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+@pytest.mark.parametrize(
+    ("scales", "options", "is_uneven"),
+    [
+        ((1.5, 2.5), {}, False),
+        ((0.5, 0.5), {}, False),
+        ((1.3, 2.0), {}, True),
+        ((2.0, 1.6), {}, True),
+        ((0.7, 0.5), {}, True),
+        ((0.5, 0.5), {"antialias": 1}, False),
+        ((0.7, 0.5), {"antialias": 1}, False),
+    ],
+)
+def test_resizes_that_tflite_lacks_become_products(
+    way: str, mode: str, scales: tuple[float, float], options: dict[str, int], is_uneven: bool
+) -> None:
+    """TFLite counts places with the ratio of the sizes, ONNX with the scale, which rounding may make another one."""
+    net = OnnxNet(SHAPE)
+    factors = np.array([1, 1, *scales], np.float32)
+    net.add("Resize", np.array([], np.float32), factors, mode=mode, coordinate_transformation_mode=way, **options)
+    found = kinds(written(net, 18, 1e-5))
+    if options or is_uneven:
+        assert found.count("MatMul") == 2
+        assert "Resize" not in found
+    else:
+        assert "MatMul" not in found
+
+
+@pytest.mark.parametrize("sizes", [(12, 15), (5, 4)])
+def test_resizes_to_sizes_stay(sizes: tuple[int, int]) -> None:
+    net = OnnxNet(SHAPE)
+    empty = np.array([], np.float32)
+    net.add("Resize", empty, empty, np.array([1, 3, *sizes]), mode="linear")
+    assert "MatMul" not in kinds(written(net))
