@@ -1,13 +1,15 @@
-"""Options of several values that are given more than once."""
+"""Options of several values that are given more than once, and paths that are empty."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from typer.main import get_command
 
-from edgepress.toolkit.cli.app import app
+from edgepress.toolkit.cli.app import app, run
 from edgepress.toolkit.cli.option_table import VECTORS, CommaList, join_lists, kind_of, options_of
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
@@ -45,3 +47,18 @@ def test_the_last_vector_counts() -> None:
 def test_what_stands_behind_an_option_is_its_value() -> None:
     for given in (["m", "--out", "--to"], ["m", "--offline", "--json"], ["m", "--nope", "x"], ["m", "--to"]):
         assert join_lists(COMMANDS["convert"], given) == given
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["convert", ""], "model"),
+        (["convert", "a.keras", "--out", ""], "out"),
+        (["benchmark", "a.tflite", ""], "files"),
+        (["publish", "add", "", "--to", "b", "--keys", "c"], "bundles"),
+    ],
+)
+def test_an_empty_path_is_an_error(words: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would be the current folder."""
+    assert run([*words, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["message"].startswith(f"The path '{name}' is empty.")
