@@ -168,7 +168,7 @@ def test_results_are_read_again(swept: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError):
             load_sweep(path)
     (tmp_path / "a.json").write_text("[]")
-    with pytest.raises(InputError, match="no result of a sweep"):
+    with pytest.raises(InputError, match="not the result of a sweep"):
         load_sweep(tmp_path / "a.json")
 
 
