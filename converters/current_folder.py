@@ -27,7 +27,7 @@ def safe_children() -> Iterator[None]:
         yield
     finally:
         if before is None:
-            del os.environ["PYTHONSAFEPATH"]
+            os.environ.pop("PYTHONSAFEPATH", None)
         else:
             os.environ["PYTHONSAFEPATH"] = before
 
@@ -39,13 +39,18 @@ def ignore_found_settings() -> None:
 
 
 class _Finder:
-    """Finds matplotlib once, and hides `SETTINGS` while it is imported: it has no option for that."""
+    """Finds matplotlib, and hides `SETTINGS` while it is imported: it has no option for that."""
+
+    _is_looking = False
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if name != "matplotlib":
+        if name != "matplotlib" or self._is_looking:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        self._is_looking = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._is_looking = False
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 

@@ -65,7 +65,7 @@ def _refuse_devices(path: Path) -> None:
         mode = path.stat().st_mode
     except OSError:  # nothing is there, or a link to nothing
         mode = stat.S_IFREG
-    what = "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "is a pipe, a socket or a device, and no regular file"
+    what = "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "is a pipe, a socket or a device, not a regular file"
     if not what and os.path.realpath(path.parent) == "/dev":  # /dev/stdout may lead to a regular file
         what = "lies in /dev, whose files other programs need"
     if what:

@@ -70,7 +70,8 @@ def decide(
 def decided_rows(scores: npt.NDArray[np.float32], contract: Contract | None) -> npt.NDArray[np.int64]:
     """Numbers of the labels that the scores of one item, shape (labels,), decide for.
 
-    For "multilabel", all labels that reach the threshold, best first, possibly none; else one, as `decide` says.
+    For "multilabel", all labels that reach the threshold, best first, possibly none; else one, as `decide` says. The
+    threshold is one of scores as the file returns them, not of calibrated probabilities.
     """
     threshold = threshold_of(contract)
     if threshold is None or contract is None or contract.task == "sigmoid":

@@ -74,7 +74,7 @@ def open_regular(path: str | os.PathLike[str], most: int | None = None) -> io.Bu
     status = os.stat(path)
     # A folder has the system's own message.
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, and no regular file", os.fspath(path))
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, not a regular file", os.fspath(path))
     if most is not None and status.st_size > most:
         raise OSError(errno.EFBIG, f"it has {status.st_size} bytes; accepted: up to {most}", os.fspath(path))
     return open(path, "rb")
@@ -136,6 +136,8 @@ def format_of(path: Path, formats: tuple[str, ...], accepted: str, *, names: str
         hint = kind.hint
         if inside:  # of a folder, such as that of a run
             hint = f"Give a file in it, such as {min(inside)}."
+        elif kind.format == "onnx":  # it may be quantized, which can't be converted
+            hint = f"Convert its float model: edgepress convert MODEL {options}".rstrip()
         elif kind.format or (path / MODEL).is_file():
             hint = " ".join(["Convert it first: edgepress convert", shlex.quote(str(path)), *options.split()])
         raise ModelFileError(f"{path} is {kind.name}. Accepted: {accepted}.", hint)

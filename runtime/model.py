@@ -254,7 +254,7 @@ class Model:
         scores = self.limits.probabilities(batch)[0]
         if accepted is not None and not accepted[0]:
             return [Prediction(UNKNOWN, float(scores.max()))]
-        return self._with_name(scores, decided_rows(scores, self.contract))
+        return self._with_name(scores, decided_rows(batch[0], self.contract))
 
     def prepare(self, image: ImageLike) -> npt.NDArray[Any]:
         """One item as the model takes it, an array of shape `shape`, from anything that `classify` accepts."""

@@ -76,6 +76,9 @@ TESTS = {
     "constants": "plain_constants foreign_forms",
     "forms": "foreign_forms plain_constants",
     "onnx2tf_forms": "onnx2tf_forms",
+    "onnx2tf_parameters": "onnx2tf_forms",
+    "onnx2tf_places": "onnx2tf_places",
+    "resizes": "onnx2tf_places foreign_forms",
     "onnx2tf_fixes": "onnx2tf_forms foreign_forms matmul",
     "classical": "classical",
     "frozen_fixes": "frozen_fixes",
@@ -97,7 +100,8 @@ SWEEPING = (
 FORMS = (
     "converters/float_chains.py converters/to_*/float_chains.py converters/to_*/comparisons.py "
     "converters/to_tflite/constants.py converters/to_tflite/onnx2tf_fixes.py converters/to_onnx/forms.py "
-    "converters/to_onnx/onnx2tf_forms.py converters/to_onnx/classical.py converters/to_onnx/names.py "
+    "converters/to_onnx/onnx2tf_*.py converters/to_onnx/resizes.py converters/to_onnx/classical.py "
+    "converters/to_onnx/names.py "
     "converters/frozen_fixes.py converters/frozen_patches.py"
 )
 """What changes graphs before and after quantization, and decides what stays float."""
@@ -114,10 +118,10 @@ ROOMS = {
     "splits": Room("toolkit/data/splits.py", "splits data_splits"),
     "contract": Room("runtime/contract.py", "contract_fields contract"),
     "selftest": Room("runtime/selftest.py", "selftest_tolerance selftest"),
-    "advice": Room("toolkit/benchmarking/advice.py", "advice"),
+    "advice": Room("toolkit/benchmarking/advice.py toolkit/benchmarking/engine_advice.py", "advice"),
     "recommendation": Room("toolkit/stats/posterior.py toolkit/stats/choice.py", "choice posterior advice"),
     "more": Room("toolkit/benchmarking/more.py", "benchmark_more"),
-    "formats": Room("toolkit/data/idx.py toolkit/data/npz.py toolkit/text.py", "data_formats data_idx data text"),
+    "formats": Room("toolkit/data/idx.py toolkit/data/npz.py toolkit/text.py", "data_npz data_idx data text"),
     "archive": Room("toolkit/bundles/archive.py toolkit/bundles/manifest.py", "archive"),
     "expected": Room("toolkit/benchmarking/expected.py toolkit/benchmarking/accepted.py", "expected accepted"),
     "temperature": Room("converters/temperature.py", "temperature"),

@@ -68,7 +68,7 @@ def _require_files(path: Path) -> None:
     read = [*path.glob("*"), *(file for name in ("variables", "assets") for file in (path / name).rglob("*"))]
     for file in sorted(read):
         if file.exists() and not (file.is_file() or file.is_dir()):
-            problem = f"{path} can't be loaded: {file} is a pipe, a socket or a device, and no regular file."
+            problem = f"{path} can't be loaded: {file} is a pipe, a socket or a device, not a regular file."
             raise ModelFileError(problem, "Copy or make the folder again.")
 
 

@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             _run(args)
             code = 0
-        except BrokenPipeError:  # the reader of the output has exited
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        except BrokenPipeError:
+            _leave_closed_pipes()
         except (EdgepressError, ModuleNotFoundError, OSError) as error:
             e = error if isinstance(error, EdgepressError) else _in_words(error)
             if args.json:
@@ -101,6 +101,15 @@ def _in_use(folder: Path) -> Path:
     """The folder of the release in use, by that of the release that asks: a shell may still be in a former one's."""
     current = folder.parent.parent / "current"
     return current if current.exists() else folder
+
+
+def _leave_closed_pipes() -> None:
+    """Let output whose reader has exited go nowhere."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()  # what could not be written is still there
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _publish_status(args: argparse.Namespace) -> bool:

@@ -49,8 +49,12 @@ def read_bundle(bundle: Path, place: Place) -> tuple[int, str]:
         UpdateError: It can't be read, has no number, or is of another application.
     """
     with parsing(bundle, "Give a bundle of edgepress bundle.", failed="is not a bundle", error=UpdateError):
-        with open_regular(bundle) as whole, zipfile.ZipFile(whole) as archive:
-            manifest = json.loads(archive.open(archive.infolist()[0]).read(MAX_MANIFEST))
+        with (
+            open_regular(bundle) as whole,
+            zipfile.ZipFile(whole) as archive,
+            archive.open(archive.infolist()[0]) as first,
+        ):
+            manifest = json.loads(first.read(MAX_MANIFEST))
         name = str(manifest["name"])
         release = manifest.get("release")
         release_id = str(manifest["id"])

@@ -99,7 +99,7 @@ def test_transposed_convolutions_in_groups_are_quantized(groups: int, *, biased:
     assert np.square(after - before).mean() < 0.001 * before.var()
 
 
-@pytest.mark.parametrize("by", ["sizes", "computed sizes", "scales"])
+@pytest.mark.parametrize("by", ["sizes", "computed sizes", "scales", "scales and no sizes"])
 @pytest.mark.parametrize("size", [(11, 5), (3, 30), (48, 6), (28, 9)])
 @pytest.mark.parametrize("mode", ["pytorch_half_pixel", "align_corners"])
 def test_cubic_resizes_between_convolutions_run_in_8_bits(size: tuple[int, int], by: str, mode: str) -> None:
@@ -112,7 +112,8 @@ def test_cubic_resizes_between_convolutions_run_in_8_bits(size: tuple[int, int],
     if by == "computed sizes":
         batch = net.add("Gather", net.add("Shape", source), np.array([0]))
         sizes = [net.add("Concat", batch, np.array([16, *size]), axis=0)]
-    given = ["", *sizes] if by != "scales" else [np.array([1, 1, size[0] / 14 + 0.01, size[1] / 7 + 0.01], np.float32)]
+    scales = np.array([1, 1, size[0] / 14 + 0.01, size[1] / 7 + 0.01], np.float32)
+    given = {"scales": [scales], "scales and no sizes": [scales, ""]}.get(by, ["", *sizes])
     net.add("Resize", source, "", *given, mode="cubic", coordinate_transformation_mode=mode, exclude_outside=1)
     net.conv(8, 16, (3, 3))
     model = net.model()

@@ -246,6 +246,15 @@ BATCHES: dict[str, list[Any]] = {
         NODE("ReduceMean", ["m2"], ["p"], axes=[0, 1]),
         NODE("Div", ["m2", "p"], ["probabilities"]),
     ],
+    "not a number for several": [
+        NODE("Shape", ["x"], ["size"], start=0, end=1),
+        NODE("Cast", ["size"], ["count"], to=TensorProto.FLOAT),
+        NODE("Reciprocal", ["count"], ["one"]),
+        NODE("Ceil", ["one"], ["up"]),
+        NODE("Sub", ["one", "up"], ["below"]),
+        NODE("Sqrt", ["below"], ["zero"]),
+        NODE("Add", ["m2", "zero"], ["probabilities"]),
+    ],
 }
 
 

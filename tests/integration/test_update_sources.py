@@ -187,7 +187,7 @@ def test_a_pipe_in_place_of_a_file_is_one_message(publisher: Any, board: Any, na
     os.mkfifo(board.prefix / name)
     done = subprocess.run(board.command("update", "--from", publisher.site), capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stderr.count("Error: ")) == (1, 1)
-    assert "is a pipe, a socket or a device, and no regular file" in done.stderr
+    assert "is a pipe, a socket or a device, not a regular file" in done.stderr
 
 
 def test_pipes_keep_no_status_no_id_and_no_bundle_waiting(board: Any, tmp_path: Path) -> None:

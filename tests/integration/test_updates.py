@@ -271,3 +271,28 @@ def test_the_document_of_status_is_json_with_these_fields(publisher: Any, board:
     assert list(document) == fields
     text = subprocess.run(board.command("status"), capture_output=True, text=True).stdout
     assert "demo: release 1 (" in text
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_an_updater_goes_on_when_the_reader_of_its_output_has_exited(closed: str) -> None:
+    """Messages of each further round would end it, too."""
+    code = f"""
+import sys
+from edgepress.runtime.updates import __main__ as updater
+
+def say(args):
+    tries.append(args)
+    print("news", file=sys.{closed}, flush=True)
+    finished.append(args)
+
+tries, finished = [], []
+updater._run = say
+updater.time.sleep = lambda seconds: len(tries) < 4 or sys.exit(len(finished))
+updater.main(["update", "a/b/release", "--every", "1h"])
+"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE} | {closed: writer}
+    done = subprocess.run([sys.executable, "-c", code], text=True, **streams)  # type: ignore[call-overload]
+    os.close(writer)
+    assert done.returncode == 3, done.stderr

@@ -70,6 +70,18 @@ def test_install_update_rollback_uninstall(unpacked: Path, broken: Path, tmp_pat
     assert os.listdir(prefix) == ["mine.txt"]
 
 
+def test_a_bundle_without_samples_installs(run: Any, tmp_path: Path) -> None:
+    """The line that names a sample ended the installation, after everything was installed."""
+    path = bundle(run.variants["tflite-int8"], tmp_path / "app.zip", name="digits", samples=0).path
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path)
+    prefix = tmp_path / "my apps"
+    done = install(tmp_path / "digits", "--prefix", str(prefix), "--system", "--python", sys.executable)
+    assert done.returncode == 0, done.stderr
+    assert "its self-test passes." in done.stdout
+    assert "Try:" not in done.stdout
+
+
 def test_install_refuses_damaged_files_and_wrong_words(unpacked: Path, tmp_path: Path) -> None:
     options = ("--prefix", str(tmp_path / "p"), "--system", "--python", sys.executable)
     for arguments in (["instal"], ["install", "update"], ["--prefix"], ["--port", "x"]):

@@ -232,7 +232,7 @@ def test_lost_workers_and_schedulers_cost_time_only(runner: ClusterRunner) -> No
 
     def kill(event: loop.Event) -> None:
         assert runner.cluster is not None
-        if event.what == "done" and event.finished in (2, 5):
+        if event.kind == "done" and event.finished in (2, 5):
             pid = runner.cluster.worker_pids[1] if event.finished == 2 else runner.cluster.scheduler_pid
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)

@@ -189,7 +189,7 @@ def test_pictures_that_are_not_decoded_are_listed(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind_is_told_what_to_become(tmp_path: Path) -> None:
     (tmp_path / "windows.csv").touch()
-    with pytest.raises(DataError, match=r"windows\.csv is no data set") as caught:
+    with pytest.raises(DataError, match=r"windows\.csv is not a data set") as caught:
         open_data(tmp_path / "windows.csv")
     section = re.search(r'docs/data\.md, "([^"]+)"', caught.value.hint)
     assert section

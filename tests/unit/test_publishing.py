@@ -197,10 +197,10 @@ def test_lists_that_never_end_are_not_read(role: str, publisher: Any) -> None:
         read_repository(publisher.site)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(PublishError, match="no regular file"):
+    with pytest.raises(PublishError, match="not a regular file"):
         read_repository(publisher.site)
     if role not in ("root", "timestamp"):
-        with pytest.raises(BundleError, match="no regular file"):
+        with pytest.raises(BundleError, match="not a regular file"):
             next_release(publisher.site, "demo")
 
 

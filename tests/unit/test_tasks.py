@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from edgepress.runtime import Contract, InputError, InputSpec, Model, ModelFileError
+from edgepress.runtime.acceptance import Temperature
 from edgepress.runtime.sessions import Session
+from edgepress.toolkit.playing.panel import decision
 
 SPEC = InputSpec(shape=(4,), dtype="float32")
 logits = arrays.arrays(
@@ -90,6 +92,18 @@ def test_decisions() -> None:
     assert model("multilabel", "a").decide(row(0.5)) == [("a", 0.5)]
     assert model("multilabel", "a").threshold == 0.5
     assert model("logits", "ab").threshold is None
+
+
+@pytest.mark.parametrize(("score", "label"), [(0.25, "n"), (0.35, "y")])
+def test_a_threshold_is_one_of_scores_not_of_calibrated_probabilities(score: float, label: str) -> None:
+    """`evaluate` and `calibrate` apply it so; with the temperature, 0.25 would be 0.37."""
+    binary = model("sigmoid", "ny", outputs=1, threshold=0.3)
+    assert binary.contract is not None
+    calibrated = binary.contract.replace(probability=Temperature(temperature=2.0, offset=0.0))
+    decided = Model(Path("x.tflite"), "echo", 1, Echo(calibrated, 1)).decide(row(score))
+    assert [each.label for each in decided] == [label]
+    assert decided[0].score == pytest.approx({"n": 0.634, "y": 0.423}[label], abs=1e-3)
+    assert decision(row(1 - score, score), calibrated) == [label]
 
 
 def test_a_contract_says_how_many_outputs_its_file_has() -> None:

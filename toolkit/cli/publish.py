@@ -201,7 +201,7 @@ def check(
         [each.role, str(each.version), f"{each.expires:%Y-%m-%d %H:%M} UTC", "soon" if each.soon else ""]
         for each in checked.lists
     ]
-    columns = [("List", "left"), ("Version", "right"), ("Ends", "left"), ("", "left")]
+    columns = [("List", "left"), ("Version", "right"), ("Expires", "left"), ("State", "left")]
     screen.show(screen.table(columns, rows))
     screen.say(f"{checked.targets} files are complete.")
     if not checked.passed:

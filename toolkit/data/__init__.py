@@ -184,7 +184,7 @@ def _read(source: str | Path, options: ReadOptions) -> Items:
         raise DataError(f"{e.filename} can't be read: {e.strerror}.", "Check its permissions.") from e
     path = Path(place)
     if path.exists():
-        raise DataError(f"{source} is no data set that edgepress reads.", f"Accepted: {ACCEPTED}. {TO_NPZ}")
+        raise DataError(f"{source} is not a data set that edgepress reads.", f"Accepted: {ACCEPTED}. {TO_NPZ}")
     beside = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(str(source), [*NAMES, *beside], n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "Check the path."

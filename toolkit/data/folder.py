@@ -55,7 +55,9 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     parts = folders_of_splits(root, options)
     others: Counter[str] = Counter()
     files_by_part = {part: _class_files(folder, root, options, others) for part, folder in parts.items()}
-    undecoded = [(text.plural(others[suffix], f"{suffix} file"), UNDECODED) for suffix in OTHER_IMAGES & others.keys()]
+    undecoded = [
+        (text.plural(others[suffix], f"{suffix} file"), UNDECODED) for suffix in sorted(OTHER_IMAGES & others.keys())
+    ]
     names = [label for classes in files_by_part.values() for label in classes]
     labels = () if "" in names else tuple(in_order(names))
     numbers = {label: i for i, label in enumerate(labels)}

@@ -115,9 +115,8 @@ class DataSet:
         val: Items for early stopping and search; may be empty except for training.
         test: Items for the final evaluation; never used for training, calibration or selection.
         sha256: Hash of every item's content hash, label and split.
-        skipped: Items left out, with the reason: unreadable files (`--skip-unreadable`), pictures of
-            formats that are not decoded, and copies of items in a given
-            test or validation split.
+        skipped: Items left out, with the reason: unreadable files (`--skip-unreadable`), pictures of formats that are
+            not decoded, and copies of items in a given test or validation split.
         computed: Splits that the data did not have, so that their items were taken from the training items.
         conflicts: Items of the same content in different classes; None if there are none.
         tested: The split that `test` holds.

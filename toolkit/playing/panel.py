@@ -264,12 +264,10 @@ class Panel:
 
 def decision(scores: npt.NDArray[np.float32], contract: Contract) -> list[str]:
     """The labels that a file decides for, as `Model.decide`: one, or for "multilabel" any number."""
-    batch = scores[np.newaxis]
-    accepted = contract.limits.accepted(batch)
+    accepted = contract.limits.accepted(scores[np.newaxis])
     if accepted is not None and not accepted[0]:
         return [UNKNOWN]
-    probabilities = contract.limits.probabilities(batch)[0]
-    return [contract.labels[row] for row in decided_rows(probabilities, contract)]
+    return [contract.labels[row] for row in decided_rows(scores, contract)]
 
 
 def spoken(labels: list[str]) -> str:

@@ -485,7 +485,7 @@ install_release() {
   if [ "$action" != install ]; then
     number=$(number_of "$here") installed=$(number_of "$prefix/current")
     [ "$number" -ge "$installed" ] || die "Release $number is older than release $installed, which is installed." \
-      "To go back: sh $prefix/current/install.sh rollback, or sh install.sh install"
+      "To go back: sh $(quoted "$prefix/current/install.sh") rollback, or sh install.sh install"
   fi
   before=$old whole=''
   if [ -e "$prefix/releases/$new/selftest.json" ]; then # installed, and its self-test passed
@@ -515,9 +515,14 @@ install_release() {
   tidy
   if [ -n "$service" ]; then install_service; fi
   if [ -n "$timer" ]; then install_timer; fi
-  say "@NAME@ $id is installed in $prefix, and its self-test passes. Try:"
-  sample=$prefix/current/samples/$(cd "$here/samples" 2>/dev/null && echo 0.*)
-  say "  $(quoted "$prefix/current/run") classify $(quoted "$sample")"
+  success="@NAME@ $id is installed in $prefix, and its self-test passes."
+  if [ -d "$here/samples" ]; then
+    sample=$prefix/current/samples/$(cd "$here/samples" && echo 0.*)
+    say "$success Try:"
+    say "  $(quoted "$prefix/current/run") classify $(quoted "$sample")"
+  else
+    say "$success"
+  fi
 }
 
 rollback() {
