@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import select
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -105,11 +106,13 @@ def _in_use(folder: Path) -> Path:
 
 def _leave_closed_pipes() -> None:
     """Let output whose reader has exited go nowhere."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()  # what could not be written is still there
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if sys.platform == "win32":
+        return  # it has no updates
+    for descriptor in (1, 2):
+        pipe = select.poll()
+        pipe.register(descriptor, 0)
+        if pipe.poll(0):  # an error, which is always reported
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _publish_status(args: argparse.Namespace) -> bool:
