@@ -150,7 +150,6 @@ def native_bundle(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def test_options_that_do_not_fit_are_named(run: Any, tmp_path: Path) -> None:
     for file, options, text in (
-        ("onnx-int8", {}, r"not of \.onnx files"),
         ("tflite-int8", {"format": "pyz"}, "no installer"),
         ("tflite-int8", {"mqtt": True}, "no packages"),
         ("tflite-int8", {"offline": True}, "no packages"),
@@ -159,9 +158,10 @@ def test_options_that_do_not_fit_are_named(run: Any, tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=text):
             bundle(run.variants[file], tmp_path / "app.zip", engine="native", **options)
-    with pytest.raises(ModelFileError) as caught:
-        bundle(run.variants["tflite-float32"], tmp_path / "app.zip", engine="native")
-    assert "--target integer-only" in caught.value.hint
+    for file in ("tflite-float32", "onnx-int8"):
+        with pytest.raises(ModelFileError) as caught:
+            bundle(run.variants[file], tmp_path / "app.zip", engine="native")
+        assert "--target integer-only" in caught.value.hint
     assert not (tmp_path / "app.zip").exists()
 
 
