@@ -1,4 +1,4 @@
-"""Makes `import tensorflow` cheaper in processes of edgepress: 1.7 seconds of a CPU instead of 3.1.
+"""Makes `import tensorflow` cheaper in processes of edgepress.
 
 Keras imports scikit-learn, SciPy's statistics, Matplotlib and OpenCV for wrappers and plots that edgepress does not
 use; these parts of Keras are loaded when something uses them. And while thousands of modules are made, the garbage
