@@ -220,7 +220,7 @@ def test_pinned_sets_resolve_for_their_boards(board: str) -> None:
         assert len(found) == len(path.read_text().splitlines()) - 1
 
 
-@pytest.mark.parametrize("path", ["/opt/app/run", "/home/my board/run", "/tmp/it's $HOME/`run`", "-a", "/é/run"])
+@pytest.mark.parametrize("path", ["app/run", "my board/run", "it's $HOME/`run`", "-a", "/é/run"])
 def test_a_path_in_a_command_that_the_installer_names_is_one_word(path: str) -> None:
     """Before, the command to try did not run if the folder had a space in its name."""
     script = (REPOSITORY / "toolkit" / "bundles" / "files" / "install.sh").read_text()

@@ -20,7 +20,8 @@ from edgepress.converters.to_tflite.graph import Graph
 
 Array = Any
 MIXED = SCHEMES["tflite-mixed"]
-WIDE, READER = "layer3", "layer5"
+WIDE = "layer3"
+READER = "layer5"
 """The depthwise convolution of `net` whose channels may differ in scale, and what reads them behind a pool."""
 
 

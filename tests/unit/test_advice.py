@@ -100,6 +100,16 @@ def test_a_file_that_failed_or_has_no_probability_is_never_shipped() -> None:
         assert advise(FLOAT, other).ship == "float"
 
 
+def test_negative_figures_have_a_minus_sign_as_in_the_table() -> None:
+    fit = row("int8", 30, 12.0, drop_pp=-0.1, drop_low_pp=-0.5, drop_high_pp=0.3)
+    assert "(drop \N{MINUS SIGN}0.10 pp [\N{MINUS SIGN}0.50, 0.30] on " in advise(FLOAT, fit).why
+
+
+def test_without_a_float_file_the_advice_names_the_command_that_makes_one() -> None:
+    alone = row("int8", 30, sure=None, status=NO_BASELINE, drop_pp=None, drop_low_pp=None, drop_high_pp=None)
+    assert advise(alone).why.endswith("edgepress convert MODEL --to tflite-float32")
+
+
 def test_a_latency_of_a_busy_board_does_not_count() -> None:
     throttled = {"status": "not comparable: throttled; usable"}
     rows = [row("float", 100, 20.0, 1.0, **NOTHING | throttled), row("small", 20, 90.0, **throttled)]

@@ -27,7 +27,7 @@ from edgepress.toolkit.results.records import (
 from edgepress.toolkit.stats.choice import CONFIDENCE, Costs, Rule
 from edgepress.toolkit.stats.posterior import Evidence
 from edgepress.toolkit.stats.samples import items_to_be_sure, items_to_rule_out
-from edgepress.toolkit.text import duration, estimate, sure
+from edgepress.toolkit.text import duration, estimate, interval, sure
 
 MAX_DROP_PP = 1.0
 """Largest drop of a file to ship, percentage points, unless the user sets it."""
@@ -58,7 +58,8 @@ def choose(
         return _by_error(results, host, count, rule)
     if all(r.drop_high_pp is None for r in results):
         if any(r.accuracy is not None or r.status == NO_BASELINE for r in results):
-            return _none("no float file was measured, so no drop and no error is known. Add a float32 file.", rule)
+            make = "Make a float32 file beside these: edgepress convert MODEL --to tflite-float32"
+            return _none(f"no float file was measured, so no drop and no error is known. {make}", rule)
         return _none("no file could be measured.", rule)
     costs = costs_of(results)
     chosen = rule.choose(costs)
@@ -166,7 +167,7 @@ def _how_sure(ship: Measurement, max_drop_pp: float, items: str) -> str:
     """The sentence with the probability."""
     if _is_baseline(ship):
         return f"{_name(ship)} is the baseline itself, so it loses nothing."
-    drop = f"drop {ship.drop_pp:.2f} pp [{ship.drop_low_pp:.2f}, {ship.drop_high_pp:.2f}] on {items}"
+    drop = f"drop {interval(ship.drop_pp, ship.drop_low_pp, ship.drop_high_pp, ' pp')} on {items}"
     return f"{_name(ship)}: {sure(ship.probability)} sure that it loses less than {max_drop_pp:g} pp ({drop})."
 
 
@@ -237,7 +238,7 @@ def _nearest(results: Sequence[Measurement]) -> str:
     if not known:
         return "No quantized file was measured. "
     near = min(known, key=lambda r: r.drop_pp or 0.0)
-    return f"{_name(near)} drops {near.drop_pp:.2f} pp [{near.drop_low_pp:.2f}, {near.drop_high_pp:.2f}]. "
+    return f"{_name(near)} drops {interval(near.drop_pp, near.drop_low_pp, near.drop_high_pp, ' pp')}. "
 
 
 def _name(row: Measurement) -> str:
