@@ -72,7 +72,7 @@ def test_every_command_names_it(kind: str, child: str, tmp_path: Path) -> None:
         named(path, kind, caught.value)
     with pytest.raises(EdgepressError) as caught:
         verify(path)
-    named(path, "no bundle" if path.read_bytes()[:2] != b"PK" else "is not an unchanged bundle", caught.value)
+    named(path, "is not a bundle" if path.read_bytes()[:2] != b"PK" else "is not an unchanged bundle", caught.value)
 
 
 @pytest.mark.parametrize("kind", KINDS)

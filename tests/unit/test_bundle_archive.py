@@ -37,7 +37,7 @@ def archive(members: dict[str, bytes], method: int = zipfile.ZIP_STORED, attribu
         (archive({"x/link": b"/etc/passwd"}, attributes=0o120777 << 16), "a link"),
         (archive({"x/a": bytes(50 << 20)}, zipfile.ZIP_DEFLATED), "compressed"),
         (archive({f"x/{i}": b"" for i in range(2001)}), "2001 members"),
-        (b"", "an empty file, not a bundle"),
+        (b"", "is not a bundle. It is an empty file"),
         (b"PK", "truncated"),
         (b"PK\x05\x06" + bytes(18), "MANIFEST.json"),
     ],

@@ -83,7 +83,7 @@ def verify(path: str | Path, *, key: str | Path | None = None, signature: str | 
     with bundle.open("rb") as file:
         zipped = file.read(2) == b"PK"  # what is in a zip is looked at below, in bounded memory
     if not zipped:
-        problem = f"{bundle} is {kind_of(bundle).name}, not a bundle."
+        problem = f"{bundle} is not a bundle. It is {kind_of(bundle).name}."
         raise BundleError(problem, "Give a .zip or .pyz made by edgepress bundle.")
     signer = check_signature(bundle, beside, Path(key)) if key is not None else ""
     if key is None and beside.is_file():
