@@ -162,7 +162,8 @@ class _Ranges:
         bases: dict[Hashable, set[Hashable]] = {}
         for link in links:
             keeps = link.role in ("keeps", "multiplies") and bool(link.inputs)
-            if link.role == "masks" or (keeps and not self.masked.isdisjoint(link.inputs)):
+            passes = keeps or link.role == "chooses"  # a mask may have been added where it is chosen
+            if link.role == "masks" or (passes and not self.masked.isdisjoint(link.inputs)):
                 self.masked.update(link.outputs)
             bases_of_inputs = set().union(*(bases.get(name, ()) for name in link.inputs))
             is_masked = not self.masked.isdisjoint(link.outputs)

@@ -100,6 +100,15 @@ def selected_mask(net: Net) -> None:
     softmax_of(net, net.now)
 
 
+def shifted_mask(net: Net) -> None:
+    """softmax(where(mask, x, x - 1e9)), as Keras' Attention writes it."""
+    source, shape = net.now, net.shape
+    mask = net.graph.add_constant(np.arange(shape[3], dtype=np.int8) % 3)
+    net.graph.table.tensors[mask].type = BOOL
+    shifted = net.add("SUB", [source, np.array(1e9, np.float32)], shape)
+    softmax_of(net, net.add("SELECT_V2", [mask, source, shifted], shape))
+
+
 def computed_mask(net: Net) -> None:
     """softmax(x + -1e9 * m), where m is 0 or 1 for each channel of each item."""
     source, shape = net.now, net.shape
@@ -153,6 +162,7 @@ FORMS: dict[Any, list[str]] = {
     quotient: ["MUL", "ABS", "ADD", "DIV"],
     added_mask: ["ADD", "SOFTMAX"],
     selected_mask: ["SELECT_V2", "RESHAPE", "SOFTMAX"],
+    shifted_mask: ["SUB", "SELECT_V2", "SOFTMAX"],
     root_of_cubes: ["MUL", "MUL", "MEAN", "MAXIMUM", "POW"],
     selu: ["EXP", "SUB", "MUL", "SELECT_V2"],
     log_of_shares: ["MUL", "SUM", "DIV", "LOG", "MAXIMUM"],
