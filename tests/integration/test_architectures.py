@@ -105,6 +105,19 @@ def test_a_size_outside_names_the_range(name, over):
 
 
 @pytest.mark.parametrize(
+    ("shape", "says"),
+    [
+        ((32, 32), r"x\[\.\.\., np\.newaxis\]"),
+        ((3, 32, 32), r"x\.transpose\(0, 2, 3, 1\)"),
+        ((9,), "Choose such a shape"),
+    ],
+)
+def test_tensors_of_another_shape_are_told_how_to_get_it(shape, says):
+    with pytest.raises(InputError, match=f"{says}.*, or choose an --arch that takes any shape: dense"):
+        build("lenet", InputSpec(shape=shape, dtype="float32"), classes=10)
+
+
+@pytest.mark.parametrize(
     ("name", "options", "says"),
     [
         ("lenett", {}, "Unknown architecture 'lenett'.*Did you mean 'lenet'"),

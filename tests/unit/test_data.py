@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import KINDS, DataSet, open_data
 from edgepress.toolkit.data.builtin import KERAS_LABELS
+from edgepress.toolkit.data.pixels import pixel_notes
 from edgepress.toolkit.errors import DataError, InputError
 
 RNG = np.random.default_rng(0)
@@ -230,7 +232,11 @@ def broken(value: float) -> np.ndarray:
         ({"x": np.full((60, 4), "a"), "y": Y}, "x has the type <U1"),
         ({"x": TENSORS.astype(complex), "y": Y}, "x has the type complex128"),
         ({"x": TENSORS[:, 0], "y": Y}, r"x has the shape \(60,\)"),
-        ({"x": TENSORS.astype(object), "y": Y}, "Python objects"),
+        ({"x": TENSORS.astype(object), "y": Y}, r"x has Python objects.*x\.astype\(np\.float32\)"),
+        (
+            {"x": TENSORS, "y": np.array(["a", "b", "c"])[Y].astype(object)},
+            r"y has Python objects.*y\.astype\(str\)",
+        ),
         ({"x": TENSORS, "y": Y + 0.5}, "not whole"),
         ({"x": TENSORS, "y": np.full(60, np.nan)}, "not whole"),
         ({"x": TENSORS, "y": np.ones((60, 3))}, "not one-hot"),
@@ -247,6 +253,10 @@ def test_npz_that_can_not_be_used(tmp_path: Path, arrays: dict[str, Any], messag
         open_data(saved(tmp_path, **arrays))
 
 
+def test_objects_in_other_arrays_are_ignored(tmp_path: Path) -> None:
+    assert open_data(saved(tmp_path, x=TENSORS, y=Y, info=np.array([{}] * 60))).labels == ("0", "1", "2")
+
+
 def test_damaged_npz(tmp_path: Path) -> None:
     path = Path(saved(tmp_path, x=TENSORS, y=Y))
     whole = path.read_bytes()
@@ -254,6 +264,30 @@ def test_damaged_npz(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"data\.npz"):
             open_data(path)
+
+
+COLORS = RNG.integers(0, 256, (60, 10, 12, 3))
+
+
+@pytest.mark.parametrize(
+    ("x", "says"),
+    [
+        (IMAGES.astype(np.int64), r"np\.rint\(x\)\.astype\(np\.uint8\)"),
+        (COLORS.astype(np.uint16), r"10x12x3.*np\.rint\(x\)\.astype"),
+        ((COLORS / 255).astype(np.float16), r"np\.rint\(255 \* x\)\.astype"),
+        (COLORS.transpose(0, 3, 1, 2).astype(np.uint8), r"3x10x12.*np\.rint\(x\.transpose\(0, 2, 3, 1\)\)"),
+        (IMAGES, None),
+        (COLORS / 255 - 0.5, None),
+        (COLORS * 257, None),
+        (IMAGES > 127, None),
+        (RNG.random((60, 10, 12)), None),
+        (COLORS[..., :2], None),
+        (IMAGES[:, 0].astype(np.int64), None),
+    ],
+)
+def test_tensors_that_hold_pixels_are_said_to_be_no_images(tmp_path: Path, x: np.ndarray, says: str | None) -> None:
+    notes = pixel_notes(open_data(saved(tmp_path, x=x, y=Y)))
+    assert [bool(re.search(says, note)) for note in notes] == [True] if says else not notes
 
 
 def test_data_and_model_must_be_of_one_kind(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@
 `x` of uint8 with shape (N, height, width) or (N, height, width, 1 or 3) are images; any other `x` are tensors, read as
 float32. `y` has whole numbers or strings, shape (N,), or one-hot rows, shape (N, classes). With `labels`, numbers are
 indices into it; without, the distinct values are the labels. For calibration, `y` may be missing.
-Arrays are held in memory. Nothing is unpickled.
+Arrays are held in memory. Nothing is unpickled; arrays of other names are ignored.
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
             hint = f"Accepted: {_ACCEPTED}. {UNLABELLED if key.startswith('y') else ''}".strip()
             raise DataError(f"{path} has no array {key!r}; found: {', '.join(members)}.", hint)
     names += ["labels"] if "labels" in members and not bare else []
+    for key in names:
+        if members[key].dtype.hasobject:
+            numbers = f"items of one shape, {key}.astype(np.float32) or np.stack(list({key}))"
+            hint = f"Save {numbers if key.startswith('x') else f'{key}.astype(str)'}."
+            raise DataError(f"{path}: {key} has Python objects; accepted: numbers and strings.", hint)
     require_memory(path, sum(_memory(members[key]) for key in names), "Give fewer items.", error=DataError)
     arrays = read_arrays(path, names)
     xs = {part: _items(arrays[x], f"{path}: {x}") for part, (x, _) in keys_of_parts.items()}
@@ -96,8 +101,7 @@ def headers(path: Path) -> dict[str, Header]:
     """The headers of the arrays in an `.npz`, none of which is read.
 
     Raises:
-        DataError: It is damaged, holds Python objects, an array claims more than is stored, or all of them much more
-            than the file holds.
+        DataError: It is damaged, an array claims more than is stored, or all of them much more than the file holds.
     """
     with parsing(path, SAVED, failed="can't be read", error=DataError):
         open_regular(path).close()  # a pipe would be waited for
@@ -116,7 +120,7 @@ def _checked_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Header
     """The header of an array; ValueError if it claims more than is stored."""
     with archive.open(member) as file:
         header = _header(file)
-    if math.prod(header.shape) * header.dtype.itemsize > member.file_size:
+    if not header.dtype.hasobject and math.prod(header.shape) * header.dtype.itemsize > member.file_size:
         raise ValueError(f"{member.filename} claims the shape {header.shape} in {member.file_size} bytes")
     return header
 
@@ -139,7 +143,7 @@ def stored_item(path: Path) -> Header | None:
     except DataError:
         return None
     x = arrays.get("x") or arrays.get("x_train")
-    return Header(x.dtype, x.shape[1:]) if x else None
+    return Header(x.dtype, x.shape[1:]) if x and not x.dtype.hasobject else None
 
 
 def _header(file: IO[bytes]) -> Header:
@@ -149,8 +153,6 @@ def _header(file: IO[bytes]) -> Header:
     shape, _, dtype = read(head)
     if min(shape, default=0) < 0:
         raise ValueError(f"an array claims the shape {shape}")
-    if dtype.hasobject:
-        raise ValueError("it contains an array of Python objects; accepted: numbers and strings")
     return Header(dtype, shape)
 
 

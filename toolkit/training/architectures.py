@@ -215,11 +215,10 @@ def _check(row: Architecture, input: InputSpec, options: Options, *, weights: st
     if row.sides and (len(input.shape) != 3 or not all(low <= side <= high for side in input.shape[:2])):
         shape = "x".join(map(str, input.shape))
         free = ", ".join(r.name for r in ARCHITECTURES.values() if r.sides is None)
-        other = "another --size" if input.is_image else "such a shape in the .npz"
         raise InputError(
             f"{row.name} can't take items of shape {shape}; it takes height x width x channels from {low}x{low} to "
             f"{high}x{high}.",
-            f"Choose {other}, or an --arch that takes any shape: {free}.",
+            f"{_other_shape(input)}, or choose an --arch that takes any shape: {free}.",
         )
     if not 0 <= options.dropout < 1:
         raise InputError(f"dropout is {options.dropout}; accepted: from 0 to below 1.")
@@ -242,6 +241,17 @@ def _check(row: Architecture, input: InputSpec, options: Options, *, weights: st
         raise InputError(
             "The weights of keras.applications are for images; these items are tensors.", "Omit --weights."
         )
+
+
+def _other_shape(input: InputSpec) -> str:
+    """What to do about items whose shape an architecture can't take, without a full stop."""
+    if input.is_image:
+        return "Choose another --size"
+    if len(input.shape) == 2:
+        return "Give x an axis of channels in the .npz, x[..., np.newaxis] (images: as uint8, 0-255)"
+    if len(input.shape) == 3 and input.shape[0] in (1, 3):
+        return "Move the channels of x in the .npz to the end, x.transpose(0, 2, 3, 1)"
+    return "Choose such a shape in the .npz"
 
 
 def _option(row: Architecture, option: str, wanted: Any, default: Any) -> Any:
