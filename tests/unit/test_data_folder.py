@@ -92,7 +92,7 @@ def test_parts_without_train_or_without_classes(tmp_path: Path) -> None:
         open_data(tmp_path / "a")
     classes(tmp_path / "b/train")
     image(tmp_path / "b/test/1.png", 999)
-    with pytest.raises(DataError, match=r"1 images.* no class folders"):
+    with pytest.raises(DataError, match=r"1 image but no class folders"):
         open_data(tmp_path / "b")
     classes(tmp_path / "c/train")
     classes(tmp_path / "c/test", first=50, names=("cat", "cow"))
@@ -160,7 +160,7 @@ def test_folders_that_can_not_be_used(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="class folders"):
         open_data(tmp_path)
     image(tmp_path / "1.png", 1)
-    with pytest.raises(DataError, match=r"1 images.* no class folders"):
+    with pytest.raises(DataError, match=r"1 image but no class folders"):
         open_data(tmp_path)
     classes(tmp_path, names=("cat",))
     with pytest.raises(DataError, match="one class: cat"):
@@ -173,6 +173,13 @@ def test_folders_that_can_not_be_used(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"dog has no images, but 2 \.wav files, 1 \.heic file\.") as caught:
         open_data(tmp_path)
     assert "sounds become an .npz" in caught.value.hint
+    for name in ("1.wav", "2.WAV"):
+        (tmp_path / "dog" / name).unlink()
+    with pytest.raises(DataError, match=r"1 \.heic file\..*Save them as JPEG or PNG\."):
+        open_data(tmp_path)
+    (tmp_path / "dog/a.heic").rename(tmp_path / "dog/a")
+    with pytest.raises(DataError, match=r"no images, but 1 file without a suffix\."):
+        open_data(tmp_path)
     image(tmp_path / "dog/1.png", 77)
     with pytest.raises(DataError, match="class 'dog'"):
         open_data(tmp_path)
@@ -194,6 +201,12 @@ def test_a_file_of_another_kind_is_told_what_to_become(tmp_path: Path) -> None:
     section = re.search(r'docs/data\.md, "([^"]+)"', caught.value.hint)
     assert section
     assert f"## {section[1]}\n" in (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+
+
+def test_an_archive_is_told_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").touch()
+    with pytest.raises(DataError, match="Unpack the archive"):
+        open_data(tmp_path / "photos.zip")
 
 
 def test_image_that_is_gone_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

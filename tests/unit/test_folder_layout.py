@@ -55,3 +55,10 @@ def test_a_folder_around_the_data_is_named(tmp_path: Path, inside: str) -> None:
     classes(tmp_path / "photos" / inside.replace("train", "test"), first=50)
     with pytest.raises(DataError, match=r"one class: photos.*give --data .*photos\."):
         open_data(tmp_path)
+
+
+def test_a_folder_around_the_classes_in_train_is_named(tmp_path: Path) -> None:
+    classes(tmp_path / "train/images")
+    classes(tmp_path / "test/images", first=50)
+    with pytest.raises(DataError, match=r"one class: images.*\(cat, dog\), move them into train/\."):
+        open_data(tmp_path)

@@ -79,6 +79,8 @@ ALL_TEST = {
     "an .npz": "name its arrays x_test and y_test",
 }
 """How all items of a kind of data become test items; those of built-in data can't."""
+ARCHIVES = frozenset({".7z", ".rar", ".zip"})
+"""Suffixes of archives that may hold one of these; a packed `.tar` is refused as a shard."""
 ACCEPTED = ", ".join([*KINDS][:-1]) + f", or {[*KINDS][-1]}"
 """What `--data` accepts, for help texts and error messages."""
 
@@ -184,7 +186,8 @@ def _read(source: str | Path, options: ReadOptions) -> Items:
         raise DataError(f"{e.filename} can't be read: {e.strerror}.", "Check its permissions.") from e
     path = Path(place)
     if path.exists():
-        raise DataError(f"{source} is not a data set that edgepress reads.", f"Accepted: {ACCEPTED}. {TO_NPZ}")
+        hint = f"Accepted: {ACCEPTED}. {'Unpack the archive.' if path.suffix in ARCHIVES else TO_NPZ}"
+        raise DataError(f"{source} is not a data set that edgepress reads.", hint)
     beside = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(str(source), [*NAMES, *beside], n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "Check the path."

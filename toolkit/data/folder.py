@@ -136,7 +136,9 @@ def _class_files(folder: Path, root: Path, options: ReadOptions, others: Counter
         loose = sorted(_images(folder, root, others))
         if loose and options.unlabelled:
             return {"": loose}
-        problem = f"{len(loose)} images but no class folders" if loose else "neither class folders nor images"
+        problem = (
+            f"{text.plural(len(loose), 'image')} but no class folders" if loose else "neither class folders nor images"
+        )
         other_files = "" if loose else _most_common(others)
         hint = "Accepted: one folder per class, named after it, with its images inside."
         if any("idx" in path.name for path in folder.iterdir()):
@@ -148,17 +150,22 @@ def _class_files(folder: Path, root: Path, options: ReadOptions, others: Counter
         raise DataError(f"{folder} contains {problem}.", f"{hint} {UNLABELLED}")
     for label, files in classes.items():
         if not files:
-            found = _most_common(others_of[label])
-            accepted = f"Add some ({', '.join(sorted(IMAGE_SUFFIXES))}) or remove it."
-            problem = f"no images, but {found}" if found else "no images"
-            raise DataError(
-                f"The class folder {folder / label} has {problem}.", f"{accepted} {TO_NPZ}" if found else accepted
-            )
+            found = others_of[label]
+            hint = f"Add some ({', '.join(sorted(IMAGE_SUFFIXES))}) or remove it."
+            if found and found.keys() <= OTHER_IMAGES:
+                hint = "Save them as JPEG or PNG."
+            elif found:
+                hint += f" {TO_NPZ}"
+            problem = f"no images, but {_most_common(found)}" if found else "no images"
+            raise DataError(f"The class folder {folder / label} has {problem}.", hint)
     return classes
 
 
 def _most_common(others: Counter[str]) -> str:
-    return ", ".join(text.plural(n, f"{suffix} file") for suffix, n in others.most_common(NAMED))
+    return ", ".join(
+        text.plural(n, f"{suffix} file" if suffix else "file") + ("" if suffix else " without a suffix")
+        for suffix, n in others.most_common(NAMED)
+    )
 
 
 def _images(folder: Path, root: Path, others: Counter[str]) -> Iterator[str]:
@@ -176,7 +183,7 @@ def _images(folder: Path, root: Path, others: Counter[str]) -> Iterator[str]:
             suffix = os.path.splitext(name)[1].lower()
             if suffix in IMAGE_SUFFIXES and not is_ignored(name):
                 yield os.path.relpath(os.path.join(parent, name), root)
-            elif suffix and not is_ignored(name):
+            elif not is_ignored(name):
                 others[suffix] += 1
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from edgepress.toolkit.data.items import ReadOptions
 from edgepress.toolkit.data.splits import OTHER_ITEMS
 from edgepress.toolkit.errors import DataError
+from edgepress.toolkit.escaping import shell_line
 
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Splits by folder name."""
@@ -37,8 +38,10 @@ def folders_of_splits(root: Path, options: ReadOptions) -> dict[str, Path]:
     if not any(subfolders(path) for path in named) and not flat:
         _refuse_splits_as_classes(root, folders)
         if options.purpose == "training":
-            _refuse_a_folder_around(root, folders)
+            _refuse_a_folder_around(root, folders, shell_line("give", "--data", *folders[:1]))
         return {"train": root}  # "train" and "test" may be names of classes
+    if options.purpose == "training" and (root / "train") in named:
+        _refuse_a_folder_around(root / "train", subfolders(root / "train"), "move them into train/")
     parts = {PARTS[path.name]: path for path in named}
     _refuse_splits_left_out(root, named, [path for path in folders if path not in named])
     if options.lacks_training(parts):
@@ -91,13 +94,19 @@ def _refuse_splits_left_out(root: Path, named: Sequence[Path], others: Sequence[
             )
 
 
-def _refuse_a_folder_around(root: Path, folders: Sequence[Path]) -> None:
-    """Refuse a single class whose folder has the classes or splits in it, as archives have when they are unpacked."""
+def _refuse_a_folder_around(root: Path, folders: Sequence[Path], then: str) -> None:
+    """Refuse a single class whose folder has the classes or splits in it, as archives have when they are unpacked.
+
+    Args:
+        root: The folder of data or of a split.
+        folders: Those in it.
+        then: What to do if the folders in the only one are meant.
+    """
     inner = [path.name for path in subfolders(folders[0])] if len(folders) == 1 else []
     if len(inner) > 1:
         raise DataError(
             f"{root} has only one class: {folders[0].name}.",
-            f"Give at least two classes. If they are the folders in it ({_some(inner)}), give --data {folders[0]}.",
+            f"Give at least two classes. If they are the folders in it ({_some(inner)}), {then}.",
         )
 
 

@@ -202,9 +202,8 @@ def _classes(
         return np.zeros(count, np.int64), ()
     for path, missing in zip(paths, bare, strict=True):
         if missing and not options.skip_unreadable:
-            raise DataError(
-                f"{missing} images in {path} have no label.", f"Add a .cls to each, or skip them. {UNLABELLED}"
-            )
+            hint = "Add a .cls to each, or skip them. If its folders are the classes, unpack the archive."
+            raise DataError(f"{missing} images in {path} have no label.", f"{hint} {UNLABELLED}")
         if missing:
             problems.append((path, f"{missing} images have no label"))
     file = Path(paths[0]).parent / CLASSES
