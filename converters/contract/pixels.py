@@ -43,8 +43,11 @@ def pixel_scaling(facts: ModelFacts, hints: Hints, channels: int) -> tuple[Scali
     if len(metadata.mean) in (1, channels):
         scaling = metadata.mean, metadata.std
         return scaling, f"{_range(scaling)}, from the file's mean {_list(metadata.mean)}, std {_list(metadata.std)}"
-    why = f"the file's mean has {len(metadata.mean)} numbers" if metadata.mean else "no normalization found"
-    return NONE, f"{why}: assumed 0 to 255; change it with --input-range, or --mean and --std"
+    why = f"the file's mean has {len(metadata.mean)} numbers" if metadata.mean else "the file names no range"
+    return (
+        NONE,
+        f"{why}: assumed 0 to 255 in front of its first layer; change it with --input-range, or --mean and --std",
+    )
 
 
 def scaling_given(hints: Hints) -> bool:

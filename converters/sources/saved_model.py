@@ -9,6 +9,7 @@ state of an old optimizer). The loader of TensorFlow 1 reads the graph alone and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ def serving_signature(path: Path, *, trust: bool = False) -> Signature:
         trust: Whether it may have operations that do more than compute.
 
     Raises:
-        ModelFileError: The SavedModel can't be loaded, has no such signature, or may not be run without `trust`.
+        ModelFileError: The SavedModel can't be loaded, has no such signature, keeps state between calls, or may not
+            be run without `trust`.
     """
     _require_files(path)
     with nullcontext(path) if trust else harmless(path) as folder:
@@ -96,7 +98,20 @@ def _load_signature(path: Path, folder: Path) -> Signature:
     inputs = signature.structured_input_signature[1]
     outputs = signature.structured_outputs
     producer = str(getattr(model, "tensorflow_version", ""))
+    _refuse_state(path, signature.graph.as_graph_def())
     return Signature(name, others, inputs, outputs, call, tuple(signature.variables), producer)
+
+
+def _refuse_state(path: Path, definition: Any) -> None:
+    """Raise `ModelFileError` if a graph or a function that it calls changes variables: they can't become constants."""
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    if writes := [node.name for node in nodes if re.fullmatch(r"Assign\w*VariableOp", node.op)]:
+        more = f" and {len(writes) - 1} more" if len(writes) > 1 else ""
+        raise ModelFileError(
+            f"{path} keeps state between calls: each changes variables (in {writes[0]}{more}).",
+            "Keras' model.export() keeps layers for augmentation, which draw random numbers: give the .keras file, or "
+            "export the model without them.",
+        )
 
 
 def _by_tensorflow_1(path: Path, folder: Path, reason: str) -> Signature:

@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from running import COMMAND
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.inspection import saved_model
 from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.sources.open import open_source
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite.convert import with_scheme
@@ -182,6 +185,12 @@ def test_resource_variables_begin_anew_too(accumulating: Path) -> None:
     assert not np.array_equal(kept.scores(ITEMS[:1]), alone[:1])
     kept.reset()
     np.testing.assert_array_equal(kept.scores(ITEMS[:1]), alone[:1])
+
+
+@pytest.mark.parametrize("read", [open_source, saved_model.read], ids=["convert", "inspect"])
+def test_a_saved_model_that_changes_its_variables_says_where(accumulating: Path, read: Callable[[Path], Any]) -> None:
+    with pytest.raises(ModelFileError, match=r"keeps state between calls.*AssignAddVariableOp.*augmentation.*\.keras"):
+        read(accumulating.parent / "model")
 
 
 def _bare(path: Path) -> np.ndarray:
