@@ -31,7 +31,7 @@ from edgepress.converters.to_tflite.four_bits import four_bit_names
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.normalization import normalization_names
 from edgepress.converters.to_tflite.passes import with_short_names
-from edgepress.converters.to_tflite.products import small_products
+from edgepress.converters.to_tflite.products import small_products, with_constant_left
 from edgepress.converters.to_tflite.requantization import refuse_scales
 
 FLOAT_NORMALIZATION = "float-normalization"
@@ -146,7 +146,7 @@ def _dynamic(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]
     manager.add_dynamic_config(".*", dense, num_bits=8, granularity=tensorwise)
     if "depthwise-weights" in rewrites:
         manager.add_weight_only_config(".*", qtyping.TFLOperationName.DEPTHWISE_CONV_2D, num_bits=8)
-    if names := float_chain_names(Graph(model)):
+    if names := float_chain_names(Graph(model)) + with_constant_left(Graph(model)):
         every = qtyping.TFLOperationName.ALL_SUPPORTED
         manager.add_quantization_config(_making(names), every, algorithm_key=AlgorithmName.NO_QUANTIZE)
     if "small-products" in rewrites and (names := small_products(model)):
@@ -188,6 +188,8 @@ def _static(
     if FLOAT_NORMALIZATION in rewrites:
         in_float += normalization_names(model)
     in_float += _with_computed_weights(Graph(model))
+    if activation_bits == 16:
+        in_float += with_constant_left(Graph(model))
     if in_float:
         pattern = _making(in_float)
         manager.add_quantization_config(pattern, operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)

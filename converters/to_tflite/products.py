@@ -1,4 +1,4 @@
-"""Matrix products that are too small to gain from dynamic quantization.
+"""Matrix products that stay float: too small to gain from dynamic quantization, or without a kernel for mixed types.
 
 XNNPACK turns a 1x1 CONV_2D of stride 1 with 8-bit weights and float activations into a matrix product that quantizes
 each pixel while it runs (`xnn_define_convolution_2d` in src/subgraph/convolution-2d.c, and
@@ -37,3 +37,12 @@ def small_products(model: bytes) -> list[str]:
     """Names of the outputs of such convolutions."""
     graph = Graph(model)
     return [graph.output_name(op) for op in graph.operators if is_small_product(graph, op)]
+
+
+def with_constant_left(graph: Graph) -> list[str]:
+    """Names of the outputs of products whose first matrix is a constant, as learned queries are.
+
+    LiteRT's kernel takes an 8-bit matrix beside float or 16-bit values only if it is the second.
+    """
+    products = [op for op in graph.operators if graph.kind(op) == "BATCH_MATMUL"]
+    return [graph.output_name(op) for op in products if graph.constant(int(op.inputs[0])) is not None]

@@ -84,3 +84,20 @@ def test_quantized_products_answer_like_float_ones(scheme: str, axes: int) -> No
     made = with_scheme(model, SCHEMES[scheme], tflite_statistics(model, lambda: [items], None).ranges(), uint8=False)
     true = items @ matrix
     assert np.abs(answers(made, items) - true).max() < 0.05 * np.abs(true).max()
+
+
+@pytest.mark.parametrize("scheme", ["tflite-dynamic", "tflite-int8", "tflite-int16x8", "tflite-weights8"])
+def test_quantized_products_whose_first_matrix_is_constant_answer_like_float_ones(scheme: str) -> None:
+    """Learned queries: LiteRT opened no dynamic or int16x8 file of such a product."""
+    matrix = RANDOM.normal(size=(1, UNITS, 64)).astype(np.float32)  # large enough that weights are quantized
+    tensors = [tensor([1, 64, INSIDE]), tensor([1, UNITS, INSIDE]), tensor([1, UNITS, 64], 1)]
+    for name, each in zip(("x", "y", "matrix"), tensors, strict=True):
+        each.name = name
+    root, graph = flat.read(tflite("BATCH_MATMUL", tensors, [2, 0], data=(matrix.tobytes(),)))
+    graph.operators[0] = flat.operator(root, "BATCH_MATMUL", [2, 0], 1)
+    model = flat.write(root)
+    items = RANDOM.uniform(-1, 1, size=(32, 64, INSIDE)).astype(np.float32)
+    ranges = tflite_statistics(model, lambda: [items], None).ranges()
+    true = matrix @ items
+    made = with_scheme(model, SCHEMES[scheme], ranges, uint8=False)
+    assert np.abs(answers(made, items) - true).max() < 0.05 * np.abs(true).max()
