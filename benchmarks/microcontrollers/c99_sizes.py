@@ -25,7 +25,7 @@ def measure(kernel: str, folder: Path) -> tuple[int, int]:
     source = folder / f"{kernel}.c"
     parts = [
         "#include <stdint.h>\n#include <string.h>\n#define EP_SPECIALIZE 0",
-        f"#define EP_TAPS {TAPS}\n#define EP_ALL_SMALL 1\n#define EP_ALL_FULL 0",
+        f"#define EP_TAPS {TAPS}\n#define EP_MANY_CLASSES 0\n#define EP_ALL_SMALL 1\n#define EP_ALL_FULL 0",
         *(kernel_text(name) for name in files_of([kernel])),
         f"extern const void *const use_{kernel};\nconst void *const use_{kernel} = (const void *)ep_{kernel};",
     ]

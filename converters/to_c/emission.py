@@ -14,6 +14,7 @@ from edgepress.converters.to_c.convolution import MAX_TAPS
 from edgepress.converters.to_c.graph import Array
 from edgepress.converters.to_c.lowering import Program
 from edgepress.converters.to_c.placement import Placement
+from edgepress.converters.to_c.shapes import MANY_CLASSES
 from edgepress.converters.to_c.step import Step
 
 KERNELS = Path(__file__).parent / "kernels"
@@ -150,9 +151,10 @@ def emit(program: Program, placement: Placement, *, labels: Iterable[str] = (), 
     clamps = [step.layer.get("scaling", step.layer) for step in program.steps]
     full = all((clamp.get("low", -128), clamp.get("high", 127)) == (-128, 127) for clamp in clamps)
     small = all(step.layer["scaling"]["small"] for step in program.steps if "scaling" in step.layer)
+    many = any(step.kernel == "softmax" and step.layer["count"] >= MANY_CLASSES for step in program.steps)
     parts = [
         _HEAD + '#include "model.h"\n#include <string.h>\n',
-        f"#define EP_SPECIALIZE {int(specialize)}\n#define EP_TAPS {taps}",
+        f"#define EP_SPECIALIZE {int(specialize)}\n#define EP_TAPS {taps}\n#define EP_MANY_CLASSES {int(many)}",
         f"#define EP_ALL_SMALL {int(small)}\n#define EP_ALL_FULL {int(full)}\n",
         *(kernel_text(name) for name in files_of(kernels)),
         *constants.texts,

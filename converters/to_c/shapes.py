@@ -18,6 +18,8 @@ _EXP_BITS = 5
 """Whole bits of the argument of exp."""
 MAX_CLASSES = 4000
 """Largest axis of a softmax: the sum of more may need more than 32 bits."""
+MANY_CLASSES = 512
+"""Axis of a softmax from which on a sum may be so large that each exp is shifted by more than 31 bits."""
 
 
 def renamed(operation: Operation) -> tuple[Tensor, Tensor]:
