@@ -151,7 +151,8 @@ class Simulation:
             output = self.scales.tensors.get(step.output)
             parts = [self._read_as(step, place, only) for place in (0, 1)]
             known = [rounding for rounding in (output, *parts) if rounding is not None and not rounding.scale.ndim]
-            if len(known) < 3 or any(r.high - r.low != 255 for r in known) or self._misses(step, only):
+            stays_float = only is not None and step.output not in only
+            if len(known) < 3 or any(r.high - r.low != 255 for r in known) or stays_float:
                 return OPERATIONS[step.kind](step, x)
             factors = np.array([part.scale / known[0].scale for part in known[1:]], np.float32)
             unit = 2.0 ** (20 - np.floor(np.log2(np.max(factors))))
@@ -173,10 +174,6 @@ class Simulation:
             return activate(step, OPERATIONS[step.kind](bare, parts) * size)
 
         return dict.fromkeys(WEIGHTED, integers) | {"ADD": sums, "SUB": sums}
-
-    def _misses(self, step: Step, only: Collection[str] | None) -> bool:
-        """Whether a step's output is not to be rounded."""
-        return only is not None and step.output not in only
 
     def _read_as(self, step: Step, place: int, only: Collection[str] | None) -> TensorGrid | None:
         """How a step's input is rounded in the end."""

@@ -18,13 +18,8 @@ _VALID = 1
 
 def _image(e: Emission, index: int) -> str:
     if len(e.shape(index)) != IMAGE:
-        raise UnsupportedError(f"{self_shape(e, index)} instead of an image")
+        raise UnsupportedError(f"{list(e.shape(index))} instead of an image")
     return e.in_order(index, FIRST)
-
-
-def self_shape(e: Emission, index: int) -> list[int]:
-    """A shape, for messages."""
-    return list(e.shape(index))
 
 
 def _pads(

@@ -20,7 +20,6 @@ from edgepress.runtime.errors import ModelFileError, reason_of
 FLOAT32 = 0
 """Of the schema's `TensorType`, as those that follow."""
 FLOAT16 = 1
-INT32 = 2
 UINT8 = 3
 BOOL = 6
 COMPLEX64 = 8

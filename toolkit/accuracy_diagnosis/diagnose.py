@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,6 @@ from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.stats.intervals import class_drops, paired_drop
 
-Array = npt.NDArray[Any]
 SILENCE_S = 1800.0
 """Seconds that one part of the work may take."""
 MEASURED = 64

@@ -141,13 +141,8 @@ class LocalRunner:
 def run_here(argument: tuple[dict[str, Any], Path], emit: Emit) -> None:
     """Do a job in this process, which ends when the sweep that started it does (`worker_child`)."""
     job, folder = argument
-    use_one_thread()
+    os.environ.update(ONE_THREAD)  # before TensorFlow is imported
     run_job(Job(**job), Store(folder))
-
-
-def use_one_thread() -> None:
-    """Let TensorFlow and others compute on one thread, here and in child processes; before they are imported."""
-    os.environ.update(ONE_THREAD)
 
 
 def memory_of(pid: int) -> int:
