@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import DATA_HELP, Json, list_of, with_model_hints
 from edgepress.toolkit.escaping import shell_line
@@ -59,18 +60,7 @@ def export(
     """Write a file as C99 for a microcontroller, or for firmware with TensorFlow Lite Micro."""
     from edgepress.toolkit.exporting.export import export as work
 
-    exported = work(
-        file,
-        to,  # type: ignore[arg-type]
-        out,
-        board=board,
-        data=data,
-        samples=samples,
-        specialize=specialize,
-        layout=layout,  # type: ignore[arg-type]
-        hints=hints,
-        on_step=screen.step,
-    )
+    exported = call_with(work, locals(), on_step=screen.step)
     screen.note(*exported.notes)
     if json_output:
         screen.document(exported.to_dict())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
+from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.bundles.boards import BOARDS
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import command
@@ -63,16 +64,7 @@ def init(
     """Begin a published folder, and make the keys that sign it."""
     from edgepress.toolkit.publishing.start import init as work
 
-    begun = work(
-        to,
-        keys,
-        url=url,
-        root_keys=root_keys,
-        root_threshold=root_threshold,
-        targets_keys=targets_keys,
-        targets_threshold=targets_threshold,
-        password=new_password() if encrypt else None,
-    )
+    begun = call_with(work, locals(), password=new_password() if encrypt else None)
     if json_output:
         screen.document(begun.to_dict())
         return
@@ -107,16 +99,7 @@ def add(
     """Publish bundles, or change channel and share of published ones; the word add may be left out."""
     from edgepress.toolkit.publishing.publish import publish as work
 
-    published = work(
-        bundles,
-        to,
-        keys=keys,
-        channel=channel,
-        share=share,
-        board_type=board_type or "",
-        ask=ask_password,
-        on_step=screen.step,
-    )
+    published = call_with(work, locals(), board_type=board_type or "", ask=ask_password, on_step=screen.step)
     _show(published, json_output)
 
 
