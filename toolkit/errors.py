@@ -9,27 +9,12 @@ __all__ += ["InterruptError", "LostError", "LostProcessError", "LostWorkerError"
 __all__ += ["ModelFileError", "NotANumberError", "PublishError", "StoreError", "SweepError", "TrainingError"]
 __all__ += ["UsageError", "missing_extra", "unknown"]
 
-TOOLKIT_MODULES = {
-    name.replace("-", "_"): name
-    for name in (
-        *("ai-edge-litert", "filelock", "flatbuffers", "jinja2", "joblib", "keras", "litert-quantizer", "matplotlib"),
-        *(
-            "onnx",
-            "onnxruntime",
-            "platformdirs",
-            "psutil",
-            "pydantic",
-            "rich",
-            "scipy",
-            "tensorflow",
-            "tf-keras",
-            "tf2onnx",
-            "typer",
-        ),
-        "simplejpeg",
-        "webdataset",
-    )
-} | {"PIL": "pillow", "sklearn": "scikit-learn"}
+_TOOLKIT_PACKAGES = (
+    "ai-edge-litert filelock flatbuffers jinja2 joblib keras litert-quantizer matplotlib onnx onnxruntime platformdirs "
+    "psutil pydantic rich scipy tensorflow tf-keras tf2onnx typer simplejpeg webdataset"
+)
+TOOLKIT_MODULES = {name.replace("-", "_"): name for name in _TOOLKIT_PACKAGES.split()}
+TOOLKIT_MODULES |= {"PIL": "pillow", "sklearn": "scikit-learn"}
 """The packages of the extra "toolkit": the name on PyPI by the name to import."""
 UPDATES_MODULES = ("tuf", "securesystemslib", "cryptography")
 """The packages of the extra "updates"."""
