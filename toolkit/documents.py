@@ -47,9 +47,9 @@ def read_limited(path: str | Path, most: int = MAX_BYTES) -> bytes:
     return content
 
 
-def read_json(path: str | Path, most: int = MAX_BYTES) -> dict[str, Any]:
+def read_json(path: str | Path) -> dict[str, Any]:
     """The JSON object in a file; see `read_limited` and `parse_json`."""
-    return parse_json(read_limited(path, most))
+    return parse_json(read_limited(path))
 
 
 def parse_json(text: bytes, *, finite: bool = True) -> dict[str, Any]:

@@ -51,7 +51,8 @@ def compare_graphs(job: ExamineJob) -> tuple[Program, Matched, tuple[str, ...], 
     program, held, note = _align(job, file, graph)
     notes = [note] if note else []
     if 2 * len(others := _layers_with_other_weights(program, held)) > len([*program.weighted()]):
-        program, held = _of_the_file(program, held)
+        program = _program(program.with_constants(held.constants))
+        held = replace(held, constants={})  # only values remain to be rounded
         notes.append(
             f"the weights of {_layers(len(others))} are neither the model's nor those that repairs with these data "
             "give: what rounding weights costs is not known, and ranges are compared with the values that the file's "
@@ -198,8 +199,3 @@ def _layers_with_other_weights(program: Program, held: Matched) -> list[str]:
     return [
         step.output for step in program.weighted() if step.output in held.unknown or other_weights(step, held) > 1 / 2
     ]
-
-
-def _of_the_file(program: Program, held: Matched) -> tuple[Program, Matched]:
-    """A float graph with the weights of the file, in which only values remain to be rounded."""
-    return _program(program.with_constants(held.constants)), replace(held, constants={})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -281,14 +280,8 @@ def _weights_spread(step: Step) -> float | None:
     return float(live.max() / np.median(live)) if len(live) else 1.0
 
 
-def weights_error(step: Step, held: Matched, over: Callable[[Array], Any] = np.max) -> float | None:
-    """Error of a step's weights in a file, as a share of their size, over the output's channels that count.
-
-    Args:
-        step: The step.
-        held: What a file makes of the graph.
-        over: Makes one number of those of the channels.
-    """
+def weights_error(step: Step, held: Matched) -> float | None:
+    """Largest error of an output channel's weights in a file, as a share of their size; None if there are none."""
     if not step.weights or step.output in held.unknown:
         return None
     if step.weights not in held.constants:
@@ -300,4 +293,4 @@ def weights_error(step: Step, held: Matched, over: Callable[[Array], Any] = np.m
     sizes = np.linalg.norm(plain, axis=1)
     errors = np.linalg.norm(stored - plain, axis=1)
     live = sizes > SMALL * np.max(sizes)
-    return float(over(errors[live] / sizes[live])) if live.any() else 0.0
+    return float(np.max(errors[live] / sizes[live])) if live.any() else 0.0

@@ -79,9 +79,9 @@ class Operation:
     outputs: tuple[Tensor, ...]
     options: Mapping[str, float]
 
-    def refuse(self, why: str, hint: str = MAKE) -> ModelFileError:
+    def refuse(self, why: str) -> ModelFileError:
         """The error for an operation that is not turned into C."""
-        return unsupported(f"operation {self.index} ({self.kind})", why, hint)
+        return unsupported(f"operation {self.index} ({self.kind})", why, MAKE)
 
     def option(self, name: str) -> int:
         """A whole option."""

@@ -12,9 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.filetypes import MODEL, VARIANTS
 from edgepress.toolkit.calibrating.calibrate import Calibrated
@@ -22,7 +19,7 @@ from edgepress.toolkit.conversion import convert
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import contract_of, data_for
 from edgepress.toolkit.data.joined import join
-from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.evaluation import keras_scores
 from edgepress.toolkit.improving.former import FormerFile, kinds_to_make, not_repeated, promises
@@ -169,7 +166,7 @@ def improve(
     model = train_on(folder, both, target, **how, progress=progress)
     remember(target, fresh, learned)
     step("Comparing both models on held-out items")
-    was, now = (_are_right(path, both.test) for path in (before, model))
+    was, now = (keras_scores(path, both.test).argmax(axis=1) == both.test.y for path in (before, model))
     count = len(old.test)  # the old items come first
     better = prove_better(was[count:], now[count:])
     kept = prove_not_worse(was[:count], now[:count], max_drop)
@@ -276,8 +273,3 @@ def _open(
     if not len(fresh.train):
         raise InputError(f"{new} has {len(fresh.test)} items, all held out.", "Label more: a fifth is held out.")
     return old, fresh, tuple(notes)
-
-
-def _are_right(path: Path, split: Split) -> npt.NDArray[np.bool_]:
-    """Whether a model is right on each item of a split."""
-    return np.asarray(keras_scores(path, split).argmax(axis=1) == split.y)

@@ -20,7 +20,7 @@ def rewrite(graph: OnnxGraph) -> int:
         (result,) = node.output
         shape = graph.shape(result)
         start = node.input[0]
-        if not _has_known_sizes(shape):
+        if shape is None or -1 in shape[1:]:  # where only the first is free, equal sizes mean an equal batch
             continue
         source = None
         while True:
@@ -33,8 +33,3 @@ def rewrite(graph: OnnxGraph) -> int:
         if source is not None and graph.move_readers(result, source):
             changed += 1
     return changed
-
-
-def _has_known_sizes(shape: tuple[int, ...] | None) -> bool:
-    """Whether all sizes are known, or all but the first, so that equal ones mean an equal batch."""
-    return shape is not None and -1 not in shape[1:]
