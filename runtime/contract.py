@@ -207,7 +207,7 @@ class Contract:
         with parsing(where, "Convert the model again.", failed="is not a valid edgepress contract"):
             if len(text) > MAX_BYTES:
                 raise ValueError(f"it is longer than {MAX_BYTES} bytes")
-            if not isinstance(raw := json.loads(text), dict):
+            if not isinstance(raw := json.loads(text, parse_float=_finite, parse_constant=_finite), dict):
                 raise ValueError("it is not an object")
             version = raw.get("schema_version", 0)
             if not isinstance(version, int) or version < 1:
@@ -262,6 +262,13 @@ class Contract:
         sloped = self.probability is not None and self.probability.slope != 0
         version = 4 if sloped else 3 if limited else 1 if self.adapter is None else 2
         object.__setattr__(self, "schema_version", version)
+
+
+def _finite(text: str) -> float:
+    """The number that a text in JSON is; NaN and infinities, which Python reads, are none."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text[:40]} is not a finite number")
+    return number
 
 
 def _ranges(raw: Any) -> dict[str, tuple[float, float]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from edgepress.runtime.records import record
 from edgepress.runtime.resize import Resize, resize_rule
 
@@ -67,6 +69,11 @@ def input_spec_from(raw: Any) -> InputSpec:
         raise ValueError(f"input dtype is {spec.dtype!r}, accepted: {', '.join(get_args(InputType))}")
     if spec.color not in (*get_args(Color), None):
         raise ValueError(f"input color is {spec.color!r}")
+    if spec.value_range is not None:
+        low, high = spec.value_range
+        least, most = (low, high) if spec.dtype == "float32" else (np.iinfo(spec.dtype).min, np.iinfo(spec.dtype).max)
+        if not least <= low <= high <= most:
+            raise ValueError(f"input range is {low:g} to {high:g} of {spec.dtype}")
     if spec.is_image and spec.dtype != "uint8":
         raise ValueError(f"input dtype is {spec.dtype!r}, but images are uint8")
     resize_rule(spec.resize)

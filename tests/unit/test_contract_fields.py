@@ -138,6 +138,12 @@ def test_outputs_are_one_a_label_but_a_single_sigmoid() -> None:
         ("input__value_range", [0]),
         ("input__value_range", [0, "x"]),
         ("input__value_range", 3),
+        ("input__value_range", [255, 0]),
+        ("input__value_range", [0, 256]),  # of uint8
+        ("input__value_range", [-1, 255]),
+        ("input__value_range", [0, math.inf]),
+        ("test_accuracy", math.nan),  # JSON has no such number
+        ("compression", {"gain": -math.inf}),
         ("data", 3),
         ("data", {"source": "x"}),
         ("verification", {"items": 3}),
@@ -183,6 +189,8 @@ def test_a_field_out_of_its_range_or_of_another_type_is_one_error(place: str, va
         ("input__shape", [1, 1, 3]),
         ("input__shape", [(1 << 24) - 1, 24, 3]),
         ("input__value_range", None),
+        ("input__value_range", [0, 255]),
+        ("input__value_range", [7, 7]),
         ("selftest__columns", []),
         ("selftest__seeds", [0, 1]),
         ("selftest__step", 0),
@@ -361,3 +369,8 @@ def test_a_missing_field_is_named() -> None:
 
 def test_a_contract_has_room_for_thousands_of_labels() -> None:
     assert contract.MAX_BYTES == 4 * 1024 * 1024
+
+
+def test_a_number_that_becomes_infinite_is_refused() -> None:
+    with pytest.raises(ModelFileError, match="1e999 is not a finite number"):
+        Contract.from_json(json.dumps(raw()).replace('"test_accuracy": 0.9', '"test_accuracy": 1e999'))
