@@ -142,10 +142,7 @@ def load_part(
 
 
 def _part(
-    image: Image.Image,
-    held: int,
-    box_in: Callable[[int, int], tuple[int, int, int, int]],
-    least_side: float | None,
+    image: Image.Image, held: int, box_in: Callable[[int, int], tuple[int, int, int, int]], least_side: float | None
 ) -> Image.Image:
     width, height = upright_size(image)
     left, top, wide, high = box_in(height, width)

@@ -69,12 +69,7 @@ def misused_mqtt_option(args: argparse.Namespace) -> str:
 
 def broker_options(args: argparse.Namespace) -> BrokerOptions:
     """The options of a command line (`add_mqtt_options`)."""
-    return BrokerOptions(
-        address=args.mqtt,
-        prefix=args.mqtt_topic or "",
-        login=args.mqtt_login,
-        tls=args.mqtt_tls,
-    )
+    return BrokerOptions(address=args.mqtt, prefix=args.mqtt_topic or "", login=args.mqtt_login, tls=args.mqtt_tls)
 
 
 def read_address(text: str, *, tls: bool) -> tuple[str, int]:

@@ -109,10 +109,7 @@ def shadow_run(place: Place, folder: Path, count: int | None = None, *, say: Cal
     source = f"{len(frames)} frames of the service" if frames else f"{count} items of the self-test, for want of frames"
     say(f"Answering {source} with both releases")
     try:
-        with (
-            Child(folder, "The new release", VerdictError) as new,
-            Child(place.release_folder, "It", OldError) as old,
-        ):
+        with Child(folder, "The new release", VerdictError) as new, Child(place.release_folder, "It", OldError) as old:
             figures = compare(old, new, frames, count)
             if figures["slowdown"] > limits.max_slowdown:  # once more, because something else may have slowed it down
                 figures = min(figures, compare(old, new, frames, count), key=lambda each: float(each["slowdown"]))
