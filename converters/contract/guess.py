@@ -67,12 +67,7 @@ def guess_contract(facts: ModelFacts, hints: Hints | None = None) -> Guess:
     adapter, notes = _of_images(facts, hints, image) if image else _of_tensors(facts, hints)
     shape = (facts.output_shape or (facts.outputs,)) if task == "none" else ()
     contract = Contract(
-        task=task,
-        labels=labels,
-        input=adapter.item,
-        scheme="foreign",
-        threshold=hints.threshold,
-        output_shape=shape,
+        task=task, labels=labels, input=adapter.item, scheme="foreign", threshold=hints.threshold, output_shape=shape
     )
     return Guess(contract=contract, adapter=adapter, notes=(*notes, task_note, *label_note, *metadata.notes))
 

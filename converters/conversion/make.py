@@ -166,8 +166,7 @@ class _FileMaker:
             scores = answers(model, items)
         except Exception as e:  # the engines' own, which share no base class
             raise ConversionError(
-                f"The file does not run: {first_line(e).replace(file.name, target.name)}.",
-                "Try another scheme.",
+                f"The file does not run: {first_line(e).replace(file.name, target.name)}.", "Try another scheme."
             ) from e
         if not np.isfinite(scores).all():
             raise ConversionError("The file returns NaN or infinity.", f"{self._advice(scheme)}.")

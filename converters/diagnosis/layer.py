@@ -165,15 +165,7 @@ class Sums:
 
 
 def layer_of(
-    step: Step,
-    sums: Sums,
-    held: Matched,
-    *,
-    items: int,
-    total: float,
-    sound: Sound,
-    extent: Extent,
-    tied: bool,
+    step: Step, sums: Sums, held: Matched, *, items: int, total: float, sound: Sound, extent: Extent, tied: bool
 ) -> QuantizedLayer:
     """A layer's figures.
 

@@ -269,10 +269,7 @@ class _Measurement:
             for step in wrong
         ]
         return tuple(
-            sorted(
-                layers,
-                key=lambda one: (not one.damaged, not one.fault, -(one.excess if one.damaged else one.cost)),
-            )
+            sorted(layers, key=lambda one: (not one.damaged, not one.fault, -(one.excess if one.damaged else one.cost)))
         )
 
 

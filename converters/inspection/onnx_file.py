@@ -25,12 +25,7 @@ from edgepress.converters.inspection.onnx_steps import (
     graph_of,
 )
 from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, metadata_dict
-from edgepress.converters.inspection.versions import (
-    CAST_OF_FOUR_BITS,
-    OLDEST_OPSET,
-    RELEASES,
-    oldest_onnxruntime,
-)
+from edgepress.converters.inspection.versions import CAST_OF_FOUR_BITS, OLDEST_OPSET, RELEASES, oldest_onnxruntime
 from edgepress.runtime.contract import MEMBER, Contract
 from edgepress.runtime.errors import ModelFileError, first_line
 from edgepress.runtime.protobuf import check_functions

@@ -97,7 +97,4 @@ def refuse_floats(path: Path) -> None:
         steps.append("scale images alike (--input-range, --mean, --std)")
     why = " and ".join(reasons) or "its input or output is float"
     hint = ", or ".join([*filter(None, [" and ".join(steps)]), "take --target cpu"])
-    raise ConversionError(
-        f"The target integer-only allows no float operation: {why}.",
-        f"{hint[0].upper()}{hint[1:]}.",
-    )
+    raise ConversionError(f"The target integer-only allows no float operation: {why}.", f"{hint[0].upper()}{hint[1:]}.")

@@ -56,11 +56,7 @@ class RoundedGraph:
 
 
 def round_weights(
-    model: bytes,
-    items: Array,
-    ranges: Ranges | None = None,
-    *,
-    layers: Collection[str] | None = None,
+    model: bytes, items: Array, ranges: Ranges | None = None, *, layers: Collection[str] | None = None
 ) -> RoundedGraph:
     """Round weights of a float graph to four bits, and correct its biases.
 

@@ -61,10 +61,7 @@ def tensor_ranges(channels: ChannelRanges, source: str, source_range: tuple[floa
 
 
 def move_ranges(
-    ranges: ChannelRanges,
-    *,
-    factors: Mapping[str, Doubles] | None = None,
-    shifts: Mapping[str, Doubles] | None = None,
+    ranges: ChannelRanges, *, factors: Mapping[str, Doubles] | None = None, shifts: Mapping[str, Doubles] | None = None
 ) -> ChannelRanges:
     """Ranges once channels are divided by factors, and shifts subtracted, by tensor."""
     by = factors or {}

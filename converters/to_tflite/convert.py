@@ -161,13 +161,7 @@ def _weights8(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str
 
 
 def _static(
-    manager: Any,
-    qtyping: Any,
-    model: bytes,
-    rewrites: Collection[str],
-    *,
-    activation_bits: int,
-    weight_bits: int = 8,
+    manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str], *, activation_bits: int, weight_bits: int = 8
 ) -> None:
     """The ends stay float: the passes that give a file its interface quantize them."""
     from litert_quantizer.algorithm_manager import AlgorithmName

@@ -11,14 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.tflite.windows import (
-    activation,
-    axes_of,
-    conv,
-    float_constant,
-    is_image,
-    result,
-)
+from edgepress.converters.rewrites.tflite.windows import activation, axes_of, conv, float_constant, is_image, result
 from edgepress.converters.to_tflite.graph import Graph
 
 
