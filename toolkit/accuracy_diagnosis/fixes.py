@@ -172,12 +172,7 @@ def try_fixes(
             if reference is None:
                 reference, before = _reference(worker, job, items)
             (variant,) = convert(
-                subject.model,
-                one.scheme,
-                out=folder / str(number),
-                hints=subject.hints,
-                verify=False,
-                **one.arguments,
+                subject.model, one.scheme, out=folder / str(number), hints=subject.hints, verify=False, **one.arguments
             )
             if variant.path is None:
                 continue

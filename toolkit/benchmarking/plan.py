@@ -58,10 +58,7 @@ class BenchmarkPlan:
 
 
 def make_plan(
-    files: str | Path | Sequence[str | Path],
-    data: str | None,
-    options: BenchmarkOptions,
-    hints: Hints | None = None,
+    files: str | Path | Sequence[str | Path], data: str | None, options: BenchmarkOptions, hints: Hints | None = None
 ) -> BenchmarkPlan:
     """Decide what to measure; nothing is measured yet.
 

@@ -62,8 +62,7 @@ def diagnose(
     threads: options.Threads = 1,
     runs: Annotated[int, Option(min=1, help="Inferences to trace; fewer if they take longer than 2 s")] = 200,
     data: Annotated[
-        str | None,
-        Accuracy(help=f"Say why the file is inaccurate, on the test items of this data set: {ACCEPTED}"),
+        str | None, Accuracy(help=f"Say why the file is inaccurate, on the test items of this data set: {ACCEPTED}")
     ] = None,
     samples: Annotated[
         int, Accuracy(min=1, help="Test items on which layers, or engines, are compared; fewer of large nets")

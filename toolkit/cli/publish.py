@@ -25,8 +25,7 @@ LIMIT_NOT_MET = 3
 To = Annotated[Path, Option("--to", help="Published folder, which a web server, a share or a USB stick serves")]
 Keys = Annotated[list[Path], Option("--keys", help="Folder of private keys; may be repeated")]
 Encrypt = Annotated[
-    bool,
-    Option("--encrypt", help="Encrypt the new keys with a password, asked for or from EDGEPRESS_KEY_PASSWORD"),
+    bool, Option("--encrypt", help="Encrypt the new keys with a password, asked for or from EDGEPRESS_KEY_PASSWORD")
 ]
 
 

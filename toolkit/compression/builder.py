@@ -151,11 +151,7 @@ class Builder:
         return self._source("probe", f"{arch} of width {width:g}, untrained", {"arch": arch, "width": width}, work)
 
     def _source(
-        self,
-        kind: str,
-        words: str,
-        arguments: Mapping[str, Any],
-        work: Callable[[Path], tuple[dict[str, Any], Files]],
+        self, kind: str, words: str, arguments: Mapping[str, Any], work: Callable[[Path], tuple[dict[str, Any], Files]]
     ) -> FloatModel:
         entry = self.cache.step(kind, words, {**arguments, "seed": self.options.seed}, work)
         return FloatModel(entry.files["model"], entry.result.get("facts", {}), entry.made["seconds"])

@@ -26,11 +26,7 @@ COPIES = 0.1
 
 
 def sample(
-    rows: Sequence[tuple[str, int, str]],
-    count: int,
-    *,
-    digest: Callable[[int], str | None],
-    size: Callable[[int], int],
+    rows: Sequence[tuple[str, int, str]], count: int, *, digest: Callable[[int], str | None], size: Callable[[int], int]
 ) -> dict[int, str] | None:
     """Choose training items, spread over the classes, in an order that depends on the names of the files.
 

@@ -128,8 +128,7 @@ def require_items(split: Names, purpose: Purpose, source: str) -> None:
         raise DataError(f"{source} has no test items.", "Give data with a test split with --data.")
     if purpose == "calibration" and not np.any(split == "train"):
         raise DataError(
-            f"{source} has test items only, which are never used for calibration.",
-            f"For calibration, {OTHER_ITEMS}",
+            f"{source} has test items only, which are never used for calibration.", f"For calibration, {OTHER_ITEMS}"
         )
 
 

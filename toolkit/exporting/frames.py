@@ -62,8 +62,7 @@ FORMATS = {
         _RGB565.format(high=1, low=0),
     ),
     "rgb565_be": Format(
-        "the same, the high byte first, as OV2640 and other sensors send it",
-        _RGB565.format(high=0, low=1),
+        "the same, the high byte first, as OV2640 and other sensors send it", _RGB565.format(high=0, low=1)
     ),
     "rgb888": Format(
         "three bytes a pixel: red, green, blue",

@@ -179,13 +179,7 @@ def improve(
 
 
 def train_on(
-    run: Path,
-    both: DataSet,
-    out: Path,
-    *,
-    epochs: int = EPOCHS,
-    learning_rate: float | None = None,
-    **how: Any,
+    run: Path, both: DataSet, out: Path, *, epochs: int = EPOCHS, learning_rate: float | None = None, **how: Any
 ) -> Path:
     """Train the model of a run on; the new `.keras` file.
 

@@ -22,11 +22,7 @@ class Labelling(NamedTuple):
 
 
 def label(
-    folder: str | Path,
-    *,
-    labels: Sequence[str] | None = None,
-    port: int = 0,
-    on_ready: Callable[[Labelling], None],
+    folder: str | Path, *, labels: Sequence[str] | None = None, port: int = 0, on_ready: Callable[[Labelling], None]
 ) -> Desk:
     """Serve a page on 127.0.0.1 to label the pictures of a folder, until Ctrl-C.
 

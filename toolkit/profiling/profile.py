@@ -26,14 +26,7 @@ from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.errors import EngineError, InputError, unknown
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.engines.environments import python_for, usable_engines
-from edgepress.toolkit.profiling.pairing import (
-    operation_of,
-    own_places,
-    pair,
-    paired_by_name,
-    ports_of,
-    weight_bytes,
-)
+from edgepress.toolkit.profiling.pairing import operation_of, own_places, pair, paired_by_name, ports_of, weight_bytes
 from edgepress.toolkit.results.figures import OperationTime
 from edgepress.toolkit.results.records import round_floats
 from edgepress.toolkit.workers.trace import ProfileJob, Traces, trace_file

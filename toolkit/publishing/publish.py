@@ -11,15 +11,7 @@ from typing import Literal
 
 from tuf.api.metadata import TargetFile
 
-from edgepress.runtime.updates.releases import (
-    CHANNELS,
-    DATE,
-    Release,
-    ReleaseList,
-    date_of,
-    list_target,
-    parse_list,
-)
+from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, ReleaseList, date_of, list_target, parse_list
 from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.errors import InputError, PublishError
 from edgepress.toolkit.escaping import shell_line
@@ -132,12 +124,7 @@ def publish(
 
 
 def withdraw(
-    name: str,
-    release: int,
-    to: str | Path,
-    *,
-    keys: str | Path | Sequence[str | Path],
-    ask: AskPassword | None = None,
+    name: str, release: int, to: str | Path, *, keys: str | Path | Sequence[str | Path], ask: AskPassword | None = None
 ) -> Published:
     """Let no board install a release any more; boards that run it keep it until a newer one is published.
 

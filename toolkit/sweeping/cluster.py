@@ -158,10 +158,7 @@ class ClusterRunner:
             if isinstance(result := header.get("result"), dict):
                 if result.get("key") != job.key:
                     raise SweepError("A worker sent the result of another job.", "Use only workers of your own.")
-                with (
-                    writing(self._store.folder),
-                    ScratchFolder("in-", self._store.folder / "partial") as folder,
-                ):
+                with writing(self._store.folder), ScratchFolder("in-", self._store.folder / "partial") as folder:
                     put_entry(self._store, result | {"job": job.to_dict()}, files, Path(folder))
                 return
         except StoreError:
