@@ -1,8 +1,9 @@
 """The report as one self-contained HTML page.
 
-`page.html` (Jinja) holds the texts and tables, `report.css` their style; `plots.js` and `closer.js` draw plots from the
-data embedded in the page, with D3's scales and axes from `vendor/`. A hostile label, file name or note stays text:
-Jinja escapes what it inserts, the data are JSON without "<", and the content security policy allows only these scripts.
+`page.html` (Jinja) holds the texts and tables, `head.html` the beginning that the page of a sweep has, too, and
+`report.css` their style; `plots.js` and `closer.js` draw plots from the data embedded in the page, with D3's scales and
+axes from `vendor/`. A hostile label, file name or note stays text: Jinja escapes what it inserts, the data are JSON
+without "<", and the content security policy allows only these scripts.
 """
 
 from __future__ import annotations
