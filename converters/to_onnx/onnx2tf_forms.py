@@ -12,6 +12,7 @@
 * Layer normalization is one operation: the mean of channels that are last would be turned, but not the values.
 * Ways to choose the nearest pixel, and slices of negative steps: `onnx2tf_places` says what they become.
 * Resizes by uneven scales become products (`to_onnx.resizes`).
+* Fourier transforms become products with matrices (`onnx2tf_spectra`).
 * Parameters of Elu, PRelu, Split and others: `onnx2tf_parameters` says which.
 * A turn of six axes, as MobileViT cuts maps into patches, becomes two: it would be taken for SpaceToDepth.
 """
@@ -31,6 +32,7 @@ from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attribu
 from edgepress.converters.to_onnx.layer_norms import LAYER_NORM, write_layer_norms
 from edgepress.converters.to_onnx.onnx2tf_parameters import write_parameters
 from edgepress.converters.to_onnx.onnx2tf_places import write_places
+from edgepress.converters.to_onnx.onnx2tf_spectra import write_spectra
 from edgepress.converters.to_onnx.resizes import write_uneven
 
 FUNCTIONS = ("Attention", "RMSNormalization", "RotaryEmbedding", "Swish")
@@ -67,6 +69,7 @@ def with_onnx2tf_forms(model: onnx.ModelProto) -> onnx.ModelProto:
     _join_slices(graph)
     write_places(graph)
     write_parameters(graph)
+    write_spectra(graph)
     for node in graph.nodes("Resize"):
         write_uneven(graph, node)
     if graph.opset >= LAYER_NORM:
