@@ -10,6 +10,7 @@
   Transpose through it, and then refuses it (`to_onnx.resizes`).
 * A ConvTranspose in groups gets its bias from an Add: ONNX Runtime's quantizer takes the scales of one group for it.
 * Einsum of a tensor and constant weights becomes MatMul: quantizers leave it in float (`to_onnx.einsums`).
+* A scatter that adds at constant places becomes a product (`to_onnx.scatters`).
 * Infinite masks become finite (`to_tflite.constants`).
 """
 
@@ -23,6 +24,7 @@ import onnx
 from edgepress.converters.to_onnx.einsums import write_einsums
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
 from edgepress.converters.to_onnx.resizes import write_shrinking
+from edgepress.converters.to_onnx.scatters import SCATTERS, is_sum, write_sums
 from edgepress.converters.to_tflite.constants import finite_values
 from edgepress.converters.to_tflite.graph import same_padding
 
@@ -41,9 +43,8 @@ def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
         Exception: An operation is not valid, in one of many ways.
     """
     graph = OnnxGraph(model)
-    if not any(
-        _has_other_form(graph, node) for node in graph.nodes(*MASKING, *WINDOWS, *OTHERS, "ConvTranspose", "Resize")
-    ):
+    kinds = (*MASKING, *WINDOWS, *OTHERS, "ConvTranspose", "Resize", *SCATTERS)
+    if not any(_has_other_form(graph, node) for node in graph.nodes(*kinds)):
         return model
     plain = copy.deepcopy(model)
     graph = OnnxGraph(plain)
@@ -61,6 +62,7 @@ def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in graph.nodes("Resize"):
         write_shrinking(graph, node)
     write_einsums(graph)
+    write_sums(graph)
     graph.finish()
     return plain
 
@@ -77,7 +79,7 @@ def _has_other_form(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
         return _has_bias_of_groups(node)
     if node.op_type == "Resize":
         return bool(attribute(node, "mode") == b"cubic")
-    return node.op_type in OTHERS or (node.op_type == "Pad" and len(node.input) > 3)
+    return node.op_type in OTHERS or is_sum(node) or (node.op_type == "Pad" and len(node.input) > 3)
 
 
 def _make_finite(graph: OnnxGraph) -> None:
