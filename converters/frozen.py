@@ -14,6 +14,7 @@ from typing import Any
 
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen_fixes import fix
+from edgepress.converters.frozen_lookups import write_lookups
 from edgepress.converters.system import free_memory
 
 INPUT = "input"
@@ -93,6 +94,7 @@ def freeze(function: Any) -> Frozen:
     definition, _ = convert_to_constants._replace_variables_by_constants(variables)
     del variables
     free_memory(definition.ByteSize())  # of the values of the variables
+    write_lookups(definition, {placeholder.op.name: captured for captured, placeholder in function.graph.captures})
     fix(definition)
     source = function.inputs[0]
     sink = function.outputs[0]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.converters.frozen_lookups import write_counts
 from edgepress.converters.frozen_patches import add_constant, write_out_patches
 from edgepress.converters.frozen_pools import write_pools
 
@@ -18,6 +19,7 @@ UNCHANGED = (1, [0, 0], [0, 0])
 
 def fix(definition: Any) -> None:
     """Replace such parts of a `GraphDef`, in place."""
+    write_counts(definition)
     write_out_patches(definition)
     write_pools(definition)
     _join_dilated_convolutions(definition)

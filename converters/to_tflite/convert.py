@@ -73,7 +73,7 @@ def _refusal(text: str, frozen: Frozen) -> ConversionError:
     if kinds is None:
         lines = [line.strip() for line in text.splitlines() if "error:" in line]
         return ConversionError(f"TensorFlow's converter refused the model: {(lines or [text.strip()])[0]}")
-    operations = set(kinds[1].replace(",", " ").split())
+    operations = set(kinds[1].replace(",", " ").split()) - {"Placeholder"}  # of a table that another one reads
     layers = sorted({node.name for node in frozen.definition.node if node.op in operations})
     return ConversionError(
         f"The model needs operations that TFLite interpreters on boards lack: {', '.join(sorted(operations))} "
