@@ -109,8 +109,9 @@ def unknown(what: str, name: str, accepted: Iterable[str]) -> InputError:
     import difflib  # here: it is a fifth of what a board would import to answer its first image
 
     names = list(accepted)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else ""
+    ends = [each for each in names if name and each.endswith(f"-{name}")]
+    near = ends or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else ""
     return InputError(f"Unknown {what} {name!r}. Accepted: {', '.join(names)}.", hint)
 
 

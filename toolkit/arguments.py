@@ -19,6 +19,12 @@ NUMBERS = {int: numbers.Integral, float: numbers.Real}
 WORDS: dict[Any, str] = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", Path: "a Path"}
 WORDS |= {type(None): "None"}
 """What messages call a type."""
+OBJECTS = {
+    "numpy": "Save arrays first: np.savez('data.npz', x=x, y=y).",
+    "keras": "Save the model first: model.save('model.keras').",
+    "torch": "Save the model first: torch.onnx.export(model, (item,), 'model.onnx').",
+}
+"""What to do about objects of other packages, by the package: files are what can be read again on a board."""
 SHOWN = 60
 """Letters of a value in a message."""
 
@@ -50,7 +56,7 @@ def check_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
 def _require_fit(place: str, value: Any, kind: Any) -> None:
     """Check a value and, where it holds options, such as `Hints`, each of them."""
     if not fits(value, kind):
-        raise TypeError(f"{place} is {_show_value(value)}; accepted: {in_words(kind)}.")
+        raise TypeError(f"{place} is {_show_value(value)}; accepted: {in_words(kind)}.{_how_saved(value, kind)}")
     for options in _options_in(kind):
         for name, each in _fields_of(options).items() if isinstance(value, options) else ():
             _require_fit(f"{place}.{name}", getattr(value, name), each)
@@ -130,8 +136,17 @@ def in_words(kind: Any) -> str:
     return WORDS.get(kind) or str(getattr(origin or kind, "__name__", kind))
 
 
+def _how_saved(value: Any, kind: Any) -> str:
+    """A sentence on how an object of another package, or a pair of such, becomes a file, where a file is accepted."""
+    one = value[0] if isinstance(value, (list, tuple)) and value else value
+    if isinstance(one, numbers.Number) or not {str, Path} & {kind, *get_args(kind)}:
+        return ""
+    packages = [base.__module__.partition(".")[0] for base in type(one).__mro__]
+    return next((f" {OBJECTS[package]}" for package in packages if package in OBJECTS), "")
+
+
 def _show_value(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return f"{text[:SHOWN]}{'...' if len(text) > SHOWN else ''} ({type(value).__name__})"
 
 

@@ -109,12 +109,33 @@ def test_a_wrong_argument_is_named_with_what_was_given(name: str) -> None:
         ("prune", {"macs": [0.5]}, "macs is [0.5] (list); accepted: a text or a number or None"),
         ("train", {"epochs": "5"}, "epochs is '5' (str); accepted: a whole number or None"),
         ("benchmark", {"options": {"engine": "litert"}}, "accepted: BenchmarkOptions"),
+        ("train", {"data": np.zeros((9, 8, 8))}, "data is array([[[0., 0., 0., 0., 0., 0., 0., 0.], [0., 0., 0"),
+        (
+            "train",
+            {"data": np.zeros((9, 8, 8))},
+            "a Path or DataSet. Save arrays first: np.savez('data.npz', x=x, y=y).",
+        ),
+        ("convert", {"data": (np.zeros((9, 8)), np.zeros(9))}, "Save arrays first: np.savez"),
     ],
 )
 def test_the_message_says_what_is_accepted(name: str, named: dict[str, Any], said: str) -> None:
     with pytest.raises(TypeError) as caught:
-        getattr(toolkit, name)("a", **named)
+        getattr(toolkit, name)(**{next(iter(inspect.signature(getattr(toolkit, name)).parameters)): "a"} | named)
     assert said in str(caught.value)
+
+
+def test_a_model_in_memory_is_told_to_be_saved() -> None:
+    import keras
+
+    with pytest.raises(TypeError, match=r"model is .*Save the model first: model\.save\('model\.keras'\)\."):
+        toolkit.convert(keras.Sequential(name="net"))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"accepted: a whole number\.$"):
+        toolkit.convert("a", samples=np.zeros(3))  # type: ignore[arg-type]
+
+
+def test_a_name_without_its_format_is_told_both() -> None:
+    with pytest.raises(InputError, match="Did you mean 'tflite-int8' or 'onnx-int8'"):
+        toolkit.convert("a", to="int8")
 
 
 @pytest.mark.parametrize(
