@@ -14,6 +14,7 @@ from edgepress.runtime.errors import ModelFileError
 
 Array = npt.NDArray[Any]
 MAKE = "Make a file that fits: edgepress convert MODEL --to tflite-int8 --target integer-only"
+REPLACE = f"{MAKE}. If that file has the operation, too, replace its layer, or export it with --to tflm."
 
 
 def unsupported(what: str, why: str, hint: str = MAKE) -> ModelFileError:
@@ -81,7 +82,7 @@ class Operation:
 
     def refuse(self, why: str) -> ModelFileError:
         """The error for an operation that is not turned into C."""
-        return unsupported(f"operation {self.index} ({self.kind})", why, MAKE)
+        return unsupported(f"operation {self.index} ({self.kind})", why, REPLACE)
 
     def option(self, name: str) -> int:
         """A whole option."""

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepress.converters.to_c.graph import MAKE, Array, Graph, Operation, Tensor, unsupported
+from edgepress.converters.to_c.graph import REPLACE, Array, Graph, Operation, Tensor, unsupported
+from edgepress.converters.to_tflite.flatbuffer import builtin_name
 from edgepress.converters.to_tflite.tables import FlatTable, root
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.flatbuffer import check_model
@@ -25,13 +26,6 @@ KINDS = {
     43: "SQUEEZE", 70: "EXPAND_DIMS", 114: "QUANTIZE",
 }  # fmt: skip
 """Operations that are supported, by their number in the schema's BuiltinOperator."""
-OTHERS = {
-    2: "CONCATENATION", 6: "DEQUANTIZE", 11: "L2_NORMALIZATION", 19: "RELU", 21: "RELU6", 23: "RESIZE_BILINEAR",
-    36: "GATHER", 39: "TRANSPOSE", 44: "UNIDIRECTIONAL_SEQUENCE_LSTM", 45: "STRIDED_SLICE", 49: "SPLIT",
-    53: "CAST", 54: "PRELU", 56: "ARG_MAX", 60: "PADV2", 65: "SLICE", 67: "TRANSPOSE_CONV", 74: "SUM",
-    83: "PACK", 97: "RESIZE_NEAREST_NEIGHBOR", 98: "LEAKY_RELU", 117: "HARD_SWISH", 126: "BATCH_MATMUL",
-}  # fmt: skip
-"""Names of others, for messages."""
 _POOL = {"padding": (0, "<b"), "stride_x": (1, "<i"), "stride_y": (2, "<i"), "kernel_width": (3, "<i")}
 _POOL |= {"kernel_height": (4, "<i"), "activation": (5, "<b")}
 _CONV = {"padding": (0, "<b"), "stride_x": (1, "<i"), "stride_y": (2, "<i")}
@@ -90,18 +84,14 @@ def _graph(content: bytes) -> Graph:
 def _kind(code: FlatTable) -> str:
     number = max(code.number(0, "<b"), code.number(3, "<i"))
     name = code.string(1)
-    return (KINDS | OTHERS).get(number) or (f"custom operation {name}" if name else f"builtin operation {number}")
+    return KINDS.get(number) or (f"custom operation {name}" if name else builtin_name(number))
 
 
 def _operation(number: int, table: FlatTable, kinds: list[str], tensors: list[Tensor], content: bytes) -> Operation:
     kind = kinds[table.number(0, "<I")]
     if kind not in KINDS.values():
         known = ", ".join(sorted(KINDS.values()))
-        raise unsupported(
-            f"operation {number}, {kind}",
-            f"it is not one of {known}",
-            f"{MAKE}. If that file has the operation, too, replace its layer, or export it with --to tflm.",
-        )
+        raise unsupported(f"operation {number}, {kind}", f"it is not one of {known}", REPLACE)
     inputs = tuple(None if i == -1 else _named(tensors, i) for i in _integers(table, 1, content))
     outputs = tuple(_named(tensors, i) for i in _integers(table, 2, content))
     expected, fields = OPTIONS.get(kind, (0, {}))

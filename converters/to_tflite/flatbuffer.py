@@ -221,12 +221,17 @@ def operator(root: Any, kind: str, inputs: list[int], output: int, **options: An
 
 def kind(root: Any, op: Any) -> str:
     """Name of an operation's kind; "CUSTOM:name" of one that is not built in."""
-    from ai_edge_litert import schema_py_generated as fb
-
     code = root.operatorCodes[op.opcodeIndex]
     if code.customCode:
         return f"CUSTOM:{code.customCode.decode(errors='replace')}"
-    return names_of(fb.BuiltinOperator).get(code.builtinCode, str(code.builtinCode))  # `read` fills the code
+    return builtin_name(code.builtinCode)  # `read` fills the code
+
+
+def builtin_name(number: int) -> str:
+    """Name of a built-in operation's kind by its number, also of one that the schema does not have."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    return names_of(fb.BuiltinOperator).get(number, f"builtin operation {number}")
 
 
 @functools.cache

@@ -17,12 +17,13 @@ from edgepress.converters.to_c.removal import without_constant_channels
 from edgepress.runtime.errors import ModelFileError
 
 
-def refused(net: Any, tmp_path: Path) -> str:
+def refused(net: Any, tmp_path: Path, hint: str = "") -> str:
     path = tmp_path / "refused.tflite"
     path.write_bytes(net if isinstance(net, bytes) else net.model())
     with pytest.raises(ModelFileError) as caught:
         lower(path)
     assert str(path) in caught.value.message
+    assert hint in caught.value.hint
     return caught.value.message
 
 
@@ -46,6 +47,7 @@ def test_what_is_not_exactly_supported_is_refused_with_its_reason(tmp_path: Path
     assert "joins" in refused((m := net()).join("ADD", m.values((6, 1, 4))), tmp_path)
     assert "its axes are" in refused(net().mean([1, 3]), tmp_path)
     assert "RELU" in refused(net().end("RELU"), tmp_path)
+    assert "operation 0, ELU: " in refused(net().end("ELU"), tmp_path)
     wide = net().end("TANH")
     wide.net.graph.tensors[wide.at].quantization.scale[0] = 1 / 64
     assert "its output has scale" in refused(wide, tmp_path)
@@ -58,6 +60,13 @@ def test_what_is_not_exactly_supported_is_refused_with_its_reason(tmp_path: Path
     assert "0 scales" in refused(plain, tmp_path)
     two = net().conv(8, (1, 1))
     assert "2 outputs" in refused(_with_two_outputs(two.net), tmp_path)
+
+
+def test_a_refused_operation_may_be_in_a_file_for_integers_too(tmp_path: Path) -> None:
+    grouped = Maker("grouped", (6, 6, 4)).conv(8, (3, 3))
+    weights = grouped.net.constant(np.zeros((8, 3, 3, 2), np.int8), [0.01])
+    grouped.net.graph.operators[-1].inputs[1] = weights
+    assert "(groups?)" in refused(grouped, tmp_path, "export it with --to tflm")
 
 
 def _with_two_outputs(net: Any) -> bytes:
