@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -302,6 +303,31 @@ def test_what_keras_quantized_is_not_quantized_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["net.keras", "net.h5", "saved"])
+@pytest.mark.parametrize("broken", [np.nan, -np.inf])
+def test_weights_that_are_no_numbers_are_named(broken: float, name: str, tmp_path: Path) -> None:
+    import keras
+
+    model = keras.Sequential([keras.layers.Input((4,)), *(keras.layers.Dense(3, name=n) for n in ("first", "last"))])
+    kernel, bias = model.layers[-1].get_weights()
+    kernel[0, 0] = kernel[1, 0] = broken
+    kernel[1, 0] *= -1
+    model.layers[-1].set_weights([kernel, bias])
+    path = tmp_path / name
+    model.export(str(path), verbose=False) if name == "saved" else model.save(path)
+    assert re.search(r"has weights that are NaN or infinite: (sequential\w*/)?last/kernel\.", refusal(path))
+
+
+def test_a_mask_among_the_weights_may_be_infinite(tmp_path: Path) -> None:
+    import keras
+
+    last = keras.layers.Dense(3, activation="softmax")
+    model = keras.Sequential([keras.layers.Input((4,)), last])
+    last.set_weights([np.ones((4, 3)), np.array([0, -np.inf, 1])])
+    model.save(tmp_path / "net.keras")
+    assert opened(tmp_path / "net.keras").answer(np.ones((1, 4), np.float32))[0, 1] == 0
+
+
 def test_recurrent_layers_are_unrolled_for_tflite(tmp_path: Path) -> None:
     import keras
 
