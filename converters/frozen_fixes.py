@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.frozen_lookups import write_counts
+from edgepress.converters.frozen_lookups import value_of, write_counts
 from edgepress.converters.frozen_patches import add_constant, write_out_patches
 from edgepress.converters.frozen_pools import write_pools
 
@@ -23,6 +23,7 @@ def fix(definition: Any) -> None:
     write_out_patches(definition)
     write_pools(definition)
     _join_dilated_convolutions(definition)
+    _fill_dilated_filters(definition)
     _bound_before_roots(definition)
     _replace_channels_first(definition)
 
@@ -108,6 +109,31 @@ def _join_dilated_convolutions(definition: Any) -> None:
                     chain.append(maker)
             if len(chain) == 1 + len(kinds) and _is_plain(chain[len(kinds) // 2]):
                 _join(definition, nodes, chain)
+
+
+def _fill_dilated_filters(definition: Any) -> None:
+    """Give dilated transposed convolutions filters with zeros in between, in place: TFLite's have no dilation."""
+    import tensorflow as tf
+
+    nodes = {node.name: node for node in definition.node}
+    for node in [each for each in nodes.values() if each.op in ("Conv2DBackpropInput", "Conv3DBackpropInputV2")]:
+        all_dilations = node.attr["dilations"].list.i
+        first = node.attr["data_format"].s in (b"NCHW", b"NCDHW")
+        dilations = all_dilations[2:] if first else all_dilations[1:-1]
+        maker = nodes.get(node.input[1])
+        is_series = maker is not None and maker.op == "ExpandDims"  # of a filter of shape (L, C, C)
+        filters = value_of(nodes, maker.input[0] if is_series else node.input[1])
+        if filters is None or {*dilations} <= {1}:
+            continue
+        filters = filters[np.newaxis] if is_series else filters
+        sizes = [(size - 1) * by + 1 for size, by in zip(filters.shape, dilations, strict=False)]
+        dilated = np.zeros((*sizes, *filters.shape[-2:]), filters.dtype)
+        dilated[tuple(slice(None, None, by) for by in dilations)] = filters
+        constant = definition.node.add(name=f"{node.name}/filled", op="Const")
+        constant.attr["dtype"].CopyFrom(node.attr["T"])
+        constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(dilated))
+        node.input[1] = constant.name
+        all_dilations[:] = [1] * len(all_dilations)
 
 
 def _join(definition: Any, nodes: dict[str, Any], chain: list[Any]) -> None:

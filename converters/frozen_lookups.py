@@ -28,7 +28,7 @@ def write_lookups(definition: Any, tables: Mapping[str, Any]) -> None:
     for node in [each for each in definition.node if each.op == "LookupTableFindV2"]:
         types = [tf.as_dtype(node.attr[name].type) for name in ("Tin", "Tout")]
         handle = tables.get(_maker(nodes, node.input[0]).name)
-        default = _value(nodes, node.input[2])
+        default = value_of(nodes, node.input[2])
         if handle is None or default is None or not all(kind.is_integer for kind in types):
             continue
         exported = tf.raw_ops.LookupTableExportV2(table_handle=handle, Tkeys=types[0], Tvalues=types[1])
@@ -52,7 +52,7 @@ def write_counts(definition: Any) -> None:
     nodes = {node.name: node for node in definition.node}
     for node in [each for each in definition.node if each.op == "DenseBincount"]:
         depth = _fixed_size(nodes, node.input[1])
-        weights = _value(nodes, node.input[2])
+        weights = value_of(nodes, node.input[2])
         if depth is None or weights is None or weights.size:
             continue
         of, to = (tf.as_dtype(node.attr[name].type) for name in ("Tidx", "T"))
@@ -68,13 +68,13 @@ def _fixed_size(nodes: Mapping[str, Any], name: str) -> int | None:
     """The value of a scalar, a constant or min(a, max(b, x)) with constants b >= a; None if it is another one."""
     node = _maker(nodes, name)
     if node.op != "Minimum":
-        value = _value(nodes, name)
+        value = value_of(nodes, name)
         return None if value is None else int(value)
     for largest, within in (node.input[:2], node.input[1::-1]):
-        value = _value(nodes, largest)
+        value = value_of(nodes, largest)
         bounded = _maker(nodes, within)
         if value is not None and bounded.op == "Maximum":
-            least = [each for each in (_value(nodes, name) for name in bounded.input[:2]) if each is not None]
+            least = [each for each in (value_of(nodes, name) for name in bounded.input[:2]) if each is not None]
             if least and max(least) >= value:
                 return int(value)
     return None
@@ -88,7 +88,7 @@ def _maker(nodes: Mapping[str, Any], name: str) -> Any:
     return node
 
 
-def _value(nodes: Mapping[str, Any], name: str) -> Array | None:
+def value_of(nodes: Mapping[str, Any], name: str) -> Array | None:
     """The value of a constant; None if a tensor is none."""
     import tensorflow as tf
 

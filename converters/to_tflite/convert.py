@@ -72,7 +72,8 @@ def _refusal(text: str, frozen: Frozen) -> ConversionError:
     kinds = re.search(r"(?:TF Select|Custom) ops: ([\w, ]+)", text)
     if kinds is None:
         lines = [line.strip() for line in text.splitlines() if "error:" in line]
-        return ConversionError(f"TensorFlow's converter refused the model: {(lines or [text.strip()])[0]}")
+        reason = (lines or [text.strip()])[0]
+        return ConversionError(f"TensorFlow's converter refused the model: {reason}", "ONNX schemes may still work.")
     operations = set(kinds[1].replace(",", " ").split()) - {"Placeholder"}  # of a table that another one reads
     layers = sorted({node.name for node in frozen.definition.node if node.op in operations})
     return ConversionError(

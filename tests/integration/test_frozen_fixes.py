@@ -359,3 +359,34 @@ def test_pools_of_volumes_of_free_sizes_stay(shape: tuple[int | None, ...]) -> N
     import tensorflow as tf
 
     check(lambda x: tf.nn.max_pool3d(x, 2, 2, "SAME"), shape, changes=False)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("dilations", [(2, 1), (3, 2)])
+def test_filters_of_dilated_transposed_convolutions_are_filled_with_zeros(dilations: Any, padding: str) -> None:
+    import tensorflow as tf
+
+    size = [8 + (2 - row) * by if padding == "VALID" else 8 for row, by in enumerate(dilations)]
+    given = {"padding": padding, "strides": 1, "dilations": dilations}
+
+    def transposed(x: Any) -> Any:
+        return tf.nn.conv2d_transpose(x, tf.constant(weights(3, 2, 4, 3)), (2, *size, 4), **given)
+
+    assert {"Conv2DBackpropInput"} == {*kinds(check(transposed, (2, 8, 8, 3), changes=True))} & {"Conv2DBackpropInput"}
+    check(lambda x: tf.nn.conv2d_transpose(x, weights(3, 2, 4, 3), (2, 16, 16, 4), 2), (2, 8, 8, 3), changes=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "channels_first"])
+def test_dilated_transposed_convolutions_become_files(kind: str, tmp_path: Path) -> None:
+    import keras
+    from keras import layers
+
+    rank = 2 if kind == "channels_first" else int(kind[4])
+    source = keras.Input((*[5] * rank, 2))
+    more = {"data_format": "channels_first"} if kind == "channels_first" else {}
+    layer = getattr(layers, f"Conv{rank}DTranspose")(5, 2, dilation_rate=3, activation="relu", **more)
+    model = keras.Model(source, layers.Dense(3, activation="softmax")(layers.Flatten()(layer(source))))
+    model.save(tmp_path / "net.keras")
+    made = convert(tmp_path / "net.keras", "tflite-float32,onnx-float32", out=tmp_path)
+    assert [each.error for each in made] == ["", ""]
