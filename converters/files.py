@@ -59,6 +59,18 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def require_folder(folder: Path) -> None:
+    """Raise `InputError` unless files can be written into a folder, or it can be made: before work of minutes is lost.
+
+    Nothing is written.
+    """
+    place = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
+    if not os.path.isdir(place):
+        raise InputError(f"{place} is not a folder.", "Name a folder with --out.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"The folder {place} can't be written.", "Name another folder with --out.")
+
+
 def _refuse_devices(path: Path) -> None:
     """Raise `InputError` for what a renamed file must not replace."""
     try:

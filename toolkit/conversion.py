@@ -20,6 +20,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import Conversion
 from edgepress.converters.ends import IF_ANY, LOGITS
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import require_folder
 from edgepress.converters.float_layers import KeepOptions
 from edgepress.converters.proof.compare import FEW, ITEMS
 from edgepress.converters.schemes import SCHEMES, Scheme
@@ -130,8 +131,7 @@ def convert(
     if samples < 1:
         raise InputError(f"samples is {samples}; at least 1 calibration item is needed.")
     folder = path.parent / VARIANTS if out is None else Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is not a folder.", "Name a folder with --out.")
+    require_folder(folder)
     calibration_method = next((name for name in CALIBRATION_METHODS if name == calibration.lower()), None)
     if calibration_method is None:
         raise unknown("calibration", calibration, CALIBRATION_METHODS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,6 +145,18 @@ def test_convert_prints_rewrites_and_repairs_if_asked(run: Any, apart: None, cap
         printed = capfd.readouterr().out
         assert "1 of 1 files written to out." in printed
         assert ("Rewrite " in printed) == ("lookup-islands" in printed) == shown
+
+
+def test_a_folder_that_can_not_be_written_is_refused_before_anything_is_measured(
+    apart: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It was said after the measurement, which was lost."""
+    Path("net.tflite").touch()
+    assert edgepress("benchmark", "net.tflite", "--out", "net.tflite/results") == 1
+    assert "net.tflite is not a folder" in capfd.readouterr().err
+    monkeypatch.setattr(os, "access", lambda path, mode, **how: not mode & os.W_OK)
+    assert edgepress("benchmark", "net.tflite") == 1
+    assert "Name another folder with --out." in capfd.readouterr().err
 
 
 def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_converted(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 import json
 import os
+from pathlib import Path
 
 import pytest
 
-from edgepress.converters.files import temporary_path, whole_file, write_bytes, write_json, write_text
+from edgepress.converters.files import require_folder, temporary_path, whole_file, write_bytes, write_json, write_text
 from edgepress.toolkit.errors import InputError
 
 
@@ -74,6 +75,18 @@ def test_a_folder_that_is_a_file_is_one_clear_error(tmp_path):
     (tmp_path / "a").touch()
     with pytest.raises(InputError, match="can't be written"):
         write_text(tmp_path / "a" / "b.txt", "")
+
+
+def test_a_folder_that_can_not_be_written_is_known_beforehand(tmp_path, monkeypatch):
+    require_folder(tmp_path / "new/folder")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file/inner"):
+        with pytest.raises(InputError, match=r"file is not a folder.*--out"):
+            require_folder(folder)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(InputError, match=r"can't be written.*another folder with --out"):
+        require_folder(tmp_path / "new/folder")
 
 
 def test_nan_is_not_json(tmp_path):

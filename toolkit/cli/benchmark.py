@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.files import require_folder
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen, settings
 from edgepress.toolkit.cli.frame import code_of
@@ -76,6 +77,7 @@ def benchmark(
     from edgepress.toolkit.host.cpus import parse_cpus
 
     folder = out or folder_of(files)
+    require_folder(folder)
     with screen.progress(PHASES) as on_progress:
         how = call_with(
             BenchmarkOptions,
