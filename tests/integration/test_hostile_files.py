@@ -15,8 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from int8_graphs import Net
 from other_files import out_of_range_axis, tensor, tflite, zipped
 
+from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.flatbuffer import check_model
 from edgepress.toolkit import evaluate, predict
 from edgepress.toolkit.conversion import convert
 from edgepress.toolkit.errors import EdgepressError
@@ -208,6 +211,26 @@ def test_it_is_refused_with_one_message(name: str, command: str, hostile: Path, 
     assert time.monotonic() - start < LIMIT_S
     assert str(path) in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("dtype", "good", "bad"),
+    [(np.uint8, (0, 255), (-1, 256, 32768, 1 << 40)), (np.int8, (-128, 127), (-129, 128)), (np.int32, (300,), ())],
+)
+def test_a_zero_point_that_its_type_lacks_is_refused(dtype: Any, good: Any, bad: Any, tmp_path: Path) -> None:
+    """LiteRT 2.3.0 ends with SIGSEGV at a QUANTIZE of such a tensor."""
+
+    def file(zero: int) -> bytes:
+        net = Net((1, 4), 0.05, 0, dtype)
+        net.graph.tensors[net.input].quantization.zeroPoint = np.array([zero], np.int64)
+        net.op("QUANTIZE", [net.input], (1, 4), 0.1, 3)
+        return net.model()
+
+    for zero in good:
+        check_model(tmp_path, file(zero))
+    for zero in bad:
+        with pytest.raises(ModelFileError, match="zero point outside of"):
+            check_model(tmp_path, file(zero))
 
 
 def total_memory() -> int:
