@@ -42,15 +42,7 @@ class Length:
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of a frame.
-
-    Attributes:
-        text: As the user wrote it.
-        x: Left edge.
-        y: Upper edge.
-        width: Above 0.
-        height: Above 0.
-    """
+    """A part of a frame; `text` is what the user wrote."""
 
     text: str
     x: Length

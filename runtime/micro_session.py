@@ -34,12 +34,9 @@ HINT = (
 
 
 class MicroSession(Session):
-    """A `.tflite` file in TFLM; its batch size is 1.
+    """A `.tflite` file in TFLM; its batch size is 1, and `threads` is ignored.
 
     Args:
-        path: The file.
-        module: The package.
-        threads: Ignored: TFLM has one.
         arena_bytes: Memory that TFLM may use; 0: as much as it wants.
 
     Attributes:

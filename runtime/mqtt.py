@@ -229,13 +229,7 @@ class Broker:
 
 
 def describe_to_home_assistant(prefix: str, model: str, *, drift: bool) -> tuple[str, str]:
-    """Topic and payload by which Home Assistant (2024.11 or newer) discovers a device with its sensors.
-
-    Args:
-        prefix: What the topics begin with.
-        model: Name of the model file.
-        drift: Whether an alarm of drift is looked for.
-    """
+    """Topic and payload by which Home Assistant (2024.11 or newer) discovers a device with its sensors."""
     from edgepress import __version__
 
     identifier = prefix.replace("/", "_")

@@ -30,13 +30,7 @@ _LOCKS: dict[str, threading.Lock] = {}
 
 
 class NativeSession(Session):
-    """A `.tflite` file as a library of C; its batch size is 1.
-
-    Args:
-        path: The file.
-        module: `ctypes`.
-        threads: Ignored: the C has one.
-    """
+    """A `.tflite` file as a library of C; its batch size is 1, and `threads` is ignored."""
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
         import hashlib  # takes long to load, and few files have this engine
