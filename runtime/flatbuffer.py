@@ -105,6 +105,8 @@ def _check_tensors(path: Path, flat: Flatbuffer) -> None:
     Refuse zero points that the type of their tensor lacks, too: LiteRT 2.3.0 ends with SIGSEGV at a QUANTIZE of them.
     The lengths of the vectors that interpreters copy are read, so that their sum is limited.
     """
+    if not flat.inner(flat.root, _GRAPHS):  # LiteRT refuses an empty list of them, and ends with SIGSEGV without one
+        raise ValueError("it has no graphs")
     sizes = [flat.number(v) if (v := flat.inner(b, 0)) else 0 for b in flat.tables(flat.root, _BUFFERS)]
     for graph in flat.tables(flat.root, _GRAPHS):
         for operation in flat.tables(graph, 3):

@@ -89,8 +89,9 @@ class TFLiteSession(Session):
         check_model(path, data)
         self._opening = path, module, threads
         interpreter = self._open()
-        inputs = interpreter.get_input_details()
-        outputs = interpreter.get_output_details()
+        with parsing(path):  # a name may be no UTF-8
+            inputs = interpreter.get_input_details()
+            outputs = interpreter.get_output_details()
         input_shapes, output_shapes = ([d["shape"].tolist() for d in details] for details in (inputs, outputs))
         self._describe(path, input_shapes, output_shapes)
         self.dtype, self._half = _session_type(np.dtype(inputs[0]["dtype"]))

@@ -18,6 +18,7 @@ import pytest
 from int8_graphs import Net
 from other_files import out_of_range_axis, tensor, tflite, zipped
 
+from edgepress.runtime import load
 from edgepress.runtime.errors import ModelFileError
 from edgepress.runtime.flatbuffer import check_model
 from edgepress.toolkit import evaluate, predict
@@ -231,6 +232,27 @@ def test_a_zero_point_that_its_type_lacks_is_refused(dtype: Any, good: Any, bad:
     for zero in bad:
         with pytest.raises(ModelFileError, match="zero point outside of"):
             check_model(tmp_path, file(zero))
+
+
+def test_a_file_without_graphs_is_refused(tmp_path: Path) -> None:
+    """LiteRT 2.3.0 ends with SIGSEGV."""
+    net = Net((1, 4))
+    net.op("QUANTIZE", [net.input], (1, 4), 0.1)
+    data = bytearray(net.model())
+    fields = (root := struct.unpack_from("<I", data)[0]) - struct.unpack_from("<i", data, root)[0]
+    data[fields + 8 : fields + 10] = bytes(2)  # the third field
+    with pytest.raises(ModelFileError, match="it has no graphs"):
+        check_model(tmp_path, bytes(data))
+
+
+@pytest.mark.parametrize("end", ["input", "output"])
+def test_names_that_are_no_utf_8_are_one_error(end: str, tmp_path: Path) -> None:
+    net = Net((1, 4))
+    made = net.op("QUANTIZE", [net.input], (1, 4), 0.1)
+    net.graph.tensors[net.input if end == "input" else made].name = b"t\xf2("
+    (tmp_path / "net.tflite").write_bytes(net.model())
+    with pytest.raises(ModelFileError, match=r"net\.tflite"):
+        load(tmp_path / "net.tflite")
 
 
 def total_memory() -> int:
