@@ -3,7 +3,8 @@
 The axes of the two factors are of four kinds: those of both and of the result (batches, such as experts), those of the
 tensor alone (rows), those of the weights alone (columns), and those of both that are summed. The tensor is turned to
 batches, rows and sums, the weights to batches, sums and columns; MatMul multiplies; the result is divided and turned.
-Products of two computed tensors stay: they have no weights, and eight bits would cost accuracy.
+Products of two computed tensors stay: they have no weights, and eight bits would cost accuracy. Those of more factors
+become products of two, from the left, as ONNX Runtime computes them: onnx2tf refuses them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,24 @@ class Axes(NamedTuple):
 def write_einsums(graph: OnnxGraph) -> None:
     """Write each Einsum that is a product with a matrix of constants, or with one for each batch."""
     for node in graph.nodes("Einsum"):
+        _divide(graph, node)
+    for node in graph.nodes("Einsum"):
         _write(graph, node)
+
+
+def _divide(graph: OnnxGraph, node: Any) -> None:
+    """Write an Einsum of more than two factors as several, each of which keeps the axes that are needed later."""
+    factors, arrow, result = attribute(node, "equation").decode().replace(" ", "").partition("->")
+    terms = factors.split(",")
+    if len(terms) < 3 or not arrow or not all(term.isalpha() for term in terms):
+        return
+    term, value = terms[0], node.input[0]
+    for place in range(1, len(terms) - 1):
+        later = {*result}.union(*terms[place + 1 :])
+        kept = "".join(letter for letter in dict.fromkeys(term + terms[place]) if letter in later)
+        value = graph.add("Einsum", [value, node.input[place]], equation=f"{term},{terms[place]}->{kept}")
+        term = kept
+    graph.replace(node.output[0], "Einsum", [value, node.input[-1]], equation=f"{term},{terms[-1]}->{result}")
 
 
 def _write(graph: OnnxGraph, node: Any) -> None:

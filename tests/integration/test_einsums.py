@@ -46,6 +46,38 @@ def test_products_with_weights_are_matrix_products(equation: str, shape: tuple[i
     np.testing.assert_allclose(answer(plain, items), answer(model, items), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("equation", "expected"),
+    [
+        ("bnc,ncd,bnd->bn", ["Relu", "MatMul", "Einsum"]),
+        ("bnc,cd,de->bne", ["Relu", "MatMul", "MatMul"]),
+        ("bnc,bnc,cd->bd", ["Relu", "Einsum", "MatMul"]),
+        ("bnn,nd,de->be", ["Relu", "Einsum", "MatMul"]),
+    ],
+)
+def test_products_of_more_factors_are_products_of_two(equation: str, expected: list[str]) -> None:
+    """A Mahalanobis distance: onnx2tf made a custom operation of it, so that no TFLite file was made."""
+    sizes = {"b": 1, "n": 5, "c": 6, "d": 4, "e": 3}
+    terms = equation.partition("->")[0].split(",")
+    net = OnnxNet(tuple(sizes[letter] for letter in terms[0][1:]), seed=1)
+    first = net.add("Relu")
+    others = {term: net.random.normal(size=[sizes[letter] for letter in term]).astype(np.float32) for term in terms[1:]}
+    net.add("Einsum", first, *(first if term == terms[0] else others[term] for term in terms[1:]), equation=equation)
+    model = net.model()
+    plain = with_plain_forms(model)
+    assert [kind for kind in kinds(plain) if kind not in ("Reshape", "Transpose")] == expected
+    assert all(len(node.input) < 3 for node in plain.graph.node)
+    items = net.items()
+    np.testing.assert_allclose(answer(plain, items), answer(model, items), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("equation", ["...c,cd,de->...e", "bnc,cd,de"])
+def test_products_of_more_factors_without_all_letters_stay(equation: str) -> None:
+    net = OnnxNet((5, 6), seed=1)
+    net.add("Einsum", net.now, np.ones((6, 4), np.float32), np.ones((4, 3), np.float32), equation=equation)
+    assert kinds(with_plain_forms(net.model())) == ["Einsum"]
+
+
 @pytest.mark.parametrize("equation", ["bnc,cd->bnd", "cd,bnc->bdn"])
 def test_a_product_with_a_constant_is_a_dense_layer(equation: str) -> None:
     plain = with_plain_forms(net_of(equation, (6, 4)).model())
