@@ -1,7 +1,8 @@
 """Operations of classical machine learning (`ai.onnx.ml`) that are layers of a network, written as such.
 
 scikit-learn's networks and linear models arrive with them: a Scaler in front, a LinearClassifier, and a Normalizer that
-makes shares of its outputs. Trees, support vectors and neighbours are no networks, and stay.
+makes shares of its outputs. Others choose features, or tell which are above a threshold. Trees, support vectors and
+neighbours are no networks, and stay.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ def with_layers(model: onnx.ModelProto) -> onnx.ModelProto:
         "Scaler": _scale,
         "LinearClassifier": _classify,
         "Normalizer": _normalize,
+        "ArrayFeatureExtractor": _choose,
+        "Binarizer": _compare,
     }
     for node in list(plain.graph.node):
         if node.domain == DOMAIN and node.op_type in write:
@@ -89,6 +92,21 @@ def _normalize(graph: OnnxGraph, node: Any) -> None:
     zero, one = (graph.add_constant(np.array(number, np.float32)) for number in (0, 1))
     divisor = graph.add("Where", [graph.add("Equal", [size, zero]), one, size])
     graph.replace(node.output[0], "Div", [source, divisor])
+
+
+def _choose(graph: OnnxGraph, node: Any) -> None:
+    """Choose features of given numbers."""
+    numbers = graph.constant(node.input[1])
+    if numbers is not None and len(graph.shape(node.input[0]) or ()) > 1:
+        chosen = graph.add_constant(numbers.ravel().astype(np.int64))
+        graph.replace(node.output[0], "Gather", [node.input[0], chosen], domain="", axis=-1)
+
+
+def _compare(graph: OnnxGraph, node: Any) -> None:
+    """Tell by 1 and 0 which features are above a threshold."""
+    threshold = graph.add_constant(np.array(attribute(node, "threshold", 0.0), np.float32))
+    above = graph.add("Greater", [_floats(graph, node), threshold])
+    graph.replace(node.output[0], "Cast", [above], domain="", to=onnx.TensorProto.FLOAT)
 
 
 def _floats(graph: OnnxGraph, node: Any) -> str:

@@ -75,8 +75,8 @@ def _refuse_other_domains(model: onnx.ModelProto, path: Path) -> None:
     if domains == ["ai.onnx.ml"]:
         kind = "operations of classical machine learning, which are not layers of a network"
         hint = (
-            "Scaler, Normalizer (L1, L2) and LinearClassifier with a score for each class are converted; trees, "
-            "support vectors and neighbours are not."
+            "Scaler, Normalizer (L1, L2), Binarizer, ArrayFeatureExtractor and LinearClassifier with a score for each "
+            "class are converted; trees, support vectors and neighbours are not."
         )
     operations = f"{', '.join(sorted({node.op_type for node in nodes}))} of {', '.join(domains)}"
     where = nodes[0].name or nodes[0].output[0]

@@ -1,4 +1,4 @@
-"""Scalers, linear classifiers and normalizers of scikit-learn are layers; their labels are left out."""
+"""Scalers, linear classifiers, normalizers and choices of scikit-learn are layers; their labels are left out."""
 
 from __future__ import annotations
 
@@ -92,12 +92,31 @@ def test_items_are_divided_by_their_norm(norm: str, opset: int) -> None:
         classifier("PROBIT"),
         classifier("SOFTMAX_ZERO"),
         classifier(rows=1, classlabels_ints=[0, 1]),
-        helper.make_node("Binarizer", ["x"], ["y"], domain=ML, threshold=0.5),
+        helper.make_node("Imputer", ["x"], ["y"], domain=ML, imputed_value_floats=[0.5]),
     ],
 )
 def test_what_is_no_layer_stays(node: Any) -> None:
     given = model(node)
     assert with_layers(given).graph.node[0].domain == ML
+
+
+@pytest.mark.parametrize("numbers", [[2], [3, 0, 0]])
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.INT64])
+def test_features_are_chosen_and_compared(numbers: list[int], kind: int) -> None:
+    """Polynomial features, selections of columns, and Bernoulli's naive Bayes were refused."""
+    chosen = helper.make_node("ArrayFeatureExtractor", ["x", "numbers"], ["c"], domain=ML)
+    given = model(
+        chosen,
+        helper.make_node("Binarizer", ["c"], ["y"], domain=ML, threshold=1.5),
+        kind=kind,
+        outputs=len(numbers),
+    )
+    given.graph.initializer.append(onnx.numpy_helper.from_array(np.array(numbers), "numbers"))
+    items = np.arange(8).reshape(2, FEATURES).astype(np.int64 if kind == TensorProto.INT64 else np.float32) - 1
+    written = with_layers(given)
+    onnx.checker.check_model(written)
+    assert all(node.domain == "" for node in written.graph.node)
+    np.testing.assert_array_equal(run(written, items), items[:, numbers] > 1.5)
 
 
 def test_labels_that_are_read_stay() -> None:
