@@ -4,6 +4,9 @@ A value may mark something, such as the steps that a Masking layer leaves out. I
 the grid of its tensor, and the constant that it is compared with to a grid of its own: -1 is -0.996 on one and -1 on
 the other, so the mark is never found. Here the constant gets the grid of the values, on which it is the same integer
 as its mark. Other bounds stay as they are: rounded to that grid, 0.001 would be 0, which many values are.
+
+Values in steps of 1 or more, such as pixels of 0-255, are compared for equality in float: LiteRT 2.3 aborts at a scale
+of exactly 1, and its answers are wrong above it.
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ large that LiteRT's EQUAL takes all values for equal."""
 
 
 def with_marks_on_grids(model: bytes, float_model: bytes, ranges: Ranges) -> bytes:
-    """A quantized model in which marks are compared on the grid of the values; the same bytes if there are none.
+    """A quantized model in which marks are compared on the grid of the values, and those of wide steps in float.
+
+    The same bytes are returned if there are none.
 
     Args:
         model: A quantized model with its last types of input and output.
@@ -42,7 +47,7 @@ def with_marks_on_grids(model: bytes, float_model: bytes, ranges: Ranges) -> byt
     constants = {source.name(index): index for index in range(len(source.table.tensors))}
     makers = graph.makers()
     changed = False
-    for op in graph.operators:
+    for op in [*graph.operators]:
         if graph.kind(op) not in COMPARISONS:
             continue
         for place, other in ((0, 1), (1, 0)):
@@ -56,7 +61,29 @@ def with_marks_on_grids(model: bytes, float_model: bytes, ranges: Ranges) -> byt
             if new is not None:
                 op.inputs = [new if i == place else int(index) for i, index in enumerate(op.inputs)]
                 changed = True
+        if graph.kind(op) in EQUALITIES and _is_wide(graph, op):
+            _compare_in_float(graph, op)
+            changed = True
     return graph.to_bytes() if changed else model
+
+
+def _is_wide(graph: Graph, op: Any) -> bool:
+    """Whether an operation reads values in steps of 1 or more."""
+    values = [int(index) for index in op.inputs if graph.constant(int(index)) is None]
+    return any(scale >= 1 for index in values for scale in graph.scales(index)[0])
+
+
+def _compare_in_float(graph: Graph, op: Any) -> None:
+    """Let a comparison read the real values of its operands."""
+    real: dict[int, int] = {}
+    for index in {int(index) for index in op.inputs}:
+        if (values := graph.constant(index)) is not None:
+            scales, zeros = graph.scales(index)
+            real[index] = graph.add_constant((values.astype(np.float32) - zeros[0]) * np.float32(scales[0]))
+        else:
+            real[index] = graph.add_tensor(graph.shape(index), f"{graph.name(index)}_compared")
+            graph.insert_before(op, graph.operator("DEQUANTIZE", [index], real[index]))
+    op.inputs = [real[int(index)] for index in op.inputs]
 
 
 def _add_mark(

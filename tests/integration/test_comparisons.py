@@ -16,6 +16,7 @@ from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx.quantize import with_scheme as onnx_with_scheme
 from edgepress.converters.to_tflite.comparisons import is_mark, on_grid, with_marks_on_grids
 from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime.sessions import onnx_session
 
 BOOL = 6
@@ -61,6 +62,26 @@ def test_tflite_files_find_marks(mark: float, kind: str, scheme: str) -> None:
     model, items = marked_net(kind, mark), items_with(mark)
     ranges = tflite_statistics(model, lambda: [items], None).ranges()
     file = with_scheme(model, SCHEMES[scheme], ranges, uint8=False)
+    exact, answers = (np.stack([runner(each)(item) for item in items]) for each in (model, file))
+    assert ratio_db(exact, answers) > 30
+
+
+@pytest.mark.parametrize("largest", [255.0, 256.0, 1000.0])
+@pytest.mark.parametrize("with_itself", [False, True])
+@pytest.mark.parametrize("kind", ["EQUAL", "NOT_EQUAL"])
+def test_values_in_wide_steps_are_compared(kind: str, with_itself: bool, largest: float) -> None:
+    """With their smallest value, or with themselves, as a test for NaN does; LiteRT aborts at a scale of 1."""
+    items = saturated() * np.float32(largest)
+    model = marked_net(kind, 0)
+    if with_itself:
+        graph = Graph(model)
+        graph.operators[0].inputs = [graph.table.inputs[0]] * 2
+        model = graph.to_bytes()
+    ranges = tflite_statistics(model, lambda: [items], None).ranges()
+    file = with_scheme(model, SCHEMES["tflite-int8"], ranges, uint8=False)
+    quantized = Graph(file)
+    (comparison,) = (op for op in quantized.operators if quantized.kind(op) == kind)
+    assert all(quantized.scales(int(index))[0] == [] for index in comparison.inputs)
     exact, answers = (np.stack([runner(each)(item) for item in items]) for each in (model, file))
     assert ratio_db(exact, answers) > 30
 
