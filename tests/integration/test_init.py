@@ -220,7 +220,14 @@ def test_what_lies_in_a_folder_is_found() -> None:
     pictures(".git", {"x": 9, "y": 9})
     pictures("env/images", {"x": 9, "y": 9})
     Path("env/pyvenv.cfg").touch()
-    for name in ("runs/a/model.keras", "runs/a/metrics.json", "runs/a/variants/a.tflite", "model.h5", "nets/m.ONNX"):
+    for name in (
+        "runs/a/model.keras",
+        "runs/a/metrics.json",
+        "runs/a/variants/a.tflite",
+        "model.h5",
+        "w.weights.h5",
+        "nets/m.ONNX",
+    ):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_bytes(b"1234")
     Path("saved").mkdir()

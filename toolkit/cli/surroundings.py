@@ -21,6 +21,8 @@ from edgepress.toolkit.data.shards import is_shards
 from edgepress.toolkit.documents import read_json
 
 MODEL_SUFFIXES = frozenset({".keras", ".h5", ".tflite", ".onnx"})
+WEIGHTS_ALONE = ".weights.h5"
+"""How the names of files end that Keras saves weights to, without the network."""
 MOST = 100_000
 """Files and folders that are looked at."""
 DEEPEST = 6
@@ -155,7 +157,7 @@ def _file(surroundings: Surroundings, images: dict[str, _Images], file: Path, fo
         seen = images.setdefault(folder, _Images())
         seen.count = seen.count + 1
         seen.size = seen.size + _size(file.parent, [file.name])
-    elif suffix in MODEL_SUFFIXES:
+    elif suffix in MODEL_SUFFIXES and not file.name.lower().endswith(WEIGHTS_ALONE):
         size = _size(file.parent, [file.name])
         surroundings.models.append(Found(path, f"{suffix} file", size_bytes=size, modified=_modification_time(file)))
     elif suffix == ".npz" and file.is_file():  # opening a pipe would wait for its other end
