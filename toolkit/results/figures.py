@@ -146,7 +146,7 @@ class AccuracyFigures(AcceptedFigures):
 
     Attributes:
         accuracy: Share of the test items that are classified correctly, 0-1.
-        macro_precision, macro_recall, macro_f1: Averages over the classes, 0-1.
+        macro_precision, macro_recall, macro_f1: Averages over the classes that have items or are predicted, 0-1.
         drop_pp, drop_low_pp, drop_high_pp: Accuracy of the baseline minus accuracy of this file, percentage points,
             with its 95 % confidence interval (paired).
         probability: That the true drop is within the limit, 0-1, given the test items and those of `--more`.

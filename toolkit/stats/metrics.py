@@ -1,7 +1,7 @@
 """Classification metrics, the same for a Keras model and for every converted file.
 
-scikit-learn computes them. A class that is never predicted has precision 0, one without test items has recall 0; macro
-averages include such classes.
+scikit-learn computes them. A class that is never predicted has precision 0, one without test items has recall 0. As in
+scikit-learn, macro averages leave out only classes that have no test items and are never predicted either.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ def classification_metrics(y_true: npt.ArrayLike, predicted: npt.ArrayLike, *, l
         guess = guess.argmax(axis=1)
     classes = np.arange(len(labels))
     columns = precision_recall_fscore_support(true, guess, labels=classes, zero_division=0.0)
+    seen = np.union1d(true, guess)
+    macro_precision, macro_recall, macro_f1 = (float(column[seen].mean()) for column in columns[:3])
     precision, recall, f1, support = (column.tolist() for column in columns)
     return {
         "count": len(true),
         "accuracy": float((true == guess).mean()),
-        "macro_precision": float(np.mean(precision)),
-        "macro_recall": float(np.mean(recall)),
-        "macro_f1": float(np.mean(f1)),
+        "macro_precision": macro_precision,
+        "macro_recall": macro_recall,
+        "macro_f1": macro_f1,
         "per_class": [
             {"label": label, "precision": p, "recall": r, "f1": f, "support": n}
             for label, p, r, f, n in zip(labels, precision, recall, f1, support, strict=True)
