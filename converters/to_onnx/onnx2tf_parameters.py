@@ -5,6 +5,8 @@
 * A Split into a number of parts gets their sizes, of which the last may differ.
 * Places of GatherElements count from the first, because TFLite's operation takes no negative ones.
 * A reduction of no axes goes, if it is meant to change nothing.
+* A ReduceLogSumExp subtracts the greatest value first: onnx2tf leaves that out, and exponentials of values far from 0
+  are 0 or infinite.
 * An LpPool becomes an AveragePool of powers, and an LpNormalization a quotient.
 """
 
@@ -18,6 +20,8 @@ from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
 
 REDUCTIONS = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
 """Those that change nothing if they reduce no axis."""
+AXES_AS_INPUT = 18
+"""Opset from which on ReduceMax takes its axes as an input."""
 LEAST = np.array(1e-30, np.float32)
 """Added to norms, so that 0 divided by a norm of 0 is 0."""
 
@@ -36,6 +40,8 @@ def write_parameters(graph: OnnxGraph) -> None:
         _divide_by_norm(graph, node)
     for node in graph.nodes("GatherElements"):
         _count_from_first(graph, node)
+    for node in graph.nodes("ReduceLogSumExp"):
+        _subtract_greatest(graph, node)
     for node in graph.nodes(*REDUCTIONS):
         axes = graph.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else np.array([])
         if attribute(node, "noop_with_empty_axes", 0) and axes is not None and not axes.size:
@@ -47,6 +53,25 @@ def _scale_negatives(graph: OnnxGraph, node: Any) -> None:
     if alpha != 1:
         plain = graph.add("Elu", list(node.input))
         graph.replace(node.output[0], "LeakyRelu", [plain], alpha=alpha)
+
+
+def _subtract_greatest(graph: OnnxGraph, node: Any) -> None:
+    source, shape = node.input[0], graph.shape(node.input[0])
+    given = graph.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else attribute(node, "axes", [])
+    if shape is None or given is None or (attribute(node, "noop_with_empty_axes", 0) and not len(given)):
+        return
+    axes = np.array(given if len(given) else range(len(shape)), np.int64)
+    name = graph.add_constant(axes)
+    if graph.opset < AXES_AS_INPUT:
+        greatest = graph.add("ReduceMax", [source], axes=axes.tolist(), keepdims=1)
+    else:
+        greatest = graph.add("ReduceMax", [source, name], keepdims=1)
+    powers = graph.add("Exp", [graph.add("Sub", [source, greatest])])
+    logarithm = graph.add("Log", [graph.add("ReduceSum", [powers, name], keepdims=1)])
+    if attribute(node, "keepdims", 1):
+        graph.replace(node.output[0], "Add", [logarithm, greatest])
+    else:
+        graph.replace(node.output[0], "Squeeze", [graph.add("Add", [logarithm, greatest]), name])
 
 
 def _multiply_negatives(graph: OnnxGraph, node: Any) -> None:
