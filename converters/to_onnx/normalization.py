@@ -17,8 +17,8 @@ VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast")
 def normalization(graph: OnnxGraph) -> list[Any]:
     """The nodes in front of a float model that shift or scale each feature by a constant of its own; may be none."""
     at = graph.proto.input[0].name
-    if len(graph.shape(at) or ()) > MOST_DIMENSIONS:
-        return []
+    shape = graph.shape(at) or ()
+    alike = shape[-1] if len(shape) > MOST_DIMENSIONS else 1
     chain: list[Any] = []
     sizes = []
     while (node := graph.only_reader(at)) is not None and node.op_type in (*KINDS, *VIEWS):
@@ -31,4 +31,4 @@ def normalization(graph: OnnxGraph) -> list[Any]:
             break
         chain.append(node)
         at = node.output[0]
-    return chain if max(sizes, default=1) > 1 else []
+    return chain if max(sizes, default=1) > alike else []

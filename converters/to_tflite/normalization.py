@@ -2,7 +2,8 @@
 
 Features of a table have ranges of their own: one is 0 to 1, another 300 to 1,700. A tensor of integers has one scale,
 so the first one is lost before a Normalization layer evens the features out. Where a model begins with such a layer, it
-is computed in float, and what it returns is quantized. Images have one range, and need none of that.
+is computed in float, and what it returns is quantized. Images have one range, and need that only if each pixel has
+constants of its own, some of which may be enormous: Keras divides pixels that never vary by 1e-7.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ MOST_DIMENSIONS = 3
 def normalization(graph: Graph) -> list[Any]:
     """The operations in front of a float graph that shift or scale each feature by a constant of its own; may be none.
 
-    Those that treat all features alike count, too, if another one beside them does not.
+    Those that treat all features alike count, too, if another one beside them does not. Constants of each channel of an
+    image are no reason.
     """
     at = int(graph.table.inputs[0])
-    if len(graph.shape(at)) > MOST_DIMENSIONS or graph.dtype(at) != np.float32:
+    if graph.dtype(at) != np.float32:
         return []
+    shape = graph.shape(at)
+    alike = shape[-1] if len(shape) > MOST_DIMENSIONS else 1
     readers = graph.readers()
     chain: list[Any] = []
     sizes = []
@@ -39,7 +43,7 @@ def normalization(graph: Graph) -> list[Any]:
             sizes.append(constants[0].size)
         chain.append(op)
         at = int(op.outputs[0])
-    return chain if max(sizes, default=1) > 1 else []
+    return chain if max(sizes, default=1) > alike else []
 
 
 def normalization_names(model: bytes) -> list[str]:

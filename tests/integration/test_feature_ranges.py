@@ -131,3 +131,27 @@ def test_scaled_features_are_told_and_known_to_diagnose(net: tuple[Any, Path], t
     assert next(repair["name"] for repair in variant.compression["repairs"] if repair["kept"]) == "feature-scaling"
     diagnosis = diagnose_accuracy(folder / "m.keras", variant.path, data=data)
     assert min(layer.added_db for layer in diagnosis.layers if layer.added_db is not None) > 20
+
+
+@pytest.mark.slow
+def test_images_with_constants_of_each_pixel_keep_their_answers(tmp_path: Path) -> None:
+    """Some pixels never vary, as at the edges of digits: Keras divides them by 1e-7."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(2)
+    images = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 1)).astype(np.uint8)
+    images[:, 0] = 7
+    scale = layers.Normalization(axis=(1, 2, 3))
+    scale.adapt(images.astype(np.float32))
+    inputs = keras.Input((8, 8, 1))
+    hidden = layers.Flatten()(layers.Conv2D(8, 3, activation="relu")(scale(inputs)))
+    keras.Model(inputs, layers.Dense(4, activation="softmax")(hidden)).save(tmp_path / "net.keras")
+    np.savez(tmp_path / "images.npz", x=images)
+    schemes = ",".join(SCHEMES_OF_INTEGERS[:2])
+    made = convert(tmp_path / "net.keras", f"{schemes},onnx-int8", data=str(tmp_path / "images.npz"), out=tmp_path)
+    for each in made:
+        assert each.error == ""
+        assert each.verification is not None
+        assert each.verification.sqnr_db is not None
+        assert each.verification.sqnr_db > 15
