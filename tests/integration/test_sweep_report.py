@@ -123,6 +123,10 @@ def test_the_page_opens_without_a_complaint_and_fits_a_phone(tmp_path):
             tab.goto(path.as_uri())
             assert tab.evaluate("window.hacked === undefined")
             assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+            cells = "[...document.querySelectorAll('.rows tbody th')].map(c => c.getBoundingClientRect().bottom)"
+            texts = "[...document.querySelectorAll('.rows .who')].map(c => c.getBoundingClientRect().bottom)"
+            below = [text - cell for text, cell in zip(tab.evaluate(texts), tab.evaluate(cells), strict=True)]
+            assert max(below) < 1, "names of values lay below the bars"
             assert complaints == []
         browser.close()
 
