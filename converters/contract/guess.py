@@ -114,10 +114,10 @@ def _of_tensors(facts: ModelFacts, hints: Hints) -> tuple[InputAdapter, list[str
     item = InputSpec(
         shape=shape, dtype=cast(InputType, facts.dtype) if whole else "float32", value_range=facts.value_range
     )
-    of = "" if not whole else f" of {facts.dtype}"
+    of = f" and {facts.dtype}" if whole else ""
     if whole and facts.value_range:
-        of += " from {:.0f} to {:.0f}, found by trying".format(*facts.value_range)
-    note = f"input: tensors{of} of shape {' x '.join(map(str, shape))}, as they are{hint}"
+        of += " from {:.0f} to {:.0f} (found by trying)".format(*facts.value_range)
+    note = f"input: tensors of shape {' x '.join(map(str, shape))}{of}, as they are{hint}"
     return InputAdapter(item, shape, end=_end(facts, hints)), [note]
 
 

@@ -20,7 +20,7 @@ IMAGE = (8, 6, 3)
 finite = st.floats(-1e3, 1e3)
 
 
-FACTS = ("dtype", "ends_in", "looks", "metadata")
+FACTS = ("dtype", "ends_in", "looks", "metadata", "value_range")
 
 
 def guess_contract(shape: Any, outputs: int, **known: Any) -> Guess:
@@ -39,6 +39,11 @@ def applied(guess: Guess, pixels: Any) -> Any:
     x = pixels.astype(np.float64)[..., :: -1 if adapter.bgr else 1]
     x = (x - np.array(adapter.mean)) / np.array(adapter.std)
     return (x.transpose(2, 0, 1) if adapter.channels_first else x).reshape(adapter.model_shape)
+
+
+def test_whole_numbers_are_said_with_shape_and_range() -> None:
+    guess = guess_contract((40,), 2, dtype="int32", value_range=(0, 499))
+    assert note(guess, "input") == "input: tensors of shape 40 and int32 from 0 to 499 (found by trying), as they are"
 
 
 def test_nothing_known_is_guessed_and_said() -> None:
