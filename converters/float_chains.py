@@ -36,6 +36,7 @@ Role = Literal[
     "divides",
     "exact",
     "logs",
+    "sigmoid",
     "",
 ]
 """What an operation does to the range of values.
@@ -44,7 +45,8 @@ Role = Literal[
 "multiplies" for products of computed tensors; "filters" for those with constant weights; "chooses" for those that may
 leave out the wide part of a branch, as SELU's; "unmasks" for operations that ignore masked values, of which "softmax"
 stretches the others; "divides" for quotients whose divisor is not a constant; "exact" for what makes whole numbers or a
-spectrum; "logs" for logarithms; "" for what ends a chain without narrowing the range.
+spectrum; "logs" for logarithms; "sigmoid" for sigmoids, of whose small results integers make 0; "" for what ends a
+chain without narrowing the range.
 """
 STRETCHING = ("stretches", "squares", "softmax")
 LARGEST_SCORE = 88.0
@@ -132,7 +134,7 @@ def operations_in_float(links: Sequence[Link], source: Hashable) -> list[Any]:
         chosen.append(link.operation)
         needed.update(ranges.stretched.intersection(link.inputs))
         passed: set[Hashable] = set()
-        if link.role in ("exact", "logs") or (makes_exact and link.role not in (*STRETCHING, "masks")):
+        if link.role in ("exact", "logs") or (makes_exact and link.role not in (*STRETCHING, "masks", "sigmoid")):
             passed.update(link.inputs)
         elif link.role == "divides":
             passed.add(link.inputs[-1])

@@ -94,7 +94,7 @@ def _role(graph: Graph, op: Any) -> Role:
     if kind in PRODUCTS:
         weights = graph.constant(int(op.inputs[1]))
         return "" if weights is None else "keeps" if is_positive(weights) else "filters"
-    alone: dict[str, Role] = {"EXP": "stretches", "SOFTMAX": "softmax", "LOG": "logs"}
+    alone: dict[str, Role] = {"EXP": "stretches", "SOFTMAX": "softmax", "LOG": "logs", "LOGISTIC": "sigmoid"}
     alone |= dict.fromkeys(("SELECT", "SELECT_V2"), "chooses")
     if kind in alone:
         return alone[kind]

@@ -152,6 +152,15 @@ def log_of_shares(net: Net) -> None:
     net.add("LOG", [net.add("MAXIMUM", [net.now, np.array(1e-3, np.float32)], net.shape)], net.shape)
 
 
+def shares_of_sigmoids(net: Net) -> None:
+    """What each channel has of the sum of sigmoids, as of one-vs-rest classifiers: all may be almost 0."""
+    low = net.add("SUB", [net.now, np.array(30, np.float32)], net.shape)
+    shares = net.add("LOGISTIC", [low], net.shape)
+    total = net.add("SUM", [shares, LAST], (*net.shape[:-1], 1))
+    net.give_options("Reducer", keepDims=True)
+    net.add("DIV", [shares, total], (*net.shape[:-1], net.graph.shape(shares)[-1]))
+
+
 FORMS: dict[Any, list[str]] = {
     softplus: ["EXP", "ADD", "LOG"],
     sigmoid: ["EXP", "ADD", "DIV"],
@@ -166,6 +175,7 @@ FORMS: dict[Any, list[str]] = {
     root_of_cubes: ["MUL", "MUL", "MEAN", "MAXIMUM", "POW"],
     selu: ["EXP", "SUB", "MUL", "SELECT_V2"],
     log_of_shares: ["MUL", "SUM", "DIV", "LOG", "MAXIMUM"],
+    shares_of_sigmoids: ["LOGISTIC", "SUM", "DIV"],
     elu: [],
     cube: [],
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx_rewriting import OnnxNet
 from rewriting import Net
@@ -13,6 +14,7 @@ from edgepress.converters.to_onnx.graph import OnnxGraph
 from edgepress.converters.to_onnx.quantize import with_scheme as onnx_with_scheme
 from edgepress.converters.to_tflite.float_chains import float_chain_names
 from edgepress.converters.to_tflite.graph import Graph
+from edgepress.runtime.sessions import onnx_session
 
 ONE = np.array(1, np.float32)
 
@@ -192,3 +194,20 @@ def test_nodes_of_onnx_are_found(end: str) -> None:
         node.name = str(number)
     names = [node.name for node in float_chains(OnnxGraph(model))]
     assert names == (["0", "1", "2", "3", "4"] if end in ("Log", "Div", "Reciprocal") else [])
+
+
+def test_shares_of_small_sigmoids_are_numbers() -> None:
+    """As of one-vs-rest classifiers: where each sigmoid rounds to 0, their shares were 0 / 0."""
+    net = OnnxNet((4,))
+    shares = net.add("Sigmoid", net.add("Gemm", net.now, -np.eye(4, dtype=np.float32), np.full(4, -9, np.float32)))
+    net.add("Div", shares, net.add("ReduceSum", shares, np.array([1]), keepdims=1))
+    model = net.model()
+    assert len(float_chains(OnnxGraph(model))) == 3
+    items = np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32)
+    items[0, 0] = -20  # so that sigmoids reach 1
+    rewrites = {"onnx-float-chains"}
+    file = onnx_with_scheme(model, SCHEMES["onnx-int8"], lambda: [items], None, rewrites=rewrites)
+    exact, answers = (
+        onnx_session(onnxruntime, each.SerializeToString()).run(None, {"input": items})[0] for each in (model, file)
+    )
+    assert np.abs(answers - exact).max() < 0.1
