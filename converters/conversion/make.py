@@ -161,15 +161,22 @@ class _FileMaker:
             ConversionError: It does not run, or its answers are too far from the source model's.
         """
         items, reference = self.once(self.reference.proof, enough(file, scheme))
+        extreme_images = self.once(self.reference.extreme_images)
         try:
             model = load(file)
             scores = answers(model, items)
+            extreme_scores = answers(model, extreme_images) if len(extreme_images) else scores
         except Exception as e:  # the engines' own, which share no base class
             raise ConversionError(
                 f"The file does not run: {first_line(e).replace(file.name, target.name)}.", "Try another scheme."
             ) from e
         if not np.isfinite(scores).all():
             raise ConversionError("The file returns NaN or infinity.", f"{self._advice(scheme)}.")
+        if not np.isfinite(extreme_scores).all() and self.job.proof.enforce:
+            raise ConversionError(
+                "The file returns NaN or infinity for a black or a white image, and the source model does not.",
+                f"{self._advice(scheme)}; --no-verify keeps the file anyway.",
+            )
         verification, reason = verify(
             file,
             scheme,

@@ -111,6 +111,19 @@ class ReferenceOutputs:
     def _source_outputs(self, items: Array) -> Floats:
         return self.source.answer(self.adapter.apply(items))
 
+    def extreme_images(self) -> Array:
+        """A black and a white image, as dark rooms and bright skies give: those to which the answers are finite.
+
+        Returns:
+            uint8, (n, *item shape); none if items are no images.
+        """
+        pixels = (0, 255) if self.input.is_image else ()
+        images = np.array([np.full(self.input.shape, pixel) for pixel in pixels], np.uint8)
+        if not pixels:
+            return images
+        outputs = self._source_outputs(images).reshape(len(images), -1)
+        return images[np.isfinite(outputs).all(axis=1)]
+
     def as_answered(self, reference: Floats) -> Floats:
         """A single sigmoid as two columns like the runtime's, the negative label first."""
         return two_columns(reference) if self.task == "sigmoid" else reference

@@ -77,8 +77,9 @@ def _role(graph: OnnxGraph, node: Any) -> Role:
     if kind in PRODUCTS:
         weights = next((values for name in node.input[:2] if (values := graph.constant(name)) is not None), None)
         return "" if weights is None else "keeps" if is_positive(weights) else "filters"
-    alone: dict[str, Role] = {"Exp": "stretches", "Softmax": "softmax", "Log": "logs", "Where": "chooses"}
-    alone |= {"Sigmoid": "sigmoid"} | dict.fromkeys(("ReduceL2", "ReduceSumSquare"), "squares")
+    alone: dict[str, Role] = {"Exp": "stretches", "Softmax": "softmax", "Log": "logs", "Sigmoid": "sigmoid"}
+    alone["Where"] = "chooses"
+    alone |= dict.fromkeys(("ReduceL2", "ReduceSumSquare"), "squares")
     if kind in alone:
         return alone[kind]
     return "narrows" if kind in NARROWING else "unmasks" if kind in UNMASKING else ""

@@ -11,8 +11,10 @@ import onnx
 import pytest
 from onnx_rewriting import OnnxNet
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx.quantize import with_scheme
+from edgepress.toolkit.conversion import convert
 
 
 @pytest.mark.slow
@@ -36,3 +38,25 @@ def test_float16_products_with_turned_factors_open(tmp_path: Path, before: str, 
     onnx.save(with_scheme(net.model(), SCHEMES["onnx-float16"], list, None), half)
     opens = "import onnxruntime, sys; onnxruntime.InferenceSession(sys.argv[1])"
     assert subprocess.run([sys.executable, "-c", opens, half], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scale", "status"), [(1.0, "ok"), (300.0, "failed")])
+def test_a_file_without_answers_to_white_images_is_refused(tmp_path: Path, scale: float, status: str) -> None:
+    """The items of the proof are dark: only white ones, at 300 times 255, are infinite in float16."""
+    net = OnnxNet((3, 8, 8))
+    net.add("Mul", np.array(scale, np.float32))
+    net.add("Flatten")
+    net.add("LayerNormalization", np.ones(192, np.float32))
+    net.add("Gemm", net.random.normal(0, 0.1, (192, 4)).astype(np.float32), np.zeros(4, np.float32))
+    net.add("Softmax", axis=1)
+    onnx.save(net.model(), tmp_path / "net.onnx")
+    items = net.random.integers(0, 99, (2, 40, 8, 8, 3), dtype=np.uint8)
+    labels = np.arange(40) % 4
+    np.savez(tmp_path / "data.npz", x_train=items[0], x_test=items[1], y_train=labels, y_test=labels)
+    hints = Hints(input_range="0,255", color="rgb")
+    (variant,) = convert(
+        tmp_path / "net.onnx", "onnx-float16", data=tmp_path / "data.npz", hints=hints, out=tmp_path / "out"
+    )
+    assert variant.status == status
+    assert ("for a black or a white image" in variant.error) == (status == "failed")
