@@ -19,7 +19,7 @@ from edgepress.runtime.image import load_image
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import folder as folder_module
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.types import UNDECODED
+from edgepress.toolkit.data.types import SHOWN, UNDECODED, UNSORTED, notes_of_skipped
 from edgepress.toolkit.errors import DataError
 
 SIGNS = Path(__file__).parents[2] / "../shared/real/data/sign_digits/Dataset"
@@ -201,6 +201,22 @@ def test_a_file_of_another_kind_is_told_what_to_become(tmp_path: Path) -> None:
     section = re.search(r'docs/data\.md, "([^"]+)"', caught.value.hint)
     assert section
     assert f"## {section[1]}\n" in (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+
+
+def test_images_beside_class_folders_are_said_to_be_left_out(tmp_path: Path) -> None:
+    classes(tmp_path / "train")
+    assert open_data(tmp_path).skipped == ()
+    image(tmp_path / "train/1.png", 999)
+    image(tmp_path / "train/2.png", 998)
+    (tmp_path / "train/labels.csv").touch()
+    assert open_data(tmp_path).skipped == ((f"2 images in {tmp_path / 'train'}", UNSORTED),)
+
+
+def test_of_many_items_left_out_the_first_are_named() -> None:
+    skipped = [(f"{i}.png", "it is damaged") for i in range(SHOWN + 3)]
+    assert notes_of_skipped(skipped[:1]) == ["Left out: 0.png (it is damaged)"]
+    assert len(notes_of_skipped(skipped[:SHOWN])) == SHOWN
+    assert notes_of_skipped(skipped)[SHOWN - 1 :] == ["Left out: 19.png (it is damaged)", "Left out: 3 more."]
 
 
 def test_an_archive_is_told_to_be_unpacked(tmp_path: Path) -> None:

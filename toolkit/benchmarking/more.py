@@ -22,7 +22,7 @@ from edgepress.converters.files import whole_file
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.types import SPLITS, DataSet, Split
+from edgepress.toolkit.data.types import SPLITS, DataSet, Split, notes_of_skipped
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.stats.posterior import Evidence
 from edgepress.toolkit.workers.opening import Candidate
@@ -139,7 +139,7 @@ def open_more(source: str, data: DataSet, *, labelled: Path | None = None, skip_
     chosen = np.array([rows[digest] for digest in digests], np.int64)
     held = Split(every.source, every.indices[chosen], np.zeros(len(chosen), np.int64))
     known = {} if labelled is None else _labels_in(labelled, data.labels)
-    notes = [f"Left out: {name} ({reason})" for name, reason in opened.skipped]
+    notes = notes_of_skipped(opened.skipped)
     if copies := len(indices) - len(rows):
         notes.append(f"{copies} of {len(indices)} items of {source} are copies of others, or are in {data.source}.")
     return More(

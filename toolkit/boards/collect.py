@@ -32,8 +32,6 @@ LEAST_FREE = 256 << 20
 """Bytes that must stay free on this machine's disk."""
 MOST_SLOW = 3
 """Slow pictures in a row after which the fetch ends: a board may have thousands."""
-SHOWN = 20
-"""Most files that are named as left out."""
 
 
 @dataclass(frozen=True)

@@ -130,18 +130,15 @@ def collect(
     json_output: options.Json = False,
 ) -> None:
     """Fetch the pictures that a board has kept with --keep, to label them; resumes, and deletes nothing there."""
-    from edgepress.toolkit.boards.collect import SHOWN
     from edgepress.toolkit.boards.collect import board_collect as work
+    from edgepress.toolkit.data.types import notes_of_skipped
 
     with screen.progress({"pictures": f"Fetching from {host}"}) as advance:
         collected = work(host, folder=folder, out=out, ssh_config=ssh_config, on_progress=partial(advance, "pictures"))
     if json_output:
         screen.document(collected.to_dict())
         return
-    for name, reason in collected.skipped[:SHOWN]:
-        screen.note(f"Left out: {name} ({reason})")
-    if len(collected.skipped) > SHOWN:
-        screen.note(f"Left out: {len(collected.skipped) - SHOWN} more.")
+    screen.note(*notes_of_skipped(collected.skipped))
     screen.say(
         f"{plural(collected.fetched, 'new picture')} in {collected.folder}; {collected.known} were there already."
     )

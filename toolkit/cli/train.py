@@ -70,10 +70,11 @@ def train(
     from edgepress.toolkit.cli.tables import evaluation_table
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.data.pixels import pixel_notes
+    from edgepress.toolkit.data.types import notes_of_skipped
     from edgepress.toolkit.training.loop import train as work
 
     opened = open_data(data, size=_size(size), color=color, resize=resize, skip_unreadable=skip_unreadable)
-    screen.note(*(f"Left out: {name} ({reason})" for name, reason in opened.skipped), *pixel_notes(opened))
+    screen.note(*notes_of_skipped(opened.skipped), *pixel_notes(opened))
     result = call_with(
         work,
         locals(),

@@ -32,7 +32,7 @@ from edgepress.toolkit.data.jpeg import load_file
 from edgepress.toolkit.data.sample import LARGE, sample
 from edgepress.toolkit.data.splits import Ints
 from edgepress.toolkit.data.threads import in_threads
-from edgepress.toolkit.data.types import UNDECODED
+from edgepress.toolkit.data.types import UNDECODED, UNSORTED
 from edgepress.toolkit.errors import DataError, InputError
 
 CACHE_BYTES = 256 << 20
@@ -55,8 +55,13 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     parts = folders_of_splits(root, options)
     others: Counter[str] = Counter()
     files_by_part = {part: _class_files(folder, root, options, others) for part, folder in parts.items()}
-    undecoded = [
+    left_out = [
         (text.plural(others[suffix], f"{suffix} file"), UNDECODED) for suffix in sorted(OTHER_IMAGES & others.keys())
+    ]
+    left_out += [
+        (f"{text.plural(count, 'image')} in {folder}", UNSORTED)
+        for part, folder in parts.items()
+        if "" not in files_by_part[part] and (count := sum(map(_is_image, folder.iterdir())))
     ]
     names = [label for classes in files_by_part.values() for label in classes]
     labels = () if "" in names else tuple(in_order(names))
@@ -74,7 +79,7 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     if options.sample is not None and len(files) > LARGE:
         enough = _sample(source, rows, options, problems)
         if enough is not None:
-            return dataclasses.replace(enough, labels=labels, skipped=(*problems.items(), *undecoded))
+            return dataclasses.replace(enough, labels=labels, skipped=(*problems.items(), *left_out))
         problems.clear()
     hashes = []
     decode = options.purpose == "training" or options.skip_unreadable
@@ -90,7 +95,7 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
         labels=labels,
         stored_split=split_names,
         spec=spec,
-        skipped=(*problems.items(), *undecoded),
+        skipped=(*problems.items(), *left_out),
     )
 
 
@@ -166,6 +171,10 @@ def _most_common(others: Counter[str]) -> str:
         text.plural(n, f"{suffix} file" if suffix else "file") + ("" if suffix else " without a suffix")
         for suffix, n in others.most_common(NAMED)
     )
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not is_ignored(path.name) and path.is_file()
 
 
 def _images(folder: Path, root: Path, others: Counter[str]) -> Iterator[str]:

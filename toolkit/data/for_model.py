@@ -24,7 +24,7 @@ from edgepress.runtime.contract import MEMBER, DataRecord
 from edgepress.runtime.filetypes import format_of
 from edgepress.toolkit.data import how_all_test, open_data
 from edgepress.toolkit.data.remembered import find_remembered
-from edgepress.toolkit.data.types import DataSet, Purpose, Split
+from edgepress.toolkit.data.types import DataSet, Purpose, Split, notes_of_skipped
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
 from edgepress.toolkit.escaping import shell_line
 
@@ -213,7 +213,7 @@ def data_for(
             f"{where} has {len(contract.labels)} labels; {source} has {len(opened.labels)}.",
             "Give data with the model's classes with --data.",
         )
-    notes = [f"Left out: {name} ({reason})" for name, reason in opened.skipped]
+    notes = notes_of_skipped(opened.skipped)
     if contract.data is not None and contract.data.sha256 != opened.sha256:
         doubt = (
             "some test items may have been used in training"

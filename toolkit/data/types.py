@@ -22,6 +22,10 @@ COPY = "a copy is in the test or validation split"
 """Why an item that can be read is left out."""
 UNDECODED = "edgepress does not decode them; save them as JPEG or PNG"
 """Why pictures of some formats are left out."""
+UNSORTED = "they are in no class folder"
+"""Why images beside class folders are left out."""
+SHOWN = 20
+"""Number of items left out that are named."""
 Purpose = Literal["training", "evaluation", "calibration"]
 """What data are opened for: training needs all classes in the training and test splits; evaluation needs test items;
 calibration needs training items, with labels or without."""
@@ -103,6 +107,13 @@ class Conflicts:
     examples: tuple[tuple[tuple[str, str], ...], ...]
 
 
+def notes_of_skipped(skipped: Sequence[tuple[str, str]]) -> list[str]:
+    """A sentence for each of the first items left out, given with their reasons, and the number of the others."""
+    notes = [f"Left out: {name} ({reason})" for name, reason in skipped[:SHOWN]]
+    more = len(skipped) - SHOWN
+    return notes if more <= 0 else [*notes, f"Left out: {more} more."]
+
+
 @dataclass(frozen=True)
 class DataSet:
     """Three splits, the labels, and the format of an item.
@@ -116,7 +127,7 @@ class DataSet:
         test: Items for the final evaluation; never used for training, calibration or selection.
         sha256: Hash of every item's content hash, label and split.
         skipped: Items left out, with the reason: unreadable files (`--skip-unreadable`), pictures of formats that are
-            not decoded, and copies of items in a given test or validation split.
+            not decoded, images beside class folders, and copies of items in a given test or validation split.
         computed: Splits that the data did not have, so that their items were taken from the training items.
         conflicts: Items of the same content in different classes; None if there are none.
         tested: The split that `test` holds.
