@@ -33,13 +33,16 @@ def write_lookups(definition: Any, tables: Mapping[str, Any]) -> None:
             continue
         exported = tf.raw_ops.LookupTableExportV2(table_handle=handle, Tkeys=types[0], Tvalues=types[1])
         keys, values = (tensor.numpy() for tensor in exported)
-        if not len(keys) or int(keys.max()) - int(keys.min()) > LARGEST_SPAN:
+        if not len(keys) or values.ndim > 1:
             continue
-        before = keys.min() - 1
-        listed = np.full(int(keys.max() - before) + 2, default, values.dtype)
+        limits = np.iinfo(keys.dtype)
+        before, behind = int(keys.min()) - 1, int(keys.max()) + 1
+        if behind - before > LARGEST_SPAN + 2 or before < limits.min or behind > limits.max:
+            continue
+        listed = np.full(behind - before + 1, default, values.dtype)
         listed[keys - before] = values
         place = node.input[1]
-        for kind, bound in (("Maximum", before), ("Minimum", keys.max() + 1), ("Sub", before)):
+        for kind, bound in (("Maximum", before), ("Minimum", behind), ("Sub", before)):
             place = _add(definition, kind, f"{node.name}/{kind}", [place, np.array(bound, keys.dtype)], T=types[0]).name
         _become(definition, node, "GatherV2", [listed, place, np.array(0, np.int32)],
                 Tparams=types[1], Tindices=types[0], Taxis=tf.int32)  # fmt: skip

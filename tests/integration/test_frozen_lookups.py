@@ -42,7 +42,10 @@ def test_a_table_of_numbers_becomes_a_list(keys: Any) -> None:
     check(lambda x: table.lookup(tf.cast(x, "int64")), NUMBERS)
 
 
-@pytest.mark.parametrize("pairs", [([0, LARGEST_SPAN + 1], [1, 2]), ([1, 2], ["one", "two"])])
+@pytest.mark.parametrize(
+    "pairs",
+    [([0, LARGEST_SPAN + 1], [1, 2]), ([1, 2], ["one", "two"]), ([2**63 - 1, 2**63 - 2], [1, 2]), ([-(2**63)], [1])],
+)
 def test_other_tables_stay(pairs: Any) -> None:
     import tensorflow as tf
 
@@ -55,6 +58,14 @@ def test_other_tables_stay(pairs: Any) -> None:
         return tf.strings.length(found) if texts else found
 
     check(find, NUMBERS, stay="LookupTableFindV2")
+
+
+def test_tables_of_rows_stay() -> None:
+    import tensorflow as tf
+
+    table = tf.lookup.experimental.MutableHashTable("int64", "int64", [-1, -2])
+    table.insert(tf.constant([1, 7], "int64"), tf.constant([[3, 4], [5, 6]], "int64"))
+    check(lambda x: table.lookup(tf.cast(x, "int64")), NUMBERS, stay="LookupTableFindV2")
 
 
 @pytest.mark.parametrize("options", [{}, {"binary_output": True}])
