@@ -120,14 +120,13 @@ def _fill_dilated_filters(definition: Any) -> None:
         all_dilations = node.attr["dilations"].list.i
         first = node.attr["data_format"].s in (b"NCHW", b"NCDHW")
         dilations = all_dilations[2:] if first else all_dilations[1:-1]
-        maker = nodes.get(node.input[1])
-        if maker is not None and maker.op == "ExpandDims":  # of the filters of a series, shape (L, C, C)
-            filters = value_of(nodes, maker.input[0])
-            filters = None if filters is None else filters[np.newaxis]
-        else:
-            filters = value_of(nodes, node.input[1])
-        if filters is None or {*dilations} <= {1}:
+        maker = nodes[node.input[1].partition(":")[0]]
+        is_series = maker.op == "ExpandDims"  # of a filter of shape (L, C, C)
+        filters = value_of(nodes, maker.input[0] if is_series else node.input[1])
+        axis = value_of(nodes, maker.input[1]) if is_series else ()
+        if filters is None or axis is None or {*dilations} <= {1}:
             continue
+        filters = np.expand_dims(filters, tuple(np.ravel(axis).astype(int)))
         sizes = [(size - 1) * by + 1 for size, by in zip(filters.shape, dilations, strict=False)]
         dilated = np.zeros((*sizes, *filters.shape[-2:]), filters.dtype)
         dilated[tuple(slice(None, None, by) for by in dilations)] = filters

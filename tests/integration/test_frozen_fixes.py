@@ -376,6 +376,19 @@ def test_filters_of_dilated_transposed_convolutions_are_filled_with_zeros(dilati
     check(lambda x: tf.nn.conv2d_transpose(x, weights(3, 2, 4, 3), (2, 16, 16, 4), 2), (2, 8, 8, 3), changes=False)
 
 
+@pytest.mark.parametrize("axis", [0, 1, -4])
+def test_filters_of_series_along_either_side_are_filled_with_zeros(axis: int) -> None:
+    import tensorflow as tf
+
+    by, size = ((2, 1), (12, 8)) if axis == 1 else ((1, 2), (8, 12))
+
+    def transposed(x: Any) -> Any:
+        filter_of_images = tf.expand_dims(tf.constant(weights(3, 2, 3)), axis)
+        return tf.nn.conv2d_transpose(x, filter_of_images, (2, *size, 2), 1, "VALID", dilations=by)
+
+    check(transposed, (2, 8, 8, 3), changes=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "channels_first"])
 def test_dilated_transposed_convolutions_become_files(kind: str, tmp_path: Path) -> None:
