@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.contract.hints import ModelFacts
 from edgepress.converters.errors import ConversionError
-from edgepress.runtime.errors import first_line
+from edgepress.runtime.errors import ModelFileError, first_line
 
 if TYPE_CHECKING:
     import onnx
@@ -45,3 +48,22 @@ def does_not_run(why: object) -> ConversionError:
     """The error of a model that can't be run as it is."""
     reason = first_line(why) if isinstance(why, Exception) else str(why).strip()
     return ConversionError(f"The model itself does not run: {reason}.", "Check how it was exported.")
+
+
+def refuse_broken_weights(where: Path, broken: Sequence[str], answer_ones: Callable[[], Any]) -> None:
+    """Refuse weights that are NaN or infinite if the answer to ones is not finite, either: masks may be infinite.
+
+    Args:
+        where: The file.
+        broken: Names of such weights.
+        answer_ones: Answers an item of ones.
+
+    Raises:
+        ModelFileError: It has such weights.
+    """
+    if broken and not np.isfinite(answer_ones()).all():
+        more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+        raise ModelFileError(
+            f"{where} has weights that are NaN or infinite: {', '.join(broken[:3])}{more}.",
+            "Its training diverged: take an earlier checkpoint, or train again at a lower learning rate.",
+        )

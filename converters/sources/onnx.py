@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.scratch import ScratchFolder
-from edgepress.converters.sources.base import Onnx2tf, does_not_run
+from edgepress.converters.sources.base import Onnx2tf, does_not_run, refuse_broken_weights
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.converters.to_onnx import interface, opening
 from edgepress.converters.to_onnx.convert import OPSET
@@ -100,6 +101,9 @@ class OnnxSource:
             contract=Contract.from_json(props[MEMBER], where=str(path)) if MEMBER in props else None,
             notes=tuple(notes),
         )
+        with suppress(ConversionError):  # such as a model of words, which may not take ones
+            ones = np.ones((1, *self.facts.shape), np.float32)
+            refuse_broken_weights(path, interface.broken_weights(model), lambda: self.answer(ones))
         if not isinstance(source.shape[0], int) and not self._takes_batches():
             self._model = interface.of_one_item(self._model)
             self._session = _session(self._model)

@@ -13,10 +13,9 @@ from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.contract.hints import ModelFacts
 from edgepress.converters.contract.kinds import count_outputs, item_output
 from edgepress.converters.frozen import freeze, last_operation, trace
-from edgepress.converters.sources.base import Onnx2tf, does_not_run
+from edgepress.converters.sources.base import Onnx2tf, does_not_run, refuse_broken_weights
 from edgepress.converters.system import free_memory
 from edgepress.runtime.contract import Contract
-from edgepress.runtime.errors import ModelFileError
 
 if TYPE_CHECKING:
     import onnx
@@ -63,7 +62,9 @@ class TensorFlowSource:
         self._batch = batch
         # Frozen only when a file is made: until then, one copy of the variables is enough.
         self._bare = trace(self._infer, (1, *shape), "float32")
-        self._refuse_broken_weights(where, (1, *shape))
+        weights = [each for each in self._bare.variables if each.dtype.is_floating]
+        broken = [each.name.partition(":")[0] for each in weights if not bool(tf.reduce_all(tf.math.is_finite(each)))]
+        refuse_broken_weights(where, broken, lambda: self._bare(tf.ones((1, *shape))))
         item = item_output(where, [[1, *shape]], [_known_sizes(self._bare.outputs[0].shape, declared)])
         outputs, spread = count_outputs(item)
         ends_in = last_operation(self._bare)
@@ -83,18 +84,6 @@ class TensorFlowSource:
             contract=contract,
             notes=notes,
         )
-
-    def _refuse_broken_weights(self, where: Path, shape: tuple[int, ...]) -> None:
-        """Refuse weights that are NaN or infinite if the answer to ones is not finite, either."""
-        tf = self._tf
-        weights = [each for each in self._bare.variables if each.dtype.is_floating]
-        broken = [each.name.partition(":")[0] for each in weights if not bool(tf.reduce_all(tf.math.is_finite(each)))]
-        if broken and not np.isfinite(self._bare(tf.ones(shape))).all():
-            more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
-            raise ModelFileError(
-                f"{where} has weights that are NaN or infinite: {', '.join(broken[:3])}{more}.",
-                "Its training diverged: take an earlier checkpoint, or train again at a lower learning rate.",
-            )
 
     def answer(self, items: Array) -> Floats:
         """See `SourceModel`."""

@@ -26,6 +26,14 @@ def quantized_operations(model: onnx.ModelProto) -> list[str]:
     return sorted({node.op_type for node in model.graph.node if _QUANTIZED.match(node.op_type)})
 
 
+def broken_weights(model: onnx.ModelProto) -> list[str]:
+    """Names of the float32 weights that are NaN or infinite."""
+    from onnx import TensorProto, numpy_helper
+
+    weights = (tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT)
+    return [tensor.name for tensor in weights if not np.isfinite(numpy_helper.to_array(tensor)).all()]
+
+
 _REQUANTIZE = ("QuantizeLinear", "DequantizeLinear")
 COPIES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx_rewriting import OnnxNet
 
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.contract.guess import guess_contract
@@ -115,7 +117,6 @@ def test_models_without_an_input_of_numbers_are_refused(tmp_path: Path) -> None:
 
 def onnx_file(path: Path, nodes: list[Any], shape: list[Any] | None, *, functions: Any = (), domain: str = "x") -> Path:
     """A file from "x" (none if there is no shape) to "y" (n, 3), with weights "w" (4, 3)."""
-    import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)] if shape is not None else []
@@ -316,6 +317,23 @@ def test_weights_that_are_no_numbers_are_named(broken: float, name: str, tmp_pat
     path = tmp_path / name
     model.export(str(path), verbose=False) if name == "saved" else model.save(path)
     assert re.search(r"has weights that are NaN or infinite: (sequential\w*/)?last/kernel\.", refusal(path))
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_weights_of_onnx_that_are_no_numbers_are_named(broken: float, tmp_path: Path) -> None:
+    """The advice was to give data like the training data."""
+    net = OnnxNet((4,))
+    net.add("MatMul", np.array([[1, 2], [broken, 0], [0, 1], [1, 1]], np.float32))
+    net.add("Softmax")
+    onnx.save(net.model(), tmp_path / "net.onnx")
+    assert "has weights that are NaN or infinite: constant_0." in refusal(tmp_path / "net.onnx")
+
+
+def test_words_that_are_not_ones_do_not_refuse_a_model(tmp_path: Path) -> None:
+    net = OnnxNet((1,), onnx.TensorProto.INT64)
+    net.add("Gather", np.array([[1, np.inf]], np.float32), "input")
+    onnx.save(net.model(), tmp_path / "net.onnx")
+    assert opened(tmp_path / "net.onnx").facts.dtype == "int64"
 
 
 def test_a_mask_among_the_weights_may_be_infinite(tmp_path: Path) -> None:
