@@ -22,10 +22,12 @@ TRANSFORMS: dict[tuple[bool, bool], Callable[..., Array]] = {
     (True, True): np.fft.irfft,
 }
 """By whether a transform is inverse, and whether it leaves out the half that follows from the other."""
+MOST = 1 << 25
+"""Numbers of the largest matrix, 128 MiB: that of 4096 real numbers."""
 
 
 def write_spectra(graph: OnnxGraph) -> None:
-    """Write transforms of known shapes and lengths; others stay."""
+    """Write transforms of known shapes and lengths that need no matrix above `MOST`; others stay."""
     for node in graph.nodes("DFT"):
         _multiply(graph, node)
     for node in graph.nodes("STFT"):
@@ -41,6 +43,8 @@ def _multiply(graph: OnnxGraph, node: Any) -> None:
     axis %= len(shape)
     order = [*(other for other in range(len(shape) - 1) if other != axis), axis, len(shape) - 1]
     size, parts = shape[axis], shape[-1]
+    if 2 * size * parts * (length or size) > MOST:
+        return
     kind = bool(attribute(node, "inverse", 0)), bool(attribute(node, "onesided", 0))
     matrix = _matrix(np.eye(size), parts, kind, length)
     outer = [shape[place] for place in order[:-2]]
@@ -57,7 +61,7 @@ def _filter(graph: OnnxGraph, node: Any) -> None:
     window = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.ones(length or 0)
     if shape is None or min(shape) < 1 or shape[2:] not in ((), (1,)) or window is None or not step or length == "":
         return
-    if not window.size or length not in (None, window.size):
+    if not window.size or length not in (None, window.size) or 2 * window.size**2 > MOST:
         return
     matrix = _matrix(np.diag(window.astype(np.float64)), 1, (False, bool(attribute(node, "onesided", 1))), None)
     filters = matrix.reshape(window.size, 1, -1).T

@@ -76,3 +76,12 @@ def test_frames_of_complex_numbers_stay() -> None:
     model = transform("frames in a window")
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 2
     assert [node.op_type for node in with_onnx2tf_forms(model).graph.node] == ["STFT"]
+
+
+@pytest.mark.parametrize(("name", "most"), [("a longer one", 2 * 6 * 9), ("frames in a window", 2 * 8 * 8)])
+def test_transforms_of_too_large_matrices_stay(name: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of seconds of sound took gigabytes."""
+    for limit, stays in ((most, False), (most - 1, True)):
+        monkeypatch.setattr("edgepress.converters.to_onnx.onnx2tf_spectra.MOST", limit)
+        kinds = {node.op_type for node in with_onnx2tf_forms(transform(name)).graph.node}
+        assert bool(kinds & {"DFT", "STFT"}) == stays
