@@ -29,7 +29,7 @@ from edgepress.converters.to_onnx.convert import finish, quiet
 from edgepress.converters.to_onnx.float_chains import float_chains
 from edgepress.converters.to_onnx.float_layers import float_nodes, store_in_bytes
 from edgepress.converters.to_onnx.four_bits import four_bit_weights, pack, with_coarse_weights
-from edgepress.converters.to_onnx.graph import STANDARD, VIEWS, OnnxGraph
+from edgepress.converters.to_onnx.graph import STANDARD, VIEWS, OnnxGraph, attribute
 from edgepress.converters.to_onnx.normalization import normalization
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ def _float16(model: onnx.ModelProto, calibration: Calibration, rewrites: Collect
         ends.append(model.graph.input[0].name)
     float_model = _with_node_names(copy.deepcopy(model))
     opset = OnnxGraph(model).opset
-    wide = [node.name for node in float_model.graph.node if _lacks_float16(node, opset)]
-    blocked = [*_exact_nodes(model), *wide, *_turns_of_factors(OnnxGraph(float_model))]
+    wide = [node.name for node in float_model.graph.node if _lacks_float16(node, opset) or _moves_batch(node)]
+    blocked = [*_exact_nodes(model), *wide]
     result: onnx.ModelProto = convert_float_to_float16(float_model, keep_io_types=ends, node_block_list=blocked)
     return result
 
@@ -101,14 +101,13 @@ def _lacks_float16(node: onnx.NodeProto, opset: int) -> bool:
     return "tensor(float)" in allowed and "tensor(float16)" not in allowed
 
 
-def _turns_of_factors(graph: OnnxGraph) -> list[str]:
-    """Names of Transposes that products read: ONNX Runtime 1.32 crashes where it joins one of float16 with the product.
+def _moves_batch(node: onnx.NodeProto) -> bool:
+    """Whether a node is a Transpose of the first axis: ONNX Runtime 1.32 crashes where it joins one with a product.
 
-    It does where the batch is moved behind an operation that has a kernel of float16, such as LayerNormalization,
-    and MatMul has none, as on x86-64; then it computes in float32 in any case.
+    It does with one of float16 behind an operation that has a kernel of float16, such as LayerNormalization, also if
+    a factor, a Concat or a Dropout lies in between, and MatMul has none, as on x86-64; then it computes in float32.
     """
-    made = [graph.maker(name, "Transpose") for node in graph.nodes("MatMul") for name in node.input]
-    return [node.name for node in made if node is not None]
+    return node.op_type == "Transpose" and next(iter(attribute(node, "perm", ())), None) != 0
 
 
 def _dynamic(model: onnx.ModelProto, calibration: Calibration, rewrites: Collection[str]) -> onnx.ModelProto:

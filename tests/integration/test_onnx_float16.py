@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +16,13 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx.quantize import with_scheme
 from edgepress.toolkit.conversion import convert
+
+
+def opens(net: OnnxNet, half: Path) -> bool:
+    """Whether another process opens the float16 file of a net."""
+    onnx.save(with_scheme(net.model(), SCHEMES["onnx-float16"], list, None), half)
+    program = "import onnxruntime, sys; onnxruntime.InferenceSession(sys.argv[1])"
+    return subprocess.run([sys.executable, "-c", program, half], check=False, timeout=60).returncode == 0
 
 
 @pytest.mark.slow
@@ -34,10 +42,21 @@ def test_float16_products_with_turned_factors_open(tmp_path: Path, before: str, 
         net.add(before, perm=[1, 0, 2])
     net.add("Transpose", perm=order)
     net.add("MatMul", net.random.normal(size=(4, 3)).astype(np.float32))
-    half = tmp_path / "half.onnx"
-    onnx.save(with_scheme(net.model(), SCHEMES["onnx-float16"], list, None), half)
-    opens = "import onnxruntime, sys; onnxruntime.InferenceSession(sys.argv[1])"
-    assert subprocess.run([sys.executable, "-c", opens, half], check=False, timeout=60).returncode == 0
+    assert opens(net, tmp_path / "half.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("between", ["Mul", "Div", "Identity", "Dropout", "Concat"])
+def test_float16_products_of_turned_values_open(tmp_path: Path, between: str) -> None:
+    """Such as attention with scaled queries: it crashed when only Transposes that products read stayed in float32."""
+    net = OnnxNet((1, 4))
+    net.add("Reshape", np.array([4, 1, 4]))
+    net.add("Gather", np.array([2, 1, 0, 3]), axis=0)
+    turned = net.add("Transpose", perm=[1, 0, 2])
+    more: dict[str, Any] = {"Mul": [np.float32(0.5)], "Div": [np.float32(2)], "Concat": [turned, turned]}
+    net.add(between, *more.get(between, []), **({"axis": 1} if between == "Concat" else {}))
+    net.add("MatMul", net.random.normal(size=(4, 3)).astype(np.float32))
+    assert opens(net, tmp_path / "half.onnx")
 
 
 @pytest.mark.slow
