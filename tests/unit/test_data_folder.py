@@ -219,10 +219,11 @@ def test_of_many_items_left_out_the_first_are_named() -> None:
     assert notes_of_skipped(skipped)[SHOWN - 1 :] == ["Left out: 19.png (it is damaged)", "Left out: 3 more."]
 
 
-def test_an_archive_is_told_to_be_unpacked(tmp_path: Path) -> None:
-    (tmp_path / "photos.zip").touch()
+@pytest.mark.parametrize("name", ["photos.zip", "PHOTOS.ZIP"])
+def test_an_archive_is_told_to_be_unpacked(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).touch()
     with pytest.raises(DataError, match="Unpack the archive"):
-        open_data(tmp_path / "photos.zip")
+        open_data(tmp_path / name)
 
 
 def test_image_that_is_gone_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

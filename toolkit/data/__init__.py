@@ -186,7 +186,7 @@ def _read(source: str | Path, options: ReadOptions) -> Items:
         raise DataError(f"{e.filename} can't be read: {e.strerror}.", "Check its permissions.") from e
     path = Path(place)
     if path.exists():
-        hint = f"Accepted: {ACCEPTED}. {'Unpack the archive.' if path.suffix in ARCHIVES else TO_NPZ}"
+        hint = f"Accepted: {ACCEPTED}. {'Unpack the archive.' if path.suffix.lower() in ARCHIVES else TO_NPZ}"
         raise DataError(f"{source} is not a data set that edgepress reads.", hint)
     beside = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(str(source), [*NAMES, *beside], n=1)
