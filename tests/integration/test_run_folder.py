@@ -41,6 +41,15 @@ def test_a_run_stands_for_its_variants(made: Path) -> None:
     assert "|" in report(made, format="md").text
 
 
+def test_the_variants_stand_for_their_run(made: Path) -> None:
+    """The demo writes the result of its benchmark into the run's folder."""
+    (made / "variants" / "benchmark.json").rename(made / "benchmark.json")
+    assert report(made / "variants").out == made / "report.html"
+    (made / "model.keras").unlink()
+    with pytest.raises(InputError, match=r"holds no benchmark\.json"):
+        report(made / "variants")
+
+
 def test_files_in_the_folder_itself_come_first(made: Path) -> None:
     (made / "own.onnx").touch()
     assert find_files(made) == [made / "own.onnx"]

@@ -243,7 +243,7 @@ def test_accepted_shares_and_their_errors_are_compared() -> None:
     assert ends(share.change) == pytest.approx((-10, -13.7, -6.2), abs=0.1)
     assert (error.old, error.new, error.count, error.counted) == (0.02, 0.01, 700, "accepted answers")
     assert ends(error.change) == pytest.approx((-1, -2.3, 0.3), abs=0.1)
-    assert share.show(of_change=True).startswith("-10.00 [")
+    assert share.show(of_change=True).startswith("\N{MINUS SIGN}10.00 [")
     assert ends(figure(old, old, "accepted_share").change) == (0, 0, 0)
     assert figure(result(row()), new, "accepted_share").change is None
     none = result(row(accepted=0, accepted_wrong=0, sha256="c"))

@@ -16,7 +16,7 @@ from edgepress.toolkit.comparison.latency import BY_ROUND, Side, allow, latency_
 from edgepress.toolkit.results.file import correct_items, items_of
 from edgepress.toolkit.stats.intervals import Interval, paired_drop
 from edgepress.toolkit.stats.samples import difference_interval
-from edgepress.toolkit.text import duration, size
+from edgepress.toolkit.text import duration, size, with_sign
 
 SHARES = ("accuracy", "agreement", "accepted_share", "accepted_error")
 """Figures that are shares of items, whose change is in percentage points."""
@@ -103,11 +103,11 @@ def _unit(name: str, of_change: bool) -> str:
 
 def _words(name: str, value: float, of_change: bool) -> str:
     if name.startswith("accepted") and of_change:
-        return f"{value:+.2f}"
+        return with_sign(value, "+.2f")
     if name in SHARES:
-        return f"{value if of_change else 100 * value:.2f}"
+        return with_sign(value if of_change else 100 * value)
     if of_change:
-        return f"{value:.3f}" if name.endswith("_us") else f"{100 * (value - 1):+.2f}"
+        return f"{value:.3f}" if name.endswith("_us") else with_sign(100 * (value - 1), "+.2f")
     return duration(value, 4) if name.endswith("_us") else size(round(value))
 
 

@@ -72,8 +72,8 @@ def load_benchmark(path: str | Path) -> Benchmark:
     """Read the results of `edgepress benchmark`.
 
     Args:
-        path: A `benchmark.json` of any version up to the current one, or a folder that contains one, or whose folder
-            `variants` does.
+        path: A `benchmark.json` of any version up to the current one, or a folder that contains one, or a run's
+            folder or its `variants` if the other one does.
 
     Raises:
         InputError: The file is missing, damaged, or was written by a newer edgepress.

@@ -21,14 +21,15 @@ def model_in(model: str | Path) -> Path:
 
 
 def folder_with(folder: Path, *names: str) -> Path:
-    """A folder, or `variants` in it if only that holds what is looked for: a run's folder stands for its files'.
+    """A folder, or the other one of its run if only that holds what is looked for: a run's folder and its `variants`.
 
     Args:
         folder: The folder as it was given; what is not a folder is returned as it is.
         names: Names or patterns of names, any of which will do.
     """
-    below = folder / VARIANTS
-    return below if not _holds(folder, names) and _holds(below, names) else folder
+    is_part = folder.name == VARIANTS and (folder.parent / MODEL).is_file()
+    other = folder.parent if is_part else folder / VARIANTS
+    return other if not _holds(folder, names) and _holds(other, names) else folder
 
 
 def _holds(folder: Path, names: tuple[str, ...]) -> bool:
