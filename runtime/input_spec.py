@@ -73,7 +73,7 @@ def input_spec_from(raw: Any) -> InputSpec:
         low, high = spec.value_range
         least, most = (low, high) if spec.dtype == "float32" else (np.iinfo(spec.dtype).min, np.iinfo(spec.dtype).max)
         if not least <= low <= high <= most:
-            raise ValueError(f"input range is {low:g} to {high:g} of {spec.dtype}")
+            raise ValueError(f"input range is {low:g} to {high:g}, accepted: a low and a high {spec.dtype}")
     if spec.is_image and spec.dtype != "uint8":
         raise ValueError(f"input dtype is {spec.dtype!r}, but images are uint8")
     resize_rule(spec.resize)

@@ -112,15 +112,14 @@ class ReferenceOutputs:
         return self.source.answer(self.adapter.apply(items))
 
     def extreme_images(self) -> Array:
-        """A black and a white image, as dark rooms and bright skies give: those to which the answers are finite.
+        """A black and a white image, as dark rooms and bright skies give them, if the answers to them are finite.
 
         Returns:
-            uint8, (n, *item shape); none if items are no images.
+            uint8, shape (n, *item shape), n being 0 to 2; 0 if items are not images.
         """
-        pixels = (0, 255) if self.input.is_image else ()
-        images = np.array([np.full(self.input.shape, pixel) for pixel in pixels], np.uint8)
-        if not pixels:
-            return images
+        if not self.input.is_image:
+            return np.zeros((0, *self.input.shape), np.uint8)
+        images = np.stack([np.full(self.input.shape, pixel, np.uint8) for pixel in (0, 255)])
         outputs = self._source_outputs(images).reshape(len(images), -1)
         return images[np.isfinite(outputs).all(axis=1)]
 

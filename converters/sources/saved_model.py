@@ -57,7 +57,7 @@ def serving_signature(path: Path, *, trust: bool = False) -> Signature:
         trust: Whether it may have operations that do more than compute.
 
     Raises:
-        ModelFileError: The SavedModel can't be loaded, has no such signature, keeps state between calls, or may not
+        ModelFileError: The SavedModel can't be loaded, has no such signature, changes variables, or may not
             be run without `trust`.
     """
     _require_files(path)
@@ -108,7 +108,7 @@ def _refuse_state(path: Path, definition: Any) -> None:
     if writes := [node.name for node in nodes if re.fullmatch(r"Assign\w*VariableOp", node.op)]:
         more = f" and {len(writes) - 1} more" if len(writes) > 1 else ""
         raise ModelFileError(
-            f"{path} keeps state between calls: each changes variables (in {writes[0]}{more}).",
+            f"{path} changes variables in each call ({writes[0]}{more}); in a converted file, they are constants.",
             "Keras' model.export() keeps layers for augmentation, which draw random numbers: give the .keras file, or "
             "export the model without them.",
         )

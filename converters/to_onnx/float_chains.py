@@ -34,6 +34,16 @@ UNMASKING = ("MaxPool", "GlobalMaxPool", "ReduceMax")
 """Kinds that ignore masked values; so does Softmax."""
 EXACT = ("Floor", "Ceil", "Round", "DFT", "STFT")
 """Kinds that make whole numbers or a spectrum; so does a Cast of floats to integers."""
+ALONE: dict[str, Role] = {
+    "Exp": "stretches",
+    "Softmax": "softmax",
+    "Log": "logs",
+    "Sigmoid": "sigmoid",
+    "Where": "chooses",
+    "ReduceL2": "squares",
+    "ReduceSumSquare": "squares",
+}
+"""Roles that a kind has whatever it reads."""
 NO_INTEGERS = (*FLOATS, TensorProto.BFLOAT16, TensorProto.BOOL)
 """Types that a Cast rounds to no whole numbers."""
 
@@ -77,11 +87,8 @@ def _role(graph: OnnxGraph, node: Any) -> Role:
     if kind in PRODUCTS:
         weights = next((values for name in node.input[:2] if (values := graph.constant(name)) is not None), None)
         return "" if weights is None else "keeps" if is_positive(weights) else "filters"
-    alone: dict[str, Role] = {"Exp": "stretches", "Softmax": "softmax", "Log": "logs", "Sigmoid": "sigmoid"}
-    alone["Where"] = "chooses"
-    alone |= dict.fromkeys(("ReduceL2", "ReduceSumSquare"), "squares")
-    if kind in alone:
-        return alone[kind]
+    if kind in ALONE:
+        return ALONE[kind]
     return "narrows" if kind in NARROWING else "unmasks" if kind in UNMASKING else ""
 
 

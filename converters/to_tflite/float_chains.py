@@ -43,7 +43,15 @@ UNMASKING = ("MAX_POOL_2D", "REDUCE_MAX")
 """Kinds that ignore masked values; so does SOFTMAX."""
 EXACT = ("FLOOR", "CEIL", "ROUND", "RFFT2D", "BUCKETIZE")
 """Kinds that make whole numbers or a spectrum; so does a CAST to integers."""
-
+ALONE: dict[str, Role] = {
+    "EXP": "stretches",
+    "SOFTMAX": "softmax",
+    "LOG": "logs",
+    "LOGISTIC": "sigmoid",
+    "SELECT": "chooses",
+    "SELECT_V2": "chooses",
+}
+"""Roles that a kind has whatever it reads."""
 VIEWS = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "STRIDED_SLICE", "SLICE", "BROADCAST_TO", "TRANSPOSE")
 """Kinds that hold the values that they read."""
 
@@ -94,10 +102,8 @@ def _role(graph: Graph, op: Any) -> Role:
     if kind in PRODUCTS:
         weights = graph.constant(int(op.inputs[1]))
         return "" if weights is None else "keeps" if is_positive(weights) else "filters"
-    alone: dict[str, Role] = {"EXP": "stretches", "SOFTMAX": "softmax", "LOG": "logs", "LOGISTIC": "sigmoid"}
-    alone |= dict.fromkeys(("SELECT", "SELECT_V2"), "chooses")
-    if kind in alone:
-        return alone[kind]
+    if kind in ALONE:
+        return ALONE[kind]
     return "narrows" if kind in NARROWING else "unmasks" if kind in UNMASKING else ""
 
 

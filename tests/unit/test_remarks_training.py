@@ -153,6 +153,8 @@ def test_the_next_training_reads_the_data_as_this_one_did(tmp_path: Path) -> Non
         (tmp_path / label).mkdir()
         for i in range(12):
             Image.fromarray(rng.integers(0, 256, (32, 32), dtype=np.uint8)).save(tmp_path / label / f"{i}.png")
+    Image.new("RGB", (32, 32)).save(tmp_path / "loose.png")  # such are left out without the option
+    (tmp_path / "cat" / "raw.heic").touch()
     whole = facts_of(open_data(tmp_path), np.eye(2), arguments={"arch": "lenet"}, look="look")
     assert "--skip-unreadable" not in whole.again({}) + whole.look
     (tmp_path / "cat" / "broken.png").write_bytes(b"")

@@ -24,6 +24,8 @@ UNDECODED = "edgepress does not decode them; save them as JPEG or PNG"
 """Why pictures of some formats are left out."""
 UNSORTED = "they are in no class folder"
 """Why images beside class folders are left out."""
+ALWAYS_LEFT_OUT = (COPY, UNDECODED, UNSORTED)
+"""Reasons for which items are left out without `--skip-unreadable`, too."""
 SHOWN = 20
 """Number of items left out that are named."""
 Purpose = Literal["training", "evaluation", "calibration"]

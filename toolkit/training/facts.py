@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.builtin import color_of
-from edgepress.toolkit.data.types import COPY, UNDECODED, DataSet
+from edgepress.toolkit.data.types import ALWAYS_LEFT_OUT, DataSet
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.remarks.facts import Facts, FloatPair, ImageSizes
 from edgepress.toolkit.training import augment
@@ -53,7 +53,7 @@ def facts_of(
         max_drop_pp: Largest drop that counts as usable, percentage points.
         foreign: Whether edgepress did not train the model.
     """
-    skip = any(reason not in (COPY, UNDECODED) for _, reason in data.skipped)
+    skip = any(reason not in ALWAYS_LEFT_OUT for _, reason in data.skipped)
     return Facts(
         labels=data.labels,
         confusion=np.asarray(confusion, np.int64),
