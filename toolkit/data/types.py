@@ -22,7 +22,7 @@ COPY = "a copy is in the test or validation split"
 """Why an item that can be read is left out."""
 UNDECODED = "edgepress does not decode them; save them as JPEG or PNG"
 """Why pictures of some formats are left out."""
-UNSORTED = "they are in no class folder"
+UNSORTED = "in no class folder"
 """Why images beside class folders are left out."""
 ALWAYS_LEFT_OUT = (COPY, UNDECODED, UNSORTED)
 """Reasons for which items are left out without `--skip-unreadable`, too."""
