@@ -8,54 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from frozen_graphs import answer, check, definition_of, kinds, weights
 
 from edgepress.converters.frozen import freeze, trace
 from edgepress.converters.frozen_fixes import fix
 from edgepress.converters.to_tflite.convert import float_tflite
 from edgepress.toolkit.conversion import convert
-
-
-def definition_of(function: Callable[[Any], Any], shape: tuple[int | None, ...]) -> tuple[Any, str]:
-    """A function of one tensor as a `GraphDef` without variables, and the name of its output."""
-    import tensorflow as tf
-
-    traced = tf.function(lambda x: tf.identity(function(x), "end")).get_concrete_function(
-        tf.TensorSpec(shape, tf.float32, name="x")
-    )
-    return traced.graph.as_graph_def(), traced.outputs[0].name
-
-
-def answer(definition: Any, end: str, x: Any) -> Any:
-    import tensorflow as tf
-
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(definition, name="")
-    with tf.compat.v1.Session(graph=graph) as session:
-        return session.run(end, {"x:0": x})
-
-
-def kinds(definition: Any) -> list[str]:
-    return [node.op for node in definition.node]
-
-
-def check(function: Callable[[Any], Any], shape: tuple[int | None, ...], *, changes: bool) -> Any:
-    """Fix a function's graph; its answers stay, and so do its bytes if nothing was to be changed."""
-    definition, end = definition_of(function, shape)
-    before = type(definition)()
-    before.CopyFrom(definition)
-    fix(definition)
-    if not changes:
-        assert definition == before
-        return definition
-    assert definition != before
-    x = np.random.default_rng(0).normal(size=[2 if size is None else size for size in shape]).astype(np.float32)
-    np.testing.assert_allclose(answer(definition, end, x), answer(before, end, x), rtol=1e-5, atol=1e-5)
-    return definition
-
-
-def weights(*shape: int) -> Any:
-    return np.random.default_rng(1).normal(size=shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("batch", [1, None])
@@ -359,47 +317,3 @@ def test_pools_of_volumes_of_free_sizes_stay(shape: tuple[int | None, ...]) -> N
     import tensorflow as tf
 
     check(lambda x: tf.nn.max_pool3d(x, 2, 2, "SAME"), shape, changes=False)
-
-
-@pytest.mark.parametrize("padding", ["SAME", "VALID"])
-@pytest.mark.parametrize("dilations", [(2, 1), (3, 2)])
-def test_filters_of_dilated_transposed_convolutions_are_filled_with_zeros(dilations: Any, padding: str) -> None:
-    import tensorflow as tf
-
-    size = [8 + (2 - row) * by if padding == "VALID" else 8 for row, by in enumerate(dilations)]
-    given = {"padding": padding, "strides": 1, "dilations": dilations}
-
-    def transposed(x: Any) -> Any:
-        return tf.nn.conv2d_transpose(x, tf.constant(weights(3, 2, 4, 3)), (2, *size, 4), **given)
-
-    assert {"Conv2DBackpropInput"} == {*kinds(check(transposed, (2, 8, 8, 3), changes=True))} & {"Conv2DBackpropInput"}
-    check(lambda x: tf.nn.conv2d_transpose(x, weights(3, 2, 4, 3), (2, 16, 16, 4), 2), (2, 8, 8, 3), changes=False)
-
-
-@pytest.mark.parametrize("axis", [0, 1, -4])
-def test_filters_of_series_along_either_side_are_filled_with_zeros(axis: int) -> None:
-    import tensorflow as tf
-
-    by, size = ((2, 1), (12, 8)) if axis == 1 else ((1, 2), (8, 12))
-
-    def transposed(x: Any) -> Any:
-        filter_of_images = tf.expand_dims(tf.constant(weights(3, 2, 3)), axis)
-        return tf.nn.conv2d_transpose(x, filter_of_images, (2, *size, 2), 1, "VALID", dilations=by)
-
-    check(transposed, (2, 8, 8, 3), changes=True)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose", "channels_first"])
-def test_dilated_transposed_convolutions_become_files(kind: str, tmp_path: Path) -> None:
-    import keras
-    from keras import layers
-
-    rank = 2 if kind == "channels_first" else int(kind[4])
-    source = keras.Input((*[5] * rank, 2))
-    more = {"data_format": "channels_first"} if kind == "channels_first" else {}
-    layer = getattr(layers, f"Conv{rank}DTranspose")(5, 2, dilation_rate=3, activation="relu", **more)
-    model = keras.Model(source, layers.Dense(3, activation="softmax")(layers.Flatten()(layer(source))))
-    model.save(tmp_path / "net.keras")
-    made = convert(tmp_path / "net.keras", "tflite-float32,onnx-float32", out=tmp_path)
-    assert [each.error for each in made] == ["", ""]
