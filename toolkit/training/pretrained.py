@@ -72,7 +72,8 @@ def clear_errors(name: str, weights: str | Path | None) -> Iterator[None]:
 
 def _cached(name: str) -> list[Path]:
     """The files of an architecture in Keras' cache."""
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    user = os.path.expanduser("~")
+    home = Path(os.environ.get("KERAS_HOME", os.path.join(user if os.access(user, os.W_OK) else "/tmp", ".keras")))
     return sorted(path for path in (home / "models").glob(f"{NAMES[name]}no_top*.h5") if path.is_file())
 
 
