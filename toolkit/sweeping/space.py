@@ -100,7 +100,7 @@ class Space:
                     raise InputError("tensors have no image size.")
                 spec = dataclasses.replace(spec, shape=(*values["size"], spec.shape[2]))
             weights = choosing.weights_of(arch, self.plan.training.get("weights", choosing.AUTO))
-            fixed = {"weights": weights, "freeze": bool(self.plan.training.get("freeze"))}
+            fixed: dict[str, Any] = {"weights": weights, "freeze": bool(self.plan.training.get("freeze"))}
             options = architectures.check_options(
                 arch, spec, width=values.get("width"), depth=values.get("depth"), dropout=values.get("dropout"), **fixed
             )

@@ -131,8 +131,8 @@ def _defaults(arch: str, options: Mapping[str, Any], input: InputSpec) -> dict[s
     weights = options.get("weights", weights_of(arch, AUTO))
     usual = defaults(arch, weights, input)
     two_steps = bool(options.get("two_steps"))
-    names = ("width", "depth", "dropout", "weights", "freeze", "teacher")
-    names += ("epochs", "batch_size", "learning_rate", "patience", "class_weights", "seed")
+    names = ["width", "depth", "dropout", "weights", "freeze", "teacher"]
+    names += ["epochs", "batch_size", "learning_rate", "patience", "class_weights", "seed"]
     others = {
         "weights": weights_of(arch, AUTO),
         "freeze": False,

@@ -19,7 +19,7 @@ import numpy as np
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.sources.bombs import refuse_unsafe
 from edgepress.runtime.errors import parsing
-from edgepress.toolkit.errors import EdgepressError, TrainingError
+from edgepress.toolkit.errors import EdgepressError, InputError, TrainingError
 
 SUFFIXES = (".keras", ".h5")
 """Of files of weights."""
@@ -57,7 +57,8 @@ def clear_errors(name: str, weights: str | Path | None) -> Iterator[None]:
             _remove_parts(name)
         yield
     except Exception as e:  # Keras raises a bare Exception when a download fails
-        if not weights or isinstance(e, EdgepressError):
+        known = EdgepressError if str(weights) == "imagenet" else (InputError, TrainingError)
+        if not weights or isinstance(e, known):
             raise
         reason = " ".join(str(e).split())[:300]
         if downloaded and (files := _cached(name)):

@@ -92,7 +92,7 @@ def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: 
     finished = (folder / MODEL).exists() and not overwrite
     state = None if overwrite or finished else checkpoint.load(folder)
     if (state or finished) and not resume:
-        contents = f"an unfinished run (epoch {len(state.history)})" if state else "a finished run"
+        contents = f"an unfinished run (epoch {state.epochs_done})" if state else "a finished run"
         raise TrainingError(
             f"{folder} contains {contents}.",
             "Resume it with --resume, replace it with --overwrite, or name another folder with --out.",
