@@ -232,7 +232,7 @@ def _for_rare(facts: Facts, never: list[int]) -> str:
 
 
 def from_nothing(facts: Facts) -> Remark | None:
-    """A net that learned photos from nothing, and answers more of them wrongly than a longer training could mend."""
+    """A net that learned photos from nothing, and answers too many of them wrongly for a longer training to help."""
     if not facts.transfer or not may_gain(facts):
         return None
     held = facts.held_out
