@@ -90,6 +90,8 @@ class Hints:
         custom: "module:Class" of custom Keras layers; the modules are imported.
         trust: Run code inside the file: Lambda layers of Keras, and operations of a SavedModel that do more than
             compute.
+        dequantize: Take a quantized `.tflite` as the float model that its integers stand for; no option of commands,
+            since `train --from` alone does so.
 
     Raises:
         InputError: `task`, `color`, `input` or `resize` is none of these.
@@ -110,6 +112,7 @@ class Hints:
     softmax: bool = False
     custom: tuple[str, ...] = ()
     trust: bool = False
+    dequantize: bool = False
 
     def __post_init__(self) -> None:
         for name, accepted in (("task", Task), ("color", Color), ("input", PerImage)):
@@ -148,7 +151,7 @@ class Hints:
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
             option = f"--{each.name.replace('_', '-')}"
-            if value is None or value == each.default:
+            if value is None or value == each.default or each.name == "dequantize":
                 continue
             if each.name == "labels":
                 words += [option, str(value) if isinstance(value, (str, Path)) else "LABELS"]

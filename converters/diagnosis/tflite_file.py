@@ -11,23 +11,11 @@ import numpy as np
 
 from edgepress.converters.arrays import Array
 from edgepress.converters.diagnosis.rounding import Rounding, of_codes
+from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.graph import Graph
 
 HYBRID = ("CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D", "BATCH_MATMUL")
 """Kinds of operations that round float values while they run, if their weights are integers."""
-INT4 = 17
-"""Of the schema's `TensorType`: two values in each byte, the first in its lower half."""
-
-
-def _nibbles(graph: Graph, index: int) -> Array | None:
-    """Values of a constant of 4 bits, int8."""
-    data = graph.root.buffers[graph.table.tensors[index].buffer].data
-    if data is None or not len(data):
-        return None
-    packed = np.asarray(data, np.uint8)
-    halves = np.stack([packed & 15, packed >> 4], axis=1).ravel().astype(np.int8)
-    shape = graph.shape(index)
-    return np.asarray(np.where(halves > 7, halves - 16, halves)[: int(np.prod(shape))].reshape(shape))
 
 
 class TFLiteFile:
@@ -66,29 +54,21 @@ class TFLiteFile:
         name = graph.name(index)
         dtype = graph.dtype(index)
         scales, zeros = graph.scales(index)
-        values = _nibbles(graph, index) if graph.table.tensors[index].type == INT4 else graph.constant(index)
+        values = graph.stored(index)
         if values is None:
             if scales and dtype is not None and dtype.kind in "iu":
                 self.roundings[name] = of_codes(dtype, scales[0], zeros[0] if zeros else 0)
-            return
-        if not scales:
-            if values.dtype.kind == "f":
-                self.constants[name] = values.astype(np.float32)
-            return
-        shape = [1] * values.ndim
-        if len(scales) > 1 and values.ndim:
-            axis = int(graph.table.tensors[index].quantization.quantizedDimension)
-            shape[axis] = len(scales)
-        scale = np.array(scales, np.float32).reshape(shape if len(scales) > 1 else [1] * values.ndim)
-        zero = np.array(zeros or [0], np.float32).reshape(
-            scale.shape if len(zeros) == scale.size else [1] * values.ndim
-        )
-        self.constants[name] = (values.astype(np.float32) - zero) * scale
-        self.scales[name] = scale
+        elif (real := graph.real_values(index)) is not None:
+            self.constants[name] = real
+            self.scales[name] = graph.constant_scale(index, values.ndim)[0]
+        elif values.dtype.kind == "f":
+            self.constants[name] = values.astype(np.float32)
 
     def _is_hybrid(self, graph: Graph, op: Any) -> bool:
         data, weights = (graph.dtype(int(i)) for i in op.inputs[:2])
-        whole = graph.table.tensors[int(op.inputs[1])].type == INT4 or (weights is not None and weights.kind in "iu")
+        whole = graph.table.tensors[int(op.inputs[1])].type == flat.INT4 or (
+            weights is not None and weights.kind in "iu"
+        )
         return data == np.float32 and whole
 
     def _start(self, model: bytes) -> None:

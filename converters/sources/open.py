@@ -96,7 +96,7 @@ _OPENERS: dict[str, Callable[[Path, Hints], SourceModel]] = {
     "keras": _keras_source,
     "h5": _keras_source,
     "saved_model": _source_of_saved_model,
-    "tflite": lambda path, hints: TFLiteSource(path, hints.size, hints.output),
+    "tflite": lambda path, hints: TFLiteSource(path, hints.size, hints.output, dequantize=hints.dequantize),
     "onnx": lambda path, hints: OnnxSource(path, hints.size, hints.output),
 }
 """How a file of each format is opened; its content tells the format, not its suffix."""

@@ -1,4 +1,4 @@
-"""A float `.tflite` file as a source."""
+"""A `.tflite` file as a source: a float one, or the float model that a quantized one stands for."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from edgepress.converters.sources.base import Onnx2tf, does_not_run
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite import flatbuffer, onnx2tf_fixes, passes, resize
+from edgepress.converters.to_tflite.dequantize import dequantized
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError, first_line
 from edgepress.runtime.flatbuffer import check_model, unsupported_operations
@@ -35,11 +36,11 @@ _REAL = (flatbuffer.FLOAT32, flatbuffer.FLOAT16)
 
 
 class TFLiteSource:
-    """A float `.tflite` file."""
+    """A float `.tflite` file; or a quantized one, as the float model that its integers stand for (`dequantize`)."""
 
     loops = False
 
-    def __init__(self, path: Path, size: Size | None = None, output: str = "") -> None:
+    def __init__(self, path: Path, size: Size | None = None, output: str = "", *, dequantize: bool = False) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self._model = whole = path.read_bytes()
@@ -49,7 +50,10 @@ class TFLiteSource:
             layer = "" if "Edge TPU" in error.message else f" The first makes {passes.output_of(whole, first)}."
             raise ConversionError(error.message + layer, error.hint)
         self._model, notes = _with_output(self._model, path, output)
-        if quantized := passes.quantized_tensors(self._model):
+        stored_as = passes.input_storage(self._model)
+        if (quantized := passes.quantized_tensors(self._model)) and dequantize:
+            self._model = dequantized(self._model)
+        elif quantized:
             raise ConversionError(
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
                 "Give the float model that it was made from.",
@@ -79,7 +83,7 @@ class TFLiteSource:
         outputs, output_shape = count_outputs(item_output(path, [whole_input], [sizes]))
         if not output_shape and sizes != [1, outputs]:
             self._model = passes.flat_output(self._model, outputs)
-        dtype = np.dtype(self._source["dtype"]).name
+        dtype, quantization = stored_as or (np.dtype(self._source["dtype"]).name, (1.0, 0))
         if dtype not in ("float32", *INTEGERS):
             accepted = ", ".join(INTEGERS)
             raise ModelFileError(f"{path} takes {dtype}.", f"Export it with an input of float32 or {accepted}.")
@@ -89,6 +93,7 @@ class TFLiteSource:
             output_shape=output_shape,
             format="tflite",
             dtype=dtype,
+            quantization=quantization,
             ends_in=last,
             chosen_from=passes.chosen_from(self._model),
             metadata=tflite_metadata(whole),

@@ -23,6 +23,8 @@ FLOAT16 = 1
 UINT8 = 3
 BOOL = 6
 COMPLEX64 = 8
+INT4 = 17
+"""Two values in each byte, the first in its lower half."""
 DTYPES = {0: np.float32, 1: np.float16, 2: np.int32, 3: np.uint8, 4: np.int64, 6: np.bool_, 7: np.int16, 9: np.int8}
 """NumPy types by the schema's `TensorType`."""
 TYPES: dict[np.dtype[Any], int] = {np.dtype(dtype): number for number, dtype in DTYPES.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.adapter import free_prefix
-from edgepress.converters.arrays import Array
+from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.to_tflite import flatbuffer as flat
 
 
@@ -112,6 +112,36 @@ class Graph:
         if dtype is None or data is None or not len(data):
             return None
         return np.frombuffer(np.asarray(data, np.uint8).tobytes(), dtype).reshape(self.shape(index))
+
+    def stored(self, index: int) -> Array | None:
+        """Values of a constant as stored, those of four bits as int8; None if the tensor is none."""
+        if index < 0 or self.table.tensors[index].type != flat.INT4:
+            return self.constant(index)
+        data = self.root.buffers[self.table.tensors[index].buffer].data
+        if data is None or not len(data):
+            return None
+        packed = np.asarray(data, np.uint8)
+        halves = np.stack([packed & 15, packed >> 4], axis=1).ravel().astype(np.int8)
+        shape = self.shape(index)
+        return np.asarray(np.where(halves > 7, halves - 16, halves)[: int(np.prod(shape))].reshape(shape))
+
+    def constant_scale(self, index: int, ndim: int) -> tuple[Floats, Floats]:
+        """Scale and zero point of a quantized constant of so many axes, of shapes that broadcast with its values."""
+        scales, zeros = self.scales(index)
+        shape = [1] * ndim
+        whole = tuple(shape)
+        if len(scales) > 1 and ndim:
+            shape[int(self.table.tensors[index].quantization.quantizedDimension)] = len(scales)
+        zero = np.array(zeros or [0], np.float32)
+        return np.array(scales, np.float32).reshape(shape), zero.reshape(shape if len(zeros) == len(scales) else whole)
+
+    def real_values(self, index: int) -> Floats | None:
+        """Values that a quantized constant stands for; None if the tensor is no quantized constant."""
+        values = self.stored(index)
+        if values is None or not self.scales(index)[0]:
+            return None
+        scale, zero = self.constant_scale(index, values.ndim)
+        return np.asarray((values.astype(np.float32) - zero) * scale, np.float32)
 
     def add_constant(self, values: Array, name: str = "") -> int:
         """Add a constant of its own buffer, which is named after its values if there is no name; returns its index."""

@@ -85,6 +85,16 @@ def quantized_tensors(model: bytes) -> list[str]:
     return [(t.name or b"unnamed").decode(errors="replace") for t in stored if len(t.quantization.scale)]
 
 
+def input_storage(model: bytes) -> tuple[str, tuple[float, int]] | None:
+    """Type, scale and zero point of an input that is stored as integers; None of a float one."""
+    _, graph = flat.read(model)
+    source = graph.tensors[graph.inputs[0]]
+    quantization = source.quantization
+    if source.type == flat.FLOAT32 or quantization is None or quantization.scale is None or not len(quantization.scale):
+        return None
+    return np.dtype(flat.DTYPES[source.type]).name, (float(quantization.scale[0]), int(quantization.zeroPoint[0]))
+
+
 def last_operation(model: bytes) -> str:
     """Name of the operation that computes the output, ignoring copies and requantizing; "" if there is none."""
     root, graph = flat.read(model)
