@@ -263,9 +263,10 @@ class Trainee:
     Args:
         program: The graph that the training begins with.
         moments: Mean and variance of every channel, by tensor (`pruning.importance.channel_moments`).
+        factor: What these units are multiplied by, and with them how far a step of training moves a constant.
     """
 
-    def __init__(self, program: Program, moments: Mapping[str, tuple[Array, Array]]) -> None:
+    def __init__(self, program: Program, moments: Mapping[str, tuple[Array, Array]], *, factor: float = 1.0) -> None:
         import tensorflow as tf
 
         self.program = program
@@ -278,6 +279,7 @@ class Trainee:
             if step.bias:
                 spread = float(np.sqrt(moments[step.output][1].mean()))
                 self._units[step.bias] = np.array(max(spread, 1e-6), np.float32)
+        self._units = {name: np.asarray(factor * unit, np.float32) for name, unit in self._units.items()}
         self._variables = {name: tf.Variable(program.constants[name] / unit) for name, unit in self._units.items()}
 
     @property
