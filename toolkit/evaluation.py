@@ -7,7 +7,7 @@ process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.schemes import BASELINES
 from edgepress.converters.sources.keras import load_keras
 from edgepress.converters.worker import ChildDied, Emit, Worker
+from edgepress.runtime import load
 from edgepress.runtime.decisions import decide
 from edgepress.runtime.errors import parsing
 from edgepress.toolkit.benchmarking.accepted import accepted_counts, accepted_fields, without_promise
@@ -102,7 +103,7 @@ def evaluate(
     if path.suffix == ".keras":
         if engine is not None:
             raise InputError(f"{path} is run by Keras; the engine {engine} cannot open it.", "Omit --engine.")
-        answers = Answers("keras", *decide(keras_scores(path, opened.test)))
+        answers = Answers("keras", *decide(model_scores(path, opened.test)))
     else:
         candidate = Candidate(path, engine, threads, contract=about.contract_json)
         (outcome,) = collect_answers(
@@ -162,28 +163,29 @@ def _shares(items: int, count: int, errors: int) -> dict[str, Any]:
     }
 
 
-def keras_scores(path: Path, split: Split) -> npt.NDArray[np.float32]:
-    """Keras' answers to all items of a split, in order: float32, shape (len(split), classes)."""
+def model_scores(path: Path, split: Split) -> npt.NDArray[np.float32]:
+    """Answers of a `.keras` or float `.tflite` to all items of a split, in order: float32, (len(split), classes)."""
     try:
         with Worker(silence_s=SILENCE_S) as worker:
             list(worker.call(_open, path))
             return np.concatenate([scores for x, _ in split.batches(BATCH) for scores in worker.call(_score, x)])
     except ChildDied as e:
-        raise ModelFileError(f"{path} crashed the process that ran it ({e}).", "Save it again with Keras.") from e
+        raise ModelFileError(f"{path} crashed the process that ran it ({e}).", "Make it again.") from e
 
 
 class _Opened:
     """The model that a child process has opened."""
 
     path: ClassVar[Path]
-    model: ClassVar[Any]
+    answer: ClassVar[Callable[[npt.NDArray[Any]], Any]]
 
 
 def _open(path: Path, emit: Emit) -> None:
     _Opened.path = path
-    _Opened.model = load_keras(path)
+    _Opened.answer = load(path).scores if path.suffix == ".tflite" else load_keras(path).predict_on_batch
 
 
 def _score(items: npt.NDArray[Any], emit: Emit) -> None:
-    with parsing(_Opened.path, failed="can't be run by Keras"):
-        emit(np.asarray(_Opened.model.predict_on_batch(items.astype(np.float32)), np.float32))
+    with parsing(_Opened.path, failed="can't be run"):
+        takes = items if _Opened.path.suffix == ".tflite" else items.astype(np.float32)
+        emit(np.asarray(_Opened.answer(takes), np.float32))

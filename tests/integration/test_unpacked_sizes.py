@@ -409,4 +409,4 @@ def test_evaluate_opens_a_keras_file_in_a_child_process(tmp_path: Path, monkeypa
     (tmp_path / "net.keras").write_bytes(assets(3))
     monkeypatch.setattr(evaluation, "load_keras", never)
     with pytest.raises(EdgepressError, match="decompression bomb"):
-        evaluation.keras_scores(tmp_path / "net.keras", SimpleNamespace())  # type: ignore[arg-type]
+        evaluation.model_scores(tmp_path / "net.keras", SimpleNamespace())  # type: ignore[arg-type]

@@ -76,7 +76,7 @@ class World:
         monkeypatch.setattr(module, "open_data", self._open)
         monkeypatch.setattr(module, "train", self._train)
         monkeypatch.setattr(module, "remember", lambda target, fresh, learned: self.asked.update(remembered=target))
-        monkeypatch.setattr(module, "keras_scores", self._scores)
+        monkeypatch.setattr(module, "model_scores", self._scores)
         monkeypatch.setattr(module, "convert", self._convert)
         monkeypatch.setattr(module, "promise_again", self._promise)
         monkeypatch.setattr(module, "new_answers", lambda one, fresh: (one.path, fresh.source))

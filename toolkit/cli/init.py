@@ -152,10 +152,11 @@ def next_steps(out: Path, answers: dict[str, Any], seen: Surroundings, *, to_nam
     others = [
         run.path for run in seen.runs if data and run.data and os.path.normpath(run.data) != os.path.normpath(data)
     ]
-    models = [f"{run.path}/model.keras" for run in seen.runs if run.path not in others]
-    models += [model.path for model in seen.models]
+    trained = [f"{run.path}/{run.model}" for run in seen.runs if run.path not in others]
+    models = trained + [model.path for model in seen.models]
     results = [each.path for each in seen.results if not {each.path, os.path.dirname(each.path)} & {*others}]
-    sources = [model for model in models if not model.endswith(".tflite")]  # such a file is often quantized already
+    # A `.tflite` of others is often quantized already.
+    sources = [model for model in models if model in trained or not model.endswith(".tflite")]
     make = partial(step, "compress", more=board) if limits else partial(step, "convert")
     steps = [make(model) for model in sources[:1]]
     steps += [step("evaluate", model) for model in models[:1] if not sources]

@@ -127,6 +127,7 @@ Preference = Annotated[
 Offline = Annotated[bool, Option("--offline", help="Do not install the ONNX-to-TFLite converter (onnx2tf)")]
 Foreign = partial(Option, rich_help_panel=FOREIGN)
 SeveralForeign = partial(Several, rich_help_panel=FOREIGN)
+ChannelsFirst = Annotated[bool | None, Foreign("--channels-first/--channels-last", help="Layout of the model's input")]
 Custom = Annotated[list[str] | None, Foreign(help="MODULE:CLASS of a custom Keras layer; may be repeated")]
 Trust = Annotated[bool, Foreign("--trust", help=TRUST_HELP)]
 
@@ -134,49 +135,6 @@ Trust = Annotated[bool, Foreign("--trust", help=TRUST_HELP)]
 def skip_words(skip_unreadable: bool) -> list[str]:
     """The option in the next command, which reads the same files."""
     return ["--skip-unreadable"] if skip_unreadable else []
-
-
-def model_hints(
-    labels: Annotated[
-        Path | None, Foreign(help="Text file with one label per line, in the order of the outputs")
-    ] = None,
-    input_range: Annotated[
-        str | None, SeveralForeign(help="Values that the model expects for pixels 0 and 255, such as 0,1 or -1,1")
-    ] = None,
-    mean: Annotated[
-        str | None,
-        SeveralForeign(
-            help="Per-channel mean, or one for all, subtracted from pixels 0-255; 0-1 if every --std is below 1"
-        ),
-    ] = None,
-    std: Annotated[str | None, SeveralForeign(help="Per-channel standard deviation, applied after --mean")] = None,
-    input: Annotated[
-        PerImage | None,
-        Foreign(
-            help="Scaling of each image by its own values; standardize: mean 0 and standard deviation 1; minmax: 0 to 1"
-        ),
-    ] = None,
-    color: Annotated[
-        Literal[ChannelOrder, "none"] | None, Foreign(help="Channel order of the images; none: inputs are not images")
-    ] = None,
-    resize: Annotated[str | None, resize_option(Foreign)] = None,
-    channels_first: Annotated[
-        bool | None, Foreign("--channels-first/--channels-last", help="Layout of the model's input")
-    ] = None,
-    size: Annotated[str | None, Foreign(help=SIZE_HELP)] = None,
-    task: Annotated[Task | None, Foreign(help="Meaning of the outputs; none: the model is not a classifier")] = None,
-    threshold: Annotated[
-        float | None, Foreign(min=0, max=1, help="Decision threshold of a label, as a probability")
-    ] = None,
-    softmax: Annotated[
-        bool, Foreign("--softmax", help="Apply a softmax (a sigmoid for one output) to outputs that are logits")
-    ] = False,
-) -> Hints:
-    """The options that describe a model made elsewhere, declared once for all commands that take one.
-
-    A command decorated with `with_model_hints` has them in place of its parameter `hints`.
-    """
-    return call_with(Hints, locals())
 
 
 def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -202,6 +160,56 @@ def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]],
         return expanded
 
     return decorator
+
+
+def pixel_scaling(
+    input_range: Annotated[
+        str | None, SeveralForeign(help="Values that the model expects for pixels 0 and 255, such as 0,1 or -1,1")
+    ] = None,
+    mean: Annotated[
+        str | None,
+        SeveralForeign(
+            help="Per-channel mean, or one for all, subtracted from pixels 0-255; 0-1 if every --std is below 1"
+        ),
+    ] = None,
+    std: Annotated[str | None, SeveralForeign(help="Per-channel standard deviation, applied after --mean")] = None,
+    input: Annotated[
+        PerImage | None,
+        Foreign(
+            help="Scaling of each image by its own values; standardize: mean 0 and standard deviation 1; minmax: 0 to 1"
+        ),
+    ] = None,
+) -> dict[str, Any]:
+    """The options that say how a model made elsewhere takes pixels, as fields of `Hints`."""
+    return locals()
+
+
+@with_options(scaling=pixel_scaling)
+def model_hints(
+    *,
+    labels: Annotated[
+        Path | None, Foreign(help="Text file with one label per line, in the order of the outputs")
+    ] = None,
+    scaling: dict[str, Any],
+    color: Annotated[
+        Literal[ChannelOrder, "none"] | None, Foreign(help="Channel order of the images; none: inputs are not images")
+    ] = None,
+    resize: Annotated[str | None, resize_option(Foreign)] = None,
+    channels_first: ChannelsFirst = None,
+    size: Annotated[str | None, Foreign(help=SIZE_HELP)] = None,
+    task: Annotated[Task | None, Foreign(help="Meaning of the outputs; none: the model is not a classifier")] = None,
+    threshold: Annotated[
+        float | None, Foreign(min=0, max=1, help="Decision threshold of a label, as a probability")
+    ] = None,
+    softmax: Annotated[
+        bool, Foreign("--softmax", help="Apply a softmax (a sigmoid for one output) to outputs that are logits")
+    ] = False,
+) -> Hints:
+    """The options that describe a model made elsewhere, declared once for all commands that take one.
+
+    A command decorated with `with_model_hints` has them in place of its parameter `hints`.
+    """
+    return call_with(Hints, locals() | scaling)
 
 
 with_model_hints = with_options(hints=model_hints)

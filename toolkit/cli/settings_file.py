@@ -52,7 +52,7 @@ SHARED = {
     "skip_unreadable": tuple(name for name in _WITH_DATA if name != "bundle"),
 }
 """Options allowed at top level, each with the commands in which it means the same."""
-TEXT_PATHS = ("data", "more", "weights", "teacher", "baseline", "source")
+TEXT_PATHS = ("data", "more", "weights", "base", "teacher", "baseline", "source")
 """Options of type text that are paths, unless `found_files` accepts the text as a name."""
 PLAN = tuple(TABLES)
 """Tables of a plan, which may stand below [sweep]."""

@@ -19,6 +19,7 @@ from edgepress.toolkit.data.idx import is_idx_folder
 from edgepress.toolkit.data.npz import headers
 from edgepress.toolkit.data.shards import is_shards
 from edgepress.toolkit.documents import read_json
+from edgepress.toolkit.results.run_files import RUN_MODELS
 
 MODEL_SUFFIXES = frozenset({".keras", ".h5", ".tflite", ".onnx"})
 WEIGHTS_ALONE = ".weights.h5"
@@ -41,6 +42,7 @@ class Found:
         size_bytes: Size of its files, if known.
         modified: When its newest file was written; seconds.
         data: What a run was trained on, as it was given; "" if unknown.
+        model: Name of a run's model in its folder.
     """
 
     path: str
@@ -49,6 +51,7 @@ class Found:
     size_bytes: int = 0
     modified: float = 0.0
     data: str = ""
+    model: str = ""
 
 
 @dataclass
@@ -124,10 +127,10 @@ def _of_edgepress(surroundings: Surroundings, place: Path, name: str, folders: l
     if "saved_model.pb" in files:
         surroundings.models.append(Found(name, "SavedModel", modified=_modification_time(place)))
         folders.clear()
-    elif {"model.keras", "metrics.json"} <= set(files):
+    elif "metrics.json" in files and (model := next((name for name in RUN_MODELS if name in files), "")):
         trained_on = _trained_on(place / "metrics.json")
         surroundings.runs.append(
-            Found(name, "run of edgepress train", modified=_modification_time(place), data=trained_on)
+            Found(name, "run of edgepress train", modified=_modification_time(place), data=trained_on, model=model)
         )
         folders[:] = [each for each in folders if each not in ("images", "partial")]
     elif {"benchmark.json", "sweep.json", "compress.json", "tuning.json", "pruning.json"} & set(files):

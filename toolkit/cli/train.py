@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Option
 
+from edgepress.converters.contract.hints import Hints
+from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.contract.size import parse_size
-from edgepress.runtime.input_spec import Color
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.data import ACCEPTED
@@ -29,7 +31,9 @@ BY_DATA = "as in the data"
 BY_SIZE = "auto: as in the data; 160 for photos and EfficientNet-Lite with its weights"
 
 
+@options.with_options(scaling=options.pixel_scaling)
 def train(
+    *,
     data: Annotated[str | None, Option(help=f"{options.DATA_HELP} (required)", show_default=False)] = None,
     arch: Annotated[
         options.ChosenArchitecture,
@@ -41,7 +45,9 @@ def train(
     size: Annotated[
         str | None, Images(help="Resize images to SIDE or HEIGHTxWIDTH, or auto", show_default=BY_SIZE)
     ] = None,
-    color: Annotated[Color | None, Images(help="Convert images to this color mode", show_default=BY_DATA)] = None,
+    color: Annotated[
+        ChannelOrder | None, Images(help="Color mode to convert images to; bgr: for --from", show_default=BY_DATA)
+    ] = None,
     resize: Annotated[str, options.resize_option(Images)] = "stretch",
     augmentation: Annotated[
         options.Augmentation, Images(help="Augmentation of the training items; auto chooses by the kind of data")
@@ -53,11 +59,20 @@ def train(
     weights: Annotated[
         str, Net(help="Initial weights: auto (those that come with edgepress), none, imagenet, or a .keras or .h5 file")
     ] = "auto",
+    base: Annotated[
+        str | None,
+        Net(
+            "--from", metavar="MODEL", help="Begin with this classifier of any format, instead of --arch and --weights"
+        ),
+    ] = None,
+    features: Annotated[
+        str, Net(help="Tensor of the features of --from; default: what its last layer reads", show_default=False)
+    ] = "",
     freeze: Annotated[bool, Net("--freeze", help="Train only the classifier; needs weights")] = False,
     teacher: Annotated[
         str | None, Fit(metavar="MODEL", help="Learn from the answers of this classifier, too (distillation)")
     ] = None,
-    trust: Annotated[bool, Fit("--trust", help=f"{options.TRUST_HELP}; for --teacher")] = False,
+    trust: Annotated[bool, Fit("--trust", help=f"{options.TRUST_HELP}; for --from and --teacher")] = False,
     epochs: Annotated[int | None, Fit(min=1, help="Passes over the training split", show_default=BY_ARCH)] = None,
     batch_size: Annotated[int | None, Fit(min=1, help="Items in a training step", show_default=BY_ARCH)] = None,
     learning_rate: Annotated[
@@ -71,6 +86,10 @@ def train(
     ] = None,
     class_weights: Annotated[bool, Fit("--class-weights", help="Give rare classes more weight")] = False,
     seed: Annotated[int, Fit(min=0, help="Random seed; on one machine, the same seed gives the same weights")] = 0,
+    scaling: dict[str, Any],
+    channels_first: options.ChannelsFirst = None,
+    custom: options.Custom = None,
+    offline: options.Offline = False,
     json_output: options.Json = False,
 ) -> None:
     """Train a classifier; writes model.keras, its metrics and plots to a folder."""
@@ -80,18 +99,20 @@ def train(
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.data.pixels import pixel_notes
     from edgepress.toolkit.data.types import notes_of_skipped
+    from edgepress.toolkit.training.base_net import find_base
     from edgepress.toolkit.training.choosing import photo_size
     from edgepress.toolkit.training.loop import train as work
 
-    opened = call_with(open_data, locals(), source=data, size=_size(size), photo_size=photo_size(arch, weights))
+    hints = Hints(**scaling, color=color, channels_first=channels_first, trust=trust, custom=tuple(custom or ()))
+    if base is None:
+        _refuse_hints(hints)
+    else:
+        hints = replace(hints, size=None if size == "auto" else size, resize=None if resize == "stretch" else resize)
+    net = call_with(find_base, locals(), on_note=screen.note)
+    how = {"photo_size": photo_size(arch, weights)} if net is None else {"input": net.input}
+    opened = call_with(open_data, locals(), source=data, size=_size(size), **how)
     screen.note(*notes_of_skipped(opened.skipped), *pixel_notes(opened))
-    result = call_with(
-        work,
-        locals(),
-        data=opened,
-        patience=patience or None,
-        on_note=screen.note,
-    )
+    result = call_with(work, locals(), data=opened, base=net, patience=patience or None, on_note=screen.note)
     if json_output:
         screen.document({"model": str(result.model), **result.metrics})
         return
@@ -99,6 +120,12 @@ def train(
     screen.remarks(result.metrics.get("remarks", ()))  # runs of an older edgepress have none
     screen.say(f"Test accuracy {100 * result.metrics['accuracy']:.2f} %: {result.model}", style="bold")
     screen.next_command(shell_line("edgepress", "convert", result.model, *options.skip_words(skip_unreadable)))
+
+
+def _refuse_hints(hints: Hints) -> None:
+    """Refuse what only a model made elsewhere has."""
+    if words := [*replace(hints, color=hints.color if hints.color == "bgr" else None, trust=False).words]:
+        raise InputError(f"{words[0]} describes a model, and none is given.", "Name it with --from.")
 
 
 def _size(text: str | None) -> int | tuple[int, int] | None:

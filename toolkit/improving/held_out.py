@@ -20,8 +20,9 @@ from edgepress.converters.files import write_json
 from edgepress.runtime.scenes import other_scene, thumbnail
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.results.run_files import METRICS
 from edgepress.toolkit.text import plural
-from edgepress.toolkit.training.run_folder import METRICS, load_result
+from edgepress.toolkit.training.run_folder import load_result
 
 LEARNED = "learned"
 """Key of the metrics of an improved run: digests of the new items that it was trained or validated on."""

@@ -21,13 +21,14 @@ from edgepress.toolkit.data.for_model import contract_of, data_for
 from edgepress.toolkit.data.joined import join
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, InputError
-from edgepress.toolkit.evaluation import keras_scores
+from edgepress.toolkit.evaluation import model_scores
 from edgepress.toolkit.improving.former import FormerFile, kinds_to_make, not_repeated, promises
 from edgepress.toolkit.improving.held_out import learned_by, remember, without_learned_scenes
 from edgepress.toolkit.improving.promised import NewAnswers, new_answers, promise_again
 from edgepress.toolkit.improving.proof import Proof, Verdict, prove_better, prove_not_worse
+from edgepress.toolkit.results.run_files import METRICS, run_model
 from edgepress.toolkit.training.loop import train
-from edgepress.toolkit.training.run_folder import METRICS, load_result
+from edgepress.toolkit.training.run_folder import load_result
 
 MAX_DROP_PP = 1.0
 """Percentage points that old items may lose."""
@@ -149,7 +150,7 @@ def improve(
     if target.resolve() == folder.resolve():
         raise InputError(f"{target} is the run that is to be improved.", "Name another folder with --out.")
     _arguments(folder)  # first, so that a wrong folder is told before any work
-    before = folder / MODEL
+    before = run_model(folder) or folder / MODEL
     learned = learned_by(load_result(folder).metrics)
     kinds = kinds_to_make(folder, to)
     old, fresh, notes = _open(before, str(new), data, skip_unreadable=skip_unreadable)
@@ -166,7 +167,7 @@ def improve(
     model = train_on(folder, both, target, **how, progress=progress)
     remember(target, fresh, learned)
     step("Comparing both models on held-out items")
-    was, now = (keras_scores(path, both.test).argmax(axis=1) == both.test.y for path in (before, model))
+    was, now = (model_scores(path, both.test).argmax(axis=1) == both.test.y for path in (before, model))
     count = len(old.test)  # the old items come first
     better = prove_better(was[count:], now[count:])
     kept = prove_not_worse(was[:count], now[:count], max_drop)
@@ -192,9 +193,12 @@ def train_on(
         how: Other arguments of `train`.
     """
     arguments = _arguments(run)
-    slower = 1.0 if arguments.get("continued") else SLOWER  # once: a rate that falls each time learns nothing
+    # Once, because a rate that falls each time learns nothing; that of a net of others is low from the beginning.
+    slower = 1.0 if arguments.get("continued") or arguments.get("base") else SLOWER
     rate = slower * arguments["learning_rate"] if learning_rate is None else learning_rate
     how |= {name: arguments[name] for name in KEPT} | {"epochs": epochs, "learning_rate": rate, "patience": None}
+    if arguments.get("base"):
+        return train(both, base=run, out=out, **how).model
     return train(both, arguments["arch"], weights=run / MODEL, continued=True, out=out, **how).model
 
 
@@ -244,7 +248,7 @@ def _files(model: Path, kinds: Sequence[FormerFile], data: DataSet) -> tuple[dic
 
 def _arguments(folder: Path) -> dict[str, Any]:
     """The options of the run that is to be improved."""
-    if not (folder / MODEL).is_file():
+    if not run_model(folder):
         raise InputError(
             f"{folder} is not the folder of a run: {MODEL} is missing.", "Give a folder of edgepress train."
         )

@@ -14,6 +14,7 @@ import numpy as np
 from edgepress.toolkit.data.items import SMALL
 from edgepress.toolkit.data.types import SPLITS, DataSet
 from edgepress.toolkit.remarks.facts import ImageSizes
+from edgepress.toolkit.training.base_net import BaseNet
 from edgepress.toolkit.training.packaged import PACKAGES
 
 AUTO = "auto"
@@ -43,11 +44,13 @@ class Choice:
         arch: A name in `architectures.ARCHITECTURES`.
         weights: "imagenet", a file, or None.
         why: The reason in words; "" if the user chose both.
+        base: The body of another tool's model, in the place of both.
     """
 
     arch: str
     weights: str | None
     why: str
+    base: BaseNet | None = None
 
 
 def foresee(source: str) -> dict[str, str]:
@@ -70,8 +73,10 @@ def photo_size(arch: str, weights: str | Path | None) -> int | None:
     return PHOTO_SIDE if begins and (arch == AUTO or arch in PACKAGES) else None
 
 
-def choose(data: DataSet, arch: str, weights: str | Path | None) -> Choice:
+def choose(data: DataSet, arch: str, weights: str | Path | None, base: BaseNet | None = None) -> Choice:
     """The net for data, and its weights."""
+    if base is not None:
+        return Choice(base.name, None, "", base)
     if arch != AUTO:
         begins = weights_of(arch, weights) if data.input.is_image or weights != AUTO else None
         return Choice(arch, begins, "its weights come with edgepress" if weights == AUTO and begins else "")
@@ -127,6 +132,8 @@ def describe(data: DataSet, choice: Choice, arguments: dict[str, Any]) -> str:
     shape = " x ".join(map(str, data.input.shape[:2] if data.input.is_image else data.input.shape))
     weights = {None: "from nothing", IMAGENET: "with ImageNet weights"}
     begins = weights.get(choice.weights, f"with the weights of {choice.weights}")
+    if choice.base is not None:
+        begins = f"from its features {choice.base.features.partition(';')[0]}"
     reason = f", because {choice.why}" if choice.why else ""
     return (
         f"{len(data.labels)} classes, {counts} items: {kind}{stored}. "

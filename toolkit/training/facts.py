@@ -54,6 +54,7 @@ def facts_of(
         foreign: Whether edgepress did not train the model.
     """
     skip = any(reason not in ALWAYS_LEFT_OUT for _, reason in data.skipped)
+    is_from_nothing = arguments.get("weights", "?") is None and not arguments.get("base")
     return Facts(
         labels=data.labels,
         confusion=np.asarray(confusion, np.int64),
@@ -66,7 +67,7 @@ def facts_of(
         arguments=arguments if "epochs" in arguments else {},
         is_image=data.input.is_image,
         images=image_sizes(data),
-        transfer=_transfer_command(data, skip) if arguments.get("weights", "?") is None and is_photo(data) else "",
+        transfer=_transfer_command(data, skip) if is_from_nothing and is_photo(data) else "",
         conflicts=data.conflicts,
         pair=pair,
         max_drop_pp=max_drop_pp,

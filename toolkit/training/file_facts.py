@@ -16,6 +16,7 @@ from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.remarks.facts import Facts, FloatPair
+from edgepress.toolkit.results.run_files import run_model
 from edgepress.toolkit.training import run_folder
 from edgepress.toolkit.training.facts import MORE, facts_of
 
@@ -69,7 +70,7 @@ def facts_of_file(
 def _run_of(file: Path, contract: Contract) -> run_folder.TrainResult | None:
     """The finished run that a file came from, if it is in its folder or the folder above."""
     for folder in (file.parent, file.parent.parent):
-        model = folder / MODEL
+        model = run_model(folder) or folder / MODEL
         try:
             if not model.samefile(file) and sha256_of(model) != contract.parent_sha256:
                 continue

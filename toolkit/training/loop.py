@@ -19,16 +19,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.filetypes import MODEL
-from edgepress.toolkit.data import open_data
+from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.data import calibration_rows, open_data
 from edgepress.toolkit.data.types import SPLITS, DataSet
 from edgepress.toolkit.errors import InputError, TrainingError
-from edgepress.toolkit.results.run_files import model_in
+from edgepress.toolkit.results.run_files import GRAPH, model_in
 from edgepress.toolkit.training import architectures, batches, choosing, fitting, run_folder, transfer
 from edgepress.toolkit.training.augment import FLIPPING
+from edgepress.toolkit.training.base_net import BaseNet, find_base
 from edgepress.toolkit.training.checkpoint import TrainingState
-from edgepress.toolkit.training.features import Body, keras_body
+from edgepress.toolkit.training.features import Body
 from edgepress.toolkit.training.fitting import Fitting
+from edgepress.toolkit.training.graph_net import MEASURED, GraphNet, parts_of
 from edgepress.toolkit.training.learners import Learner, ModelLearner
 from edgepress.toolkit.training.settling import resolve_arguments
 from edgepress.toolkit.training.teacher import StudentTargets, Teacher
@@ -53,6 +57,10 @@ def train(
     depth: int | None = None,
     dropout: float | None = None,
     weights: str | Path | None = choosing.AUTO,
+    base: str | Path | BaseNet | None = None,
+    features: str = "",
+    hints: Hints | None = None,
+    offline: bool = False,
     freeze: bool = False,
     continued: bool = False,
     teacher: str | Path | None = None,
@@ -81,11 +89,17 @@ def train(
         depth: Number of layers.
         dropout: Dropout rate before the classifier.
         weights: Initial weights; "auto" for those that come with edgepress, "none" or None to train from nothing.
+        base: Begin with the body of this classifier instead of `arch` and `weights`: a `.keras`, `.h5`, `.hdf5`,
+            `.tflite` (float or quantized) or `.onnx` file, a SavedModel folder, or a run's folder. The result is a
+            float `.tflite`.
+        features: Name of the tensor of its float graph that holds its features; "" for what its last layer reads.
+        hints: What you know of its input.
+        offline: Do not install onnx2tf, which makes TFLite files of ONNX models, when it is first needed.
         freeze: Train only the classifier.
         continued: Train the model of `weights` on, classifier included.
         teacher: A classifier of the same labels whose answers are learned as well as the labels (`teacher.Teacher`): a
             `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, a SavedModel folder, or a run's folder.
-        trust: Run code inside the teacher's file; see `Hints`.
+        trust: Run code inside the file of `base` or `teacher`; see `Hints`.
         minutes: Time for the training, above 0: fewer epochs or, of a pre-trained net, fewer layers.
         seed: Seed of the initial weights, dropout, order and augmentation.
         resume: Resume the run that `out` holds; the result of a finished run is returned, an empty folder starts one.
@@ -111,7 +125,8 @@ def train(
     if resume and overwrite:
         raise InputError("resume and overwrite exclude each other.", "Give only one of --resume and --overwrite.")
     note = on_note or (lambda text: None)
-    opened = data if isinstance(data, DataSet) else open_data(data, photo_size=choosing.photo_size(arch, weights))
+    net = call_with(find_base, locals(), on_note=note)
+    opened = _open(data, net, choosing.photo_size(arch, weights))
     given: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -129,11 +144,11 @@ def train(
     # Left out otherwise, so that runs from before these options can be resumed.
     given |= {"continued": True} if continued else {}
     given |= {} if minutes is None else {"minutes": minutes}
-    choice = choosing.choose(opened, arch, weights)
+    choice = choosing.choose(opened, arch, weights, net)
     arguments = resolve_arguments(given, choice, opened)
     folder = run_folder.default_folder(opened.source, choice.arch) if out is None else Path(out)
     note(choosing.describe(opened, choice, arguments))
-    model, deviation = _new_model(opened, arguments)
+    model, deviation = _new_model(opened, arguments, net)
     with ExitStack() as stack:
         taught: Teacher | None = None
         if teacher is not None:
@@ -147,7 +162,7 @@ def train(
         targets = StudentTargets(taught, opened.train.y, arguments["augmentation"]) if taught else None
         training = _Training(model, opened, arguments, targets, deviation, folder, progress, note)
         if not training.run(state, stop_after):
-            return run_folder.TrainResult(folder / MODEL, {}, state.history)
+            return run_folder.TrainResult(folder / (GRAPH if net else MODEL), {}, state.history)
         facts = taught.facts() if taught else None
         run_folder.finish(model, opened, state, arguments=arguments, teacher=facts, folder=folder)
         return run_folder.load_result(folder)
@@ -157,7 +172,19 @@ def _note_guess(note: Callable[[str], None], text: str) -> None:
     note(f"Guessed of the teacher: {text}")
 
 
-def _new_model(data: DataSet, arguments: dict[str, Any]) -> tuple[Any, Deviation]:
+def _open(data: str | Path | DataSet, base: BaseNet | None, photo_size: int | None) -> DataSet:
+    """The data, with items as the base takes them if there is one."""
+    if not isinstance(data, DataSet):
+        return open_data(data, input=base.input) if base else open_data(data, photo_size=photo_size)
+    if base and data.input != base.input:
+        raise InputError(
+            f"{base.name} takes other items than {data.source} was opened with: {base.input}, not {data.input}.",
+            "Give the data by their name or path.",
+        )
+    return data
+
+
+def _new_model(data: DataSet, arguments: dict[str, Any], base: BaseNet | None) -> tuple[Any, Deviation]:
     """The model with its initial weights, and the deviation of the training items."""
     if empty := [name for name in SPLITS if not len(getattr(data, name))]:
         raise TrainingError(f"The {empty[0]} split of {data.source} is empty.", "Training needs all three splits.")
@@ -171,9 +198,12 @@ def _new_model(data: DataSet, arguments: dict[str, Any]) -> tuple[Any, Deviation
     if variance is not None and not np.isfinite(variance).all():
         hint = "Scale them down, or look for outliers."
         raise InputError(f"Some values in {data.source} are so large that their variance is beyond float32.", hint)
+    deviation = None if variance is None else np.sqrt(variance)
+    if base is not None:
+        items = data.train.read(calibration_rows(data.train, MEASURED))
+        return GraphNet(base, items, classes=len(data.labels)), deviation
     options = {key: arguments[key] for key in BUILD_OPTIONS if key in arguments} | {"mean": mean, "variance": variance}
-    model = architectures.build(arguments["arch"], data.input, classes=len(data.labels), **options)
-    return model, None if variance is None else np.sqrt(variance)
+    return architectures.build(arguments["arch"], data.input, classes=len(data.labels), **options), deviation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +235,7 @@ class _Training:
         planned = self.arguments["epochs"]
         started = time.monotonic() - sum(row["seconds"] for row in state.history)
         if self.arguments.get("two_steps"):
-            body, head = keras_body(self.model)
+            body, head = parts_of(self.model)
             run = self._transfer(body, head, state, started)
         else:
             run = self._fitting(self._model_learner(), keeps_last=False)

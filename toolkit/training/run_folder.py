@@ -1,6 +1,7 @@
 """The folder of a training run: lock it, decide whether to start or resume, and write the results.
 
-`checkpoint.npz` exists while a run is unfinished; `model.keras` is written last, when it is finished.
+`checkpoint.npz` exists while a run is unfinished; `model.keras` (or `model.tflite`, of a run that began with another
+tool's model) is written last, when it is finished.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.write import write_keras_contract
-from edgepress.converters.files import whole_file, write_csv, write_json
+from edgepress.converters.files import whole_file, write_bytes, write_csv, write_json
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.filetypes import MODEL, VARIANTS
 from edgepress.toolkit.data.remembered import to_remember
@@ -26,13 +27,14 @@ from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.notebooks.views import training_html
 from edgepress.toolkit.remarks.checks import remarks
+from edgepress.toolkit.results.run_files import GRAPH, METRICS, run_model
 from edgepress.toolkit.stats.metrics import classification_metrics
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
 from edgepress.toolkit.training.facts import MORE, facts_of
+from edgepress.toolkit.training.graph_net import GraphNet
 from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
 
-METRICS = "metrics.json"
 HISTORY = "history.csv"
 
 
@@ -41,7 +43,8 @@ class TrainResult:
     """The result of a run.
 
     Attributes:
-        model: The `.keras` file, with its contract inside.
+        model: The `.keras` file, with its contract inside; of a run that began with a model of another tool, a float
+            `.tflite`.
         metrics: The content of `metrics.json`; "accuracy" and the other metrics are those of the test split, "remarks"
             says what else than quantization limits the accuracy (docs/advice.md).
         history: One row per epoch; see `checkpoint.TrainingState`.
@@ -89,7 +92,7 @@ def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: 
 
     A finished run has no checkpoint; one that was killed between the two loses it here.
     """
-    finished = (folder / MODEL).exists() and not overwrite
+    finished = run_model(folder) is not None and not overwrite
     state = None if overwrite or finished else checkpoint.load(folder)
     if (state or finished) and not resume:
         contents = f"an unfinished run (epoch {state.epochs_done})" if state else "a finished run"
@@ -112,7 +115,7 @@ def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: 
                 place.unlink()
             for path in (path for path in place.glob("*") if path.suffix in (".tflite", ".onnx")):
                 path.unlink()
-    for name in (MODEL, METRICS, checkpoint.NAME):
+    for name in (MODEL, GRAPH, METRICS, checkpoint.NAME):
         (folder / name).unlink(missing_ok=True)
     return TrainingState(began_with)
 
@@ -164,7 +167,7 @@ def load_result(folder: Path) -> TrainResult:
         history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(table))]
     except (OSError, ValueError, TypeError, csv.Error) as e:
         raise _error_of_unfinished(folder, e) from e
-    return TrainResult(folder / MODEL, metrics, history)
+    return TrainResult(run_model(folder) or folder / MODEL, metrics, history)
 
 
 def finish(
@@ -177,8 +180,7 @@ def finish(
     folder: Path,
 ) -> None:
     """Evaluate the best weights and write the results; the model is written last, to mark the run as finished."""
-    import keras
-
+    target = folder / (GRAPH if isinstance(model, GraphNet) else MODEL)
     batch_size = arguments["batch_size"]
     labels = data.labels
     scores, val_scores = (batches.predict_scores(model, s, batch_size=batch_size) for s in (data.test, data.val))
@@ -190,8 +192,8 @@ def finish(
         arguments=arguments,
         val_confusion=val["confusion_matrix"],
         history=[row for row in state.history if row["epoch"]],
-        look=shell_line("edgepress", "evaluate", folder / MODEL),
-        more=f"{shell_line('edgepress', 'evaluate', folder / MODEL)} --data {MORE}",
+        look=shell_line("edgepress", "evaluate", target),
+        more=f"{shell_line('edgepress', 'evaluate', target)} --data {MORE}",
     )
     tools = {name: importlib.metadata.version(name) for name in ("edgepress", "tensorflow", "keras", "numpy")}
     metrics = {
@@ -228,7 +230,16 @@ def finish(
         tools=tools,
         compression={} if teacher is None else {"teacher": teacher},
     )
-    with whole_file(folder / MODEL) as temporary:
+    _write_model(model, contract, target)
+    (folder / checkpoint.NAME).unlink()
+
+
+def _write_model(model: Any, contract: Contract, target: Path) -> None:
+    if isinstance(model, GraphNet):
+        write_bytes(target, model.file(contract))
+        return
+    import keras
+
+    with whole_file(target) as temporary:
         keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(temporary)  # without the optimizer
         write_keras_contract(temporary, contract)
-    (folder / checkpoint.NAME).unlink()

@@ -9,9 +9,18 @@ from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.training import architectures, augment, transfer
+from edgepress.toolkit.training.base_net import BaseNet
 from edgepress.toolkit.training.choosing import Choice
 from edgepress.toolkit.training.packaged import PACKAGES
 
+TWO_STEPS = {
+    "epochs": transfer.EPOCHS,
+    "batch_size": transfer.BATCH_SIZE,
+    "learning_rate": transfer.LEARNING_RATE,
+}
+"""Defaults of a training in two steps."""
+DROPOUT = 0.2
+"""Default rate of dropout of the features of another tool's model."""
 LEAST = {"epochs": 1, "batch_size": 1, "patience": 1, "seed": 0}
 """The least value of some arguments."""
 
@@ -31,12 +40,13 @@ def defaults(arch: str, weights: str | None, input: InputSpec) -> dict[str, Any]
     two_steps = in_two_steps(arch, weights, input)
     source = {"epochs": row.epochs, "batch_size": row.batch_size, "learning_rate": row.learning_rate}
     if two_steps:
-        source = {
-            "epochs": transfer.EPOCHS,
-            "batch_size": transfer.BATCH_SIZE,
-            "learning_rate": transfer.LEARNING_RATE,
-        }
+        source = TWO_STEPS
     return source | {"width": row.width, "dropout": row.dropout, "depth": next(iter(row.depths), None)}
+
+
+def of_base(base: BaseNet) -> dict[str, Any]:
+    """What another tool's model is trained with, unless the user says otherwise."""
+    return {**TWO_STEPS, "batch_size": base.batch, "width": None, "depth": None, "dropout": DROPOUT}
 
 
 def resolve_arguments(given: dict[str, Any], choice: Choice, data: DataSet) -> dict[str, Any]:
@@ -46,9 +56,11 @@ def resolve_arguments(given: dict[str, Any], choice: Choice, data: DataSet) -> d
         InputError: An argument can't be used.
     """
     arguments = {"arch": choice.arch, **given, "weights": choice.weights}
-    usual = defaults(choice.arch, choice.weights, data.input)
+    arguments |= {"base": choice.base.facts} if choice.base else {}
+    usual = defaults(choice.arch, choice.weights, data.input) if choice.base is None else of_base(choice.base)
     arguments |= {name: value for name, value in usual.items() if given[name] is None}
-    two_steps = in_two_steps(choice.arch, choice.weights, data.input, continued=bool(given.get("continued")))
+    continued = bool(given.get("continued"))
+    two_steps = bool(choice.base) or in_two_steps(choice.arch, choice.weights, data.input, continued=continued)
     arguments["augmentation"] = augment.resolve(given["augmentation"], data.input, pretrained=two_steps)
     arguments["teacher"] = None if given["teacher"] is None else str(given["teacher"])
     for name, least in LEAST.items():

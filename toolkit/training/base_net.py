@@ -1,0 +1,228 @@
+"""The body of a classifier that others trained: what `train --from` begins with.
+
+The file is opened in a child process, which makes its float graph, cuts it at the features, and tries it: what crashes
+there does not crash the training, which then runs in this process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.contract.guess import guess_contract
+from edgepress.converters.contract.hints import Hints, ModelFacts
+from edgepress.converters.conversion.conversion import Conversion
+from edgepress.converters.conversion.float_graph import get_open_model
+from edgepress.converters.distillation.distill import largest_batch
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.features.cut import features_graph
+from edgepress.converters.features.find import find_features
+from edgepress.converters.files import sha256_of
+from edgepress.converters.graph.program import Program, UnknownOperationError, trial_items
+from edgepress.converters.sources.base import Onnx2tf
+from edgepress.converters.to_tflite.constants import with_plain_constants
+from edgepress.converters.worker import Emit
+from edgepress.runtime.input_spec import InputSpec
+from edgepress.toolkit.engines.environments import onnx2tf_python
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.results.run_files import model_in
+
+BATCH = 32
+"""Most items in a step of training, unless the user says otherwise."""
+MEMORY = 2 << 30
+"""Bytes that the activations of a step may take."""
+MOST_FEATURES = 1 << 16
+"""Features of an item at most, of which all training items' are held in memory."""
+LEFT_OPEN = (None, False, "auto")
+"""Values of options that leave a choice to edgepress."""
+
+
+@dataclass(frozen=True)
+class BaseNet:
+    """The body of a classifier.
+
+    Attributes:
+        name: Name of its file, without the suffix.
+        sha256: SHA-256 of the file.
+        input: Items that it takes: its preparation of pixels is part of the graph.
+        graph: Its float TFLite graph, from these items to the features, shape (1, features).
+        features: The tensor of the model that holds them.
+        batch: Items in a step of training that fit into memory, up to the usual number.
+        hints: What the user said of its input, as options.
+    """
+
+    name: str
+    sha256: str
+    input: InputSpec
+    graph: bytes
+    features: str
+    batch: int
+    hints: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a run records of it, which must be equal for the run to be resumed."""
+        about = {name: getattr(self, name) for name in ("name", "sha256", "features")}
+        return about | {"hints": list(self.hints)}
+
+
+@dataclass(frozen=True)
+class BodyJob:
+    """Cut the graph of the model that is open.
+
+    Attributes:
+        adapter: The operations in front of the model.
+        onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
+        features: The tensor that the user names; "" to find it.
+    """
+
+    adapter: InputAdapter
+    onnx2tf: Onnx2tf
+    features: str
+
+
+@dataclass(frozen=True)
+class FoundBody:
+    """What came out: the graph, the tensor, the tensor's shape, and the items that a step of training may have."""
+
+    graph: bytes
+    features: str
+    shape: tuple[int, ...]
+    batch: int
+
+
+def find_base(
+    base: str | Path | BaseNet | None,
+    *,
+    arch: str = "auto",
+    weights: str | Path | None = "auto",
+    width: float | None = None,
+    depth: int | None = None,
+    continued: bool = False,
+    features: str = "",
+    hints: Hints | None = None,
+    trust: bool = False,
+    offline: bool = False,
+    on_note: Callable[[str], None] | None = None,
+) -> BaseNet | None:
+    """What a training begins with; None if that is an architecture. The arguments are those of `train`.
+
+    Raises:
+        EdgepressError: Options of architectures were given as well, or the file can't be used.
+    """
+    if base is None:
+        return None
+    given = {"arch": arch, "weights": weights, "width": width, "depth": depth, "continued": continued}
+    if beside := [f"--{name}" for name, value in given.items() if value not in LEFT_OPEN]:
+        named = " and ".join(beside)
+        raise InputError(f"--from takes the net from a file, so {named} can't be given as well.", f"Leave out {named}.")
+    known = hints or Hints()
+    known = dataclasses.replace(known, trust=trust or known.trust)
+    return (
+        base
+        if isinstance(base, BaseNet)
+        else open_base(base, features=features, hints=known, offline=offline, on_note=on_note)
+    )
+
+
+def open_base(
+    path: str | Path,
+    *,
+    features: str = "",
+    hints: Hints | None = None,
+    offline: bool = False,
+    on_note: Callable[[str], None] | None = None,
+) -> BaseNet:
+    """Open a classifier of any format, up to its features.
+
+    Args:
+        path: A `.keras`, `.h5`, `.hdf5`, `.tflite` (float or quantized) or `.onnx` file, a SavedModel folder, or a
+            run's folder.
+        features: Name of the tensor of its float graph that holds the features; "" for what its last layer reads.
+        hints: What you know of its input.
+        offline: Do not install onnx2tf, which makes TFLite files of ONNX models, when it is first needed.
+        on_note: Called with each guess about the model, and the tensor of the features.
+
+    Raises:
+        EdgepressError: The file can't be opened, or has no place for a new classifier; the message names candidates.
+    """
+    file = model_in(path)
+    note = on_note or (lambda text: None)
+    hints = dataclasses.replace(hints or Hints(), dequantize=True)
+    with Conversion(file, hints=hints) as conversion:
+        facts = conversion.facts
+        adapter, notes = _preparation(file, facts, hints)
+        for text in (*facts.notes, *notes):
+            note(text)
+        onnx2tf = onnx2tf_python(note, install=not offline) if facts.format == "onnx" else None
+        (found,) = conversion.call(make_body, BodyJob(adapter, onnx2tf, features))
+        assert isinstance(found, FoundBody)
+    shape = " x ".join(map(str, found.shape[1:]))
+    note(f"features: {found.features.partition(';')[0]}, {shape}; change it with --features")
+    return BaseNet(
+        conversion.stem, sha256_of(file), adapter.item, found.graph, found.features, found.batch, hints.words
+    )
+
+
+def _preparation(path: Path, facts: ModelFacts, hints: Hints) -> tuple[InputAdapter, tuple[str, ...]]:
+    """What makes items of the new model those that the old one takes, and notes on what was guessed of it."""
+    if facts.contract is not None and not hints.about_contract:
+        return InputAdapter.of(facts.contract), ()
+    try:
+        guess = guess_contract(facts, dataclasses.replace(hints, task="none"))  # its own classes do not matter
+    except InputError as e:
+        raise InputError(f"{path}: {e.message}", e.hint) from e
+    return guess.adapter, tuple(text for text in guess.notes if not text.startswith("outputs:"))
+
+
+def make_body(job: BodyJob, emit: Emit) -> None:
+    """Do a `BodyJob` in a child process, and report a `FoundBody`.
+
+    Raises:
+        ConversionError: The model has no float TFLite graph, or one that can't be trained, or no place for a
+            classifier.
+    """
+    try:
+        program = Program(with_plain_constants(get_open_model().tflite(job.adapter, job.onnx2tf)))
+        tensor = find_features(program, job.features)
+        body = Program(features_graph(program, tensor))
+        if (count := body.shapes[body.sink][-1]) > MOST_FEATURES:
+            raise ConversionError(
+                f"{tensor.partition(';')[0]} has {count} features; accepted: up to {MOST_FEATURES}.",
+                "Name a tensor nearer to the output with --features.",
+            )
+        _try_gradients(body)
+    except UnknownOperationError as e:
+        raise ConversionError(
+            f"The model can't be trained: {e}.", "Take another model, or train one from nothing with --arch."
+        ) from e
+    batch = min(BATCH, largest_batch(body, MEMORY))
+    emit(FoundBody(body.with_constants({}), tensor, program.shapes[tensor], batch))
+
+
+def _try_gradients(body: Program) -> None:
+    """Run the graph on several items at once, with gradients of all its layers, as training does.
+
+    Raises:
+        UnknownOperationError: It can't be run so.
+    """
+    import tensorflow as tf
+
+    if not body.batched:
+        raise UnknownOperationError("its graph takes one item at a time")
+    constants: dict[str, Any] = {step.weights: tf.Variable(step.constants[1]) for step in body.weighted()}
+    items = trial_items(body.shapes[body.source], body.dtype)
+    try:
+        with tf.GradientTape() as tape:
+            answers = tf.reduce_sum(body.run(items, constants=constants)[body.sink])
+        tape.gradient(answers, [*constants.values()], unconnected_gradients="zero")
+    except (tf.errors.OpError, LookupError) as e:
+        raise UnknownOperationError(f"it has no gradient: {e}") from e
+    if not np.isfinite(answers.numpy()):
+        raise UnknownOperationError("its features are not finite")
