@@ -73,6 +73,7 @@ class Advice:
         prefer: What of those that qualify was chosen by: "balanced", "size" or "latency"; empty likewise.
         unsure_file, unsure_engine: The file that more labels are wanted for: one that would be chosen if it were sure
             enough, else the chosen one until it is proven; None if there is none.
+        engines: The engines that it was chosen for; empty: for all that were measured.
     """
 
     ship: str | None
@@ -83,6 +84,7 @@ class Advice:
     prefer: str = ""
     unsure_file: str | None = None
     unsure_engine: str | None = None
+    engines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
