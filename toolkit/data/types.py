@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgepress.runtime.contract import DataRecord
 from edgepress.runtime.input_spec import InputSpec
+from edgepress.toolkit.text import short_repr
 
 SPLITS = ("train", "val", "test")
 COPY = "a copy is in the test or validation split"
@@ -68,6 +69,9 @@ class Split:
     source: Source
     indices: npt.NDArray[np.int64]
     y: npt.NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return f"Split({len(self)} items)"
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -149,6 +153,8 @@ class DataSet:
     conflicts: Conflicts | None = None
     tested: str = "test"
     recorded: DataRecord | None = None
+
+    __repr__ = short_repr
 
     def tested_on(self, name: str) -> DataSet:
         """The same with another split in place of the test items, for what works on these."""

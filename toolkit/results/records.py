@@ -16,6 +16,7 @@ from edgepress.toolkit.results.figures import (
     FileFigures,
     LatencyFigures,
 )
+from edgepress.toolkit.text import short_repr
 
 SCHEMA_VERSION = 2
 """Version of `benchmark.json`. Version 2 added fields; files of version 1 still load."""
@@ -231,6 +232,8 @@ class Benchmark:
         """The content of `benchmark.json`, rounded to six significant digits."""
         document = {"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self)
         return {name: round_floats(value) for name, value in document.items()}
+
+    __repr__ = short_repr
 
     def _repr_html_(self) -> str:
         return benchmark_html(self.to_dict())

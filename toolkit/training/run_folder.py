@@ -27,6 +27,7 @@ from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.notebooks.views import training_html
 from edgepress.toolkit.remarks.checks import remarks
 from edgepress.toolkit.stats.metrics import classification_metrics
+from edgepress.toolkit.text import short_repr
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
 from edgepress.toolkit.training.facts import MORE, facts_of
@@ -50,6 +51,8 @@ class TrainResult:
     model: Path
     metrics: dict[str, Any]
     history: list[dict[str, float]]
+
+    __repr__ = short_repr
 
     def _repr_html_(self) -> str:
         return training_html(str(self.model), self.metrics, self.history)
