@@ -44,12 +44,12 @@ def tab(site: LabelSite) -> Iterator[Any]:
 
     site.desk.undo = slowly  # type: ignore[method-assign]
     server = Server(site.handle, command="label")
-    port = start_server(server, 0)
+    url = start_server(server, 0)
     sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=sandbox)
         tab = browser.new_page()
-        tab.goto(f"http://127.0.0.1:{port}/")
+        tab.goto(url)
         tab.wait_for_selector("html[data-ready=yes]")
         yield tab
         browser.close()
