@@ -140,6 +140,90 @@ def test_what_is_no_picture_is_one_message(page: Page, tmp_path: Path) -> None:
     assert "no picture in the clipboard" in page.text("#trouble")
 
 
+SHOWN = """() => ({
+    picture: [...document.querySelectorAll("#picture, #camera, #seen")].filter((e) => !e.hidden).map((e) => e.id),
+    answers: [...document.querySelectorAll("#rows td")].map((e) => e.textContent).join(""),
+    runs: document.getElementById("runs").textContent,
+})"""
+UNREADABLE = {
+    "notes.txt": b"no image",
+    "cut.png": b"PNG",
+    "notes.png": b"no image",
+    "array.npy": b"\x93NUMPY\x01\0",
+    "empty.jpg": b"",
+    "huge.png": bytes(20_001),
+}
+PUT = """([kind, files]) => {
+    const data = new DataTransfer();
+    for (const [name, content, type] of files) data.items.add(new File([Uint8Array.from(content)], name, { type }));
+    const event = kind === "paste"
+        ? new ClipboardEvent(kind, { clipboardData: data, bubbles: true })
+        : new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true });
+    document.getElementById("drop").dispatchEvent(event);
+}"""
+
+
+@pytest.mark.parametrize("way", ["file", "drop", "paste"])
+@pytest.mark.parametrize("before", ["photo", "test image", "webcam"])
+@pytest.mark.parametrize("name", list(UNREADABLE))
+def test_nothing_of_what_was_shown_stays_beside_a_picture_that_cannot_be_read(
+    name: str, before: str, way: str, page: Page, pictures: Path, tmp_path: Path
+) -> None:
+    """For six kinds of files, given in three ways, after each kind of picture."""
+    page.tab.evaluate("state.limits.body = 20_000")
+    acts = {
+        "photo": lambda: page.tab.set_input_files("#file", [pictures / "a.png"]),
+        "test image": lambda: page.tab.locator("#cards button").first.click(),
+        "webcam": lambda: page.tab.locator("#webcam").click(),
+    }
+    page.after(acts[before])
+    shown = page.tab.evaluate(SHOWN)
+    assert shown["answers"]
+    assert shown["picture"]
+    content = (pictures / "a.png").read_bytes()[:60] if UNREADABLE[name] == b"PNG" else UNREADABLE[name]
+    if way == "file":
+        (tmp_path / name).write_bytes(content)
+        page.tab.set_input_files("#file", [tmp_path / name])
+    else:
+        kind = "image/png" if name.endswith(("png", "jpg")) else ""
+        page.tab.evaluate(PUT, [way, [[name, list(content), kind]]])
+    page.tab.wait_for_selector("#trouble:not([hidden])")
+    assert page.text("#trouble").startswith(name)
+    assert page.tab.evaluate(SHOWN) == {"picture": [], "answers": "", "runs": ""}
+    assert page.text("#caption") == name
+    assert page.text("#summary") == "There is no answer."
+    assert page.text("#webcam") == "Use the webcam"
+    page.after(acts["photo"])
+    assert page.tab.evaluate(SHOWN)["picture"] == ["picture", "seen"]
+    assert not page.tab.locator("#trouble").is_visible()
+    page.complaints.clear()  # chromium's own lines on status 400
+
+
+@pytest.mark.parametrize("fails", ["test/*", "classify*"])
+def test_nothing_stays_when_the_server_refuses(fails: str, page: Page, pictures: Path) -> None:
+    page.after(lambda: page.tab.set_input_files("#file", [pictures / "a.png"]))
+    refused = {"error": {"kind": "http", "message": "No.", "hint": ""}}
+    page.tab.route(f"**/{fails}", lambda route: route.fulfill(status=503, json=refused))
+    if fails == "test/*":
+        page.tab.locator("#cards button").first.click()
+    else:
+        page.tab.locator("#webcam").click()
+    page.tab.wait_for_selector("#trouble:not([hidden])")
+    assert page.tab.evaluate(SHOWN) == {"picture": [], "answers": "", "runs": ""}
+    assert "No." in page.text("#trouble")
+    page.complaints.clear()
+
+
+def test_a_folder_that_is_dropped_is_not_a_server_that_is_gone(page: Page) -> None:
+    page.tab.evaluate("""() => {
+        const folder = new File(["x"], "folder");
+        folder.slice = () => ({ arrayBuffer: () => Promise.reject(new DOMException("", "NotFoundError")) });
+        takePhotos([folder]);
+    }""")
+    page.tab.wait_for_selector("#trouble:not([hidden])")
+    assert page.text("#trouble") == "folder: The browser can't read it."
+
+
 def test_the_webcam_answers_within_a_second_and_stops(page: Page) -> None:
     times = []
     for _ in range(3):  # the best of three: the machine may be busy
