@@ -159,8 +159,9 @@ def test_unreadable_images_are_skipped_and_listed(
     words = [re.sub(r"\{([\w-]+)\}", lambda m: filled[m[1]], word) for word in READING[command]]
     if command == "calibrate":
         words += ["--unknown", str(damaged)]
-    assert edgepress(command, *words, "--data", str(damaged), "--skip-unreadable") in codes
+    code = edgepress(command, *words, "--data", str(damaged), "--skip-unreadable")
     shown = capfd.readouterr()
+    assert code in codes, shown
     assert "0.png" in shown.err
     for other, option in named(shown.out):
         assert option in options_of(ALL[other])
