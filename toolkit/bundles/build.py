@@ -98,6 +98,7 @@ def bundle(
     offline: bool = False,
     data: str | None = None,
     samples: int = SAMPLES,
+    skip_unreadable: bool = False,
     engine: str | None = None,
     sign: str | Path | None = None,
     updates: str | Path | None = None,
@@ -120,6 +121,7 @@ def bundle(
         offline: Include the wheels of these packages.
         data: Data to take samples from; None: the data named in the file's contract.
         samples: Number of test items to include; none of a model without labels.
+        skip_unreadable: Skip test images that can't be read.
         engine: Engine that computes the samples' answers; None: the first that opens the file. "native": the bundle
             holds the model as C, which the board's compiler builds, for boards that no engine has packages for.
         sign: OpenSSH key to sign the bundle with.
@@ -164,7 +166,9 @@ def bundle(
         if data is None and about.contract.data is None:
             hint = "Name the data to take samples from with --data, or leave samples out: --samples 0."
             raise InputError(f"{path} does not say what data it was trained on.", hint)
-        opened, notes = data_for(about.contract, data, where=path, numbered=about.numbered)
+        opened, notes = data_for(
+            about.contract, data, where=path, skip_unreadable=skip_unreadable, numbered=about.numbered
+        )
         about = about.labelled(opened)
     with ScratchFolder() as temporary:
         model = path

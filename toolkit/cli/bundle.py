@@ -43,6 +43,7 @@ def bundle(
     offline: Annotated[bool, Option("--offline", help="Include the boards' wheels; needs --board")] = False,
     data: options.Data = None,
     samples: Annotated[int, Option(min=0, max=100, help="Test items to include, with their answers")] = 8,
+    skip_unreadable: options.SkipUnreadable = False,
     engine: Annotated[
         options.Engine | None,
         options.engine_option("Engine that computes the samples' answers; native: the board builds the model as C"),

@@ -113,7 +113,10 @@ TABLE = (
     Judged("output", SOURCES, "free", "a name that is looked for in a model"),
     Judged("task threshold softmax", MODELS, "free", "what the outputs of a model mean"),
     Judged(
-        "skip_unreadable", f"train {SOURCES} evaluate benchmark compare sweep", "free", "what is left out is listed"
+        "skip_unreadable",
+        f"train {SOURCES} evaluate benchmark compare bundle sweep",
+        "free",
+        "what is left out is listed",
     ),
     Judged("name", "bundle", "free", "a name of few characters, which is checked"),
     Judged("licence", "report", "free", "text of a model card"),

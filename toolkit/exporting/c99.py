@@ -40,7 +40,7 @@ def export_c99(job: ExportJob) -> Exported:
     takes = footprint(program, placement, sources, specialize=job.specialize)
     job.check_board(takes.ram, takes.flash, f"{takes.arena} bytes for its tensors and about {takes.stack} of stack")
     job.step("Computing the answers of the self-test")
-    vectors, notes = make_vectors(ProgramSession(path, whole, contract), about, job.data, job.samples)
+    vectors, notes = make_vectors(ProgramSession(path, whole, contract), about, **job.items)
     notes += calibration_notes(path, contract)
     report = _report(job, program, takes, vectors)
     report |= {"file_macs": whole.macs, "constant_channels": sum(each.constant_channels for each in whole.steps)}

@@ -27,6 +27,7 @@ def export(
     board: str | None = None,
     data: str | None = None,
     samples: int = SAMPLES,
+    skip_unreadable: bool = False,
     specialize: bool = False,
     layout: Layout = "cmake",
     hints: Hints | None = None,
@@ -43,6 +44,7 @@ def export(
         board: A name in `MICROCONTROLLERS`; a file that takes more memory or flash is refused.
         data: Data whose test items the self-test holds; None: it holds random items.
         samples: Number of items in the self-test, 1 to 1000.
+        skip_unreadable: Skip images that can't be read.
         specialize: Whether each layer gets C of its own, which is faster and several times the code; "c99" alone.
         layout: "cmake", or "arduino", a library of the Arduino IDE with the self-test as its example; "c99" alone.
         hints: What you know of a file that edgepress did not make.
@@ -87,6 +89,7 @@ def export(
         board=board,
         data=data,
         samples=samples,
+        skip_unreadable=skip_unreadable,
         specialize=specialize,
         hints=hints,
         step=on_step or (lambda text: None),

@@ -69,9 +69,15 @@ class ExportJob:
     board: str | None
     data: str | None
     samples: int
+    skip_unreadable: bool
     specialize: bool
     hints: Hints | None
     step: Callable[[str], None]
+
+    @property
+    def items(self) -> dict[str, Any]:
+        """The arguments of `make_vectors` that say which items the self-test holds."""
+        return {"data": self.data, "samples": self.samples, "skip_unreadable": self.skip_unreadable}
 
     def describe(self) -> Described | None:
         """The file with its contract, if data or hints need it."""

@@ -66,7 +66,7 @@ def export_tflm(job: ExportJob) -> Exported:
     file_bytes = path.stat().st_size
     job.check_board(arena, file_bytes, f"an arena of {arena} bytes")
     job.step("Computing the answers of the self-test")
-    vectors, notes = make_vectors(session, about, job.data, job.samples)
+    vectors, notes = make_vectors(session, about, **job.items)
     notes += calibration_notes(path, contract)
     report = job.report(vectors) | {
         "tflm": engine_version(ENGINE),

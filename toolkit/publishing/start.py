@@ -16,6 +16,7 @@ from typing import Literal
 from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
+from edgepress.runtime.text import holds_login
 from edgepress.toolkit.errors import InputError, PublishError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.publishing.keys import ROLES, AskPassword, find_signers, key_path, make_key
@@ -104,6 +105,8 @@ def init(
     _check_private(key_folder, folder)
     if url and not url.startswith(("https://", "http://")):
         raise InputError(f"The address is {url!r}; accepted: https://... or http://...")
+    if holds_login(url):
+        raise InputError("The address holds a login, which everybody would read.", "Accepted: https://HOST/...")
     with lock_folder(folder, begin=True):
         return _init(folder, key_folder, counts, url=url, password=password)
 
