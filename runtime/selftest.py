@@ -78,8 +78,8 @@ def selftest(path: str | Path, engine: str | None = None, contract: str | Path |
 
     Raises:
         ModelFileError: The file can't be opened, or holds no self-test or a damaged one.
-        InputError: The folder does not hold exactly one model, or its manifest is damaged; or it is an installed release
-            with damaged files.
+        InputError: The folder does not hold exactly one model, or its manifest is damaged; or files of an installed
+            release are damaged.
         EngineError, MissingExtraError: As for `load`.
     """
     file = Path(path)

@@ -4,9 +4,9 @@
     python benchmarks/faults/damaged_installs.py --every-byte run,edgepress/runtime/installed.py
 
 Each damage changes one byte of one regular file below PREFIX/releases/NAME, drawn half by bytes and half by files. For
-every one, `run selftest` must end with another exit code than 0. For a tenth of them, the damage is in the release
-before, or in both: `install.sh rollback` must refuse it, and `run update`, which is told to take that release again,
-must install it anew; what is in use afterwards has the hashes of its manifest.
+every one, `run selftest` must end with another exit code than 0. Once for 40 of them, the release before is damaged,
+which `install.sh rollback` must refuse; then a release that the user has left, which `run update --forward` must
+install anew; then the release in use, which `run update` must install anew. What is in use afterwards must be whole.
 
 The installer, `run`, the updater and what compares the files are the real ones. By default the runtime is the stub of
 `benchmarks/updates/simulated.py`; `--bundle` installs a real bundle with the packages of this Python. `--environment`
@@ -36,7 +36,7 @@ from edgepress.runtime.installed import find_damage
 
 MEMORY = Path("/dev/shm")
 """A folder in memory: there, to flush files to the disk takes no time."""
-SHARE = 10
+SHARE = 40
 """One of so many damages is tried with a rollback and an update."""
 
 
@@ -100,8 +100,8 @@ def unnoticed(release: Path, damages: Sequence[Damage]) -> list[Damage]:
         with damage.done(release):
             if selftest_passes(release, *["--json"] * (number % 3 == 0)):
                 missed.append(damage)
-        if left := find_damage(release):
-            raise AssertionError(f"{damage} was taken back, and the damaged release has left: {left}")
+        for text in find_damage(release):  # a damaged script may write a file, such as with `2>91`
+            (release / text.removesuffix(" does not belong to it")).unlink()
         if number % 100 == 0:
             print(f"{number} of {len(damages)}", file=sys.stderr, flush=True)
     return missed

@@ -74,7 +74,7 @@ def _recorded(place: Place) -> Left | None:
 
 
 def _linked(place: Place) -> Left | None:
-    """The former release, if it has a higher number than the one in use: only a user goes back by changing this link."""
+    """The former release, if its number is higher than that of the one in use: users alone change the link so."""
     former = place.release_folder / "former"
     try:
         release, release_id = read_release(former.resolve(strict=True))

@@ -267,7 +267,7 @@ def test_a_board_without_an_id_gets_one_and_keeps_it(board: Any, monkeypatch: py
 def test_the_document_of_status_is_json_with_these_fields(publisher: Any, board: Any) -> None:
     document = json.loads(subprocess.run(board.command("status", "--json"), capture_output=True, text=True).stdout)
     fields = ["name", "release", "id", "previous", "board", "channel", "source", "checked", "newest", "refused"]
-    fields += ["shadow", "last", "note", "updating"]
+    fields += ["rolled_back", "shadow", "last", "note", "updating"]
     assert list(document) == fields
     text = subprocess.run(board.command("status"), capture_output=True, text=True).stdout
     assert "demo: release 1 (" in text

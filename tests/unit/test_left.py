@@ -58,7 +58,9 @@ def test_it_counts_until_it_or_a_higher_one_is_in_use(
 
 
 @pytest.mark.parametrize("former", [2, 3, 4, None])
-@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"release": "x"}', '{"release": 4, "id": "5", "at": 1, "by": 2}'])
+@pytest.mark.parametrize(
+    "text", [None, "", "{", "[]", '{"release": "x"}', '{"release": 4, "id": "5", "at": 1, "by": 2}']
+)
 def test_without_a_record_the_link_to_a_higher_former_release_has_to_do(
     place: Place, text: str | None, former: int | None
 ) -> None:
@@ -90,7 +92,15 @@ def test_the_lines_say_what_was_rolled_back_when_why_and_how_to_take_it_again() 
         assert said in update_lines(result)[1]
     back = {"release": 4, "id": id_of(4), "at": DAY, "why": "Its service failed.", "by": "updater", "forward": None}
     status = {"name": "demo", "release": 3, "id": id_of(3), "board": "b", "channel": "stable", "previous": None}
-    status |= {"source": None, "checked": None, "shadow": None, "note": None, "refused": {}, "last": {}, "updating": None}
+    status |= {
+        "source": None,
+        "checked": None,
+        "shadow": None,
+        "note": None,
+        "refused": {},
+        "last": {},
+        "updating": None,
+    }
     lines = status_lines(status | {"rolled_back": [left | {"by": "hand"}, back]})
     assert [line for line in lines if line.startswith("Rolled back: release 5")]
     (line,) = [line for line in lines if line.startswith("Rolled back: release 4")]
