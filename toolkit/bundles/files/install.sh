@@ -305,6 +305,7 @@ confirm() { # after a switch that was killed before the release had answered
     flush
     blame 3 "$new fails its self-test on this machine; $back was restored. $failed"
   fi
+  settle "$new" "$back"
   tidy
   say "$new works and stays in use."
 }
