@@ -102,7 +102,8 @@ def make_bundle(
         "edgepress/runtime/__main__.py": (stub + STUB).encode(),
         f"requirements-{board_type()}.txt": b"",
     }
-    for module in ("errors.py", "filetypes.py", "mqtt.py", "mqtt_client.py", "mqtt_options.py", "system.py", "text.py"):
+    mqtt = ("mqtt.py", "mqtt_client.py", "mqtt_options.py")
+    for module in ("errors.py", "filetypes.py", "installed.py", *mqtt, "system.py", "text.py"):
         files[f"edgepress/runtime/{module}"] = (RUNTIME / module).read_bytes()
     for script in ("install.sh", "run", "service.unit", "README.md"):
         text = (FILES / script).read_bytes()

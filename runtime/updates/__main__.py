@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = max(code, int(not published)) if args.command == "status" else code
         if not args.every:
             return code
-        args.trust_clock = False  # the clock was wrong once; from now on it counts again
+        args.trust_clock = args.forward = False  # these were for one time
         try:
             time.sleep(args.every)
         except KeyboardInterrupt:
@@ -94,6 +94,7 @@ def _run(args: argparse.Namespace) -> None:
         "channel": args.channel,
         "shadow": args.shadow,
         "trust_clock": args.trust_clock,
+        "forward": args.forward,
     }
     _show(update(place, **options, say=say), update_lines, args.json)
 
@@ -188,7 +189,8 @@ def _parser() -> argparse.ArgumentParser:
     update.add_argument(
         "--trust-clock", action="store_true", help="the clock was ahead at the last check; it is right now"
     )
-    status = commands.add_parser("status", help="show what runs, the last check and what was refused")
+    update.add_argument("--forward", action="store_true", help="take what was left by install.sh rollback, too")
+    status = commands.add_parser("status", help="show what runs, and what was refused or rolled back")
     status.set_defaults(every=0)
     for command in (update, status):
         command.add_argument("folder", type=Path, metavar="RELEASE", help=argparse.SUPPRESS)
