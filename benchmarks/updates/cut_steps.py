@@ -23,9 +23,8 @@ from edgepress.runtime.installed import add_report, write_list
 from edgepress.runtime.updates import installer, update
 from edgepress.runtime.updates.left import LEFT
 from edgepress.runtime.updates.place import Place, read_release
-from edgepress.runtime.updates.releases import list_target, parse_list
+from edgepress.toolkit.published.folder import read_repository
 from edgepress.toolkit.publishing.publish import publish
-from edgepress.toolkit.publishing.repository import read_repository, target_path
 
 MEMORY = Path("/dev/shm")
 """A folder in memory: there, to flush files to the disk takes no time."""
@@ -151,8 +150,7 @@ def id_of(bundle: Path) -> str:
 
 def listed_in(site: Path) -> dict[int, tuple[str, bool]]:
     """Channel of each published release, and whether it was withdrawn."""
-    target = read_repository(site).targets.signed.targets[list_target("demo")]
-    releases = parse_list(target_path(site, target).read_bytes(), "demo").releases
+    releases = read_repository(site, site.with_name("keys")).releases["demo"].releases
     return {entry.release: (entry.channel, entry.withdrawn) for entry in releases}
 
 

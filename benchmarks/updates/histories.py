@@ -37,7 +37,6 @@ from edgepress.runtime.updates import state, update
 from edgepress.runtime.updates.place import read_place
 from edgepress.toolkit.publishing import publish as publishing
 from edgepress.toolkit.publishing import start
-from edgepress.toolkit.publishing.repository import root_paths
 
 NOW = "2026-12-01T12:00:00Z"
 """When releases are left by hand."""
@@ -89,9 +88,9 @@ class Histories(RuleBasedStateMachine):
         """The bundle of a release: as it was published, else one that trusts the newest keys."""
         if release not in self.listed or release not in self.bundles:
             self.bundles[release] = cut_steps.BUNDLES[release, broken]
-            if (version := len(root_paths(self.site))) > 1:
+            if (version := len([*self.site.glob("metadata/*.root.json")])) > 1:
                 out = self.folder / f"{release}-{broken}-{version}.zip"
-                self.bundles[release] = make_bundle(out, release, site=self.site, broken=broken)
+                self.bundles[release] = make_bundle(out, release, site=self.site, keys=self.keys, broken=broken)
         return self.bundles[release]
 
     def expected(self, *, forward: bool = False) -> int | None:

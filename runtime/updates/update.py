@@ -35,6 +35,7 @@ from edgepress.runtime.updates.left import Left, command_forward, read_left
 from edgepress.runtime.updates.lock import alone, is_running
 from edgepress.runtime.updates.place import Place, board_id, read_release
 from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, offered
+from edgepress.runtime.updates.roots import accept_roots
 from edgepress.runtime.updates.shadow import shadow_run
 from edgepress.runtime.updates.state import State, read_state, with_verdict, write_state
 from edgepress.runtime.updates.transfer import UpdateSource
@@ -51,6 +52,7 @@ def update(
     shadow: int | None = None,
     trust_clock: bool = False,
     forward: bool = False,
+    trust_keys: str = "",
     say: Callable[[str], object] = str,
 ) -> dict[str, Any]:
     """Look for a newer release and install it.
@@ -63,6 +65,7 @@ def update(
         shadow: Number of frames that both releases answer before the switch, 0: none; None: as the new release says.
         trust_clock: Forget when the last check was, because the clock was wrong then and is right now.
         forward: Take what a user has left by hand, too.
+        trust_keys: SHA-256 of the root in `bundle`, to trust its keys instead of those that this board has.
         say: Called with a sentence when a step begins.
 
     Returns:
@@ -94,7 +97,7 @@ def update(
             shadow = 0
         left = None if forward else read_left(place)
         if bundle is not None:
-            state, result = _take(place, bundle, state, damage=damage, shadow=shadow, say=say)
+            state, result = _take(place, bundle, state, trust_keys, damage=damage, shadow=shadow, say=say)
         elif source or place.url:
             origin = UpdateSource(source or place.url)
             state, result = _update(place, origin, state, left=left, damage=damage, shadow=shadow, say=say)
@@ -200,11 +203,19 @@ def _update(
 
 
 def _take(
-    place: Place, bundle: Path, state: State, *, damage: str, shadow: int | None, say: Callable[[str], object]
+    place: Place,
+    bundle: Path,
+    state: State,
+    trust_keys: str,
+    *,
+    damage: str,
+    shadow: int | None,
+    say: Callable[[str], object],
 ) -> tuple[State, dict[str, Any]]:
     """Install a bundle that was given; the state after it and the result."""
     release, release_id = read_bundle(bundle, place)
     if release_id == place.id and not damage:
+        state = accept_roots(place, place.release_folder, state, trust_keys)
         return state, _result("nothing new", release, release_id, newest=max(release, state.newest), refused={})
     if release < place.release:
         hint = "To go back: sh current/install.sh rollback"
@@ -213,16 +224,25 @@ def _take(
         problem = f"Release {release} was refused before: {state.refused[release_id]}"
         raise UpdateError(problem, "Build it again, with a higher --release.")
     chosen = Release(release, release_id, bundle.name, (place.board,))
-    state = _try(place, bundle, chosen, state=state, shadow=shadow, say=say)
+    state = _try(place, bundle, chosen, state=state, trust_keys=trust_keys, shadow=shadow, say=say)
     return state, _result("installed", release, release_id, newest=max(release, state.newest), refused={})
 
 
 def _try(
-    place: Place, bundle: Path, chosen: Release, *, state: State, shadow: int | None, say: Callable[[str], object]
+    place: Place,
+    bundle: Path,
+    chosen: Release,
+    *,
+    state: State,
+    shadow: int | None,
+    say: Callable[[str], object],
+    trust_keys: str | None = None,
 ) -> State:
-    """Install a bundle, and write a verdict down; the state after it."""
+    """Install a bundle, and write a verdict down; the state after it. `trust_keys` is as `accept_roots` takes it."""
     try:
-        return _install(place, bundle, chosen, state=state, shadow=shadow, say=say)
+        folder = unpack(bundle, place, chosen, place.updates / "unpacked")
+        state = accept_roots(place, folder, state, trust_keys)  # before any code of the bundle runs
+        return _install(place, folder, chosen, state=state, shadow=shadow, say=say)
     except VerdictError as e:
         write_state(place.updates, with_verdict(read_state(place.updates), (chosen.release, chosen.id), e.message))
         with contextlib.suppress(UpdateError):  # it was not even installed
@@ -235,15 +255,14 @@ def _try(
 
 
 def _install(
-    place: Place, bundle: Path, chosen: Release, *, state: State, shadow: int | None, say: Callable[[str], object]
+    place: Place, folder: Path, chosen: Release, *, state: State, shadow: int | None, say: Callable[[str], object]
 ) -> State:
-    """Unpack a bundle, install it beside the release in use, compare the two, and switch to it; the state after it.
+    """Install an unpacked bundle beside the release in use, compare the two, and switch to it; the state after it.
 
     Raises:
         VerdictError: The release is not to be tried again.
         UpdateError: It could not be installed; it is tried again.
     """
-    folder = unpack(bundle, place, chosen, place.updates / "unpacked")
     say(f"Installing release {chosen.release} beside release {place.release}, and running its self-test")
     try:
         run_installer(place, folder, "stage")

@@ -202,8 +202,9 @@ def test_the_runtime_stays_small() -> None:
     # downloads and the installation are 70 kB; then the shadow run, the watch, and what `run status` says;
     # then who is to blame when a service fails later or a child process ends; then the reserve on the disk, and a
     # former release that is silent, too; then pipes and damaged lists in place of the board's files; then what a user
-    # has left by hand, and releases in use that are damaged.
-    assert sum(len(text.encode()) for text in updates) < 134_000
+    # has left by hand, and releases in use that are damaged; and the keys that the board trusts, which no bundle
+    # replaces.
+    assert sum(len(text.encode()) for text in updates) < 142_000
     lines = 0
     for text in texts:
         prose = [

@@ -52,6 +52,10 @@ def bundle(
     updates: Annotated[
         Path | None, Option(help="Let boards update themselves from this folder of edgepress publish init")
     ] = None,
+    keys: Annotated[
+        list[Path] | None,
+        Option(help="With --updates: folder of its keys, of which only trusted.json is read; may be repeated"),
+    ] = None,
     release: Annotated[
         int | None,
         Option(min=1, help="Number of the release, which only rises", show_default="with --updates, the next one"),

@@ -84,7 +84,7 @@ TABLE = (
     Judged("python", "compress", "named", "it is a program that runs on the board"),
     Judged("ssh_config", "compress", "named", "the configuration of ssh can run programs"),
     Judged("sign", "bundle", "named", "it signs with your key"),
-    Judged("updates", "bundle", "named", "it says who may update boards"),
+    Judged("updates keys", "bundle", "named", "it says who may update boards"),
     Judged("release", "bundle", "free", "a number"),
     Judged("shadow max_slowdown min_agreement", "bundle", "named", "it weakens what boards check before they switch"),
     Judged("jobs", "evaluate", "named", "more processes than CPUs can use up the memory", _is_few),

@@ -52,6 +52,7 @@ EXAMPLES: dict[str, Any] = {
     "macs": "50%",
     "max_drop": 1.0,
     "min_agreement": 0.95,
+    "keys": ["keys"],
     "max_flash": "128kB",
     "max_latency": "5ms",
     "max_memory": "64MB",

@@ -29,6 +29,7 @@ sh install.sh [ACTION] [OPTION...]
   --user NAME        user of the service; default: a dynamic user (DynamicUser)
   --memory SIZE      memory limit of the service; default: 512M
   --timer            also look for updates every hour (systemd; needs root and a bundle with updates)
+  --trust-keys HASH  trust the keys of this bundle instead of those that this board has; the refusal says the hash
   --unit-dir DIR     folder of the service's unit; default: the one used before, else /etc/systemd/system
 
 A bundle of the engine native has the model as C instead of packages: it is built here by a C compiler
@@ -84,7 +85,7 @@ misuse() {
 }
 
 failure=1 sums=edgepress/runtime/installed.py # what lists and compares the files of a release
-action='' prefix='' python='' system='' camera='' service='' timer='' port=8600 user='' memory=512M unit_dir=''
+action='' prefix='' python='' system='' camera='' service='' timer='' keys='' port=8600 user='' memory=512M unit_dir=''
 while [ $# -gt 0 ]; do
   case $1 in
     install | update | stage | switch | confirm | health | restart | back | rollback | status | uninstall)
@@ -94,7 +95,7 @@ while [ $# -gt 0 ]; do
     --camera) camera=yes ;;
     --service) service=yes ;;
     --timer) timer=yes ;;
-    --prefix | --python | --port | --user | --memory | --unit-dir)
+    --prefix | --python | --port | --user | --memory | --unit-dir | --trust-keys)
       if [ $# -lt 2 ] || [ -z "$2" ]; then misuse "$1 needs a value."; fi
       case $1 in
         --prefix) prefix=$2 ;;
@@ -103,6 +104,7 @@ while [ $# -gt 0 ]; do
         --user) user=$2 ;;
         --memory) memory=$2 ;;
         --unit-dir) unit_dir=$2 ;;
+        --trust-keys) keys=$2 ;;
       esac
       shift ;;
     -h | --help) usage; exit 0 ;;
@@ -553,6 +555,11 @@ install_release() {
   if [ "$action" = stage ]; then
     say "$new is installed beside ${old}, and its self-test passes."
     return
+  fi
+  if [ -e "$here/updates/root.json" ]; then
+    told=yes # by the updater
+    "$prefix/releases/$new/run" trust --trust-keys "$keys" || exit 1
+    told=''
   fi
   switch_to "$new" "$before"
   if [ "$(readlink -- "$prefix/previous" || true)" != current/former ]; then link previous current/former; fi
