@@ -2,11 +2,11 @@
 
     python benchmarks/faults/export_files.py [--seed 0] [--count 200]
 
-The files are those of tests/support/export_mutants.py: small graphs with flipped bits or changed fields, drawn from --seed on,
-and every extreme one. The public function is called as it is, but for one thing: the child process is kept from one call to the
-next, because its imports would be most of what is measured. Prints the outcomes and the files that took longest, in seconds of
-the CPU. Exits with 1 if a call raised anything but an `EdgepressError`, took longer than the limits allow, or left files behind an
-error.
+The files are those of tests/support/export_mutants.py: small graphs with flipped bits or changed fields, drawn from
+--seed on, and every extreme one. The public function is called as it is, but for one thing: the child process is kept
+from one call to the next, because its imports would be most of what is measured. Prints the outcomes and the files that
+took longest, in seconds of the CPU. Exits with 1 if a call raised anything but an `EdgepressError`, took longer than
+the limits allow, or left files behind an error.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     python benchmarks/microcontrollers/c99_sweep.py [--seed 0] [--count 1000] [--cores m55,m55-plain,m4,m0]
         [--levels=-O1,-O2,-O3,-Os] [--compilers gcc,clang] [--kinds dense-inputs,...] [--specialize]
 
-Nets of tests/support/c99_tails.py: each kind with lengths whose tail is 1 to 16, everything else drawn by the seed; those with
-convolutions also by the kernels that take less memory. Each is compiled by itself and answers as many items as --count says.
-`m55-plain` is a Cortex-M55 without vectors. Exits with 1 if an answer differs. Needs arm-none-eabi-gcc, qemu-system-arm, clang,
-and EDGEPRESS_TFLM_PYTHON (c99_answers.py).
+Nets of tests/support/c99_tails.py: each kind with lengths whose tail is 1 to 16, everything else drawn by the seed;
+those with convolutions also by the kernels that take less memory. Each is compiled by itself and answers as many items
+as --count says. `m55-plain` is a Cortex-M55 without vectors. Exits with 1 if an answer differs. Needs
+arm-none-eabi-gcc, qemu-system-arm, clang, and EDGEPRESS_TFLM_PYTHON (c99_answers.py).
 """
 
 from __future__ import annotations

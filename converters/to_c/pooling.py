@@ -14,7 +14,6 @@ from edgepress.converters.to_c.graph import Operation
 from edgepress.converters.to_c.step import Step
 from edgepress.converters.to_c.window import geometry
 
-
 _MOST_COVERED = 1 << 23
 """Values of a window from which on a sum of int8 may need more than 32 bits."""
 

@@ -1,4 +1,4 @@
-"""Nets whose kernels end with every number of values behind whole vectors, with drawn geometries, scales and weights."""
+"""Nets whose kernels end with every number of values behind whole vectors; the rest is drawn."""
 
 from __future__ import annotations
 

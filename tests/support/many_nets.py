@@ -1,4 +1,4 @@
-"""Answers of many exported nets on emulated Cortex-M: each compiled by itself, as users do, and linked into few programs."""
+"""Answers of many exported nets on emulated Cortex-M: each compiled alone, as users do, and linked together."""
 
 from __future__ import annotations
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,18 @@ def test_a_folder_in_the_place_of_a_file_is_never_replaced(tmp_path: Path) -> No
     assert content(tmp_path / "c") == {"model.h/a": b"mine"}
 
 
+def fail_at(place: int, original: Callable[..., Any], error: BaseException) -> Callable[..., Any]:
+    """A function that raises an error in its call of this number, from 0."""
+    calls = itertools.count()
+
+    def failing(*arguments: Any) -> Any:
+        if next(calls) == place:
+            raise error
+        return original(*arguments)
+
+    return failing
+
+
 @pytest.mark.parametrize("kind", ["writing", "renaming"])
 def test_an_interrupted_export_loses_nothing_and_the_next_one_goes_on(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -126,16 +140,8 @@ def test_an_interrupted_export_loses_nothing_and_the_next_one_goes_on(
         write(folder)
         before = content(folder)
         left = random.Random(place).choice((OSError(28, "No space left on device"), KeyboardInterrupt()))
-        calls = [0]
-
-        def failing(*arguments: Any, at: int = place, error: BaseException = left, calls: list[int] = calls) -> Any:
-            calls[0] += 1
-            if calls[0] == at + 1:
-                raise error
-            return original(*arguments)
-
         owner, name = (Path, "write_bytes") if kind == "writing" else (files, "replace")
-        original = getattr(owner, name)
+        failing = fail_at(place, getattr(owner, name), left)
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, failing)
             with pytest.raises((InputError, KeyboardInterrupt)):
