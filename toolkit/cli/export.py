@@ -56,6 +56,9 @@ def export(
             autocompletion=list_of(("cmake", "arduino")),
         ),
     ] = "cmake",
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace files in the folder that no export wrote, or that you changed")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Write a file as C99 for a microcontroller, or for firmware with TensorFlow Lite Micro."""
