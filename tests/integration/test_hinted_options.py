@@ -114,9 +114,6 @@ READING = {
     "compare": ["{tflite-float32}", FILE],
     "convert": ["{model}", "--to", "tflite-int8", "--out", "{out}"],
     "compress": ["{model}", "--max-size", "1 MB", "--out", "{out}"],
-    "play": [FILE, "--no-open"],
-    "tune": ["{run}", "--out", "{out}"],
-    "prune": ["{run}", "--macs", "50%", "--out", "{out}"],
     "train": ["--arch", "lenet", "--out", "{out}"],
     "improve": ["{run}", "--new", "{damaged}", "--out", "{out}"],
 }

@@ -153,7 +153,7 @@ def answers_to(file: Path, data: DataSet, *, engine: str) -> tuple[npt.NDArray[n
     Raises:
         EdgepressError: The file can't be opened.
     """
-    subject = _describe(file, data, engine)
+    subject = _describe(file, data, None, engine=engine, skip_unreadable=False)
     contract = subject.about.contract
     scores = _scores(subject.candidate, data, lambda count: None)
     accepted = contract.limits.accepted(scores)
