@@ -84,7 +84,8 @@ def write_list(folder: Path) -> None:
         ValueError: MANIFEST.json is damaged.
     """
     sums = _manifest_sums(folder)
-    _write_list(folder, sums | {name: _sum_of(folder / name) for name in _names(folder) if name not in sums})
+    added = {*_names(folder)} - {*sums, *UNLISTED}
+    _write_list(folder, sums | {name: _sum_of(folder / name) for name in added})
 
 
 def add_report(folder: Path, report: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_manifest_that_is_not_what_its_id_says_is_not_listed(release: Path, ch
 def test_a_file_that_was_damaged_while_it_was_installed_is_found(release: Path) -> None:
     (release / "model.tflite").write_bytes(b"other")
     write_list(release)
-    assert "model.tflite differs" in find_damage(release), "the sum is that of the manifest"
+    assert find_damage(release) == ["model.tflite differs"], "the sum is that of the manifest"
 
 
 def test_a_release_of_an_earlier_edgepress_is_compared_with_its_manifest(release: Path) -> None:
