@@ -32,8 +32,9 @@ def pool(operation: Operation, inputs: Range) -> Step:
     low, high = activation_range(operation, output)
     average = operation.kind == "AVERAGE_POOL_2D"
     covered = place.covered()
-    if average and covered.max() >= _MOST_COVERED:
-        raise operation.refuse(f"its window covers {covered.max()} values, whose sum may need more than 32 bits")
+    most_covered = int(np.max(covered))
+    if average and most_covered >= _MOST_COVERED:
+        raise operation.refuse(f"its window covers {most_covered} values, whose sum may need more than 32 bits")
 
     def answer(values: Integers) -> Any:
         if not average:
