@@ -228,8 +228,8 @@ class Scorer:
         answers = answers_before_end(file, self.items)
         if not self._labelled:
             return why_noise(self._snr_db(answers))
-        right = [decisions == self._truth for decisions in (self._decided, self._decide(answers))]
-        return why_collapsed(*right, constant_flags(self._truth))
+        before = self._decided == self._truth
+        return why_collapsed(before, self._decide(answers) == self._truth, constant_flags(self._truth))
 
     @cached_property
     def _truth(self) -> Array:
