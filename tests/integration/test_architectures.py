@@ -130,13 +130,13 @@ def test_tensors_of_another_shape_are_told_how_to_get_it(shape, says):
         (
             "lenet",
             {"weights": "imagenet"},
-            "keras.applications has no weights for lenet; it has weights for: .*vgg, mobilenet-v1",
+            "There are no ImageNet weights for lenet; there are for: .*vgg, mobilenet-v1",
         ),
-        ("mobilenet-v2", {"weights": "imagenet", "width": 0.4}, "has no weights for mobilenet-v2 of width 0.4"),
+        ("mobilenet-v2", {"weights": "imagenet", "width": 0.4}, "no ImageNet weights for mobilenet-v2 of width 0.4"),
         (
             "vgg",
             {"weights": "imagenet", "width": 1.0},
-            "of width 1 and depth 11; it has weights for: width 1 and depth 16",
+            "of width 1 and depth 11; there are for: width 1 and depth 16",
         ),
     ],
 )

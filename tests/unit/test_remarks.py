@@ -98,6 +98,7 @@ def test_a_remark_is_one_sentence_with_figures_and_the_next_command(kind: str) -
             confusion=matrix([72] * 5, [0.9] * 5),
         ),
         "few test items": facts(confusion=matrix([8] * 5, [0.9] * 5)),
+        "no pre-trained weights": facts(confusion=matrix([72] * 5, [0.9] * 5), transfer="train with weights"),
     }[kind]
     remark = CHECKS[kind](sick)
     assert remark is not None
@@ -108,6 +109,27 @@ def test_a_remark_is_one_sentence_with_figures_and_the_next_command(kind: str) -
     assert remark.command
     assert remark.figures
     assert remark.to_dict()["kind"] == kind
+
+
+def test_for_photos_pre_trained_weights_come_before_all_other_advice() -> None:
+    """More epochs, larger images and weights of classes gain a part of what they do."""
+    sick = {
+        "transfer": "edgepress train --data photos",
+        "train_counts": np.array([500, 500, 500, 500, 40]),
+        "images": ImageSizes(stored=(600, 800), seen=(96, 96), count=64, resize="stretch"),
+        "conflicts": Conflicts(20, 10, 1000, 10, ((("x", "a"), ("y", "b")),) * 8),
+    }
+    for count in (1, 3, 20):
+        rising = [0.2 + 0.6 * i / count for i in range(count)]
+        found = remarks(short(rising, rising, confusion=matrix([90, 40, 40, 40, 9], [0.8] * 4 + [0.0]), **sick))
+        assert found[0].kind == "no pre-trained weights"
+        assert found[0].command == "edgepress train --data photos"
+        assert {"image size"} <= {remark.kind for remark in found}
+        assert {"still improving", "few epochs"} & {remark.kind for remark in found}
+
+
+def test_a_net_that_answers_nearly_all_photos_needs_no_other_weights() -> None:
+    assert kinds(facts(transfer="edgepress train --data photos")) == []
 
 
 # near the largest class

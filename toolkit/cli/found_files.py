@@ -47,8 +47,8 @@ def _is_no_path(text: Any) -> bool:
     return isinstance(text, str) and not {"/", "\\"} & {*text}
 
 
-def _is_imagenet(text: Any) -> bool:
-    return bool(text == "imagenet")
+def _is_no_file(weights: Any) -> bool:
+    return weights in ("auto", "none", "imagenet")
 
 
 def _is_data(name: Any) -> bool:
@@ -74,7 +74,7 @@ TABLE = (
     Judged("trust", f"train {SOURCES}", "named", "it runs code from model files"),
     Judged("custom", SOURCES, "named", "it imports Python modules"),
     Judged("teacher", "train", "named", "it opens a model"),
-    Judged("weights", "train", "named", "it opens a model", _is_imagenet),
+    Judged("weights", "train", "named", "it opens a model", _is_no_file),
     Judged("baseline", "benchmark", "named", "it is the path of a model", _is_no_path),
     Judged("insecure", "sweep", "named", "it lets others run code"),
     Judged("scheduler", "sweep", "named", "it sends work to another machine"),
@@ -129,7 +129,7 @@ TABLE = (
     Judged("seed", "train tune prune compress", "free", "a number"),
     Judged("resume", "train tune prune", "free", "it goes on with what the folder of the results holds"),
     Judged("bits", "tune", "free", "a number"),
-    Judged("minutes", "tune prune compress", "free", "a limit on time"),
+    Judged("minutes", "train tune prune compress", "free", "a limit on time"),
     Judged("macs", "prune", "free", "a limit"),
     Judged("max_drop", "convert compress benchmark", "free", "a limit"),
     Judged("max_size max_latency", "compress prune sweep", "free", "a limit"),
@@ -146,7 +146,7 @@ TABLE = (
     Judged("confidence prefer", "compress benchmark compare sweep", "free", "which file is recommended"),
     Judged("source", "sweep.data", "reads", "data", _is_data),
     Judged("color resize skip_unreadable", "sweep.data", "free", "how images are read"),
-    Judged("weights", "sweep.training", "named", "it opens a model", _is_imagenet),
+    Judged("weights", "sweep.training", "named", "it opens a model", _is_no_file),
     Judged("epochs patience class_weights freeze", "sweep.training", "free", "numbers of trainings"),
     Judged("arch width depth size augmentation to", "sweep.dimensions", "free", "as options of these names"),
     Judged("dropout batch_size learning_rate seed seeds", "sweep.dimensions", "free", "numbers of trainings"),

@@ -85,16 +85,20 @@ def init(
                 answers[name] = answer
     elif guessed:
         answers["data"] = defaults["data"]
-    to_name = not _write(out, chosen_of(answers, engine), seen)
+    training = _foresee_training(answers.get("data"), out.parent)
+    to_name = not _write(out, chosen_of(answers, engine) | {("train", name): training[name] for name in training}, seen)
     steps = next_steps(out, answers, seen, to_name=to_name)
     if json_output:
         options = answers | ({"engine": engine} if engine else {})
+        options |= {"train": training} if training else {}
         paths = {kind: [each.path for each in getattr(seen, kind)] for kind in ("data", "models", "runs", "results")}
         screen.document({"file": str(out), "options": options, "found": paths, "next": steps})
         return
     lines = [f"{name.replace('_', '-')} {value}" for name, value in answers.items()]
     lines += [f"engine {engine}"] if engine else []
     screen.say(f"Set: {', '.join(lines)}" if lines else "Nothing is set; every option is commented out.")
+    if training:
+        screen.say(f"For train: {', '.join(f'{name} {value}' for name, value in training.items())}")
     if "data" not in answers:
         screen.say("No data: train needs --data, or data in the file; digits is built in.")
     if to_name:
@@ -105,6 +109,16 @@ def init(
         screen.say(f"The host {host} is commented out: give it with --board, or name the file with --config.")
     screen.say(f"Written to {out}", style="bold")
     screen.next_command(steps[0])
+
+
+def _foresee_training(source: Any, folder: Path) -> dict[str, str]:
+    """The options of `train` that follow from data that are on this machine."""
+    from edgepress.toolkit.data import NAMES
+    from edgepress.toolkit.training.choosing import foresee
+
+    if source is None or source in NAMES:
+        return {}
+    return foresee(str(folder / os.path.expanduser(source)))
 
 
 def chosen_of(answers: dict[str, Any], engine: str | None) -> dict[tuple[str, str], Any]:

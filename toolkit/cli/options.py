@@ -35,6 +35,7 @@ from edgepress.toolkit.workers.trace import TRACERS
 
 if TYPE_CHECKING:
     Architecture: TypeAlias = str
+    ChosenArchitecture: TypeAlias = str
     Augmentation: TypeAlias = str
     Engine: TypeAlias = str
     Installable: TypeAlias = str
@@ -46,6 +47,7 @@ else:  # made from tables, which type checkers can't follow
     Installable = Literal[(*PACKAGED, ONNX2TF)]
     PackagedEngine = Literal[tuple(PACKAGED)]
     Architecture = Literal[tuple(ARCHITECTURES)]
+    ChosenArchitecture = Literal[("auto", *ARCHITECTURES)]
     Augmentation = Literal[tuple(AUGMENTATIONS)]
 
 

@@ -60,6 +60,7 @@ def _defaults(
     """The paths that a command writes to because of what the file says, although it does not name them."""
     from edgepress.toolkit.benchmarking.more import TO_LABEL
     from edgepress.toolkit.benchmarking.plan import folder_of
+    from edgepress.toolkit.training.choosing import AUTO, CHOSEN
     from edgepress.toolkit.training.run_folder import default_folder
 
     command = context.info_name
@@ -74,7 +75,8 @@ def _defaults(
     if not because:
         return
     if command == "train" and parameters["out"] is None and parameters["data"] and not again:
-        yield command, "out", default_folder(parameters["data"], parameters["arch"]), because[0]
+        for arch in CHOSEN if parameters["arch"] == AUTO else (parameters["arch"],):
+            yield command, "out", default_folder(parameters["data"], arch), because[0]
     elif command == "benchmark" and parameters["differences"] is None:
         folder = parameters["out"] or folder_of(parameters["files"])
         yield command, "differences", folder / TO_LABEL, because[0]

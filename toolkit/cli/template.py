@@ -51,6 +51,7 @@ EXAMPLES: dict[str, Any] = {
     "learning_rate": 0.001,
     "macs": "50%",
     "max_drop": 1.0,
+    "minutes": 10.0,
     "min_agreement": 0.95,
     "keys": ["keys"],
     "max_flash": "128kB",

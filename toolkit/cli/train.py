@@ -26,17 +26,21 @@ DEPTH_HELP = "Number of layers (" + ", ".join(
 )
 BY_ARCH = "set by the architecture"
 BY_DATA = "as in the data"
+BY_SIZE = "auto: as in the data; 160 for photos and EfficientNet-Lite with its weights"
 
 
 def train(
     data: Annotated[str | None, Option(help=f"{options.DATA_HELP} (required)", show_default=False)] = None,
     arch: Annotated[
-        options.Architecture, Option(metavar="NAME", help=f"Architecture: {', '.join(ARCHITECTURES)}")
-    ] = "lenet",
+        options.ChosenArchitecture,
+        Option(metavar="NAME", help=f"Architecture: auto (by the data: docs/training.md), {', '.join(ARCHITECTURES)}"),
+    ] = "auto",
     out: Annotated[Path | None, Option(help="Folder of the run", show_default="runs/DATA-ARCH")] = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
-    size: Annotated[str | None, Images(help="Resize images to SIDE or HEIGHTxWIDTH", show_default=BY_DATA)] = None,
+    size: Annotated[
+        str | None, Images(help="Resize images to SIDE or HEIGHTxWIDTH, or auto", show_default=BY_SIZE)
+    ] = None,
     color: Annotated[Color | None, Images(help="Convert images to this color mode", show_default=BY_DATA)] = None,
     resize: Annotated[str, options.resize_option(Images)] = "stretch",
     augmentation: Annotated[
@@ -46,8 +50,10 @@ def train(
     width: Annotated[float | None, Net(help=WIDTH_HELP, show_default=BY_ARCH)] = None,
     depth: Annotated[int | None, Net(help=f"{DEPTH_HELP})", show_default=BY_ARCH)] = None,
     dropout: Annotated[float | None, Net(help="Dropout rate before the classifier", show_default=BY_ARCH)] = None,
-    weights: Annotated[str | None, Net(help="Initial weights: imagenet, or a .keras or .h5 file")] = None,
-    freeze: Annotated[bool, Net("--freeze", help="Train only the classifier; needs --weights")] = False,
+    weights: Annotated[
+        str, Net(help="Initial weights: auto (those that come with edgepress), none, imagenet, or a .keras or .h5 file")
+    ] = "auto",
+    freeze: Annotated[bool, Net("--freeze", help="Train only the classifier; needs weights")] = False,
     teacher: Annotated[
         str | None, Fit(metavar="MODEL", help="Learn from the answers of this classifier, too (distillation)")
     ] = None,
@@ -60,6 +66,9 @@ def train(
     patience: Annotated[
         int, Fit(min=0, help="Stop after this many epochs without better validation accuracy; 0: never stop early")
     ] = 15,
+    minutes: Annotated[
+        float | None, Fit(help="Time for training: fewer epochs, or only the last layers of a pre-trained net")
+    ] = None,
     class_weights: Annotated[bool, Fit("--class-weights", help="Give rare classes more weight")] = False,
     seed: Annotated[int, Fit(min=0, help="Random seed; on one machine, the same seed gives the same weights")] = 0,
     json_output: options.Json = False,
@@ -71,16 +80,17 @@ def train(
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.data.pixels import pixel_notes
     from edgepress.toolkit.data.types import notes_of_skipped
+    from edgepress.toolkit.training.choosing import photo_size
     from edgepress.toolkit.training.loop import train as work
 
-    opened = open_data(data, size=_size(size), color=color, resize=resize, skip_unreadable=skip_unreadable)
+    opened = call_with(open_data, locals(), source=data, size=_size(size), photo_size=photo_size(arch, weights))
     screen.note(*notes_of_skipped(opened.skipped), *pixel_notes(opened))
     result = call_with(
         work,
         locals(),
         data=opened,
         patience=patience or None,
-        on_note=lambda text: screen.note(f"Guessed of the teacher: {text}"),
+        on_note=screen.note,
     )
     if json_output:
         screen.document({"model": str(result.model), **result.metrics})
@@ -93,11 +103,11 @@ def train(
 
 def _size(text: str | None) -> int | tuple[int, int] | None:
     """The option --size: "64" or "48x64"."""
-    match parse_size(text) if text is not None else ():
+    match parse_size(text) if text not in (None, "auto") else ():
         case ():
             return None
         case (side,):
             return side
         case (height, width):
             return height, width
-    raise InputError(f"--size is {text!r}; accepted: SIDE or HEIGHTxWIDTH in pixels, such as 64 or 48x64.")
+    raise InputError(f"--size is {text!r}; accepted: auto, or SIDE or HEIGHTxWIDTH in pixels, such as 64 or 48x64.")

@@ -91,6 +91,7 @@ def open_data(
     size: int | tuple[int, int] | None = None,
     color: Color | None = None,
     resize: Resize = "stretch",
+    photo_size: int | None = None,
     input: InputSpec | None = None,
     labels: tuple[str, ...] | None = None,
     skip_unreadable: bool = False,
@@ -106,6 +107,8 @@ def open_data(
         size: Height and width to resize images to, or one number for both; None keeps the data's own size.
         color: "grey" or "rgb"; None keeps the data's own colour.
         resize: How to resize images.
+        photo_size: Height and width to resize photos to if `size` is None: colour images whose shorter sides have a
+            median of 64 pixels or more.
         input: A model's input; overrides `size`, `color` and `resize`.
         labels: A model's labels, which must be those of the data in any order; classes are numbered in this order. For
             evaluation, the data may lack some of them.

@@ -218,7 +218,8 @@ def _natural(root: Path, files: Sequence[str], options: ReadOptions, problems: d
     size, count = sizes.most_common(1)[0] if sizes else (DEFAULT_SIZE, 0)
     if 2 * count < len(files) or not all(side in NATURAL_SIDES for side in size):
         size = DEFAULT_SIZE
-    return options.image(*size, "grey" if colors == {"grey"} else "rgb")
+    shorter = float(np.median([min(side) for side in sizes.elements()])) if sizes else None
+    return options.image(*size, "grey" if colors == {"grey"} else "rgb", shorter=shorter)
 
 
 _FIX = "Replace or remove it, or skip unreadable files with --skip-unreadable."

@@ -23,6 +23,8 @@ from edgepress.toolkit.errors import DataError, InputError, unknown
 
 MAX_SIDE = 4096
 """Longest side of images, pixels."""
+SMALL = 64
+"""Colour images whose shorter sides have a smaller median than this are no photos, pixels."""
 EXACT = 1 << 24
 """Whole numbers up to this one are exact in float32, in which tensors are stored and hashed."""
 UNLABELLED = "Items without labels are enough for convert, and for benchmark of files with --task none."
@@ -40,6 +42,7 @@ class ReadOptions:
         size: Height and width of images; None keeps the data's own size.
         color: Colour of images; None keeps the data's own colour.
         resize: How to resize images.
+        photo_size: Height and width of colour images that are not small, if `size` is None.
         input: A model's input; overrides all of the above.
         skip_unreadable: Leave unreadable files out and list them, instead of raising an error.
         purpose: What the items are for. Every image is decoded for training or `skip_unreadable`; otherwise, images are
@@ -51,6 +54,7 @@ class ReadOptions:
     size: tuple[int, int] | None = None
     color: Color | None = None
     resize: Resize = "stretch"
+    photo_size: int | None = None
     input: InputSpec | None = None
     skip_unreadable: bool = False
     purpose: Purpose = "training"
@@ -77,10 +81,15 @@ class ReadOptions:
         """Whether data of these parts lack training items that their purpose needs."""
         return "train" not in parts and not (self.purpose == "evaluation" and "test" in parts)
 
-    def image(self, height: int, width: int, color: Color) -> InputSpec:
-        """The input for images whose own size and colour are these."""
+    def image(self, height: int, width: int, color: Color, *, shorter: float | None = None) -> InputSpec:
+        """The input for images whose own size and colour are these, and whose shorter sides have this median."""
         if self.input is None:
-            return InputSpec.image(*(self.size or (height, width)), self.color or color, self.resize)
+            chosen = self.color or color
+            size = self.size or (height, width)
+            if self.size is None and self.photo_size is not None and chosen == "rgb":
+                is_small = (min(height, width) if shorter is None else shorter) < SMALL
+                size = size if is_small else (self.photo_size, self.photo_size)
+            return InputSpec.image(*size, chosen, self.resize)
         if not self.input.is_image or self.input.dtype != "uint8":
             images = {1: "; if they are flattened images, give --color", 2: "; if they are images, give --color grey"}
             raise DataError(

@@ -251,4 +251,5 @@ def _natural(indices: Sequence[Index], options: ReadOptions) -> InputSpec:
     size, count = max(sizes.items(), key=lambda found: (found[1], found[0]))
     if 2 * count < sizes.total() or not all(side in NATURAL_SIDES for side in size):
         size = DEFAULT_SIZE
-    return options.image(*size, "grey" if grey else "rgb")
+    shorter = np.repeat([min(each) for each in sizes], list(sizes.values()))
+    return options.image(*size, "grey" if grey else "rgb", shorter=float(np.median(shorter)))

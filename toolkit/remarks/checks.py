@@ -20,7 +20,14 @@ import numpy as np
 
 from edgepress.toolkit import text
 from edgepress.toolkit.remarks.facts import Facts, FloatPair
-from edgepress.toolkit.remarks.gap import far_above_validation, few_epochs, is_short, more_epochs, still_improving
+from edgepress.toolkit.remarks.gap import (
+    far_above_validation,
+    few_epochs,
+    is_short,
+    may_gain,
+    more_epochs,
+    still_improving,
+)
 from edgepress.toolkit.remarks.remark import Remark
 from edgepress.toolkit.stats.intervals import Z95, score_interval
 from edgepress.toolkit.stats.samples import items_to_rule_out, items_without_labels, least_items, share_interval
@@ -37,7 +44,8 @@ WORTH = 10
 NEAR_LARGEST = "near the largest class"
 CONTRADICTION = "contradictory labels"
 IMPROVING = "still improving"
-FIRST = (CONTRADICTION, "few epochs", IMPROVING)
+FROM_NOTHING = "no pre-trained weights"
+FIRST = (FROM_NOTHING, CONTRADICTION, "few epochs", IMPROVING)
 """What comes before other advice about a training of very few epochs."""
 NEAR = 0.05
 """A model is near the largest class's share if it is not proven to answer this share of the other classes' items
@@ -223,6 +231,21 @@ def _for_rare(facts: Facts, never: list[int]) -> str:
     return longer.command if longer is not None else facts.look
 
 
+def from_nothing(facts: Facts) -> Remark | None:
+    """A net that learned photos from nothing, and answers too many of them wrongly for a longer training to help."""
+    if not facts.transfer or not may_gain(facts):
+        return None
+    held = facts.held_out
+    wrong = int(held.sum() - np.trace(held))
+    return Remark(
+        kind=FROM_NOTHING,
+        text=f"The net learned these photos from nothing, and {wrong} of {held.sum()} held-out items are wrong. "
+        "One that begins with ImageNet's weights, which come with edgepress, comes before more epochs and images.",
+        command=facts.transfer,
+        figures={"errors": wrong / int(held.sum())},
+    )
+
+
 def contradictory_labels(facts: Facts) -> Remark | None:
     """Items of equal content in different classes, of which all but one class must be answered wrongly."""
     conflicts = facts.conflicts
@@ -285,6 +308,7 @@ def _percent(share: float) -> str:
 
 
 CHECKS: dict[str, Callable[[Facts], Remark | None]] = {
+    FROM_NOTHING: from_nothing,
     CONTRADICTION: contradictory_labels,
     "few epochs": few_epochs,
     NEAR_LARGEST: near_largest_class,
@@ -294,4 +318,4 @@ CHECKS: dict[str, Callable[[Facts], Remark | None]] = {
     "image size": image_sizes,
     FEW: few_items,
 }
-"""By the kind of remark; those that concern the data's correctness first, as they falsify the others' figures."""
+"""By the kind of remark: what gains most by far, and what concerns the data's correctness, as it falsifies figures."""

@@ -65,6 +65,7 @@ class Facts:
         arguments: The arguments of the training, defaults filled in.
         is_image: Whether items are images.
         images: Their sizes.
+        transfer: The command of a training with pre-trained weights; "" if it has some, or none suit the items.
         conflicts: Items of the same content in different classes, in all data.
         pair: The quantized file that too few items leave unproven.
         max_drop_pp: Largest drop that counts as usable, percentage points.
@@ -82,6 +83,7 @@ class Facts:
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     is_image: bool = False
     images: ImageSizes | None = None
+    transfer: str = ""
     conflicts: Conflicts | None = None
     pair: FloatPair | None = None
     max_drop_pp: float = 1.0

@@ -54,7 +54,7 @@ def still_improving(facts: Facts) -> Remark | None:
     """
     history = facts.history
     planned = facts.arguments.get("epochs")
-    if not history or facts.val_confusion is None or len(history) != planned or not _may_gain(facts):
+    if not history or facts.val_confusion is None or len(history) != planned or not may_gain(facts):
         return None
     held = facts.held_out
     errors = share_interval(int(held.sum() - np.trace(held)), int(held.sum()))
@@ -94,7 +94,7 @@ def _has_few_steps(facts: Facts) -> bool:
 
 def few_epochs(facts: Facts) -> Remark | None:
     """A training of very few epochs after which many items are wrong, where its figures do not say that it improved."""
-    if not is_short(facts) or not _may_gain(facts) or still_improving(facts) is not None:
+    if not is_short(facts) or not may_gain(facts) or still_improving(facts) is not None:
         return None
     held = facts.held_out
     planned = len(facts.history)
@@ -109,8 +109,8 @@ def few_epochs(facts: Facts) -> Remark | None:
     )
 
 
-def _may_gain(facts: Facts) -> bool:
-    """Whether so many held-out items are wrong, beyond chance, that a longer training can gain something."""
+def may_gain(facts: Facts) -> bool:
+    """Whether so many held-out items are wrong, beyond chance, that another training can gain something."""
     held = facts.held_out
     low = share_interval(int(held.sum() - np.trace(held)), int(held.sum())).low
     return low is not None and low > ERRORS

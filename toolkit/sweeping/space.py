@@ -22,7 +22,7 @@ from edgepress.toolkit.host.describe import describe_host, host_title
 from edgepress.toolkit.sweeping.jobs import Job
 from edgepress.toolkit.sweeping.plan import DIMENSIONS, MOST, SweepPlan
 from edgepress.toolkit.sweeping.store import Entry
-from edgepress.toolkit.training import architectures, augment
+from edgepress.toolkit.training import architectures, augment, choosing, settling
 
 Point = Mapping[str, Any]
 """One combination: a value for each dimension, in the order of `DIMENSIONS`; None where it does not apply."""
@@ -99,11 +99,13 @@ class Space:
                 if not spec.is_image:
                     raise InputError("tensors have no image size.")
                 spec = dataclasses.replace(spec, shape=(*values["size"], spec.shape[2]))
-            fixed = {name: self.plan.training[name] for name in ("weights", "freeze") if name in self.plan.training}
+            weights = choosing.weights_of(arch, self.plan.training.get("weights", choosing.AUTO))
+            fixed: dict[str, Any] = {"weights": weights, "freeze": bool(self.plan.training.get("freeze"))}
             options = architectures.check_options(
                 arch, spec, width=values.get("width"), depth=values.get("depth"), dropout=values.get("dropout"), **fixed
             )
-            values["augmentation"] = augment.resolve(values.get("augmentation") or "auto", spec)
+            pretrained = settling.in_two_steps(arch, weights, spec)
+            values["augmentation"] = augment.resolve(values.get("augmentation") or "auto", spec, pretrained=pretrained)
         except EdgepressError as e:
             self.notes[f"Left out: {title(values, ('arch', 'width', 'size', 'augmentation'))} ({e.message})"] = None
             return None
@@ -159,7 +161,7 @@ def _weights_of(weights: str | None) -> dict[str, tuple[str, str]]:
     Raises:
         InputError: There is no such file.
     """
-    if weights is None or weights == "imagenet":
+    if weights in (None, choosing.AUTO, choosing.NONE, choosing.IMAGENET):
         return {}
     try:
         return {"weights": (weights, sha256_of_file(Path(weights)))}

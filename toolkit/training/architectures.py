@@ -27,6 +27,7 @@ from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.training import pretrained
 from edgepress.toolkit.training.options import Options
+from edgepress.toolkit.training.packaged import PACKAGES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Architecture:
         depths: Accepted values of `--depth`, the default first; empty if it has no such option.
         dropout: Default dropout rate before the classifier.
         imagenet: (width, depth) for which Keras offers ImageNet weights; depth 0 if there is only one.
-        epochs, batch_size, learning_rate: Defaults of training.
+        transfers: Whether such weights reach up to the classifier, so that it is trained in two steps (`transfer`).
+        epochs, batch_size, learning_rate: Defaults of a training from nothing.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Architecture:
     depths: tuple[int, ...] = ()
     dropout: float = 0.0
     imagenet: tuple[tuple[float, int], ...] = ()
+    transfers: bool = False
     epochs: int = 30
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -93,6 +96,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             width=0.25,
             dropout=0.1,
             imagenet=((0.25, 0), (0.5, 0), (0.75, 0), (1.0, 0)),
+            transfers=True,
         ),
         Architecture(
             "mobilenet-v2",
@@ -100,6 +104,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             width=0.35,
             dropout=0.1,
             imagenet=((0.35, 0), (0.5, 0), (0.75, 0), (1.0, 0), (1.3, 0), (1.4, 0)),
+            transfers=True,
         ),
         Architecture(
             "mobilenet-v3-small",
@@ -107,6 +112,17 @@ ARCHITECTURES: dict[str, Architecture] = {
             width=1.0,
             dropout=0.1,
             imagenet=((0.75, 0), (1.0, 0)),
+        ),
+        *(
+            Architecture(
+                f"efficientnet-{variant}",
+                "Tan and Le 2019, EfficientNet, arXiv:1905.11946, in its Lite form",
+                sides=(28, 384),
+                dropout=0.2,
+                imagenet=((1.0, 0),),
+                transfers=True,
+            )
+            for variant in ("lite0", "lite1", "lite2")
         ),
     )
 }
@@ -224,23 +240,27 @@ def _check(row: Architecture, input: InputSpec, options: Options, *, weights: st
         raise InputError(f"dropout is {options.dropout}; accepted: from 0 to below 1.")
     if freeze and not weights:
         raise InputError(
-            "freeze without weights would train a classifier on random features.", "Give --weights as well."
+            "freeze without weights would train a classifier on random features.",
+            "Give --weights as well, or --arch efficientnet-lite0, whose weights come with edgepress.",
         )
     if not options.pretrained:
         return
     if not row.imagenet:
         have = [r.name for r in ARCHITECTURES.values() if r.imagenet]
-        raise InputError(f"keras.applications has no weights for {row.name}; it has weights for: {', '.join(have)}.")
+        raise InputError(f"There are no ImageNet weights for {row.name}; there are for: {', '.join(have)}.")
+    if row.name in PACKAGES and options.pretrained != "imagenet":
+        raise InputError(
+            f"{row.name} takes no .h5 file of keras.applications, which has no such net.",
+            "Give --weights imagenet, or the .keras file of another run.",
+        )
     if (options.width, options.depth) not in row.imagenet:
         setting = f"width {options.width:g}" + (f" and depth {options.depth}" if row.depths else "")
         accepted = [f"width {w:g}" + (f" and depth {d}" if row.depths else "") for w, d in row.imagenet]
         raise InputError(
-            f"keras.applications has no weights for {row.name} of {setting}; it has weights for: {'; '.join(accepted)}."
+            f"There are no ImageNet weights for {row.name} of {setting}; there are for: {'; '.join(accepted)}."
         )
     if not input.is_image:
-        raise InputError(
-            "The weights of keras.applications are for images; these items are tensors.", "Omit --weights."
-        )
+        raise InputError("ImageNet weights are for images; these items are tensors.", "Omit --weights.")
 
 
 def _other_shape(input: InputSpec) -> str:

@@ -31,9 +31,11 @@ class TrainingState:
     Attributes:
         began_with: Arguments and data of the run; resuming requires the same.
         history: One row per epoch: "epoch" (from 1), "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate",
-            "seconds".
-        best_epoch: The epoch with the highest validation accuracy (ties: the lowest loss); 0 before the first.
+            "seconds"; of a transfer, the first is that of the classifier on frozen features, epoch 0.
+        best_epoch: Number of the row (from 1) that is kept: the one with the highest validation accuracy (ties: the
+            lowest loss), or of a transfer the last one; 0 before the first.
         variables, optimizer, best: Variables of the model, of the optimizer, and of the model at `best_epoch`.
+        planned: What was decided by the time that steps take (`fitting.Plan`); empty before.
     """
 
     began_with: dict[str, Any]
@@ -42,6 +44,12 @@ class TrainingState:
     variables: Arrays = dataclasses.field(default_factory=list)
     optimizer: Arrays = dataclasses.field(default_factory=list)
     best: Arrays = dataclasses.field(default_factory=list)
+    planned: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def epochs_done(self) -> int:
+        """Number of epochs so far."""
+        return len(self.history) - (self.history[:1] != [] and self.history[0].get("epoch") == 0)
 
     def improves(self, row: dict[str, float]) -> bool:
         """Whether an epoch is better than the best one so far."""
@@ -50,11 +58,14 @@ class TrainingState:
         best = self.history[self.best_epoch - 1]
         return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
 
-    def add(self, row: dict[str, float], variables: Arrays, optimizer: Arrays) -> None:
-        """Add an epoch: its row of the history, and the variables of the model and of the optimizer after it."""
+    def add(self, row: dict[str, float], variables: Arrays, optimizer: Arrays, *, keep: bool = False) -> None:
+        """Add an epoch: its row of the history, and the variables of the model and of the optimizer after it.
+
+        It is kept if it is the best, or in any case.
+        """
         self.variables = variables
         self.optimizer = optimizer
-        if self.improves(row):
+        if keep or self.improves(row):
             self.best_epoch = len(self.history) + 1
             self.best = variables
         self.history.append(row)
@@ -62,8 +73,8 @@ class TrainingState:
     def is_over(self, epochs: int) -> bool:
         """Whether so many epochs are done, or patience has run out."""
         patience = self.began_with["patience"]
-        epochs_done = len(self.history)
-        return epochs_done >= epochs or (patience is not None and epochs_done - self.best_epoch >= patience)
+        waited = len(self.history) - self.best_epoch
+        return self.epochs_done >= epochs or (patience is not None and waited >= patience)
 
 
 def save(state: TrainingState, folder: Path) -> None:
@@ -73,7 +84,8 @@ def save(state: TrainingState, folder: Path) -> None:
         for group in ("variables", "optimizer", "best")
         for i, value in enumerate(getattr(state, group))
     }
-    facts = {"began_with": state.began_with, "history": state.history, "best_epoch": state.best_epoch}
+    names = ("began_with", "history", "best_epoch", "planned")
+    facts = {name: getattr(state, name) for name in names}
     with whole_file(folder / NAME) as temporary:
         np.savez(temporary, facts=np.array(json.dumps(facts)), **arrays)
 
@@ -99,6 +111,7 @@ def load(folder: Path) -> TrainingState | None:
             not isinstance(state.began_with, dict)
             or not isinstance(rows, list)
             or not all(type(r) is dict for r in rows)
+            or not isinstance(state.planned, dict)
         ):
             raise ValueError("it does not hold a table of epochs and what the run began with")
         if type(state.best_epoch) is not int or not 0 <= state.best_epoch <= len(rows):

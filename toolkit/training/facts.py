@@ -14,12 +14,12 @@ from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.builtin import color_of
 from edgepress.toolkit.data.types import ALWAYS_LEFT_OUT, DataSet
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.remarks.facts import Facts, FloatPair, ImageSizes
+from edgepress.toolkit.remarks.facts import Facts, FloatPair
 from edgepress.toolkit.training import augment
 from edgepress.toolkit.training.architectures import ARCHITECTURES
+from edgepress.toolkit.training.choosing import AUTO, NONE, PHOTO_NET, image_sizes, is_photo, weights_of
+from edgepress.toolkit.training.settling import defaults
 
-SAMPLED_IMAGES = 64
-"""Number of images whose stored size is read."""
 MORE = "MORE_ITEMS"
 """What stands in a command for data that the user must add."""
 PATIENCE = 15
@@ -65,7 +65,8 @@ def facts_of(
         history=history,
         arguments=arguments if "epochs" in arguments else {},
         is_image=data.input.is_image,
-        images=_image_sizes(data),
+        images=image_sizes(data),
+        transfer=_transfer_command(data, skip) if arguments.get("weights", "?") is None and is_photo(data) else "",
         conflicts=data.conflicts,
         pair=pair,
         max_drop_pp=max_drop_pp,
@@ -73,23 +74,12 @@ def facts_of(
     )
 
 
-def _image_sizes(data: DataSet) -> ImageSizes | None:
-    """The median size of some images as they are stored, evenly spread over the test split."""
-    stored_size = getattr(data.test.source, "stored_size", None)  # a source of a user's own may be without it
-    if not data.input.is_image or stored_size is None:
-        return None
-    rows = np.unique(np.linspace(0, len(data.test) - 1, SAMPLED_IMAGES).astype(np.int64))
-    stored_sizes = [stored_size(int(i)) for i in data.test.indices[rows]]
-    sizes = np.array([size for size in stored_sizes if size is not None])
-    if not len(sizes):
-        return None
-    height, width = (int(side) for side in np.median(sizes, axis=0))
-    return ImageSizes(
-        stored=(max(height, 1), max(width, 1)),
-        seen=(data.input.shape[0], data.input.shape[1]),
-        count=len(sizes),
-        resize=data.input.resize,
-    )
+def _transfer_command(data: DataSet, skip_unreadable: bool) -> str:
+    """The command of a training with what edgepress chooses for photos, into a new folder below `runs/`."""
+    words = ["--skip-unreadable"] if skip_unreadable else []
+    words += [] if data.input.resize == "stretch" else ["--resize", data.input.resize]
+    folder = f"runs/{Path(data.source).stem or 'data'}-{PHOTO_NET}"
+    return shell_line("edgepress", "train", "--data", data.source, *words, "--out", folder)
 
 
 def train_command(
@@ -125,31 +115,33 @@ def train_command(
         words += [] if images["resize"] == "stretch" else ["--resize", images["resize"]]
     words += ["--skip-unreadable"] if skip_unreadable else []
     options = {**arguments, **{name: value for name, value in changes.items() if name not in ("size", "resize")}}
-    for name, default in _defaults(arch, input).items():
+    for name, default in _defaults(arch, options, input).items():
         value = options.get(name, default)
         if value != default:
             option = f"--{name.replace('_', '-')}"
-            words += [option] if value is True else [option, "0" if value is None else str(value)]
+            nothing = NONE if name == "weights" else "0"
+            words += [option] if value is True else [option, nothing if value is None else str(value)]
     change = "-".join(f"{name}-{value}".replace("_", "-").replace(":", "-") for name, value in changes.items())
     name = "-".join([Path(source).stem or "data", arch, change.replace("-True", "") or "again"])
     return shell_line(*words, "--out", f"runs/{name}")
 
 
-def _defaults(arch: str, input: InputSpec) -> dict[str, Any]:
+def _defaults(arch: str, options: Mapping[str, Any], input: InputSpec) -> dict[str, Any]:
     """The defaults of the options of `train` that are arguments of a training, in the order of its help."""
-    row = ARCHITECTURES[arch]
-    return {
-        "augmentation": augment.resolve("auto", input),
-        "width": row.width,
-        "depth": next(iter(row.depths), None),
-        "dropout": row.dropout,
-        "weights": None,
+    weights = options.get("weights", weights_of(arch, AUTO))
+    usual = defaults(arch, weights, input)
+    two_steps = bool(options.get("two_steps"))
+    names = ["width", "depth", "dropout", "weights", "freeze", "teacher"]
+    names += ["epochs", "batch_size", "learning_rate", "patience", "class_weights", "seed"]
+    others = {
+        "weights": weights_of(arch, AUTO),
         "freeze": False,
         "teacher": None,
-        "epochs": row.epochs,
-        "batch_size": row.batch_size,
-        "learning_rate": row.learning_rate,
-        "patience": PATIENCE,
+        "patience": None if two_steps else PATIENCE,
         "class_weights": False,
         "seed": 0,
     }
+    if two_steps and not options.get("epochs"):  # the second step was left out
+        usual["epochs"] = options["epochs"]
+    augmentation = augment.resolve("auto", input, pretrained=two_steps)
+    return {"augmentation": augmentation} | {name: (usual | others)[name] for name in names}

@@ -57,7 +57,7 @@ def facts_of_file(
         np.bincount(codes, minlength=classes**2).reshape(classes, classes),
         arguments=run.metrics["arguments"] if run else known,
         val_confusion=run.metrics["val"]["confusion_matrix"] if run else None,
-        history=run.history if run else (),
+        history=[row for row in run.history if row.get("epoch", 1)] if run else (),
         look=shell_line("edgepress", "evaluate", file, *named, *described),
         more=shell_line(*command, "--data", MORE, *described),
         pair=pair,

@@ -10,21 +10,31 @@ under 32 pixels, always divide the image by 32, and contain padding layers, whic
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
+from edgepress.toolkit.training.efficientnet import efficientnet_lite
+from edgepress.toolkit.training.layer_parts import (
+    convolution,
+    copy_weights,
+    dropout,
+    normalize,
+    scale_channels,
+    spare_strides,
+)
 from edgepress.toolkit.training.options import Options
 
 
 def dense(source: Any, options: Options) -> Any:
     """Two hidden layers of 64 units, the first net of the Keras primer; accepts any shape."""
-    x = layers.Flatten()(_normalize(source, options))
+    x = layers.Flatten()(normalize(source, options))
     for _ in range(2):
         x = layers.Dense(64, activation="relu")(x)
-    return _dropout(x, options.dropout)
+    return dropout(x, options.dropout)
 
 
 def lenet(source: Any, options: Options) -> Any:
@@ -35,14 +45,14 @@ def lenet(source: Any, options: Options) -> Any:
     layers get a map of about 5x5.
     """
     pools = [_lenet_pools(side) for side in source.shape[1:3]]
-    x = _normalize(source, options)
+    x = normalize(source, options)
     for filters, padding, pool in zip((6, 16), ("same", "valid"), zip(*pools, strict=True), strict=True):
         x = layers.Conv2D(filters, 5, padding=padding, activation="relu")(x)
         x = layers.MaxPooling2D(pool, padding="same")(x)
     x = layers.Flatten()(x)
     for units in (120, 84):
         x = layers.Dense(units, activation="relu")(x)
-    return _dropout(x, options.dropout)
+    return dropout(x, options.dropout)
 
 
 def _lenet_pools(side: int) -> tuple[int, int]:
@@ -60,7 +70,7 @@ def alexnet(source: Any, options: Options) -> Any:
     """
     side = max(source.shape[1:3])
     kernel, stride = (11, 4) if side >= 112 else (7, 2) if side >= 56 else (5, 1)
-    x = _normalize(source, options)
+    x = normalize(source, options)
     for filters, size, step, pool in (
         (96, kernel, stride, True),
         (256, 5, 1, True),
@@ -68,7 +78,7 @@ def alexnet(source: Any, options: Options) -> Any:
         (384, 3, 1, False),
         (256, 3, 1, True),
     ):
-        x = _convolution(x, _scale_channels(filters, options.width), size, strides=step, activation="relu")
+        x = convolution(x, scale_channels(filters, options.width), size, strides=step, activation="relu")
         if pool:
             x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
     return _two_dense(x, options)
@@ -82,19 +92,19 @@ def vgg(source: Any, options: Options) -> Any:
     """
     colour = source.shape[3] == 3
     mean = [123.68, 116.779, 103.939] if colour else 118.0
-    x = _normalize(source, options, scale=1 / 127.5, offset=(-np.array(mean) / 127.5).tolist())
+    x = normalize(source, options, scale=1 / 127.5, offset=(-np.array(mean) / 127.5).tolist())
     repeats = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3)}[options.depth]
     for block, (filters, n) in enumerate(zip((64, 128, 256, 512, 512), repeats, strict=True), start=1):
         for i in range(1, n + 1):
-            units = _scale_channels(filters, options.width)
-            x = _convolution(x, units, 3, activation="relu", name=f"block{block}_conv{i}")
+            units = scale_channels(filters, options.width)
+            x = convolution(x, units, 3, activation="relu", name=f"block{block}_conv{i}")
         x = layers.MaxPooling2D(2, padding="same", name=f"block{block}_pool")(x)
     if options.pretrained:
         reference = keras.applications.VGG16(include_top=False, weights=options.pretrained)
         first = reference.get_layer("block1_conv1")
         kernel, bias = first.get_weights()  # for blue, green, red, each 0-255 minus its mean
         first.set_weights([kernel[:, :, ::-1] * 127.5, bias])
-        _copy_weights(reference, keras.Model(source, x).layers)
+        copy_weights(reference, keras.Model(source, x).layers)
     return _two_dense(x, options)
 
 
@@ -107,17 +117,17 @@ def resnet8(source: Any, options: Options) -> Any:
     def normalized(x: Any) -> Any:
         return layers.BatchNormalization(momentum=0.9)(x)
 
-    x = layers.ReLU()(normalized(_convolution(_normalize(source, options), 16, 3)))
+    x = layers.ReLU()(normalized(convolution(normalize(source, options), 16, 3)))
     pool = -(-max(source.shape[1:3]) // 64)
     if pool > 1:
         x = layers.MaxPooling2D(pool, padding="same")(x)
     for filters, stride in ((16, 1), (32, 2), (64, 2)):
-        y = layers.ReLU()(normalized(_convolution(x, filters, 3, strides=stride)))
-        y = normalized(_convolution(y, filters, 3))
+        y = layers.ReLU()(normalized(convolution(x, filters, 3, strides=stride)))
+        y = normalized(convolution(y, filters, 3))
         if stride > 1:
-            x = _convolution(x, filters, 1, strides=stride)
+            x = convolution(x, filters, 1, strides=stride)
         x = layers.ReLU()(layers.Add()([x, y]))
-    return _dropout(layers.GlobalAveragePooling2D()(x), options.dropout)
+    return dropout(layers.GlobalAveragePooling2D()(x), options.dropout)
 
 
 def ds_cnn(source: Any, options: Options) -> Any:
@@ -130,29 +140,29 @@ def ds_cnn(source: Any, options: Options) -> Any:
         return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
 
     stride = max(2, -(-max(source.shape[1:3]) // 32))
-    x = normalized(layers.Conv2D(64, (10, 4), strides=stride, padding="same")(_normalize(source, options)))
-    x = _dropout(x, options.dropout / 2)
+    x = normalized(layers.Conv2D(64, (10, 4), strides=stride, padding="same")(normalize(source, options)))
+    x = dropout(x, options.dropout / 2)
     for _ in range(4):
         x = normalized(layers.DepthwiseConv2D(3, padding="same")(x))
         x = normalized(layers.Conv2D(64, 1)(x))
-    return layers.GlobalAveragePooling2D()(_dropout(x, options.dropout))
+    return layers.GlobalAveragePooling2D()(dropout(x, options.dropout))
 
 
 def mobilenet_v1(source: Any, options: Options) -> Any:
     """MobileNet of keras.applications; see `_application`."""
-    return _dropout(_application(source, options, "MobileNet", sizes=(128, 160, 192, 224)), options.dropout)
+    return dropout(_application(source, options, "MobileNet", sizes=(128, 160, 192, 224)), options.dropout)
 
 
 def mobilenet_v2(source: Any, options: Options) -> Any:
     """MobileNetV2 of keras.applications; see `_application`."""
-    return _dropout(_application(source, options, "MobileNetV2", sizes=(96, 128, 160, 192, 224)), options.dropout)
+    return dropout(_application(source, options, "MobileNetV2", sizes=(96, 128, 160, 192, 224)), options.dropout)
 
 
 def mobilenet_v3_small(source: Any, options: Options) -> Any:
     """MobileNetV3-Small of keras.applications with its hidden layer of 1024; see `_application`."""
     x = _application(source, options, "MobileNetV3Small", sizes=(224,), include_preprocessing=False)
-    x = layers.Dense(_scale_channels(1024, max(1.0, options.width)), activation="hard_silu")(x)
-    return _dropout(x, options.dropout)
+    x = layers.Dense(scale_channels(1024, max(1.0, options.width)), activation="hard_silu")(x)
+    return dropout(x, options.dropout)
 
 
 def _application(source: Any, options: Options, name: str, *, sizes: tuple[int, ...], **arguments: Any) -> Any:
@@ -171,11 +181,11 @@ def _application(source: Any, options: Options, name: str, *, sizes: tuple[int, 
     pretrained = options.pretrained
     side = min(size for size in sizes if size >= max(source.shape[1:3]))
     shape = (side, side, 3 if pretrained else source.shape[3])
-    pixels = _normalize(keras.Input(shape), options, scale=1 / 127.5, offset=-1.0)
+    pixels = normalize(keras.Input(shape), options, scale=1 / 127.5, offset=-1.0)
     arguments |= {"input_tensor": pixels, "alpha": options.width, "include_top": False, "weights": pretrained}
     reference = getattr(keras.applications, name)(pixels.shape[1:], **arguments)
 
-    spare = sum(min(source.shape[1:3]) < 3 * by for by in (16, 32))
+    spare = spare_strides(source)
     strided = [layer.name for layer in reference.layers if getattr(layer, "strides", (1, 1)) == (2, 2)]
     rebuilt: dict[str, Any] = {}
 
@@ -195,50 +205,24 @@ def _application(source: Any, options: Options, name: str, *, sizes: tuple[int, 
 
     body = keras.models.clone_model(reference, input_tensors=[source], clone_function=rebuild, call_function=call)
     if pretrained:
-        _copy_weights(reference, body.layers)
+        copy_weights(reference, body.layers)
     return layers.GlobalAveragePooling2D()(body.output)
-
-
-def _copy_weights(reference: Any, to: list[Any]) -> None:
-    """Copy weights by layer name; kernels for grey input are summed over the colours."""
-    for layer in to:
-        values = reference.get_layer(layer.name).get_weights() if layer.weights else []
-        if values and values[0].ndim == 4 and values[0].shape[2] == 3 and layer.weights[0].shape[2] == 1:
-            values[0] = values[0].sum(axis=2, keepdims=True)
-        if values:
-            layer.set_weights(values)
-
-
-def _normalize(source: Any, options: Options, *, scale: float = 1 / 255, offset: Any = 0.0) -> Any:
-    """Scale pixels by a constant, which folds into the first kernel; normalize tensors to mean 0 and variance 1."""
-    if options.mean is not None:
-        return layers.Normalization(mean=options.mean, variance=options.variance, name="normalization")(source)
-    return layers.Rescaling(scale, offset, name="normalization")(source)
-
-
-def _convolution(x: Any, filters: int, size: int, **arguments: Any) -> Any:
-    return layers.Conv2D(filters, size, padding="same", kernel_initializer="he_normal", **arguments)(x)
 
 
 def _two_dense(x: Any, options: Options) -> Any:
     """The two hidden layers of 4096 units of AlexNet and VGG."""
     x = layers.Flatten()(x)
     for _ in range(2):
-        units = _scale_channels(4096, options.width)
+        units = scale_channels(4096, options.width)
         x = layers.Dense(units, activation="relu", kernel_initializer="he_normal")(x)
-        x = _dropout(x, options.dropout)
+        x = dropout(x, options.dropout)
     return x
-
-
-def _dropout(x: Any, rate: float) -> Any:
-    return layers.Dropout(rate)(x) if rate else x
-
-
-def _scale_channels(channels: int, width: float) -> int:
-    """Channels times width, rounded to a multiple of 8, for which kernels are fastest."""
-    return max(8, round(channels * width / 8) * 8)
 
 
 BODIES = {"dense": dense, "lenet": lenet, "alexnet": alexnet, "vgg": vgg, "resnet8": resnet8, "ds-cnn": ds_cnn}
 BODIES |= {"mobilenet-v1": mobilenet_v1, "mobilenet-v2": mobilenet_v2, "mobilenet-v3-small": mobilenet_v3_small}
+BODIES |= {
+    f"efficientnet-{variant}": partial(efficientnet_lite, variant=variant, width=width, depth=depth)
+    for variant, width, depth in (("lite0", 1.0, 1.0), ("lite1", 1.0, 1.1), ("lite2", 1.1, 1.2))
+}
 """The function of each row of `architectures.ARCHITECTURES`."""

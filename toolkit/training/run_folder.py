@@ -95,7 +95,7 @@ def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: 
     finished = (folder / MODEL).exists() and not overwrite
     state = None if overwrite or finished else checkpoint.load(folder)
     if (state or finished) and not resume:
-        contents = f"an unfinished run (epoch {len(state.history)})" if state else "a finished run"
+        contents = f"an unfinished run (epoch {state.epochs_done})" if state else "a finished run"
         raise TrainingError(
             f"{folder} contains {contents}.",
             "Resume it with --resume, replace it with --overwrite, or name another folder with --out.",
@@ -192,7 +192,7 @@ def finish(
         test["confusion_matrix"],
         arguments=arguments,
         val_confusion=val["confusion_matrix"],
-        history=state.history,
+        history=[row for row in state.history if row["epoch"]],
         look=shell_line("edgepress", "evaluate", folder / MODEL),
         more=f"{shell_line('edgepress', 'evaluate', folder / MODEL)} --data {MORE}",
     )
@@ -202,8 +202,8 @@ def finish(
         "arch": arguments["arch"],
         **test,
         "val": val,
-        "best_epoch": state.best_epoch,
-        "epochs_run": len(state.history),
+        "best_epoch": int(state.history[state.best_epoch - 1]["epoch"]),
+        "epochs_run": state.epochs_done,
         "seconds": round(sum(row["seconds"] for row in state.history), 1),
         "parameters": model.count_params(),
         "seed": arguments["seed"],
@@ -214,7 +214,7 @@ def finish(
         "began_with": state.began_with,
         "tools": tools,
     }
-    plot_learning_curves(state.history, folder / "learning_curves.png", best_epoch=state.best_epoch)
+    plot_learning_curves(state.history, folder / "learning_curves.png", best_epoch=metrics["best_epoch"])
     plot_confusion_matrix(test["confusion_matrix"], data.labels, folder / "confusion_matrix.png")
     if data.input.is_image:
         plot_mistakes(data.test, scores, data.labels, folder / "mistakes.png")

@@ -1,0 +1,138 @@
+"""The net, its initial weights and the size of its images, where the user leaves them to edgepress.
+
+The table of docs/training.md has the rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress.toolkit.data.items import SMALL
+from edgepress.toolkit.data.types import SPLITS, DataSet
+from edgepress.toolkit.remarks.facts import ImageSizes
+from edgepress.toolkit.training.packaged import PACKAGES
+
+AUTO = "auto"
+"""What leaves a choice to edgepress."""
+NONE = "none"
+"""Weights of a net that is trained from nothing."""
+IMAGENET = "imagenet"
+PHOTO_NET = "efficientnet-lite0"
+"""The net for photos."""
+PHOTO_SIDE = 160
+"""Height and width to which photos are resized for it."""
+UNTAUGHT_NET = "mobilenet-v2"
+"""The net for photos that is trained from nothing."""
+SAMPLED_IMAGES = 64
+"""Number of images whose stored size is read."""
+OTHER_NET = "lenet"
+"""The net for all other items."""
+CHOSEN = (PHOTO_NET, UNTAUGHT_NET, OTHER_NET)
+"""The nets that may be chosen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What a net begins with.
+
+    Attributes:
+        arch: A name in `architectures.ARCHITECTURES`.
+        weights: "imagenet", a file, or None.
+        why: The reason in words; "" if the user chose both.
+    """
+
+    arch: str
+    weights: str | None
+    why: str
+
+
+def foresee(source: str) -> dict[str, str]:
+    """The options of `train` that data lead to, by name, from some of their items; none if they can't be opened."""
+    from edgepress.toolkit.data import open_data
+    from edgepress.toolkit.errors import EdgepressError
+
+    try:
+        data = open_data(source, photo_size=PHOTO_SIDE, purpose="calibration", sample=(SAMPLED_IMAGES, 0))
+    except EdgepressError:
+        return {}
+    choice = choose(data, AUTO, AUTO)
+    size = {"size": str(PHOTO_SIDE)} if choice.arch == PHOTO_NET else {}
+    return {"arch": choice.arch, "weights": choice.weights or NONE} | size
+
+
+def photo_size(arch: str, weights: str | Path | None) -> int | None:
+    """The side to which photos are resized if no size is given; None for the rule of the data."""
+    begins = weights_of(arch if arch != AUTO else PHOTO_NET, weights)
+    return PHOTO_SIDE if begins and (arch == AUTO or arch in PACKAGES) else None
+
+
+def choose(data: DataSet, arch: str, weights: str | Path | None) -> Choice:
+    """The net for data, and its weights."""
+    if arch != AUTO:
+        begins = weights_of(arch, weights) if data.input.is_image or weights != AUTO else None
+        return Choice(arch, begins, "its weights come with edgepress" if weights == AUTO and begins else "")
+    if not is_photo(data):
+        reason = "the images are small or grey" if data.input.is_image else "the items are tensors"
+        return Choice(OTHER_NET, weights_of(OTHER_NET, weights), reason)
+    if weights in (NONE, None):
+        return Choice(UNTAUGHT_NET, None, "these are photos, and the net learns from nothing")
+    return Choice(PHOTO_NET, weights_of(PHOTO_NET, weights), "these are photos")
+
+
+def weights_of(arch: str, weights: str | Path | None) -> str | None:
+    """The weights that an architecture begins with: "auto" are those that come with edgepress."""
+    if weights == AUTO:
+        return IMAGENET if arch in PACKAGES else None
+    return None if weights in (NONE, None) else str(weights)
+
+
+def is_photo(data: DataSet) -> bool:
+    """Whether the items are colour images that are not small, as they are stored and as they are resized."""
+    sizes = image_sizes(data)
+    if data.input.color != "rgb" or sizes is None:
+        return False
+    return min(*sizes.stored, *sizes.seen) >= SMALL
+
+
+def image_sizes(data: DataSet) -> ImageSizes | None:
+    """The median size of some images as they are stored, evenly spread over the test or else the training split."""
+    split = data.test if len(data.test) else data.train
+    stored_size = getattr(split.source, "stored_size", None)  # a source of a user's own may be without it
+    if not data.input.is_image or stored_size is None:
+        return None
+    rows = np.unique(np.linspace(0, len(split) - 1, SAMPLED_IMAGES).astype(np.int64))
+    stored_sizes = [stored_size(int(i)) for i in split.indices[rows]]
+    sizes = np.array([size for size in stored_sizes if size is not None])
+    if not len(sizes):
+        return None
+    height, width = (int(side) for side in np.median(sizes, axis=0))
+    return ImageSizes(
+        stored=(max(height, 1), max(width, 1)),
+        seen=(data.input.shape[0], data.input.shape[1]),
+        count=len(sizes),
+        resize=data.input.resize,
+    )
+
+
+def describe(data: DataSet, choice: Choice, arguments: dict[str, Any]) -> str:
+    """What was found and chosen, in one line."""
+    counts = ", ".join(f"{len(getattr(data, name)):,} {word}" for name, word in zip(SPLITS, WORDS, strict=True))
+    sizes = image_sizes(data)
+    stored = f" of {sizes.stored[1]} x {sizes.stored[0]} pixels (median)" if sizes else ""
+    kind = {"rgb": "color images", "grey": "grey images", None: "tensors"}[data.input.color]
+    shape = " x ".join(map(str, data.input.shape[:2] if data.input.is_image else data.input.shape))
+    weights = {None: "from nothing", IMAGENET: "with ImageNet weights"}
+    begins = weights.get(choice.weights, f"with the weights of {choice.weights}")
+    reason = f", because {choice.why}" if choice.why else ""
+    return (
+        f"{len(data.labels)} classes, {counts} items: {kind}{stored}. "
+        f"Training {arguments['arch']} {begins} at {shape}{reason}."
+    )
+
+
+WORDS = ("training", "validation", "test")
+"""What sentences call the splits."""

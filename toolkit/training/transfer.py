@@ -1,0 +1,96 @@
+"""Transfer learning in two steps: a classifier on frozen features, then the whole net at a low rate.
+
+The second step is left out with `freeze`, and where there are so few items of a class that it would do harm. If time is
+short, it trains the last layers alone, or fewer epochs. What was decided is in the checkpoint, so a resumed run repeats
+it. Recipe and figures: docs/training.md, `benchmarks/accuracy/transfer.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.training import fitting
+from edgepress.toolkit.training.features import Body, Floats, fit_head, frozen_features, spread_rows
+from edgepress.toolkit.training.fitting import Fitting
+from edgepress.toolkit.training.learners import FineTuning, Weights
+
+EPOCHS = 12
+"""Default number of epochs of the second step."""
+BATCH_SIZE = 32
+"""Default of its batch size."""
+LEARNING_RATE = 1e-3
+"""Default of its highest learning rate, that of the classifier."""
+FEW = 50
+"""Mean number of training items of a class up to which the first step is all: more lost test accuracy."""
+WHOLE = 2 / 3
+"""Share of the planned epochs that the time must allow for all layers; otherwise the last ones are trained alone."""
+
+
+def is_few(data: DataSet) -> bool:
+    """Whether a class has so few training items, in the mean, that only the classifier is trained."""
+    return len(data.train) <= FEW * len(data.labels)
+
+
+def fit_classifier(body: Body, head: list[Any], data: DataSet, *, flipped: bool, weights: Weights) -> dict[str, float]:
+    """The first step: set kernel and bias of a classifier; returns its row of the history, epoch 0.
+
+    Args:
+        body: The net up to its features.
+        head: Kernel and bias, variables of TensorFlow.
+        data: The data.
+        flipped: Learn from mirrored images, too.
+        weights: Weight of each class.
+    """
+    started = time.monotonic()
+    rows = spread_rows(data.train.y)
+    y = data.train.y[rows]
+    plain = frozen_features(body, data.train, rows=rows)
+    features = np.concatenate([plain, frozen_features(body, data.train, rows=rows, flipped=True)]) if flipped else plain
+    values = fit_head(features, np.resize(y, len(features)), classes=len(data.labels), weights=weights)
+    for variable, value in zip(head, values, strict=True):
+        variable.assign(value)
+    train = fitting.loss_and_accuracy(_scores(plain, *values), y)
+    val = fitting.loss_and_accuracy(_scores(frozen_features(body, data.val), *values), data.val.y)
+    row = {"epoch": 0, "loss": train["val_loss"], "accuracy": train["val_accuracy"], **val, "learning_rate": 0.0}
+    return row | {"seconds": round(time.monotonic() - started, 3)}
+
+
+def _scores(features: Floats, kernel: Floats, bias: Floats) -> Floats:
+    logits = features @ kernel + bias
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+
+
+def last_layers(body: Body) -> Body:
+    """The same body, of which the later half of the variables is trained."""
+    return dataclasses.replace(body, variables=body.variables[len(body.variables) // 2 :])
+
+
+def plan_time(make: Callable[[Body], Fitting], body: Body, *, epochs: int, seconds: float) -> dict[str, Any]:
+    """What the second step does in a time: all layers in as many epochs as planned or nearly so, else the last layers.
+
+    Args:
+        make: Makes the fitting of a body.
+        body: The whole body.
+        epochs: Planned epochs.
+        seconds: Time for it.
+    """
+    whole = fitting.epochs_in(make(body), seconds)
+    if whole >= WHOLE * epochs:
+        return {"epochs": min(epochs, whole), "layers": "all"}
+    part = fitting.epochs_in(make(last_layers(body)), seconds)
+    return {"epochs": max(0, min(epochs, part)), "layers": "last"}
+
+
+def fine_tuning(
+    body: Body, head: list[Any], arguments: dict[str, Any], *, weights: Weights, taught: bool
+) -> FineTuning:
+    """The learner of the second step, with the arguments of a run."""
+    options = {name: arguments[name] for name in ("learning_rate", "dropout", "seed")}
+    return FineTuning(body, head, weights=weights, has_teacher=taught, **options)
