@@ -73,7 +73,7 @@ class World:
         monkeypatch.setattr(module, "contract_of", _contract_of)
         monkeypatch.setattr(module, "load_result", lambda path: TrainResult(path / MODEL, self.metrics, []))
         monkeypatch.setattr(module, "data_for", lambda contract, given, **more: (self.old, [f"opened {given} {more}"]))
-        monkeypatch.setattr(module, "open_data", self._open)
+        monkeypatch.setattr(module, "open_in_groups", self._open)
         monkeypatch.setattr(module, "train", self._train)
         monkeypatch.setattr(module, "remember", lambda target, fresh, learned: self.asked.update(remembered=target))
         monkeypatch.setattr(module, "keras_scores", self._scores)
