@@ -110,8 +110,9 @@ def main() -> None:
         print("groups" if grouped else "items")
         for name, figures in rows.items():
             true, low, high = np.array(figures).T
+            held = 100 * np.mean((low <= true) & (true <= high))
             print(
-                f"  {name:16} {len(true):5} sets, in the interval {100 * np.mean((low <= true) & (true <= high)):.1f} %, "
+                f"  {name:16} {len(true):5} sets, in the interval {held:.1f} %, "
                 f"below {100 * np.mean(true < low):.1f} %, width {100 * np.mean(high - low):.1f} pp"
             )
 

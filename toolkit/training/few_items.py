@@ -23,7 +23,7 @@ from edgepress.toolkit.stats.learning_curve import forecast
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Fit = Callable[[Floats, Ints], tuple[Floats, Floats]]
-"""From features (n, f) and classes (n,), of which every one below the largest occurs, to kernel (f, classes) and bias."""
+"""From features (n, f) and classes (n,), with each below the largest, to kernel (f, classes) and bias (classes,)."""
 
 FEW = 100
 """Number of test items below which cross-validation says more."""
@@ -98,8 +98,8 @@ def judge_few_items(
     The interval is that of the mean over items of how often each was right, `group_interval`, whose effective number of
     items is at most theirs; without groups, it is Wilson's for so many items. It is for the accuracy of the classifier
     that learns from all items; those of the folds learn from four fifths, so the mean is a little low.
-    `benchmarks/proof/few_items_coverage.py` prints how often it holds, beside the corrected resampled t interval of C.
-    Nadeau and Y. Bengio, "Inference for the generalization error", Machine Learning 52 (2003), 239-281.
+    `benchmarks/proof/few_items_coverage.py` prints how often it holds, beside the corrected resampled t interval of
+    C. Nadeau and Y. Bengio, "Inference for the generalization error", Machine Learning 52 (2003), 239-281.
 
     Args:
         features: Features of the items, shape (N, f).
@@ -154,7 +154,7 @@ def _rates(
     mirrored: Floats | None,
     seed: int,
 ) -> npt.NDArray[np.float64]:
-    """How often each item was classified correctly, 0-1, by classifiers that learned from `size` items of each class."""
+    """How often each item was classified correctly, 0-1, with `size` items of each class to learn from; None: all."""
     right = np.zeros(len(y))
     rng = np.random.default_rng(seed)
     for learned, tested in rounds:
