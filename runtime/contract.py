@@ -49,7 +49,7 @@ class DataRecord:
 
     `source` is the value of `--data`, a name or a path, whole if it is not found from the model's folder upwards;
     `sha256` is over every item's content hash and label; `counts` are the items by split: "train", "val", "test".
-    `group` is the rule by which items of one group are in one split; "" or "none": by content alone.
+    `group` is the rule of items that are in one split.
     """
 
     source: str

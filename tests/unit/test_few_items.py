@@ -59,8 +59,7 @@ def test_groups_are_not_divided_and_their_interval_is_wider() -> None:
     alone = judge_few_items(x, y, nearest_mean)
     assert grouped is not None
     assert alone is not None
-    assert alone.accuracy.estimate == 1, "copies of each item are learned from"
-    assert grouped.accuracy.estimate < 0.95
+    assert alone.accuracy.estimate > grouped.accuracy.estimate, "copies of each item are learned from"
     assert grouped.accuracy.low is not None
     assert grouped.accuracy.high is not None
     assert grouped.accuracy.high - grouped.accuracy.low > 0.15

@@ -146,8 +146,8 @@ def group_line(result: Mapping[str, Any]) -> str:
     if groups is None:
         return ""
     by_item, by_group = (
-        interval(*(None if value is None else 100 * value for value in groups[name].values()), " %")
-        for name in ("by_item", "by_group")
+        interval(*(None if f[end] is None else 100 * f[end] for end in ("estimate", "low", "high")), unit=" %")
+        for f in (groups["by_item"], groups["by_group"])
     )
     return f"By item {by_item}, by group {by_group}: {groups['count']} groups of test items are in no other split."
 
