@@ -70,3 +70,15 @@ def test_the_estimate_lies_in_its_interval(items: list[tuple[bool, int]]) -> Non
         if interval.low is not None and interval.high is not None:
             assert 0 <= interval.low <= interval.estimate + 1e-9
             assert interval.estimate - 1e-9 <= interval.high <= 1
+
+
+def test_the_line_on_the_screen_has_both_figures() -> None:
+    from edgepress.toolkit.cli.tables import group_line
+
+    line = group_line({"groups": group_figures([1, 1, 1, 0], [7, 7, 7, 3], "r")})
+    assert line.startswith("By item 75.00 % [")
+    assert ", by group 50.00 % [" in line
+    assert "2 test groups" in line
+    one = group_line({"groups": group_figures([1, 0], [7, 7], "r")})
+    assert one.startswith("By item 50.00 %, by group 50.00 %: no group of the 1 test")
+    assert group_line({"groups": None}) == group_line({}) == ""

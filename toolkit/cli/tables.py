@@ -146,10 +146,14 @@ def group_line(result: Mapping[str, Any]) -> str:
     if groups is None:
         return ""
     by_item, by_group = (
-        interval(*(None if f[end] is None else 100 * f[end] for end in ("estimate", "low", "high")), unit=" %")
+        interval(100 * f["estimate"], _percentage(f["low"]), _percentage(f["high"]), " %")
         for f in (groups["by_item"], groups["by_group"])
     )
-    return f"By item {by_item}, by group {by_group}: {groups['count']} groups of test items are in no other split."
+    return f"By item {by_item}, by group {by_group}: no group of the {groups['count']} test groups is in another split."
+
+
+def _percentage(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _cells_of_acceptance(row: Mapping[str, Any]) -> list[str]:
