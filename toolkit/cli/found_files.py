@@ -127,6 +127,8 @@ TABLE = (
     Judged("batch_size epochs patience learning_rate class_weights", "train", "free", "numbers of a training"),
     Judged("epochs seeds search search_seed early_stopping", "sweep", "free", "numbers of trainings"),
     Judged("seed", "train tune prune compress", "free", "a number"),
+    Judged("group", "train", "free", "a pattern that runs with a limit on its time, or a column of the data"),
+    Judged("group", "sweep.data", "free", "as the option of this name"),
     Judged("resume", "train tune prune", "free", "it goes on with what the folder of the results holds"),
     Judged("bits", "tune", "free", "a number"),
     Judged("minutes", "train tune prune compress", "free", "a limit on time"),

@@ -44,6 +44,7 @@ EXAMPLES: dict[str, Any] = {
     "engine": "litert",
     "epochs": 20,
     "fail_if": ["drop>0.5", "size>5%"],
+    "group": "object[0-9]+",
     "input_range": [0, 1],
     "jobs": 1,
     "keep_float": "conv1|head",

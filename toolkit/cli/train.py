@@ -24,6 +24,11 @@ WIDTH_HELP = f"Multiplier of the number of channels ({', '.join(r.name for r in 
 DEPTH_HELP = "Number of layers (" + ", ".join(
     f"{r.name}: {' or '.join(map(str, r.depths))}" for r in ARCHITECTURES.values() if r.depths
 )
+GROUP_HELP = (
+    "Which items are of one group (photos of one object, one speaker) and never divided between training and test: "
+    "searched in the path of a file below its class folder, or a column of metadata.csv or array of an .npz"
+)
+BY_NAMES = "groups that are seen in the names of files or in a column 'group'"
 BY_ARCH = "set by the architecture"
 BY_DATA = "as in the data"
 BY_SIZE = "auto: as in the data; 160 for photos and EfficientNet-Lite with its weights"
@@ -47,6 +52,9 @@ def train(
         options.Augmentation, Images(help="Augmentation of the training items; auto chooses by the kind of data")
     ] = "auto",
     skip_unreadable: options.SkipUnreadable = False,
+    group: Annotated[
+        str | None, Option(metavar="REGEX|column:NAME|none", help=GROUP_HELP, show_default=BY_NAMES)
+    ] = None,
     width: Annotated[float | None, Net(help=WIDTH_HELP, show_default=BY_ARCH)] = None,
     depth: Annotated[int | None, Net(help=f"{DEPTH_HELP})", show_default=BY_ARCH)] = None,
     dropout: Annotated[float | None, Net(help="Dropout rate before the classifier", show_default=BY_ARCH)] = None,
@@ -76,7 +84,7 @@ def train(
     """Train a classifier; writes model.keras, its metrics and plots to a folder."""
     if data is None:
         raise InputError("There is no training data.", f"Name them with --data: {ACCEPTED}.")
-    from edgepress.toolkit.cli.tables import evaluation_table
+    from edgepress.toolkit.cli.tables import evaluation_table, group_line
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.data.pixels import pixel_notes
     from edgepress.toolkit.data.types import notes_of_skipped
@@ -84,7 +92,7 @@ def train(
     from edgepress.toolkit.training.loop import train as work
 
     opened = call_with(open_data, locals(), source=data, size=_size(size), photo_size=photo_size(arch, weights))
-    screen.note(*notes_of_skipped(opened.skipped), *pixel_notes(opened))
+    screen.note(*notes_of_skipped(opened.skipped), *opened.group_notes, *pixel_notes(opened))
     result = call_with(
         work,
         locals(),
@@ -97,6 +105,8 @@ def train(
         return
     screen.show(evaluation_table(result.metrics))
     screen.remarks(result.metrics.get("remarks", ()))  # runs of an older edgepress have none
+    if line := group_line(result.metrics):
+        screen.say(line)
     screen.say(f"Test accuracy {100 * result.metrics['accuracy']:.2f} %: {result.model}", style="bold")
     screen.next_command(shell_line("edgepress", "convert", result.model, *options.skip_words(skip_unreadable)))
 

@@ -22,7 +22,7 @@ READING = "--data --labels --input-range --mean --std --input --color --resize -
 MEANING = "--task --threshold --softmax --output --skip-unreadable"
 TRAINING = "--arch --width --depth --dropout --freeze --epochs --batch-size --learning-rate --patience --class-weights"
 OPTIONS = {
-    "train": f"{READING} {MEANING} {TRAINING} --augmentation --seed --weights --teacher --out",
+    "train": f"{READING} {MEANING} {TRAINING} --augmentation --seed --weights --teacher --group --minutes --out",
     "evaluate": f"{READING} {MEANING} --engine --threads",
     "benchmark": f"{READING} {MEANING} --engine --baseline --max-drop --confidence --prefer --threads --more",
     "convert": f"{READING} {MEANING} --to --target --calibration --samples --keep-float",

@@ -67,7 +67,7 @@ def prune(
         offline: Do not install onnx2tf, which makes TFLite files of ONNX models, when it is first needed.
         resume: Resume the run that `out` holds; an empty folder starts one.
         overwrite: Replace a run that `out` holds.
-        on_note: Called with each guess about the model, and if much less is left than `macs` allows or training went back.
+        on_note: Called with each guess about the model, and where training went back or little is left.
         on_progress: Called with the share of the training that is done, 0-1, and a line of figures.
 
     Returns:

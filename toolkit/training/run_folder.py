@@ -30,7 +30,7 @@ from edgepress.toolkit.stats.metrics import classification_metrics
 from edgepress.toolkit.text import short_repr
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
-from edgepress.toolkit.training.facts import MORE, facts_of
+from edgepress.toolkit.training.facts import MORE, accuracy_of_groups, facts_of
 from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
 
 METRICS = "metrics.json"
@@ -201,6 +201,7 @@ def finish(
         "schema_version": 1,
         "arch": arguments["arch"],
         **test,
+        "groups": accuracy_of_groups(data, scores.argmax(axis=1)),
         "val": val,
         "best_epoch": int(state.history[state.best_epoch - 1]["epoch"]),
         "epochs_run": state.epochs_done,
