@@ -6,7 +6,7 @@ ARG BASE=docker.io/library/python:3.13-slim-trixie
 FROM ${BASE} AS build
 WORKDIR /source
 COPY . .
-RUN python3 -m venv /opt/edgepress \
+RUN python3 -I -m venv /opt/edgepress \
     && /opt/edgepress/bin/pip install --no-cache-dir --no-compile -c constraints.txt '.[toolkit]'
 
 # hadolint ignore=DL3006

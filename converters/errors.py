@@ -11,6 +11,10 @@ class ConversionError(EdgepressError):
     kind = "conversion"
 
 
+class CollapseError(ConversionError):
+    """A training whose result hardly answers better than a constant answer; its run is not to be resumed."""
+
+
 def not_at_end(end: str) -> ConversionError:
     """The error of a graph that doesn't end in the operation that was to be left off, a softmax or sigmoid."""
     return ConversionError(

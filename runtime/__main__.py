@@ -27,7 +27,7 @@ from edgepress.runtime.keeping import QUOTA
 from edgepress.runtime.limit import LIMIT
 from edgepress.runtime.model import Model, load
 from edgepress.runtime.streams import add_stream_options, misused_option, read_seconds, streaming
-from edgepress.runtime.text import json_text, one_line, traceback_of
+from edgepress.runtime.text import json_text, one_line, traceback_of, without_login
 
 Documents = Iterator[dict[str, Any]]
 RATE_OVER = 30
@@ -165,6 +165,7 @@ def _print(document: dict[str, Any], args: argparse.Namespace) -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        message = without_login(message)
         if "--json" not in sys.argv:
             super().error(one_line(message))
         print(json_text({"error": {"kind": "usage", "message": message, "hint": f"See {self.prog} --help."}}))  # noqa: T201

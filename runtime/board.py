@@ -28,6 +28,7 @@ import numpy as np
 from edgepress import __version__
 from edgepress.runtime.engines import ENGINES, PACKAGED
 from edgepress.runtime.errors import EdgepressError
+from edgepress.runtime.installed import HINT, damage_of
 from edgepress.runtime.model import load
 from edgepress.runtime.native_session import LIBRARY
 from edgepress.runtime.system import FLAGS, cpu_info, read_text, temperature_c
@@ -90,8 +91,11 @@ def doctor() -> dict[str, Any]:
         offered = installed is None and row.package in re.findall(r"[\w-]+", why + command)
         install = f"{_pip()} {row.package}" if offered else ""
         engines.append({"name": name, "version": installed, "status": status, "detail": detail, "install": install})
+    damage = damage_of(_RELEASE) if (_RELEASE / "interpreter").is_file() else ""
+    if damage:
+        why = f"This release is damaged: {damage}. {HINT}"
     return {
-        "ok": any(engine["status"] == "works" for engine in engines),
+        "ok": any(engine["status"] == "works" for engine in engines) and not damage,
         "python": platform.python_version(),
         "machine": machine,
         "bits": bits,
@@ -102,6 +106,7 @@ def doctor() -> dict[str, Any]:
         "available_bytes": int(memory.get("MemAvailable", 0)) * 1024,
         "temperature_c": temperature_c(),
         "packages": {"edgepress": __version__} | {name: version(name) for name in ("numpy", "pillow")},
+        "damage": damage or None,
         "engines": engines,
         "extensions": [
             {"name": name, "present": name in flags, "meaning": meaning}

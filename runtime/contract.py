@@ -49,11 +49,17 @@ class DataRecord:
 
     `source` is the value of `--data`, a name or a path, whole if it is not found from the model's folder upwards;
     `sha256` is over every item's content hash and label; `counts` are the items by split: "train", "val", "test".
+    `group` is the rule of items that are in one split.
     """
 
     source: str
     sha256: str
     counts: Mapping[str, int]
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.group, str):
+            raise TypeError("group is not a text")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,7 @@ class Engine(NamedTuple):
         timed: Whether its latency says something; it is not measured otherwise, and "all" leaves the engine out.
         built: Whether each model is compiled into its own library; such an engine is never chosen automatically.
         one_thread: Whether it computes with one thread, however many it is given.
+        bundled: Whether bundles can install its package on boards.
     """
 
     formats: tuple[str, ...]
@@ -54,6 +55,7 @@ class Engine(NamedTuple):
     timed: bool = True
     built: bool = False
     one_thread: bool = False
+    bundled: bool = False
 
 
 def _later(module: str, name: str) -> Callable[[Path, Any, int], Session]:
@@ -71,13 +73,13 @@ def _later(module: str, name: str) -> Callable[[Path, Any, int], Session]:
 ENGINES: dict[str, Engine] = {
     "litert": Engine(
         ("tflite",), "ai_edge_litert.interpreter", "ai-edge-litert", "tflite", TFLiteSession, "#1b6ca8",
-        profiler="LiteRT's own profiler, with the kernels of its delegate XNNPACK", delegates=True),
+        profiler="LiteRT's own profiler, with the kernels of its delegate XNNPACK", delegates=True, bundled=True),
     "tflite-runtime": Engine(
         ("tflite",), "tflite_runtime.interpreter", "tflite-runtime", "tflite-runtime", TFLiteSession, "#6f9f3c",
-        requirements=("tflite-runtime>=2.14", "numpy<2"), newest_python=(3, 11), slow_int8_on_x86=True),
+        requirements=("tflite-runtime>=2.14", "numpy<2"), newest_python=(3, 11), slow_int8_on_x86=True, bundled=True),
     "onnxruntime": Engine(
         ("onnx",), "onnxruntime", "onnxruntime", "onnx", OnnxSession, "#c8641b",
-        profiler="ONNX Runtime's own profiling"),
+        profiler="ONNX Runtime's own profiling", bundled=True),
     "openvino": Engine(
         ("tflite", "onnx"), "openvino", "openvino", "openvino",
         _later("openvino_session", "OpenVinoSession"), "#7b4fa3",

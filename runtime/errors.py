@@ -37,21 +37,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
-from edgepress.runtime.text import MOST, one_line
+from edgepress.runtime.text import MOST, one_line, without_login
 
 
 class EdgepressError(Exception):
     """Base of all errors raised on purpose.
 
-    `message` says what failed, what was found and what is accepted; `hint`, perhaps empty, what to do next.
+    `message` says what failed, what was found and what is accepted; `hint`, perhaps empty, what to do next. Logins in
+    addresses are left out of both, because errors are logged, published and shown to others.
     """
 
     kind: ClassVar[str] = "error"
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
+        self.message = without_login(message)
+        self.hint = without_login(hint)
+        super().__init__(self.message, self.hint)
 
     def to_dict(self) -> dict[str, str]:
         """The error as JSON documents show it."""

@@ -85,7 +85,7 @@ def read_address(text: str, *, tls: bool) -> tuple[str, int]:
     except UnicodeError:
         known = False
     if match is None or not known or not 0 < port < 1 << 16:
-        problem = f"{one_line(text, 100)!r} is not the address of an MQTT broker."
+        problem = "What --mqtt names is not the address of an MQTT broker."  # not shown: it may hold a password
         hint = "Accepted: HOST or HOST:PORT, such as 192.168.1.5:1883 or [fd00::5]; no login, no zone (%eth0)."
         raise InputError(problem, hint)
     return match[1].strip("[]"), port

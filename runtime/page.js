@@ -48,6 +48,9 @@ async function classify(file) {
   $("sent").textContent = "";
   try {
     if (board.image) await show(file);
+    await file.slice(0, 1).arrayBuffer().catch(() => {
+      throw Error(`This browser can't read ${name}.`); // a folder, or a file that is gone
+    });
     const array = !board.image || file.name.endsWith(".npy");
     let why = array ? "" : obstacle(file), sent = `Sent as it is: ${name}, ${MB(file.size)}.`;
     let begin = performance.now(), answer;

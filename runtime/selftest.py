@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepress.runtime import installed
 from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError, parsing
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.input_spec import InputSpec
@@ -73,9 +74,12 @@ class SelfTestReport:
 def selftest(path: str | Path, engine: str | None = None, contract: str | Path | None = None) -> SelfTestReport:
     """Compare answers with the workstation's, for a model file or the folder of a bundle; `contract` is that of `load`.
 
+    All files of an installed release are compared first with those that were installed.
+
     Raises:
         ModelFileError: The file can't be opened, or holds no self-test or a damaged one.
-        InputError: The folder does not hold exactly one model, or its manifest is damaged.
+        InputError: The folder does not hold exactly one model, or its manifest is damaged; or files of an installed
+            release are damaged.
         EngineError, MissingExtraError: As for `load`.
     """
     file = Path(path)
@@ -87,6 +91,7 @@ def selftest(path: str | Path, engine: str | None = None, contract: str | Path |
                 f"{path} holds {len(models)} model files; a bundle has one.", "Name the model file itself."
             )
         file, manifest = models[0], file / MANIFEST
+    _require_whole(file.parent)
     model = load(file, engine, contract=contract)
     if model.contract is None or (test := model.contract.selftest) is None:
         hint = "Convert it again with this edgepress, or, if another tool made it: edgepress annotate."
@@ -112,6 +117,15 @@ def selftest(path: str | Path, engine: str | None = None, contract: str | Path |
         else:
             checks.append(_check(name.name, test, scores, columns=all_columns, wanted=wanted, top=top, limit=limit))
     return SelfTestReport(str(file), model.contract.scheme, model.engine, test.engine, tolerance, tuple(checks))
+
+
+def _require_whole(folder: Path) -> None:
+    """Refuse a folder that is an installed release with damaged files; `run selftest` has compared them already."""
+    is_release = any((folder / name).exists() for name in (installed.SUMS, "interpreter"))
+    if not is_release or installed.compared == folder.resolve():
+        return
+    if damage := installed.damage_of(folder):
+        raise InputError(f"{folder} is damaged: {damage}.", installed.HINT)
 
 
 def seeded_item(spec: InputSpec, seed: int) -> npt.NDArray[Any]:

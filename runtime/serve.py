@@ -72,7 +72,7 @@ def serve(
     """Serve a model until SIGTERM or SIGINT, then answer the received requests and return.
 
     Port 0 chooses a free port; OSError if the port is in use. `timeout_s` limits receiving a request and sending its
-    answer. `names` are those by which browsers may call the server besides its addresses, such as a proxy's.
+    answer. `names` are those by which the server may be called besides its addresses, such as a proxy's.
     `on_ready` is called with the port when the server accepts requests.
     """
     with suppress(ImportError):

@@ -27,6 +27,8 @@ _OTHER = re.compile("[^ -~]")
 _AT_START = re.compile(r"^((?:\x1b\[[\d;]*m|\s)*):(?=:)", re.MULTILINE)
 _ANYWHERE = re.compile(r"#(?=#\w*\[)")
 """How commands begin in the logs of CI services (`::` at the start of a line, `##[` and `##vso[` anywhere)."""
+_LOGIN = re.compile(r"(?<=://)[^\s'\"]{0,300}@|(?<![^\s'\"=(,])[^\s'\"/:=(,]{1,300}:[^\s'\"]{0,300}@")
+"""A login in front of a host, behind a scheme or at the beginning of a word; also one that is written wrongly."""
 
 
 def one_line(text: object, most: int = MOST) -> str:
@@ -76,3 +78,14 @@ def _is_seen(match: re.Match[str]) -> bool:
 def _cut(text: str, most: int) -> str:
     tail = most // 4
     return text if len(text) <= most else f"{text[: most - tail - 3]}...{text[len(text) - tail :]}"
+
+
+def without_login(text: str) -> str:
+    """A message without the names and passwords of the addresses in it, such as https://name:password@host."""
+    return _LOGIN.sub("...@", text)
+
+
+def holds_login(address: str) -> bool:
+    """Whether an address of the web has more than a host and a port in front of its path."""
+    place = re.split(r"[/?#]", address.partition("://")[2], maxsplit=1)[0]
+    return re.fullmatch(r"[^@:]*(:\d*)?|\[[^@\]]*\](:\d*)?", place) is None

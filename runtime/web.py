@@ -4,7 +4,8 @@ A request that two programs may understand in two ways, such as one with two len
 
 Any web page can make its visitor's browser send requests to this server, also where nobody else can reach it. So a
 request is refused if its headers say that a page of another site sent it, or if it names this server by a name that
-somebody else can point here (DNS rebinding). Other programs send neither.
+somebody else can point here (DNS rebinding). This holds for every path and method, and for other programs, too, because
+a GET of a page looks as theirs.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ HEADERS = (
     "Referrer-Policy: same-origin\r\nCache-Control: no-store\r\n"
 )
 """Of every answer: nothing is loaded from elsewhere, and no other site may embed or frame it."""
+
+
+LOCAL = (".local", ".internal", ".home.arpa")
+"""Ends of names that the public DNS will never have (RFC 6762; ICANN's decision of 2024-07-29; RFC 8375)."""
 
 
 class Refused(Exception):  # noqa: N818 - no error of the program
@@ -129,23 +134,23 @@ def refusal(method: str, headers: Message, *, loopback: bool, allowed: Collectio
     """Why a request is refused; empty if it is not.
 
     Args:
-        method: Of the request; a GET changes nothing and its answer can't be read elsewhere, so links to it are fine.
+        method: Of the request; a link on another page may lead to a GET, which changes nothing.
         headers: Of the request.
-        loopback: Whether the server listens to this machine alone. Otherwise only browsers are asked for a safe name,
-            because other programs on a network call the server as they like.
+        loopback: Whether the server listens to this machine alone, which no name of a network leads to.
         allowed: Other names of this server, in lower case, such as that of a proxy.
     """
     if any(len(headers.get_all(name, ())) > 1 for name in ("Host", "Origin", "Sec-Fetch-Site")):
         return "A header that says where the request comes from is there twice."
     host, origin = (headers[name] and headers[name].strip().lower() for name in ("Host", "Origin"))
-    if host is not None and (loopback or origin is not None) and not _is_own(name := name_in(host), loopback, allowed):
+    if host is not None and not _is_own(name := name_in(host), loopback, allowed):
         name = name or host[:80]
         return f"This server is not known as {name!r}. If that is its name, start serve with --allow-host {name}."
     if origin is not None:
         scheme, _, place = origin.partition("://")
         if scheme not in ("http", "https") or (place != host and name_in(place) not in allowed):
             return f"A page of another site ({origin[:80]!r}) sent this; only this server's own page may."
-    if method != "GET" and headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+    is_followed_link = method == "GET" and headers.get("Sec-Fetch-Mode") == "navigate"
+    if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not is_followed_link:
         return "A page of another site sent this; only this server's own page may."
     return ""
 
@@ -182,7 +187,7 @@ def _is_own(name: str, loopback: bool, allowed: Collection[str]) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        return not loopback and bool(name) and ("." not in name or name.endswith(".local"))
+        return not loopback and bool(name) and ("." not in name or name.endswith(LOCAL))
     return True
 
 

@@ -39,6 +39,10 @@ class DataError(EdgepressError):
     kind = "data"
 
 
+class NoGroupsError(DataError):
+    """A rule for groups that can't be used with a data set."""
+
+
 class BoardError(EdgepressError):
     """A board that can't be reached, or a step that failed on it."""
 

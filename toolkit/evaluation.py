@@ -35,6 +35,7 @@ from edgepress.toolkit.remarks.remark import Remark
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
 from edgepress.toolkit.stats.samples import share_interval
+from edgepress.toolkit.training.facts import accuracy_of_groups
 from edgepress.toolkit.training.file_facts import facts_of_file
 from edgepress.toolkit.workers.opening import Candidate
 
@@ -84,8 +85,9 @@ def evaluate(
     Returns:
         A dictionary of "file", "scheme", "engine", "data", "notes", "ece" (`calibration_error`), "accepted" (of a
         file of `calibrate`: how many answers are accepted and how many of these are wrong, with intervals, also for
-        each class, and the risk-coverage curve; else None), the metrics of `classification_metrics`, and of a float
-        file "remarks": what limits its accuracy (docs/advice.md). Notebooks show it as tables.
+        each class, and the risk-coverage curve; else None), the metrics of `classification_metrics`, "groups" (of data
+        that are split by groups, `group_figures`; else None), and of a float file "remarks": what limits its accuracy
+        (docs/advice.md). Notebooks show it as tables.
 
     Raises:
         EdgepressError: The file or the data can't be used, or do not fit each other.
@@ -123,6 +125,7 @@ def evaluate(
             "data": data_record(opened),
             "notes": [*about.notes, *notes, *without_promise(contract, answers.engine)],
             **classification_metrics(opened.test.y, answers.predicted, labels=opened.labels),
+            "groups": accuracy_of_groups(opened, answers.predicted),
             "accepted": _count_accepted(answers, opened.test.y, opened.labels),
             "ece": calibration_error(answers.confidence, answers.predicted == opened.test.y),
             "remarks": [remark.to_dict() for remark in _new_steps(facts)] if contract.scheme in FLOAT else [],

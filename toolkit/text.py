@@ -6,11 +6,16 @@ the same everywhere. A figure that was not measured (None) is an empty text.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
+import reprlib
 from collections.abc import Sequence
+from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
+REPR_CHARACTERS = 60
+"""Characters that `short_repr` shows of one value."""
 _Units = Sequence[tuple[str, float]]
 
 
@@ -116,3 +121,21 @@ def _scale(value: float | None, units: _Units, *, digits: int = 3, zeros: bool =
     zeros = zeros and scaled >= least
     form = ".0f" if scaled >= least * 10**digits else f"{'#' if zeros else ''}.{digits}g"
     return f"{format(scaled, form).rstrip('.')} {unit}"
+
+
+def short_repr(record: Any) -> str:
+    """What Python shows of a result: the fields of a dataclass, each shortened; empty ones are left out.
+
+    Dataclasses whose fields hold arrays or hundreds of rows have it as their `__repr__`.
+    """
+    shorten = reprlib.Repr()
+    shorten.maxlevel = 2
+    shorten.maxtuple = shorten.maxlist = shorten.maxdict = 4
+    shorten.maxstring = shorten.maxother = REPR_CHARACTERS
+    values = {field.name: getattr(record, field.name) for field in dataclasses.fields(record) if field.repr}
+    parts = [
+        f"{name}={shorten.repr(value)}"
+        for name, value in values.items()
+        if value is not None and not (hasattr(value, "__len__") and len(value) == 0)
+    ]
+    return f"{type(record).__name__}({', '.join(parts)})"

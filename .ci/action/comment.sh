@@ -2,7 +2,8 @@
 # Writes REPORT as a comment of the pull request, or updates the comment that an earlier run with this TITLE wrote.
 # A token that may not comment, such as that of a pull request from a fork, is a warning: the summary shows the report, too.
 set -euo pipefail
-pull=$(python3 "$(dirname "$0")/event.py" pull)
+unset "${!PYTHON@}"
+pull=$(python3 -I "$(dirname "$0")/event.py" pull)
 if [ -z "$pull" ]; then
   echo "No pull request: the comparison is in the job's summary only."
   exit 0

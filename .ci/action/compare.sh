@@ -2,8 +2,9 @@
 # Compares NEW with what the base commit has at OLD, and ends with the exit code of `edgepress compare`.
 # In: NEW, OLD, FAIL_IF, DATA, OPTIONS. Out: the report in Markdown, the step's outputs, the job's summary.
 set -euo pipefail
+unset "${!PYTHON@}" # such as PYTHONPATH=.: nothing is imported from the checkout
 here=$(dirname "$0")
-base=$(python3 "$here/event.py" base)
+base=$(python3 -I "$here/event.py" base)
 report=$RUNNER_TEMP/edgepress-$$.md tree=$RUNNER_TEMP/edgepress-base-$$
 
 finish() { # EXIT_CODE OUTCOME
@@ -36,5 +37,5 @@ while IFS= read -r limit; do if [ -n "$limit" ]; then arguments+=("--fail-if=$li
 while IFS= read -r option; do if [ -n "$option" ]; then arguments+=("$option"); fi; done <<<"$OPTIONS"
 if [ -n "$DATA" ]; then arguments+=("--data=$DATA"); fi
 code=0
-"$RUNNER_TEMP/edgepress/bin/edgepress" --no-config compare "${arguments[@]}" -- "$old" "$NEW" >"$report" || code=$?
+"$RUNNER_TEMP/edgepress/bin/python" -I -m edgepress.toolkit.cli.main --no-config compare "${arguments[@]}" -- "$old" "$NEW" >"$report" || code=$?
 case $code in 0) finish 0 passed ;; 3) finish 3 failed ;; *) finish "$code" error ;; esac

@@ -35,7 +35,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-FILES = Path(__file__).resolve().parents[2] / "toolkit" / "bundles" / "files"
+REPOSITORY = Path(__file__).resolve().parents[2]
+FILES = REPOSITORY / "toolkit" / "bundles" / "files"
+RUNTIME = REPOSITORY / "runtime"
 NUMBERS = {
     "x86_64": {
         "write": 1, "pwrite64": 18, "writev": 20, "fsync": 74, "fdatasync": 75, "truncate": 76, "ftruncate": 77,
@@ -191,6 +193,7 @@ def make_bundle(folder: Path, text: str, *, broken: bool = False) -> Path:
         "edgepress/__init__.py": b"",
         "edgepress/runtime/__init__.py": b"",
         "edgepress/runtime/__main__.py": STUB.encode(),
+        "edgepress/runtime/installed.py": (RUNTIME / "installed.py").read_bytes(),
     }
     for name in ("install.sh", "run", "service.unit", "README.md"):
         files[name] = (FILES / name).read_bytes().replace(b"@NAME@", NAME.encode()).replace(b"@MODEL@", b"model.tflite")
@@ -200,8 +203,9 @@ def make_bundle(folder: Path, text: str, *, broken: bool = False) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     listed = [{"path": name, "sha256": hashlib.sha256(content).hexdigest()} for name, content in files.items()]
-    manifest = {"id": hashlib.sha256(text.encode()).hexdigest(), "files": listed}
-    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    fields = {"name": NAME, "files": listed}
+    manifest = {"id": hashlib.sha256(f"{json.dumps(fields, indent=1)}\n".encode()).hexdigest(), **fields}
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest, indent=1) + "\n")
     return folder
 
 

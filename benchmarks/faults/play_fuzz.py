@@ -4,7 +4,8 @@
 
 Half of the requests are those of `serve_fuzz` (malformed, oversized, slow, truncated, forged), beside one well-behaved
 client; the others are well-formed and come from elsewhere: another origin, another host (DNS rebinding), a path that
-leaves the page, a method that it does not have. None of the latter may be answered with 200. Prints one JSON document;
+leaves the page, a method that it does not have, an address without the page's token or with a wrong one. None of the
+latter may be answered with 200. Prints one JSON document;
 exit 1 if a promise is broken ("violations").
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import http.client
 import json
 import random
 import signal
@@ -21,10 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 sys.path.append(str(Path(__file__).parents[1] / "speed"))
 
@@ -76,7 +78,17 @@ class Running(NamedTuple):
     """A server in a process of its own."""
 
     process: subprocess.Popen[str]
-    port: int
+    url: str
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return urlsplit(self.url).port or 0
+
+    @property
+    def base(self) -> str:
+        """The path of the page."""
+        return urlsplit(self.url).path
 
 
 @contextlib.contextmanager
@@ -91,7 +103,7 @@ def playing(files: Sequence[Path], *options: str) -> Iterator[Running]:
             line = process.stdout.readline()
             assert line, text
             text += line
-        yield Running(process, int(json.loads(text)["url"].split(":")[2].strip("/")))
+        yield Running(process, json.loads(text)["url"])
     finally:
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -99,10 +111,10 @@ def playing(files: Sequence[Path], *options: str) -> Iterator[Running]:
         process.kill()
 
 
-def foreign(port: int, body: bytes, rng: random.Random) -> tuple[str, bytes]:
-    """The kind of a well-formed request that must be refused, and the request."""
-    own = f"127.0.0.1:{port}"
-    kind = rng.choice(("host", "origin", "site", "path", "method", "twice", "chunked"))
+def foreign(url: str, body: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """The kind of a well-formed request that must be refused by the page at `url`, and the request."""
+    own, base = urlsplit(url).netloc, urlsplit(url).path
+    kind = rng.choice(("host", "origin", "site", "path", "method", "twice", "chunked", "token"))
     host, path, method, lines = own, "/classify?top=3", "POST", [f"Content-Length: {len(body)}"]
     if kind == "host":
         host = rng.choice(HOSTS)
@@ -120,21 +132,24 @@ def foreign(port: int, body: bytes, rng: random.Random) -> tuple[str, bytes]:
         method, path = rng.choice(METHODS), rng.choice(("/", "/classify", "/state"))
     elif kind == "twice":
         lines.append(rng.choice((f"Host: {own}", "Content-Length: 0")))
-    else:
+    elif kind == "chunked":
         lines = ["Transfer-Encoding: chunked"]
-    head = "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: {host}", *lines, "", ""])
+    else:
+        method, path = rng.choice((("POST", path), ("GET", "/"), ("GET", "/state"), ("GET", "/play.js")))
+        base = rng.choice(("/", "//", base[:-2] + "/", base.swapcase(), f"/?token={base.strip('/')}&at=", base[:-1]))
+    head = "\r\n".join([f"{method} {base}{path[1:]} HTTP/1.1", f"Host: {host}", *lines, "", ""])
     return kind, head.encode() + (body if method == "POST" else b"")
 
 
-async def intrude(port: int, requests: int, rng: random.Random) -> Counter[str]:
+async def intrude(url: str, requests: int, rng: random.Random) -> Counter[str]:
     """Send foreign requests; how often each kind got which status."""
     counts: Counter[str] = Counter()
     room, body = asyncio.Semaphore(AT_ONCE), picture()
 
     async def one() -> None:
-        kind, request = foreign(port, body, rng)
+        kind, request = foreign(url, body, rng)
         async with room:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
             writer.write(request)
             answer = await asyncio.wait_for(reader.read(), 30)
             writer.close()
@@ -144,12 +159,11 @@ async def intrude(port: int, requests: int, rng: random.Random) -> Counter[str]:
     return counts
 
 
-def compared(port: int) -> dict[str, Any]:
-    """What the server found on the test images, when all have answered."""
+def compared(url: str) -> dict[str, Any]:
+    """What the page's server found on the test images, when all have answered."""
     while True:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        connection.request("GET", "/differences")
-        found: dict[str, Any] = json.loads(connection.getresponse().read())
+        with urllib.request.urlopen(f"{url}differences", timeout=30) as answer:
+            found: dict[str, Any] = json.load(answer)
         if found["state"] != "running":
             return found
         time.sleep(0.2)
@@ -158,11 +172,11 @@ def compared(port: int) -> dict[str, Any]:
 def assault(running: Running, requests: int, seed: int) -> dict[str, Any]:
     """Attack a server; "violations" are the promises that it broke."""
     rng, port = random.Random(seed), running.port
-    compared(port)  # memory is that of a server at rest
-    asyncio.run(post(port, picture()))  # starts the process that decodes
+    compared(running.url)  # memory is that of a server at rest
+    asyncio.run(post(port, picture(), running.base))  # starts the process that decodes
     before = resident_bytes(running.process.pid)
-    report = asyncio.run(attack(port, running.process.pid, requests // 2, rng))
-    intruders = asyncio.run(intrude(port, requests - requests // 2, rng))
+    report = asyncio.run(attack(port, running.process.pid, requests // 2, rng, running.base))
+    intruders = asyncio.run(intrude(running.url, requests - requests // 2, rng))
     time.sleep(0.2)
     alive, after = running.process.poll() is None, resident_bytes(running.process.pid)
     let_in = [kind for kind in report["answered_attacks"] if kind.split()[0] not in HARMLESS]

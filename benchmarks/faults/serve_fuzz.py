@@ -156,10 +156,10 @@ def broken(report: dict[str, Any]) -> list[str]:
     return violations
 
 
-async def attack(port: int, pid: int, requests: int, rng: random.Random) -> dict[str, Any]:
-    """Send extreme pictures alone, then all requests, some at once, beside a good client."""
+async def attack(port: int, pid: int, requests: int, rng: random.Random, base: str = "/") -> dict[str, Any]:
+    """Send extreme pictures alone, then all requests, some at once, beside a good client; paths begin with `base`."""
     watch = Watch(pid)
-    alone, answers = await _alone(port, pid, max(len(EXTREME), requests // 8), rng)
+    alone, answers = await _alone(port, pid, max(len(EXTREME), requests // 8), rng, base)
     counts, good = Counter[str](answers), Counter[str]()
     waits: list[float] = []
     room, extremes, done = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(EXTREME_AT_ONCE), asyncio.Event()
@@ -170,15 +170,15 @@ async def attack(port: int, pid: int, requests: int, rng: random.Random) -> dict
             async with extremes:
                 name = rng.choice(list(EXTREME))
                 content = await asyncio.to_thread(extreme, name, random.Random(rng.random()))
-                counts[f"extreme-{name} {await ask(port, content)}"] += 1
+                counts[f"extreme-{name} {await ask(port, content, base)}"] += 1
             return
         async with room:
-            counts[f"{kind} {await send(port, kind, body, rng)}"] += 1
+            counts[f"{kind} {await send(port, kind, body, rng, base)}"] += 1
 
     async def behave() -> None:
         while not done.is_set():
             begin = time.perf_counter()
-            good[await post(port, body)] += 1
+            good[await post(port, body, base)] += 1
             waits.append(time.perf_counter() - begin)
             await asyncio.sleep(0.02)
 
@@ -201,7 +201,9 @@ async def attack(port: int, pid: int, requests: int, rng: random.Random) -> dict
     }
 
 
-async def _alone(port: int, pid: int, count: int, rng: random.Random) -> tuple[dict[str, float], Counter[str]]:
+async def _alone(
+    port: int, pid: int, count: int, rng: random.Random, base: str
+) -> tuple[dict[str, float], Counter[str]]:
     """CPU milliseconds of a photo (the median) and of each kind of extreme picture (the slowest), sent alone."""
     times: dict[str, list[float]] = {"photo": []}
     answers: Counter[str] = Counter()
@@ -210,7 +212,7 @@ async def _alone(port: int, pid: int, count: int, rng: random.Random) -> tuple[d
         kind = kinds[i % len(kinds)]
         for name, content in ((kind, extreme(kind, rng)), ("photo", shot)):
             begin = cpu_seconds(pid)
-            status = await ask(port, content)
+            status = await ask(port, content, base)
             times.setdefault(name, []).append((cpu_seconds(pid) - begin) * 1e3)
             if name != "photo":
                 answers[f"extreme-{name} {status}"] += 1
@@ -228,9 +230,9 @@ def _photo() -> bytes:
     return encoded.getvalue()
 
 
-async def ask(port: int, content: bytes) -> str:
+async def ask(port: int, content: bytes, base: str) -> str:
     """Send a well-formed request with any content; gives the answer's status, or the error's name."""
-    head = f"POST /classify HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: {len(content)}\r\n\r\n"
+    head = f"POST {base}classify HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: {len(content)}\r\n\r\n"
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
@@ -243,7 +245,7 @@ async def ask(port: int, content: bytes) -> str:
     return answer[9:12].decode() if answer.startswith(b"HTTP/1.1 ") else "closed"
 
 
-async def send(port: int, kind: str, image: bytes, rng: random.Random) -> str:
+async def send(port: int, kind: str, image: bytes, rng: random.Random, base: str) -> str:
     """One bad request; gives the answer's status, "closed", or the error's name."""
     head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
     noise = rng.randbytes(rng.randrange(1, 4000))
@@ -276,7 +278,7 @@ async def send(port: int, kind: str, image: bytes, rng: random.Random) -> str:
         + image,
         "folded": b"POST /classify HTTP/1.1\r\nHost: localhost\r\n%b" % (rng.choice(MALFORMED) % len(image)) + image,
         "path": b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % rng.choice(PATHS).encode(),
-    }[kind]
+    }[kind].replace(b" /", f" {base}".encode(), 1)
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:

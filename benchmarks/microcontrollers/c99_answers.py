@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +27,33 @@ WHEEL = "tflite-micro 0.dev20261023182759"
 RUN = """
 import sys, numpy as np
 from tflite_micro.python.tflite_micro import runtime
-model, items, answers = sys.argv[1:]
-interpreter = runtime.Interpreter.from_file(model, arena_size=16_000_000)
-shape, rows = interpreter.get_input_details(0)["shape"], []
-for item in np.load(items):
-    interpreter.set_input(item.reshape(shape), 0)
-    interpreter.invoke()
-    rows.append(interpreter.get_output(0).reshape(-1).copy())
-np.save(answers, np.stack(rows))
+for model, items, answers in zip(*[iter(sys.argv[1:])] * 3):
+    interpreter = runtime.Interpreter.from_file(model, arena_size=16_000_000)
+    shape, rows = interpreter.get_input_details(0)["shape"], []
+    for item in np.load(items):
+        interpreter.set_input(item.reshape(shape), 0)
+        interpreter.invoke()
+        rows.append(interpreter.get_output(0).reshape(-1).copy())
+    np.save(answers, np.stack(rows))
 """
 
 
 def tflm_answers(model: Path, items: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The wheel's outputs, one row an item, from a process of its own."""
+    return many_tflm_answers([(model, items)])[0]
+
+
+def many_tflm_answers(pairs: Sequence[tuple[Path, npt.NDArray[Any]]]) -> list[npt.NDArray[Any]]:
+    """The same of several models, from one process."""
     with tempfile.TemporaryDirectory() as folder:
-        given, returned = Path(folder, "items.npy"), Path(folder, "answers.npy")
-        np.save(given, items)
+        arguments: list[str] = []
+        for number, (model, items) in enumerate(pairs):
+            given = Path(folder, f"items-{number}.npy")
+            np.save(given, items)
+            arguments += [str(model), str(given), str(Path(folder, f"answers-{number}.npy"))]
         python = os.environ["EDGEPRESS_TFLM_PYTHON"]
-        subprocess.run([python, "-c", RUN, str(model), str(given), str(returned)], check=True, capture_output=True)
-        answers: npt.NDArray[Any] = np.load(returned)
-    return answers
+        subprocess.run([python, "-c", RUN, *arguments], check=True, capture_output=True)
+        return [np.load(path) for path in arguments[2::3]]
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("faults", "speed")]
 
@@ -155,14 +156,14 @@ def look(browser: Any, url: str, scheme: str, size: dict[str, int]) -> list[dict
 
 async def intrude(url: str) -> int:
     """Send requests from elsewhere that would label; how many were answered with 200."""
-    rng, port, let_in = random.Random(0), int(url.split(":")[2].strip("/")), 0
-    with urllib.request.urlopen(f"{url.rstrip('/')}/state") as state:
+    rng, let_in = random.Random(0), 0
+    with urllib.request.urlopen(f"{url}state") as state:
         session = json.load(state)["session"].encode()  # which a page elsewhere can't read
-    label, undo = b"/label?session=%b&row=0&label=0" % session, b"/undo?session=%b" % session
+    label, undo = b"label?session=%b&row=0&label=0" % session, b"undo?session=%b" % session
     for _ in range(REQUESTS):
-        _, request = foreign(port, b"", rng)
-        request = request.replace(b"/classify?top=3", label).replace(b"/classify", undo)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        _, request = foreign(url, b"", rng)
+        request = request.replace(b"classify?top=3", label).replace(b"classify", undo)
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
         writer.write(request)
         answer = await asyncio.wait_for(reader.read(), 30)
         writer.close()

@@ -48,8 +48,8 @@ def main() -> int:
         photo = Path(name) / "photo.png"
         photo.write_bytes(picture())
         with playing(files) as running:
-            found = compared(running.port)
-            url = f"http://127.0.0.1:{running.port}/"
+            url = running.url
+            found = compared(url)
             with Chromium() as browser:
                 seconds = [_first_answer_s(browser, url) for _ in range(options.rounds)]
                 findings = {scheme: _findings(browser, url, scheme, photo, found) for scheme in ("light", "dark")}
@@ -67,11 +67,11 @@ def main() -> int:
         "hostile": attacked,
     }
     count = sum(map(len, findings.values()))
-    kept = statistics.median(seconds) < MAX_SECONDS and not count and bool(attacked["kept"])
+    kept = statistics.median(seconds) < MAX_SECONDS and not count and not attacked["violations"]
     print(
         f"{report['files']} files: first answer to the webcam in {statistics.median(seconds):.2f} s (median of "
         f"{len(seconds)}, at most {max(seconds):.2f} s), {count} findings of axe-core, {options.requests} hostile "
-        f"requests {'refused' if attacked['kept'] else 'NOT REFUSED'}; limits {'kept' if kept else 'NOT KEPT'}",
+        f"requests {'NOT REFUSED' if attacked['violations'] else 'refused'}; limits {'kept' if kept else 'NOT KEPT'}",
         file=sys.stderr,
     )
     print(json.dumps(report, indent=2))

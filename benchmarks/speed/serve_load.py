@@ -69,12 +69,13 @@ def picture() -> bytes:
     return encoded.getvalue()
 
 
-async def post(port: int, body: bytes) -> str:
-    """One request; gives the status, or the error's name."""
+async def post(port: int, body: bytes, base: str = "/") -> str:
+    """One request below the path `base`; gives the status, or the error's name."""
+    head = f"POST {base}classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            writer.write(b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            writer.write(head.encode() + body)
             answer = await asyncio.wait_for(reader.read(), 30)
         finally:
             writer.close()

@@ -13,7 +13,8 @@ from attack_world import World, clock, sign_as
 from simulated import Publisher
 from tuf.api.metadata import Metadata, Root, Timestamp
 
-from edgepress.toolkit.publishing.repository import Signers, read_repository, write_root
+from edgepress.toolkit.published.folder import read_repository
+from edgepress.toolkit.publishing.repository import Signers, write_root
 from edgepress.toolkit.publishing.start import rotate
 
 
@@ -68,7 +69,7 @@ def stolen_root(world: World) -> list[str]:
     """One of two root keys that must sign is stolen: the attacker writes a root with his own keys."""
     mirror = world.mirror()
     attacker = Publisher(world.folder / "attacker")
-    repository = read_repository(world.publisher.site)
+    repository = read_repository(world.publisher.site, world.publisher.keys)
     evil = Metadata[Root].from_file(str(attacker.site / "metadata" / "1.root.json"))
     evil.signed.version = 2
     evil.sign(world.keys("root", 2)[0])

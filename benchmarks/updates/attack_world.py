@@ -21,9 +21,11 @@ from securesystemslib.signer import CryptoSigner
 from simulated import APPLICATION, Board, Publisher, make_bundle
 
 from edgepress.runtime.updates import trust, update
-from edgepress.runtime.updates.releases import ReleaseList, list_target, parse_list
+from edgepress.runtime.updates.releases import ReleaseList, list_target
+from edgepress.toolkit.published.folder import read_repository
+from edgepress.toolkit.published.record import RECORD
 from edgepress.toolkit.publishing.keys import find_signers
-from edgepress.toolkit.publishing.repository import Signers, add_target, read_repository, target_path, write_state
+from edgepress.toolkit.publishing.repository import Signers, add_target, write_state
 from edgepress.toolkit.publishing.start import TUF_ROLES
 
 DAYS = datetime.timedelta(days=1)
@@ -71,7 +73,7 @@ class World:
 
     def keys(self, role: str, count: int) -> list[CryptoSigner]:
         """Some of the keys of a role, as if they were stolen."""
-        repository = read_repository(self.publisher.site)
+        repository = read_repository(self.publisher.site, self.publisher.keys)
         keyids = repository.root.signed.roles[TUF_ROLES[role][0]].keyids
         return find_signers([self.publisher.keys], keyids, count, role=role)[:count]
 
@@ -173,10 +175,9 @@ def bundle_of(site: Path, release: int) -> Path:
 
 def sign_as(world: World, site: Path, signers: Signers, release: int) -> None:
     """Publish a bundle of an attacker in a mirror, signed with some keys."""
-    repository = read_repository(world.publisher.site)
+    repository = read_repository(world.publisher.site, world.publisher.keys)
     evil = make_bundle(world.folder / "evil.zip", release, site=world.publisher.site, size=9000)
-    listed = repository.targets.signed.targets[list_target(APPLICATION)]
-    former = parse_list(target_path(world.publisher.site, listed).read_bytes(), APPLICATION)
+    former = repository.releases[APPLICATION]
     entry = dataclasses.replace(former.releases[0], release=release, target=f"{APPLICATION}/evil.zip")
     files = {
         list_target(APPLICATION): add_target(
@@ -184,4 +185,7 @@ def sign_as(world: World, site: Path, signers: Signers, release: int) -> None:
         ),
         entry.target: add_target(site, entry.target, evil),
     }
-    write_state(dataclasses.replace(repository, folder=site), signers, files=files, now=NOW)
+    own = world.folder / "attacker's keys"  # the publisher's record of what was signed is not the attacker's
+    own.mkdir(exist_ok=True)
+    shutil.copy(world.publisher.keys / RECORD, own)
+    write_state(dataclasses.replace(repository, folder=site, keys=(own,)), signers, files=files, now=NOW)

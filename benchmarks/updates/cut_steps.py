@@ -19,11 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "updates"))
 
 from simulated import Publisher, complete
 
+from edgepress.runtime.installed import add_report, write_list
 from edgepress.runtime.updates import installer, update
-from edgepress.runtime.updates.place import Place
-from edgepress.runtime.updates.releases import list_target, parse_list
+from edgepress.runtime.updates.left import LEFT
+from edgepress.runtime.updates.place import Place, read_release
+from edgepress.toolkit.published.folder import read_repository
 from edgepress.toolkit.publishing.publish import publish
-from edgepress.toolkit.publishing.repository import read_repository, target_path
 
 MEMORY = Path("/dev/shm")
 """A folder in memory: there, to flush files to the disk takes no time."""
@@ -83,15 +84,31 @@ def fake_installer(place: Place, folder: Path, action: str) -> str:
         shutil.copytree(folder, release)
         CUTS.step()
         (release / "interpreter").write_text(sys.executable)
+        write_list(release)
         model, wanted = (release / "model.tflite").read_bytes(), (release / "samples" / "hash").read_text()
         CUTS.step()
         if hashlib.sha256(model).hexdigest() != wanted:
             shutil.rmtree(release)
             raise installer.VerdictError("The self-test fails.")
-        (release / "selftest.json").write_text('{"passed": true}')
+        report = place.prefix / ".selftest"
+        report.write_text('{"passed": true}')
+        add_report(release, report)
+        CUTS.step()
+        report.rename(release / "selftest.json")
         return ""
     switch(place.prefix, release)
     return ""
+
+
+def roll_back(prefix: Path, now: str) -> None:
+    """What `install.sh rollback` does: record what is left, and replace the link `current`."""
+    current, release = ((prefix / link).resolve() for link in ("current", "current/former"))
+    number, recorded = read_release(current)[0], prefix / LEFT
+    higher = json.loads(recorded.read_bytes())["release"] if recorded.exists() else 0
+    if number >= max(read_release(release)[0], higher):
+        fields = {"release": number, "id": read_release(current)[1], "at": now, "by": "rollback"}
+        recorded.write_text(json.dumps(fields))
+    switch(prefix, release)
 
 
 def switch(prefix: Path, release: Path) -> None:
@@ -108,10 +125,21 @@ def switch(prefix: Path, release: Path) -> None:
     CUTS.step()
     os.rename(temporary, current)
     CUTS.step()
+    settle(prefix, release)
     kept = {release.name, former.resolve().name if former.exists() else ""}
     for other in (prefix / "releases").iterdir():
         if other.name not in kept:
             shutil.rmtree(other)
+
+
+def settle(prefix: Path, release: Path) -> None:
+    """Forget that a user has left the release that is in use again, and that it ran before the one before it."""
+    back = release / "former" / "former"
+    if back.is_symlink() and back.resolve() == release:
+        back.unlink()
+    recorded = prefix / LEFT
+    if recorded.exists() and json.loads(recorded.read_bytes())["id"] == read_release(release)[1]:
+        recorded.unlink()
 
 
 def id_of(bundle: Path) -> str:
@@ -122,8 +150,7 @@ def id_of(bundle: Path) -> str:
 
 def listed_in(site: Path) -> dict[int, tuple[str, bool]]:
     """Channel of each published release, and whether it was withdrawn."""
-    target = read_repository(site).targets.signed.targets[list_target("demo")]
-    releases = parse_list(target_path(site, target).read_bytes(), "demo").releases
+    releases = read_repository(site, site.with_name("keys")).releases["demo"].releases
     return {entry.release: (entry.channel, entry.withdrawn) for entry in releases}
 
 

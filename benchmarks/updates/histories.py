@@ -3,10 +3,11 @@
     python benchmarks/updates/histories.py [--histories 10000]
 
 A history is a random order of: publish a release (sound or with a failing self-test, for one channel), move one to the
-stable channel, withdraw one, renew, replace keys, update, update from an old copy of the folder, roll back by hand, and
-cuts: of an update, and of a call of the publisher, at a random one of the steps that change something. After each step,
-the release in use must be the one that the model says; after a cut, the one before or the one after, complete, and the
-next update must go on. Hypothesis' state machines make the histories and shorten one that differs.
+stable channel, withdraw one, renew, replace keys, update, update from an old copy of the folder, roll back by hand,
+take what was left again, and cuts: of an update, and of a call of the publisher, at a random one of the steps that
+change something. After each step, the release in use must be the one that the model says; after a cut, the one before
+or the one after, complete, and the next update must go on. Hypothesis' state machines make the histories and shorten
+one that differs.
 
 The publisher, the updater and TUF's client are real. install.sh is replaced by the same steps in Python, so that a
 history takes a fraction of a second; `power_cuts.py` kills the real one.
@@ -25,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "updates"))
 
 import cut_steps
-from cut_steps import CUTS, MAX_RELEASES, CutError, copy_template, id_of, listed_in, switch
+from cut_steps import CUTS, MAX_RELEASES, CutError, copy_template, id_of, listed_in
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -36,8 +37,9 @@ from edgepress.runtime.updates import state, update
 from edgepress.runtime.updates.place import read_place
 from edgepress.toolkit.publishing import publish as publishing
 from edgepress.toolkit.publishing import start
-from edgepress.toolkit.publishing.repository import root_paths
 
+NOW = "2026-12-01T12:00:00Z"
+"""When releases are left by hand."""
 MAX_CUT = 40
 """Cuts are at one of so many steps, or behind the last one."""
 CUT_CALLS = st.sampled_from([*[None] * 10, *range(10)])
@@ -57,6 +59,7 @@ class Histories(RuleBasedStateMachine):
         listed: What is published: channel, whether it was withdrawn, and whether it fails, by number.
         running: The release in use.
         former: The release before it; None if there is none.
+        left: The highest release that was left by hand and not taken again; 0 if there is none.
         refused: Releases that failed on this board.
         old: Copies of the published folder.
         bundles: The bundle of each release, as it was published.
@@ -71,6 +74,7 @@ class Histories(RuleBasedStateMachine):
         self.listed: dict[int, tuple[str, bool, bool]] = {1: ("stable", False, False)}
         self.running = 1
         self.former: int | None = None
+        self.left = 0
         self.refused: set[int] = set()
         self.old: list[Path] = []
         self.bundles: dict[int, Path] = {}
@@ -84,14 +88,14 @@ class Histories(RuleBasedStateMachine):
         """The bundle of a release: as it was published, else one that trusts the newest keys."""
         if release not in self.listed or release not in self.bundles:
             self.bundles[release] = cut_steps.BUNDLES[release, broken]
-            if (version := len(root_paths(self.site))) > 1:
+            if (version := len([*self.site.glob("metadata/*.root.json")])) > 1:
                 out = self.folder / f"{release}-{broken}-{version}.zip"
-                self.bundles[release] = make_bundle(out, release, site=self.site, broken=broken)
+                self.bundles[release] = make_bundle(out, release, site=self.site, keys=self.keys, broken=broken)
         return self.bundles[release]
 
-    def expected(self) -> int | None:
+    def expected(self, *, forward: bool = False) -> int | None:
         """The release that the next update tries."""
-        above = max(self.running, self.former or 0)
+        above = self.running if forward else max(self.running, self.left)
         good = [
             release
             for release, (channel, withdrawn, _) in self.listed.items()
@@ -99,10 +103,16 @@ class Histories(RuleBasedStateMachine):
         ]
         return max(good, default=None)
 
-    def look(self, source: Path) -> str:
-        """Update from a folder."""
+    def now_runs(self, release: int) -> None:
+        """The model takes a release that was switched to."""
+        self.former, self.running = self.running, release
+        self.left = 0 if self.left == release else self.left
+
+    def look(self, source: Path, **options: Any) -> str:
+        """Update from a folder, or from what the options say."""
+        options = options if "bundle" in options else options | {"source": str(source)}
         try:
-            return str(update.update(read_place(self.prefix / "current"), source=str(source))["result"])
+            return str(update.update(read_place(self.prefix / "current"), **options)["result"])
         except UpdateError as e:
             return e.message
 
@@ -177,21 +187,21 @@ class Histories(RuleBasedStateMachine):
     def update_from_copy(self, data: st.DataObject) -> None:
         """Update from an old copy: the board may go forward with it, but never back or to what was refused."""
         copy = data.draw(st.sampled_from(self.old))
-        before, former = self.running, self.former
         self.look(copy)
-        self.running = self.actual()
-        if self.running != before:
-            assert self.running > max(before, former or 0)
-            assert self.running not in self.refused
-            assert not self.listed[self.running][2]
-            self.former = before
+        if (running := self.actual()) != self.running:
+            assert running > max(self.running, self.left)
+            assert running not in self.refused
+            assert not self.listed[running][2]
+            self.now_runs(running)
         self.take_refused()
 
     @rule()
     def update(self) -> None:
         """Update."""
-        wanted = self.expected()
-        said = self.look(self.site)
+        self.require(self.expected(), self.look(self.site))
+
+    def require(self, wanted: int | None, said: str) -> None:
+        """What an update said must fit to the release that it had to try; None: none."""
         if wanted is None:
             assert said == "nothing new", said
         elif self.listed[wanted][2]:
@@ -199,7 +209,7 @@ class Histories(RuleBasedStateMachine):
             self.refused.add(wanted)
         else:
             assert said == "installed", said
-            self.former, self.running = self.running, wanted
+            self.now_runs(wanted)
 
     @precondition(lambda self: max(self.listed) < MAX_RELEASES)
     @rule(broken=st.sampled_from([False, False, True]))
@@ -242,7 +252,7 @@ class Histories(RuleBasedStateMachine):
             assert wanted is not None
             assert running == wanted
             assert not self.listed[wanted][2]
-            self.former, self.running = self.running, running
+            self.now_runs(running)
         self.take_refused()
 
     def take_refused(self) -> None:
@@ -259,10 +269,26 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def roll_back(self) -> None:
         """Go back by hand."""
-        release = (self.prefix / "current" / "former").resolve()
-        switch(self.prefix, release)
-        self.running, self.former = self.former or 0, self.running
+        cut_steps.roll_back(self.prefix, NOW)
+        left, forward = self.running, (self.former or 0) > self.running
+        self.now_runs(self.former or 0)
+        self.left = self.left if forward else max(self.left, left)
+        if not forward:
+            rows = update.status(read_place(self.prefix / "current"))["rolled_back"]
+            assert [(row["release"], row["at"]) for row in rows if row["by"] == "hand"] == [(self.left, NOW)]
         self.update()  # what was left does not come back
+
+    @precondition(lambda self: self.left)
+    @rule(lost=st.booleans(), by_bundle=st.booleans())
+    def go_forward(self, lost: bool, by_bundle: bool) -> None:
+        """Take what was left again, perhaps without the state: by its bundle, or from the published folder."""
+        if lost:
+            (self.prefix / "updates" / "state.json").unlink(missing_ok=True)
+            self.refused = set()
+        if by_bundle and self.left in self.bundles and self.left > self.running:
+            self.require(self.left, self.look(self.site, bundle=self.bundles[self.left]))
+        else:
+            self.require(self.expected(forward=True), self.look(self.site, forward=True))
 
     @invariant()
     def what_runs_is_complete(self) -> None:

@@ -30,7 +30,7 @@ from edgepress.runtime.updates.update import status, update
 from edgepress.toolkit.bundles.archive import write_archive
 from edgepress.toolkit.bundles.manifest import NAME as MANIFEST
 from edgepress.toolkit.bundles.manifest import Manifest, describe_files
-from edgepress.toolkit.bundles.updates import add_updates
+from edgepress.toolkit.bundles.updates import add_updates, open_published
 from edgepress.toolkit.bundles.verify import dos_date
 from edgepress.toolkit.publishing.publish import Published, publish
 from edgepress.toolkit.publishing.start import init
@@ -66,6 +66,7 @@ def make_bundle(
     release: int | None,
     *,
     site: Path | None,
+    keys: Path | None = None,
     broken: bool = False,
     boards: Sequence[str] = (),
     name: str = APPLICATION,
@@ -81,6 +82,7 @@ def make_bundle(
         out: The file.
         release: Number of the release.
         site: The published folder whose keys its boards trust; None: a bundle without updates.
+        keys: Its folder of keys; None: the folder `keys` beside it.
         broken: Whether its self-test fails.
         boards: Types of boards that it is for; empty: that of this machine.
         name: Name of the application.
@@ -102,7 +104,8 @@ def make_bundle(
         "edgepress/runtime/__main__.py": (stub + STUB).encode(),
         f"requirements-{board_type()}.txt": b"",
     }
-    for module in ("errors.py", "filetypes.py", "mqtt.py", "mqtt_client.py", "mqtt_options.py", "system.py", "text.py"):
+    mqtt = ("mqtt.py", "mqtt_client.py", "mqtt_options.py")
+    for module in ("errors.py", "filetypes.py", "installed.py", *mqtt, "system.py", "text.py"):
         files[f"edgepress/runtime/{module}"] = (RUNTIME / module).read_bytes()
     for script in ("install.sh", "run", "service.unit", "README.md"):
         text = (FILES / script).read_bytes()
@@ -113,7 +116,9 @@ def make_bundle(
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
         if site is not None:
-            add_updates(folder, site, shadow=shadow)
+            published = open_published(site, keys or site.with_name("keys"))
+            assert published is not None
+            add_updates(folder, published, shadow=shadow)
         if run is not None:
             module = folder / "edgepress" / "runtime" / "updates" / "frames.py"
             module.write_text(module.read_text() + f"RUN, LOOK_S = Path({str(run)!r}), 0.02\n")
@@ -188,13 +193,13 @@ class Board:
         (self.prefix / ".edgepress").write_text(f"{APPLICATION}\n")
         (self.prefix / "updates" / "board-id").write_text(board_id)
 
-    def install(self, bundle: Path, action: str = "install") -> subprocess.CompletedProcess[str]:
+    def install(self, bundle: Path, action: str = "install", *options: str) -> subprocess.CompletedProcess[str]:
         """Unpack a bundle and run its installer."""
         shutil.rmtree(self.unpacked, ignore_errors=True)
         with zipfile.ZipFile(bundle) as archive:
             archive.extractall(self.unpacked)
         script = self.unpacked / APPLICATION / "install.sh"
-        words = [action, "--prefix", str(self.prefix), "--python", self.python, "--system"]
+        words = [action, "--prefix", str(self.prefix), "--python", self.python, "--system", *options]
         return _run(["sh", str(script), *words])
 
     def command(self, *words: str) -> list[str]:

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.macs import TFLITE, Shape, count
 from edgepress.converters.metrics import EXACT_DB, decibels, decisions_of
+from edgepress.converters.ptq.collapse import constant_flags, why_collapsed, why_noise
 from edgepress.converters.rewrites.table import Rewrite, rewritten_tflite
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.statistics import Ranges
@@ -207,10 +209,9 @@ class Scorer:
     def score_file(self, file: bytes, items: int | None = None) -> Score:
         """Score a finished `.tflite` file of any scheme, on the first `items`, by default on all."""
         answers = answers_before_end(file, self.items[:items])
-        count = len(answers)
         decisions = self._decide(answers)
-        agrees = decisions == self._decided[:count]
-        right = agrees if self.labels is None else decisions == self._reference_scores()[:count]
+        agrees = decisions == self._decided[: len(answers)]
+        right = decisions == self._truth[: len(answers)]
         hits = right if self.labels is None else right & agrees
         if not self._labelled:
             hits = np.zeros(0, bool)
@@ -222,8 +223,19 @@ class Scorer:
             self._margin_db,
         )
 
-    def _reference_scores(self) -> Array:
-        assert self.labels is not None
+    def why_collapsed(self, file: bytes) -> str:
+        """Why a `.tflite` file hardly answers better than a constant one, in words; "" if it does (`collapse`)."""
+        answers = answers_before_end(file, self.items)
+        if not self._labelled:
+            return why_noise(self._snr_db(answers))
+        before = self._decided == self._truth
+        return why_collapsed(before, self._decide(answers) == self._truth, constant_flags(self._truth))
+
+    @cached_property
+    def _truth(self) -> Array:
+        """The right decisions: labels or, without them, those of the float graph."""
+        if self.labels is None:
+            return self._decided
         return self.labels.reshape(self._decided.shape).astype(self._decided.dtype)
 
     def _decide(self, answers: Array) -> Array:

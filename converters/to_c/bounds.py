@@ -24,7 +24,8 @@ class Range:
     @classmethod
     def of(cls, low: int, high: int, channels: int) -> Range:
         """The same for all channels."""
-        return cls(np.full(channels, low, np.int64), np.full(channels, high, np.int64))
+        ends = (np.broadcast_to(np.int64(end), channels) for end in (low, high))  # which takes no memory
+        return cls(*ends)
 
     def within(self, limit: int) -> bool:
         """Whether every value is nearer to 0 than `limit`."""

@@ -205,6 +205,10 @@ def _table(operation: Operation, source: Tensor, output: Tensor, function: Funct
     bits: Array = np.arange(256, dtype=np.uint8)
     table = function(bits.view(source.dtype).astype(np.int64))
     layer = {"table": table.astype(output.dtype).view(np.int8), "count": output.size}
+
+    def look_up(values: Integers) -> Any:
+        return table[values.astype(source.dtype).view(np.uint8)]
+
     return Step(
         operation,
         "table",
@@ -212,6 +216,6 @@ def _table(operation: Operation, source: Tensor, output: Tensor, function: Funct
         output,
         layer,
         (0,),
-        inputs.through(function),
-        lambda values: table[values.astype(source.dtype).view(np.uint8)].reshape(output.shape),
+        inputs.through(look_up),
+        lambda values: look_up(values).reshape(output.shape),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -244,4 +243,12 @@ def c_string(text: str) -> str:
 
 def lines(numbers: Iterable[str]) -> str:
     """Numbers, separated by commas, on lines of limited width."""
-    return textwrap.fill(",".join(numbers).replace(",", ", "), WIDTH, break_long_words=False, break_on_hyphens=False)
+    rows: list[list[str]] = [[]]
+    width = 0
+    for number in numbers:
+        width += len(number) + 2
+        if width > WIDTH + 1 and rows[-1]:
+            rows.append([])
+            width = len(number) + 2
+        rows[-1].append(number)
+    return ",\n".join(", ".join(row) for row in rows)

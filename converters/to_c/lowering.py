@@ -36,6 +36,10 @@ RENAMED = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 """Operations that compute nothing."""
 MAX_MACS = 1 << 33
 """Most multiply-accumulates of a program."""
+MAX_VALUES = 1 << 29
+"""Most values that a program reads and writes, those of each window of a pool included: loops are as long."""
+MAX_CONSTANTS = 1 << 26
+"""Most bytes of constants: more than the flash of any microcontroller."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +81,15 @@ class Program:
         Args:
             items: Shape (N, *), of the input's dtype, as many values an item as the input has.
         """
-        rows = [self.values(item)[self.of(self.output).index] for item in items]
+        result = self.of(self.output).index
+        rows = [self.values(item, keep=result)[result] for item in items]
         return np.stack([row.reshape(-1) for row in rows]).astype(self.output.dtype)
 
-    def values(self, item: Array) -> dict[int, Integers]:
-        """Every activation for an item, by its number in the file."""
+    def values(self, item: Array, *, keep: int | None = None) -> dict[int, Integers]:
+        """Every activation for an item, by its number in the file; with `keep`, that one alone is sure to be there."""
         values = {self.input.index: item.astype(np.int64)}
-        for step in self.steps:
+        needed = {self.of(t).index: n for n, step in enumerate(self.steps) for t in step.inputs if t.data is None}
+        for number, step in enumerate(self.steps):
             inputs = [
                 tensor.data.astype(np.int64)
                 if tensor.data is not None
@@ -91,6 +97,9 @@ class Program:
                 for tensor in step.inputs
             ]
             values[step.output.index] = step.answer(*inputs)
+            for tensor in step.inputs if keep is not None else ():
+                if tensor.data is None and needed[index := self.of(tensor).index] == number and index != keep:
+                    values.pop(index, None)
         return values
 
 
@@ -116,6 +125,7 @@ def lower_graph(graph: Graph) -> Program:
     place = {source.index: source}
     ranges = {source.index: Range.of(least, least + 255, _channels(source))}
     steps: list[Step] = []
+    totals = _Totals()
     for operation in graph.operations:
         if operation.kind in RENAMED:
             before, after = shapes.renamed(operation)
@@ -129,11 +139,36 @@ def lower_graph(graph: Graph) -> Program:
         steps.append(step)
         place[step.output.index] = step.output
         ranges[step.output.index] = step.range.as_channels(_channels(step.output))
-        if sum(s.macs for s in steps) > MAX_MACS:
-            raise unsupported("this file", f"it needs more than {MAX_MACS} multiply-accumulates")
+        totals.add(step)
     if not steps:
         raise unsupported("this file", "it computes nothing")
     return Program(graph, tuple(steps), place)
+
+
+class _Totals:
+    """What the steps of a program take together, which is limited."""
+
+    def __init__(self) -> None:
+        self._totals = {"multiply-accumulates": 0, "reads and writes of values": 0, "bytes of constants": 0}
+        self._limits = (MAX_MACS, MAX_VALUES, MAX_CONSTANTS)
+
+    def add(self, step: Step) -> None:
+        """Count a step.
+
+        Raises:
+            ModelFileError: A limit is exceeded.
+        """
+        values = step.reads + step.output.size + sum(tensor.size for tensor in step.inputs)
+        counts = step.macs, values, _constant_bytes(step)
+        for (name, total), count, limit in zip(self._totals.items(), counts, self._limits, strict=True):
+            if total + count > limit:
+                raise unsupported("this file", f"it needs {total + count} {name} and more; accepted: up to {limit}")
+            self._totals[name] = total + count
+
+
+def _constant_bytes(step: Step) -> int:
+    constants = sum(tensor.data.nbytes for tensor in step.inputs if tensor.data is not None)
+    return constants + sum(value.nbytes for value in step.layer.values() if isinstance(value, np.ndarray))
 
 
 def _channels(tensor: Tensor) -> int:

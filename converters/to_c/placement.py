@@ -12,12 +12,17 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from edgepress.converters.to_c.graph import unsupported
 from edgepress.converters.to_c.lowering import Program
 from edgepress.converters.to_c.step import SEPARATE
 
 ALIGNMENT = 4
 TRIES = 4000
 """Orders that the search tries."""
+PAIRS = 40_000_000
+"""Most pairs of blocks that the search compares, whatever the number of orders: it takes a minute at most."""
+MAX_ARENA = 1 << 26
+"""Largest arena: more than the memory of any microcontroller."""
 _COOLING = 0.999
 _HEAT = 0.03
 """Share of the first arena by which an order may be worse at the beginning of the search."""
@@ -58,6 +63,8 @@ class Placement:
 def place(program: Program, tries: int = TRIES) -> Placement:
     """Place a program's tensors; the result is the same each time."""
     keys, blocks = blocks_of(program)
+    if (least := least_arena(blocks)) > MAX_ARENA:
+        raise unsupported("this file", f"it needs {least} bytes of memory; accepted: up to {MAX_ARENA}")
     arena, offsets = search(blocks, tries)
     tensors = {key: offset for (kind, key), offset in zip(keys, offsets, strict=True) if kind == "tensor"}
     scratch = {key: offset for (kind, key), offset in zip(keys, offsets, strict=True) if kind == "scratch"}
@@ -114,7 +121,7 @@ def search(blocks: Sequence[Block], tries: int) -> tuple[int, list[int]]:
     current = best[0]
     chance = random.Random(0)
     heat = _HEAT * best[0]
-    for _ in range(tries):
+    for _ in range(min(tries, PAIRS // max(1, sum(map(len, neighbours))))):
         if best[0] <= floor or len(blocks) < 2:
             break
         changed = list(order)
@@ -155,11 +162,18 @@ def needs(blocks: Sequence[Block]) -> list[int]:
 
 def may_share(blocks: Sequence[Block], i: int, at: int, j: int, other: int) -> bool:
     """Whether a block at an offset and another one at its offset do not harm each other, needed at the same time."""
-    if at + blocks[i].size <= other or other + blocks[j].size <= at:
-        return True
-    if (distance := blocks[i].distances.get(j)) is not None and other - at >= distance:
-        return True
-    return (distance := blocks[j].distances.get(i)) is not None and at - other >= distance
+    begin, end = _harmed(blocks, i, j, other)
+    return not begin < at < end
+
+
+def _harmed(blocks: Sequence[Block], i: int, j: int, other: int) -> tuple[int, int]:
+    """Between which offsets a block would harm another one at its offset, if they are needed at the same time.
+
+    The ends themselves do no harm.
+    """
+    before = min(blocks[i].size, blocks[i].distances.get(j, SEPARATE))
+    behind = min(blocks[j].size, blocks[j].distances.get(i, SEPARATE))
+    return other - before, other + behind
 
 
 def _placed(
@@ -168,25 +182,15 @@ def _placed(
     """Each block at the lowest offset that does not harm those placed before it."""
     offsets = [-1] * len(blocks)
     for i in order:
-        block = blocks[i]
-        placed = [j for j in neighbours[i] if offsets[j] >= 0]
-        candidates = {0}
-        for j in placed:
-            other = offsets[j]
-            candidates |= {_up(other + blocks[j].size), _down(other - block.size)}
-            if j in block.distances:
-                candidates.add(_down(other - block.distances[j]))
-            if i in blocks[j].distances:
-                candidates.add(_up(other + blocks[j].distances[i]))
-        offsets[i] = next(
-            at for at in sorted(candidates) if at >= 0 and all(may_share(blocks, i, at, j, offsets[j]) for j in placed)
-        )
+        at = 0
+        for begin, end in sorted(_harmed(blocks, i, j, offsets[j]) for j in neighbours[i] if offsets[j] >= 0):
+            if at <= begin:
+                break
+            if at < end:
+                at = _up(end)
+        offsets[i] = at
     return max(at + block.size for at, block in zip(offsets, blocks, strict=True)), offsets
 
 
 def _up(offset: int) -> int:
     return -(-offset // ALIGNMENT) * ALIGNMENT
-
-
-def _down(offset: int) -> int:
-    return offset // ALIGNMENT * ALIGNMENT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -12,6 +13,9 @@ from edgepress.converters.to_c.bounds import Range
 from edgepress.converters.to_c.graph import Operation
 from edgepress.converters.to_c.step import Step
 from edgepress.converters.to_c.window import geometry
+
+_MOST_COVERED = 1 << 23
+"""Values of a window from which on a sum of int8 may need more than 32 bits."""
 
 
 def pool(operation: Operation, inputs: Range) -> Step:
@@ -27,15 +31,17 @@ def pool(operation: Operation, inputs: Range) -> Step:
         raise operation.refuse(f"it turns {place.channels} channels into {place.out_channels}")
     low, high = activation_range(operation, output)
     average = operation.kind == "AVERAGE_POOL_2D"
-    inside = np.ones((place.height, place.width, 1), np.int64)
+    covered = place.covered()
+    most_covered = int(np.max(covered))
+    if average and most_covered >= _MOST_COVERED:
+        raise operation.refuse(f"its window covers {most_covered} values, whose sum may need more than 32 bits")
 
     def answer(values: Integers) -> Any:
         if not average:
-            windows = [pixels for _, pixels in place.patches(values[0], -128)]
-            return np.clip(np.max(np.stack(windows), axis=0), low, high)[None]
-        total = np.sum(np.stack([pixels for _, pixels in place.patches(values[0], 0)]), axis=0)
-        count = np.sum(np.stack([pixels for _, pixels in place.patches(inside, 0)]), axis=0)
-        return np.clip(_rounded(total, count), low, high)[None]
+            most = functools.reduce(np.maximum, (pixels for _, pixels in place.patches(values[0], -128)))
+            return np.clip(most, low, high)[None]
+        total = functools.reduce(np.add, (pixels for _, pixels in place.patches(values[0], 0)))
+        return np.clip(_rounded(total, covered[..., None]), low, high)[None]
 
     return Step(
         operation,
@@ -46,6 +52,7 @@ def pool(operation: Operation, inputs: Range) -> Step:
         (place.distance(by_channel=True),),
         inputs.through(lambda ends: np.clip(ends, low, high)),
         answer,
+        reads=int(covered.sum()) * place.channels,
     )
 
 

@@ -44,6 +44,8 @@ OPTIONS = {
 MAX_BYTES = 1 << 24
 """Most bytes of a tensor: more than the memory of any microcontroller."""
 MAX_OPERATIONS = 2000
+MAX_AXES = 8
+"""Most axes of a tensor."""
 _LIST = 1 << 16
 """Most items of a list of tensors, and of a shape."""
 
@@ -107,6 +109,8 @@ def _operation(number: int, table: FlatTable, kinds: list[str], tensors: list[Te
             raise operation.refuse(f"it computes in {tensor.dtype}; accepted: integers of 8 bits")
         if tensor is not None and not (0 < tensor.size <= MAX_BYTES and min(tensor.shape, default=1) > 0):
             raise operation.refuse(f"a tensor has the shape {list(tensor.shape)}; accepted: up to {MAX_BYTES} values")
+        if tensor is not None and len(tensor.shape) > MAX_AXES:
+            raise operation.refuse(f"a tensor has {len(tensor.shape)} axes; accepted: up to {MAX_AXES}")
     return operation
 
 
@@ -137,7 +141,7 @@ def _data(buffer: FlatTable, content: bytes, shape: tuple[int, ...], dtype: str)
     kind = np.dtype(dtype).newbyteorder("<")
     if count != math.prod(shape) * kind.itemsize or start + count > len(content):
         raise ValueError(f"a constant of shape {list(shape)} has {count} bytes")
-    return np.frombuffer(content, kind, math.prod(shape), start).reshape(shape).astype(dtype)
+    return np.frombuffer(content, kind, math.prod(shape), start).reshape(shape).astype(dtype, copy=False)
 
 
 def _integers(table: FlatTable, field: int, content: bytes) -> tuple[int, ...]:

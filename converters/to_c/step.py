@@ -13,6 +13,8 @@ from edgepress.converters.to_c.arithmetic import Integers, Scaling
 from edgepress.converters.to_c.bounds import Range
 from edgepress.converters.to_c.graph import Operation, Tensor
 
+MAX_CHANNELS = 1 << 16
+"""Most outputs that have weights of their own."""
 SEPARATE = 1 << 40
 """The distance of an output that may not overlap its input."""
 
@@ -34,6 +36,7 @@ class Step:
         scratch: Bytes of memory that it needs while it runs; None: its kernel has no argument for them.
         macs: Multiply-accumulates.
         constant_channels: Channels whose outputs are the same for every input.
+        reads: Values that the windows of a pool read.
         padded: Whether it reads values outside of its image, which stand for 0.
         smaller: The same by a kernel that takes less scratch and more instructions; None: there is none.
     """
@@ -49,6 +52,7 @@ class Step:
     scratch: int | None = None
     macs: int = 0
     constant_channels: int = 0
+    reads: int = 0
     padded: bool = False
     smaller: Step | None = None
 
@@ -139,6 +143,8 @@ def checked_bias(operation: Operation, bias: Tensor | None, weights: npt.NDArray
         ModelFileError: A sum may need more than 32 bits.
     """
     channels = len(weights)
+    if channels > MAX_CHANNELS:
+        raise operation.refuse(f"it has {channels} channels; accepted: up to {MAX_CHANNELS}")
     constant = None if bias is None else bias.data
     biases = np.zeros(channels, np.int64) if constant is None else constant.reshape(-1).astype(np.int64)
     if len(biases) != channels:

@@ -96,8 +96,7 @@ def merged_operations(before: Program, after: Program) -> int:
         chain = set[int]()
         reached = [table.output.index]
         while reached:
-            if (index := reached.pop()) != source:
-                step = writers[index]
+            if (index := reached.pop()) != source and (step := writers[index]).operation.index not in chain:
                 chain.add(step.operation.index)
                 reached += [before.of(tensor).index for tensor in step.inputs if tensor.data is None]
         if len(chain) > 1 or writers[table.output.index].kernel != "table":

@@ -69,14 +69,28 @@ class Geometry:
         return whole_rows and not self.padded and self.dilation_y == self.dilation_x == 1
 
     def patches(self, image: Integers, filler: int) -> Iterator[tuple[int, Integers]]:
-        """For each tap, its number and the values that it has at each pixel of the output; `filler` outside."""
-        for ky in range(self.kernel_height):
+        """For each tap, its number and the values that it has at each pixel of the output; `filler` outside.
+
+        Taps that are outside of the image for all pixels are left out: a window may be much larger than its image.
+        """
+        columns = _touching(self.kernel_width, self.dilation_x, self.stride_x, self.pad_x, self.out_width, self.width)
+        for ky in _touching(
+            self.kernel_height, self.dilation_y, self.stride_y, self.pad_y, self.out_height, self.height
+        ):
             y = np.arange(self.out_height) * self.stride_y - self.pad_y + ky * self.dilation_y
-            for kx in range(self.kernel_width):
+            for kx in columns:
                 x = np.arange(self.out_width) * self.stride_x - self.pad_x + kx * self.dilation_x
                 inside = ((y >= 0) & (y < self.height))[:, None] & ((x >= 0) & (x < self.width))[None]
                 pixels = image[np.clip(y, 0, self.height - 1)][:, np.clip(x, 0, self.width - 1)]
                 yield ky * self.kernel_width + kx, np.where(inside[..., None], pixels, filler)
+
+    def covered(self) -> Integers:
+        """How many pixels of the image each window without gaps covers; shape (out_height, out_width)."""
+        top = np.arange(self.out_height) * self.stride_y - self.pad_y
+        left = np.arange(self.out_width) * self.stride_x - self.pad_x
+        rows = np.minimum(top + self.kernel_height, self.height) - np.maximum(top, 0)
+        columns = np.minimum(left + self.kernel_width, self.width) - np.maximum(left, 0)
+        return np.outer(rows, columns)
 
     def distance(self, *, pixels: int = 1, together: int = 1, by_channel: bool = False) -> int:
         """The distance (`Step.distances`) of a kernel that writes pixel by pixel, row by row.
@@ -99,6 +113,14 @@ class Geometry:
             before = (self.out_channels - 1) // together * together
             distances += [*(begins + (0 if by_channel else before) - np.minimum.reduceat(reads, groups))]
         return int(max(distances))
+
+
+def _touching(kernel: int, dilation: int, stride: int, pad: int, count: int, size: int) -> list[int]:
+    """The taps along an axis that lie in the image for one of `count` pixels at least."""
+    taps = np.arange(kernel) * dilation - pad
+    pixel = np.maximum(-(taps // stride), 0)  # the first one for which it does not lie before the image
+    numbers: list[int] = np.flatnonzero((pixel < count) & (pixel * stride + taps < size)).tolist()
+    return numbers
 
 
 def single_pixels(count: int, channels: int, out_channels: int) -> Geometry:

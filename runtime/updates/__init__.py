@@ -5,7 +5,7 @@ place.py       the folder of an installation: releases, settings, the board's ty
 state.py       what the updater remembers between two runs
 web.py         requests that a server can neither hang nor lead elsewhere
 transfer.py    bytes from a web server or a folder, within limits
-roots.py       the trusted keys that were seen, so that revoked ones do not come back
+roots.py       the trusted keys of this board, which no bundle and no folder replaces
 trust.py       The Update Framework's client, and its refusals in words
 installer.py   unpacks a bundle and runs its install.sh
 lock.py        one update at a time

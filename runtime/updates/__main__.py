@@ -1,6 +1,7 @@
 """The commands `run update` and `run status` of an installed bundle with updates.
 
     PREFIX/current/run update [--from URL|FOLDER] [--channel stable|beta] [--shadow 200] [--every 1h] [--json]
+    PREFIX/current/run update --bundle FILE [--trust-keys SHA256]
     PREFIX/current/run status [--json]
     PREFIX/current/run update|status --mqtt HOST    the status as a retained message, too
 
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if getattr(args, "bundle", None) and (args.source or args.every):
         parser.error("--bundle goes neither with --from nor with --every")
+    if args.command == "update" and args.trust_keys and not args.bundle:
+        parser.error("--trust-keys goes with --bundle only")
     if wrong := misused_mqtt_option(args):
         parser.error(wrong)
     while True:
@@ -65,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = max(code, int(not published)) if args.command == "status" else code
         if not args.every:
             return code
-        args.trust_clock = False  # the clock was wrong once; from now on it counts again
+        args.trust_clock = args.forward = False  # these were for one time
         try:
             time.sleep(args.every)
         except KeyboardInterrupt:
@@ -83,6 +86,12 @@ def _run(args: argparse.Namespace) -> None:
         _show(status(read_place(_in_use(args.folder))), status_lines, args.json)
         return
     place = read_place(args.folder)
+    if args.command == "trust":
+        from edgepress.runtime.updates.roots import accept_roots
+        from edgepress.runtime.updates.state import read_state
+
+        accept_roots(place, place.release_folder, read_state(place.updates), args.trust_keys)
+        return
     from edgepress.runtime.updates.update import update
 
     def say(text: str) -> None:
@@ -94,6 +103,8 @@ def _run(args: argparse.Namespace) -> None:
         "channel": args.channel,
         "shadow": args.shadow,
         "trust_clock": args.trust_clock,
+        "forward": args.forward,
+        "trust_keys": args.trust_keys,
     }
     _show(update(place, **options, say=say), update_lines, args.json)
 
@@ -188,9 +199,15 @@ def _parser() -> argparse.ArgumentParser:
     update.add_argument(
         "--trust-clock", action="store_true", help="the clock was ahead at the last check; it is right now"
     )
-    status = commands.add_parser("status", help="show what runs, the last check and what was refused")
-    status.set_defaults(every=0)
-    for command in (update, status):
+    update.add_argument("--forward", action="store_true", help="take what was left by install.sh rollback, too")
+    status = commands.add_parser("status", help="show what runs, and what was refused or rolled back")
+    trust = commands.add_parser("trust", help="for install.sh: whether this board trusts the keys of a release")
+    for command in (update, trust):
+        what = "trust the keys in the bundle, whose list has this hash, instead of those that this board has"
+        command.add_argument("--trust-keys", default="", metavar="SHA256", help=what)
+    for command in (status, trust):
+        command.set_defaults(every=0)
+    for command in (update, status, trust):
         command.add_argument("folder", type=Path, metavar="RELEASE", help=argparse.SUPPRESS)
         command.add_argument("--json", action="store_true", help="print JSON")
         add_mqtt_options(command.add_argument, "publish the status to this MQTT broker, too")

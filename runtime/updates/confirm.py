@@ -10,7 +10,7 @@ from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates.installer import VerdictError, run_installer
 from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.releases import date_of
-from edgepress.runtime.updates.state import State, read_state, write_state
+from edgepress.runtime.updates.state import State, read_state, with_verdict, write_state
 from edgepress.runtime.updates.trust import utc_now
 from edgepress.runtime.updates.watch import Failure, can_go_back, go_back, reason_of_failure, watch
 
@@ -38,7 +38,7 @@ def confirm(place: Place, state: State, say: Callable[[str], object]) -> tuple[S
             say(f"Starting the service of release {place.release} again, because it has failed")
             run_installer(place, place.release_folder, "restart")
     except VerdictError as e:
-        write_state(place.updates, with_verdict(state, place.id, e))
+        write_state(place.updates, with_verdict(state, (place.release, place.id), e.message))
         raise
     except UpdateError as e:  # that the system refused it says nothing of the release
         state = read_state(place.updates)
@@ -73,8 +73,3 @@ def _is_new(place: Place, state: State) -> bool:
     """Whether the updater has switched to the release in use lately, so that it is to blame if it does not work."""
     at = state.switched.get(place.id)
     return bool(at) and timedelta() <= utc_now() - date_of(str(at)) <= BLAME
-
-
-def with_verdict(state: State, release_id: str, error: VerdictError) -> State:
-    """The state in which a release is not tried again."""
-    return dataclasses.replace(state, watched="", refused=state.refused | {release_id: error.message})

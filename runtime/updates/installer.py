@@ -169,14 +169,20 @@ def run_installer(place: Place, folder: Path, action: str) -> str:
 
 
 def staging_folder(place: Place, release: Release) -> Path:
-    """The folder of a release that is installed beside the one in use, and beside the one before that."""
-    kept = (place.release_folder, (place.release_folder / "former").resolve())
-    for proof in sorted((place.prefix / "releases").glob("*/selftest.json")):
-        manifest = proof.parent / "MANIFEST.json"
+    """The folder of a release that is installed beside the one in use; it may be the one that ran before."""
+    former = former_folder(place)
+    folders = [proof.parent for proof in (place.prefix / "releases").glob("*/selftest.json")]
+    for folder in sorted(folders, key=lambda each: (each.resolve() == former, each)):
         with contextlib.suppress(OSError, ValueError):
-            if json.loads(manifest.read_bytes())["id"] == release.id and proof.parent.resolve() not in kept:
-                return proof.parent
+            manifest = json.loads((folder / "MANIFEST.json").read_bytes())
+            if manifest["id"] == release.id and folder.resolve() != place.release_folder:
+                return folder
     raise UpdateError(f"Release {release.release} is not in {place.prefix / 'releases'}.", "It is tried again.")
+
+
+def former_folder(place: Place) -> Path:
+    """The folder of the release that ran before the one in use, which may not be there."""
+    return (place.release_folder / "former").resolve()
 
 
 def remove_release(folder: Path) -> None:

@@ -28,6 +28,8 @@ from edgepress.runtime.updates.state import write_durably
 
 ROOT = "updates/root.json"
 """The trusted keys, in a release's folder."""
+EARLIER_ROOTS = "updates/roots"
+"""Folder of the lists of trusted keys before it, in a release's folder, so that a board can follow the chain."""
 SETTINGS = "updates/settings.json"
 """The application's name and where its updates are, in a release's folder."""
 SERIAL = Path("/sys/firmware/devicetree/base/serial-number")

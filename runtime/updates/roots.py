@@ -1,53 +1,131 @@
-"""The trusted keys that this board has seen, so that revoked ones do not come back.
+"""The trusted keys of this board: it has its own, and takes others only through the chain from those that it has.
 
-TUF's client begins with the root in the bundle at each check, and takes the later ones from `metadata/root_history/`.
-One that it can't read there, such as after a power failure, it fetches again, and then the keys of a root that was
-replaced since would count once more. So what the client has written is flushed to the disk, and the hash of each root
-goes into the updater's state: the chain may become longer, never shorter, and no link may change.
+The updater's state holds the hash of each root (TUF's list of trusted keys) that the board has accepted. The first ones
+are those of the release that was installed first. A later one counts if the one before it has signed it, by enough
+keys; the chain may become longer, never shorter, and no link may change. What a bundle brings as its root is only
+compared with the chain, so that a bundle of stolen keys can't replace it; before any of the bundle's code runs.
+
+TUF's client begins with the newest of these roots that can still be read. What it has written is flushed to the disk,
+and compared with the hashes: where a root was lost, such as by a power failure, the client fetches it again, and a
+replaced key could sign another one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-
-from tuf.api.metadata import Metadata, Root
+from typing import TYPE_CHECKING
 
 from edgepress.runtime.errors import UpdateError, parsing
 from edgepress.runtime.filetypes import open_regular
-from edgepress.runtime.updates.place import ROOT, Place
-from edgepress.runtime.updates.state import State, flush_folder, write_state
+from edgepress.runtime.updates.installer import VerdictError
+from edgepress.runtime.updates.place import EARLIER_ROOTS, ROOT, Place
+from edgepress.runtime.updates.state import State, flush_folder, write_durably, write_state
+
+if TYPE_CHECKING:
+    from tuf.api.metadata import Metadata, Root
 
 MAX_ROOTS = 200
 """Roots that are remembered; the oldest ones are forgotten."""
+MAX_ROOT_BYTES = 1 << 18
+"""Limit on the size of a root."""
+ID_DIGITS = 16
+"""Digits of a key's id in messages, as in the names of the publisher's keys."""
+COMPARE = (
+    "Compare them with what `edgepress publish --check` says where the bundle was made. Only if they are the same: "
+)
+"""Hint where other keys are to be trusted."""
 
 
-def read_root(place: Place, state: State) -> tuple[bytes, State]:
-    """The root in the release in use, and the state for it.
-
-    A root of a seen version with other bytes is of another published folder: its bundle was installed by hand, and
-    what was learned from the former folder is forgotten.
+def read_trust(place: Place, state: State) -> State:
+    """The state with this board's roots; without any, those of the release in use count from now on.
 
     Raises:
-        UpdateError: The file is missing or damaged.
+        UpdateError: The release's roots can't be read.
     """
-    path = place.release_folder / ROOT
-    with parsing(path, "Install the bundle again.", failed="is damaged", error=UpdateError):
-        with open_regular(path) as file:
-            root = file.read()
-        version = Metadata[Root].from_bytes(root).signed.version
-    if state.roots.get(str(version), _hash(root)) != _hash(root):
-        shutil.rmtree(place.updates / "metadata", ignore_errors=True)
-        state = dataclasses.replace(state, roots={}, listed="")
-        write_state(place.updates, state)
-    return root, state
+    release = place.prefix / "current"
+    if state.roots or not (release / ROOT).exists():
+        return state
+    return _remember(place, state, {str(_parse(data).signed.version): _hash(data) for data in _roots_of(release)})
 
 
-def remember_roots(place: Place, state: State) -> State:
+def read_root(place: Place, state: State) -> bytes:
+    """The newest root that this board has accepted and can still read.
+
+    Raises:
+        UpdateError: There is none.
+    """
+    known = {*state.roots.values()}
+    history = [path for path in _history(place).glob("*.root.json") if path.name.split(".")[0].isdecimal()]
+    history.sort(key=lambda path: int(path.name.split(".")[0]), reverse=True)
+    for path in [*history, place.prefix / "current" / ROOT]:
+        with contextlib.suppress(OSError), open_regular(path, MAX_ROOT_BYTES) as file:
+            data = file.read()
+            if _hash(data) in known:
+                return data
+    problem = f"The trusted keys of this board can't be read; it trusts version {_newest(state)}."
+    raise UpdateError(problem, "Install a bundle with these keys by hand: run update --bundle FILE")
+
+
+def accept_roots(place: Place, folder: Path, state: State, trusted: str | None) -> State:
+    """The state after a bundle's root was found to be on the chain of this board, which it may make longer.
+
+    Args:
+        place: The installation.
+        folder: The bundle, unpacked or installed.
+        state: The state.
+        trusted: SHA-256 of a root that the user trusts, by which the board forgets its own; "": there is none; None:
+            nobody can be asked, because the bundle was not given by hand.
+
+    Raises:
+        VerdictError: The root is not on the chain, and `trusted` is None.
+        UpdateError: The root is not on the chain, or can't be read.
+    """
+    if not (folder / ROOT).exists():  # a bundle without updates, which trusts nobody
+        return state
+    state = read_trust(place, state)
+    roots = _roots_of(folder)
+    newest = roots[-1]
+    if _hash(newest) in state.roots.values() or not state.roots:
+        return state
+    if trusted != _hash(newest):
+        added = _continued(place, state, roots)
+        if str(_parse(newest).signed.version) in added:
+            return _remember(place, state, {version: _hash(data) for version, data in added.items()}, added)
+        problem = f"the bundle trusts other keys than this board: {describe_root(newest)}"
+        problem += f"; trusted here: version {_newest(state)}, SHA-256 {state.roots[str(_newest(state))]}"
+        if trusted is None:
+            raise VerdictError(f"Refused (arbitrary software): {problem}.", "The release in use goes on.")
+        raise UpdateError(f"Refused: {problem}.", f"{COMPARE}--trust-keys {_hash(newest)}")
+    shutil.rmtree(place.updates / "metadata", ignore_errors=True)
+    anew = {str(_parse(data).signed.version): data for data in roots}
+    forgotten = dataclasses.replace(state, roots={}, listed="")
+    return _remember(place, forgotten, {version: _hash(data) for version, data in anew.items()}, anew)
+
+
+def describe_root(data: bytes) -> str:
+    """A root in words: version, end, hash and the ids of its keys."""
+    root = _parse(data).signed
+    roles = (("root", "root"), ("targets", "targets"), ("online", "timestamp"))
+    keys = [
+        f"{name} {' '.join(key[:ID_DIGITS] for key in keys.keyids)} ({keys.threshold} must sign)"
+        for name, keys in ((name, root.roles[role]) for name, role in roles)
+    ]
+    return f"version {root.version} until {root.expires:%Y-%m-%d}, SHA-256 {_hash(data)}, keys of {', '.join(keys)}"
+
+
+def remember_roots(place: Place, state: State, first: bytes) -> State:
     """Flush TUF's lists to the disk, compare the roots with those that were seen before, and remember them.
+
+    Args:
+        place: The installation.
+        state: The state.
+        first: The root that TUF's client has begun with.
 
     Raises:
         UpdateError: The roots end before the newest one that was seen, or one has changed.
@@ -55,26 +133,85 @@ def remember_roots(place: Place, state: State) -> State:
     metadata = place.updates / "metadata"
     _flush(metadata)
     newest = int((metadata / "root.json").readlink().name.partition(".")[0])
-    first = Metadata[Root].from_bytes((place.release_folder / ROOT).read_bytes()).signed.version
     hashes = {
-        str(version): _hash((metadata / "root_history" / f"{version}.root.json").read_bytes())
-        for version in range(first, newest + 1)
+        str(version): _hash((_history(place) / f"{version}.root.json").read_bytes())
+        for version in range(_parse(first).signed.version, newest + 1)
     }
-    seen = max(map(int, state.roots), default=0)
     changed = [version for version in hashes if state.roots.get(version, hashes[version]) != hashes[version]]
-    if newest < seen or changed:
+    if newest < _newest(state) or changed:
         shutil.rmtree(metadata)  # what replaced keys may have signed; it is fetched again
         problem = f"version {changed[0]} has other keys than before" if changed else f"they end at version {newest}"
         raise UpdateError(
             f"Refused (arbitrary software): the trusted keys are not those of the last check: {problem}; "
-            f"this board trusts version {seen}.",
+            f"this board trusts version {_newest(state)}.",
             "Check the address, or ask whoever publishes these updates; the release in use goes on.",
         )
+    return _remember(place, state, hashes)
+
+
+def _continued(place: Place, state: State, roots: list[bytes]) -> dict[str, bytes]:
+    """Those of some roots, the oldest first, that continue the chain of this board, by version."""
+    from tuf.api.exceptions import RepositoryError
+
+    last = _parse(read_root(place, state))
+    added: dict[str, bytes] = {}
+    for data in roots:
+        root = _parse(data)
+        version = root.signed.version
+        if state.roots.get(str(version)) == _hash(data):
+            last = max(last, root, key=lambda each: each.signed.version)
+        elif version == last.signed.version + 1 and version > _newest(state):
+            try:
+                for signer in (last, root):
+                    signer.signed.verify_delegate("root", root.signed_bytes, root.signatures)
+            except RepositoryError:
+                break
+            last = root
+            added[str(version)] = data
+    return added
+
+
+def _remember(place: Place, state: State, hashes: dict[str, str], files: dict[str, bytes] | None = None) -> State:
+    """The state with further roots, which is written; first their files, so that TUF's client can begin with them."""
+    for version, data in (files or {}).items():
+        write_durably(_history(place) / f"{version}.root.json", data)
     roots = dict(sorted((state.roots | hashes).items(), key=lambda item: int(item[0]))[-MAX_ROOTS:])
     if roots != state.roots:
         state = dataclasses.replace(state, roots=roots)
+        place.updates.mkdir(exist_ok=True)
         write_state(place.updates, state)
     return state
+
+
+def _roots_of(folder: Path) -> list[bytes]:
+    """The roots in a release's folder, the oldest first."""
+    earlier = sorted((folder / EARLIER_ROOTS).glob("*.root.json"), key=lambda path: (len(path.name), path.name))
+    roots = []
+    for path in [*earlier, folder / ROOT]:
+        with _reading(path), open_regular(path, MAX_ROOT_BYTES) as file:
+            roots.append(file.read())
+    return roots
+
+
+def _parse(data: bytes) -> Metadata[Root]:
+    from tuf.api.metadata import Metadata
+
+    with _reading(ROOT):
+        return Metadata.from_bytes(data)
+
+
+@contextlib.contextmanager
+def _reading(path: Path | str) -> Iterator[None]:
+    with parsing(path, "Install the bundle again.", failed="is damaged", error=UpdateError):
+        yield
+
+
+def _newest(state: State) -> int:
+    return max(map(int, state.roots), default=0)
+
+
+def _history(place: Place) -> Path:
+    return place.updates / "metadata" / "root_history"
 
 
 def _flush(folder: Path) -> None:

@@ -28,6 +28,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     if status["note"] and status["note"] != (status["shadow"] or {}).get("note"):
         lines.append(status["note"])
     lines += [f"Refused: {release[:ID]}: {why}" for release, why in status["refused"].items()]
+    lines += [line for left in status["rolled_back"] for line in left_lines(left)]
     if status["last"]:
         lines += last_lines(status["last"])
     if status["updating"]:
@@ -40,7 +41,18 @@ def update_lines(result: dict[str, Any]) -> list[str]:
     if result["result"] == "installed":
         return [f"Release {result['release']} is installed and in use."]
     lines = [f"Nothing new: release {result['release']} is in use, and {result['newest']} is the highest offered."]
-    return lines + [f"Release {release} is refused: {why}" for release, why in result["refused"].items()]
+    lines += [f"Release {release} is refused: {why}" for release, why in result["refused"].items()]
+    return lines + (left_lines(result["left"]) if result.get("left") else [])
+
+
+def left_lines(left: dict[str, Any]) -> list[str]:
+    """Which release was left, when and why, and how it is taken again."""
+    if not left["forward"]:
+        return [f"Rolled back: release {left['release']} ({left['id'][:ID]}), {left['at']}: {left['why']}"]
+    return [
+        f"Rolled back: release {left['release']} ({left['id'][:ID]}), {left['at']}, {left['why']}. "
+        f"Updates take only what is above it; to take it again: {left['forward']}"
+    ]
 
 
 def last_lines(last: dict[str, Any]) -> list[str]:

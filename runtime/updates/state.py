@@ -17,13 +17,14 @@ import json
 import os
 import shutil
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import UpdateError, parsing
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.text import MOST, json_text, one_line
-from edgepress.runtime.updates.releases import CHANNELS, MAX_RELEASE, date_of
+from edgepress.runtime.updates.releases import CHANNELS, DATE, MAX_RELEASE, date_of
 
 MAX_STATE_BYTES = 4 << 20
 """Limit on the size of the file; `MAX_REFUSED` reasons twice, each of `MOST` characters, are below half of it."""
@@ -58,6 +59,7 @@ class State:
         watched: Id of the release that was switched to and has not answered yet; "" if there is none.
         switched: When the updater switched last, ISO 8601 in UTC, by the id of that release.
         shadow: The figures of the last shadow run, as `run status` shows them.
+        went_back: The last release that the updater has left after it had switched to it: "release", "id", "at", "why".
         roots: SHA-256 of each list of trusted keys that was seen, by its version.
     """
 
@@ -71,6 +73,7 @@ class State:
     watched: str = ""
     switched: dict[str, str] = field(default_factory=dict)
     shadow: dict[str, Any] = field(default_factory=dict)
+    went_back: dict[str, Any] = field(default_factory=dict)
     roots: dict[str, str] = field(default_factory=dict)
 
 
@@ -104,11 +107,30 @@ def _check(state: State, types: dict[str, type]) -> None:
             "refused": all(isinstance(reason, str) for reason in state.refused.values()),
             "attempts": all(type(count) is int for count in state.attempts.values()),
             "switched": all(isinstance(at, str) and date_of(at) for at in state.switched.values()),
+            "went_back": not state.went_back or _is_way_back(state.went_back),
             "roots": all(key.isdecimal() and isinstance(value, str) for key, value in state.roots.items()),
         }
         wrong = [name for name, good in checks.items() if not good]
     if wrong:
         raise ValueError(f"the field {wrong[0]} has a value that is not accepted")
+
+
+def _is_way_back(fields: dict[str, Any]) -> bool:
+    """Whether these are the fields of a release that was left."""
+    texts = ("id", "at", "why")
+    return type(fields.get("release")) is int and all(isinstance(fields.get(name), str) for name in texts)
+
+
+def with_verdict(state: State, release: tuple[int, str], why: str) -> State:
+    """The state in which a release, of this number and id, is not tried again."""
+    state = dataclasses.replace(state, watched="", refused=state.refused | {release[1]: why})
+    return with_way_back(state, release, why) if release[1] in state.switched else state
+
+
+def with_way_back(state: State, release: tuple[int, str], why: str) -> State:
+    """The state in which a release, of this number and id, was left just now, after the switch to it."""
+    at = datetime.now(UTC).strftime(DATE)
+    return dataclasses.replace(state, went_back={"release": release[0], "id": release[1], "at": at, "why": why})
 
 
 def write_state(folder: Path, state: State) -> None:

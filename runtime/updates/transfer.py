@@ -22,6 +22,7 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthM
 from tuf.ngclient import FetcherInterface
 
 from edgepress.runtime.errors import UpdateError
+from edgepress.runtime.text import holds_login
 from edgepress.runtime.updates.state import flush_folder
 from edgepress.runtime.updates.web import Guard, open_url
 
@@ -57,6 +58,8 @@ class UpdateSource(FetcherInterface):
         self.base = base.rstrip("/") or base
         self.missing = ""
         self.is_web = base.startswith(("http://", "https://"))
+        if self.is_web and holds_login(base):
+            raise UpdateError("The address of the updates holds a login.", "Accepted: https://HOST/..., without one.")
         if not self.is_web and not Path(base, "metadata").is_dir():
             problem = f"{base} is neither an address of a web server nor a published folder."
             raise UpdateError(problem, "Accepted: https://..., http://..., or a folder with the folder metadata in it.")

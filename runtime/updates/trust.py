@@ -24,7 +24,7 @@ from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.releases import MAX_LIST_BYTES, ReleaseList, date_of, list_target, parse_list
-from edgepress.runtime.updates.roots import read_root, remember_roots
+from edgepress.runtime.updates.roots import read_root, read_trust, remember_roots
 from edgepress.runtime.updates.state import State, write_durably
 from edgepress.runtime.updates.transfer import UpdateSource, download
 
@@ -90,7 +90,8 @@ class Trusted:
         self._source = source
         now = utc_now()
         _check_clock(now, state.checked, "the last check")
-        root, state = read_root(place, state)
+        state = read_trust(place, state)
+        root = read_root(place, state)
         metadata = place.updates / "metadata"
         keep_lists(metadata)
         clock = f" The clock says {now:%Y-%m-%d %H:%M} UTC."
@@ -101,7 +102,7 @@ class Trusted:
             try:
                 self._updater.refresh()
             finally:  # a new root counts, whatever happens to the other lists
-                self.state = remember_roots(place, state)
+                self.state = remember_roots(place, state, root)
             path = list_target(place.name)
             target = self._updater.get_targetinfo(path)
         if target is None or target.length > MAX_LIST_BYTES:

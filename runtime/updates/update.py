@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import UpdateError
-from edgepress.runtime.updates.confirm import MAX_ATTEMPTS, confirm, with_verdict
+from edgepress.runtime.installed import HINT, damage_of
+from edgepress.runtime.updates.confirm import MAX_ATTEMPTS, confirm
 from edgepress.runtime.updates.frames import REQUEST, keeps_no_frames
 from edgepress.runtime.updates.installer import (
     UnsureError,
     VerdictError,
+    former_folder,
     read_bundle,
     remove_release,
     run_installer,
@@ -29,11 +31,13 @@ from edgepress.runtime.updates.installer import (
     system_error,
     unpack,
 )
+from edgepress.runtime.updates.left import Left, command_forward, read_left
 from edgepress.runtime.updates.lock import alone, is_running
 from edgepress.runtime.updates.place import Place, board_id, read_release
 from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, offered
+from edgepress.runtime.updates.roots import accept_roots
 from edgepress.runtime.updates.shadow import shadow_run
-from edgepress.runtime.updates.state import State, read_state, write_state
+from edgepress.runtime.updates.state import State, read_state, with_verdict, write_state
 from edgepress.runtime.updates.transfer import UpdateSource
 from edgepress.runtime.updates.trust import Trusted, utc_now
 from edgepress.runtime.updates.watch import go_back, in_use, watch
@@ -47,6 +51,8 @@ def update(
     channel: str = "",
     shadow: int | None = None,
     trust_clock: bool = False,
+    forward: bool = False,
+    trust_keys: str = "",
     say: Callable[[str], object] = str,
 ) -> dict[str, Any]:
     """Look for a newer release and install it.
@@ -58,10 +64,13 @@ def update(
         channel: The board's channel from now on; "": the one that it has.
         shadow: Number of frames that both releases answer before the switch, 0: none; None: as the new release says.
         trust_clock: Forget when the last check was, because the clock was wrong then and is right now.
+        forward: Take what a user has left by hand, too.
+        trust_keys: SHA-256 of the root in `bundle`, to trust its keys instead of those that this board has.
         say: Called with a sentence when a step begins.
 
     Returns:
-        "result" ("installed" or "nothing new"), "release" in use, its "id", "newest" release offered, and "refused".
+        "result" ("installed" or "nothing new"), "release" in use, its "id", "newest" release offered, "refused", and
+        "left": the release that a user has left by hand, if it still counts, with the command that takes it again.
 
     Raises:
         UpdateError: Nothing was installed; the message says why.
@@ -82,15 +91,23 @@ def update(
             what = f"Release {place.release}, to which this update belongs, is not in use any more."
             run = shlex.quote(str(place.prefix / "current" / "run"))
             raise trouble or UpdateError(what, f"The next update goes on from the release in use: {run} update")
+        if damage := damage_of(place.release_folder):
+            damage = f"Release {place.release}, which is in use, is damaged: {damage}."
+            say(f"{damage} Nothing is compared with it")
+            shadow = 0
+        left = None if forward else read_left(place)
         if bundle is not None:
-            state, result = _take(place, bundle, state, shadow=shadow, say=say)
+            state, result = _take(place, bundle, state, trust_keys, damage=damage, shadow=shadow, say=say)
         elif source or place.url:
-            state, result = _update(place, UpdateSource(source or place.url), state, shadow=shadow, say=say)
+            origin = UpdateSource(source or place.url)
+            state, result = _update(place, origin, state, left=left, damage=damage, shadow=shadow, say=say)
         else:
             what = "The bundle does not say where its updates are."
             raise UpdateError(what, "Give the address: run update --from URL")
-        if trouble is not None and result["result"] != "installed":
-            raise trouble
+        if result["result"] != "installed" and (trouble is not None or damage):
+            raise trouble or UpdateError(damage, HINT)
+        if left is not None and result["result"] != "installed":
+            result["left"] = left.to_dict() | {"forward": command_forward(place, source)}
         write_state(place.updates, dataclasses.replace(state, last=result | {"at": _now()}))
         return result
 
@@ -109,6 +126,7 @@ def status(place: Place) -> dict[str, Any]:
         "checked": state.checked or None,
         "newest": state.newest,
         "refused": state.refused,
+        "rolled_back": _rolled_back(place, state),
         "shadow": state.shadow or None,
         "last": state.last,
         "note": keeps_no_frames(place) or None,
@@ -118,23 +136,45 @@ def status(place: Place) -> dict[str, Any]:
 
 def former_release(place: Place) -> int | None:
     """Number of the release that ran before the one in use; None if there is none."""
-    former = place.release_folder / "former"
-    return read_release(former.resolve())[0] if former.exists() else None
+    former = former_folder(place)
+    return read_release(former)[0] if former.exists() else None
 
 
-def choose(place: Place, state: State, releases: list[Release]) -> Release | None:
+def _rolled_back(place: Place, state: State) -> list[dict[str, Any]]:
+    """What was left for the release in use: by hand, with the command that takes it again, and by the updater."""
+    left = read_left(place)
+    by_hand = [] if left is None else [{**left.to_dict(), "by": "hand", "forward": command_forward(place, "")}]
+    back = state.went_back
+    by_updater = [{**back, "by": "updater", "forward": None}] if back and back["release"] >= place.release else []
+    return by_hand + [each for each in by_updater if each["id"] != place.id]
+
+
+def choose(
+    place: Place, state: State, releases: list[Release], *, left: Left | None = None, damaged: bool = False
+) -> Release | None:
     """The newest release to install; None if there is none.
 
-    It is above the release in use and was not refused. After `install.sh rollback`, it is also above the release that
-    the user left, which is the former one then.
+    Args:
+        place: The installation.
+        state: What the updater remembers; a release that was refused is not taken.
+        releases: What is offered, the newest first.
+        left: The release that a user has left by hand; what is taken is above it, and above the release in use.
+        damaged: Whether the release in use is damaged, so that it is taken again.
     """
-    above = max(place.release, former_release(place) or 0)
-    newer = [each for each in releases if each.release > above and each.id not in state.refused]
-    return newer[0] if newer else None
+    above = place.release if left is None else max(place.release, left.release)
+    wanted = [each for each in releases if each.release > above or (damaged and each.id == place.id)]
+    return next((each for each in wanted if each.id not in state.refused), None)
 
 
 def _update(
-    place: Place, source: UpdateSource, state: State, *, shadow: int | None, say: Callable[[str], object]
+    place: Place,
+    source: UpdateSource,
+    state: State,
+    *,
+    left: Left | None,
+    damage: str,
+    shadow: int | None,
+    say: Callable[[str], object],
 ) -> tuple[State, dict[str, Any]]:
     """Check and install; the state after it and the result."""
     say(f"Looking for updates of {place.name} at {source.base}")
@@ -145,7 +185,7 @@ def _update(
     checked = max(state.checked, _now())  # a clock that is set back in small steps does not lower it
     state = dataclasses.replace(state, checked=checked, listed=trusted.releases.dated, newest=newest)
     write_state(place.updates, state)
-    chosen = choose(place, state, releases)
+    chosen = choose(place, state, releases, left=left, damaged=bool(damage))
     if chosen is None:
         for part in (place.updates / "download").glob("*.zip"):
             part.unlink()
@@ -163,11 +203,19 @@ def _update(
 
 
 def _take(
-    place: Place, bundle: Path, state: State, *, shadow: int | None, say: Callable[[str], object]
+    place: Place,
+    bundle: Path,
+    state: State,
+    trust_keys: str,
+    *,
+    damage: str,
+    shadow: int | None,
+    say: Callable[[str], object],
 ) -> tuple[State, dict[str, Any]]:
     """Install a bundle that was given; the state after it and the result."""
     release, release_id = read_bundle(bundle, place)
-    if release_id == place.id:
+    if release_id == place.id and not damage:
+        state = accept_roots(place, place.release_folder, state, trust_keys)
         return state, _result("nothing new", release, release_id, newest=max(release, state.newest), refused={})
     if release < place.release:
         hint = "To go back: sh current/install.sh rollback"
@@ -176,35 +224,45 @@ def _take(
         problem = f"Release {release} was refused before: {state.refused[release_id]}"
         raise UpdateError(problem, "Build it again, with a higher --release.")
     chosen = Release(release, release_id, bundle.name, (place.board,))
-    state = _try(place, bundle, chosen, state=state, shadow=shadow, say=say)
+    state = _try(place, bundle, chosen, state=state, trust_keys=trust_keys, shadow=shadow, say=say)
     return state, _result("installed", release, release_id, newest=max(release, state.newest), refused={})
 
 
 def _try(
-    place: Place, bundle: Path, chosen: Release, *, state: State, shadow: int | None, say: Callable[[str], object]
+    place: Place,
+    bundle: Path,
+    chosen: Release,
+    *,
+    state: State,
+    shadow: int | None,
+    say: Callable[[str], object],
+    trust_keys: str | None = None,
 ) -> State:
-    """Install a bundle, and write a verdict down; the state after it."""
+    """Install a bundle, and write a verdict down; the state after it. `trust_keys` is as `accept_roots` takes it."""
     try:
-        return _install(place, bundle, chosen, state=state, shadow=shadow, say=say)
+        folder = unpack(bundle, place, chosen, place.updates / "unpacked")
+        state = accept_roots(place, folder, state, trust_keys)  # before any code of the bundle runs
+        return _install(place, folder, chosen, state=state, shadow=shadow, say=say)
     except VerdictError as e:
-        write_state(place.updates, with_verdict(read_state(place.updates), chosen.id, e))
+        write_state(place.updates, with_verdict(read_state(place.updates), (chosen.release, chosen.id), e.message))
         with contextlib.suppress(UpdateError):  # it was not even installed
-            remove_release(staging_folder(place, chosen))
+            folder = staging_folder(place, chosen)
+            if folder.resolve() != former_folder(place):
+                remove_release(folder)
         raise
     finally:
         shutil.rmtree(place.updates / "unpacked", ignore_errors=True)
 
 
 def _install(
-    place: Place, bundle: Path, chosen: Release, *, state: State, shadow: int | None, say: Callable[[str], object]
+    place: Place, folder: Path, chosen: Release, *, state: State, shadow: int | None, say: Callable[[str], object]
 ) -> State:
-    """Unpack a bundle, install it beside the release in use, compare the two, and switch to it; the state after it.
+    """Install an unpacked bundle beside the release in use, compare the two, and switch to it; the state after it.
 
     Raises:
         VerdictError: The release is not to be tried again.
         UpdateError: It could not be installed; it is tried again.
     """
-    folder = unpack(bundle, place, chosen, place.updates / "unpacked")
     say(f"Installing release {chosen.release} beside release {place.release}, and running its self-test")
     try:
         run_installer(place, folder, "stage")

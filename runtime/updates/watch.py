@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from edgepress.runtime.errors import UpdateError
+from edgepress.runtime.installed import damage_of
 from edgepress.runtime.system import boot_s
 from edgepress.runtime.updates.frames import UNITS
 from edgepress.runtime.updates.installer import VerdictError, run_installer
 from edgepress.runtime.updates.place import Place, read_release
-from edgepress.runtime.updates.state import State, write_state
+from edgepress.runtime.updates.state import State, with_verdict, with_way_back, write_state
 
 WATCH_S = 600.0
 """Time to watch a service after a switch, in seconds."""
@@ -142,12 +143,12 @@ def watch(place: Place, release: tuple[int, str], *, say: Callable[[str], object
 
 
 def can_go_back(place: Place, state: State, number: int) -> bool:
-    """Whether there is a former release, that has no higher number than the one in use and was not refused."""
+    """Whether there is a whole former release, that has no higher number than the one in use and was not refused."""
     former = place.prefix / "current" / "former"
     if not (former / "selftest.json").exists():
         return False
     former_number, former_id = read_release(former.resolve())
-    return former_number <= number and former_id not in state.refused
+    return former_number <= number and former_id not in state.refused and not damage_of(former.resolve())
 
 
 def go_back(place: Place, state: State, release: tuple[int, str], failure: Failure) -> NoReturn:
@@ -170,15 +171,16 @@ def go_back(place: Place, state: State, release: tuple[int, str], failure: Failu
         write_state(place.updates, dataclasses.replace(state, watched=""))
         hint = "It stays in use until there is a newer release."
         raise UpdateError(f"Release {number} does not work: {failure.reason}. There is no release to go back to.", hint)
-    refused = dataclasses.replace(state, watched=release_id, refused=state.refused | {release_id: what})
+    refused = dataclasses.replace(with_verdict(state, release, what), watched=release_id)
     with contextlib.suppress(OSError):  # a full disk keeps no board on a release that does not work
         write_state(place.updates, refused)
     silent = _return(place, release_id)
     if silent and failure.silent and release_id not in state.refused:
         attempts = {each: count for each, count in state.attempts.items() if each != release_id}
-        with contextlib.suppress(OSError):  # then it stays refused
-            write_state(place.updates, dataclasses.replace(state, watched="", attempts=attempts))
         cause = "The former release is in use again, and its service does not answer either."
+        tried_again = dataclasses.replace(state, watched="", attempts=attempts)
+        with contextlib.suppress(OSError):  # then it stays refused
+            write_state(place.updates, with_way_back(tried_again, release, f"{what} {cause}"))
         hint = "Something else may be the cause, such as too many requests; the release is tried again."
         raise UpdateError(f"{what} {cause}", hint)
     with contextlib.suppress(OSError):  # the refusal is written down already, if that was possible

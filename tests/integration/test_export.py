@@ -246,9 +246,28 @@ def test_files_of_an_earlier_export_do_not_stay_and_those_of_the_user_do(tmp_pat
     (folder / "mine.h").write_text("")
     forged = {"mine.h": "", "../chain-0.tflite": "", "model.c": 1, "README.md": [], "src/mine.c": None}
     (folder / "report.json").write_text(json.dumps({"files": forged}))
-    exported(tmp_path, layout="arduino", samples=1)
+    with pytest.raises(InputError, match=r"README\.md, .*report\.json"):
+        exported(tmp_path, layout="arduino", samples=1)
+    exported(tmp_path, layout="arduino", samples=1, overwrite=True)
     assert {"mine.h", "src/mine.c", "model.c", "README.md", "src/model.c"} <= files_in(folder)
     assert (tmp_path / "chain-0.tflite").exists()
+
+
+def test_files_of_the_user_stop_an_export_of_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "chain.tflite").write_bytes(graph(CHAIN))
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "CMakeLists.txt").write_text("project(mine)")
+    command = ["export", str(tmp_path / "chain.tflite"), "--samples", "1", "--out", str(tmp_path / "c")]
+    with pytest.raises(SystemExit, match="1"):
+        main(command)
+    assert "CMakeLists.txt" in (printed := capsys.readouterr().err)
+    assert "--overwrite" in printed
+    assert files_in(tmp_path / "c") == {"CMakeLists.txt"}
+    with pytest.raises(SystemExit, match="0"):
+        main([*command, "--overwrite"])
+    assert files_in(tmp_path / "c") == FILES
 
 
 def test_a_layout_is_for_c99_alone(tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ WALK: dict[str, Callable[[Foreign], Words]] = {
     "publish rotate": lambda f: [["--to", f.folder / NAMES[1], "--keys", f.folder, "--role", "root"]],
     "publish withdraw": lambda f: [[NAMES[1], 1, "--to", f.folder / NAMES[2], "--keys", f.folder]],
     "publish renew": lambda f: [["--to", f.folder / NAMES[1], "--keys", f.folder / NAMES[3]]],
-    "publish check": lambda f: [["--to", f.folder / NAMES[1]], ["--to", f.folder / NAMES[3], "--json"]],
+    "publish check": lambda f: [["--to", f.folder / NAMES[1], "--keys", f.folder / NAMES[0]]],
+    "publish trust": lambda f: [[f.model, "--to", f.folder / NAMES[1], "--keys", f.folder / NAMES[0], "--json"]],
     "board info": lambda f: [[NAMES[3]]],  # boards that answer: test_what_a_board_says_is_text
     "board bench": lambda f: [[NAMES[3], f.model]],
     "board collect": lambda f: [[NAMES[3]], ["127.0.0.1:1", "--folder", NAMES[2], "--out", f.folder / NAMES[1]]],

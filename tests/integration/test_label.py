@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +114,51 @@ def test_who_and_what_is_refused(
     assert site.desk.done == 0
 
 
+def test_other_users_of_the_machine_see_and_move_nothing(client: Client, site: LabelSite) -> None:
+    anyone = Client(f"http://127.0.0.1:{client.port}")
+    for path in ("/", "/label.js", "/label.css", "/state", "/picture/0"):
+        assert anyone.ask("GET", path).status == 403
+    for path in ("/label?row=0&label=0", "/undo"):
+        answer = anyone.ask("POST", step(site, path), b"")
+        assert answer.status == 403
+        assert "the address that edgepress label printed" in answer.json["error"]["message"]
+    assert site.desk.done == 0
+
+
+BROWSER = """\
+#!{python}
+import pathlib, stat, sys, urllib.parse
+page = pathlib.Path(urllib.parse.unquote(urllib.parse.urlsplit(sys.argv[1]).path))
+modes = [stat.S_IMODE(path.stat().st_mode) for path in (page, page.parent)]
+pathlib.Path({log!r}).write_text(repr((sys.argv[1:], modes, page.read_text())))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the browser is a script with a shebang")
+def test_the_address_is_in_no_argument_of_the_browser(folder: Path, tmp_path: Path) -> None:
+    """All users can read the arguments of a process."""
+    browser, log = tmp_path / "browser", tmp_path / "log.txt"
+    browser.write_text(BROWSER.format(python=sys.executable, log=str(log)))
+    browser.chmod(0o755)
+    environment = {**os.environ, "BROWSER": str(browser)}
+    process = subprocess.Popen([*COMMAND, str(folder)], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    url = process.stdout.readline().split()[0]
+    for _ in range(200):
+        if log.exists() and log.read_text():
+            break
+        time.sleep(0.1)
+    arguments, (_, mode), page = ast.literal_eval(log.read_text())
+    assert len(arguments) == 1
+    assert arguments[0].startswith("file://")
+    assert url.split("/")[3] not in arguments[0]
+    assert mode & 0o077 == 0, "others may not enter its folder"
+    assert f"url={url}" in page
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert not Path(arguments[0].removeprefix("file://")).parent.exists()
+
+
 @pytest.mark.parametrize("path", ["/label?row=0&label=0", "/label?row=0&label=0&session=0123456789abcdef", "/undo"])
 def test_a_page_of_an_earlier_start_labels_nothing(path: str, client: Client, site: LabelSite) -> None:
     """The numbers of the pictures are others since."""
@@ -136,9 +184,9 @@ def test_the_command_says_where_the_page_is_and_what_comes_next(folder: Path) ->
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line.startswith("http://127.0.0.1:")
-    port = int(line.split("/")[2].split(":")[1])
-    session = Client(port).ask("GET", "/state").json["session"]
-    Client(port).ask("POST", f"/label?session={session}&row=0&label=0", b"")
+    client = Client(line.split()[0])
+    session = client.ask("GET", "/state").json["session"]
+    client.ask("POST", f"/label?session={session}&row=0&label=0", b"")
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=60)
     assert "1 of 6 pictures done" in " ".join(rest.split())

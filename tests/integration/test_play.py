@@ -42,13 +42,13 @@ def running(files: list[Path]) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def client(running: Any) -> Client:
-    return Client(running.port)
+    return Client(running.url)
 
 
 @pytest.fixture(scope="module")
 def found(running: Any) -> Any:
     """What it found on the test images."""
-    return fuzz().compared(running.port)
+    return fuzz().compared(running.url)
 
 
 @pytest.fixture
@@ -142,6 +142,43 @@ def test_who_and_what_is_refused(
         assert answer.json["error"]["message"]
 
 
+WITHOUT = ("{path}", "/{path}", "/?token={token}", "/{short}{path}", "/{other}{path}", "/{token}", "//{token}{path}")
+"""Addresses that do not begin with the token of the page."""
+
+
+@pytest.mark.parametrize("form", WITHOUT)
+def test_nothing_is_answered_without_the_token(form: str, running: Any, pictures: Path) -> None:
+    """Every user of this machine can connect, with any headers."""
+    token = running.base.strip("/")
+    assert len({*token}) > 8
+    assert len(token) * 6 >= 128
+    other = token[:-1] + ("A" if token[-1] != "A" else "B")
+    anyone = Client(f"http://127.0.0.1:{running.port}")
+    for method, path in (
+        *(
+            ("GET", path)
+            for path in ("/", "/play.css", "/play.js", "/state", "/differences", "/test/0.png", "/nothing")
+        ),
+        *(("POST", path) for path in ("/classify", "/classify?quick=1", "/test/0", "/nothing")),
+    ):
+        address = form.format(path=path, token=token, short=token[:-1], other=other)
+        for cookie in ("", f"token={token}"):
+            answer = anyone.ask(method, address, (pictures / "a.png").read_bytes(), Cookie=cookie)
+            assert answer.status == 403, address
+            assert "the address that edgepress play printed" in answer.json["error"]["message"]
+            assert token not in f"{answer.body!r}{answer.headers}"
+            assert answer.headers["Set-Cookie"] is None
+
+
+def test_each_start_has_another_token() -> None:
+    servers = [Server(lambda request: asyncio.sleep(0, Reply(200, "text/plain", b""))) for _ in range(3)]
+    try:
+        assert len({server.start(0).split("/")[3] for server in servers}) == 3
+    finally:
+        for server in servers:
+            server.stop()
+
+
 def test_a_file_that_is_deleted_meanwhile_is_still_listed(run: Any, tmp_path: Path) -> None:
     file = Path(shutil.copy(run.variants["tflite-int8"], tmp_path))
     panel = Panel(choose(file))
@@ -190,10 +227,19 @@ def test_nobody_from_elsewhere_is_let_in(running: Any) -> None:
     import asyncio
     import random
 
-    counts = asyncio.run(fuzz().intrude(running.port, 500, random.Random(1)))
+    counts = asyncio.run(fuzz().intrude(running.url, 500, random.Random(1)))
     assert sum(counts.values()) == 500
     assert {kind.split()[1][0] for kind in counts} == {"4"}
-    assert {kind.split()[0] for kind in counts} == {"host", "origin", "site", "path", "method", "twice", "chunked"}
+    assert {kind.split()[0] for kind in counts} == {
+        "host",
+        "origin",
+        "site",
+        "path",
+        "method",
+        "twice",
+        "chunked",
+        "token",
+    }
     assert running.process.poll() is None
 
 
@@ -227,7 +273,7 @@ def test_a_broken_file_is_one_line_beside_the_others(run: Any, tmp_path: Path) -
     shutil.copy(run.variants["tflite-int8"], tmp_path / "fine.tflite")
     (tmp_path / "broken.tflite").write_bytes(run.variants["tflite-float32"].read_bytes()[:20_000])
     with fuzz().playing([tmp_path], "--data", "digits") as running:
-        state = Client(running.port).ask("GET", "/state").json
+        state = Client(running.url).ask("GET", "/state").json
     assert [row["file"] for row in state["files"]] == [str(tmp_path / "fine.tflite")]
     assert [row["name"] for row in state["broken"]] == ["broken.tflite"]
     assert state["broken"][0]["message"]
@@ -241,8 +287,8 @@ def test_without_test_images_it_plays_and_says_why(run: Any, tmp_path: Path) -> 
     lost = tmp_path / "lost.onnx"
     lost.write_bytes(content.replace(b'"source":"digits"', b'"source":"d/gits"'))
     with fuzz().playing([lost]) as running:
-        found = fuzz().compared(running.port)
-        state = Client(running.port).ask("GET", "/state")
+        found = fuzz().compared(running.url)
+        state = Client(running.url).ask("GET", "/state")
     assert state.status == 200
     assert found["state"] == "none"
     assert "d/gits" in found["text"]
@@ -254,7 +300,7 @@ def test_ctrl_c_ends_it_and_its_processes(files: list[Path]) -> None:
     import psutil
 
     with fuzz().playing(files[:2]) as running:
-        fuzz().compared(running.port)
+        fuzz().compared(running.url)
         children = psutil.Process(running.process.pid).children(recursive=True)
         assert len(children) >= 2
     assert running.process.returncode == 0

@@ -128,3 +128,9 @@ def test_the_tree_of_errors_in_the_docstring_is_the_tree_of_classes() -> None:
         drawn[own] = parents[depth - 1], package
         parents[depth] = own
     assert drawn == classes
+
+
+def test_an_opened_data_set_is_shown_in_a_few_lines() -> None:
+    data = toolkit.open_data("digits")
+    assert len(repr(data)) < 600
+    assert "train=Split(1257 items)" in repr(data)

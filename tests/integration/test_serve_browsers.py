@@ -18,6 +18,7 @@ from edgepress.runtime.__main__ import main
 from edgepress.runtime.web import is_loopback, name_in, reachable, refusal
 
 EVIL = "http://evil.example"
+POST = ("POST", "/classify")
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,13 @@ def test_its_own_page_and_other_programs_are_answered(headers: dict[str, str], s
     assert (status, answer["error"]["kind"]) == (400, "input")
 
 
+def test_other_pages_may_load_nothing(server: Running) -> None:
+    for path in ("/", "/page.js", "/ready"):
+        for site in ("cross-site", "same-site"):
+            for mode in ("no-cors", "cors", "websocket", ""):
+                assert server.ask("GET", path, None, {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode})[0] == 403
+
+
 def test_a_link_on_another_page_leads_to_the_page(server: Running) -> None:
     assert server.ask("GET", "/", None, {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})[0] == 200
 
@@ -145,14 +153,17 @@ def test_a_name_is_never_taken_from_a_text_that_is_none(text: str) -> None:
     assert refusal("POST", head(Origin=repr(text)), loopback=True, allowed=())
 
 
-def test_on_a_network_programs_call_it_as_they_like_and_browsers_by_safe_names() -> None:
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+def test_on_a_network_it_is_called_by_addresses_and_names_that_nobody_else_can_point_to_it(method: str) -> None:
     def asked(**headers: str) -> str:
-        return refusal("POST", head(**headers), loopback=False, allowed=())
+        return refusal(method, head(**headers), loopback=False, allowed=())
 
-    assert asked(Host="board.lan:8000") == ""
-    for name in ("192.168.1.5:8000", "kitchen.local:8000", "kitchen:8000", "[fe80::1]:8000"):
-        assert asked(Host=name, Origin=f"http://{name}") == ""
-    assert "--allow-host board.lan" in asked(Host="board.lan:8000", Origin="http://board.lan:8000")
+    safe = "192.168.1.5:8000 kitchen.local:8000 kitchen:8000 kitchen.internal kitchen.home.arpa:1 [fe80::1]:8000"
+    for name in safe.split():
+        assert asked(Host=name) == asked(Host=name, Origin=f"http://{name}") == ""
+    for name in ("board.lan", "evil.example", "local.example", "192.168.1.5.example", "notinternal.example"):
+        assert f"--allow-host {name}" in asked(Host=f"{name}:8000"), "a page of that name reads a GET without Origin"
+        assert f"--allow-host {name}" in asked(Host=f"{name}:8000", Origin=f"http://{name}:8000")
     assert "another site" in asked(Host="192.168.1.5:8000", Origin="http://192.168.1.6:8000")
 
 
@@ -166,9 +177,12 @@ def test_which_addresses_only_this_machine_reaches(address: str, alone: bool) ->
 def test_a_server_that_listens_on_the_network_knows_it(run: Any) -> None:
     running = Running(run.variants["tflite-int8"], "--host", "0.0.0.0")
     assert running.ready["page"] == f"http://{reachable('0.0.0.0')}:{running.port}/"
-    by_name = {"Host": "board.lan"}
-    assert running.ask("POST", "/classify", b"no image", by_name)[1]["error"]["kind"] == "input"
-    assert running.ask("POST", "/classify", b"no image", by_name | {"Origin": "http://board.lan"})[0] == 403
+    for method, path in (
+        *(("GET", path) for path in ("/", "/page.js", "/page.css", "/ready", "/healthz", "/no")),
+        POST,
+    ):
+        for host, refused in (("kitchen.local", False), ("192.168.1.9", False), ("board.lan", True), (EVIL[7:], True)):
+            assert (running.ask(method, path, b"no image", {"Host": host})[0] == 403) is refused, (method, path, host)
     running.end()
 
 

@@ -70,7 +70,13 @@ def test_a_quantized_release_is_compared_with_the_float_one_in_use(
     run: Any, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publisher = simulated.Publisher(tmp_path / "publisher")
-    given: dict[str, Any] = {"name": "demo", "updates": publisher.site, "data": "digits", "samples": 2}
+    given: dict[str, Any] = {
+        "name": "demo",
+        "updates": publisher.site,
+        "keys": publisher.keys,
+        "data": "digits",
+        "samples": 2,
+    }
     first = bundle(run.variants["tflite-float32"], tmp_path / "1.zip", **given)
     assert shadow_in(first.path) == {"frames": 200, "max_slowdown": 1.2, "min_agreement": None, "measured": {}}
     publish(first.path, publisher.site, keys=publisher.keys)

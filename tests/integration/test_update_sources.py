@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
 import re
 import shutil
@@ -16,12 +18,15 @@ from tuf.api.metadata import Metadata, Root, TargetFile
 
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import transfer
-from edgepress.runtime.updates.installer import read_bundle
+from edgepress.runtime.updates.installer import VerdictError, read_bundle
 from edgepress.runtime.updates.lock import is_running
 from edgepress.runtime.updates.place import board_id, read_place
+from edgepress.runtime.updates.roots import accept_roots
 from edgepress.runtime.updates.state import read_state
+from edgepress.toolkit.bundles.verify import verify
+from edgepress.toolkit.published.folder import read_repository
 from edgepress.toolkit.publishing.publish import publish
-from edgepress.toolkit.publishing.repository import read_repository, write_root
+from edgepress.toolkit.publishing.repository import Signers, add_target, utc_now, write_root, write_state
 from edgepress.toolkit.publishing.start import role_signers, rotate
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
@@ -110,17 +115,17 @@ def test_a_disk_without_room_is_said_before_anything_is_fetched(
 
 def forged_root(publisher: Any, tmp_path: Path) -> Path:
     """An attacker's folder whose second root is signed by the first, stolen key; afterwards that key is replaced."""
-    stolen = role_signers(read_repository(publisher.site), "root", [publisher.keys], None)
+    stolen = role_signers(read_repository(publisher.site, publisher.keys), "root", None)
     attacker = simulated.Publisher(tmp_path / "attacker")
-    own = role_signers(read_repository(attacker.site), "root", [attacker.keys], None)
+    own = role_signers(read_repository(attacker.site, attacker.keys), "root", None)
     forged = Metadata[Root].from_file(str(attacker.site / "metadata" / "1.root.json"))
     forged.signed.version = 2
     forged.signatures.clear()
     for signer in [*stolen, *own]:
         forged.sign(signer, append=True)
     rotate(publisher.site, [publisher.keys], role="root")
-    attacker.publish(9)
     write_root(attacker.site, forged)
+    attacker.publish(9)
     return Path(attacker.site)
 
 
@@ -212,6 +217,7 @@ def test_the_lists_are_flushed_before_their_roots_are_remembered(
         flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
         real(descriptor)
 
+    assert board.attempt(publisher.site) == "nothing new"
     rotate(publisher.site, [publisher.keys], role="root")
     monkeypatch.setattr(os, "fsync", fsync)
     assert board.attempt(publisher.site) == "nothing new"
@@ -222,15 +228,110 @@ def test_the_lists_are_flushed_before_their_roots_are_remembered(
     assert set(read_state(board.prefix / "updates").roots) == {"1", "2"}
 
 
-def test_a_bundle_of_another_folder_that_is_installed_by_hand_begins_anew(
-    publisher: Any, board: Any, tmp_path: Path
+@pytest.mark.parametrize("by", ["install.sh", "run update"])
+def test_a_bundle_of_another_folder_is_installed_by_hand_only_with_the_hash_of_its_keys(
+    publisher: Any, board: Any, tmp_path: Path, by: str
 ) -> None:
     """All root keys were lost, so the publisher began another folder."""
     rotate(publisher.site, [publisher.keys], role="root")
     assert board.attempt(publisher.site) == "nothing new"
     anew = simulated.Publisher(tmp_path / "anew")
     anew.publish(2)
-    assert board.install(anew.bundle(2)).returncode == 0
+    root = (anew.site / "metadata" / "1.root.json").read_bytes()
+    sha256 = hashlib.sha256(root).hexdigest()
+
+    def install(*words: str) -> tuple[int, str]:
+        if by == "install.sh":
+            done = board.install(anew.bundle(2), "install", *words)
+        else:
+            command = board.command("update", "--bundle", str(anew.bundle(2)), *words)
+            done = subprocess.run(command, capture_output=True, text=True)
+        return done.returncode, done.stderr
+
+    for words in ([], ["--trust-keys", "0" * 64]):
+        code, said = install(*words)
+        assert code == 1
+        assert "the bundle trusts other keys than this board: version 1 until " in said
+        assert f"--trust-keys {sha256}" in said
+        assert board.running() == 1
+        assert "Refused (arbitrary software)" in board.attempt(anew.site)
+        assert board.attempt(publisher.site) == "nothing new"
+    code, said = install("--trust-keys", sha256)
+    assert (code, board.running()) == (0, 2), said
     assert board.attempt(anew.site) == "nothing new"
     anew.publish(3)
     assert board.attempt(anew.site) == "installed 3"
+    assert "Refused (arbitrary software)" in board.attempt(publisher.site)
+
+
+def test_a_bundle_of_stolen_keys_does_not_bring_its_own_root(publisher: Any, board: Any, tmp_path: Path) -> None:
+    """A rotation cures the theft of the keys of targets and online, also on boards that were offered the bundle."""
+    attacker = simulated.Publisher(tmp_path / "attacker")
+    evil = attacker.bundle(9)
+    mirror = publisher.copy("mirror")
+    keys = tmp_path / "attacker's keys"
+    shutil.copytree(publisher.keys, keys)
+    repository = read_repository(mirror, keys)
+    signers = Signers(*(role_signers(repository, role, None) for role in ("targets", "online")))
+    (former,) = repository.releases["demo"].releases
+    entry = dataclasses.replace(former, release=9, id=verify(evil).manifest.id, target="demo/evil.zip")
+    listed = dataclasses.replace(repository.releases["demo"], releases=(entry,))
+    files = {
+        "demo/evil.zip": add_target(mirror, "demo/evil.zip", evil),
+        "demo/releases.json": add_target(mirror, "demo/releases.json", listed.to_bytes()),
+    }
+    write_state(repository, signers, files=files, now=utc_now())
+    assert "Refused (arbitrary software): the bundle trusts other keys than this board" in board.attempt(mirror)
+    assert board.running() == 1
+    assert not list((board.prefix / "releases").glob(f"{entry.id[:12]}*"))  # no code of it has run
+    for role in ("targets", "online"):
+        rotate(publisher.site, [publisher.keys], role=role)  # type: ignore[arg-type]
+    publisher.publish(10)
+    assert board.attempt(publisher.site) == "installed 10"
+    assert "Refused" in board.attempt(mirror)
+    attacker.publish(11)
+    assert "Refused" in board.attempt(attacker.site)
+
+
+@pytest.mark.parametrize("role", ["root", "none", "targets"])
+def test_a_bundle_given_by_hand_follows_the_chain_of_roots(publisher: Any, board: Any, role: Any) -> None:
+    """A board that never sees the published folder takes new keys with a bundle that has the chain to them."""
+    for _ in range(3):
+        rotate(publisher.site, [publisher.keys], role=role)
+    done = subprocess.run(board.command("update", "--bundle", str(publisher.bundle(2))), capture_output=True, text=True)
+    assert (done.returncode, board.running()) == (0, 2), done.stderr
+    assert set(read_state(board.prefix / "updates").roots) == {"1", "2", "3", "4"}
+    assert board.attempt(publisher.site) == "nothing new"
+
+
+def test_a_root_in_a_bundle_counts_only_with_the_roots_between(publisher: Any, board: Any, tmp_path: Path) -> None:
+    """A forged link, a gap, and a root of a seen version with other bytes."""
+    evil = forged_root(publisher, tmp_path)  # root 2 of the attacker, signed by the stolen key of root 1
+    assert board.attempt(publisher.site) == "nothing new"  # the board has the publisher's root 2
+    place = read_place(board.prefix / "current")
+    state = read_state(place.updates)
+    assert set(state.roots) == {"1", "2"}
+    for _ in range(2):
+        rotate(publisher.site, [publisher.keys], role="root")
+    sound = [publisher.site / "metadata" / f"{version}.root.json" for version in range(1, 5)]
+    forged = evil / "metadata" / "2.root.json"
+    chains = {
+        "gap": [sound[0], sound[1], sound[3]],
+        "no chain": [sound[3]],
+        "forged": [forged],
+        "unsigned": [sound[0], sound[1], evil / "metadata" / "1.root.json"],
+        "forged link": [sound[0], forged, sound[2]],
+    }
+    for name, chain in chains.items():
+        folder = tmp_path / name
+        (folder / "updates" / "roots").mkdir(parents=True)
+        for number, path in enumerate(chain[:-1], 1):
+            shutil.copy(path, folder / "updates" / "roots" / f"{number}.root.json")
+        shutil.copy(chain[-1], folder / "updates" / "root.json")
+        if name == "forged link":  # root 3 follows root 2 that the board has; the forged one is only in the way
+            assert set(accept_roots(place, folder, state, None).roots) == {"1", "2", "3"}
+            continue
+        for trusted, error in ((None, VerdictError), ("", UpdateError)):
+            with pytest.raises(error, match="the bundle trusts other keys than this board"):
+                accept_roots(place, folder, state, trusted)
+        assert read_state(place.updates) == state

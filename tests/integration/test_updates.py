@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
+import shlex
 import subprocess
 import sys
 import types
@@ -166,6 +168,106 @@ def test_a_release_that_the_user_left_does_not_come_back(publisher: Any, board: 
     assert board.attempt(publisher.site) == "installed 3"
 
 
+def roll_back(board: Any) -> None:
+    subprocess.run(["sh", str(board.prefix / "current" / "install.sh"), "rollback"], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("way", ["bundle", "forward", "rollback", "install"])
+def test_a_release_that_the_user_left_is_taken_again_when_they_say_so(publisher: Any, board: Any, way: str) -> None:
+    """By any command; as once no update command could."""
+    publisher.publish(2)
+    assert board.attempt(publisher.site) == "installed 2"
+    roll_back(board)
+    if way == "bundle":
+        assert board.attempt("", bundle=publisher.bundle(2)) == "installed 2"
+    elif way == "forward":
+        assert board.attempt(publisher.site, forward=True) == "installed 2"
+    elif way == "rollback":
+        roll_back(board)
+    else:
+        assert board.install(publisher.bundle(2)).returncode == 0
+    assert (board.running(), board.status()["previous"], board.status()["rolled_back"]) == (2, 1, [])
+    former = board.prefix / "current" / "former"
+    assert not (former / "former").exists(), "no link leads back"
+    roll_back(board)
+    assert board.attempt(publisher.site) == "nothing new", "it counts each time"
+
+
+@pytest.mark.parametrize("lost", ["nothing", "state", "record", "both"])
+def test_what_was_rolled_back_when_and_why_is_told(publisher: Any, board: Any, lost: str) -> None:
+    publisher.publish(2)
+    assert board.attempt(publisher.site) == "installed 2"
+    left = board.status()["id"]
+    began = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    roll_back(board)
+    if lost in ("state", "both"):
+        (board.prefix / "updates" / "state.json").unlink()
+    if lost in ("record", "both"):
+        (board.prefix / ".left").unlink()
+    document = board.update(publisher.site)
+    assert document["result"] == "nothing new"
+    told = document["left"]
+    assert (told["release"], told["id"]) == (2, left)
+    at = datetime.datetime.fromisoformat(told["at"])
+    assert began <= at <= datetime.datetime.now(datetime.UTC)
+    assert "by hand" in told["why"]
+    (row,) = board.status()["rolled_back"]
+    assert (row["release"], row["at"], row["why"], row["by"]) == (2, told["at"], told["why"], "hand")
+    text = subprocess.run(board.command("status"), capture_output=True, text=True).stdout
+    assert f"Rolled back: release 2 ({left[:12]}), {told['at']}, by hand" in text
+    command = shlex.split(told["forward"])
+    assert command[1:] == ["update", "--from", str(publisher.site), "--forward"]
+    assert "installed" in subprocess.run(["sh", *command], capture_output=True, text=True).stdout
+    assert board.running() == 2
+
+
+def test_what_was_left_does_not_come_back_after_a_newer_release_that_was_left_too(publisher: Any, board: Any) -> None:
+    """The link to it is gone then."""
+    for release in (2, 3):
+        publisher.publish(release)
+        assert board.attempt(publisher.site) == f"installed {release}"
+    roll_back(board)  # 3 is left
+    publisher.publish(4)
+    assert board.attempt(publisher.site) == "installed 4"
+    withdraw("demo", 4, publisher.site, keys=publisher.keys)
+    subprocess.run(["sh", str(board.prefix / "current" / "install.sh"), "back"], check=True, capture_output=True)
+    assert board.running() == 2
+    assert board.attempt(publisher.site) == "nothing new"
+    assert [row["release"] for row in board.status()["rolled_back"]] == [3]
+    assert board.attempt(publisher.site, forward=True) == "installed 3"
+
+
+def test_a_lower_release_that_is_taken_by_hand_does_not_free_a_higher_one(publisher: Any, board: Any) -> None:
+    bundles = {release: publisher.publish(release) and publisher.bundle(release) for release in (2, 3)}
+    assert board.attempt(publisher.site) == "installed 3"
+    roll_back(board)
+    assert board.attempt("", bundle=bundles[2]) == "installed 2"
+    assert board.attempt(publisher.site) == "nothing new"
+    roll_back(board)
+    assert [row["release"] for row in board.status()["rolled_back"]] == [3]
+
+
+def test_installing_an_older_bundle_by_hand_counts_as_leaving_the_newer_one(publisher: Any, board: Any) -> None:
+    publisher.publish(2)
+    assert board.attempt(publisher.site) == "installed 2"
+    assert board.install(publisher.bundle(1)).returncode == 0
+    assert board.attempt(publisher.site) == "nothing new"
+    (row,) = board.status()["rolled_back"]
+    assert "installing an older release" in row["why"]
+
+
+def test_two_installations_remember_each_their_own(publisher: Any, board: Any, tmp_path: Path) -> None:
+    other = simulated.Board(tmp_path / "other")
+    assert other.install(publisher.bundle(1)).returncode == 0
+    publisher.publish(2)
+    for each in (board, other):
+        assert each.attempt(publisher.site) == "installed 2"
+    roll_back(board)
+    assert other.status()["rolled_back"] == []
+    assert other.attempt("", bundle=publisher.bundle(2)) == "nothing new"
+    assert board.attempt("", bundle=publisher.bundle(2)) == "installed 2"
+
+
 def test_a_withdrawn_release_is_not_installed_and_where_it_runs_it_stays(publisher: Any, board: Any) -> None:
     publisher.publish(2)
     withdraw("demo", 2, publisher.site, keys=publisher.keys)
@@ -267,7 +369,7 @@ def test_a_board_without_an_id_gets_one_and_keeps_it(board: Any, monkeypatch: py
 def test_the_document_of_status_is_json_with_these_fields(publisher: Any, board: Any) -> None:
     document = json.loads(subprocess.run(board.command("status", "--json"), capture_output=True, text=True).stdout)
     fields = ["name", "release", "id", "previous", "board", "channel", "source", "checked", "newest", "refused"]
-    fields += ["shadow", "last", "note", "updating"]
+    fields += ["rolled_back", "shadow", "last", "note", "updating"]
     assert list(document) == fields
     text = subprocess.run(board.command("status"), capture_output=True, text=True).stdout
     assert "demo: release 1 (" in text

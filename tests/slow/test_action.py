@@ -37,7 +37,7 @@ def test_a_change_within_the_limits_passes_and_is_commented_once(runner: Runner)
     (comment,) = first.comments
     assert comment["body"].endswith(first.summary)
     assert "::error" not in first.log
-    assert runner.pip.read_text() == f"pip install -q -c {ROOT}/constraints.txt {ROOT}[toolkit]\n"
+    assert runner.pip.read_text() == f"-I -m pip install -q -c {ROOT}/constraints.txt {ROOT}[toolkit]\n"
 
     second = runner.run(**LIMIT)  # type: ignore[arg-type]
     assert [c["id"] for c in second.comments] == [comment["id"]]
@@ -106,6 +106,34 @@ def test_comments_of_others_stay_as_they_are(runner: Runner) -> None:
     assert len(found.comments) == 3
 
 
+PLANTED = """import pathlib
+pathlib.Path({mark!r}).open("a").write(__file__ + "\\n")
+"""
+MODULES = (
+    *("venv", "pip", "ensurepip", "runpy", "json", "re", "os", "pathlib", "sitecustomize", "usercustomize", "numpy"),
+    *("event", "edgepress/__init__", "venv/__main__", "pip/__main__", "edgepress/toolkit/cli/main"),
+)
+
+
+@pytest.mark.parametrize("variables", [{}, {"PYTHONPATH": "."}, {"PYTHONPATH": "WORKSPACE", "PYTHONSTARTUP": "re.py"}])
+def test_no_module_of_the_checkout_is_run(
+    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pull request may hold files of any name."""
+    mark = tmp_path / "ran.txt"
+    planted = {f"{name}.py": PLANTED.format(mark=str(mark)) for name in MODULES if "/" not in name}
+    packages = {f"{name}.py": PLANTED.format(mark=str(mark)) for name in MODULES if "/" in name}
+    for number, files in enumerate((planted, packages)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        runner = Runner(folder, {FILE: benchmark(1000)}, {FILE: benchmark(1001), **files})
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value.replace("WORKSPACE", str(runner.workspace)))
+        found = runner.run(new=FILE)
+        assert (found.code, found.outputs["outcome"], len(found.comments)) == (0, "passed", 1), found.log
+        assert not mark.exists(), mark.read_text()
+
+
 HOSTILE = "$(touch pwned)`touch pwned`\"; touch pwned; '; touch pwned; ${{ github.token }}\noutcome=passed\n::error::x"
 
 
@@ -153,3 +181,43 @@ def test_no_expression_stands_in_a_shell(path: Path) -> None:
     found = shell_of(yaml.safe_load(path.read_text(encoding="utf-8")))
     assert found
     assert [text for text in found if "${{" in text] == []
+
+
+STARTS = re.compile(r"(?:^|[\s\"'=(|&;])((?:[\w./$\"{}:-]*/)?python3?(?:\.\d+)?\"?)\s+(-\S+)")
+"""Python and its first option, in a shell."""
+SHELLS = (
+    *(ROOT / ".ci" / "action" / name for name in ("install.sh", "compare.sh", "comment.sh")),
+    *(ROOT / name for name in ("Dockerfile", "Dockerfile.board", ".github/workflows/release.yml")),
+)
+
+
+@pytest.mark.parametrize("path", SHELLS, ids=lambda path: path.name)
+def test_every_python_that_others_folders_may_be_around_ignores_them(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
+    found = [start for line in lines for start in STARTS.findall(line)]
+    assert all(option in ("-I", "-P") for _, option in found), found
+    assert not re.search(r"(?<!-m )(?<!/)\bpip3? install", "\n".join(lines))
+
+
+WORKFLOWS = {
+    path.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in ROOT.glob(".github/workflows/*.yml")
+}
+
+
+def test_every_action_is_pinned_by_its_commit() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "action.yml", *ROOT.glob(".github/workflows/*.yml"))]
+    uses = [line.split("uses:")[1].strip() for text in texts for line in text.splitlines() if "uses:" in line]
+    assert len(uses) >= 6
+    assert [one for one in uses if not re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one)] == []
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_only_the_job_that_publishes_has_a_token_and_it_runs_nothing_else(name: str) -> None:
+    workflow = WORKFLOWS[name]
+    assert workflow["permissions"] == {}
+    for job in workflow["jobs"].values():
+        granted = job.get("permissions", {})
+        assert granted in ({"contents": "read"}, {"id-token": "write"})
+        if "id-token" in granted:
+            assert all("run" not in step for step in job["steps"])
+            assert job["environment"]["name"] == "pypi"

@@ -44,12 +44,12 @@ def tab(site: LabelSite) -> Iterator[Any]:
 
     site.desk.undo = slowly  # type: ignore[method-assign]
     server = Server(site.handle, command="label")
-    port = start_server(server, 0)
+    url = start_server(server, 0)
     sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=sandbox)
         tab = browser.new_page()
-        tab.goto(f"http://127.0.0.1:{port}/")
+        tab.goto(url)
         tab.wait_for_selector("html[data-ready=yes]")
         yield tab
         browser.close()
@@ -73,3 +73,18 @@ def test_a_key_after_a_step_back_is_for_the_picture_that_came_back(site: LabelSi
 def test_keys_between_steps_back_are_in_turn(site: LabelSite, tab: Any) -> None:
     press(tab, "111u2uu21")
     assert site.desk.label_numbers == [0, 1, 0, TO_DO, TO_DO]
+
+
+def test_a_picture_that_is_gone_is_not_taken_for_the_former_one(site: LabelSite, tab: Any) -> None:
+    assert tab.locator("#picture").is_visible()
+    site.desk.path(1).write_text("no picture any more")
+    tab.reload()  # the page has it in memory
+    tab.wait_for_selector("html[data-ready=yes]")
+    press(tab, "1")
+    tab.wait_for_selector("#said:has-text('shown')")
+    assert tab.locator("#picture").evaluate("image => getComputedStyle(image).visibility") == "hidden"
+    assert tab.locator("#said").inner_text().endswith("its file was moved or changed, or is too large.")
+    tab.locator("#next").click()
+    tab.wait_for_selector("#picture:not(.loading)")
+    assert tab.locator("#picture").is_visible()
+    assert "shown" not in tab.locator("#said").inner_text()

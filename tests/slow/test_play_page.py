@@ -48,16 +48,16 @@ def browser(launch: Callable[..., Any]) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def port(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def url(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with fuzz().playing(some_files(run, tmp_path_factory.mktemp("files"))) as running:
-        fuzz().compared(running.port)
-        yield running.port
+        fuzz().compared(running.url)
+        yield running.url
 
 
 class Page:
     """The page in a tab of its own, with what it complained of and what it asked of others than its server."""
 
-    def __init__(self, browser: Any, port: int, **options: Any) -> None:
+    def __init__(self, browser: Any, url: str, **options: Any) -> None:
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
         self.tab = self.context.new_page()
         self.complaints: list[str] = []
@@ -65,13 +65,13 @@ class Page:
         self.tab.on("console", lambda message: self.complaints.append(message.text))
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.tab.on("request", self._asked)
-        self._own = f"http://127.0.0.1:{port}/"
+        self._own = url
         self.tab.goto(self._own)
         self.tab.wait_for_selector("html[data-ready=yes]")
         self.tab.wait_for_selector("#cards button")
 
     def _asked(self, request: Any) -> None:
-        if not request.url.startswith((self._own, "data:", f"blob:{self._own}")):
+        if not request.url.startswith((self._own, "data:", f"blob:{self._own.rsplit('/', 2)[0]}/")):
             self.elsewhere.append(request.url)
 
     def text(self, selector: str) -> str:
@@ -92,17 +92,17 @@ class Page:
 
 
 @pytest.fixture
-def page(browser: Any, port: int) -> Iterator[Page]:
-    page = Page(browser, port)
+def page(browser: Any, url: str) -> Iterator[Page]:
+    page = Page(browser, url)
     yield page
     page.context.close()
     assert page.complaints == []
     assert page.elsewhere == []
 
 
-def test_photos_show_what_the_server_answers(page: Page, port: int, pictures: Path) -> None:
+def test_photos_show_what_the_server_answers(page: Page, url: str, pictures: Path) -> None:
     photo = pictures / "a.png"
-    expected = Client(port).ask("POST", "/classify", photo.read_bytes()).json
+    expected = Client(url).ask("POST", "/classify", photo.read_bytes()).json
     page.after(lambda: page.tab.set_input_files("#file", [photo]))
     assert page.text("#summary") == page.text("#announce") == expected["summary"]
     rows = page.tab.locator("#rows tr")
@@ -140,6 +140,90 @@ def test_what_is_no_picture_is_one_message(page: Page, tmp_path: Path) -> None:
     assert "no picture in the clipboard" in page.text("#trouble")
 
 
+SHOWN = """() => ({
+    picture: [...document.querySelectorAll("#picture, #camera, #seen")].filter((e) => !e.hidden).map((e) => e.id),
+    answers: [...document.querySelectorAll("#rows td")].map((e) => e.textContent).join(""),
+    runs: document.getElementById("runs").textContent,
+})"""
+UNREADABLE = {
+    "notes.txt": b"no image",
+    "cut.png": b"PNG",
+    "notes.png": b"no image",
+    "array.npy": b"\x93NUMPY\x01\0",
+    "empty.jpg": b"",
+    "huge.png": bytes(20_001),
+}
+PUT = """([kind, files]) => {
+    const data = new DataTransfer();
+    for (const [name, content, type] of files) data.items.add(new File([Uint8Array.from(content)], name, { type }));
+    const event = kind === "paste"
+        ? new ClipboardEvent(kind, { clipboardData: data, bubbles: true })
+        : new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true });
+    document.getElementById("drop").dispatchEvent(event);
+}"""
+
+
+@pytest.mark.parametrize("way", ["file", "drop", "paste"])
+@pytest.mark.parametrize("before", ["photo", "test image", "webcam"])
+@pytest.mark.parametrize("name", list(UNREADABLE))
+def test_nothing_of_what_was_shown_stays_beside_a_picture_that_cannot_be_read(
+    name: str, before: str, way: str, page: Page, pictures: Path, tmp_path: Path
+) -> None:
+    """For six kinds of files, given in three ways, after each kind of picture."""
+    page.tab.evaluate("state.limits.body = 20_000")
+    acts = {
+        "photo": lambda: page.tab.set_input_files("#file", [pictures / "a.png"]),
+        "test image": lambda: page.tab.locator("#cards button").first.click(),
+        "webcam": lambda: page.tab.locator("#webcam").click(),
+    }
+    page.after(acts[before])
+    shown = page.tab.evaluate(SHOWN)
+    assert shown["answers"]
+    assert shown["picture"]
+    content = (pictures / "a.png").read_bytes()[:60] if UNREADABLE[name] == b"PNG" else UNREADABLE[name]
+    if way == "file":
+        (tmp_path / name).write_bytes(content)
+        page.tab.set_input_files("#file", [tmp_path / name])
+    else:
+        kind = "image/png" if name.endswith(("png", "jpg")) else ""
+        page.tab.evaluate(PUT, [way, [[name, list(content), kind]]])
+    page.tab.wait_for_selector("#trouble:not([hidden])")
+    assert page.text("#trouble").startswith(name)
+    assert page.tab.evaluate(SHOWN) == {"picture": [], "answers": "", "runs": ""}
+    assert page.text("#caption") == name
+    assert page.text("#summary") == "There is no answer."
+    assert page.text("#webcam") == "Use the webcam"
+    page.after(acts["photo"])
+    assert page.tab.evaluate(SHOWN)["picture"] == ["picture", "seen"]
+    assert not page.tab.locator("#trouble").is_visible()
+    page.complaints.clear()  # chromium's own lines on status 400
+
+
+@pytest.mark.parametrize("fails", ["test/*", "classify*"])
+def test_nothing_stays_when_the_server_refuses(fails: str, page: Page, pictures: Path) -> None:
+    page.after(lambda: page.tab.set_input_files("#file", [pictures / "a.png"]))
+    refused = {"error": {"kind": "http", "message": "No.", "hint": ""}}
+    page.tab.route(f"**/{fails}", lambda route: route.fulfill(status=503, json=refused))
+    if fails == "test/*":
+        page.tab.locator("#cards button").first.click()
+    else:
+        page.tab.locator("#webcam").click()
+    page.tab.wait_for_selector("#trouble:not([hidden])")
+    assert page.tab.evaluate(SHOWN) == {"picture": [], "answers": "", "runs": ""}
+    assert "No." in page.text("#trouble")
+    page.complaints.clear()
+
+
+def test_a_folder_that_is_dropped_is_not_a_server_that_is_gone(page: Page) -> None:
+    page.tab.evaluate("""() => {
+        const folder = new File(["x"], "folder");
+        folder.slice = () => ({ arrayBuffer: () => Promise.reject(new DOMException("", "NotFoundError")) });
+        takePhotos([folder]);
+    }""")
+    page.tab.wait_for_selector("#trouble:not([hidden])")
+    assert page.text("#trouble") == "folder: The browser can't read it."
+
+
 def test_the_webcam_answers_within_a_second_and_stops(page: Page) -> None:
     times = []
     for _ in range(3):  # the best of three: the machine may be busy
@@ -158,9 +242,9 @@ def test_the_webcam_answers_within_a_second_and_stops(page: Page) -> None:
     assert not page.tab.locator("#trouble").is_visible()
 
 
-def test_a_refused_camera_is_said(launch: Callable[..., Any], port: int) -> None:
+def test_a_refused_camera_is_said(launch: Callable[..., Any], url: str) -> None:
     browser = launch(FAKE_CAMERA, "--deny-permission-prompts")
-    page = Page(browser, port)
+    page = Page(browser, url)
     page.tab.locator("#webcam").click()
     page.tab.wait_for_selector("#trouble:not([hidden])")
     assert "did not allow the camera" in page.text("#trouble")
@@ -168,8 +252,8 @@ def test_a_refused_camera_is_said(launch: Callable[..., Any], port: int) -> None
     browser.close()
 
 
-def test_test_images_are_clicked_through_by_keyboard(page: Page, port: int) -> None:
-    items = Client(port).ask("GET", "/differences").json["items"]
+def test_test_images_are_clicked_through_by_keyboard(page: Page, url: str) -> None:
+    items = Client(url).ask("GET", "/differences").json["items"]
     cards = page.tab.locator("#cards button")
     assert cards.count() == min(len(items), 60)
     cards.first.focus()
@@ -210,9 +294,9 @@ def test_hostile_names_stay_text(page: Page) -> None:
     page.elsewhere.clear()  # they were blocked
 
 
-def test_another_page_can_neither_ask_nor_show_it(browser: Any, port: int, tmp_path: Path) -> None:
+def test_another_page_can_neither_ask_nor_show_it(browser: Any, url: str, tmp_path: Path) -> None:
     """From a file, whose origin is null, and which is as foreign as any other site."""
-    (tmp_path / "evil.html").write_text(f'<iframe src="http://127.0.0.1:{port}/"></iframe>')
+    (tmp_path / "evil.html").write_text(f'<iframe src="{url}"></iframe>')
     context = browser.new_context()
     tab = context.new_page()
     tab.goto((tmp_path / "evil.html").as_uri())
@@ -221,7 +305,7 @@ def test_another_page_can_neither_ask_nor_show_it(browser: Any, port: int, tmp_p
              await fetch(url + "classify", { method: "POST", body: "x" }).then((a) => a.status, (e) => e.name),
              await fetch(url + "state").then((a) => a.status, (e) => e.name),
            ]""",
-        f"http://127.0.0.1:{port}/",
+        url,
     )
     assert statuses == ["TypeError", "TypeError"]
     tab.wait_for_timeout(300)
@@ -232,10 +316,10 @@ def test_another_page_can_neither_ask_nor_show_it(browser: Any, port: int, tmp_p
 
 def test_when_the_server_is_gone_the_page_says_so(run: Any, browser: Any) -> None:
     with fuzz().playing([run.variants["tflite-float32"]]) as running:
-        fuzz().compared(running.port)
+        fuzz().compared(running.url)
         context = browser.new_context()
         tab = context.new_page()
-        tab.goto(f"http://127.0.0.1:{running.port}/")
+        tab.goto(running.url)
         tab.wait_for_selector("html[data-ready=yes]")
     tab.evaluate(GIVE, ["drop", "late.png"])
     tab.wait_for_selector("#trouble:not([hidden])")
@@ -259,10 +343,10 @@ def test_of_many_photos_the_first_is_shown_and_the_too_large_one_is_named(page: 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
 def test_axe_finds_nothing_and_nothing_hangs_over(
-    browser: Any, port: int, pictures: Path, scheme: str, width: int
+    browser: Any, url: str, pictures: Path, scheme: str, width: int
 ) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    page = Page(browser, port, viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
+    page = Page(browser, url, viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
     Image.open(pictures / "a.png").save(pictures / "c.png")
     states: list[Callable[[], Any]] = [
         lambda: page.tab.set_input_files("#file", [pictures / "a.png", pictures / "c.png"]),

@@ -52,7 +52,7 @@ def test_histories_do_not_differ_from_the_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mistake", ["old release", "refused release"])
 def test_the_model_notices_mistakes(mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def choose(place: object, state: object, releases: list[object]) -> object:
+    def choose(place: object, state: object, releases: list[object], **_: object) -> object:
         """What an updater without the rule would take."""
         others = [r for r in releases if r.release != place.release]  # type: ignore[attr-defined]
         if mistake == "refused release":

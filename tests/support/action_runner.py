@@ -1,8 +1,8 @@
 """A stand-in for GitHub's runner: it runs the steps of `action.yml` on a repository made up for it, as that would.
 
 The expressions that the file uses are evaluated, every `run` is a bash of its own, and outputs, summary and event are
-files. `python3 -m venv` and `gh` are replaced: the first makes an environment whose `edgepress` is this one, the second
-keeps the comments of pull request 7 in a file.
+files. `python3 -m venv` and `gh` are replaced: the first makes an environment whose Python is this one, and notes what
+pip is asked for; the second keeps the comments of pull request 7 in a file.
 """
 
 from __future__ import annotations
@@ -22,11 +22,20 @@ ROOT = Path(__file__).parents[2]
 BOT = "github-actions[bot]"
 PYTHON3 = """\
 #!/bin/bash
-if [ "$1 $2" != "-m venv" ]; then exec {python} "$@"; fi
-mkdir -p "$3/bin"
-printf '#!/bin/bash\\necho "pip $*" >>{log}\\n' >"$3/bin/pip"
-printf '#!/bin/bash\\nexec {python} -m edgepress.toolkit.cli.main "$@"\\n' >"$3/bin/edgepress"
-chmod +x "$3"/bin/*
+words=("$@")
+[ "$1" = -I ] && shift
+if [ "$1 $2" != "-m venv" ]; then exec {python} "${{words[@]}}"; fi
+{python} "${{words[@]}}" --without-pip
+rm "$3"/bin/python*
+cat >"$3/bin/python" <<'END'
+#!/bin/bash
+if [[ " $* " = *" -m pip "* ]]; then
+  echo "$*" >>{log}
+  set -- "${{1/-m/-B}}" -c "import json, re, venv" # as pip would import modules
+fi
+exec {python} "$@"
+END
+chmod +x "$3/bin/python"
 """
 GH = """\
 #!{python}

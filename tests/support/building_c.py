@@ -116,7 +116,32 @@ def emulate(folder: Path, core: str, *flags: str, repeat: int = 1, plugin: Path 
     Raises:
         NoRoomError: It does not fit the board.
     """
-    board, script, program = CORES[core], folder / f"{core}.ld", folder / f"{core}-{repeat}.elf"
+    program = folder / f"{core}-{repeat}.elf"
+    defined = (f"-DREPEAT={repeat}", "-DMODEL_NO_MAIN", f"-I{folder}")
+    link_for(core, program, "-O2", *flags, *defined, str(folder / "model.c"), str(folder / "selftest.c"))
+    return run_on(core, program, plugin=plugin)
+
+
+def compile_for(core: str) -> list[str]:
+    """The beginning of a command that compiles for an emulated Cortex-M by gcc."""
+    board = CORES[core]
+    return [
+        "arm-none-eabi-gcc",
+        "-std=gnu99",
+        "-mthumb",
+        f"-mcpu={board.cpu}",
+        *board.flags,
+        "-ffunction-sections",
+    ]
+
+
+def link_for(core: str, program: Path, *arguments: str) -> None:
+    """Link a program for an emulated Cortex-M, from sources or objects that define `model_selftest`.
+
+    Raises:
+        NoRoomError: It does not fit the board.
+    """
+    board = CORES[core]
     text = (EMULATION / "link.ld").read_text()
     places = {
         "FLASH_AT": board.flash[0],
@@ -126,47 +151,28 @@ def emulate(folder: Path, core: str, *flags: str, repeat: int = 1, plugin: Path 
     }
     for name, value in places.items():
         text = text.replace(name, value)
+    script = program.with_suffix(".ld")
     script.write_text(text)
-    compiler = [
-        "arm-none-eabi-gcc",
-        "-std=gnu99",
-        "-O2",
-        "-mthumb",
-        f"-mcpu={board.cpu}",
-        *board.flags,
-        "-ffunction-sections",
-        *flags,
-    ]
-    files: list[str | Path] = [folder / "model.c", folder / "selftest.c", EMULATION / "start.c"]
-    linking: list[str | Path] = [
-        "-T",
-        script,
-        "-nostartfiles",
-        "--specs=nosys.specs",
-        "-Wl,--gc-sections",
-        "-lm",
-        "-o",
-        program,
-    ]
-    defined = [f"-DREPEAT={repeat}", "-DMODEL_NO_MAIN", f"-I{folder}"]
-    built = subprocess.run([*compiler, *defined, *files, *linking], capture_output=True, text=True)
+    linking = ["-T", str(script), "-nostartfiles", "--specs=nosys.specs", "-Wl,--gc-sections", "-lm"]
+    command = [*compile_for(core), *arguments, str(EMULATION / "start.c"), *linking, "-o", str(program)]
+    built = subprocess.run(command, capture_output=True, text=True)
     if "overflowed" in built.stderr:
         raise NoRoomError(built.stderr[:3000])
     assert built.returncode == 0, built.stderr[:3000]
-    machine: list[str | Path] = [
-        "qemu-system-arm",
-        "-M",
-        board.machine,
-        "-kernel",
-        program,
-        "-nographic",
-        "-monitor",
-        "none",
-    ]
+
+
+def run_on(core: str, program: Path, *, plugin: Path | None = None, folder: Path | None = None) -> Emulated:
+    """Run a program on an emulated Cortex-M, in a folder whose files it may read and write."""
+    machine = ["qemu-system-arm", "-M", CORES[core].machine, "-kernel", str(program), "-nographic", "-monitor", "none"]
     counting = ["-plugin", f"{plugin},top=0", "-d", "plugin"] if plugin else []
     semihosting = ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
     done = subprocess.run(
-        [*machine, *semihosting, *counting], capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL
+        [*machine, *semihosting, *counting],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        stdin=subprocess.DEVNULL,
+        cwd=folder,
     )
     printed = done.stdout + done.stderr
     line = re.search(r"wrong (\d+) stack (\d+) arena (\d+)", printed)

@@ -110,8 +110,9 @@ class Maker:
         return self
 
     def dense(self, outputs: int, **more: Any) -> Maker:
-        """FULLY_CONNECTED of all values; `single`: one scale for all outputs."""
-        inputs = int(np.prod(self.shape))
+        """FULLY_CONNECTED of all values, or with `rows` of each row; `single`: one scale for all outputs."""
+        rows = self.shape[:-1] if more.get("rows", False) else ()
+        inputs = self.shape[-1] if rows else int(np.prod(self.shape))
         single = more.get("single", False)
         weights, bias, scale = self._weights((outputs, inputs), inputs, 1 if single else outputs, 0, 1.0)
         if single:
@@ -119,8 +120,8 @@ class Maker:
             given = self.net.graph.tensors[weights].quantization.scale[0]
             bias = self.net.constant(spread.round().astype(np.int32), [self.scale * float(given)])
         self._add(
-            "FULLY_CONNECTED", [self.at, weights, bias], (outputs,), scale, self.zero(), table="FullyConnected",
-            fusedActivationFunction=more.get("activation", 0),
+            "FULLY_CONNECTED", [self.at, weights, bias], (*rows, outputs), scale, self.zero(), table="FullyConnected",
+            fusedActivationFunction=more.get("activation", 0), keepNumDims=bool(rows),
         )  # fmt: skip
         return self
 
@@ -264,6 +265,8 @@ GRAPHS: dict[str, Callable[[str], bytes]] = {
     "max-pool-relu6": lambda name: Maker(name, (7, 6, 5)).pool("MAX_POOL_2D", (2, 2), (1, 1), activation=3).model(),
     "average-pool": lambda name: Maker(name, (7, 6, 5)).pool("AVERAGE_POOL_2D", (3, 3), (2, 2)).model(),
     "average-pool-whole": lambda name: Maker(name, (7, 6, 4)).pool("AVERAGE_POOL_2D", (7, 6), (7, 6)).model(),
+    "max-pool-beyond": lambda name: Maker(name, (5, 4, 3)).pool("MAX_POOL_2D", (23, 40), (2, 1)).model(),
+    "average-pool-beyond": lambda name: Maker(name, (5, 4, 3)).pool("AVERAGE_POOL_2D", (60, 9), (1, 3)).model(),
     "mean": lambda name: Maker(name, (7, 6, 5)).mean([1, 2]).model(),
     "mean-channels": lambda name: Maker(name, (7, 6, 5)).mean([3]).model(),
     "mean-rows": lambda name: Maker(name, (4, 9, 2)).mean([1]).model(),

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -59,11 +60,17 @@ class Answer(NamedTuple):
 class Client:
     """Sends requests to a server as its own page does, unless told otherwise."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, url: str) -> None:
+        self._at = urlsplit(url)
+        self.port = self._at.port
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        connection.request(
+            method,
+            f"{self._at.path.rstrip('/')}{path}",
+            body,
+            {name.replace("_", "-"): value for name, value in headers.items()},
+        )
         answer = connection.getresponse()
         return Answer(answer.status, answer.read(), answer.headers)

@@ -6,8 +6,8 @@ from typing import Any
 
 import scripts
 
-from edgepress.runtime.updates.releases import Release, parse_list
-from edgepress.toolkit.publishing.repository import read_repository, target_path
+from edgepress.runtime.updates.releases import Release
+from edgepress.toolkit.published.folder import read_repository
 
 simulated = scripts.script("benchmarks/updates/simulated.py")
 
@@ -22,6 +22,4 @@ def cut_here(*_: Any, **__: Any) -> None:
 
 def listed(publisher: Any) -> dict[int, Release]:
     """The releases that boards see, by number."""
-    repository = read_repository(publisher.site)
-    target = repository.targets.signed.targets["demo/releases.json"]
-    return {r.release: r for r in parse_list(target_path(publisher.site, target).read_bytes(), "demo").releases}
+    return {r.release: r for r in read_repository(publisher.site, publisher.keys).releases["demo"].releases}

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.toolkit.benchmarking.advice import advice_of, choose, costs_of, front_of
+from edgepress.runtime import ENGINES
+from edgepress.toolkit.benchmarking.advice import advice_of, choose, costs_of, front_of, shipping_engines
 from edgepress.toolkit.benchmarking.engine_advice import best_engines, engine_notes
+from edgepress.toolkit.bundles.boards import PACKAGES
 from edgepress.toolkit.results.records import DROP, NO_BASELINE, NOT_COMPARABLE, UNPROVEN, USABLE, Advice, Measurement
 from edgepress.toolkit.stats.choice import Rule
 from edgepress.toolkit.stats.posterior import Evidence, probability_within
@@ -223,12 +225,48 @@ def test_the_limit_and_the_rule_are_those_of_the_options_unless_given() -> None:
     assert choose(rows, host=X86, count=400) == advise(*rows, limit=1.0, confidence=0.9, prefer="balanced")
 
 
+# What a bundle installs, and what is slower than float.
+
+
+@pytest.mark.parametrize("prefer", ["balanced", "latency", "size"])
+def test_a_file_slower_than_float_is_chosen_only_for_its_size(prefer: str) -> None:
+    slow = row("dynamic", 25, 30.0, speedup=0.7, speedup_high=0.8)
+    half = row("half", 50, 20.0, speedup=1.0, speedup_high=1.05)
+    assert advise(FLOAT, slow, half, prefer=prefer).ship == ("dynamic" if prefer == "size" else "half")
+    assert advise(slow, prefer=prefer).ship == "dynamic"  # there is no other
+    equal = dataclasses.replace(slow, p50_us=20.5, speedup=0.96, speedup_high=0.97)
+    assert advise(FLOAT, equal, half).ship == "dynamic"
+
+
+def test_files_are_chosen_for_the_engines_that_bundles_install_unless_others_are_named() -> None:
+    rows = [
+        FLOAT,
+        bad("dynamic", 25),
+        row("dynamic", 25, 5.0, engine="openvino"),
+        row("int8", 30, 12.0),
+        row("int8", 30, 11.0, engine="tflite-runtime"),
+        row("onnx", 31, 11.5, engine="onnxruntime"),
+    ]
+    engines = shipping_engines(rows)
+    assert engines == ("litert", "onnxruntime")
+    advice = choose(rows, host=X86, count=400, engines=engines)
+    assert (advice.ship, advice.engine, advice.engines) == ("onnx", "onnxruntime", engines)
+    assert (advice.unsure_file, "of 4 files" in advice.why) == (None, True)
+    assert choose(rows, host=X86, count=400).engine == "openvino"
+    assert shipping_engines([r for r in rows if r.engine == "openvino"]) == ()
+    assert shipping_engines([r for r in rows if r.engine != "litert"]) == ("tflite-runtime", "onnxruntime")
+
+
+def test_the_engines_of_bundles_are_those_with_pinned_packages() -> None:
+    assert {name for name, engine in ENGINES.items() if engine.bundled} == {*PACKAGES}
+
+
 # Where it was timed.
 
 
 @pytest.mark.parametrize(("high", "told"), [(0.89, True), (0.9, False), (None, False)])
 def test_a_file_slower_than_the_float_one_is_told_so(high: float | None, told: bool) -> None:
-    why = advise(FLOAT, row("q", 25, 21.0, speedup=0.5, speedup_high=high), host=PI).why
+    why = advise(FLOAT, row("q", 25, 21.0, speedup=0.5, speedup_high=high), host=PI, prefer="size").why
     assert ("2.0 times" in why) == told
     assert "Raspberry Pi 4" in why
     assert "x86" not in why

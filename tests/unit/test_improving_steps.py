@@ -15,7 +15,7 @@ from records import assert_frozen
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.acceptance import Acceptance, Unknown
-from edgepress.runtime.contract import Contract
+from edgepress.runtime.contract import Contract, DataRecord
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split
@@ -73,7 +73,7 @@ class World:
         monkeypatch.setattr(module, "contract_of", _contract_of)
         monkeypatch.setattr(module, "load_result", lambda path: TrainResult(path / MODEL, self.metrics, []))
         monkeypatch.setattr(module, "data_for", lambda contract, given, **more: (self.old, [f"opened {given} {more}"]))
-        monkeypatch.setattr(module, "open_data", self._open)
+        monkeypatch.setattr(module, "open_in_groups", self._open)
         monkeypatch.setattr(module, "train", self._train)
         monkeypatch.setattr(module, "remember", lambda target, fresh, learned: self.asked.update(remembered=target))
         monkeypatch.setattr(module, "model_scores", self._scores)
@@ -84,9 +84,9 @@ class World:
     def improve(self, **options: Any) -> Improved:
         return improve(self.run, "new", on_step=self.said.append, **options)
 
-    def _open(self, source: str, **options: Any) -> DataSet:
+    def _open(self, source: str, trained_on: DataRecord | None, **options: Any) -> tuple[DataSet, list[str]]:
         self.asked["opened"] = (source, options)
-        return self.new
+        return self.new, []
 
     def _train(self, both: DataSet, arch: str, **how: Any) -> Any:
         self.asked |= {"both": both, "arch": arch, "how": how}

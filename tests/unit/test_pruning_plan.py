@@ -12,6 +12,7 @@ import pytest
 from edgepress.converters.pruning import plan as module
 from edgepress.converters.pruning.plan import chosen_units, normalize, planned_units
 from edgepress.converters.pruning.units import Family
+from edgepress.toolkit.retraining.prune_job import Targets
 
 
 class Costs:
@@ -201,3 +202,36 @@ def test_units_that_have_left_already_stay_away() -> None:
     assert keep is not None
     assert np.flatnonzero(~keep).tolist() == [2, 3, 4, 7]
     assert before.tolist() == given.tolist()
+
+
+@pytest.mark.parametrize(("kind", "smaller"), [("bytes", "late"), ("macs", "early")])
+@pytest.mark.parametrize("times", [4, 50, 900])
+def test_bytes_are_saved_where_weights_are_and_macs_where_products_are(
+    kind: module.Cost, smaller: str, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An early layer of few weights at many places, and a late one of many weights at one place, equally important."""
+    sizes = {"early": (10 * times, 10), "late": (10, 10 * times)}  # multiply-accumulates and weights
+    steps = [
+        SimpleNamespace(
+            kind="DEPTHWISE_CONV_2D",
+            inputs=["image"],
+            output=name,
+            macs=macs,
+            constants={1: np.zeros(weights)},
+            options=None,
+        )
+        for name, (macs, weights) in sizes.items()
+    ]
+    monkeypatch.setattr(module, "macs", lambda model: sum(macs for macs, _ in sizes.values()))
+    of = {"early": np.arange(1, 9), "late": np.arange(9, 17)}
+    families = tuple(Family(ids, {name: 1}) for name, ids in of.items())
+    units: Any = SimpleNamespace(program=SimpleNamespace(weighted=lambda: steps), of=of, families=families, count=17)
+    costs = module.PruningCosts(b"", units, kind)
+    bound = 10 + 10 * times * 5 / 8
+    keep = planned_units(units, np.ones(17), costs, bound, block=1)
+    assert keep is not None
+    left = costs.sizes(keep)
+    other = "late" if smaller == "early" else "early"
+    assert (left[smaller], left[other]) == (5, 8)
+    assert Targets(size_bytes=9).cost == "bytes"
+    assert Targets(macs=0.5, size_bytes=9).cost == "macs"

@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 from releasing import CutError, cut_here, listed, simulated
-from tuf.api.metadata import Metadata, Root
 
 from edgepress.toolkit.errors import InputError, PublishError
 from edgepress.toolkit.publishing import keys, start
 from edgepress.toolkit.publishing.expiry import check
 from edgepress.toolkit.publishing.keys import PASSWORD
 from edgepress.toolkit.publishing.publish import renew
-from edgepress.toolkit.publishing.repository import root_paths
 from edgepress.toolkit.publishing.start import init, rotate
 
 
@@ -42,7 +40,7 @@ def test_keys_are_private_encrypted_on_request_and_never_published(
     with pytest.raises(InputError, match="would be published"):
         init(tmp_path / "site", tmp_path / "site" / "keys")
     publisher = simulated.Publisher(tmp_path, password="secret")
-    for key in publisher.keys.iterdir():
+    for key in publisher.keys.glob("*.pem"):
         assert key.stat().st_mode & 0o077 == 0
         assert b"ENCRYPTED" in key.read_bytes()
     with pytest.raises(InputError, match="is encrypted"):
@@ -53,7 +51,7 @@ def test_keys_are_private_encrypted_on_request_and_never_published(
     monkeypatch.setenv(PASSWORD, "secret")
     publisher.publish(2)
     assert set(listed(publisher)) == {1, 2}
-    private = [key.read_bytes() for key in publisher.keys.iterdir()]
+    private = [key.read_bytes() for key in publisher.keys.glob("*.pem")]
     published = [path.read_bytes() for path in publisher.site.rglob("*") if path.is_file()]
     assert not [text for text in published if b"PRIVATE KEY" in text or text in private]
 
@@ -76,7 +74,7 @@ def test_a_rotation_replaces_the_keys_and_publishing_goes_on(publisher: Any, rol
     rotate(publisher.site, [publisher.keys], role=role, lost=lost and role != "root")
     for key in former:
         key.unlink(missing_ok=True)
-    assert [m.signed.version for m in map(Metadata[Root].from_file, map(str, root_paths(publisher.site)))] == [1, 2]
+    assert sorted(path.name for path in publisher.site.glob("metadata/*.root.json")) == ["1.root.json", "2.root.json"]
     publisher.publish(2)
     renew(publisher.site, keys=publisher.keys, all_lists=True)
     assert set(listed(publisher)) == {1, 2}
@@ -98,7 +96,7 @@ def test_a_rotation_without_the_former_keys_that_is_cut_can_be_done_again(
         with pytest.raises(PublishError, match="rotation with --lost was interrupted, do it again"):
             publisher.publish(2)
     rotate(publisher.site, [publisher.keys], role=role, lost=True)
-    assert check(publisher.site).passed
+    assert check(publisher.site, keys=publisher.keys).passed
     publisher.publish(2)
     assert set(listed(publisher)) == {1, 2}
 
@@ -123,8 +121,8 @@ def test_two_calls_that_begin_a_folder_at_once_do_not_mix(tmp_path: Path) -> Non
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(begin, range(4))) == [False, False, False, True]
-    assert check(tmp_path / "site").passed
-    assert len(list(tmp_path.glob("keys *"))) == 1
+    (keys_of_first,) = tmp_path.glob("keys *")
+    assert check(tmp_path / "site", keys=keys_of_first).passed
 
 
 def test_a_key_is_flushed_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,8 +141,8 @@ def test_a_folder_that_was_not_begun_to_the_end_is_begun_again(tmp_path: Path, m
         with pytest.raises(CutError):
             init(tmp_path / "site", tmp_path / "keys")
     with pytest.raises(PublishError):
-        check(tmp_path / "site")
+        check(tmp_path / "site", keys=tmp_path / "keys")
     init(tmp_path / "site", tmp_path / "keys")
-    assert check(tmp_path / "site").passed
+    assert check(tmp_path / "site", keys=tmp_path / "keys").passed
     with pytest.raises(PublishError, match="is a published folder already"):
         init(tmp_path / "site", tmp_path / "keys")

@@ -110,7 +110,7 @@ def test_an_entry_names_the_bundle_by_its_number_and_id_and_takes_all_boards_unl
 def test_a_bundle_that_boards_could_not_go_on_from_is_no_entry(changed: dict[str, Any], words: str) -> None:
     with pytest.raises(PublishError, match=words) as caught:
         describe(verified(**changed), Path("site"), channel="stable", share=1.0, wanted=[])
-    assert "edgepress bundle --updates site" in caught.value.hint
+    assert "edgepress bundle MODEL --updates site" in caught.value.hint
 
 
 def test_withdrawn_releases_stay_in_the_list() -> None:

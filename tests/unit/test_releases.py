@@ -10,6 +10,7 @@ import pytest
 from records import assert_frozen
 
 from edgepress.runtime.updates import releases
+from edgepress.runtime.updates.left import read_left
 from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.releases import MAX_RELEASE, Release, ReleaseList, offered, position
 from edgepress.runtime.updates.state import State
@@ -84,13 +85,15 @@ def test_a_refused_release_is_not_tried_again_and_the_next_one_is(place: Place) 
 
 def test_what_the_user_left_does_not_come_back_and_a_newer_one_does(place: Place) -> None:
     leave(place, 5)
-    assert choose(place, State(), [release(5), release(4)]) is None
-    assert choose(place, State(), [release(6), release(5)]) == release(6)
+    left = read_left(place)
+    assert choose(place, State(), [release(5), release(4)], left=left) is None
+    assert choose(place, State(), [release(6), release(5)], left=left) == release(6)
+    assert choose(place, State(), [release(5), release(4)], left=None) == release(5), "as run update --forward"
 
 
 def test_an_older_former_release_changes_nothing(place: Place) -> None:
     leave(place, 2)
-    assert choose(place, State(), [release(4)]) == release(4)
+    assert read_left(place) is None
 
 
 def test_the_longest_list_is_within_its_limit_and_records_are_frozen() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -173,3 +173,20 @@ def test_only_columns_that_are_shown_are_explained(
 )
 def test_an_estimate_is_rounded_up_to_two_digits(count: int, shown: str) -> None:
     assert text.estimate(count) == shown
+
+
+@dataclass(frozen=True)
+class Result:
+    name: str
+    rows: tuple[int, ...]
+    array: object
+    note: str | None = None
+    empty: tuple[int, ...] = ()
+
+    __repr__ = text.short_repr
+
+
+def test_a_result_shows_its_fields_shortened_and_leaves_out_empty_ones() -> None:
+    shown = repr(Result("a", tuple(range(1000)), list(range(100_000))))
+    assert shown == "Result(name='a', rows=(0, 1, 2, 3, ...), array=[0, 1, 2, 3, ...])"
+    assert len(repr(Result("a" * 9999, (), "b" * 9999, "c" * 9999))) < 300

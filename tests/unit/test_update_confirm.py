@@ -10,10 +10,10 @@ import pytest
 
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import confirm as module
-from edgepress.runtime.updates.confirm import confirm, with_verdict
+from edgepress.runtime.updates.confirm import confirm
 from edgepress.runtime.updates.installer import VerdictError
 from edgepress.runtime.updates.place import Place
-from edgepress.runtime.updates.state import State, read_state, write_state
+from edgepress.runtime.updates.state import State, read_state, with_verdict, write_state
 from edgepress.runtime.updates.watch import Failure
 
 ID = "3" * 64
@@ -166,6 +166,5 @@ def test_a_service_that_fails_on_the_first_day_blames_its_release(
 
 def test_a_verdict_ends_the_watch_and_keeps_what_was_refused_before() -> None:
     state = State(watched=ID, refused={OTHER: "old", ID: "first"}, attempts={ID: 1})
-    assert with_verdict(state, ID, VerdictError("second", "a hint")) == State(
-        refused={OTHER: "old", ID: "second"}, attempts={ID: 1}
-    )
+    kept = State(refused={OTHER: "old", ID: "second"}, attempts={ID: 1})
+    assert with_verdict(state, (3, ID), "second") == kept

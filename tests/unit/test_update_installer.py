@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import subprocess
@@ -258,10 +259,11 @@ def test_the_release_beside_the_one_in_use_is_the_complete_one_of_its_id(place: 
     release(place, "three-board")
     former = release(place, "d")
     (place.release_folder / "former").symlink_to(former)
-    with pytest.raises(UpdateError, match="Release 4 is not in"):
-        staging_folder(place, RELEASE)
+    with pytest.raises(UpdateError, match="Release 5 is not in"):
+        staging_folder(place, dataclasses.replace(RELEASE, release=5, id="6" * 64))
+    assert staging_folder(place, RELEASE) == former, "as after a rollback by hand"
     wanted = release(place, "e")
-    assert staging_folder(place, RELEASE) == wanted
+    assert staging_folder(place, RELEASE) == wanted, "the former one is the last choice"
     remove_release(wanted)
     assert not wanted.exists()
     remove_release(wanted)

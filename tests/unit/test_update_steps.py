@@ -45,6 +45,7 @@ class World:
         (self.place.updates / "board-id").write_text("a")
         self.releases: tuple[Release, ...] = (release(3), release(4))
         self.figures: dict[str, Any] = {}
+        self.damage = ""
         self.failures: dict[str, BaseException] = {}
         self.failure: Failure | None = None
         self.trouble: UpdateError | None = None
@@ -61,6 +62,7 @@ class World:
         monkeypatch.setattr(module, "staging_folder", lambda place, chosen: prefix / "releases" / str(chosen.release))
         monkeypatch.setattr(module, "remove_release", lambda folder: self.steps.append(f"remove {folder.name}"))
         monkeypatch.setattr(module, "shadow_run", self._shadow)
+        monkeypatch.setattr(module, "damage_of", lambda folder: self.damage)
         monkeypatch.setattr(module, "watch", self._watch)
         monkeypatch.setattr(module, "go_back", self._go_back)
         monkeypatch.setattr(module, "read_bundle", lambda bundle, place: (int(bundle.stem), id_of(int(bundle.stem))))

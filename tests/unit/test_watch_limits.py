@@ -32,6 +32,7 @@ class Board:
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
         self.now_s = 100.0
+        self.damage = ""
         self.looks_s: list[float] = []
         self.said: list[str] = []
         self.actions: list[str] = []
@@ -88,6 +89,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
     monkeypatch.setattr(watch, "time", types.SimpleNamespace(sleep=it.sleep))
     monkeypatch.setattr(watch, "health", it.look)
     monkeypatch.setattr(watch, "run_installer", it.install)
+    monkeypatch.setattr(watch, "damage_of", lambda folder: it.damage)
     return it
 
 
@@ -166,6 +168,9 @@ def test_a_board_goes_back_to_a_complete_release_that_is_not_newer_and_was_not_r
     board: Board, number: int, refused: dict[str, str], *, possible: bool
 ) -> None:
     assert watch.can_go_back(board.place, State(refused=refused), number) == possible
+    board.damage = "model.tflite differs"
+    assert not watch.can_go_back(board.place, State(), 2)
+    board.damage = ""
     (board.prefix / "releases" / "1" / "selftest.json").unlink()
     assert not watch.can_go_back(board.place, State(), 2)
 

@@ -11,7 +11,7 @@ from edgepress.converters.diagnosis.layer import QuantizedLayer
 from edgepress.converters.float_layers import layer_name
 from edgepress.toolkit.notebooks.views import accuracy_diagnosis_html
 from edgepress.toolkit.results.records import round_floats
-from edgepress.toolkit.text import interval, percent, plural
+from edgepress.toolkit.text import interval, percent, plural, short_repr
 
 SOUND = 0.995
 """Share of labels in which the files agree from which the quantized one is called sound, 0-1."""
@@ -118,6 +118,8 @@ class AccuracyDiagnosis:
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, rounded to six significant digits."""
         return {name: round_floats(value) for name, value in asdict(self).items()}
+
+    __repr__ = short_repr
 
     def _repr_html_(self) -> str:
         return accuracy_diagnosis_html(self.to_dict())

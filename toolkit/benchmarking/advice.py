@@ -2,17 +2,20 @@
 
 The rule (`edgepress.toolkit.stats.choice`): a file qualifies if the accuracy drop, measured on its engine, is within
 the limit with the wanted probability (`edgepress.toolkit.stats.posterior`). Of those that qualify, only the front of
-size and latency counts, and of it the preference chooses one. Of files without labels, SQNR to the baseline's outputs
-takes the place of the probability: at least `MIN_SQNR_DB`.
+size and latency counts, and of it the preference chooses one; a file that is slower than the float file only if size is
+preferred. Unless engines are named, files are chosen for those that bundles install. Of files without labels, SQNR to
+the baseline's outputs takes the place of the probability: at least `MIN_SQNR_DB`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgepress.runtime import ENGINES
 from edgepress.toolkit.host.describe import X86, host_title
 from edgepress.toolkit.results.records import (
     DROP,
@@ -31,6 +34,8 @@ from edgepress.toolkit.text import duration, estimate, interval, sure
 
 MAX_DROP_PP = 1.0
 """Largest drop of a file to ship, percentage points, unless the user sets it."""
+SLOWER = 0.95
+"""A speed-up surely below it makes a file slower than float; what is nearer to 1 counts as equal."""
 MIN_SQNR_DB = 20.0
 """Smallest SQNR of a usable file without labels, dB: its error is a tenth of the outputs, as root mean squares."""
 
@@ -43,6 +48,7 @@ def choose(
     max_drop_pp: float = MAX_DROP_PP,
     rule: Rule = Rule(),  # noqa: B008 - frozen
     more: int = 0,
+    engines: Sequence[str] = (),
 ) -> Advice:
     """Which of the measured files to ship.
 
@@ -53,7 +59,35 @@ def choose(
         max_drop_pp: Limit of the drop, percentage points.
         rule: How sure a file must be, and what is preferred.
         more: Number of further items without labels.
+        engines: The engines that a file may be chosen for; empty: all that were measured.
     """
+    advice = _choose(rows_of(results, engines), host, count=count, max_drop_pp=max_drop_pp, rule=rule, more=more)
+    return dataclasses.replace(advice, engines=tuple(engines))
+
+
+def shipping_engines(results: Sequence[Measurement]) -> tuple[str, ...]:
+    """The engines that a bundle of the measured files installs: of each format, the first one that was measured.
+
+    Empty if none was measured; then files are chosen for the engines that were.
+    """
+    measured = {r.engine for r in results}
+    first: dict[str, str] = {}
+    for name, engine in ENGINES.items():
+        if engine.bundled and name in measured:
+            for format in engine.formats:
+                first.setdefault(format, name)
+    return tuple(dict.fromkeys(first.values()))
+
+
+def rows_of(results: Sequence[Measurement], engines: Sequence[str]) -> list[Measurement]:
+    """The rows of some engines, and those of no engine, which could not be opened; no engines: all rows."""
+    return [r for r in results if not engines or r.engine in ("", *engines)]
+
+
+def _choose(
+    results: Sequence[Measurement], host: Mapping[str, Any], *, count: int, max_drop_pp: float, rule: Rule, more: int
+) -> Advice:
+    """Which of the files on the engines that count to ship."""
     if any(r.max_error is not None for r in results):
         return _by_error(results, host, count, rule)
     if all(r.drop_high_pp is None for r in results):
@@ -93,7 +127,9 @@ def advice_of(result: Benchmark, rule: Rule) -> Advice | None:
         return None
     count = int(result.data["count"])
     more = int((result.more or {}).get("count", 0))
-    return choose(rows, host=result.host, count=count, max_drop_pp=result.max_drop_pp, rule=rule, more=more)
+    limit = result.max_drop_pp
+    engines = result.advice.engines
+    return choose(rows, host=result.host, count=count, max_drop_pp=limit, rule=rule, more=more, engines=engines)
 
 
 def front_of(result: Benchmark, host: str = "") -> list[Measurement]:
@@ -107,7 +143,7 @@ def front_of(result: Benchmark, host: str = "") -> list[Measurement]:
         host: Name of the host; empty: the benchmark's own.
     """
     names = ("", result.host["name"]) if host in ("", result.host["name"]) else (host,)
-    rows = [r for r in result.leading() if r.host in names]
+    rows = rows_of([r for r in result.leading() if r.host in names], result.advice.engines if "" in names else ())
     costs = costs_of(rows)
     if all(r.probability is None and r.max_error is None for r in rows):
         costs = [c._replace(probability=float(r.status == USABLE)) for c, r in zip(costs, rows, strict=True)]
@@ -127,7 +163,9 @@ def costs_of(results: Sequence[Measurement]) -> list[Costs]:
     for r in results:
         by_error = float(r.status == USABLE) if r.max_error is not None else None
         probability = None if r.failed or r.status.endswith(DROP) else r.probability if by_error is None else by_error
-        costs.append(Costs(r.size_bytes, None if r.status.startswith(NOT_COMPARABLE) else r.p50_us, probability))
+        latency = None if r.status.startswith(NOT_COMPARABLE) else r.p50_us
+        slower = latency is not None and r.speedup_high is not None and r.speedup_high < SLOWER
+        costs.append(Costs(r.size_bytes, latency, probability, slower))
     return costs
 
 

@@ -24,7 +24,7 @@ from edgepress.toolkit.benchmarking.accuracy import (
     evidence_of,
     with_probability,
 )
-from edgepress.toolkit.benchmarking.advice import choose
+from edgepress.toolkit.benchmarking.advice import choose, shipping_engines
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.benchmarking.engine_advice import best_engines, engine_notes
 from edgepress.toolkit.benchmarking.expected import Odds
@@ -93,6 +93,7 @@ def assemble(
         max_drop_pp=options.max_drop,
         rule=Rule.of(options.confidence, options.prefer),
         more=0 if more is None else len(more.items.labels),
+        engines=shipping_engines(advised) if options.engine == "all" else (),
     )
     first = plan.contracts[plan.baseline.file if plan.baseline else next(iter(plan.contracts))]
     return Benchmark(

@@ -18,7 +18,8 @@ class BenchmarkOptions:
     """How files are measured.
 
     Attributes:
-        engine: "all" (every usable engine that opens a file), or engine names separated by commas.
+        engine: "all" (every usable engine that opens a file; recommended for are those that bundles install), or
+            engine names separated by commas.
         threads: Number of threads that an engine may use, 1 to 256; of several numbers, all are timed.
         batch: Number of items in one timed call, 1 to 4096; of several numbers, all are timed.
         rounds: Number of timing rounds over all files; at least 6 for confidence intervals.

@@ -82,6 +82,7 @@ class Installing:
         python: The board's Python, which has all packages; "": the system's, with the bundle's packages.
         shadow: Number of frames of the shadow run; None: as the bundle says.
         ssh_config: Configuration file, as for `ssh -F`.
+        trust_keys: SHA-256 of the list of trusted keys in the bundle, to trust them instead of those of the board.
     """
 
     prefix: str = ""
@@ -89,6 +90,7 @@ class Installing:
     python: str = ""
     shadow: int | None = None
     ssh_config: Path | None = None
+    trust_keys: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ def _install(
     """Copy a bundle to a board and install it there."""
     name = bundle.manifest.name
     release = bundle.manifest.release
+    trust = ["--trust-keys", how.trust_keys] if how.trust_keys else []
     folder = f"{FOLDER}/push-{bundle.manifest.id[:12]}"
     try:
         on_step(f"{board.host}: copying {bundle.path.name}")
@@ -189,12 +192,12 @@ def _install(
         if installed.updater and release is not None:
             on_step(f"{board.host}: installing release {release}, with its tests")
             shadow = [] if how.shadow is None else ["--shadow", str(how.shadow)]
-            command = ["sh", f"{installed.prefix}/current/run", "update", "--bundle", COPY, *shadow]
+            command = ["sh", f"{installed.prefix}/current/run", "update", "--bundle", COPY, *shadow, *trust]
             board.run([*_root(how), *command], folder=folder, timeout_s=INSTALL_S)
             return
         on_step(f"{board.host}: installing {name} {bundle.manifest.id[:12]}")
         board.run([how.python or "python3", "-m", "zipfile", "-e", COPY, "."], folder=folder, timeout_s=UNPACK_S)
-        options = ["--prefix", installed.prefix, *(["--python", how.python, "--system"] if how.python else [])]
+        options = ["--prefix", installed.prefix, *(["--python", how.python, "--system"] if how.python else []), *trust]
         action = "install" if installed.release is None else "update"
         board.run([*_root(how), "sh", f"{name}/install.sh", action, *options], folder=folder, timeout_s=INSTALL_S)
     finally:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import edgepress.runtime
 from edgepress.converters.contract.hints import Hints
@@ -37,11 +37,14 @@ from edgepress.toolkit.bundles.samples import SampleJob, choose_samples, write_s
 from edgepress.toolkit.bundles.shadow import MAX_SLOWDOWN, SHADOW_FRAMES, ShadowLimits, measured_agreement
 from edgepress.toolkit.bundles.signature import sign as sign_file
 from edgepress.toolkit.bundles.signature import signature_path
-from edgepress.toolkit.bundles.updates import UNITS, add_updates, next_release
+from edgepress.toolkit.bundles.updates import UNITS, add_updates, open_published
 from edgepress.toolkit.bundles.verify import Verified, dos_date, verify
 from edgepress.toolkit.data.for_model import data_for, describe
 from edgepress.toolkit.errors import InputError, ModelFileError
 from edgepress.toolkit.escaping import markdown
+
+if TYPE_CHECKING:
+    from edgepress.toolkit.published.folder import Repository
 
 SAMPLES = 8
 """Items of a bundle's self-test."""
@@ -98,9 +101,11 @@ def bundle(
     offline: bool = False,
     data: str | None = None,
     samples: int = SAMPLES,
+    skip_unreadable: bool = False,
     engine: str | None = None,
     sign: str | Path | None = None,
     updates: str | Path | None = None,
+    keys: str | Path | Sequence[str | Path] | None = None,
     release: int | None = None,
     shadow: int = SHADOW_FRAMES,
     max_slowdown: float = MAX_SLOWDOWN,
@@ -120,10 +125,12 @@ def bundle(
         offline: Include the wheels of these packages.
         data: Data to take samples from; None: the data named in the file's contract.
         samples: Number of test items to include; none of a model without labels.
+        skip_unreadable: Skip test images that can't be read.
         engine: Engine that computes the samples' answers; None: the first that opens the file. "native": the bundle
             holds the model as C, which the board's compiler builds, for boards that no engine has packages for.
         sign: OpenSSH key to sign the bundle with.
         updates: Published folder (`edgepress publish init`) from which boards with this bundle take their updates.
+        keys: With `updates`, folders of its keys; only `trusted.json` is read, which says what it may be signed with.
         release: Number of the release, which only rises; None: with `updates`, the next in that folder, else none.
         shadow: With `updates`, number of frames that the release and the one in use answer before a board switches.
         max_slowdown: Largest ratio of their median latencies with which a board switches.
@@ -150,7 +157,7 @@ def bundle(
     kind = file_format(path)
     about = describe(path, hints)
     name = path.stem if name is None else name
-    published = None if updates is None else Path(updates)
+    published = open_published(updates, keys)
     limits = ShadowLimits.of(shadow, max_slowdown, min_agreement, updates=published is not None)
     manifest = _manifest(kind, about.contract, name=name, format=format, boards=boards, offline=offline)
     manifest = replace(manifest, boards=()) if native else manifest
@@ -164,7 +171,9 @@ def bundle(
         if data is None and about.contract.data is None:
             hint = "Name the data to take samples from with --data, or leave samples out: --samples 0."
             raise InputError(f"{path} does not say what data it was trained on.", hint)
-        opened, notes = data_for(about.contract, data, where=path, numbered=about.numbered)
+        opened, notes = data_for(
+            about.contract, data, where=path, skip_unreadable=skip_unreadable, numbered=about.numbered
+        )
         about = about.labelled(opened)
     with ScratchFolder() as temporary:
         model = path
@@ -225,14 +234,14 @@ def _manifest(
     )
 
 
-def _with_number(manifest: Manifest, published: Path | None, release: int | None) -> Manifest:
+def _with_number(manifest: Manifest, published: Repository | None, release: int | None) -> Manifest:
     """The manifest with the number of its release, if it is to have one."""
     if published is not None and manifest.format == "pyz":
         raise InputError("A pyz has no installer, so --updates does not apply.", "Leave out --updates, or make a zip.")
     if release is not None and not 1 <= release <= MAX_RELEASE:
         raise InputError(f"The release is {release}; accepted: 1 to {MAX_RELEASE}.")
     if published is not None and release is None:
-        release = next_release(published, manifest.name)
+        release = published.next_release(manifest.name)
     return replace(manifest, release=release)
 
 

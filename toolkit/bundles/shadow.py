@@ -12,20 +12,25 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepress.converters.scratch import ScratchFolder
+from edgepress.runtime.errors import parsing
 from edgepress.runtime.updates.frames import MAX_FRAMES
 from edgepress.toolkit.benchmarking.collect import collect_answers
-from edgepress.toolkit.bundles.updates import published_releases
 from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.data.types import DataSet, Split
-from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.errors import BundleError, EdgepressError, InputError
 from edgepress.toolkit.quantities import SHARE, parse
 from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.workers.opening import Candidate
+
+if TYPE_CHECKING:
+    from tuf.api.metadata import TargetFile
+
+    from edgepress.toolkit.published.folder import Repository
 
 SHADOW_FRAMES = 200
 """Number of frames that both releases answer."""
@@ -68,7 +73,7 @@ def measured_agreement(
     data: DataSet | None,
     limits: ShadowLimits,
     *,
-    published: Path,
+    published: Repository,
     name: str,
     on_step: Callable[[str], None],
 ) -> tuple[dict[str, Any], list[str]]:
@@ -86,7 +91,7 @@ def measured_agreement(
         The limits as the bundle holds them, and notes.
     """
     stored_limits: dict[str, Any] = asdict(limits) | {"measured": {}}
-    releases = [each for each in published_releases(published, name) if not each[0].withdrawn]
+    releases = published.releases_of(name)
     newest = max((release.release for release, _ in releases), default=0)
     if not limits.frames or limits.min_agreement is not None or not newest:
         return stored_limits, []
@@ -98,16 +103,29 @@ def measured_agreement(
     few = replace(data, test=Split(data.test.source, data.test.indices[:ITEMS], data.test.y[:ITEMS]))
     notes = []
     with ScratchFolder() as temporary:
-        for release, path in releases:
+        for release, target in releases:
             if release.release != newest:
                 continue
             try:
-                sha256, former = _model_of(path, Path(temporary))
+                sha256, former = _model_of(_copied(published.folder, target, Path(temporary)), Path(temporary))
                 stored_limits["measured"][sha256] = _agreement(former, model, few)
             except EdgepressError as e:
                 what = f"The agreement with release {newest} is not known, and boards do not judge it:"
                 notes.append(f"{what} {e.message}")
     return stored_limits, notes
+
+
+def _copied(published: Path, target: TargetFile, folder: Path) -> Path:
+    """A private copy of a published bundle, which is the one that was signed."""
+    from edgepress.toolkit.published.files import target_pieces
+
+    path = folder / f"{target.hashes['sha256']}.zip"
+    with (
+        parsing(target.path, "Copy it from your backup.", failed="is damaged", error=BundleError),
+        path.open("wb") as out,
+    ):
+        out.writelines(target_pieces(published, target))
+    return path
 
 
 def _model_of(bundle: Path, folder: Path) -> tuple[str, Path]:

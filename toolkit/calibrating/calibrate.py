@@ -21,7 +21,7 @@ from edgepress.toolkit.calibrating.fit import Fit, fit
 from edgepress.toolkit.calibrating.items import Wish
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import Described, data_for, describe, without_labels
-from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.data.types import DataSet, notes_of_skipped
 from edgepress.toolkit.engines.environments import python_for, usable_engines
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.progress import OnProgress
@@ -94,6 +94,7 @@ def calibrate(
     confidence: str | float = CONFIDENCE,
     engine: str | None = None,
     out: str | Path | None = None,
+    skip_unreadable: bool = False,
     on_progress: OnProgress | None = None,
 ) -> list[Calibrated]:
     """Measure what answers are worth, and write copies of files that reject what they are not sure of.
@@ -110,6 +111,7 @@ def calibrate(
         confidence: Probability that a promise holds.
         engine: Engine that runs the files; None takes the first installed one.
         out: Folder for the copies; None: `calibrated` beside the first file.
+        skip_unreadable: Skip images that can't be read.
         on_progress: Called with "scores" and the share that is done, 0-1.
 
     Returns:
@@ -127,7 +129,7 @@ def calibrate(
     paths = [Path(file) for file in files]
     if not paths:
         raise InputError("No file is given.", "Name .tflite or .onnx files.")
-    subjects = [_describe(path, data, engine) for path in paths]
+    subjects = [_describe(path, data, unknown, engine=engine, skip_unreadable=skip_unreadable) for path in paths]
     targets = _targets(paths, paths[0].parent / FOLDER if out is None else Path(out))
     results = []
     for number, (subject, target) in enumerate(zip(subjects, targets, strict=True)):
@@ -136,7 +138,7 @@ def calibrate(
             if on_progress is not None:
                 on_progress("scores", (number + share) / len(paths))
 
-        results.append(_calibrate(subject, target, wish, unknown, progress))
+        results.append(_calibrate(subject, target, wish, progress))
     return results
 
 
@@ -151,7 +153,7 @@ def answers_to(file: Path, data: DataSet, *, engine: str) -> tuple[npt.NDArray[n
     Raises:
         EdgepressError: The file can't be opened.
     """
-    subject = _describe(file, data, engine)
+    subject = _describe(file, data, None, engine=engine, skip_unreadable=False)
     contract = subject.about.contract
     scores = _scores(subject.candidate, data, lambda count: None)
     accepted = contract.limits.accepted(scores)
@@ -166,12 +168,14 @@ class _Subject:
         about: Its contract.
         candidate: The file on its engine.
         opened: The data.
+        others: Items of none of the labels, in the place of the test items; None if there are none.
         notes: What a user should know of them.
     """
 
     about: Described
     candidate: Candidate
     opened: DataSet
+    others: DataSet | None
     notes: tuple[str, ...]
 
 
@@ -206,7 +210,14 @@ def _wish(max_error: str | float | None, max_rejected: str | float | None, confi
     return Wish("rejected" if max_error is None else "error", limit, sure)
 
 
-def _describe(path: Path, source: str | DataSet | None, engine: str | None) -> _Subject:
+def _describe(
+    path: Path,
+    source: str | DataSet | None,
+    unknown: str | Path | None,
+    *,
+    engine: str | None,
+    skip_unreadable: bool,
+) -> _Subject:
     format = file_format(path)
     about = describe(path)
     if about.contract.task not in TASKS:
@@ -219,18 +230,22 @@ def _describe(path: Path, source: str | DataSet | None, engine: str | None) -> _
     name = engine or next(iter(usable_engines(format)), None)
     if name is None:
         raise InputError(f"No installed engine opens {path}.", "edgepress doctor shows how to install one.")
-    opened, notes = data_for(about.contract, source, where=path, numbered=about.numbered)
+    opened, notes = data_for(
+        about.contract, source, where=path, skip_unreadable=skip_unreadable, numbered=about.numbered
+    )
     about = about.labelled(opened)
-    return _Subject(about, Candidate(path, name, contract=about.contract_json), opened, (*about.notes, *notes))
+    others = None
+    if unknown is not None:
+        others = _open_unknown(str(unknown), opened, skip_unreadable=skip_unreadable)
+        notes += notes_of_skipped(others.skipped)
+    return _Subject(about, Candidate(path, name, contract=about.contract_json), opened, others, (*about.notes, *notes))
 
 
-def _calibrate(
-    subject: _Subject, target: Path, wish: Wish, unknown: str | Path | None, progress: Callable[[float], None]
-) -> Calibrated:
+def _calibrate(subject: _Subject, target: Path, wish: Wish, progress: Callable[[float], None]) -> Calibrated:
     candidate = subject.candidate
     opened = subject.opened
     contract = subject.about.contract
-    others = None if unknown is None else _open_unknown(str(unknown), opened)
+    others = subject.others
     total = len(opened.test) + (len(others.test) if others else 0)
     scores = _scores(candidate, opened, lambda count: progress(count / total))
     unlike = None
@@ -265,9 +280,9 @@ def _calibrate(
     )
 
 
-def _open_unknown(source: str, data: DataSet) -> DataSet:
+def _open_unknown(source: str, data: DataSet, *, skip_unreadable: bool) -> DataSet:
     """Items of none of the labels, in the place of the test items; their own labels are not read."""
-    opened = open_data(source, input=data.input, purpose="calibration")
+    opened = open_data(source, input=data.input, purpose="calibration", skip_unreadable=skip_unreadable)
     return replace(without_labels(opened, MOST_UNKNOWN), labels=data.labels)
 
 

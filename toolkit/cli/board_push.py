@@ -33,6 +33,14 @@ Key = Annotated[
     Path | None,
     Option(help="Public key, or file of allowed signers, that must have signed the bundle", show_default="no check"),
 ]
+TrustKeys = Annotated[
+    str,
+    Option(
+        metavar="SHA256",
+        help="Trust the keys of the bundle instead of those of the board; the board's refusal says the hash",
+        show_default="the board's",
+    ),
+]
 SshConfig = Annotated[Path | None, Option(help="Configuration file of ssh, as for ssh -F", show_default="the user's")]
 
 
@@ -44,6 +52,7 @@ def push(
     python: Python = "",
     shadow: Shadow = None,
     key: Key = None,
+    trust_keys: TrustKeys = "",
     ssh_config: SshConfig = None,
     json_output: options.Json = False,
 ) -> None:
@@ -51,7 +60,7 @@ def push(
     from edgepress.toolkit.boards.push import Installing
     from edgepress.toolkit.boards.push import push as work
 
-    how = Installing(prefix, sudo, python, shadow, ssh_config)
+    how = Installing(prefix, sudo, python, shadow, ssh_config, trust_keys)
     pushed = work(host, bundle, key=key, how=how, on_step=screen.step)
     if json_output:
         screen.document(pushed.to_dict())
@@ -72,6 +81,7 @@ def fleet(
     python: Python = "",
     shadow: Shadow = None,
     key: Key = None,
+    trust_keys: TrustKeys = "",
     ssh_config: SshConfig = None,
     json_output: options.Json = False,
 ) -> int:
@@ -80,7 +90,7 @@ def fleet(
     from edgepress.toolkit.boards.fleet import fleet as work
     from edgepress.toolkit.boards.push import Installing
 
-    how = Installing(prefix, sudo, python, shadow, ssh_config)
+    how = Installing(prefix, sudo, python, shadow, ssh_config, trust_keys)
     result = work(file, bundle, jobs=jobs, max_failures=max_failures, key=key, how=how, on_step=screen.step)
     if json_output:
         screen.document(result.to_dict())

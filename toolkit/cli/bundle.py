@@ -43,6 +43,7 @@ def bundle(
     offline: Annotated[bool, Option("--offline", help="Include the boards' wheels; needs --board")] = False,
     data: options.Data = None,
     samples: Annotated[int, Option(min=0, max=100, help="Test items to include, with their answers")] = 8,
+    skip_unreadable: options.SkipUnreadable = False,
     engine: Annotated[
         options.Engine | None,
         options.engine_option("Engine that computes the samples' answers; native: the board builds the model as C"),
@@ -50,6 +51,10 @@ def bundle(
     sign: Annotated[Path | None, Option(help="Sign with this OpenSSH key; writes OUT.sig")] = None,
     updates: Annotated[
         Path | None, Option(help="Let boards update themselves from this folder of edgepress publish init")
+    ] = None,
+    keys: Annotated[
+        list[Path] | None,
+        Option(help="With --updates: folder of its keys, of which only trusted.json is read; may be repeated"),
     ] = None,
     release: Annotated[
         int | None,

@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import Data, Json, PackagedEngine, engine_option
+from edgepress.toolkit.cli.options import Data, Json, PackagedEngine, SkipUnreadable, engine_option, skip_words
 from edgepress.toolkit.escaping import shell_line
 
 NOT_PROMISED = 4
@@ -33,6 +33,7 @@ def calibrate(
     out: Annotated[
         Path | None, Option(help="Folder for the copies", show_default="calibrated/ beside the first file")
     ] = None,
+    skip_unreadable: SkipUnreadable = False,
     json_output: Json = False,
 ) -> int:
     """Calibrate probabilities, and reject uncertain answers, with a promise that is measured on the test split."""
@@ -50,6 +51,7 @@ def calibrate(
             confidence=confidence,
             engine=engine,
             out=out,
+            skip_unreadable=skip_unreadable,
             on_progress=on_progress,
         )
     screen.note(*dict.fromkeys(note for result in results for note in result.notes))
@@ -61,5 +63,6 @@ def calibrate(
         for line in sentences(results):
             screen.say(line)
         if written := [result.path for result in results if result.path is not None]:
-            screen.next_command(shell_line("edgepress", "bundle", written[0], *data_words(written[0], data)))
+            words = [*data_words(written[0], data), *skip_words(skip_unreadable)]
+            screen.next_command(shell_line("edgepress", "bundle", written[0], *words))
     return NOT_PROMISED if any(result.path is None for result in results) else 0

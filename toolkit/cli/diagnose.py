@@ -85,9 +85,7 @@ def diagnose(
     With --engines: which operation of one file engines compute differently.
     """
     if engines is not None:
-        diagnose_engines(
-            files, engines, hints, data=data, samples=samples, ssh_config=ssh_config, json_output=json_output
-        )
+        call_with(diagnose_engines, locals())
         return 0
     if ssh_config is not None:
         raise InputError("--ssh-config is for boards in --engines, such as board:HOST.", "Leave --ssh-config out.")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.text import percent, plural
@@ -21,6 +22,7 @@ def diagnose_engines(
     *,
     data: str | None,
     samples: int,
+    skip_unreadable: bool,
     ssh_config: Path | None,
     json_output: bool,
 ) -> None:
@@ -30,9 +32,7 @@ def diagnose_engines(
     if len(files) != 1:
         raise InputError(f"With --engines, one file is run; found {len(files)}.", "Give one .tflite file.")
     names = [name.strip() for name in engines.split(",") if name.strip()]
-    comparison = work(
-        files[0], names, data=data, samples=samples, hints=hints, ssh_config=ssh_config, on_step=screen.step
-    )
+    comparison = call_with(work, locals(), file=files[0], engines=names, on_step=screen.step)
     screen.note(*comparison.notes)
     if json_output:
         screen.document(comparison.to_dict())

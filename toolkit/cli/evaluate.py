@@ -35,7 +35,7 @@ def evaluate(
 ) -> None:
     """Measure accuracy, precision, recall, F1, calibration error and confusion of one file on the test split."""
     from edgepress.toolkit.caches import default_cache
-    from edgepress.toolkit.cli.tables import confusion_table, evaluation_table
+    from edgepress.toolkit.cli.tables import confusion_table, evaluation_table, group_line
     from edgepress.toolkit.evaluation import evaluate as work
 
     with screen.progress({"accuracy": "Checking accuracy"}) as on_progress:
@@ -55,6 +55,8 @@ def evaluate(
         f"{result['data']['source']}; expected calibration error (ECE) {100 * result['ece']:.1f} pp.",
         style="bold",
     )
+    if line := group_line(result):
+        screen.say(line)
     if (accepted := result["accepted"]) is not None:
         screen.say(
             f"{accepted['count']} answers are accepted{_interval(accepted['share'])}; "

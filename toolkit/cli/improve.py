@@ -81,12 +81,12 @@ def _show(result: Improved, max_drop: float, skip_unreadable: bool) -> None:
             "new items together."
         )
     screen.say(f"Written: {result.model} and {plural(len(result.files), 'converted file')}.")
+    skip = options.skip_words(skip_unreadable)
     if result.ship is not None:
-        screen.next_command(shell_line("edgepress", "bundle", result.ship))
+        screen.next_command(shell_line("edgepress", "bundle", result.ship, *skip))
     elif result.had_promise:
         screen.say("No file keeps the promise that an old file had, so none is named for a bundle.")
     elif result.files:  # which of them is best is measured
-        skip = options.skip_words(skip_unreadable)
         screen.next_command(shell_line("edgepress", "benchmark", result.files[0].parent, *skip))
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-import threading
-import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.browser import open_in_browser
 from edgepress.toolkit.cli.options import Json
-from edgepress.toolkit.cli.play import has_screen
 from edgepress.toolkit.text import plural
 
 if TYPE_CHECKING:
@@ -41,8 +39,8 @@ def label(
         else:
             left = labelling.pictures - labelling.done
             screen.say(f"{labelling.url} shows {plural(left, 'picture')} to label. Ctrl-C ends it.")
-        if open_page and has_screen():
-            threading.Thread(target=webbrowser.open, args=(labelling.url,), daemon=True).start()
+        if open_page:
+            open_in_browser(labelling.url)
 
     screen.step("Reading the pictures")
     words = None if labels is None else [word.strip() for word in labels.split(",")]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
-import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +12,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.cli.browser import open_in_browser
 from edgepress.toolkit.text import plural
 
 if TYPE_CHECKING:
@@ -53,16 +51,9 @@ def play(
         else:
             answer = "answers" if len(playing.files) == 1 else "answer"
             screen.say(f"{playing.url} shows what {plural(len(playing.files), 'file')} {answer}. Ctrl-C ends it.")
-        if open_page and has_screen():
-            threading.Thread(target=webbrowser.open, args=(playing.url,), daemon=True).start()
+        if open_page:
+            open_in_browser(playing.url)
 
     screen.step("Opening the files")
     call_with(work, locals(), engines=engine, cache=default_cache())
     return 0
-
-
-def has_screen() -> bool:
-    """Whether a browser can open a window: without one, Python would start a text browser in the terminal."""
-    if sys.platform in ("win32", "darwin"):
-        return True
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

@@ -1,4 +1,4 @@
-"""The commands `publish`, `publish init`, `rotate`, `withdraw`, `renew` and `check`."""
+"""The commands `publish`, `publish init`, `rotate`, `withdraw`, `renew`, `check` and `trust`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgepress.toolkit.bundles.boards import BOARDS
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import command
 from edgepress.toolkit.cli.help import HelpfulGroup
-from edgepress.toolkit.cli.publish_keys import KEEP, ask_password, new_password
+from edgepress.toolkit.cli.publish_keys import KEEP, ask_password, new_password, show_trusted
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.text import percent
 
@@ -72,7 +72,8 @@ def init(
     for line in KEEP:
         screen.say(line)
     screen.say(f"The list of trusted keys expires on {begun.expires:%Y-%m-%d}. Next:")
-    screen.shell_command(f"  {shell_line('edgepress', 'bundle', 'MODEL', '--updates', to)}", style="bold")
+    command = shell_line("edgepress", "bundle", "MODEL", "--updates", to, "--keys", keys)
+    screen.shell_command(f"  {command}", style="bold")
 
 
 @app.command()
@@ -169,13 +170,16 @@ def renew(
 @command
 def check(
     to: To,
+    keys: Annotated[
+        list[Path], Option("--keys", help="Folder of keys, of which only trusted.json is read; may be repeated")
+    ],
     days: Annotated[float, Option(min=0, help="Warn of lists that expire in fewer days")] = 7.0,
     json_output: options.Json = False,
 ) -> int:
     """Check files and signatures, and exit with 3 if a list expires soon; also as publish --check."""
     from edgepress.toolkit.publishing.expiry import check as work
 
-    checked = work(to, days=days)
+    checked = work(to, keys=keys, days=days)
     if json_output:
         screen.document(checked.to_dict())
         return 0 if checked.passed else LIMIT_NOT_MET
@@ -186,11 +190,40 @@ def check(
     columns = [("List", "left"), ("Version", "right"), ("Expires", "left"), ("State", "left")]
     screen.show(screen.table(columns, rows))
     screen.say(f"{checked.targets} files are complete.")
+    screen.say(f"SHA-256 of the list of trusted keys: {checked.root_sha256}")
+    for role, ids in checked.keys.items():
+        screen.say(f"Keys of {role}: {' '.join(ids)}")
     if not checked.passed:
         screen.say(f"Lists expire in fewer than {days:g} days; boards then refuse the folder.", style="bold yellow")
         for command in checked.commands:
             screen.next_command(command)
     return 0 if checked.passed else LIMIT_NOT_MET
+
+
+@app.command()
+@command
+def trust(
+    to: To,
+    keys: Keys,
+    source: Annotated[
+        Path | None,
+        Argument(
+            metavar="FILE",
+            help="Bundle, or root.json of a board (current/updates/root.json), to trust its keys",
+            show_default="trusted.json in the folders of keys",
+        ),
+    ] = None,
+    yes: Annotated[bool, Option("--yes", help="Do not ask")] = False,
+    json_output: options.Json = False,
+) -> None:
+    """Make trusted.json anew from a bundle or a board's root, or accept lists of bundles that were signed elsewhere."""
+    from edgepress.toolkit.publishing.trust import trust as work
+
+    trusted = work(to, keys, source=source, accept=lambda each: show_trusted(each.to_dict(), ask=not yes))
+    if json_output:
+        screen.document(trusted.to_dict())
+    else:
+        screen.say(f"trusted.json was written into {', '.join(map(str, keys))}.")
 
 
 def _show(published: Published, json_output: bool) -> None:

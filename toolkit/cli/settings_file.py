@@ -49,7 +49,7 @@ SHARED = {
     "max_ram": ("compress",),
     "max_flash": ("compress",),
     "seed": ("train", "tune", "compress", "prune"),
-    "skip_unreadable": tuple(name for name in _WITH_DATA if name != "bundle"),
+    "skip_unreadable": _WITH_DATA,
 }
 """Options allowed at top level, each with the commands in which it means the same."""
 TEXT_PATHS = ("data", "more", "weights", "base", "teacher", "baseline", "source")

@@ -14,7 +14,7 @@ from edgepress.toolkit.prediction import ImageResult
 from edgepress.toolkit.reports.view import row_names
 from edgepress.toolkit.results.records import DROP, LARGE_ERROR, UNPROVEN, USABLE, Benchmark, Measurement
 from edgepress.toolkit.terminal import Table, Text
-from edgepress.toolkit.text import is_sure, number, size
+from edgepress.toolkit.text import interval, is_sure, number, size
 
 VARYING_WIDTH = 8
 """Width of a column that is shown only if rows differ in it."""
@@ -138,6 +138,22 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
     columns = [("Class", "left"), ("Precision %", "right"), ("Recall %", "right"), ("F1 %", "right")]
     columns += [("Items", "right"), *([("Accepted %", "right"), ("Wrong of these", "right")] if accepted else [])]
     return table([*columns, ("Most mistaken for", "left")], rows)
+
+
+def group_line(result: Mapping[str, Any]) -> str:
+    """The accuracy by item and by group, with intervals that groups are independent in; "" of data without groups."""
+    groups = result.get("groups")
+    if groups is None:
+        return ""
+    by_item, by_group = (
+        interval(100 * f["estimate"], _percentage(f["low"]), _percentage(f["high"]), " %")
+        for f in (groups["by_item"], groups["by_group"])
+    )
+    return f"By item {by_item}, by group {by_group}: no group of the {groups['count']} test groups is in another split."
+
+
+def _percentage(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _cells_of_acceptance(row: Mapping[str, Any]) -> list[str]:

@@ -26,6 +26,11 @@ WIDTH_HELP = f"Multiplier of the number of channels ({', '.join(r.name for r in 
 DEPTH_HELP = "Number of layers (" + ", ".join(
     f"{r.name}: {' or '.join(map(str, r.depths))}" for r in ARCHITECTURES.values() if r.depths
 )
+GROUP_HELP = (
+    "Which items are of one group (photos of one object, one speaker) and never divided between training and test: "
+    "searched in the path of a file below its class folder, or a column of metadata.csv or array of an .npz"
+)
+BY_NAMES = "groups that are seen in the names of files or in a column 'group'"
 BY_ARCH = "set by the architecture"
 BY_DATA = "as in the data"
 BY_SIZE = "auto: as in the data; 160 for photos and EfficientNet-Lite with its weights"
@@ -53,6 +58,9 @@ def train(
         options.Augmentation, Images(help="Augmentation of the training items; auto chooses by the kind of data")
     ] = "auto",
     skip_unreadable: options.SkipUnreadable = False,
+    group: Annotated[
+        str | None, Option(metavar="REGEX|column:NAME|none", help=GROUP_HELP, show_default=BY_NAMES)
+    ] = None,
     width: Annotated[float | None, Net(help=WIDTH_HELP, show_default=BY_ARCH)] = None,
     depth: Annotated[int | None, Net(help=f"{DEPTH_HELP})", show_default=BY_ARCH)] = None,
     dropout: Annotated[float | None, Net(help="Dropout rate before the classifier", show_default=BY_ARCH)] = None,
@@ -95,7 +103,7 @@ def train(
     """Train a classifier; writes model.keras, its metrics and plots to a folder."""
     if data is None:
         raise InputError("There is no training data.", f"Name them with --data: {ACCEPTED}.")
-    from edgepress.toolkit.cli.tables import evaluation_table
+    from edgepress.toolkit.cli.tables import evaluation_table, group_line
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.data.pixels import pixel_notes
     from edgepress.toolkit.data.types import notes_of_skipped
@@ -111,13 +119,15 @@ def train(
     net = call_with(find_base, locals(), on_note=screen.note)
     how = {"photo_size": photo_size(arch, weights)} if net is None else {"input": net.input}
     opened = call_with(open_data, locals(), source=data, size=_size(size), **how)
-    screen.note(*notes_of_skipped(opened.skipped), *pixel_notes(opened))
+    screen.note(*notes_of_skipped(opened.skipped), *opened.group_notes, *pixel_notes(opened))
     result = call_with(work, locals(), data=opened, base=net, patience=patience or None, on_note=screen.note)
     if json_output:
         screen.document({"model": str(result.model), **result.metrics})
         return
     screen.show(evaluation_table(result.metrics))
     screen.remarks(result.metrics.get("remarks", ()))  # runs of an older edgepress have none
+    if line := group_line(result.metrics):
+        screen.say(line)
     screen.say(f"Test accuracy {100 * result.metrics['accuracy']:.2f} %: {result.model}", style="bold")
     screen.next_command(shell_line("edgepress", "convert", result.model, *options.skip_words(skip_unreadable)))
 

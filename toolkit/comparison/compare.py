@@ -32,6 +32,7 @@ from edgepress.toolkit.notebooks.views import comparison_html
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.records import Advice, Benchmark
 from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
+from edgepress.toolkit.text import short_repr
 
 SCHEMA_VERSION = 1
 MODEL_SUFFIXES = (".tflite", ".onnx")
@@ -91,6 +92,8 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """The document that `compare --json` prints."""
         return {"schema_version": SCHEMA_VERSION, "failed": self.failed} | dataclasses.asdict(self)
+
+    __repr__ = short_repr
 
     def _repr_html_(self) -> str:
         return comparison_html(self.to_dict())

@@ -36,6 +36,7 @@ from edgepress.toolkit.notebooks.views import compress_html
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
 from edgepress.toolkit.sweeping.store import Store
+from edgepress.toolkit.text import short_repr
 from edgepress.toolkit.training.run_folder import only_run
 
 WORK = "work"
@@ -63,6 +64,8 @@ class CompressResult:
     def summary(self) -> dict[str, Any]:
         """The JSON document of `compress --json`."""
         return self.document
+
+    __repr__ = short_repr
 
     def _repr_html_(self) -> str:
         return compress_html(self.document)

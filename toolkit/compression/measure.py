@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.files import write_bytes
+from edgepress.converters.ptq.collapse import constant_flags, has_collapsed
 from edgepress.converters.to_c.footprint import compute_footprint
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.benchmarking.expected import expected_lost
@@ -137,8 +138,13 @@ class Measurer:
         except EdgepressError as e:
             return replace(trial, error=f"{e.message} {e.hint}".strip())
         correct = result["correct"]
-        accuracy = float(np.mean(unpack(correct, len(data.test))))
-        return replace(trial, correct=correct, accuracy=accuracy, expected_lost=result["expected_lost"])
+        right = unpack(correct, len(data.test))
+        expected = result["expected_lost"]
+        trial = replace(trial, correct=correct, accuracy=float(np.mean(right)), expected_lost=expected)
+        if reference is None:
+            return trial
+        before = unpack(reference.correct, len(data.test))
+        return replace(trial, collapsed=has_collapsed(before, right, constant_flags(data.test.y)))
 
     def with_latency(self, trial: Trial, reference: Trial | None) -> Trial:
         """The trial with its latency and memory, and with RAM and flash if these are limited.

@@ -45,6 +45,7 @@ class Trial:
         facts: More about how it was made: the share of MACs, the width, figures of a training.
         correct: Base64 of `numpy.packbits` of which validation items it classifies correctly.
         expected_lost: See `Evidence.expected_lost`, of the float file's probabilities.
+        collapsed: Whether it hardly answers better than the most frequent class does (`ptq.collapse`).
     """
 
     number: int = 0
@@ -71,6 +72,7 @@ class Trial:
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     correct: str = ""
     expected_lost: float | None = None
+    collapsed: bool = False
 
     @property
     def figures(self) -> dict[str, float | None]:
@@ -78,8 +80,11 @@ class Trial:
         return {name: getattr(self, kind.figure) for name, kind in KINDS.items()}
 
     def missed(self, limits: Limits) -> dict[str, float | None]:
-        """The limits that it misses; see `Limits.excess`."""
-        return limits.excess(self.figures)
+        """The limits that it misses; see `Limits.excess`. A file that has collapsed misses the drop, however large."""
+        missed = limits.excess(self.figures)
+        if self.collapsed and self.drop_pp is not None:
+            missed.setdefault("drop", self.drop_pp - limits.values["drop"])
+        return missed
 
     def to_dict(self) -> dict[str, Any]:
         """As in `compress --json`, without the single answers."""

@@ -29,6 +29,7 @@ from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data.builtin import NAMES, is_builtin, read_builtin
 from edgepress.toolkit.data.conflicts import find_conflicts
 from edgepress.toolkit.data.folder import read_folder
+from edgepress.toolkit.data.groups import Grouping, find_groups
 from edgepress.toolkit.data.idx import is_idx_folder, read_idx_folder
 from edgepress.toolkit.data.items import TO_NPZ, Items, ReadOptions
 from edgepress.toolkit.data.npz import is_npz, read_npz
@@ -42,7 +43,7 @@ from edgepress.toolkit.data.splits import (
     require_all_classes,
     require_items,
 )
-from edgepress.toolkit.data.types import COPY, SPLITS, DataSet, Purpose, Source, Split
+from edgepress.toolkit.data.types import COPY, GROUPED, SPLITS, DataSet, Purpose, Source, Split
 from edgepress.toolkit.errors import DataError
 
 __all__ = [
@@ -97,6 +98,7 @@ def open_data(
     skip_unreadable: bool = False,
     purpose: Purpose = "training",
     sample: tuple[int, int] | None = None,
+    group: str | None = None,
 ) -> DataSet:
     """Open a data set and split it.
 
@@ -115,6 +117,9 @@ def open_data(
         skip_unreadable: Leave unreadable images out and list them in `DataSet.skipped`, instead of raising an error.
         purpose: What it is opened for, which says what it must have.
         sample: For calibration, how many training and validation items are enough; `sha256` is then that of these.
+        group: What tells which items are of one group, so that they are never divided between splits: a regular
+            expression that is searched in the path of a file below its class folder, `column:NAME` of `metadata.csv` or
+            an array of an `.npz`, or "none". None looks for groups if the purpose is training (`groups`).
 
     Returns:
         The data set. Each split is sorted by the items' content hashes.
@@ -135,13 +140,15 @@ def open_data(
     options = call_with(ReadOptions, locals())
     items = _read(source, options)
     _require_names(items.labels, source)
-    split, computed = _split(items, purpose, str(source))
+    grouping = find_groups(items, group, str(source), training=purpose == "training")
+    split, computed = _split(items, purpose, str(source), grouping)
     if labels is not None:
         _compare_labels(items, labels, source, some=purpose == "evaluation")
     copies = [items.source.name(i) for i in np.flatnonzero((split == "") & (items.stored_split != "")).tolist()]
     order = np.lexsort((items.y, items.hashes))
     rows = {name: order[split[order] == name] for name in SPLITS}
-    train, val, test = (Split(items.source, rows[name], items.y[rows[name]]) for name in SPLITS)
+    every = Split(items.source, np.arange(len(order)), items.y, None if grouping is None else grouping.numbers)
+    train, val, test = (every.take(rows[name]) for name in SPLITS)
     opened = DataSet(
         source=str(source),
         labels=items.labels,
@@ -150,9 +157,11 @@ def open_data(
         val=val,
         test=test,
         sha256=_fingerprint(items, rows),
-        skipped=(*items.skipped, *((name, COPY) for name in copies)),
+        skipped=(*items.skipped, *((name, COPY if grouping is None else GROUPED) for name in copies)),
         computed=computed,
         conflicts=find_conflicts(items, order),
+        group=(group or "") if grouping is None else grouping.rule,
+        group_notes=() if grouping is None else grouping.notes_on(split, items.stored_split),
     )
     return opened if labels is None else opened.relabelled(labels)
 
@@ -197,13 +206,16 @@ def _read(source: str | Path, options: ReadOptions) -> Items:
     raise DataError(f"There is no data set or path {str(source)!r}. Accepted: {ACCEPTED}.", hint)
 
 
-def _split(items: Items, purpose: Purpose, source: str) -> tuple[Names, tuple[str, ...]]:
+def _split(items: Items, purpose: Purpose, source: str, grouping: Grouping | None) -> tuple[Names, tuple[str, ...]]:
     """The split of each item, and the splits that the data did not have; raises an error if one lacks items."""
     # Items without labels can't be tested on, so none are held out for that.
     shares = {name: share for name, share in SHARES.items() if items.whole and (items.labels or name != "test")}
-    split = assign(items.hashes, items.y, items.stored_split, shares=shares)
+    if grouping is None:
+        split = assign(items.hashes, items.y, items.stored_split, shares=shares)
+    else:
+        split = grouping.assign(items.y, items.stored_split, shares)
     if purpose == "training":
-        require_all_classes(split, items.y, items.labels, source)
+        require_all_classes(split, items.y, items.labels, source, grouped=grouping is not None)
     require_items(split, purpose, source)
     return split, tuple(name for name in shares if name not in items.stored_split)
 

@@ -25,10 +25,11 @@ from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.image import IMAGE_SUFFIXES, MOST_FILE_BYTES, Pixels, peek
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.toolkit import text
-from edgepress.toolkit.data.folder_layout import NAMED, folders_of_splits, is_ignored, subfolders
+from edgepress.toolkit.data.folder_layout import NAMED, folders_of_splits, is_ignored, is_image, subfolders
 from edgepress.toolkit.data.idx import IDX_NAMES
 from edgepress.toolkit.data.items import TO_NPZ, UNLABELLED, Items, ReadOptions, in_order
 from edgepress.toolkit.data.jpeg import load_file
+from edgepress.toolkit.data.metadata_csv import MetadataTable
 from edgepress.toolkit.data.sample import LARGE, sample
 from edgepress.toolkit.data.splits import Ints
 from edgepress.toolkit.data.threads import in_threads
@@ -61,7 +62,7 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     left_out += [
         (f"{text.plural(count, 'image')} in {folder}", UNSORTED)
         for part, folder in parts.items()
-        if "" not in files_by_part[part] and (count := sum(map(_is_image, folder.iterdir())))
+        if "" not in files_by_part[part] and (count := sum(map(is_image, folder.iterdir())))
     ]
     names = [label for classes in files_by_part.values() for label in classes]
     labels = () if "" in names else tuple(in_order(names))
@@ -96,6 +97,8 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
         stored_split=split_names,
         spec=spec,
         skipped=(*problems.items(), *left_out),
+        paths=lambda: ["/".join(file.split(os.sep)[bool(labels) + (parts[p] != root) :]) for file, _, p in rows],
+        columns=MetadataTable(root, files),
     )
 
 
@@ -171,10 +174,6 @@ def _most_common(others: Counter[str]) -> str:
         text.plural(n, f"{suffix} file" if suffix else "file") + ("" if suffix else " without a suffix")
         for suffix, n in others.most_common(NAMED)
     )
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not is_ignored(path.name) and path.is_file()
 
 
 def _images(folder: Path, root: Path, others: Counter[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgepress.runtime.image import IMAGE_SUFFIXES
 from edgepress.toolkit.data.items import ReadOptions
 from edgepress.toolkit.data.splits import OTHER_ITEMS
 from edgepress.toolkit.errors import DataError
@@ -60,6 +61,11 @@ def subfolders(path: Path) -> list[Path]:
         for entry in sorted(path.iterdir())
         if entry.is_dir() and not is_ignored(entry.name) and not here.is_relative_to(entry.resolve())
     ]
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path is that of a file whose suffix says that it is decoded."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not is_ignored(path.name) and path.is_file()
 
 
 def is_ignored(name: str) -> bool:

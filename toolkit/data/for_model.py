@@ -22,8 +22,8 @@ from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER, DataRecord
 from edgepress.runtime.filetypes import format_of
-from edgepress.toolkit.data import how_all_test, open_data
-from edgepress.toolkit.data.remembered import find_remembered
+from edgepress.toolkit.data import how_all_test
+from edgepress.toolkit.data.remembered import find_remembered, open_in_groups
 from edgepress.toolkit.data.types import DataSet, Purpose, Split, notes_of_skipped
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
 from edgepress.toolkit.escaping import shell_line
@@ -205,7 +205,7 @@ def data_for(
     source = data if data is not None else find_remembered(contract.data.source, where)  # type: ignore[union-attr]
     options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable, "purpose": purpose}
     labels = None if numbered or purpose == "calibration" else contract.labels
-    opened = open_data(source, labels=labels, **options)
+    opened, notes = open_in_groups(source, contract.data, labels=labels, **options)
     if numbered and {*opened.labels} <= {*contract.labels}:  # the numbers of the model's classes, or of some of them
         opened = opened.relabelled(contract.labels)
     if numbered and len(opened.labels) != len(contract.labels):
@@ -213,7 +213,7 @@ def data_for(
             f"{where} has {len(contract.labels)} labels; {source} has {len(opened.labels)}.",
             "Give data with the model's classes with --data.",
         )
-    notes = notes_of_skipped(opened.skipped)
+    notes += notes_of_skipped(opened.skipped)
     if contract.data is not None and contract.data.sha256 != opened.sha256:
         doubt = (
             "some test items may have been used in training"

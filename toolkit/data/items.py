@@ -7,9 +7,9 @@ splits them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -175,6 +175,18 @@ class ArraySource:
         return ArraySource(self.x[indices], [self.names[i] for i in indices], self.spec)
 
 
+class Columns(Protocol):
+    """What data say of each item besides its class, by name."""
+
+    def names(self) -> list[str]:
+        """The names of the columns."""
+        ...
+
+    def read(self, name: str) -> tuple[list[str], list[str]]:
+        """The values of a column, one an item and "" for none; and notes on it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Items:
     """The return value of a reader.
@@ -187,6 +199,8 @@ class Items:
         stored_split: Split in the data, shape (N,): "train" if they have no splits, "val", "test"; "" if left out.
         spec: The input that the source prepares items for.
         skipped: Unreadable files, with the reason.
+        paths: The path of each item's file below its class folder, with "/" between folders; None if they have none.
+        columns: What the data say of each item besides its class.
         whole: Whether these are all items; otherwise `stored_split` are their splits, and none is computed.
     """
 
@@ -197,11 +211,17 @@ class Items:
     stored_split: Names
     spec: InputSpec
     skipped: tuple[tuple[str, str], ...] = ()
+    paths: Callable[[], list[str]] | None = None
+    columns: Columns | None = None
     whole: bool = True
 
 
 def array_items(
-    parts: Mapping[str, tuple[npt.NDArray[Any], Ints]], *, labels: tuple[str, ...], options: ReadOptions
+    parts: Mapping[str, tuple[npt.NDArray[Any], Ints]],
+    *,
+    labels: tuple[str, ...],
+    options: ReadOptions,
+    columns: Columns | None = None,
 ) -> Items:
     """Make items of arrays.
 
@@ -210,6 +230,7 @@ def array_items(
             (N, ...), the same but for N in all parts; y: classes, int64, shape (N,).
         labels: Class names.
         options: How to prepare them.
+        columns: See `Items`.
     """
     x = np.concatenate([np.ascontiguousarray(x) for x, _ in parts.values()])
     if options.whole_numbers(x):
@@ -227,6 +248,7 @@ def array_items(
         labels=labels,
         stored_split=np.repeat(list(parts), [len(y) for _, y in parts.values()]),
         spec=spec,
+        columns=columns,
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.toolkit.data.splits import calibration_rows
-from edgepress.toolkit.data.types import DataSet, Source, Split
+from edgepress.toolkit.data.types import SPLITS, DataSet, Source, Split
 
 REHEARSED = 10
 """Most old training items for each new one."""
@@ -83,7 +83,7 @@ def join(old: DataSet, new: DataSet) -> DataSet:
     them takes the first ones. It is called by the name of the old data, and a contract stores their record.
     """
     few = calibration_rows(old.train, max(LEAST_REHEARSED, REHEARSED * len(new.train)))
-    rehearsed = Split(old.train.source, old.train.indices[few], old.train.y[few])
+    rehearsed = old.train.take(few)
     digest = hashlib.sha256(f"{old.sha256} {new.sha256} {len(few)} {SHARE}".encode()).hexdigest()
     return replace(
         old,
@@ -98,14 +98,33 @@ def join(old: DataSet, new: DataSet) -> DataSet:
     )
 
 
+def follow(old: DataSet, new: DataSet) -> DataSet:
+    """The new data with the items of each group that the old data have in the split that it has there."""
+    splits = [getattr(new, name) for name in SPLITS]
+    if any(split.groups is None for split in splits):
+        return new
+    columns = (np.concatenate([getattr(split, name) for split in splits]) for name in ("indices", "y", "groups"))
+    every = Split(new.train.source, *columns)
+    place = np.repeat(np.arange(len(SPLITS)), [len(split) for split in splits])
+    for number, name in enumerate(SPLITS):
+        known = getattr(old, name).groups
+        if known is not None:
+            place[np.isin(every.groups, known)] = number
+    train, val, test = (every.take(place == number) for number in range(len(SPLITS)))
+    return replace(new, train=train, val=val, test=test)
+
+
 def _repeat(split: Split, beside: int) -> Split:
     """A split repeated until it has its share beside the other items."""
     times = max(1, round(SHARE / (1 - SHARE) * beside / max(len(split), 1)))
-    return Split(split.source, np.tile(split.indices, times), np.tile(split.y, times))
+    return split.take(np.tile(np.arange(len(split)), times))
 
 
 def _join_splits(old: Split, new: Split, *, shuffle: bool) -> Split:
     of = np.repeat(np.arange(2), [len(old), len(new)])
     order = np.random.default_rng(0).permutation(len(of)) if shuffle else np.arange(len(of))
     source = JoinedSource((old.source, new.source), of[order], np.concatenate([old.indices, new.indices])[order])
-    return Split(source, np.arange(len(of)), np.concatenate([old.y, new.y])[order])
+    groups = None
+    if old.groups is not None and new.groups is not None:
+        groups = np.concatenate([old.groups, new.groups])[order]
+    return Split(source, np.arange(len(of)), np.concatenate([old.y, new.y])[order], groups)

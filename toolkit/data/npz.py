@@ -5,7 +5,8 @@
 `x` of uint8 with shape (N, height, width) or (N, height, width, 1 or 3) are images; any other `x` are tensors, read as
 float32. `y` has whole numbers or strings, shape (N,), or one-hot rows, shape (N, classes). With `labels`, numbers are
 indices into it; without, the distinct values are the labels. For calibration, `y` may be missing.
-Arrays are held in memory. Nothing is unpickled; arrays of other names are ignored.
+Arrays are held in memory. Nothing is unpickled. Arrays of other names are read where `--group column:NAME` names them,
+and one of the name `group` or `groups` for training (`groups`); otherwise they are ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -71,6 +73,7 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
             raise DataError(f"{path}: {key} has Python objects; accepted: numbers and strings.", hint)
     require_memory(path, sum(_memory(members[key]) for key in names), "Give fewer items.", error=DataError)
     arrays = read_arrays(path, names)
+    columns = ArrayColumns(path, members, {part: x.removeprefix("x") for part, (x, _) in keys_of_parts.items()})
     xs = {part: _items(arrays[x], f"{path}: {x}") for part, (x, _) in keys_of_parts.items()}
     if bare:
         return array_items(
@@ -87,7 +90,49 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
     labels = _labels(arrays.get("labels"), ys, path)
     index = {label: i for i, label in enumerate(labels)}
     classes = {part: np.array([index[str(v)] for v in y], np.int64) for part, y in ys.items()}
-    return array_items({part: (xs[part], classes[part]) for part in keys_of_parts}, labels=labels, options=options)
+    parts_of_items = {part: (xs[part], classes[part]) for part in keys_of_parts}
+    return array_items(parts_of_items, labels=labels, options=options, columns=columns)
+
+
+@dataclass(frozen=True)
+class ArrayColumns:
+    """Arrays with a number or a text for each item: `NAME` beside `x`, or `NAME_train` and so on beside `x_train`.
+
+    Attributes:
+        path: The file.
+        members: The headers of its arrays.
+        ends: What stands behind the name of each split's array.
+    """
+
+    path: Path
+    members: Mapping[str, Header]
+    ends: Mapping[str, str]
+
+    def names(self) -> list[str]:
+        """The names of the arrays that have a value for each item."""
+        end = next(iter(self.ends.values()))
+        names = [key.removesuffix(end) for key in self.members if key.endswith(end)]
+        return [name for name in names if name not in ("x", "y", "labels") and self._has(name)]
+
+    def _has(self, name: str) -> bool:
+        return all(
+            header is not None and header.dtype.kind in "biuUS" and header.shape == self.members[f"x{end}"].shape[:1]
+            for end in self.ends.values()
+            for header in [self.members.get(f"{name}{end}")]
+        )
+
+    def read(self, name: str) -> tuple[list[str], list[str]]:
+        """The values of an array as texts, and no notes.
+
+        Raises:
+            DataError: The file is damaged, or takes more memory than is free.
+        """
+        keys = [f"{name}{end}" for end in self.ends.values()]
+        needed = sum(_memory(self.members[key]) for key in keys)
+        require_memory(self.path, needed, "Give fewer items.", error=DataError)
+        arrays = read_arrays(self.path, keys)
+        values = (_text(arrays[key]) if arrays[key].dtype.kind in "US" else arrays[key] for key in keys)
+        return [str(value) for array in values for value in array.tolist()], []
 
 
 class Header(NamedTuple):

@@ -2,7 +2,7 @@
 
 A relative path stays relative, as others may read it in the file. It is looked for from the folder of the model
 upwards, which finds it where the run lies below the folder that `edgepress train` ran in, and then in the working
-directory.
+directory. It also remembers the rule of the groups that were not divided.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from edgepress.toolkit.data import paths_of
+from edgepress.runtime.contract import DataRecord
+from edgepress.toolkit.data import open_data, paths_of
 from edgepress.toolkit.data.builtin import is_builtin
-from edgepress.toolkit.errors import DataError
+from edgepress.toolkit.data.groups import NONE
+from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.errors import DataError, NoGroupsError
 
 SEPARATOR = "::"
 """Stands between tar shards of one source."""
@@ -52,6 +56,22 @@ def find_remembered(source: str, model: Path) -> str:
             "Give the data with --data.",
         )
     return source if path == _below(Path.cwd(), source) else path
+
+
+def open_in_groups(source: str, trained_on: DataRecord | None, **options: Any) -> tuple[DataSet, list[str]]:
+    """Open data in the groups that a model was trained in, with a note if they do not have these.
+
+    Args:
+        source: The data, as for `open_data`.
+        trained_on: What the model's contract says of its data.
+        options: Other arguments of `open_data`.
+    """
+    group = (trained_on.group if trained_on is not None else "") or NONE
+    try:
+        return open_data(source, group=group, **options), []
+    except NoGroupsError as e:
+        note = f"The model was trained on data split by groups ({group}), and {source} is split by content: {e.message}"
+        return open_data(source, group=NONE, **options), [note]
 
 
 def _upwards(folder: Path) -> list[Path]:

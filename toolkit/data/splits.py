@@ -27,6 +27,9 @@ SHARES = {"test": 0.2, "val": 0.1}
 OTHER_ITEMS = "give other items: a folder of images without labels will do."
 """The end of a hint for calibration."""
 
+UNGROUPED = "Or split by content alone, which divides groups: --group none."
+"""The end of a hint for training."""
+
 Names = npt.NDArray[np.str_]
 Ints = npt.NDArray[np.int64]
 
@@ -47,9 +50,7 @@ def assign(
         copies of an item are "" in "val" if it is in "test", and in "train" if it is in either.
     """
     content = np.unique(hashes, return_inverse=True)[1]  # equal for copies, and in the order of the hashes
-    split = stored_split.astype("<U5")
-    for kept, other in (("test", "val"), ("test", "train"), ("val", "train")):
-        split[(split == other) & np.isin(content, content[split == kept])] = ""
+    split = keep_together(content, stored_split)
     pool = np.flatnonzero(split == "train")
     for name, share in shares.items():
         if not np.any(stored_split == name):
@@ -57,6 +58,22 @@ def assign(
             most = quotas(y[pool], share, least=least)
             rows = np.flatnonzero(split == "train")
             split[rows[_mark_first(content[rows], y[rows], most, least=least)]] = name
+    return split
+
+
+def keep_together(numbers: Ints, stored_split: Names) -> Names:
+    """The splits in the data, where items that are in "test" or "val" with the same number leave the others.
+
+    Args:
+        numbers: Equal for items that must not be divided, shape (N,).
+        stored_split: As for `assign`.
+
+    Returns:
+        As `stored_split`, but with "" in "val" for a number that is in "test", and in "train" for one in either.
+    """
+    split = stored_split.astype("<U5")
+    for kept, other in (("test", "val"), ("test", "train"), ("val", "train")):
+        split[(split == other) & np.isin(numbers, numbers[split == kept])] = ""
     return split
 
 
@@ -94,8 +111,8 @@ def _mark_first(content: Ints, y: Ints, most: Ints, *, least: int) -> npt.NDArra
     return marked
 
 
-def require_all_classes(split: Names, y: Ints, labels: tuple[str, ...], source: str) -> None:
-    """Check that the splits allow training and testing.
+def require_all_classes(split: Names, y: Ints, labels: tuple[str, ...], source: str, *, grouped: bool = False) -> None:
+    """Check that the splits allow training and testing, where `grouped` says whether they keep groups together.
 
     Raises:
         DataError: There is only one class or none, a class has no item in "train" or in "test", or "val" is empty.
@@ -108,13 +125,17 @@ def require_all_classes(split: Names, y: Ints, labels: tuple[str, ...], source: 
     for i, label in enumerate(labels):
         if not counts["train"][i] or not counts["test"][i]:
             counted = ", ".join(f"{n[i]} in {name}" for name, n in counts.items())
+            few = "groups" if grouped else "different items"
+            hint = f"Add {'groups' if grouped else 'items'} to this class, or remove it."
             raise DataError(
-                f"{source}: class {label!r} has too few different items ({counted}); every class needs at least one "
-                "for training and one for testing.",
-                "Add items to this class, or remove it.",
+                f"{source}: class {label!r} has too few {few} ({counted}); every class needs at least one for training "
+                "and one for testing.",
+                f"{hint} {UNGROUPED}" if grouped else hint,
             )
     if not counts["val"].any():
-        hint = "Give at least three items per class."
+        hint = (
+            f"Give at least three groups per class. {UNGROUPED}" if grouped else "Give at least three items per class."
+        )
         raise DataError(f"{source}: {len(y)} items in {len(labels)} classes are too few for a validation split.", hint)
 
 

@@ -16,15 +16,18 @@ import numpy.typing as npt
 
 from edgepress.runtime.contract import DataRecord
 from edgepress.runtime.input_spec import InputSpec
+from edgepress.toolkit.text import short_repr
 
 SPLITS = ("train", "val", "test")
 COPY = "a copy is in the test or validation split"
 """Why an item that can be read is left out."""
+GROUPED = "its group, or a copy, is in the test or validation split"
+"""The same of data that are split by groups."""
 UNDECODED = "edgepress does not decode them; save them as JPEG or PNG"
 """Why pictures of some formats are left out."""
 UNSORTED = "in no class folder"
 """Why images beside class folders are left out."""
-ALWAYS_LEFT_OUT = (COPY, UNDECODED, UNSORTED)
+ALWAYS_LEFT_OUT = (COPY, GROUPED, UNDECODED, UNSORTED)
 """Reasons for which items are left out without `--skip-unreadable`, too."""
 SHOWN = 20
 """Number of items left out that are named."""
@@ -63,11 +66,17 @@ class Split:
         source: The items.
         indices: Indices of the items in this split, int64, shape (N,), in an order that depends only on content.
         y: Their classes, int64, shape (N,), indices into the data set's labels.
+        groups: Number of the group of each, int64, shape (N,), equal in all data for groups of one name; None if they
+            are not split by groups.
     """
 
     source: Source
     indices: npt.NDArray[np.int64]
     y: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64] | None = None
+
+    def __repr__(self) -> str:
+        return f"Split({len(self)} items)"
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -75,6 +84,11 @@ class Split:
     def read(self, rows: Sequence[int] | npt.NDArray[np.int64] | slice) -> npt.NDArray[Any]:
         """Read items by their row in this split: uint8 or float32, shape (n, *item shape)."""
         return self.source.read(self.indices[rows])
+
+    def take(self, rows: npt.NDArray[Any]) -> Split:
+        """The items in these rows, numbers or a flag for each row, in their order; a row may occur several times."""
+        groups = None if self.groups is None else self.groups[rows]
+        return Split(self.source, self.indices[rows], self.y[rows], groups)
 
     def batches(self, size: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
         """Read all items in order, as (x, y) of up to `size` items."""
@@ -87,7 +101,7 @@ class Split:
         return self.source.name(int(self.indices[row]))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Split, (self.source.part(self.indices), np.arange(len(self)), self.y)
+        return Split, (self.source.part(self.indices), np.arange(len(self)), self.y, self.groups)
 
 
 @dataclass(frozen=True)
@@ -133,6 +147,8 @@ class DataSet:
         computed: Splits that the data did not have, so that their items were taken from the training items.
         conflicts: Items of the same content in different classes; None if there are none.
         tested: The split that `test` holds.
+        group: The rule of the groups by which it is split; "" for none, "none" if that was asked for.
+        group_notes: What a user should know of them.
         recorded: What a contract stores instead of this data set's own record: that of old data to which others were
             joined, so that they are recognized when they are opened by their name.
     """
@@ -148,7 +164,11 @@ class DataSet:
     computed: tuple[str, ...] = ()
     conflicts: Conflicts | None = None
     tested: str = "test"
+    group: str = ""
+    group_notes: tuple[str, ...] = ()
     recorded: DataRecord | None = None
+
+    __repr__ = short_repr
 
     def tested_on(self, name: str) -> DataSet:
         """The same with another split in place of the test items, for what works on these."""
@@ -166,4 +186,4 @@ class DataSet:
         if self.recorded is not None:
             return self.recorded
         counts = {name: len(getattr(self, name)) for name in SPLITS}
-        return DataRecord(source=self.source, sha256=self.sha256, counts=counts)
+        return DataRecord(source=self.source, sha256=self.sha256, counts=counts, group=self.group)

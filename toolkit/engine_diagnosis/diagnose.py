@@ -33,6 +33,7 @@ def diagnose_engines(
     *,
     data: str | None = None,
     samples: int = SAMPLES,
+    skip_unreadable: bool = False,
     hints: Hints | None = None,
     ssh_config: Path | None = None,
     on_step: Callable[[str], None] | None = None,
@@ -48,6 +49,7 @@ def diagnose_engines(
             of the exported C), and "board:HOST", what LiteRT or tflite-runtime answers on a board that ssh reaches.
         data: Data whose test items are used; None: random items.
         samples: Number of items, 1 to 10000.
+        skip_unreadable: Skip images that can't be read.
         hints: What you know of a file that edgepress did not make.
         ssh_config: Configuration of ssh instead of the user's.
         on_step: Called with a sentence when a step begins.
@@ -70,7 +72,7 @@ def diagnose_engines(
     program = lower(path)
     about = None if data is None else describe(path, hints)
     session = ProgramSession(path, program, about.contract if about else None)
-    vectors, notes = make_vectors(session, about, data, samples)
+    vectors, notes = make_vectors(session, about, data=data, samples=samples, skip_unreadable=skip_unreadable)
     tensors = tuple(operation.output.index for operation in program.graph.operations)
     outputs: dict[str, list[Outputs]] = {}
     engine_by_name = {name: name for name in engines}

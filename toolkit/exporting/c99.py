@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import edgepress
@@ -12,6 +13,7 @@ from edgepress.converters.to_c.removal import without_constant_channels
 from edgepress.converters.to_c.tables import merged_operations, place_smallest
 from edgepress.runtime import Contract, read_contract
 from edgepress.toolkit.escaping import markdown
+from edgepress.toolkit.exporting.folder import write_folder
 from edgepress.toolkit.exporting.frames import FrameSources, frame_sources
 from edgepress.toolkit.exporting.job import Exported, ExportJob
 from edgepress.toolkit.exporting.layouts import folder_texts
@@ -25,8 +27,34 @@ from edgepress.toolkit.exporting.vectors import (
 )
 
 
+@dataclass(frozen=True)
+class _Folder:
+    """What a folder of C99 holds.
+
+    Attributes:
+        texts: Its files, by their paths.
+        report: Its report without the files.
+        notes: What to tell the user.
+    """
+
+    texts: dict[str, str]
+    report: dict[str, Any]
+    notes: list[str]
+
+
 def export_c99(job: ExportJob) -> Exported:
     """Write the folder; see `edgepress.toolkit.exporting.export`."""
+    made = job.in_child(_make, None)
+    arena, stack = (made.report["ram"][name] for name in ("arena", "stack"))
+    memory = f"{arena} bytes for its tensors and about {stack} of stack"
+    job.check_board(arena + stack, made.report["flash"]["total"], memory)
+    job.step(f"Writing {job.folder}")
+    report, more = write_folder(job.folder, made.texts, made.report, overwrite=job.overwrite)
+    return Exported(job.folder, report, tuple(made.notes + more))
+
+
+def _make(job: ExportJob, _: None) -> _Folder:
+    """Make the C and its self-test of the file."""
     path = job.path
     job.step("Reading the file")
     whole = lower(path)
@@ -38,9 +66,8 @@ def export_c99(job: ExportJob) -> Exported:
     labels = contract.labels if contract and contract.outputs == program.output.size else ()
     sources = emit(program, placement, labels=labels, specialize=job.specialize)
     takes = footprint(program, placement, sources, specialize=job.specialize)
-    job.check_board(takes.ram, takes.flash, f"{takes.arena} bytes for its tensors and about {takes.stack} of stack")
     job.step("Computing the answers of the self-test")
-    vectors, notes = make_vectors(ProgramSession(path, whole, contract), about, job.data, job.samples)
+    vectors, notes = make_vectors(ProgramSession(path, whole, contract), about, **job.items)
     notes += calibration_notes(path, contract)
     report = _report(job, program, takes, vectors)
     report |= {"file_macs": whole.macs, "constant_channels": sum(each.constant_channels for each in whole.steps)}
@@ -48,12 +75,9 @@ def export_c99(job: ExportJob) -> Exported:
     frames, more = frame_sources(path, whole, contract)
     notes += more
     report["frames"] = frames.report if frames else None
-    job.step(f"Writing {job.folder}")
     texts = folder_texts(job, sources, frames, vectors)
     texts["README.md"] = _readme(job, program, contract, takes=takes, vectors=vectors, frames=frames)
-    report, more = job.write(texts, report)
-    notes += more
-    return Exported(job.folder, report, tuple(notes))
+    return _Folder(texts, report, notes)
 
 
 def _report(job: ExportJob, program: Program, takes: Footprint, vectors: Vectors) -> dict[str, Any]:

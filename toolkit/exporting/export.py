@@ -9,6 +9,7 @@ from typing import get_args
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.exporting.c99 import export_c99
+from edgepress.toolkit.exporting.folder import require_plain_folder
 from edgepress.toolkit.exporting.job import Exported, ExportJob, Language, Layout
 from edgepress.toolkit.exporting.layouts import library_name
 from edgepress.toolkit.exporting.microcontrollers import MICROCONTROLLERS
@@ -27,8 +28,10 @@ def export(
     board: str | None = None,
     data: str | None = None,
     samples: int = SAMPLES,
+    skip_unreadable: bool = False,
     specialize: bool = False,
     layout: Layout = "cmake",
+    overwrite: bool = False,
     hints: Hints | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Exported:
@@ -43,8 +46,10 @@ def export(
         board: A name in `MICROCONTROLLERS`; a file that takes more memory or flash is refused.
         data: Data whose test items the self-test holds; None: it holds random items.
         samples: Number of items in the self-test, 1 to 1000.
+        skip_unreadable: Skip images that can't be read.
         specialize: Whether each layer gets C of its own, which is faster and several times the code; "c99" alone.
         layout: "cmake", or "arduino", a library of the Arduino IDE with the self-test as its example; "c99" alone.
+        overwrite: Whether files in the folder are replaced that no export wrote, or that were changed since.
         hints: What you know of a file that edgepress did not make.
         on_step: Called with a sentence when a step begins.
 
@@ -52,7 +57,7 @@ def export(
         ModelFileError: The file is damaged, or holds something that is not exactly supported.
         EngineError: TFLM does not run it.
         MissingExtraError: The extra `micro` is not installed.
-        InputError: It does not fit the board, or an argument or `out` can't be used.
+        InputError: It does not fit the board, an argument or `out` can't be used, or `out` holds files of the user's.
         DataError: The data can't be used.
 
     Example:
@@ -87,8 +92,11 @@ def export(
         board=board,
         data=data,
         samples=samples,
+        skip_unreadable=skip_unreadable,
         specialize=specialize,
+        overwrite=overwrite,
         hints=hints,
         step=on_step or (lambda text: None),
     )
+    require_plain_folder(job.folder)
     return export_c99(job) if to == "c99" else export_tflm(job)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import edgepress
 from edgepress.converters.contract.hints import Hints
-from edgepress.converters.files import write_json, write_text
+from edgepress.converters.worker import ChildDied, Emit, run_in_child
 from edgepress.toolkit.data.for_model import Described, describe
-from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.errors import InputError, ModelFileError
 from edgepress.toolkit.exporting.microcontrollers import KIB, MICROCONTROLLERS
 from edgepress.toolkit.exporting.vectors import Vectors
 
@@ -22,14 +21,16 @@ Layout = Literal["cmake", "arduino"]
 """How a folder of C99 is arranged: for CMake, or as a library of the Arduino IDE."""
 SCHEMA_VERSION = 1
 """Version of `report.json`."""
-_CODE = ("model.h", "model.c", "model_frame.h", "model_frame.c")
-WRITTEN = (
-    *_CODE,
-    *(f"src/{name}" for name in _CODE),
-    *("README.md", "CMakeLists.txt", "model.cc", "selftest.c", "selftest.cc", "library.properties"),
-    *("examples/selftest/selftest.ino", "examples/selftest/vectors.h"),
-)
-"""The files of all kinds of folders, apart from the report; no other file is ever removed."""
+STEP_S = 120.0
+"""Time limit of the child process for reading a file, writing its C and the like, seconds."""
+ITEM_S = 10.0
+"""More of it for each item of the self-test."""
+MEMORY_LIMIT_BYTES = 4 << 30
+"""Largest memory of that process."""
+MAX_FILE_BYTES = 32 << 20
+"""Largest file: more than the flash of any board in `MICROCONTROLLERS`."""
+_A = TypeVar("_A")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class ExportJob:
         to: The kind of folder.
         folder: Where it is written.
         layout: How it is arranged.
+        overwrite: Whether files of the user in the folder may be replaced.
     """
 
     path: Path
@@ -69,9 +71,44 @@ class ExportJob:
     board: str | None
     data: str | None
     samples: int
+    skip_unreadable: bool
     specialize: bool
+    overwrite: bool
     hints: Hints | None
     step: Callable[[str], None]
+
+    @property
+    def items(self) -> dict[str, Any]:
+        """The arguments of `make_vectors` that say which items the self-test holds."""
+        return {"data": self.data, "samples": self.samples, "skip_unreadable": self.skip_unreadable}
+
+    def in_child(self, function: Callable[[ExportJob, _A], _T], argument: _A) -> _T:
+        """What a function makes of this job in a process with limits on time and memory: it may read the file.
+
+        Args:
+            function: Importable by name; gets the job, whose `step` reports to this process, and the argument.
+            argument: Picklable.
+
+        Raises:
+            ModelFileError: The process exceeded a limit or crashed, or the file is larger than `MAX_FILE_BYTES`.
+            EdgepressError: As raised by the function.
+        """
+        if (size := self.path.stat().st_size) > MAX_FILE_BYTES:
+            problem = f"{self.path} has {size} bytes; export takes files of up to {MAX_FILE_BYTES}."
+            raise ModelFileError(problem, "No microcontroller has room for it: use a smaller model.")
+        request = function, replace(self, step=_no_step), argument
+        silence_s = STEP_S + ITEM_S * self.samples
+        result: list[_T] = []
+        try:
+            for report in run_in_child(_call, request, silence_s=silence_s, memory_bytes=MEMORY_LIMIT_BYTES):
+                if isinstance(report, _Step):
+                    self.step(report.text)
+                else:
+                    result.append(report)
+        except ChildDied as e:
+            problem = f"{self.path} can't be exported: the process that read it ended with {e}."
+            raise ModelFileError(problem, "It is damaged, or too large a model for a microcontroller.") from e
+        return result[0]
 
     def describe(self) -> Described | None:
         """The file with its contract, if data or hints need it."""
@@ -117,39 +154,21 @@ class ExportJob:
             "selftest": {"source": vectors.source, "items": len(vectors.inputs), "right": vectors.right},
         }
 
-    def write(self, texts: dict[str, str], report: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """Write the folder, without files of an earlier export that the new one lacks: build tools would compile them.
 
-        Args:
-            texts: Texts by their paths in the folder, all of `WRITTEN`.
-            report: The report; the files and their hashes are added to it.
+@dataclass(frozen=True)
+class _Step:
+    """A step that begins in the child process."""
 
-        Returns:
-            The report as it was written, and a note on each older file that stays because it was changed since.
-        """
-        notes = []
-        for name, digest in _earlier(self.folder).items():
-            path = self.folder / name
-            if name in texts or not path.is_file():
-                continue
-            if _digest(path.read_bytes()) == digest:
-                path.unlink()
-            else:
-                notes.append(f"{path} is of an earlier export and was changed since, so it stays; do not build it.")
-        for name, text in texts.items():
-            write_text(self.folder / name, text)
-        report = report | {"files": {name: _digest(text.encode()) for name, text in texts.items()}}
-        write_json(self.folder / "report.json", report)
-        return report, notes
+    text: str
 
 
-def _earlier(folder: Path) -> dict[str, str]:
-    """Hashes of the files that an earlier export wrote into a folder, by their paths; the report is not trusted."""
-    try:
-        files = json.loads((folder / "report.json").read_bytes())["files"]
-        return {name: files[name] for name in WRITTEN if name in files}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # none, or somebody else's file
-        return {}
+def _no_step(text: str) -> None:
+    """Tell nobody that a step begins."""
+
+
+def _call(request: tuple[Callable[[ExportJob, Any], Any], ExportJob, Any], emit: Emit) -> None:
+    function, job, argument = request
+    emit(function(replace(job, step=lambda text: emit(_Step(text))), argument))
 
 
 def _digest(data: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import numpy as np
 import edgepress
 from edgepress.converters.inspection import Inspection, Port
 from edgepress.converters.to_c.emission import LABELS, label_table, lines
-from edgepress.runtime import read_contract
+from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.engines import ENGINES, import_engine
 from edgepress.runtime.errors import EngineError
 from edgepress.toolkit.engines.environments import engine_version
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import markdown
+from edgepress.toolkit.exporting.folder import write_folder
 from edgepress.toolkit.exporting.job import Exported, ExportJob
 from edgepress.toolkit.exporting.microcontrollers import KIB
 from edgepress.toolkit.exporting.texts import TYPES, TensorPort, fill, input_text, output_text, rows_of, table_of
@@ -48,40 +50,74 @@ Source: tensorflow/lite/micro/micro_mutable_op_resolver.h of TFLM, August 2026.
 _METHOD_BY_OPERATION = {name.upper(): f"Add{name}" for name in METHODS.split()}
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """What TFLM tells of a file.
+
+    Attributes:
+        contract: The file's contract.
+        vectors: Items of the self-test with TFLM's answers.
+        content: The bytes of the file as numbers in C.
+        report: The part of the report that `ExportJob.report` makes.
+        notes: What to tell the user.
+    """
+
+    contract: Contract | None
+    vectors: Vectors
+    content: str
+    report: dict[str, Any]
+    notes: list[str]
+
+
 def export_tflm(job: ExportJob) -> Exported:
     """Write the folder; see `edgepress.toolkit.exporting.export`."""
     path = job.path
-    module = import_engine(ENGINE, f"export --to tflm of {path}")
+    import_engine(ENGINE, f"export --to tflm of {path}")
     job.step("Reading the file")
     content = inspect(path)
     methods = resolver_methods(path, content)
-    about = job.describe()
-    contract = about.contract if about else read_contract(path)
-    job.step("Measuring the arena in TFLM")
-    session = TflmSession(path, module, 1)
-    if session.arena_bytes is None:
-        raise EngineError(f"{ENGINE} does not say which arena {path} needs.", _install_hint())
-    arena = arena_of(session.arena_bytes)
-    TflmSession(path, module, 1, arena_bytes=arena)  # raises where the margin is too small
+    used = job.in_child(_used_arena, None)
+    arena = arena_of(used)
     file_bytes = path.stat().st_size
     job.check_board(arena, file_bytes, f"an arena of {arena} bytes")
-    job.step("Computing the answers of the self-test")
-    vectors, notes = make_vectors(session, about, job.data, job.samples)
-    notes += calibration_notes(path, contract)
-    report = job.report(vectors) | {
+    answers = job.in_child(_answers, arena)
+    vectors = answers.vectors
+    report = answers.report | {
         "tflm": engine_version(ENGINE),
-        "ram": {"arena": arena, "used": session.arena_bytes},
+        "ram": {"arena": arena, "used": used},
         "flash": {"file": file_bytes},
         "operations": [method.removeprefix("Add") for method in methods],
     }
     ports = [_port(end) for end in (content.inputs[0], content.outputs[0])]
+    contract = answers.contract
     labels = contract.labels if contract and contract.outputs == vectors.outputs.shape[1] else ()
-    values = _values(job, report, vectors, ports, methods)
+    values = _values(job, report, vectors, ports, methods) | {"CONTENT": answers.content}
     values |= {"INPUT": input_text(ports[0], contract), "OUTPUT": output_text(ports[1], contract)}
     job.step(f"Writing {job.folder}")
-    report, more = job.write(_texts(job, values, labels, report), report)
-    notes += more
-    return Exported(job.folder, report, tuple(notes))
+    report, more = write_folder(job.folder, _texts(job, values, labels, report), report, overwrite=job.overwrite)
+    return Exported(job.folder, report, tuple(answers.notes + more))
+
+
+def _used_arena(job: ExportJob, _: None) -> int:
+    """Bytes of the arena that TFLM uses."""
+    job.step("Measuring the arena in TFLM")
+    used = TflmSession(job.path, import_engine(ENGINE), 1).arena_bytes
+    if used is None:
+        raise EngineError(f"{ENGINE} does not say which arena {job.path} needs.", _install_hint())
+    return used
+
+
+def _answers(job: ExportJob, arena: int) -> _Answers:
+    """The answers of TFLM in an arena of so many bytes, in which the file has to run."""
+    path = job.path
+    job.step("Computing the answers of the self-test")
+    about = job.describe()
+    contract = about.contract if about else read_contract(path)
+    session = TflmSession(path, import_engine(ENGINE), 1, arena_bytes=arena)
+    vectors, notes = make_vectors(session, about, **job.items)
+    notes += calibration_notes(path, contract)
+    content = lines(map(str, np.fromfile(path, np.uint8).tolist()))
+    return _Answers(contract, vectors, content, job.report(vectors), notes)
 
 
 def arena_of(used: int) -> int:
@@ -151,7 +187,6 @@ def _texts(job: ExportJob, values: dict[str, str], labels: tuple[str, ...], repo
         "FILE": name,
         "OPERATIONS": "\n".join(f"    TF_LITE_ENSURE_STATUS(resolver.{method}());" for method in methods),
         "LABELS": LABELS.format(count=len(labels)) if labels else "",
-        "CONTENT": lines(map(str, np.fromfile(job.path, np.uint8).tolist())),
     }
     return {
         "model.h": fill("tflm/model.h", **source),

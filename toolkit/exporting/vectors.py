@@ -92,7 +92,12 @@ def quantization_of(tensor: Any) -> tuple[float, int]:
 
 
 def make_vectors(
-    session: ProgramSession | TflmSession, about: Described | None, data: str | None, samples: int
+    session: ProgramSession | TflmSession,
+    about: Described | None,
+    *,
+    data: str | None,
+    samples: int,
+    skip_unreadable: bool = False,
 ) -> tuple[Vectors, list[str]]:
     """Items of data, or random ones, with the answers of a session, and notes on the file and the data.
 
@@ -101,6 +106,7 @@ def make_vectors(
         about: The file with its contract; None only without data.
         data: Data whose test items are taken, spread evenly over it; None: items are random.
         samples: Number of items.
+        skip_unreadable: Skip images that can't be read.
 
     Raises:
         DataError: The data can't be used.
@@ -112,7 +118,9 @@ def make_vectors(
         for item in _random_items(session, samples):
             session.stored_answers(item[np.newaxis])
     else:
-        opened, more = data_for(about.contract, data, where=about.file, numbered=about.numbered)
+        opened, more = data_for(
+            about.contract, data, where=about.file, skip_unreadable=skip_unreadable, numbered=about.numbered
+        )
         notes += more
         rows = np.unique(np.linspace(0, len(opened.test) - 1, min(samples, len(opened.test))).round().astype(int))
         model = Model(about.file, "export", 1, session)

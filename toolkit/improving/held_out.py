@@ -93,4 +93,4 @@ def _of_scenes(small: npt.NDArray[Any], scenes: npt.NDArray[Any]) -> Rows:
 
 
 def _some(split: Split, rows: Rows) -> Split:
-    return Split(split.source, split.indices[rows], split.y[rows])
+    return split.take(rows)

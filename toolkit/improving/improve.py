@@ -16,9 +16,9 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.filetypes import MODEL, VARIANTS
 from edgepress.toolkit.calibrating.calibrate import Calibrated
 from edgepress.toolkit.conversion import convert
-from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import contract_of, data_for
-from edgepress.toolkit.data.joined import join
+from edgepress.toolkit.data.joined import follow, join
+from edgepress.toolkit.data.remembered import open_in_groups
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.evaluation import model_scores
@@ -267,7 +267,8 @@ def _open(
         raise InputError(f"{model} takes tensors; only models of images can be improved so.", "Train it again.")
     old, notes = data_for(contract, data, where=model, skip_unreadable=skip_unreadable)
     options: dict[str, Any] = {"input": contract.input, "labels": contract.labels, "skip_unreadable": skip_unreadable}
-    fresh = open_data(new, purpose="evaluation", **options)
+    fresh, more = open_in_groups(new, contract.data, purpose="evaluation", **options)
+    fresh = follow(old, fresh)
     if not len(fresh.train):
         raise InputError(f"{new} has {len(fresh.test)} items, all held out.", "Label more: a fifth is held out.")
-    return old, fresh, tuple(notes)
+    return old, fresh, (*notes, *more)

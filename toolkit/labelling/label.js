@@ -6,6 +6,7 @@ const BESIDE = 4; // pictures that are shown before and after
 
 let state = null;
 let at = 0; // the row that is shown
+const unseen = new Set(); // rows whose pictures can't be shown
 let queue = Promise.resolve(); // labels are sent in the order of the keys
 let turn = null; // a step back that is on its way, and what was asked for since: which picture that is for, it will tell
 
@@ -42,7 +43,11 @@ const wordOf = (label) => (label === state.to_do ? "" : label === state.out ? "l
 function show() {
   const picture = state.pictures[at];
   const group = state.pictures.filter((each) => each.group === picture.group);
-  $("picture").src = `picture/${at}`;
+  if ($("picture").dataset.row !== String(at)) {
+    $("picture").classList.add("loading"); // until it is there, the former picture would be seen
+    $("picture").dataset.row = at;
+    $("picture").src = `picture/${at}`;
+  }
   const like = group.length > 1 ? `, ${group.indexOf(picture) + 1} of ${group.length} like pictures` : "";
   $("caption").textContent = `Picture ${at + 1} of ${state.pictures.length}${like}: ${picture.time || picture.name}`;
   const answered = picture.answer !== null;
@@ -50,6 +55,7 @@ function show() {
   $("said").textContent = word
     ? `Labelled: ${word}`
     : answered ? `The model answers ${state.labels[picture.answer]}, ${(100 * picture.probability).toFixed(0)} %.` : "";
+  if (unseen.has(at)) $("said").append(" The picture can't be shown: its file was moved or changed, or is too large.");
   $("confirm").disabled = !answered;
   $("previous").disabled = at === 0;
   $("next").disabled = at === state.pictures.length - 1;
@@ -186,7 +192,15 @@ $("undo").addEventListener("click", () => inTurn(undo));
 $("previous").addEventListener("click", () => go(at - 1));
 $("next").addEventListener("click", () => go(at + 1));
 $("filter").addEventListener("input", listClasses);
-$("picture").addEventListener("load", () => $("picture").classList.toggle("small", $("picture").naturalWidth < 128));
+$("picture").addEventListener("load", () => {
+  if (!$("picture").complete) return; // the former one; the next is on its way
+  $("picture").classList.remove("loading");
+  $("picture").classList.toggle("small", $("picture").naturalWidth < 128);
+});
+$("picture").addEventListener("error", () => {
+  unseen.add(Number($("picture").dataset.row));
+  show();
+});
 
 async function begin() {
   try {

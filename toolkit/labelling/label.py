@@ -13,7 +13,7 @@ from edgepress.toolkit.playing.web import Server, start_server
 
 
 class Labelling(NamedTuple):
-    """The page that is served: its address, the numbers of pictures, and files that can't be decoded."""
+    """The page that is served: its address, a secret; the numbers of pictures; files that can't be decoded."""
 
     url: str
     pictures: int
@@ -45,7 +45,7 @@ def label(
     site = LabelSite(desk, next_command(desk))
     server = Server(site.handle, command="label")
     try:
-        url = f"http://127.0.0.1:{start_server(server, port)}/"
+        url = start_server(server, port)
         on_ready(Labelling(url, len(desk.pictures), desk.done, tuple(site.state()["notes"])))
         server.wait()
     except KeyboardInterrupt:  # the way to end it

@@ -4,6 +4,7 @@
 
 const $ = (id) => document.getElementById(id);
 const SHOWN = 3; // classes with their scores
+const WAITING = "The files are asked.";
 const QUIET = 3000; // milliseconds between two announcements while the webcam runs
 
 let state = null;
@@ -63,8 +64,8 @@ function buildRows() {
     const row = make("tr", {}, make("th", { scope: "row" }, mark(file), name));
     row.append(make("td", { className: "said" }), make("td"), make("td", { className: "num" }));
     $("rows").append(row);
-    if (file.error) failed(row, file.error);
   });
+  clearAnswers("Nothing has been asked yet.");
   for (const { name, message } of state.broken) {
     const row = make("tr", {}, make("th", { scope: "row" }, make("span", { className: "who", textContent: name })));
     row.append(make("td", { className: "wrong", colSpan: 3, textContent: message }));
@@ -108,6 +109,25 @@ function fill(row, answer, truth) {
   row.className = answer.differs ? "differs" : "";
 }
 
+/** Empty the table: the answers to the former picture are not those to the next one. */
+function clearAnswers(summary) {
+  state.files.forEach(({ error }, n) => {
+    const row = $("rows").rows[n];
+    const [, said, scores, latency] = row.cells;
+    scores.hidden = latency.hidden = false;
+    said.colSpan = 1;
+    row.className = "";
+    said.className = "said";
+    latency.title = "";
+    for (const cell of [said, scores, latency]) cell.replaceChildren();
+    if (error) failed(row, error);
+  });
+  $("summary").textContent = summary;
+  $("runs").textContent = $("announce").textContent = "";
+  $("seen").hidden = true;
+  $("seen").querySelector("img").removeAttribute("src");
+}
+
 let announced = { at: 0, text: "" };
 /** Tell screen readers, but of a webcam only what is new, and not all the time. */
 function announce(text, often) {
@@ -143,11 +163,32 @@ function view(element, caption) {
   $("caption").textContent = caption;
 }
 
+/** After a picture that nobody can read: an error, and nothing that was shown before. */
+function unread(caption, message) {
+  clearAnswers("There is no answer.");
+  view("empty", caption);
+  $("picture").removeAttribute("src");
+  trouble(message);
+}
+
 function still(url, caption, small) {
   $("picture").src = url;
   $("picture").alt = caption;
   $("picture").classList.toggle("small", small);
   view("picture", caption);
+}
+
+$("picture").addEventListener("error", () => { // the files may read what this browser can't show
+  if (!$("picture").hidden) view("empty", $("caption").textContent);
+});
+
+/** Leave what was shown, for a test image or something else (null); the number of the question that begins. */
+function leave(row) {
+  stopCamera();
+  pick(row);
+  trouble("");
+  clearAnswers(WAITING);
+  return ++turn;
 }
 
 function current(list, button) {

@@ -5,18 +5,18 @@ const SIDE = 640; // longest side of a frame, pixels
 const STRIP = 12; // photos that are kept
 
 async function showPhoto(photo) {
-  stopCamera();
-  pick(null);
+  const mine = leave(null);
   current($("strip"), photo.button);
-  trouble("");
-  const mine = ++turn;
   if (photo.url) still(photo.url, photo.name, false);
   else view("empty", photo.name);
   try {
+    await photo.file.slice(0, 1).arrayBuffer().catch(() => { // of a folder, or a file that is gone
+      throw new Error("The browser can't read it.");
+    });
     const found = await ask("classify", photo.file);
     if (mine === turn) showAnswers(found);
   } catch (error) {
-    if (mine === turn) trouble(`${photo.name}: ${error.message}`);
+    if (mine === turn) unread(photo.name, `${photo.name}: ${error.message}`);
   }
 }
 
@@ -42,10 +42,12 @@ async function takePhotos(files) {
     if (image) URL.revokeObjectURL(image.src);
     last.remove();
   }
-  const shown = photos.length ? showPhoto(photos[0]) : null;
+  const shown = photos.length ? showPhoto(photos[0]) : leave(null);
   if (large) {
     const [found, most] = [(large.size / 1e6).toFixed(1), (state.limits.body / 1e6).toFixed(1)];
-    trouble(`${nameOfFile(large)} has ${found} MB; accepted: up to ${most} MB.`);
+    const message = `${nameOfFile(large)} has ${found} MB; accepted: up to ${most} MB.`;
+    if (photos.length) trouble(message);
+    else unread(nameOfFile(large), message);
   }
   await shown;
 }
@@ -91,7 +93,9 @@ function stopCamera() {
   $("webcam").textContent = "Use the webcam";
   $("webcam").classList.remove("on");
   $("every-label").hidden = true;
-  if (!$("camera").hidden) view("empty", "The webcam is off.");
+  if ($("camera").hidden) return;
+  view("empty", "The webcam is off.");
+  clearAnswers("Nothing is asked any more.");
 }
 
 async function startCamera() {
@@ -113,6 +117,7 @@ async function startCamera() {
   $("every-label").hidden = false;
   pick(null);
   turn++;
+  clearAnswers(WAITING);
   mine.getVideoTracks()[0].addEventListener("ended", stopCamera); // unplugged
   $("camera").srcObject = mine;
   view("camera", "The webcam is on.");

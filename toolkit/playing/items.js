@@ -49,11 +49,8 @@ function pick(row) {
 }
 
 async function showItem(item) {
-  stopCamera();
   while (!$("cards").querySelector(`[data-row="${item.row}"]`) && drawn < listed.length) addCards();
-  pick(item.row);
-  trouble("");
-  const mine = ++turn;
+  const mine = leave(item.row);
   const caption = `Test image ${item.name}; its class is ${item.label}.`;
   if (differences.pictures) still(`test/${item.row}.png`, caption, true);
   else view("empty", caption);
@@ -61,7 +58,7 @@ async function showItem(item) {
     const found = await ask(`test/${item.row}`, "");
     if (mine === turn) showAnswers(found, { truth: item.label });
   } catch (error) {
-    if (mine === turn) trouble(error.message);
+    if (mine === turn) unread(caption, error.message);
   }
 }
 

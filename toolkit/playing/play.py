@@ -23,7 +23,7 @@ from edgepress.toolkit.text import plural
 
 
 class Playing(NamedTuple):
-    """The page that is served: its address, and what is to be known of the files."""
+    """The page that is served: its address, which is secret, and what is to be known of the files."""
 
     url: str
     files: tuple[dict[str, str], ...]
@@ -91,7 +91,7 @@ def play(
         panel.close()
 
 
-def _ready(port: int, panel: Panel) -> Playing:
+def _ready(url: str, panel: Panel) -> Playing:
     files = tuple(
         {
             "file": row["file"],
@@ -103,7 +103,7 @@ def _ready(port: int, panel: Panel) -> Playing:
     )
     broken = [f"{name}: {message}" for name, message in panel.choice.broken]
     failures = [f"{row['file']} does not answer: {row['error']}" for row in files if row["error"]]
-    return Playing(f"http://127.0.0.1:{port}/", files, (*panel.choice.notes, *broken, *failures))
+    return Playing(url, files, (*panel.choice.notes, *broken, *failures))
 
 
 def _compare_files(site: Site, choice: Choice, data: DataSet, notes: list[str], *, cache: Path | None) -> Differences:

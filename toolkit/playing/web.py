@@ -1,10 +1,13 @@
 """A small HTTP server for one page on this machine: an event loop, with limits on everything that a client sends.
 
-The server listens on 127.0.0.1 only. Pages of other sites in the same browser could still send requests to it.
-Therefore the headers `Host` (against DNS rebinding), `Origin` and `Sec-Fetch-Site` of each request are checked by the
-rule in `edgepress.runtime.web`. The check is stricter here: the host must be this machine, and pages of other sites may
-not even load a picture. Every answer forbids the browser to load anything from another site, and to show the page
-inside another page.
+The server listens on 127.0.0.1 only, where all users of this machine can connect. Therefore every path begins with a
+random token, which the address of the page holds; without it, nothing is answered. The token is part of the path and
+not a cookie, because browsers send the cookies of 127.0.0.1 to every port, also to the server of another user.
+
+Pages of other sites in the same browser could send requests, too. Therefore the headers `Host` (against DNS rebinding),
+`Origin` and `Sec-Fetch-Site` of each request are checked by the rule in `edgepress.runtime.web`; here, the host must
+be this machine. Every answer forbids the browser to load anything from another site, and to show the page inside
+another page.
 
 As in `edgepress.runtime.serve`, a request has to arrive in time as a whole, a slow client delays nobody, and there is
 one request per connection.
@@ -14,7 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hmac
 import re
+import secrets
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -37,6 +42,8 @@ MAX_CONNECTIONS = 100
 """Most connections at a time."""
 TIMEOUT_S = 10.0
 """Time to receive a request, and to send its answer."""
+TOKEN_BYTES = 18
+"""Random bytes of a token."""
 HOST = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d{1,5})?", re.ASCII)
 """Any port: an ssh tunnel has another one at its end."""
 HEADERS = {
@@ -54,7 +61,7 @@ HEADERS = {
 
 
 class Request(NamedTuple):
-    """A request that passed `check_request`: its method, path, query (the last value of each name) and body."""
+    """A request that is answered: its method, path after the token, query (the last value of each name) and body."""
 
     method: str
     path: str
@@ -90,14 +97,15 @@ class Server:
         self._handle = handle
         self._command = command
         self._timeout_s = timeout_s
+        self._token = secrets.token_urlsafe(TOKEN_BYTES)
         self._tasks: set[asyncio.Task[None] | None] = set()
         self._bodies = Bodies(MAX_BODIES, MAX_BODY)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
-    def start(self, port: int) -> int:
-        """Listen on 127.0.0.1 and return the port; 0 takes a free one.
+    def start(self, port: int) -> str:
+        """Listen on 127.0.0.1 and return the address of the page, with its token; port 0 takes a free one.
 
         Raises:
             OSError: The port is in use, or may not be used.
@@ -109,7 +117,7 @@ class Server:
         result = self._start_result.get()
         if isinstance(result, Exception):
             raise result
-        return result
+        return f"http://127.0.0.1:{result}/{self._token}/"
 
     def wait(self) -> None:
         """Wait until the server ends; Ctrl-C interrupts it on every system."""
@@ -185,7 +193,8 @@ class Server:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytearray
     ) -> Request:  # fmt: skip
         method, path, words, headers = await read_head(reader)
-        check_request(method, path, headers)
+        check_request(method, headers)
+        path = self._path_after_token(path)
         if method == "POST":
             await self._bodies.read(headers, reader, writer, body)
         try:
@@ -194,8 +203,15 @@ class Server:
             raise Refused(400, f"Invalid HTTP request: {e}") from e
         return Request(method, path, query, bytes(body))
 
+    def _path_after_token(self, path: str) -> str:
+        token, slash, rest = path.removeprefix("/").partition("/")
+        if not slash or not hmac.compare_digest(token.encode(), self._token.encode()):
+            where = f"the address that edgepress {self._command} printed in its terminal"
+            raise Refused(403, f"Only who knows the address of this page may use it. Open {where}.")
+        return f"/{rest}"
 
-def check_request(method: str, path: str, headers: Message) -> None:
+
+def check_request(method: str, headers: Message) -> None:
     """Check that a request comes from the page itself.
 
     Raises:
@@ -204,13 +220,9 @@ def check_request(method: str, path: str, headers: Message) -> None:
     if method not in ("GET", "POST"):
         raise Refused(405, "Accepted: GET and POST.")
     if not HOST.fullmatch(headers.get("Host", "")):
-        raise Refused(403, "Refused: the request names another host than this machine. Open http://127.0.0.1:PORT/.")
+        raise Refused(403, "Refused: the request names another host than this machine. Its name is 127.0.0.1.")
     if why := refusal(method, headers, loopback=True, allowed=()):
         raise Refused(403, why)
-    # A link on another page may lead to this one.
-    is_followed_link = path == "/" and headers.get("Sec-Fetch-Mode") == "navigate"
-    if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not is_followed_link:
-        raise Refused(403, "Refused: another page sent this request.")
 
 
 def error_reply(status: int, message: str) -> Reply:
@@ -218,8 +230,11 @@ def error_reply(status: int, message: str) -> Reply:
     return json_reply({"error": {"kind": "http", "message": message, "hint": ""}}, status)
 
 
-def start_server(server: Server, port: int) -> int:
+def start_server(server: Server, port: int) -> str:
     """Call `Server.start`, and raise an error for the user if the port can't be used.
+
+    Returns:
+        The address of the page, with its token.
 
     Raises:
         InputError: The port can't be used.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +12,16 @@ from tuf.api.metadata import Metadata, Root
 
 from edgepress.runtime.updates.place import ROOT
 from edgepress.runtime.updates.releases import MAX_RELEASES, Release, ReleaseList
-from edgepress.toolkit.bundles.updates import read_published
 from edgepress.toolkit.bundles.verify import Verified
 from edgepress.toolkit.errors import InputError, PublishError
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.publishing.repository import root_paths
+from edgepress.toolkit.published.folder import Repository
 
 
 def describe(verified: Verified, folder: Path, *, channel: str, share: float, wanted: Sequence[str]) -> Release:
     """The entry of a bundle, after checks that boards could install it and go on with updates."""
     m = verified.manifest
-    again = f"Build it with: {shell_line('edgepress', 'bundle', '--updates', folder, 'MODEL')}"
+    again = f"Build it with: {command_to_build(folder)}"
     if m.format != "zip" or m.release is None:
         raise PublishError(f"{verified.path} has no release number, so boards can't tell what is newer.", again)
     if ROOT not in {file.path for file in m.files}:
@@ -34,23 +34,27 @@ def describe(verified: Verified, folder: Path, *, channel: str, share: float, wa
     return Release(m.release, m.id, target, tuple(chosen) or m.boards, channel, share)
 
 
-def check_trust(bundle: Path, name: str, folder: Path, *, published: bool) -> None:
+def check_trust(bundle: Path, name: str, repository: Repository) -> None:
     """Raise a PublishError if a bundle trusts other keys than the folder's.
 
     A board on which it is the first one knows no later list of trusted keys, so none of its keys may have been
-    replaced. Bundles that are published already may still change channel and share.
+    replaced.
     """
-    again = f"Build it with: {shell_line('edgepress', 'bundle', '--updates', folder, 'MODEL')}"
+    again = f"Build it with: {command_to_build(repository.folder)}"
     with zipfile.ZipFile(bundle) as archive:
         trusted = archive.read(f"{name}/{ROOT}")
-    paths = root_paths(folder)
-    if trusted not in [*map(read_published, paths)]:
+    if hashlib.sha256(trusted).hexdigest() not in repository.record.roots.values():
         raise PublishError(f"{bundle} trusts the keys of another published folder.", again)
     old = Metadata[Root].from_bytes(trusted).signed
-    newest = Metadata[Root].from_bytes(read_published(paths[-1])).signed
+    newest = repository.root.signed
     for role, row in old.roles.items():
-        if not published and not {*row.keyids} <= {*newest.roles[role].keyids}:
+        if not {*row.keyids} <= {*newest.roles[role].keyids}:
             raise PublishError(f"{bundle} trusts keys of {role} that were replaced since it was built.", again)
+
+
+def command_to_build(folder: Path) -> str:
+    """The command that builds a bundle for a published folder."""
+    return shell_line("edgepress", "bundle", "MODEL", "--updates", folder, "--keys", "KEYS")
 
 
 def with_release(former: ReleaseList, release: Release) -> ReleaseList:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from edgepress.converters.files import sha256_of_file
-from edgepress.toolkit.errors import PublishError
+from edgepress.toolkit.errors import InputError, PublishError
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.publishing.repository import read_repository, target_path, utc_now
+from edgepress.toolkit.published.files import target_name
+from edgepress.toolkit.published.folder import keys_of, read_repository, remember
+from edgepress.toolkit.published.record import Keys
+from edgepress.toolkit.publishing.repository import is_whole, utc_now
 
 RENEW = {"root": "rotate --role none", "targets": "renew --all", "snapshot": "renew", "timestamp": "renew"}
 """What signs each list anew, after "edgepress publish"."""
@@ -27,11 +32,21 @@ class Expiry:
 
 @dataclass(frozen=True)
 class CheckedFolder:
-    """A published folder that is complete, with its lists."""
+    """A published folder that is complete.
+
+    Attributes:
+        folder: The folder.
+        lists: Its lists.
+        targets: Number of files that boards may fetch.
+        root_sha256: SHA-256 of the newest list of trusted keys.
+        keys: Ids of the trusted keys by role.
+    """
 
     folder: Path
     lists: tuple[Expiry, ...]
     targets: int
+    root_sha256: str
+    keys: dict[str, list[str]]
 
     @property
     def passed(self) -> bool:
@@ -53,14 +68,16 @@ class CheckedFolder:
         lists = [
             {"role": e.role, "version": e.version, "expires": e.expires.isoformat(), "soon": e.soon} for e in self.lists
         ]
-        return {"folder": str(self.folder), "passed": self.passed, "targets": self.targets, "lists": lists}
+        about = {"folder": str(self.folder), "passed": self.passed, "targets": self.targets, "lists": lists}
+        return about | {"root_sha256": self.root_sha256, "keys": self.keys}
 
 
-def check(to: str | Path, *, days: float = 7.0, now: datetime | None = None) -> CheckedFolder:
+def check(to: str | Path, *, keys: Keys, days: float = 7.0, now: datetime | None = None) -> CheckedFolder:
     """Check a published folder: its signatures, the hash of each file, and when the lists expire.
 
     Args:
         to: The folder.
+        keys: Folders of keys with `trusted.json`, which says what is trusted; no private key is read.
         days: A list that expires in fewer days is named.
         now: The time; None: that of the clock.
 
@@ -68,14 +85,18 @@ def check(to: str | Path, *, days: float = 7.0, now: datetime | None = None) -> 
         PublishError: The folder is incomplete or damaged.
     """
     folder = Path(to)
-    repository = read_repository(folder)
+    repository = read_repository(folder, keys)
+    with suppress(InputError):  # to note what was seen is not needed to check it
+        remember(repository)
     for target in repository.targets.signed.targets.values():
-        path = target_path(folder, target)
-        if not path.is_file():
+        path = folder / target_name(target)
+        if not os.path.lexists(path):
             raise PublishError(f"{path} is missing.", "Copy it from your backup, or publish the bundle again.")
-        if sha256_of_file(path) != target.hashes["sha256"]:
-            raise PublishError(f"{path} is damaged: its hash is another one.", "Copy it from your backup.")
+        if not is_whole(folder, target):
+            raise PublishError(f"{path} is damaged: it is not the file that was signed.", "Copy it from your backup.")
     limit = (now or utc_now()) + timedelta(days=days)
     lists = repository.lists()
     ends = tuple(Expiry(role, each.version, each.expires, each.expires < limit) for role, each in lists.items())
-    return CheckedFolder(folder, ends, len(repository.targets.signed.targets))
+    trusted = {role: ids for role, (ids, _) in keys_of(repository.root.signed).items()}
+    files = len(repository.targets.signed.targets)
+    return CheckedFolder(folder, ends, files, hashlib.sha256(repository.record.root).hexdigest(), trusted)

@@ -11,19 +11,19 @@ from typing import Literal
 
 from tuf.api.metadata import TargetFile
 
-from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, ReleaseList, date_of, list_target, parse_list
+from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, ReleaseList, date_of, list_target
 from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.errors import InputError, PublishError
 from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.published.folder import Repository, read_repository, remember
+from edgepress.toolkit.published.record import Keys
 from edgepress.toolkit.publishing.entries import check_trust, describe, with_release
 from edgepress.toolkit.publishing.keys import AskPassword
 from edgepress.toolkit.publishing.repository import (
-    Repository,
     Signers,
     add_target,
     lock_folder,
-    read_repository,
-    target_path,
+    require_written,
     utc_now,
     write_state,
 )
@@ -62,7 +62,7 @@ def publish(
     bundles: str | Path | Sequence[str | Path],
     to: str | Path,
     *,
-    keys: str | Path | Sequence[str | Path],
+    keys: Keys,
     channel: Channel = "stable",
     share: str | float = 1.0,
     board_type: str | Sequence[str] = (),
@@ -90,7 +90,7 @@ def publish(
         >>> from edgepress.toolkit import bundle, publish
         >>> from edgepress.toolkit.publishing.start import init
         >>> begun = init("site", "keys")
-        >>> made = bundle("edgepress-demo/variants/model-int8.tflite", "app.zip", updates="site")
+        >>> made = bundle("edgepress-demo/variants/model-int8.tflite", "app.zip", updates="site", keys="keys")
         >>> publish("app.zip", "site", keys="keys").changed[0][1].release
         1
     """
@@ -103,7 +103,7 @@ def publish(
     step = on_step or (lambda text: None)
     with lock_folder(folder):
         repository, signers = _open(folder, keys, ask)
-        lists = _read_lists(repository)
+        lists = dict(repository.releases)
         targets = dict(repository.targets.signed.targets)
         changed: list[tuple[str, Release]] = []
         for file in files:
@@ -113,7 +113,8 @@ def publish(
             name = verified.manifest.name
             former = lists.get(name, ReleaseList(name, ""))
             published = any(entry.id == release.id for entry in former.releases)
-            check_trust(file, name, folder, published=published)
+            if not published:
+                check_trust(file, name, repository)
             lists[name] = with_release(former, release)
             step(f"Copying {file}")
             targets[release.target] = add_target(
@@ -123,9 +124,7 @@ def publish(
         return _write(repository, signers, targets, lists, changed=changed)
 
 
-def withdraw(
-    name: str, release: int, to: str | Path, *, keys: str | Path | Sequence[str | Path], ask: AskPassword | None = None
-) -> Published:
+def withdraw(name: str, release: int, to: str | Path, *, keys: Keys, ask: AskPassword | None = None) -> Published:
     """Let no board install a release any more; boards that run it keep it until a newer one is published.
 
     Args:
@@ -142,7 +141,7 @@ def withdraw(
     folder = Path(to)
     with lock_folder(folder):
         repository, signers = _open(folder, keys, ask)
-        lists = _read_lists(repository)
+        lists = dict(repository.releases)
         if name not in lists:
             raise InputError(f"{folder} has no application {name!r}.", f"It has: {', '.join(lists) or 'none'}.")
         entries = lists[name].releases
@@ -165,7 +164,7 @@ def withdraw(
 def renew(
     to: str | Path,
     *,
-    keys: str | Path | Sequence[str | Path],
+    keys: Keys,
     all_lists: bool = False,
     redate: bool = False,
     ask: AskPassword | None = None,
@@ -186,14 +185,15 @@ def renew(
     with lock_folder(folder):
         if redate:
             repository, signers = _open(folder, keys, ask)
-            lists = {name: dataclasses.replace(each, dated="") for name, each in _read_lists(repository).items()}
+            lists = {name: dataclasses.replace(each, dated="") for name, each in repository.releases.items()}
             files = repository.targets.signed.targets
             return _write(repository, signers, files, lists, written=[*lists])
         if all_lists:
             repository, signers = _open(folder, keys, ask)
             return _write(repository, signers, repository.targets.signed.targets, {})
-        repository = read_repository(folder)
-        online = role_signers(repository, "online", _folders(keys), ask)
+        repository = read_repository(folder, keys)
+        remember(repository)
+        online = role_signers(repository, "online", ask)
         return _describe_published(write_state(repository, Signers((), online), now=utc_now()), [])
 
 
@@ -205,31 +205,13 @@ def _read_share(share: str | float) -> float:
     return part
 
 
-def _folders(keys: str | Path | Sequence[str | Path]) -> list[Path]:
-    return [Path(keys)] if isinstance(keys, str | Path) else [Path(each) for each in keys]
-
-
-def _open(folder: Path, keys: str | Path | Sequence[str | Path], ask: AskPassword | None) -> tuple[Repository, Signers]:
-    """Read a published folder, and open the keys of its lists."""
-    repository = read_repository(folder)
-    opened = {role: role_signers(repository, role, _folders(keys), ask) for role in ("targets", "online")}
+def _open(folder: Path, keys: Keys, ask: AskPassword | None) -> tuple[Repository, Signers]:
+    """Read a published folder whose list of bundles was written from here, and open the keys of its lists."""
+    repository = read_repository(folder, keys)
+    require_written(repository)
+    remember(repository)
+    opened = {role: role_signers(repository, role, ask) for role in ("targets", "online")}
     return repository, Signers(opened["targets"], opened["online"])
-
-
-def _read_lists(repository: Repository) -> dict[str, ReleaseList]:
-    """The lists of releases of all applications, by name."""
-    lists = {}
-    for path, target in repository.targets.signed.targets.items():
-        name = path.partition("/")[0]
-        if path == list_target(name):
-            file = target_path(repository.folder, target)
-            try:
-                data = file.read_bytes()
-            except OSError as e:
-                raise PublishError(f"{file} can't be read: {e.strerror}.", "Copy it from your backup.") from e
-            target.verify_length_and_hashes(data)
-            lists[name] = parse_list(data, name)
-    return lists
 
 
 def _write(

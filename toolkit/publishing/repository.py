@@ -1,4 +1,4 @@
-"""A published folder: TUF's metadata and targets, with consistent snapshots, as plain files.
+"""Write a published folder: TUF's metadata and targets, with consistent snapshots, as plain files.
 
     FOLDER/metadata/1.root.json, 2.root.json, ...    which keys are trusted; all versions are kept
     FOLDER/metadata/7.targets.json                   length and SHA-256 of each bundle and each list of releases
@@ -11,6 +11,9 @@
 Every name except timestamp.json is new in every state. So a state is written file by file, each flushed to the disk,
 and it becomes the newest one when timestamp.json is renamed, at the very end. A kill before that leaves the former
 state; its remains are overwritten by the next call, or are files that no list names.
+
+`edgepress.toolkit.published.folder` reads and verifies it. What was written is noted in `trusted.json` beside the keys:
+the hash of a list of bundles before boards can see it, and all else afterwards.
 """
 
 from __future__ import annotations
@@ -18,9 +21,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,13 +30,15 @@ from typing import Any, TypeVar
 
 import filelock
 from securesystemslib.signer import CryptoSigner
-from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
 from edgepress.converters.files import whole_file
 from edgepress.runtime.errors import reason_of
-from edgepress.toolkit.bundles.updates import command_to_begin, read_published
 from edgepress.toolkit.errors import PublishError
+from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.published.files import path_below, target_name, target_pieces
+from edgepress.toolkit.published.folder import Repository, remember, require_published, root_name
+from edgepress.toolkit.published.record import ListVersion
 from edgepress.toolkit.publishing.flushing import flush_folder
 
 Role = TypeVar("Role", Root, Targets, Snapshot, Timestamp)
@@ -46,29 +50,7 @@ ONLINE_DAYS = 14
 """Days for which a state counts as the newest one: for so long somebody may hide a newer one from a board."""
 LOCK_S = 60.0
 """Seconds to wait for another call that writes the same folder."""
-ABOUT = "publish.json"
-"""Name of the file that says where boards find the folder."""
 _PIECE = 1 << 20
-
-
-@dataclass(frozen=True)
-class Repository:
-    """A state of a published folder; the four lists are those of TUF's top-level roles."""
-
-    folder: Path
-    root: Metadata[Root]
-    targets: Metadata[Targets]
-    snapshot: Metadata[Snapshot]
-    timestamp: Metadata[Timestamp]
-
-    def lists(self) -> dict[str, Signed]:
-        """What is signed, by role."""
-        return {
-            "root": self.root.signed,
-            "targets": self.targets.signed,
-            "snapshot": self.snapshot.signed,
-            "timestamp": self.timestamp.signed,
-        }
 
 
 @dataclass(frozen=True)
@@ -101,82 +83,40 @@ def lock_folder(folder: Path, *, begin: bool = False) -> Iterator[None]:
         except OSError as e:
             raise PublishError(f"{folder} can't be made: {e.strerror}.", "Choose another folder with --to.") from e
     else:
-        _require_published(folder)
+        require_published(folder)
     try:
+        path_below(folder, ".lock")  # it would be emptied
         with filelock.FileLock(folder / ".lock", timeout=LOCK_S):
             yield
     except filelock.Timeout:
         problem = f"Another call has been writing {folder} for {LOCK_S:g} s."
         raise PublishError(problem, "Wait until it has finished.") from None
+    except OSError as e:
+        raise PublishError(f"{folder} can't be locked: {e.strerror}.", "Check the folder and its permissions.") from e
 
 
-def _require_published(folder: Path) -> None:
-    if not (folder / "metadata").is_dir():
-        raise PublishError(f"{folder} is not a published folder.", f"Make one: {command_to_begin(folder)}")
+def require_written(repository: Repository) -> None:
+    """Raise a PublishError if the list of bundles, which is to be signed again, was not written from here.
 
-
-def read_repository(folder: Path, *, former: Collection[str] = ()) -> Repository:
-    """Read the newest state of a folder, and check its signatures and hashes.
-
-    Args:
-        folder: The published folder.
-        former: TUF's roles whose lists may also be signed by keys that a former root trusts.
-
-    Raises:
-        PublishError: The folder holds no state, or a damaged one.
+    It is signed by the keys of `targets`, perhaps by stolen ones: then new keys must not sign it as well.
     """
-    _require_published(folder)
-    metadata = folder / "metadata"
-    try:
-        if not root_paths(folder):
-            raise ValueError("metadata/*.root.json is missing")
-        root = Metadata[Root].from_bytes(read_published(root_paths(folder)[-1]))
-        timestamp = Metadata[Timestamp].from_bytes(read_published(metadata / "timestamp.json"))
-        snapshot_file = timestamp.signed.snapshot_meta
-        snapshot_path = metadata / f"{snapshot_file.version}.snapshot.json"
-        snapshot_bytes = read_published(snapshot_path)
-        snapshot_file.verify_length_and_hashes(snapshot_bytes)
-        snapshot = Metadata[Snapshot].from_bytes(snapshot_bytes)
-        targets_file = snapshot.signed.meta["targets.json"]
-        targets_path = metadata / f"{targets_file.version}.targets.json"
-        targets_bytes = read_published(targets_path)
-        targets_file.verify_length_and_hashes(targets_bytes)
-        targets = Metadata[Targets].from_bytes(targets_bytes)
-        for name, signed in (("root", root), ("timestamp", timestamp), ("snapshot", snapshot), ("targets", targets)):
-            roots = [root.signed]
-            if name in former:
-                roots += [Metadata[Root].from_bytes(read_published(path)).signed for path in root_paths(folder)]
-            _verify_any(roots, name, signed)
-    except (OSError, IndexError, KeyError, ValueError, RepositoryError) as e:
-        problem = f"{folder} is not a complete published folder: {reason_of(e)}."
-        hint = "Copy it again from your backup; if a rotation with --lost was interrupted, do it again."
-        raise PublishError(problem, hint) from e
-    return Repository(folder, root, targets, snapshot, timestamp)
-
-
-def _verify_any(roots: Sequence[Root], role: str, signed: Metadata[Any]) -> None:
-    """Raise what tuf raises with the first root if none of them trusts the keys that signed a list."""
-    for root in roots[1:]:
-        with suppress(RepositoryError):
-            root.verify_delegate(role, signed.signed_bytes, signed.signatures)
-            return
-    roots[0].verify_delegate(role, signed.signed_bytes, signed.signatures)
-
-
-def root_paths(folder: Path) -> list[Path]:
-    """The files of all versions of the root, in the order of their versions, as far as none is missing."""
-    versions = {
-        int(match[1]): path
-        for path in (folder / "metadata").glob("*.root.json")
-        if (match := re.fullmatch(r"([1-9]\d{0,8})\.root\.json", path.name))
-    }
-    count = next(n for n in range(len(versions) + 1) if n + 1 not in versions)
-    return [versions[n + 1] for n in range(count)]
+    if repository.record.lists["targets"].sha256 in repository.record.written:
+        return
+    listed = [
+        f"{name} {entry.release}{' (withdrawn)' * entry.withdrawn}"
+        for name, each in repository.releases.items()
+        for entry in each.releases
+    ]
+    problem = f"The list of bundles in {repository.folder}, version {repository.targets.signed.version},"
+    problem += f" was signed with the keys of targets, but not from here. Its releases: {', '.join(listed) or 'none'}."
+    accept = shell_line("edgepress", "publish", "trust", "--to", repository.folder, "--keys", repository.keys[0])
+    hint = "If you published them elsewhere, with the same keys: "
+    raise PublishError(problem, f"{hint}{accept}. Else the keys may be stolen: copy the folder from your backup.")
 
 
 def write_root(folder: Path, root: Metadata[Root]) -> None:
     """Write a signed root under its version."""
-    write_durably(folder / "metadata" / f"{root.signed.version}.root.json", root.to_bytes())
+    write_durably(_place(folder, root_name(root.signed.version)), root.to_bytes())
 
 
 def write_state(
@@ -191,19 +131,30 @@ def write_state(
         now: The time from which the lists are valid.
     """
     targets = repository.targets
-    metadata = repository.folder / "metadata"
+    lists = dict(repository.record.lists)
+    record = repository.record
+
+    def write(name: str, metadata: Metadata[Any]) -> None:
+        write_durably(_place(repository.folder, f"metadata/{name}"), metadata.to_bytes())
+        lists[metadata.signed.type] = ListVersion(metadata.signed.version, _hash(metadata))
+
     if files is not None:
         listed = Targets(targets.signed.version + 1, expires=now + timedelta(days=TARGETS_DAYS), targets=dict(files))
         targets = sign(listed, signers.targets)
-        write_durably(metadata / f"{listed.version}.targets.json", targets.to_bytes())
+        record = dataclasses.replace(record, written=(*record.written, _hash(targets)))
+        remember(dataclasses.replace(repository, record=record))
+        write(f"{listed.version}.targets.json", targets)
     expires = now + timedelta(days=ONLINE_DAYS)
     meta = {"targets.json": _describe(targets)}
     snapshot = sign(Snapshot(repository.snapshot.signed.version + 1, expires=expires, meta=meta), signers.online)
-    write_durably(metadata / f"{snapshot.signed.version}.snapshot.json", snapshot.to_bytes())
+    write(f"{snapshot.signed.version}.snapshot.json", snapshot)
     stamp = Timestamp(repository.timestamp.signed.version + 1, expires=expires, snapshot_meta=_describe(snapshot))
     timestamp = sign(stamp, signers.online)
-    write_durably(metadata / "timestamp.json", timestamp.to_bytes())
-    return dataclasses.replace(repository, targets=targets, snapshot=snapshot, timestamp=timestamp)
+    write("timestamp.json", timestamp)
+    record = dataclasses.replace(record, lists=lists)
+    after = dataclasses.replace(repository, record=record, targets=targets, snapshot=snapshot, timestamp=timestamp)
+    remember(after)
+    return after
 
 
 def sign(signed: Role, signers: Sequence[CryptoSigner]) -> Metadata[Role]:
@@ -228,19 +179,36 @@ def add_target(folder: Path, name: str, source: Path | bytes, *, expected: tuple
     """
     length, digest = expected or _measure(source)
     target = TargetFile(length, {"sha256": digest}, name)
-    path = target_path(folder, target)
-    if not path.is_file() or _measure(path) != (length, digest):
+    path = _place(folder, target_name(target))
+    if not is_whole(folder, target):
         write_durably(path, source)
-        if _measure(path) != (length, digest):  # the copy counts: the source may change at any time
+        if not is_whole(folder, target):  # the copy counts: the source may change at any time
             path.unlink()
             raise PublishError(f"{source!s} was changed while it was published.", "Publish it again.")
     return target
 
 
-def target_path(folder: Path, target: TargetFile) -> Path:
-    """The file of a target: its name behind its hash, as in TUF's consistent snapshots."""
-    parent, _, name = target.path.rpartition("/")
-    return folder / "targets" / parent / f"{target.hashes['sha256']}.{name}"
+def is_whole(folder: Path, target: TargetFile) -> bool:
+    """Whether the file of a target has the hash that was signed."""
+    try:
+        for _ in target_pieces(folder, target):
+            pass
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Where a file is written below a published folder; a link in its place is replaced, and none is followed.
+
+    Raises:
+        PublishError: A folder on the way is a link, or the name leads out of the folder.
+    """
+    parent, _, last = name.rpartition("/")
+    try:
+        return path_below(folder, parent) / last
+    except (OSError, ValueError) as e:
+        raise PublishError(f"{folder / name} can't be written: {reason_of(e)}.", "Copy the folder anew.") from e
 
 
 def write_durably(path: Path, source: Path | bytes) -> None:
@@ -255,9 +223,12 @@ def write_durably(path: Path, source: Path | bytes) -> None:
 
 def _describe(metadata: Metadata[Any]) -> MetaFile:
     """Version, length and hash of a signed list."""
-    data = metadata.to_bytes()
     signed: Signed = metadata.signed
-    return MetaFile(signed.version, len(data), {"sha256": hashlib.sha256(data).hexdigest()})
+    return MetaFile(signed.version, len(metadata.to_bytes()), {"sha256": _hash(metadata)})
+
+
+def _hash(metadata: Metadata[Any]) -> str:
+    return hashlib.sha256(metadata.to_bytes()).hexdigest()
 
 
 def _measure(source: Path | bytes) -> tuple[int, str]:

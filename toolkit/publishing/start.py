@@ -6,7 +6,10 @@ by boards that know either root, and the new root is written last.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,17 +19,17 @@ from typing import Literal
 from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
+from edgepress.runtime.text import holds_login
 from edgepress.toolkit.errors import InputError, PublishError
 from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.published.folder import ABOUT, Repository, read_repository, remember
+from edgepress.toolkit.published.record import RECORD, Keys, TrustRecord, folders_of, read_record, write_record
 from edgepress.toolkit.publishing.keys import ROLES, AskPassword, find_signers, key_path, make_key
 from edgepress.toolkit.publishing.repository import (
-    ABOUT,
     ROOT_DAYS,
-    Repository,
     Signers,
     lock_folder,
-    read_repository,
-    root_paths,
+    require_written,
     sign,
     utc_now,
     write_durably,
@@ -104,6 +107,8 @@ def init(
     _check_private(key_folder, folder)
     if url and not url.startswith(("https://", "http://")):
         raise InputError(f"The address is {url!r}; accepted: https://... or http://...")
+    if holds_login(url):
+        raise InputError("The address holds a login, which everybody would read.", "Accepted: https://HOST/...")
     with lock_folder(folder, begin=True):
         return _init(folder, key_folder, counts, url=url, password=password)
 
@@ -112,9 +117,12 @@ def _init(
     folder: Path, key_folder: Path, counts: Mapping[str, tuple[int, int]], *, url: str, password: str | None
 ) -> Begun:
     """Make the keys and the first state of a folder that is locked."""
-    if root_paths(folder):
+    if os.path.lexists(folder / "metadata" / "timestamp.json"):
         replace = shell_line("edgepress", "publish", "rotate", "--role", "ROLE", "--to", folder, "--keys", key_folder)
         raise PublishError(f"{folder} is a published folder already.", f"Replace its keys: {replace}")
+    if (key_folder / RECORD).exists() and read_record(folder, [key_folder]).lists:
+        problem = f"{key_folder / RECORD} is of another published folder, whose keys are in {key_folder}."
+        raise PublishError(problem, "Choose another folder with --keys.")
     now = utc_now()
     root = Root(expires=now + timedelta(days=ROOT_DAYS), consistent_snapshot=True)
     keys_by_role = {role: [make_key(key_folder, role, password) for _ in range(counts[role][0])] for role in ROLES}
@@ -123,21 +131,27 @@ def _init(
     signers = {role: _signers(role, public, [key_folder], password) for role, public in keys_by_role.items()}
     write_durably(folder / ABOUT, (json.dumps({"url": url}) + "\n").encode())
     signed = sign(root, signers["root"])
+    record = TrustRecord(url, signed.to_bytes(), {1: hashlib.sha256(signed.to_bytes()).hexdigest()})
+    write_record(record, [key_folder])  # without lists, the next call may begin anew
     empty = Repository(
         folder,
+        (key_folder,),
+        record,
+        {1: record.root},
         signed,
         Metadata(Targets(1)),
         Metadata(Snapshot(1, meta={"targets.json": MetaFile(1)})),
         Metadata(Timestamp(1, snapshot_meta=MetaFile(1))),
+        {},
     )
-    write_state(empty, Signers(signers["targets"], signers["online"]), files={}, now=now)
-    write_root(folder, signed)  # last: without it, the folder is none
+    write_root(folder, signed)
+    write_state(empty, Signers(signers["targets"], signers["online"]), files={}, now=now)  # without it, it is none
     return Begun(folder, root.version, _files(key_folder, keys_by_role), root.expires)
 
 
 def rotate(
     to: str | Path,
-    keys: Sequence[str | Path],
+    keys: Keys,
     *,
     role: Literal["root", "targets", "online", "none"],
     lost: bool = False,
@@ -162,17 +176,21 @@ def rotate(
         PublishError: Keys are missing, or the folder is damaged.
     """
     folder = Path(to)
-    folders = [Path(key) for key in keys]
+    folders = folders_of(keys)
     if not folders:
         raise InputError("No folder of keys was given.", "Name it with --keys.")
     key_folder = Path(new_keys) if new_keys is not None else folders[0]
     _check_private(key_folder, folder)
     with lock_folder(folder):
         # a former call with `lost` may have been cut between the root and the lists
-        repository = read_repository(folder, former=TUF_ROLES[role] if lost and role in TUF_ROLES else ())
+        repository = read_repository(folder, folders, lost=TUF_ROLES[role] if lost and role in TUF_ROLES else ())
         lists = ("targets", "online") if role in ("targets", "online") else ()
+        if lists:
+            require_written(repository)
         needed = [each for each in ("root", *lists) if not (lost and each == role)]
-        opened = {each: role_signers(repository, each, folders, ask) for each in needed}
+        opened = {each: role_signers(repository, each, ask) for each in needed}
+        repository = dataclasses.replace(repository, keys=(*folders, key_folder))
+        remember(repository)
         old = repository.root.signed
         root = Metadata[Root].from_bytes(repository.root.to_bytes()).signed
         now = utc_now()
@@ -184,23 +202,31 @@ def rotate(
             _replace_keys(root, role, added)
             opened[role] = [*opened.get(role, ()), *_signers(role, added, [key_folder], password)]
         if lost:
-            write_root(folder, sign(root, opened["root"]))
+            repository = _replace_root(repository, sign(root, opened["root"]))
         if (
             lists
         ):  # signed by old and new keys: trusted by boards that know the old root, and by those that know the new
             signers = Signers(opened["targets"], opened["online"])
-            write_state(repository, signers, files=repository.targets.signed.targets, now=now)
+            repository = write_state(repository, signers, files=repository.targets.signed.targets, now=now)
         if not lost:
-            write_root(folder, sign(root, opened["root"]))
+            _replace_root(repository, sign(root, opened["root"]))
     return Begun(folder, root.version, _files(key_folder, {role: added}) if added else {}, root.expires)
 
 
-def role_signers(
-    repository: Repository, role: str, folders: Sequence[Path], ask: AskPassword | None
-) -> list[CryptoSigner]:
+def role_signers(repository: Repository, role: str, ask: AskPassword | None) -> list[CryptoSigner]:
     """Open the keys that sign for a role of a published folder."""
     trusted = repository.root.signed.roles[TUF_ROLES[role][0]]
-    return find_signers(folders, trusted.keyids, trusted.threshold, role=role, ask=ask)
+    return find_signers(repository.keys, trusted.keyids, trusted.threshold, role=role, ask=ask)
+
+
+def _replace_root(repository: Repository, root: Metadata[Root]) -> Repository:
+    """Write a new root, and note it beside the keys."""
+    write_root(repository.folder, root)
+    data = root.to_bytes()
+    roots = {**repository.record.roots, root.signed.version: hashlib.sha256(data).hexdigest()}
+    after = dataclasses.replace(repository, record=dataclasses.replace(repository.record, root=data, roots=roots))
+    remember(after)
+    return after
 
 
 def _trust(root: Root, role: str, public: Sequence[Key], threshold: int) -> None:

@@ -37,6 +37,7 @@ def model_card(result: Benchmark, *, licence: str = "unknown") -> str:
         f"**{escaped(ship_name(result))}** is the file to run. {escaped(result.advice.why)}"
         if result.advice.ship
         else escaped(result.advice.why),
+        f"<sub>{view.QUOTED}</sub>",
         "## Intended use",
         "_To be written by the author: what the model is for, for whom, and what it must not be used for._",
         "## Input and output",

@@ -15,6 +15,7 @@ def markdown(result: Benchmark) -> str:
     parts = [
         f"**Ship: {escaped(ship_name(result))}**" if result.advice.ship else "**No file to ship.**",
         escaped(result.advice.why),
+        f"<sub>{view.QUOTED}</sub>",
         table(result),
         escaped(measured_on(result)),
     ]

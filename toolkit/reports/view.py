@@ -14,6 +14,9 @@ from edgepress.toolkit import text
 from edgepress.toolkit.columns import FILES, SHORT, STATUS, Column, filled_columns, size, varying
 from edgepress.toolkit.results.records import Benchmark, Measurement
 
+QUOTED = "Sentences, remarks and notes are quoted from benchmark.json, whoever wrote it."
+"""What a report says of the texts of its result."""
+
 
 def file_name(path: str) -> str:
     """The last part of a POSIX or Windows path."""

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from edgepress.toolkit.documents import parse_json, read_limited, with_halves_as_words
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.results.advised import with_own_commands
 from edgepress.toolkit.results.packed import unpack
 from edgepress.toolkit.results.records import SCHEMA_VERSION, Benchmark, Measurement
 from edgepress.toolkit.results.run_files import command_to_benchmark, folder_with
@@ -128,7 +129,7 @@ def _parse(text: bytes, path: Path) -> Benchmark:
     result = TypeAdapter(Benchmark).validate_json(with_halves_as_words(text), strict=True)
     for where, reason in _find_errors(result):
         raise ValueError(f"{where} {reason}")
-    return result
+    return with_own_commands(result)
 
 
 def _find_errors(result: Benchmark) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from edgepress.toolkit.results.figures import (
     FileFigures,
     LatencyFigures,
 )
+from edgepress.toolkit.text import short_repr
 
 SCHEMA_VERSION = 2
 """Version of `benchmark.json`. Version 2 added fields; files of version 1 still load."""
@@ -73,6 +74,7 @@ class Advice:
         prefer: What of those that qualify was chosen by: "balanced", "size" or "latency"; empty likewise.
         unsure_file, unsure_engine: The file that more labels are wanted for: one that would be chosen if it were sure
             enough, else the chosen one until it is proven; None if there is none.
+        engines: The engines that it was chosen for; empty: for all that were measured.
     """
 
     ship: str | None
@@ -83,6 +85,7 @@ class Advice:
     prefer: str = ""
     unsure_file: str | None = None
     unsure_engine: str | None = None
+    engines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +232,8 @@ class Benchmark:
         """The content of `benchmark.json`, rounded to six significant digits."""
         document = {"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self)
         return {name: round_floats(value) for name, value in document.items()}
+
+    __repr__ = short_repr
 
     def _repr_html_(self) -> str:
         return benchmark_html(self.to_dict())

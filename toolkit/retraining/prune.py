@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def prune(
         offline: Do not install onnx2tf, which makes TFLite files of ONNX models, when it is first needed.
         resume: Resume the run that `out` holds; an empty folder starts one.
         overwrite: Replace a run that `out` holds.
-        on_note: Called with each guess about the model, and if much less is left than `macs` allows.
+        on_note: Called with each guess about the model, and where training went back or little is left.
         on_progress: Called with the share of the training that is done, 0-1, and a line of figures.
 
     Returns:
@@ -99,9 +99,20 @@ def prune(
     own = {"targets": targets, "importance": importance}
     identity = {"importance": importance, **dataclasses.asdict(targets)}
     result = carry_out(model_in(model), run, prune_here, PruneJob, own=own, identity=identity)
-    if (text := shortfall(result.facts, targets)) and on_note is not None:
-        on_note(text)
+    for text in (shortfall(result.facts, targets), setbacks(result.history)):
+        if text and on_note is not None:
+            on_note(text)
     return result
+
+
+def setbacks(history: Sequence[Mapping[str, float]]) -> str:
+    """A note that the training went back to earlier states; "" if it did not."""
+    if not (failed := sum(not row.get("kept", True) for row in history)):
+        return ""
+    return (
+        f"the loss rose in {failed} of {len(history)} rows of the history; training went back, with half the learning "
+        "rate each time"
+    )
 
 
 def shortfall(facts: Mapping[str, Any], targets: Targets) -> str:

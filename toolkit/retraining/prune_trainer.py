@@ -6,9 +6,8 @@ items of the last and longest part, in which the graph is as small as asked.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -31,23 +30,26 @@ from edgepress.converters.worker import Emit
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.retraining.job import Progress, Trained
 from edgepress.toolkit.retraining.prune_job import PruneJob, PrunePlan, read_plan, save_plan
+from edgepress.toolkit.retraining.rate import FACTOR, has_risen, warmed_up
 from edgepress.toolkit.retraining.sizes import Sizes, largest_share, shares
 from edgepress.toolkit.retraining.trainer import LEAST_STEPS, Segment, Trainer, figures_of, row_of, since
 from edgepress.toolkit.training import checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
 
-FACTOR = 0.85
+PART = 0.85
 """What the multiply-accumulates are multiplied by in a part."""
 MOST_PARTS = 8
 """Most parts."""
 TIME_OF_PARTS = 0.35
 """Share of the time that training between the parts takes; the rest is for the last one."""
 RATE = 1e-2
-"""Learning rate at the beginning of each part."""
+"""Highest learning rate at the beginning of each part; small nets bear it."""
 LABELS = 0.2
 """Share of labels in the loss."""
 SEGMENTS = 8
 """Checkpoints of the last part."""
+MOST_LOSS = 1e9
+"""What stands for a loss that is not finite."""
 TIGHTER = 0.95
 """What the multiply-accumulates of the last part are multiplied by while a size or latency is above its target."""
 TRIES = 40
@@ -80,6 +82,7 @@ class PruneTrainer(Trainer[PruneJob]):
 
     verb = "pruned"
     most_epochs = 120
+    after_collapse = "Keep more of the model, give more --minutes, or more items like those that it was trained on."
 
     def __init__(self, job: PruneJob, model: bytes, emit: Emit) -> None:
         super().__init__(job, model, emit)
@@ -106,15 +109,15 @@ class PruneTrainer(Trainer[PruneJob]):
             model = self._part(model, part, plan, state)
         model = self._last(model, plan, state)
         self.emit(Progress(1.0, "writing"))
-        facts = self._facts(model)
-        self.write(model, compression={"pruning": facts})
+        facts = self._facts(model) | {"learning_rate": plan.rate}
+        self.write(model, model, compression={"pruning": facts})
         return Trained(facts, state.history)
 
     def _plan(self) -> PrunePlan:
         moments = channel_moments(self.teacher, self.sample)
         units, importance = self._important(self.teacher, moments)
         last, block = largest_share(self.model, units, importance, targets=self.job.targets, sizes=self.sizes)
-        parts = list(shares(last, FACTOR, MOST_PARTS))
+        parts = list(shares(last, PART, MOST_PARTS))
         steps = self.count_steps(self.distillation(Trainee(self.teacher, moments), LABELS))
         between = max(LEAST_STEPS, int(steps * TIME_OF_PARTS / max(len(parts) - 1, 1)))
         plan = PrunePlan(parts, block, [between] * (len(parts) - 1) + [0])
@@ -153,15 +156,22 @@ class PruneTrainer(Trainer[PruneJob]):
             "No graph was found that keeps the targets.", "Raise --macs, --max-size or --max-latency."
         )
 
-    def _begin(self, model: bytes) -> tuple[Trainee, Distillation]:
+    def _begin(self, model: bytes, plan: PrunePlan) -> tuple[Trainee, Distillation]:
+        """What trains a graph; the first time, the learning rate is found."""
         program = Program(model)
         trainee = Trainee(program, channel_moments(program, self.sample))
-        return trainee, self.distillation(trainee, LABELS)
+        distillation = self.distillation(trainee, LABELS)
+        if not plan.rate:
+            plan.rate = self.find_rate(distillation, RATE)
+            save_plan(plan, self.folder / PLAN)
+        return trainee, distillation
 
     def _part(self, model: bytes, part: int, plan: PrunePlan, state: TrainingState) -> bytes:
         """Prune and train for a moment; the trained graph."""
         started = time.monotonic()
-        trainee, distillation = self._begin(self._smaller(model, plan, part))
+        smaller = self._smaller(model, plan, part)
+        trainee, distillation = self._begin(smaller, plan)
+        rate = _rate_after(plan, state)
         steps = plan.steps[part - 1]
         before = sum(plan.steps[: part - 1])
         text = f"part {part} of {len(plan.shares)}, {plan.shares[part - 1]:.0%} of the {self.job.targets.cost}"
@@ -169,12 +179,23 @@ class PruneTrainer(Trainer[PruneJob]):
         def tell(step: int, loss: float) -> None:
             self.emit(Progress(TIME_OF_PARTS * (before + step) / sum(plan.steps[:-1]), f"{text}, loss {loss:.4f}"))
 
-        (segment,) = self.train(distillation, range(steps), each=steps, rate=_falling(steps), tell=tell, before=before)
-        return self._save_part(_sound(trainee, segment), part, state, segment._replace(started=started))
+        (segment,) = self.train(
+            distillation,
+            range(steps),
+            each=steps,
+            rate=lambda step: warmed_up(rate, step, steps),
+            tell=tell,
+            before=before,
+        )
+        kept = not has_risen(segment.loss, segment.first)
+        segment = segment._replace(started=started)
+        return self._save_part(trainee.model() if kept else smaller, part, state, segment, kept=kept)
 
-    def _save_part(self, model: bytes, part: int, state: TrainingState, segment: Segment) -> bytes:
+    def _save_part(
+        self, model: bytes, part: int, state: TrainingState, segment: Segment, *, kept: bool = True
+    ) -> bytes:
         write_bytes(self.folder / GRAPH.format(part), model)
-        state.history.append(self._row(part, model, segment))
+        state.history.append(self._row(part, model, segment, kept=kept))
         state.variables = []
         state.optimizer = []
         state.best = []
@@ -182,8 +203,10 @@ class PruneTrainer(Trainer[PruneJob]):
         checkpoint.save(state, self.folder)
         return model
 
-    def _row(self, part: int, model: bytes, segment: Segment) -> dict[str, float]:
-        row = {"part": part, "macs": macs(model), "step": segment.step, "loss": segment.loss}
+    def _row(self, part: int, model: bytes, segment: Segment, *, kept: bool) -> dict[str, float]:
+        """A row of the history; "kept" is 0 where training went back to an earlier state."""
+        loss = min(segment.loss, MOST_LOSS) if segment.loss == segment.loss else MOST_LOSS
+        row = {"part": part, "macs": macs(model), "step": segment.step, "loss": loss, "kept": float(kept)}
         return row | row_of(self.judge.score_file(model)) | {"seconds": since(segment.started)}
 
     def _last(self, model: bytes, plan: PrunePlan, state: TrainingState) -> bytes:
@@ -192,11 +215,15 @@ class PruneTrainer(Trainer[PruneJob]):
         started = time.monotonic()
         if not state.history or int(state.history[-1]["part"]) < part:
             model = self._save_part(self._smaller(model, plan, part), part, state, Segment(0, 0.0, started))
-        trainee, distillation = self._begin(model)
+        trainee, distillation = self._begin(model, plan)
+        fresh = checkpoint.values(distillation.optimizer.variables)
         begun = TIME_OF_PARTS * (part > 1)
         if not plan.steps[-1]:
             plan.steps[-1] = max(LEAST_STEPS, int(self.count_steps(distillation) * (1 - begun)))
             save_plan(plan, self.folder / PLAN)
+        if not state.best_epoch:
+            state.best = checkpoint.values(trainee.variables)
+            state.best_epoch = len(state.history)
         if state.variables:
             self.restore(state, distillation)
         total = plan.steps[-1]
@@ -210,14 +237,19 @@ class PruneTrainer(Trainer[PruneJob]):
             distillation,
             steps,
             each=-(-total // SEGMENTS),
-            rate=_falling(total),
+            rate=lambda step: warmed_up(_rate_after(plan, state), step, total),
             tell=tell,
             before=sum(plan.steps[:-1]),
         )
         for segment in segments:
-            row = self._row(part, _sound(trainee, segment), segment)
+            losses = [row["loss"] for row in state.history if row["part"] == part and row["step"] and row["kept"]]
+            kept = not has_risen(segment.loss, min(losses, default=segment.first))
+            if not kept:
+                checkpoint.assign(trainee.variables, state.best)
+                checkpoint.assign(distillation.optimizer.variables, fresh)
+            row = self._row(part, trainee.model(), segment, kept=kept)
             state.history.append(row)
-            if not state.best_epoch or _goodness(row) >= _goodness(state.history[state.best_epoch - 1]):
+            if kept and _goodness(row) >= _goodness(state.history[state.best_epoch - 1]):
                 state.best = checkpoint.values(trainee.variables)
                 state.best_epoch = len(state.history)
             self.save(state, distillation)
@@ -243,18 +275,9 @@ class PruneTrainer(Trainer[PruneJob]):
         return facts
 
 
-def _falling(steps: int) -> Callable[[int], float]:
-    """The learning rate of each step, which falls as a cosine."""
-    return lambda step: RATE * (1 + math.cos(math.pi * step / steps)) / 2
-
-
-def _sound(trainee: Trainee, segment: Segment) -> bytes:
-    """The trained graph, if its training did not diverge."""
-    if not math.isfinite(segment.loss):
-        raise ConversionError(
-            "The training diverged: its loss is not finite.", "Keep more of the model, or give more --minutes."
-        )
-    return trainee.model()
+def _rate_after(plan: PrunePlan, state: TrainingState) -> float:
+    """The learning rate that a training begins with: half as high for each time that it went back."""
+    return plan.rate * FACTOR ** sum(not row["kept"] for row in state.history)
 
 
 def _parameters(program: Program) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import TOOLS, Conversion
+from edgepress.converters.errors import CollapseError
 from edgepress.converters.files import sha256_of, whole_file
 from edgepress.converters.worker import Emit
 from edgepress.toolkit.conversion import JUDGED, items_for
@@ -138,6 +139,9 @@ def carry_out(
                     progress(report.share, report.text)
                 else:
                     trained = report
+        except CollapseError:
+            forget(folder, run.scratch)
+            raise
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Stopped. Resume with the same command and --resume.") from None
         result = GraphResult(target, trained.facts, trained.history)

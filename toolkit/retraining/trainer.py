@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -19,7 +20,7 @@ from edgepress.converters.distillation.distill import (
     largest_batch,
     logits_of,
 )
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.errors import CollapseError, ConversionError
 from edgepress.converters.files import write_bytes
 from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.ptq.score import Score, Scorer, enough
@@ -28,6 +29,7 @@ from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.worker import Emit
 from edgepress.toolkit.retraining.job import GraphJob
+from edgepress.toolkit.retraining.rate import TRIAL_STEPS, find_rate, warmed_up
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
 
@@ -49,11 +51,13 @@ class Segment(NamedTuple):
         step: Number of steps of the training so far.
         loss: Mean loss of the segment.
         started: When it began, by `time.monotonic`.
+        first: Loss of its first step.
     """
 
     step: int
     loss: float
     started: float
+    first: float = 0.0
 
 
 class Trainer(Generic[AnyJob]):
@@ -69,6 +73,8 @@ class Trainer(Generic[AnyJob]):
     """What the model is afterwards."""
     most_epochs: ClassVar[int]
     """Most passes over the training items."""
+    after_collapse: ClassVar[str]
+    """What a user can do if the result has collapsed."""
 
     def __init__(self, job: AnyJob, model: bytes, emit: Emit) -> None:
         import tensorflow as tf
@@ -116,17 +122,24 @@ class Trainer(Generic[AnyJob]):
         most = self.most_epochs * batches.steps(len(self.job.train), self.batch_size)
         if self.job.steps is not None:
             return max(LEAST_STEPS, min(most, self.job.steps))
-        variables = (distillation.student.variables, distillation.optimizer.variables)
-        before = [checkpoint.values(v) for v in variables]
         times = list[float]()
-        for (x, y), _ in zip(self._batches(0), range(TIMED), strict=False):
-            started = time.monotonic()
-            distillation.step(x, y, 0.0)
-            times.append(time.monotonic() - started)
+        with _unchanged(distillation):
+            for (x, y), _ in zip(self._batches(0), range(TIMED), strict=False):
+                started = time.monotonic()
+                distillation.step(x, y, 0.0)
+                times.append(time.monotonic() - started)
         seconds = float(np.median(times[1:] or times))  # the first one compiles
-        for group, values in zip(variables, before, strict=True):
-            checkpoint.assign(group, values)
         return max(LEAST_STEPS, min(most, int(60 * self.job.minutes / max(seconds, 1e-6))))
+
+    def find_rate(self, distillation: Distillation, highest: float) -> float:
+        """The learning rate of a training (`rate.find_rate`), which changes nothing."""
+
+        def trial(rate: float) -> Iterator[float]:
+            with _unchanged(distillation):
+                for (x, y), step in zip(self._batches(0), range(TRIAL_STEPS), strict=False):
+                    yield distillation.step(x, y, warmed_up(rate, step, TRIAL_STEPS))
+
+        return find_rate(trial, highest)
 
     def train(
         self,
@@ -154,7 +167,7 @@ class Trainer(Generic[AnyJob]):
             losses.append(distillation.step(x, y, rate(step)))
             tell(step + 1, losses[-1])
             if (step + 1) % each == 0 or step + 1 == steps.stop:
-                yield Segment(step + 1, float(np.mean(losses)), started)
+                yield Segment(step + 1, float(np.mean(losses)), started, losses[0])
                 losses = []
                 started = time.monotonic()
 
@@ -174,13 +187,36 @@ class Trainer(Generic[AnyJob]):
         state.optimizer = checkpoint.values(distillation.optimizer.variables)
         checkpoint.save(state, self.folder)
 
-    def write(self, model: bytes, **fields: Any) -> None:
-        """Write the result; `fields` are those of its contract that the run decides."""
+    def write(self, model: bytes, file: bytes, **fields: Any) -> None:
+        """Write the result, unless it has collapsed.
+
+        Args:
+            model: The float graph.
+            file: The file that is judged: the graph, or its quantized file.
+            fields: Those of its contract that the run decides.
+
+        Raises:
+            CollapseError: The file hardly answers better than a constant answer.
+        """
+        if why := self.judge.why_collapsed(file):
+            raise CollapseError(f"The training failed: {why}. No file was written.", self.after_collapse)
         contract = self.job.contract
         task = "softmax" if self.job.adapter.end and contract.task == "logits" else contract.task
         float_file = with_scheme(model, SCHEMES["tflite-float32"], None, uint8=self.judge.uint8)
         contract = contract.replace(scheme="tflite-float32", task=task, **fields)
         write_bytes(self.job.target, tflite_with_contract(float_file, contract))
+
+
+@contextlib.contextmanager
+def _unchanged(distillation: Distillation) -> Iterator[None]:
+    """Undo the steps that are taken inside."""
+    groups = (distillation.student.variables, distillation.optimizer.variables)
+    before = [checkpoint.values(group) for group in groups]
+    try:
+        yield
+    finally:
+        for group, values in zip(groups, before, strict=True):
+            checkpoint.assign(group, values)
 
 
 def since(started: float) -> float:

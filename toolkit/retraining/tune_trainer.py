@@ -23,6 +23,7 @@ from edgepress.converters.schemes import RepairKind
 from edgepress.converters.statistics import CalibrationMethods, Ranges
 from edgepress.converters.worker import Emit
 from edgepress.toolkit.retraining.job import Bits, Progress, Trained, TuneJob, read_ranges
+from edgepress.toolkit.retraining.rate import falling
 from edgepress.toolkit.retraining.trainer import Trainer, figures_of, row_of, since
 from edgepress.toolkit.training import checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
@@ -60,6 +61,7 @@ class TuneTrainer(Trainer[TuneJob]):
 
     verb = "tuned"
     most_epochs = 60
+    after_collapse = "Give more --minutes, --bits 8, or more items like those that the model was trained on."
 
     @property
     def _precision(self) -> RepairKind:
@@ -80,15 +82,15 @@ class TuneTrainer(Trainer[TuneJob]):
             checkpoint.assign(student.variables, state.best)
             model = student.model()
             ranges = ranges | student.ranges()
-        last = self.judge.score_file(self.judge.make_file(model, ranges, self._precision))
+        file = self.judge.make_file(model, ranges, self._precision)
         facts = {
             "bits": self.job.bits,
             "steps": int(state.history[-1]["step"]) if state.history else 0,
             "kept": "distillation" if state.best_epoch else "start",
             "before": first.facts(),
-            "after": last.facts(),
+            "after": self.judge.score_file(file).facts(),
         }
-        self.write(model, compression={"distillation": facts}, ranges=ranges)
+        self.write(model, file, compression={"distillation": facts}, ranges=ranges)
         return Trained(facts, state.history)
 
     def _start(self) -> tuple[bytes, Ranges]:
@@ -131,7 +133,7 @@ class TuneTrainer(Trainer[TuneJob]):
 
         def rate(step: int) -> float:
             failed = sum(not row["kept"] for row in state.history)
-            return RATES[self.job.bits] * 0.5**failed * (1 + math.cos(math.pi * (step % cycle_steps) / cycle_steps)) / 2
+            return falling(RATES[self.job.bits] * 0.5**failed, step % cycle_steps, cycle_steps)
 
         def tell(steps: int, loss: float) -> None:
             self.emit(Progress(steps / total, f"loss {loss:.4f}  validation {figures_of(row_of(best))}"))

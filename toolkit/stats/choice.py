@@ -32,11 +32,13 @@ class Costs(NamedTuple):
         size: Size of the file, in any unit, above 0.
         latency: Its latency, in any unit, above 0; None if it was not measured.
         probability: Of a drop within the limit, 0-1; None if it is not known.
+        slower: Whether it is slower than the file that it was made to replace; such a file is only chosen for its size.
     """
 
     size: float
     latency: float | None
     probability: float | None
+    slower: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Rule:
     Attributes:
         confidence: The probability from which a file is sure enough, 0-1.
         prefer: "size" and "latency" choose the end of the front, "balanced" the least product of both, which is that of
-            both ratios to any other file.
+            both ratios to any other file. Only "size" chooses a file that is slower than the float file.
     """
 
     confidence: float = CONFIDENCE
@@ -81,9 +83,10 @@ class Rule:
 
     def choose(self, costs: Sequence[Costs]) -> int | None:
         """The number of the file to choose; of equals the surest, then the first. None if no file is sure enough."""
-        return min(
-            self.front(costs), key=lambda n: (*self._price(costs[n]), -(costs[n].probability or 0.0), n), default=None
-        )
+        front = self.front(costs)
+        if self.prefer != "size":
+            front = [n for n in front if not costs[n].slower] or front
+        return min(front, key=lambda n: (*self._price(costs[n]), -(costs[n].probability or 0.0), n), default=None)
 
     def _price(self, costs: Costs) -> tuple[float, float]:
         """What is to be low, and what decides between equals."""

@@ -28,10 +28,14 @@ def share_interval(count: int, total: int) -> Interval:
         count: Number of items that have a property, 0 to `total`.
         total: Number of items, at least 1.
     """
-    share = count / total
-    z2 = Z95**2
+    return wilson(count / total, total, quantile=Z95)
+
+
+def wilson(share: float, total: float, *, quantile: float) -> Interval:
+    """Wilson's interval of a share of `total` items, for a quantile of the distribution of its error."""
+    z2 = quantile**2
     middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    half = quantile / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
     return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
 
 

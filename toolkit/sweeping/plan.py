@@ -95,7 +95,7 @@ DIMENSIONS: dict[str, Parse] = {
 }
 """The dimensions and what reads a value of each; the order is that of the loops, the last one changes first."""
 TABLES: dict[str, dict[str, Parse]] = {
-    "data": {"source": _text, "color": _color, "resize": _resize, "skip_unreadable": _flag},
+    "data": {"source": _text, "color": _color, "resize": _resize, "skip_unreadable": _flag, "group": _text},
     "dimensions": DIMENSIONS,
     "training": {"epochs": _count, "patience": _count, "class_weights": _flag, "weights": _text, "freeze": _flag},
     "timing": {"rounds": partial(_number, low=0, whole=True), "threads": _count},
@@ -108,7 +108,7 @@ class SweepPlan:
     """What is tried.
 
     Attributes:
-        data: "source", and how the data are opened: "color", "resize", "skip_unreadable".
+        data: "source", and how the data are opened: "color", "resize", "skip_unreadable", "group".
         dimensions: The values of each dimension that was given; the others have their defaults.
         training: Arguments of `train` that are the same for all.
         timing: "threads" and "rounds"; 0 rounds: nothing is timed.

@@ -20,6 +20,7 @@ from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.notebooks.views import sweep_html
 from edgepress.toolkit.results.file import first_wrong, out_of_range
 from edgepress.toolkit.results.schema import schema_of
+from edgepress.toolkit.text import short_repr
 
 SCHEMA_VERSION = 1
 NAME = "sweep.json"
@@ -142,6 +143,8 @@ class Sweep:
         """The content of `sweep.json`."""
         document: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), allow_nan=False))
         return {"schema_version": SCHEMA_VERSION} | document
+
+    __repr__ = short_repr
 
     def _repr_html_(self) -> str:
         return sweep_html(self.to_dict())

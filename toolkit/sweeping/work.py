@@ -21,7 +21,7 @@ from edgepress.toolkit.sweeping.jobs import Job, Made
 from edgepress.toolkit.sweeping.store import Entry
 from edgepress.toolkit.training import checkpoint
 
-READING = ("size", "color", "resize", "skip_unreadable")
+READING = ("size", "color", "resize", "skip_unreadable", "group")
 """Arguments of a training job that say how its data are opened."""
 
 

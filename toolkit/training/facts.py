@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.builtin import color_of
+from edgepress.toolkit.data.groups import is_seen
 from edgepress.toolkit.data.types import ALWAYS_LEFT_OUT, DataSet
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.remarks.facts import Facts, FloatPair
+from edgepress.toolkit.stats.clusters import group_figures
 from edgepress.toolkit.training import augment
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 from edgepress.toolkit.training.choosing import AUTO, NONE, PHOTO_NET, image_sizes, is_photo, weights_of
@@ -58,7 +60,9 @@ def facts_of(
     return Facts(
         labels=data.labels,
         confusion=np.asarray(confusion, np.int64),
-        again=partial(train_command, arguments, source=data.source, input=data.input, skip_unreadable=skip),
+        again=partial(
+            train_command, arguments, source=data.source, input=data.input, skip_unreadable=skip, group=data.group
+        ),
         look=f"{look} --skip-unreadable" if look and skip else look,
         more=more,
         val_confusion=None if val_confusion is None else np.asarray(val_confusion, np.int64),
@@ -75,10 +79,22 @@ def facts_of(
     )
 
 
+def accuracy_of_groups(data: DataSet, predicted: npt.ArrayLike) -> dict[str, Any] | None:
+    """The accuracy by item and by group on the test split (`group_figures`); None if no groups were kept together.
+
+    Args:
+        data: The data, as the model takes them.
+        predicted: Predicted class of each test item, shape (N,).
+    """
+    groups = data.test.groups
+    return None if groups is None else group_figures(np.asarray(predicted) == data.test.y, groups, data.group)
+
+
 def _transfer_command(data: DataSet, skip_unreadable: bool) -> str:
     """The command of a training with what edgepress chooses for photos, into a new folder below `runs/`."""
     words = ["--skip-unreadable"] if skip_unreadable else []
     words += [] if data.input.resize == "stretch" else ["--resize", data.input.resize]
+    words += ["--group", data.group] if data.group and not is_seen(data.group) else []
     folder = f"runs/{Path(data.source).stem or 'data'}-{PHOTO_NET}"
     return shell_line("edgepress", "train", "--data", data.source, *words, "--out", folder)
 
@@ -90,6 +106,7 @@ def train_command(
     source: str,
     input: InputSpec,
     skip_unreadable: bool = False,
+    group: str = "",
 ) -> str:
     """The command line of a training like another one, into a new folder below `runs/`.
 
@@ -99,6 +116,7 @@ def train_command(
         source: The data.
         input: Its input.
         skip_unreadable: Whether files of it were left out because they can't be read.
+        group: The rule of its groups; "" for none.
 
     Returns:
         The command; "" for an architecture that `train` does not have.
@@ -115,6 +133,7 @@ def train_command(
         words += [] if color_of(source) == input.color else ["--color", str(input.color)]
         words += [] if images["resize"] == "stretch" else ["--resize", images["resize"]]
     words += ["--skip-unreadable"] if skip_unreadable else []
+    words += ["--group", group] if group and not is_seen(group) else []
     options = {**arguments, **{name: value for name, value in changes.items() if name not in ("size", "resize")}}
     for name, default in _defaults(arch, options, input).items():
         value = options.get(name, default)

@@ -29,9 +29,10 @@ from edgepress.toolkit.notebooks.views import training_html
 from edgepress.toolkit.remarks.checks import remarks
 from edgepress.toolkit.results.run_files import GRAPH, METRICS, run_model
 from edgepress.toolkit.stats.metrics import classification_metrics
+from edgepress.toolkit.text import short_repr
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
-from edgepress.toolkit.training.facts import MORE, facts_of
+from edgepress.toolkit.training.facts import MORE, accuracy_of_groups, facts_of
 from edgepress.toolkit.training.graph_net import GraphNet
 from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
 
@@ -53,6 +54,8 @@ class TrainResult:
     model: Path
     metrics: dict[str, Any]
     history: list[dict[str, float]]
+
+    __repr__ = short_repr
 
     def _repr_html_(self) -> str:
         return training_html(str(self.model), self.metrics, self.history)
@@ -200,6 +203,7 @@ def finish(
         "schema_version": 1,
         "arch": arguments["arch"],
         **test,
+        "groups": accuracy_of_groups(data, scores.argmax(axis=1)),
         "val": val,
         "best_epoch": int(state.history[state.best_epoch - 1]["epoch"]),
         "epochs_run": state.epochs_done,

@@ -31,6 +31,7 @@ from edgepress.runtime.contract import Contract
 from edgepress.runtime.filetypes import format_of
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import describe, with_labels_of
+from edgepress.toolkit.data.groups import NONE
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import InputError, ModelFileError
 from edgepress.toolkit.training import augment
@@ -241,6 +242,7 @@ def _open_items(path: Path, contract: Contract, data: DataSet) -> DataSet:
             "Only images are resized for a teacher; give one that takes the same items with --teacher.",
         )
     options: dict[str, Any] = {"input": contract.input, "labels": data.labels, "purpose": "evaluation"}
+    options["group"] = data.group or NONE
     opened = open_data(data.source, skip_unreadable=bool(data.skipped), **options)
     if opened.sha256 != data.sha256:
         raise InputError(

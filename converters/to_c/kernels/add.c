@@ -50,24 +50,22 @@ EP_KERNEL void ep_add(const ep_add_layer *l, const int8_t *a, const int8_t *b, i
         const int left = (int)(end - out), left0 = c.count0 - i, left1 = c.count1 - j; /* until an operand begins again */
         const int run = left0 < left1 ? (left0 < left ? left0 : left) : (left1 < left ? left1 : left);
         const int8_t *p = a + i, *q = b + j;
+        const int8_t *const stop = out + run;
 #if EP_MVE
-        for (int n = run; n > 0; n -= 4, p += 4, q += 4, out += 4) {
-            const mve_pred16_t some = vctp32q((uint32_t)n);
-            const int32x4_t x = ep_add_term(vldrbq_z_s32(p, some), zero0, c.multiplier0, &rounding0);
-            const int32x4_t y = ep_add_term(vldrbq_z_s32(q, some), zero1, c.multiplier1, &rounding1);
+        for (; stop - out >= 4; p += 4, q += 4, out += 4) {
+            const int32x4_t x = ep_add_term(ep_load_bytes4(p), zero0, c.multiplier0, &rounding0);
+            const int32x4_t y = ep_add_term(ep_load_bytes4(q), zero1, c.multiplier1, &rounding1);
             const int32x4_t sum = vqrdmulhq_n_s32(vmlaq_n_s32(x, y, c.sign), c.multiplier);
             const int32x4_t r = vaddq_n_s32(ep_round4(&rounding, sum), c.zero_point);
-            vstrbq_p_s32(out, vminq_s32(vmaxq_s32(r, vdupq_n_s32(c.low)), vdupq_n_s32(c.high)), some);
+            ep_store_bytes4(out, vminq_s32(vmaxq_s32(r, vdupq_n_s32(c.low)), vdupq_n_s32(c.high)));
         }
-        out -= -run & 3; /* the last step may have gone too far */
-#else
-        for (const int8_t *const stop = out + run; out != stop; out++) {
+#endif
+        for (; out != stop; out++) {
             const int32_t x = ep_round(&rounding0, ep_high_small(*p++ * (1 << 20) - zero0, c.multiplier0));
             const int32_t y = ep_round(&rounding1, ep_high_small(*q++ * (1 << 20) - zero1, c.multiplier1));
             const int32_t sum = ep_round(&rounding, ep_high_small(x + c.sign * y, c.multiplier));
             *out = ep_clamp(sum + c.zero_point, c.low, c.high);
         }
-#endif
         i = i + run == c.count0 ? 0 : i + run;
         j = j + run == c.count1 ? 0 : j + run;
     }

@@ -109,6 +109,25 @@ EP_INLINE int8_t ep_scaled(const ep_scaling *s, int channel, int32_t acc)
 }
 
 #if EP_MVE
+/* Bytes as vectors, by assembly that names the memory it touches. gcc 14.2 describes its intrinsics for vldrb and vstrb of wider
+   numbers, gathered or not, as accesses of the first byte alone, and moves stores of the other bytes past them. */
+EP_INLINE int32x4_t ep_load_bytes4(const int8_t *p)
+{
+    int32x4_t v;
+    __asm__("vldrb.s32 %q0, [%1]" : "=w"(v) : "l"(p), "m"(*(const int8_t(*)[4])(const void *)p));
+    return v;
+}
+EP_INLINE void ep_store_bytes4(int8_t *p, int32x4_t v)
+{
+    __asm__("vstrb.32 %q1, [%2]" : "=m"(*(int8_t(*)[4])(void *)p) : "w"(v), "l"(p));
+}
+EP_INLINE int16x8_t ep_gather_bytes8(const int8_t *p, uint16x8_t order)
+{
+    int16x8_t v;
+    __asm__("vldrb.s16 %q0, [%1, %q2]" : "=&w"(v) : "r"(p), "w"(order), "m"(*(const int8_t(*)[8])(const void *)p));
+    return v;
+}
+
 /* ep_divide for |v| < 2^30, where `ties` is -1, or for right = 0, where it is 0. */
 EP_INLINE int32x4_t ep_divide4(int32x4_t v, int32x4_t ties, int32x4_t left)
 {
@@ -122,7 +141,7 @@ EP_INLINE void ep_scale4(const ep_scaling *s, int channel, int32_t a[4])
     if (EP_ALL_SMALL || s->small) {
 #if EP_MVE
         const int32x4_t v = vqrdmulhq_s32(vldrwq_s32(a), vldrwq_s32(s->multiplier + channel));
-        const int32x4_t left = vmvnq_s32(vldrbq_s32(s->right + channel)); /* -1 - right: minus the shift */
+        const int32x4_t left = vmvnq_s32(ep_load_bytes4(s->right + channel)); /* -1 - right: minus the shift */
         const int32x4_t r = vaddq_n_s32(ep_divide4(v, vdupq_n_s32(-1), left), s->zero_point >> 1);
         vstrwq_s32(a, vminq_s32(vmaxq_s32(r, vdupq_n_s32(s->low)), vdupq_n_s32(s->high)));
 #else
@@ -141,8 +160,11 @@ EP_INLINE void ep_scale4(const ep_scaling *s, int channel, int32_t a[4])
 EP_INLINE void ep_write4(int8_t *out, int count, const int32_t a[4])
 {
 #if EP_MVE
-    vstrbq_p_s32(out, vldrwq_s32(a), vctp32q((uint32_t)count));
-#else
+    if (count >= 4) {
+        ep_store_bytes4(out, vldrwq_s32(a));
+        return;
+    }
+#endif
     out[0] = (int8_t)a[0];
     if (count >= 4) {
         out[1] = (int8_t)a[1];
@@ -152,7 +174,6 @@ EP_INLINE void ep_write4(int8_t *out, int count, const int32_t a[4])
         if (count > 1) out[1] = (int8_t)a[1];
         if (count > 2) out[2] = (int8_t)a[2];
     }
-#endif
 }
 
 EP_INLINE uint32_t ep_load4(const void *p)

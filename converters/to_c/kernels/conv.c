@@ -15,13 +15,9 @@ EP_INLINE int16_t *ep_widen(const int8_t *from, int n, int16_t *to)
 {
 #if EP_MVE
     const uint32x4_t places = vidupq_n_u32(0, 8); /* bytes: every second word */
-    int16_t *const end = to + 2 * n;
-    for (; n > 0; n -= 8, from += 8, to += 16) {
-        const int32x4_t v = vreinterpretq_s32_s16(ep_numbers8(from, n));
-        vstrwq_scatter_offset_p_s32((int32_t *)(void *)to, places, v, vctp32q((uint32_t)n / 2));
-    }
-    return end;
-#else
+    for (; n >= 8; n -= 8, from += 8, to += 16)
+        vstrwq_scatter_offset_s32((int32_t *)(void *)to, places, vreinterpretq_s32_s16(ep_numbers8(from)));
+#endif
     for (const int8_t *const end = from + n; from != end; from += 4, to += 8) {
 #if EP_DSP
         const uint32_t v = ep_load4(from);
@@ -35,7 +31,6 @@ EP_INLINE int16_t *ep_widen(const int8_t *from, int n, int16_t *to)
 #endif
     }
     return to;
-#endif
 }
 
 /* Widen the window whose first pixel is (top, left). `copy` takes its bytes if they do not lie as `aligned` says. */

@@ -15,8 +15,8 @@ EP_INLINE int32x4_t ep_depthwise_pair4(const int8_t *x0, const int8_t *x1, const
 {
     const int32x4_t both = vldrwq_s32((const int32_t *)(const void *)w);
     const int16x8_t second = vreinterpretq_s16_s32(vshrq_n_s32(both, 16));
-    sums = vaddq_s32(sums, vmullbq_int_s16(vreinterpretq_s16_s32(vldrbq_s32(x0)), vreinterpretq_s16_s32(both)));
-    return vaddq_s32(sums, vmullbq_int_s16(vreinterpretq_s16_s32(vldrbq_s32(x1)), second));
+    sums = vaddq_s32(sums, vmullbq_int_s16(vreinterpretq_s16_s32(ep_load_bytes4(x0)), vreinterpretq_s16_s32(both)));
+    return vaddq_s32(sums, vmullbq_int_s16(vreinterpretq_s16_s32(ep_load_bytes4(x1)), second));
 }
 #endif
 

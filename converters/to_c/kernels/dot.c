@@ -17,11 +17,11 @@
 EP_INLINE int16x8_t ep_first8(int32x4_t w) { return vmovlbq_s8(vreinterpretq_s8_s32(w)); }
 /* Every second word of eight. */
 EP_INLINE int32x4x2_t ep_words(const int16_t *p) { return vld2q_s32((const int32_t *)(const void *)p); }
-/* Eight numbers as 16 bits in the order of weights; the first n of them, a multiple of 4, are read. */
-EP_INLINE int16x8_t ep_numbers8(const int8_t *x, int n)
+/* Eight numbers as 16 bits in the order of weights. */
+EP_INLINE int16x8_t ep_numbers8(const int8_t *x)
 {
     static const uint16_t order[8] = {0, 2, 1, 3, 4, 6, 5, 7};
-    return vldrbq_gather_offset_z_s16(x, vldrhq_u16(order), vctp16q((uint32_t)n));
+    return ep_gather_bytes8(x, vldrhq_u16(order));
 }
 #endif
 #if EP_DSP
@@ -114,7 +114,7 @@ EP_INLINE void ep_dot_1x4(int n, const int8_t *x, const int16_t *w, int32_t a[4]
 #if EP_MVE
         for (; x != end; x += 8, w += 16) {
             const int32x4x2_t weights = ep_words(w);
-            const int16x8_t p = ep_numbers8(x, 8);
+            const int16x8_t p = ep_numbers8(x);
             EP_PRODUCTS8(first0, both0, p, weights.val[0], ep_first8(weights.val[0]))
             EP_PRODUCTS8(first1, both1, p, weights.val[1], ep_first8(weights.val[1]))
         }

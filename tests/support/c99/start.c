@@ -5,11 +5,12 @@
 
 extern uint32_t stack_top, stack_limit, bss_start, bss_end, data_start, data_end, data_stored;
 int model_selftest(void);
+int semihosting(int operation, const void *argument);
 void reset(void);
 
 #define FILL 0xA5A5A5A5u
 
-static int semihosting(int operation, const void *argument)
+int semihosting(int operation, const void *argument)
 {
     register int r0 __asm__("r0") = operation;
     register const void *r1 __asm__("r1") = argument;

@@ -29,6 +29,7 @@ sh install.sh [ACTION] [OPTION...]
   --user NAME        user of the service; default: a dynamic user (DynamicUser)
   --memory SIZE      memory limit of the service; default: 512M
   --timer            also look for updates every hour (systemd; needs root and a bundle with updates)
+  --trust-keys HASH  trust the keys of this bundle instead of those that this board has; the refusal says the hash
   --unit-dir DIR     folder of the service's unit; default: the one used before, else /etc/systemd/system
 
 A bundle of the engine native has the model as C instead of packages: it is built here by a C compiler
@@ -83,8 +84,8 @@ misuse() {
   exit 2
 }
 
-failure=1
-action='' prefix='' python='' system='' camera='' service='' timer='' port=8600 user='' memory=512M unit_dir=''
+failure=1 sums=edgepress/runtime/installed.py # what lists and compares the files of a release
+action='' prefix='' python='' system='' camera='' service='' timer='' keys='' port=8600 user='' memory=512M unit_dir=''
 while [ $# -gt 0 ]; do
   case $1 in
     install | update | stage | switch | confirm | health | restart | back | rollback | status | uninstall)
@@ -94,7 +95,7 @@ while [ $# -gt 0 ]; do
     --camera) camera=yes ;;
     --service) service=yes ;;
     --timer) timer=yes ;;
-    --prefix | --python | --port | --user | --memory | --unit-dir)
+    --prefix | --python | --port | --user | --memory | --unit-dir | --trust-keys)
       if [ $# -lt 2 ] || [ -z "$2" ]; then misuse "$1 needs a value."; fi
       case $1 in
         --prefix) prefix=$2 ;;
@@ -103,6 +104,7 @@ while [ $# -gt 0 ]; do
         --user) user=$2 ;;
         --memory) memory=$2 ;;
         --unit-dir) unit_dir=$2 ;;
+        --trust-keys) keys=$2 ;;
       esac
       shift ;;
     -h | --help) usage; exit 0 ;;
@@ -157,11 +159,9 @@ remove() { # RELEASE: first what says that it is complete, so that no kill leave
   rm -rf -- "$prefix/releases/$1"
 }
 
-prove() { # RELEASE: runs its self-test; if it fails, sets why, and verdict: 3 if the self-test says so, else 4
-  if "$prefix/releases/$1/run" selftest --json >"$prefix/.selftest.$$"; then
-    mv -f -- "$prefix/.selftest.$$" "$prefix/releases/$1/selftest.json"
-    return
-  fi
+prove() { # RELEASE: runs its self-test, which compares its files first; if it fails, sets why, and verdict: 3 if the answers
+  # say so, else 4, such as for damaged files
+  if "$prefix/releases/$1/run" selftest --json >"$prefix/.selftest.$$" && keep_report "$1"; then return; fi
   verdict=3
   why=$("$(cat -- "$prefix/releases/$1/interpreter")" -I -c '
 import json, sys
@@ -173,6 +173,12 @@ sys.exit(found.get("passed") is not False)' \
   [ -n "$why" ] || why='It ended without a result.'
   rm -f -- "$prefix/.selftest.$$"
   return 1
+}
+
+keep_report() { # RELEASE: the report of its first self-test says that it is complete
+  [ ! -e "$prefix/releases/$1/selftest.json" ] || return 0
+  "$(cat -- "$prefix/releases/$1/interpreter")" -I -B "$prefix/releases/$1/$sums" report "$prefix/releases/$1" \
+    "$prefix/.selftest.$$" && mv -f -- "$prefix/.selftest.$$" "$prefix/releases/$1/selftest.json"
 }
 
 served() { # whether there is a service of this installation; that of another one with the same name is left alone
@@ -233,6 +239,7 @@ back() {
 switch_to() { # RELEASE PREVIOUS: makes it current; switches back if its service does not start
   old=$(release_of current)
   if [ "$old" != "$1" ]; then
+    case $action in install | rollback) [ -z "$old" ] || record_left "$old" "$1" ;; esac
     if [ -n "$2" ]; then link "releases/$1/former" "../$2"; else rm -f -- "$prefix/releases/$1/former"; fi
     flush
     link current "releases/$1"
@@ -241,10 +248,41 @@ switch_to() { # RELEASE PREVIOUS: makes it current; switches back if its service
   keep_or_return "$1" "$old"
 }
 
+# The updater reads .left: what a user has left does not come back by itself, however often the links change. A record of
+# a higher number stays. Where nothing can be written, such as on a full disk, the link to the former release has to do.
+record_left() { # RELEASE NEXT: the user leaves it by hand for one whose number is not higher
+  "$(cat -- "$prefix/releases/$2/interpreter")" -I - "$prefix" "$1" "$2" "$action" 2>/dev/null <<'END' || true
+import json, os, sys, time
+prefix, old, new, action = sys.argv[1:]
+def read(*path):
+    try:
+        with open(os.path.join(prefix, *path), encoding="utf-8") as file:
+            return dict(json.load(file))
+    except (OSError, ValueError, TypeError): # missing or damaged
+        return {}
+left = read("releases", old, "MANIFEST.json")
+number = left.get("release") or 0
+if number and number >= max(each.get("release") or 0 for each in (read("releases", new, "MANIFEST.json"), read(".left"))):
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    path = os.path.join(prefix, ".left")
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        json.dump({"release": number, "id": left["id"], "at": at, "by": action}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + ".new", path)
+END
+}
+
+settle() { # RELEASE PREVIOUS: it stays: nobody has left it, and no link leads from the previous one back to it
+  taken=$(sed -n 's/.*"id": "\([0-9a-f]\{12\}\).*/\1/p' "$prefix/.left" 2>/dev/null) || true
+  case $1 in "${taken:-none}"-* | "again-$taken"-*) rm -f -- "$prefix/.left" ;; esac
+  if [ "$(readlink -- "$prefix/releases/$2/former" || true)" = "../$1" ]; then rm -f -- "$prefix/releases/$2/former"; fi
+}
+
 keep_or_return() { # RELEASE PREVIOUS: keeps it if its service answers, else makes the previous one current
   answer=0 logs="See: journalctl -u edgepress-@NAME@.service"
   restart_service || answer=$?
-  [ "$answer" != 0 ] || return 0
+  if [ "$answer" = 0 ]; then settle "$1" "$2"; return 0; fi
   if [ -n "$2" ] && [ "$2" != "$1" ]; then
     link current "releases/$2"
     flush
@@ -263,11 +301,13 @@ confirm() { # after a switch that was killed before the release had answered
   if served; then
     keep_or_return "$new" "$back"
   elif ! prove "$new"; then
-    if [ "$verdict" != 3 ] || [ -z "$back" ]; then die "$new runs, and its self-test fails. $why"; fi
+    failed=$why
+    if [ "$verdict" != 3 ] || [ -z "$back" ] || ! prove "$back"; then die "$new runs, and its self-test fails. $failed"; fi
     link current "releases/$back"
     flush
-    blame 3 "$new fails its self-test on this machine; $back was restored. $why"
+    blame 3 "$new fails its self-test on this machine; $back was restored. $failed"
   fi
+  settle "$new" "$back"
   tidy
   say "$new works and stays in use."
 }
@@ -390,6 +430,11 @@ fill() { # RELEASE_FOLDER: copies the bundle's files and installs the packages
   printf '%s\n' "$release/venv/bin/python" >"$release/interpreter"
 }
 
+seal() { # RELEASE_FOLDER: compiles the runtime, so that no later run adds bytecode, and lists all files with their sums
+  attempt "The runtime could not be compiled." "Unpack the bundle again." "$python" -I -m compileall -q "$1/edgepress"
+  attempt "The files of the release could not be listed." "Unpack the bundle again." "$python" -I -B "$1/$sums" write "$1"
+}
+
 install_service() {
   case $prefix in *[!A-Za-z0-9/._-]*) die "$prefix contains characters that are invalid in a service's unit." ;; esac
   if [ -n "$user" ]; then who="User=$user"; else who="DynamicUser=yes"; fi
@@ -451,7 +496,7 @@ tidy() { # removes remains of killed installations, and all releases except the 
       *) remove "${folder##*/}" ;;
     esac
   done
-  rm -f -- "$prefix"/.link.* "$prefix"/.selftest.* "$prefix"/.room.*
+  rm -f -- "$prefix"/.link.* "$prefix"/.selftest.* "$prefix"/.room.* "$prefix/.left.new"
 }
 
 unfinished=''
@@ -500,6 +545,7 @@ install_release() {
     remove "$new"
     unfinished=$new
     fill "$prefix/releases/$new"
+    seal "$prefix/releases/$new"
     flush
     say "Running the self-test"
     prove "$new" || blame "$verdict" "$new fails its self-test on this machine and was not installed. $why" \
@@ -509,6 +555,11 @@ install_release() {
   if [ "$action" = stage ]; then
     say "$new is installed beside ${old}, and its self-test passes."
     return
+  fi
+  if [ -e "$here/updates/root.json" ]; then
+    told=yes # by the updater
+    "$prefix/releases/$new/run" trust --trust-keys "$keys" || exit 1
+    told=''
   fi
   switch_to "$new" "$before"
   if [ "$(readlink -- "$prefix/previous" || true)" != current/former ]; then link previous current/former; fi
@@ -555,7 +606,7 @@ uninstall() {
   fi
   rm -f -- "$prefix/current" "$prefix/previous"
   rm -rf -- "$prefix/releases" "$prefix/updates"
-  rm -f -- "$prefix"/.link.* "$prefix"/.selftest.* "$prefix"/.room.* "$prefix/.edgepress" "$prefix/.lock" "$prefix/.units"
+  rm -f -- "$prefix"/.link.* "$prefix"/.selftest.* "$prefix"/.room.* "$prefix/.edgepress" "$prefix/.lock" "$prefix/.units" "$prefix"/.left*
   rmdir -- "$prefix" 2>/dev/null || say "$prefix contains other files and was kept."
   say "Removed @NAME@ from $prefix."
 }

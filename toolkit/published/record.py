@@ -1,0 +1,157 @@
+"""What the publisher trusts: the file `trusted.json` beside the private keys, which nobody else writes.
+
+    {"schema_version": 1, "url": "https://updates.example.com/", "root": "{...}", "roots": {"1": "5f..."},
+     "lists": {"timestamp": {"version": 9, "sha256": "a1..."}, "snapshot": {...}, "targets": {...}}, "written": ["b2"]}
+
+It holds the newest root (TUF's list of trusted keys) as it is in the published folder, the hashes of all roots, and
+the newest lists that were seen, so that nothing older is signed again. `written` has the hashes of the last lists of
+bundles that were written from here. It is not secret; each folder of keys that is used alone needs a copy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgepress.converters.files import write_bytes
+from edgepress.runtime.errors import parsing
+from edgepress.toolkit.documents import parse_json, read_limited
+from edgepress.toolkit.errors import EdgepressError, InputError, PublishError
+from edgepress.toolkit.escaping import shell_line
+
+RECORD = "trusted.json"
+"""Name of the file in a folder of keys."""
+MAX_RECORD_BYTES = 1 << 22
+"""Limit on its size."""
+MAX_WRITTEN = 16
+"""Lists of bundles whose hashes are kept."""
+Keys = str | Path | Sequence[str | Path]
+"""A folder of keys, or several."""
+
+
+class ListVersion(NamedTuple):
+    """Version and SHA-256 of a signed list."""
+
+    version: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TrustRecord:
+    """What the publisher trusts.
+
+    Attributes:
+        url: Where boards find the published folder; "" if they are told.
+        root: The newest root that was verified, as it is in its file.
+        roots: SHA-256 of each root by its version, without a gap up to the newest.
+        lists: The newest timestamp, snapshot and targets that were seen; empty before the folder was begun.
+        written: SHA-256 of the last lists of bundles (targets) that were written from here, the newest last.
+    """
+
+    url: str
+    root: bytes
+    roots: Mapping[int, str]
+    lists: Mapping[str, ListVersion] = field(default_factory=dict)
+    written: tuple[str, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """The file's content."""
+        lists = {role: seen._asdict() for role, seen in self.lists.items()}
+        document = asdict(self) | {"root": self.root.decode(), "lists": lists}
+        return (json.dumps({"schema_version": 1} | document, indent=1) + "\n").encode()
+
+
+def folders_of(keys: Keys) -> tuple[Path, ...]:
+    """The folders of keys."""
+    return (Path(keys),) if isinstance(keys, str | Path) else tuple(Path(each) for each in keys)
+
+
+def read_record(folder: Path, keys: Sequence[Path]) -> TrustRecord:
+    """The records in some folders of keys as one: the newest root, and the newest of each list.
+
+    Args:
+        folder: The published folder, for messages.
+        keys: Folders of keys.
+
+    Raises:
+        InputError: No folder was given.
+        PublishError: There is no record, one is damaged, or they are of different published folders.
+    """
+    if not keys:
+        raise InputError("No folder of keys was given.", "Name it with --keys.")
+    records = [_parse(path / RECORD) for path in keys if (path / RECORD).is_file()]
+    if not records:
+        where = ", ".join(map(str, keys))
+        problem = f"{RECORD}, which says what keys {folder} is signed with, was not found in {where}."
+        trust = shell_line("edgepress", "publish", "trust", "BUNDLE_OR_ROOT", "--to", folder, "--keys", keys[0])
+        hint = "Copy it from another folder of keys or a backup, or make it from a bundle or a board's current/updates/"
+        raise PublishError(problem, f"{hint}root.json: {trust}")
+    return merge(records)
+
+
+def merge(records: Sequence[TrustRecord]) -> TrustRecord:
+    """Several records as one.
+
+    Raises:
+        PublishError: They are of different published folders.
+    """
+    roots: dict[int, str] = {}
+    lists: dict[str, ListVersion] = {}
+    for record in records:
+        newer = {role: seen for role, seen in record.lists.items() if seen >= lists.get(role, (0, ""))}
+        same = {role for role, seen in record.lists.items() if seen.version == lists.get(role, seen).version}
+        if any(roots.get(version, sha256) != sha256 for version, sha256 in record.roots.items()) or any(
+            record.lists[role] != lists.get(role, record.lists[role]) for role in same
+        ):
+            problem = f"The files {RECORD} in the folders of keys are of different published folders."
+            raise PublishError(problem, "Give the folders of keys of this published folder only.")
+        roots |= record.roots
+        lists |= newer
+    newest = max(records, key=lambda record: max(record.roots))
+    written = dict.fromkeys(sha256 for record in records for sha256 in record.written)
+    return TrustRecord(newest.url, newest.root, roots, lists, (*written,)[-MAX_WRITTEN:])
+
+
+def write_record(record: TrustRecord, keys: Iterable[Path]) -> None:
+    """Write a record into folders of keys; one of them must take it, others may be read-only media.
+
+    Raises:
+        InputError: It was written into none.
+    """
+    errors: list[EdgepressError] = []
+    count = 0
+    for folder in dict.fromkeys(keys):
+        path = folder / RECORD
+        if not folder.is_dir():  # a wrong name makes no folder
+            continue
+        with suppress(OSError):
+            if path.read_bytes() == record.to_bytes():
+                count += 1
+                continue
+        try:
+            write_bytes(path, record.to_bytes())
+            count += 1
+        except EdgepressError as e:
+            errors.append(e)
+    if not count:
+        raise (
+            errors[0] if errors else InputError(f"{RECORD} was written nowhere.", "Give a folder of keys: --keys KEYS")
+        )
+
+
+def _parse(path: Path) -> TrustRecord:
+    hint = f"Copy {RECORD} from a backup, or make it anew: edgepress publish trust --help"
+    with parsing(path, hint, failed="is damaged", error=PublishError):
+        raw: dict[str, Any] = parse_json(read_limited(path, MAX_RECORD_BYTES))
+        if raw["schema_version"] != 1:
+            raise PublishError(f"{path} was written by a newer edgepress.", "Install that one.")
+        roots = {int(version): str(sha256) for version, sha256 in raw["roots"].items()}
+        lists = {role: ListVersion(int(seen["version"]), str(seen["sha256"])) for role, seen in raw["lists"].items()}
+        root = str(raw["root"]).encode()
+        if sorted(roots) != [*range(min(roots), max(roots) + 1)]:
+            raise ValueError("a version of the trusted keys is missing")
+        return TrustRecord(str(raw["url"]), root, roots, lists, tuple(map(str, raw["written"])))
