@@ -11,11 +11,13 @@ module `errors`.
     ├── MissingExtraError     a missing package that an extra of edgepress installs
     ├── UpdateError           an update that can't be fetched, is not trusted, or was not installed
     ├── edgepress.converters.ConversionError      a scheme that could not be made
+    │   └── edgepress.converters.CollapseError    a training after which the model answers by chance
     ├── edgepress.toolkit.BoardError              a board that can't be reached, or a step that failed on it
     │   └── edgepress.toolkit.LostError           the connection to a board broke
     ├── edgepress.toolkit.BundleError             a bundle that can't be made, or that was changed or damaged
     ├── edgepress.toolkit.PublishError            a published folder, or keys, that can't be used as they are
     ├── edgepress.toolkit.DataError               a data set that can't be used as it is
+    │   └── edgepress.toolkit.NoGroupsError       a rule of groups that data can't follow
     ├── edgepress.toolkit.TrainingError           a training run that can't start or continue
     │   └── edgepress.toolkit.NotANumberError     the loss became NaN or infinite
     ├── edgepress.toolkit.SweepError              a sweep that can't start or continue, or a job of one that failed

@@ -19,6 +19,7 @@ proves nothing against somebody who can write these files: they can also write t
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import runpy
@@ -190,9 +191,8 @@ def main(words: list[str]) -> None:
             print(f"Error: {message} {HINT}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     else:
-        from edgepress.runtime import installed
-
-        installed.compared = folder.resolve()
+        module: Any = importlib.import_module("edgepress.runtime.installed")  # this one runs as a script
+        module.compared = folder.resolve()
         runpy.run_module("edgepress.runtime", run_name="__main__", alter_sys=True)
 
 

@@ -125,7 +125,7 @@ def test_the_environment_names_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
         ("[convert]\nto = []\n", 2, "a list where a text or a list of texts is accepted", ""),
         ("[convert]\nto = [['a']]\n", 2, "a list where a text or a list of texts is accepted", ""),
         ("[train]\nepochs = 0\n", 2, "epochs of train is 0: ", "train --help"),
-        ("[train]\narch = 'lenett'\n", 2, "arch of train is 'lenett': 'lenett' is not one of 'dense'", ""),
+        ("[train]\narch = 'lenett'\n", 2, "arch of train is 'lenett': 'lenett' is not one of 'auto', 'dense'", ""),
         ("[train]\nresize = 'squash'\n", 2, "resize of train is 'squash'", ""),
         ("max-drop = 101\n", 1, "max-drop of compress is 101: ", ""),
         ("max-drop = nan\n", 1, "max-drop of compress is nan: ", ""),

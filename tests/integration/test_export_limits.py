@@ -40,6 +40,7 @@ def test_the_main_process_does_not_read_the_file(tmp_path: Path, monkeypatch: py
     assert export(tmp_path / "model.tflite", samples=1).report["selftest"]["items"] == 1
 
 
+@pytest.mark.usefixtures("plain_workers")
 @pytest.mark.parametrize(
     ("limits", "message"),
     [

@@ -117,7 +117,7 @@ def test_options_are_written_read_back_and_used(capfd: pytest.CaptureFixture[str
     }
     assert found["bundle"] == {"data": "photos", "engine": "litert", "board": "pi64-py313"}
     assert found["benchmark"] == shared
-    assert found["train"] == {"data": "photos"}
+    assert found["train"] == {"data": "photos", "arch": "lenet", "weights": "none"}
     assert 'data = "photos"               # 5 images in 2 class folders, ' in Path(NAME).read_text()
 
 
@@ -125,7 +125,7 @@ def test_without_a_terminal_it_takes_what_it_sees_and_says_so(capfd: pytest.Capt
     pictures("photos", {"cat": 3, "dog": 2})
     assert edgepress("init") == 0
     assert "Set: data photos\n" in capfd.readouterr().out
-    assert values(read())["train"] == {"data": "photos"}
+    assert values(read())["train"] == {"data": "photos", "arch": "lenet", "weights": "none"}
     assert edgepress("init", "--out", "none/a.toml") == 0
     captured = capfd.readouterr()
     assert "Nothing is set" in captured.out

@@ -326,6 +326,7 @@ UNLIMITED = {
 }
 OPENS = {
     "bundles/pyz_main.py": "the bundle that runs it",
+    "publishing/trust.py": "a bundle that was verified, and a root of limited size",
     "boards/parcels.py": "a bundle that was built here",
     "boards/remote_answer.py": "items that were sent to the board",
     "boards/remote_outputs.py": "items that were sent to the board",

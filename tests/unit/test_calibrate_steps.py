@@ -88,13 +88,14 @@ def test_a_file_is_opened_on_the_first_engine_or_on_the_one_that_is_named(
     described: Any, engine: str | None, expected: str
 ) -> None:
     described()
-    subject: Any = module._describe(Path("net.tflite"), "digits", engine)
+    subject: Any = module._describe(Path("net.tflite"), "digits", None, engine=engine, skip_unreadable=True)
     assert (subject.candidate.engine, subject.candidate.file, subject.candidate.contract) == (
         expected,
         Path("net.tflite"),
         "given",
     )
-    assert subject.opened == ("digits", {"where": Path("net.tflite"), "numbered": True})
+    options = {"where": Path("net.tflite"), "numbered": True, "skip_unreadable": True}
+    assert subject.opened == ("digits", options)
     assert subject.about.labelled == subject.opened
     assert subject.notes == ("of the file", "of the data")
 
@@ -102,16 +103,16 @@ def test_a_file_is_opened_on_the_first_engine_or_on_the_one_that_is_named(
 def test_files_that_cannot_be_calibrated_are_refused(described: Any) -> None:
     described("regression")
     with pytest.raises(InputError, match="regression"):
-        module._describe(Path("net.tflite"), None, None)
+        module._describe(Path("net.tflite"), None, None, engine=None, skip_unreadable=False)
     described()
     with pytest.raises(InputError, match="unknown"):
-        module._describe(Path("net.tflite"), None, "other")
+        module._describe(Path("net.tflite"), None, None, engine="other", skip_unreadable=False)
     described(engines=())
     with pytest.raises(InputError, match="No installed engine"):
-        module._describe(Path("net.tflite"), None, None)
+        module._describe(Path("net.tflite"), None, None, engine=None, skip_unreadable=False)
     for task in ("softmax", "logits", "sigmoid"):
         described(task)
-        module._describe(Path("net.tflite"), None, None)
+        module._describe(Path("net.tflite"), None, None, engine=None, skip_unreadable=False)
     with pytest.raises(InputError, match="No file"):
         calibrate(max_error=0.1)
     wrong: Any = [0.1]
@@ -138,9 +139,9 @@ def data_of(count: int) -> Any:
     return SimpleNamespace(test=Items(count), labels=("a", "b"), input="input", source="digits")
 
 
-def subject_of(**options: Any) -> Any:
-    about = SimpleNamespace(contract=contract(**options))
-    return module._Subject(about, module.Candidate(Path("net.tflite"), "litert"), data_of(3), ("a note",))  # type: ignore[arg-type]
+def subject_of(others: Any = None, **options: Any) -> Any:
+    about: Any = SimpleNamespace(contract=contract(**options))
+    return module._Subject(about, module.Candidate(Path("net.tflite"), "litert"), data_of(3), others, ("a note",))
 
 
 @pytest.mark.parametrize(("accepted", "right"), [(None, [True] * 3), (np.array([True, False, True]),) * 2])
@@ -148,7 +149,7 @@ def test_answers_of_a_calibrated_file_are_right_and_accepted(
     monkeypatch: pytest.MonkeyPatch, accepted: Any, right: Any
 ) -> None:
     subject = subject_of(limits=SimpleNamespace(accepted=lambda scores: accepted))
-    monkeypatch.setattr(module, "_describe", lambda file, data, engine: subject)
+    monkeypatch.setattr(module, "_describe", lambda file, data, unknown, **options: subject)
     monkeypatch.setattr(module, "_scores", lambda candidate, data, on_items: SCORES)
     monkeypatch.setattr(module, "decide", lambda scores, contract: (scores.argmax(axis=1), None))
     found = answers_to(Path("net.tflite"), data_of(3), engine="litert")
@@ -179,12 +180,12 @@ def test_a_file_is_fitted_to_its_scores_and_copied_if_something_is_promised(
 
     monkeypatch.setattr(module, "_scores", scores)
     monkeypatch.setattr(module, "fit", fit)
-    monkeypatch.setattr(module, "_open_unknown", lambda source, data: data_of(2))
     monkeypatch.setattr(module, "decide", lambda scores, contract: ("decided", None))
     monkeypatch.setattr(module, "write_annotated", lambda *given: calls["written"].append(given))
     wish = Wish("error", 0.1, 0.9)
     target = tmp_path / "net.tflite"
-    found = module._calibrate(subject_of(), target, wish, unknown, calls["shares"].append)
+    subject = subject_of(None if unknown is None else data_of(2))
+    found = module._calibrate(subject, target, wish, calls["shares"].append)
     (given, y, wished), options = calls["fit"]
     assert given.tolist() == SCORES.tolist()
     assert (y.tolist(), wished) == ([0, 1, 1], wish)
@@ -212,7 +213,7 @@ def test_a_file_is_fitted_to_its_scores_and_copied_if_something_is_promised(
     else:
         assert not calls["written"]
         target.write_text("")
-        assert module._calibrate(subject_of(), target, wish, unknown, lambda share: None).earlier == target
+        assert module._calibrate(subject, target, wish, lambda share: None).earlier == target
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_a_file_ends_in_a_softmax_unless_it_or_its_adapter_leaves_it_out(
     monkeypatch.setattr(module, "fit", lambda *args, **options: fitted())
     monkeypatch.setattr(module, "decide", lambda scores, contract: real_decide(scores, None))
     subject = subject_of(task=task, adapter=adapter)
-    assert module._calibrate(subject, Path("none"), Wish("error", 0.1, 0.9), None, lambda share: None).ends is ends
+    assert module._calibrate(subject, Path("none"), Wish("error", 0.1, 0.9), lambda share: None).ends is ends
 
 
 @pytest.mark.parametrize("unknown", [True, False])
@@ -255,19 +256,19 @@ def test_files_are_calibrated_one_after_the_other(monkeypatch: pytest.MonkeyPatc
     shares: list[Any] = []
     seen: list[Any] = []
 
-    def one(subject: Any, target: Path, wish: Wish, unknown: Any, progress: Any) -> Any:
+    def one(subject: Any, target: Path, wish: Wish, progress: Any) -> Any:
         progress(0.5)
-        seen.append((subject, target, wish, unknown))
+        seen.append((subject, target, wish))
         return target
 
-    monkeypatch.setattr(module, "_describe", lambda path, data, engine: path.name)
+    monkeypatch.setattr(module, "_describe", lambda path, data, unknown, **options: (path.name, unknown))
     monkeypatch.setattr(module, "_calibrate", one)
     files = [tmp_path / "a.onnx", tmp_path / "other" / "b.onnx"]
     found: Any = calibrate(*files, max_error=0.1, unknown="others", on_progress=lambda *given: shares.append(given))
     folder = tmp_path / "calibrated"
     assert found == [folder / "a.onnx", folder / "b.onnx"]
     assert shares == [("scores", 0.25), ("scores", 0.75)]
-    assert seen[1] == ("b.onnx", folder / "b.onnx", Wish("error", 0.1, 0.95), "others")
+    assert seen[1] == (("b.onnx", "others"), folder / "b.onnx", Wish("error", 0.1, 0.95))
     assert calibrate(files[0], max_error=0.1, out=tmp_path / "out") == [tmp_path / "out" / "a.onnx"]
 
 
@@ -314,9 +315,9 @@ def test_unknown_items_take_the_place_of_test_items(monkeypatch: pytest.MonkeyPa
     seen: list[Any] = []
     monkeypatch.setattr(module, "open_data", lambda source, **options: seen.append((source, options)) or Opened("own"))
     monkeypatch.setattr(module, "without_labels", lambda opened, most: seen.append(most) or opened)
-    found: Any = module._open_unknown("folder", data_of(3))
+    found: Any = module._open_unknown("folder", data_of(3), skip_unreadable=True)
     assert found.labels == ("a", "b")
-    assert seen == [("folder", {"input": "input", "purpose": "calibration"}), 5000]
+    assert seen == [("folder", {"input": "input", "purpose": "calibration", "skip_unreadable": True}), 5000]
 
 
 def test_a_file_that_ends_its_process_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

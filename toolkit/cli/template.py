@@ -85,7 +85,6 @@ EXAMPLES: dict[str, Any] = {
     "tls_key": "client.key",
     "to": ["tflite-int8", "onnx-int8"],
     "updates": "site",
-    "weights": "imagenet",
     "width": 0.5,
 }
 """Values of options without a default; a Literal's first value needs none."""

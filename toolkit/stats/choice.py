@@ -83,16 +83,17 @@ class Rule:
 
     def choose(self, costs: Sequence[Costs]) -> int | None:
         """The number of the file to choose; of equals the surest, then the first. None if no file is sure enough."""
-        front = self.front(costs)
-        if self.prefer != "size":
-            front = [n for n in front if not costs[n].slower] or front
-        return min(front, key=lambda n: (*self._price(costs[n]), -(costs[n].probability or 0.0), n), default=None)
+        return min(
+            self.qualified(costs),
+            key=lambda n: (*self._price(costs[n]), -(costs[n].probability or 0.0), n),
+            default=None,
+        )
 
-    def _price(self, costs: Costs) -> tuple[float, float]:
-        """What is to be low, and what decides between equals."""
+    def _price(self, costs: Costs) -> tuple[bool, float, float]:
+        """What is to be low, and what decides between equals; its minimum is on the front, but for slower files."""
         latency = 1.0 if costs.latency is None else costs.latency
         prices = {"balanced": (costs.size * latency, costs.size), "size": (costs.size, latency)}
-        return prices.get(self.prefer, (latency, costs.size))
+        return (costs.slower and self.prefer != "size", *prices.get(self.prefer, (latency, costs.size)))
 
 
 def _beats(one: Costs, other: Costs) -> bool:
