@@ -82,7 +82,7 @@ def test_all_lines_of_it_can_be_used_together() -> None:
     for command in READS:
         for option in options_of(COMMANDS[command]):
             panel = getattr(option, "rich_help_panel", None)
-            may = may_stand(command, option.name, EXAMPLES.get(option.name))
+            may = may_stand(command, option.name, EXAMPLES.get(option.name, option.default))
             listed = may and not option.hidden and (panel != HINTS or command == "convert")
             assert (option.name in settings.options[command]) == listed, (command, option.name)
     plan = plan_of({**settings.plan, "data": {"source": "digits"}})
@@ -134,7 +134,7 @@ def test_without_a_terminal_it_takes_what_it_sees_and_says_so(capfd: pytest.Capt
     assert edgepress("init", "--overwrite", "--json", "--max-drop", "1") == 0
     assert json.loads(capfd.readouterr().out) == {
         "file": NAME,
-        "options": {"max_drop": 1.0, "data": "photos"},
+        "options": {"max_drop": 1.0, "data": "photos", "train": {"arch": "lenet", "weights": "none"}},
         "found": {"data": ["photos"], "models": [], "runs": [], "results": []},
         "next": ["edgepress train"],
     }

@@ -228,4 +228,4 @@ def test_the_runtime_stays_small() -> None:
     # and one assignment a line; and brokers that send anything, and logins;
     # and zero points and numbers in contracts that engines or JSON lack;
     # and the list of an installed release's files.
-    assert lines < 4800
+    assert lines < 4850

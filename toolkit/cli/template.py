@@ -134,7 +134,7 @@ def list_options(commands: Mapping[str, Any], command: str) -> list[Any]:
         option
         for option in options_of(commands[command])
         if command not in SHARED.get(option.name, ())
-        and may_stand(command, option.name, EXAMPLES.get(option.name))
+        and may_stand(command, option.name, EXAMPLES.get(option.name, option.default))
         and (command == "convert" or getattr(option, "rich_help_panel", None) != HINTS)
     ]
 
