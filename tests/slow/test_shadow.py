@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import scripts
 from PIL import Image
+from releasing import accept_changes
 
 from edgepress.runtime.crop import read_crop
 from edgepress.runtime.input_spec import InputSpec
@@ -150,6 +151,7 @@ def test_agreement_is_judged_where_it_was_measured(publisher: Any, board: Any, s
 def test_a_release_in_use_that_does_not_answer_keeps_no_newer_one_away(publisher: Any, board: Any) -> None:
     how = board.prefix / "current" / "samples" / "how.json"
     how.unlink()
+    accept_changes(board.prefix / "current")
     publish(publisher, 2, How())
     assert board.attempt(publisher.site) == "installed 2"
     assert board.status()["shadow"]["source"] == "none"
@@ -288,6 +290,7 @@ def test_a_release_in_use_that_is_ended_is_not_counted_against_the_new_one(
 ) -> None:
     how = board.prefix / "current" / "samples" / "how.json"
     how.write_text(json.dumps({"us": 1, "differs": 0, "crashes": 0, "ends": name}))
+    accept_changes(board.prefix / "current")
     publish(publisher, 2, How())
     assert board.attempt(publisher.site) == "installed 2"
     assert board.status()["shadow"]["source"] == "none"

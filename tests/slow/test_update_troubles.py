@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import scripts
+from releasing import accept_changes
 from tuf.api.exceptions import DownloadError, SlowRetrievalError
 from updating import Service, fake
 
@@ -291,6 +292,7 @@ def test_a_kill_after_the_switch_without_a_service_runs_the_self_test(
         write_state(place.updates, State(watched=place.id))
         if damage:
             (place.release_folder / "samples" / "hash").write_text("other")
+            accept_changes(place.release_folder)
         said = board.attempt(publisher.site)
         assert ("was restored" in said) if damage else (said == "nothing new"), said
     assert board.running() == 1

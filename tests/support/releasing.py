@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import scripts
 
+from edgepress.runtime import installed
 from edgepress.runtime.updates.releases import Release
 from edgepress.toolkit.published.folder import read_repository
 
@@ -23,3 +25,9 @@ def cut_here(*_: Any, **__: Any) -> None:
 def listed(publisher: Any) -> dict[int, Release]:
     """The releases that boards see, by number."""
     return {r.release: r for r in read_repository(publisher.site, publisher.keys).releases["demo"].releases}
+
+
+def accept_changes(release: Path) -> None:
+    """Let the changed files of an installed release count as those that were installed."""
+    names = [name for name in installed._names(release) if name not in (installed.SUMS, "former")]
+    installed._write_list(release, {name: installed._sum_of(release / name) for name in names})
