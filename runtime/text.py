@@ -27,7 +27,7 @@ _OTHER = re.compile("[^ -~]")
 _AT_START = re.compile(r"^((?:\x1b\[[\d;]*m|\s)*):(?=:)", re.MULTILINE)
 _ANYWHERE = re.compile(r"#(?=#\w*\[)")
 """How commands begin in the logs of CI services (`::` at the start of a line, `##[` and `##vso[` anywhere)."""
-_LOGIN = re.compile(r"(?<=://)[^\s'\"]{0,300}@|(?<![^\s'\"=(,])[^\s'\"/:=(,]{1,300}:[^\s'\"]{0,300}@")
+_LOGIN = re.compile(r"(?<=://)[^\s'\"]{0,300}@|(?<![^\s'\"=(,])(?![A-Za-z]:\\)[^\s'\"/:=(,]{1,300}:[^\s'\"]{0,300}@")
 """A login in front of a host, behind a scheme or at the beginning of a word; also one that is written wrongly."""
 
 

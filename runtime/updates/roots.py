@@ -25,7 +25,7 @@ from edgepress.runtime.errors import UpdateError, parsing
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.updates.installer import VerdictError
 from edgepress.runtime.updates.place import EARLIER_ROOTS, ROOT, Place
-from edgepress.runtime.updates.state import State, flush_folder, write_durably, write_state
+from edgepress.runtime.updates.state import State, flush_folder, read_state, write_durably, write_state
 
 if TYPE_CHECKING:
     from tuf.api.metadata import Metadata, Root
@@ -51,7 +51,7 @@ def read_trust(place: Place, state: State) -> State:
     release = place.prefix / "current"
     if state.roots or not (release / ROOT).exists():
         return state
-    return _remember(place, state, {str(_parse(data).signed.version): _hash(data) for data in _roots_of(release)})
+    return _remember(place, state, {version: _hash(data) for version, data in _chain(_roots_of(release)).items()})
 
 
 def read_root(place: Place, state: State) -> bytes:
@@ -88,9 +88,12 @@ def accept_roots(place: Place, folder: Path, state: State, trusted: str | None) 
     """
     if not (folder / ROOT).exists():  # a bundle without updates, which trusts nobody
         return state
-    state = read_trust(place, state)
     roots = _roots_of(folder)
     newest = roots[-1]
+    current = place.prefix / "current"
+    if not state.roots and (current / ROOT).exists() and _roots_of(current)[-1] == newest:
+        return state  # the same keys, which the first check notes; TUF's packages may be missing until then
+    state = read_trust(place, state)
     if _hash(newest) in state.roots.values() or not state.roots:
         return state
     if trusted != _hash(newest):
@@ -103,9 +106,17 @@ def accept_roots(place: Place, folder: Path, state: State, trusted: str | None) 
             raise VerdictError(f"Refused (arbitrary software): {problem}.", "The release in use goes on.")
         raise UpdateError(f"Refused: {problem}.", f"{COMPARE}--trust-keys {_hash(newest)}")
     shutil.rmtree(place.updates / "metadata", ignore_errors=True)
-    anew = {str(_parse(data).signed.version): data for data in roots}
+    anew = _chain(roots)
     forgotten = dataclasses.replace(state, roots={}, listed="")
     return _remember(place, forgotten, {version: _hash(data) for version, data in anew.items()}, anew)
+
+
+def restore_roots(place: Place, former: State) -> None:
+    """Trust the keys of before an installation that failed, if a user let others take their place for it."""
+    state = read_state(place.updates)
+    if former.roots and not former.roots.items() <= state.roots.items():
+        shutil.rmtree(place.updates / "metadata", ignore_errors=True)
+        write_state(place.updates, dataclasses.replace(state, roots=former.roots, listed=former.listed))
 
 
 def describe_root(data: bytes) -> str:
@@ -171,6 +182,24 @@ def _continued(place: Place, state: State, roots: list[bytes]) -> dict[str, byte
     return added
 
 
+def _chain(roots: list[bytes]) -> dict[str, bytes]:
+    """The last of some roots, and those before it that lead to it by their signatures, by version."""
+    from tuf.api.exceptions import RepositoryError
+
+    chain = [roots[-1]]
+    for data in reversed(roots[:-1]):
+        older = _parse(data).signed
+        newer = _parse(chain[-1])
+        if older.version != newer.signed.version - 1:
+            break
+        try:
+            older.verify_delegate("root", newer.signed_bytes, newer.signatures)
+        except RepositoryError:
+            break
+        chain.append(data)
+    return {str(_parse(data).signed.version): data for data in chain}
+
+
 def _remember(place: Place, state: State, hashes: dict[str, str], files: dict[str, bytes] | None = None) -> State:
     """The state with further roots, which is written; first their files, so that TUF's client can begin with them."""
     for version, data in (files or {}).items():
@@ -197,7 +226,10 @@ def _parse(data: bytes) -> Metadata[Root]:
     from tuf.api.metadata import Metadata
 
     with _reading(ROOT):
-        return Metadata.from_bytes(data)
+        root: Metadata[Root] = Metadata.from_bytes(data)
+        if root.signed.type != "root":
+            raise ValueError(f"it is a list of the role {root.signed.type}")
+        return root
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ from edgepress.runtime.updates.left import Left, command_forward, read_left
 from edgepress.runtime.updates.lock import alone, is_running
 from edgepress.runtime.updates.place import Place, board_id, read_release
 from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, offered
-from edgepress.runtime.updates.roots import accept_roots
+from edgepress.runtime.updates.roots import accept_roots, read_trust, restore_roots
 from edgepress.runtime.updates.shadow import shadow_run
 from edgepress.runtime.updates.state import State, read_state, with_verdict, write_state
 from edgepress.runtime.updates.transfer import UpdateSource
@@ -239,6 +239,7 @@ def _try(
     trust_keys: str | None = None,
 ) -> State:
     """Install a bundle, and write a verdict down; the state after it. `trust_keys` is as `accept_roots` takes it."""
+    former = state = read_trust(place, state)
     try:
         folder = unpack(bundle, place, chosen, place.updates / "unpacked")
         state = accept_roots(place, folder, state, trust_keys)  # before any code of the bundle runs
@@ -252,6 +253,9 @@ def _try(
         raise
     finally:
         shutil.rmtree(place.updates / "unpacked", ignore_errors=True)
+        with contextlib.suppress(UpdateError):  # the first error tells more
+            if in_use(place) == place.id != chosen.id:
+                restore_roots(place, former)
 
 
 def _install(

@@ -117,7 +117,7 @@ def test_options_are_written_read_back_and_used(capfd: pytest.CaptureFixture[str
     }
     assert found["bundle"] == {"data": "photos", "engine": "litert", "board": "pi64-py313"}
     assert found["benchmark"] == shared
-    assert found["train"] == {"data": "photos", "arch": "lenet", "weights": "none"}
+    assert found["train"] == {"data": "photos", "arch": "lenet"}
     assert 'data = "photos"               # 5 images in 2 class folders, ' in Path(NAME).read_text()
 
 
@@ -125,7 +125,7 @@ def test_without_a_terminal_it_takes_what_it_sees_and_says_so(capfd: pytest.Capt
     pictures("photos", {"cat": 3, "dog": 2})
     assert edgepress("init") == 0
     assert "Set: data photos\n" in capfd.readouterr().out
-    assert values(read())["train"] == {"data": "photos", "arch": "lenet", "weights": "none"}
+    assert values(read())["train"] == {"data": "photos", "arch": "lenet"}
     assert edgepress("init", "--out", "none/a.toml") == 0
     captured = capfd.readouterr()
     assert "Nothing is set" in captured.out
@@ -134,7 +134,7 @@ def test_without_a_terminal_it_takes_what_it_sees_and_says_so(capfd: pytest.Capt
     assert edgepress("init", "--overwrite", "--json", "--max-drop", "1") == 0
     assert json.loads(capfd.readouterr().out) == {
         "file": NAME,
-        "options": {"max_drop": 1.0, "data": "photos", "train": {"arch": "lenet", "weights": "none"}},
+        "options": {"max_drop": 1.0, "data": "photos", "train": {"arch": "lenet"}},
         "found": {"data": ["photos"], "models": [], "runs": [], "results": []},
         "next": ["edgepress train"],
     }

@@ -136,6 +136,17 @@ def test_a_net_answers_as_its_file(tmp_path: Path) -> None:
     assert load(again).scores(items) == pytest.approx(net.predict_on_batch(items.astype(np.float32)), abs=1e-5)
 
 
+def test_the_command_takes_a_net_of_another_order_of_colors(tmp_path: Path) -> None:
+    model, _ = classifier(11, classes=3, end="places")
+    data = halves(tmp_path / "rgb", (16, 16, "rgb"), items=80)
+    base = saved(model, "keras", tmp_path)
+    words = ["--from", str(base), "--data", str(data), "--color", "bgr", "--input-range", "-1,1", "--freeze"]
+    answer = CliRunner().invoke(app, ["train", *words, "--out", str(tmp_path / "run")])
+    assert answer.exit_code == 0, answer.output
+    adapter = read_contract(tmp_path / "run" / "model.tflite").adapter
+    assert adapter is None or adapter.bgr
+
+
 @pytest.mark.parametrize("beside", [{"arch": "lenet"}, {"weights": "imagenet", "width": 0.5}, {"depth": 11}])
 def test_options_of_architectures_are_refused_before_the_file_is_opened(beside: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:

@@ -17,7 +17,7 @@ import scripts
 from tuf.api.metadata import Metadata, Root, TargetFile
 
 from edgepress.runtime.errors import UpdateError
-from edgepress.runtime.updates import transfer
+from edgepress.runtime.updates import roots, transfer
 from edgepress.runtime.updates.installer import VerdictError, read_bundle
 from edgepress.runtime.updates.lock import is_running
 from edgepress.runtime.updates.place import board_id, read_place
@@ -262,6 +262,31 @@ def test_a_bundle_of_another_folder_is_installed_by_hand_only_with_the_hash_of_i
     anew.publish(3)
     assert board.attempt(anew.site) == "installed 3"
     assert "Refused (arbitrary software)" in board.attempt(publisher.site)
+
+
+def test_other_keys_are_trusted_only_with_their_release(publisher: Any, board: Any, tmp_path: Path) -> None:
+    """A release that fails its self-test leaves the board with the keys that it had."""
+    anew = simulated.Publisher(tmp_path / "anew")
+    broken = anew.bundle(2, broken=True)
+    sha256 = hashlib.sha256((anew.site / "metadata" / "1.root.json").read_bytes()).hexdigest()
+    command = board.command("update", "--bundle", str(broken), "--trust-keys", sha256)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, board.running()) == (1, 1), done.stderr
+    assert "Refused (arbitrary software)" in board.attempt(anew.site)
+    publisher.publish(2)
+    assert board.attempt(publisher.site) == "installed 2"
+
+
+def test_earlier_roots_of_a_bundle_count_only_if_they_lead_to_its_root(publisher: Any, tmp_path: Path) -> None:
+    rotate(publisher.site, [publisher.keys], role="root")
+    first, second = ((publisher.site / "metadata" / f"{version}.root.json").read_bytes() for version in (1, 2))
+    assert roots._chain([first, second]) == {"1": first, "2": second}
+    foreign = (simulated.Publisher(tmp_path / "foreign").site / "metadata" / "1.root.json").read_bytes()
+    assert roots._chain([foreign, second]) == {"2": second}
+    assert roots._chain([second, first]) == {"1": first}
+    targets = next((publisher.site / "metadata").glob("*.targets.json")).read_bytes()
+    with pytest.raises(UpdateError, match="role targets"):
+        roots._parse(targets)
 
 
 def test_a_bundle_of_stolen_keys_does_not_bring_its_own_root(publisher: Any, board: Any, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from test_data_folder import classes, image  # type: ignore[import-not-found]
 
 from edgepress.runtime.contract import DataRecord
@@ -254,3 +255,15 @@ def test_old_items_without_groups_let_new_ones_be(tmp_path: Path) -> None:
     assert follow(open_data(tmp_path, group="none"), fresh).record.counts == fresh.record.counts
     alone = open_data(tmp_path, group="none")
     assert follow(fresh, alone) is alone
+
+
+def test_a_table_of_another_tool_is_ignored_unless_it_is_asked_for(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        for number in range(20):
+            folder = tmp_path / label
+            folder.mkdir(exist_ok=True)
+            Image.new("L", (8, 8), 9 * number + len(label)).save(folder / f"{number}.png")
+    (tmp_path / "metadata.csv").write_text("image_id,label\n1,cat\n")
+    assert open_data(tmp_path).group == ""
+    with pytest.raises(DataError, match=r"metadata\.csv"):
+        open_data(tmp_path, group="column:label")

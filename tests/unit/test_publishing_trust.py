@@ -271,3 +271,12 @@ def test_a_record_that_is_damaged_or_read_only_is_one_message(publisher: Any, tm
     assert read_record(publisher.site, folders_of([publisher.keys, tmp_path])).lists
     renew(publisher.site, keys=[publisher.keys, tmp_path / "not there"])
     assert not (tmp_path / "not there").exists()
+
+
+def test_the_newest_list_of_bundles_stays_noted_whatever_else_is_cut() -> None:
+    seen = {"targets": records.ListVersion(9, "new")}
+    here = records.TrustRecord("", b"{}", {1: "a"}, seen, ("new",))
+    stick = records.TrustRecord("", b"{}", {1: "a"}, {}, tuple(f"old {n}" for n in range(records.MAX_WRITTEN)))
+    for order in ([here, stick], [stick, here]):
+        written = records.merge(order).written
+        assert (written[-1], len(written)) == ("new", records.MAX_WRITTEN)

@@ -189,7 +189,8 @@ def _install(
     try:
         on_step(f"{board.host}: copying {bundle.path.name}")
         board.send(bundle.path, folder, COPY)
-        if installed.updater and release is not None:
+        # an updater of an earlier edgepress does not know --trust-keys; the bundle's own install.sh does
+        if installed.updater and release is not None and not trust:
             on_step(f"{board.host}: installing release {release}, with its tests")
             shadow = [] if how.shadow is None else ["--shadow", str(how.shadow)]
             command = ["sh", f"{installed.prefix}/current/run", "update", "--bundle", COPY, *shadow, *trust]

@@ -13,7 +13,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.contract.size import parse_size
 from edgepress.toolkit.arguments import call_with
-from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.cli import options, screen, settings
 from edgepress.toolkit.data import ACCEPTED
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
@@ -111,13 +111,19 @@ def train(
     from edgepress.toolkit.training.choosing import photo_size
     from edgepress.toolkit.training.loop import train as work
 
+    if base is not None and not settings.is_from_file("base"):  # what the file says of a net is about another one
+        arch = "auto" if settings.is_from_file("arch") else arch
+        weights = "auto" if settings.is_from_file("weights") else weights
+        size = None if settings.is_from_file("size") else size
     hints = Hints(**scaling, color=color, channels_first=channels_first, trust=trust, custom=tuple(custom or ()))
     if base is None:
         _refuse_hints(hints)
     else:
         hints = replace(hints, size=None if size == "auto" else size, resize=None if resize == "stretch" else resize)
     net = call_with(find_base, locals(), on_note=screen.note)
-    how = {"photo_size": photo_size(arch, weights)} if net is None else {"input": net.input}
+    how: dict[str, Any] = (
+        {"photo_size": photo_size(arch, weights)} if net is None else {"input": net.input, "color": None}
+    )
     opened = call_with(open_data, locals(), source=data, size=_size(size), **how)
     screen.note(*notes_of_skipped(opened.skipped), *opened.group_notes, *pixel_notes(opened))
     result = call_with(work, locals(), data=opened, base=net, patience=patience or None, on_note=screen.note)

@@ -22,7 +22,7 @@ from edgepress.toolkit.data.group_splits import Flags, assign_groups, unite
 from edgepress.toolkit.data.items import Items
 from edgepress.toolkit.data.splits import Ints, Names
 from edgepress.toolkit.data.types import SPLITS
-from edgepress.toolkit.errors import NoGroupsError
+from edgepress.toolkit.errors import DataError, NoGroupsError
 
 NONE = "none"
 """The rule of splits by content alone."""
@@ -143,7 +143,11 @@ def _is_pattern(rule: str) -> bool:
 
 def _detect(items: Items) -> str | None:
     """The rule of groups that nobody named; those of names only where the data have no splits of their own."""
-    for name in items.columns.names() if items.columns is not None else ():
+    try:
+        columns = items.columns.names() if items.columns is not None else []
+    except DataError:  # nobody asked for the table, which may be another tool's
+        columns = []
+    for name in columns:
         if name in COLUMNS:
             return f"{COLUMN}{name}"
     if items.paths is None or not np.isin(items.stored_split, ("train", "")).all():

@@ -98,16 +98,20 @@ class ExportJob:
             raise ModelFileError(problem, "No microcontroller has room for it: use a smaller model.")
         request = function, replace(self, step=_no_step), argument
         silence_s = STEP_S + ITEM_S * self.samples
+        memory_bytes = None if self.data else MEMORY_LIMIT_BYTES  # the user's own data may take the machine's share
         result: list[_T] = []
         try:
-            for report in run_in_child(_call, request, silence_s=silence_s, memory_bytes=MEMORY_LIMIT_BYTES):
+            for report in run_in_child(_call, request, silence_s=silence_s, memory_bytes=memory_bytes):
                 if isinstance(report, _Step):
                     self.step(report.text)
                 else:
                     result.append(report)
         except ChildDied as e:
             problem = f"{self.path} can't be exported: the process that read it ended with {e}."
-            raise ModelFileError(problem, "It is damaged, or too large a model for a microcontroller.") from e
+            hint = "It is damaged, or too large a model for a microcontroller."
+            if self.data:
+                hint = f"It is damaged or too large, or to read {self.data} takes too long or too much memory."
+            raise ModelFileError(problem, hint) from e
         return result[0]
 
     def describe(self) -> Described | None:

@@ -11,6 +11,7 @@ bundles that were written from here. It is not secret; each folder of keys that 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -27,7 +28,7 @@ RECORD = "trusted.json"
 """Name of the file in a folder of keys."""
 MAX_RECORD_BYTES = 1 << 22
 """Limit on its size."""
-MAX_WRITTEN = 16
+MAX_WRITTEN = 1000
 """Lists of bundles whose hashes are kept."""
 Keys = str | Path | Sequence[str | Path]
 """A folder of keys, or several."""
@@ -113,6 +114,8 @@ def merge(records: Sequence[TrustRecord]) -> TrustRecord:
         lists |= newer
     newest = max(records, key=lambda record: max(record.roots))
     written = dict.fromkeys(sha256 for record in records for sha256 in record.written)
+    if "targets" in lists and lists["targets"].sha256 in written:  # the newest one stays, whatever is cut
+        written[lists["targets"].sha256] = written.pop(lists["targets"].sha256)
     return TrustRecord(newest.url, newest.root, roots, lists, (*written,)[-MAX_WRITTEN:])
 
 
@@ -130,7 +133,7 @@ def write_record(record: TrustRecord, keys: Iterable[Path]) -> None:
             continue
         with suppress(OSError):
             if path.read_bytes() == record.to_bytes():
-                count += 1
+                count += os.access(folder, os.W_OK)  # what is signed next could not be noted elsewhere
                 continue
         try:
             write_bytes(path, record.to_bytes())
@@ -138,9 +141,8 @@ def write_record(record: TrustRecord, keys: Iterable[Path]) -> None:
         except EdgepressError as e:
             errors.append(e)
     if not count:
-        raise (
-            errors[0] if errors else InputError(f"{RECORD} was written nowhere.", "Give a folder of keys: --keys KEYS")
-        )
+        nowhere = f"{RECORD} can't be written into any folder of keys."
+        raise errors[0] if errors else InputError(nowhere, "Give a writable folder that has a copy: --keys FOLDER")
 
 
 def _parse(path: Path) -> TrustRecord:

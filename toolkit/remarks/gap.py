@@ -89,7 +89,8 @@ def more_epochs(facts: Facts) -> int:
 
 
 def _has_few_steps(facts: Facts) -> bool:
-    return 0 < facts.steps_per_epoch * len(facts.history) < SHORT_STEPS
+    begins_with_weights = bool(facts.arguments.get("two_steps"))  # whose moving averages are not trained
+    return not begins_with_weights and 0 < facts.steps_per_epoch * len(facts.history) < SHORT_STEPS
 
 
 def few_epochs(facts: Facts) -> Remark | None:

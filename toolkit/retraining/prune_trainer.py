@@ -242,7 +242,8 @@ class PruneTrainer(Trainer[PruneJob]):
             before=sum(plan.steps[:-1]),
         )
         for segment in segments:
-            losses = [row["loss"] for row in state.history if row["part"] == part and row["step"] and row["kept"]]
+            rows = [row for row in state.history if row["part"] == part and row["step"]]
+            losses = [row["loss"] for row in rows if row.get("kept", True)]  # runs of before have no "kept"
             kept = not has_risen(segment.loss, min(losses, default=segment.first))
             if not kept:
                 checkpoint.assign(trainee.variables, state.best)
@@ -277,7 +278,7 @@ class PruneTrainer(Trainer[PruneJob]):
 
 def _rate_after(plan: PrunePlan, state: TrainingState) -> float:
     """The learning rate that a training begins with: half as high for each time that it went back."""
-    return plan.rate * FACTOR ** sum(not row["kept"] for row in state.history)
+    return plan.rate * FACTOR ** sum(not row.get("kept", True) for row in state.history)
 
 
 def _parameters(program: Program) -> int:

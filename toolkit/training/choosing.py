@@ -64,7 +64,7 @@ def foresee(source: str) -> dict[str, str]:
         return {}
     choice = choose(data, AUTO, AUTO)
     size = {"size": str(PHOTO_SIDE)} if choice.arch == PHOTO_NET else {}
-    return {"arch": choice.arch, "weights": choice.weights or NONE} | size
+    return {"arch": choice.arch} | size
 
 
 def photo_size(arch: str, weights: str | Path | None) -> int | None:

@@ -122,7 +122,7 @@ def train_command(
         The command; "" for an architecture that `train` does not have.
     """
     arch = arguments.get("arch", "")
-    if arch not in ARCHITECTURES:
+    if arch not in ARCHITECTURES or arguments.get("base"):
         return ""
     words = ["edgepress", "train", "--data", source, "--arch", arch]
     if input.is_image:
