@@ -50,19 +50,22 @@ def test_every_tail_of_dense_nets_and_drawn_ones_of_other_kernels_answer_equally
 @pytest.mark.parametrize("specialize", [False, True])
 @pytest.mark.parametrize("core", ["m55", "m4", "m0"])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_every_kernel_and_tail_answers_equally(core: str, compiler: str, specialize: bool, tmp_path: Path) -> None:
+def test_drawn_kernels_answer_equally_with_every_tail(
+    core: str, compiler: str, specialize: bool, tmp_path: Path
+) -> None:
+    """A fifth of the kinds; `benchmarks/microcontrollers/c99_sweep.py` compares all, at all levels."""
     if absent := missing(compiler):
         pytest.skip(f"{absent} is not installed")
     seed = random.randrange(1 << 30)
     draw = random.Random(seed)
     nets = [
         made(kind, tail, seed, tmp_path, smaller=smaller, specialize=specialize)
-        for kind in KINDS
+        for kind in draw.sample([*KINDS], len(KINDS) // 5)
         for tail in TAILS
         for smaller in ((False, True) if kind.startswith("conv") else (False,))
     ]
-    for level in ("-O2", draw.choice(("-O1", "-O3", "-Os"))):
-        assert wrong_nets(nets, core, level, folder=tmp_path / level, compiler=compiler) == {}, (seed, level)
+    level = draw.choice(LEVELS)
+    assert wrong_nets(nets, core, level, folder=tmp_path / level, compiler=compiler) == {}, (seed, level)
 
 
 @pytest.mark.parametrize("kernel", sorted(path.stem for path in KERNELS.glob("*.c")))
