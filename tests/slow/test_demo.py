@@ -48,6 +48,7 @@ def test_what_it_says_to_ship_can_be_loaded_and_fits_the_rule(demo: tuple[Path, 
     fit = [r for r in results if r["probability"] is not None and r["probability"] >= advice["confidence"] == 0.9]
     shipped = next(r for r in results if (r["file"], r["engine"]) == (document["ship"], advice["engine"]))
     assert shipped["probability"] == advice["probability"]
+    fit = [r for r in fit if r["speedup_high"] is None or r["speedup_high"] >= 0.95]  # the float file's is 1
     assert shipped["size_bytes"] * shipped["p50_us"] == min(r["size_bytes"] * r["p50_us"] for r in fit)
     assert document["benchmark"]["host"]["cpu"] in document["why"]
     assert load(document["ship"]).classify(next(Path(document["out"]).glob("images/*.png")), top=1)[0].score > 0
