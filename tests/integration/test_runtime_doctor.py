@@ -204,7 +204,7 @@ def test_the_runtime_stays_small() -> None:
     # former release that is silent, too; then pipes and damaged lists in place of the board's files; then what a user
     # has left by hand, and releases in use that are damaged; and the keys that the board trusts, which no bundle
     # replaces.
-    assert sum(len(text.encode()) for text in updates) < 142_000
+    assert sum(len(text.encode()) for text in updates) < 143_500
     lines = 0
     for text in texts:
         prose = [
