@@ -12,7 +12,10 @@ from edgepress.converters.errors import CollapseError
 from edgepress.toolkit import prune
 from edgepress.toolkit.retraining import prune as pruning
 
-CLASSES, INPUTS, WIDTH, LAYERS = 6, 48, 384, 16
+CLASSES = 6
+INPUTS = 48
+WIDTH = 384
+LAYERS = 16
 
 
 @pytest.fixture(scope="module")
