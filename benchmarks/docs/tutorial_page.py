@@ -75,11 +75,13 @@ def page(notebook: Any, folder: Path) -> tuple[str, dict[str, bytes]]:
 
 
 def merged(outputs: list[Any]) -> list[Any]:
-    """The outputs without standard error, and texts that follow each other as one."""
+    """The outputs without progress and standard error, and texts that follow each other as one."""
     found: list[Any] = []
     for output in outputs:
         if output.output_type == "stream" and found and found[-1].output_type == "stream" and output.name == "stdout":
             found[-1].text += output.text
+        elif "<progress" in output.get("data", {}).get("text/html", ""):
+            continue
         elif output.output_type != "stream" or output.name == "stdout":
             found.append(output)
     return found

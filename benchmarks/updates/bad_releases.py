@@ -39,9 +39,9 @@ PROMISED_S = 60.0
 """Longest time that a release may be in use after it has failed, in seconds."""
 LIMITS = {"frames": 60, "max_slowdown": 3.0, "min_agreement": 0.95}
 """Limits of the shadow run: the stub answers in so little time that a busy machine disturbs it."""
-DISK = "3m"
+DISK = "6m"
 """Size of the small disk."""
-LARGE = 1_600_000
+LARGE = 3_200_000
 """Bytes of a model that fits on it once."""
 LOG = "log"
 """File of another program that fills the disk, beside the installation."""

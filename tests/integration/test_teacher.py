@@ -13,7 +13,7 @@ keras = pytest.importorskip("keras")
 from edgepress.runtime import read_contract  # noqa: E402
 from edgepress.toolkit.data import open_data  # noqa: E402
 from edgepress.toolkit.errors import EdgepressError, InputError, TrainingError  # noqa: E402
-from edgepress.toolkit.training import augment, checkpoint, loop, teacher  # noqa: E402
+from edgepress.toolkit.training import augment, checkpoint, fitting, teacher  # noqa: E402
 from edgepress.toolkit.training.loop import train  # noqa: E402
 from edgepress.toolkit.training.teacher import Teacher  # noqa: E402
 
@@ -114,7 +114,7 @@ def test_a_resumed_student_ends_with_the_same_weights_and_the_teacher_may_move_b
     assert read_contract(whole.model).compression["teacher"] == whole.metrics["teacher"]
     assert json.loads((tmp_path / "whole" / "metrics.json").read_text())["arguments"]["teacher"] == str(chosen)
 
-    monkeypatch.setattr(loop, "checkpoint", SimpleNamespace(**vars(checkpoint) | {"save": save_and_stop}))
+    monkeypatch.setattr(fitting, "checkpoint", SimpleNamespace(**vars(checkpoint) | {"save": save_and_stop}))
     with pytest.raises(KeyboardInterrupt):
         student(tmp_path / "part", **options)
     monkeypatch.undo()

@@ -18,6 +18,7 @@ import pytest
 from building_c import missing
 from bundling import install, reworked, unpack
 from c99_graphs import GRAPHS, graph, items
+from releasing import accept_changes
 
 from edgepress.converters.to_c.lowering import lower
 from edgepress.runtime import EngineError, ModelFileError, available_engines, load
@@ -197,6 +198,7 @@ def test_a_compiler_may_have_arguments(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_release_whose_model_is_compiled_works_for_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_in(tmp_path)
     (tmp_path / "interpreter").write_text(sys.executable)
+    accept_changes(tmp_path)
     monkeypatch.setattr(board_module, "_RELEASE", tmp_path)
     monkeypatch.setattr(board_module, "version", lambda package: "1" if package in ("numpy", "pillow") else None)
     monkeypatch.setattr(board_module, "_can_fork", lambda: True)  # a new Python would not have this folder
@@ -206,6 +208,8 @@ def test_a_release_whose_model_is_compiled_works_for_doctor(tmp_path: Path, monk
     assert (found["engines"][0]["name"], found["engines"][0]["status"], found["install"]) == ("native", "works", "")
     assert "needs no other engine" in found["advice"]
     (tmp_path / LIBRARY).write_bytes(b"not even a library")
+    assert f"damaged: {LIBRARY} differs" in board_module.doctor()["advice"]
+    accept_changes(tmp_path)
     found = board_module.doctor()
     assert not found["ok"]
     assert "can't be used" in found["engines"][0]["detail"]

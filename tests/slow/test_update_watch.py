@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import shutil
 import socket
 import stat
 import subprocess
@@ -349,6 +350,7 @@ def test_the_timer_limits_restarts_and_starts_the_update(
 ) -> None:
     unit = service.unit
     publisher = simulated.Publisher(tmp_path / "other", url="https://updates.example.org")
+    shutil.rmtree(board.prefix)  # a board keeps the keys that it has; this one begins with those of another publisher
     assert board.install(publisher.bundle(1)).returncode == 0
     script = board.unpacked / "demo" / "install.sh"
     words = ["install", "--timer", "--unit-dir", str(unit.parent), "--prefix", str(board.prefix), "--system"]

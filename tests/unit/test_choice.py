@@ -16,7 +16,17 @@ from edgepress.toolkit.stats.choice import PREFERENCES, Costs, Rule
 
 sizes = st.integers(1, 6).map(float)
 probabilities = st.none() | st.sampled_from([0.0, 0.5, 0.89, 0.9, 0.91, 1.0])
-files = st.lists(st.builds(Costs, sizes, st.none() | sizes, probabilities), max_size=7)
+
+
+@st.composite
+def measured_files(draw: st.DrawFn) -> list[Costs]:
+    """Files of which those above one latency, which is that of the float file, are slower."""
+    float_latency = draw(sizes)
+    costs = draw(st.lists(st.tuples(sizes, st.none() | sizes, probabilities), max_size=7))
+    return [Costs(size, latency, p, (latency or 0.0) > float_latency) for size, latency, p in costs]
+
+
+files = measured_files()
 rules = st.builds(Rule, st.sampled_from([0.5, 0.9, 0.95]), st.sampled_from(PREFERENCES))
 
 
@@ -31,11 +41,14 @@ def test_what_is_chosen_is_sure_enough_and_nothing_sure_beats_it(costs: list[Cos
     assert own in sure
     assert chosen in rule.front(costs)
     timed = [c for c in sure if c.latency is not None]
-    for other in timed or sure:
+    counted = timed or sure
+    if rule.prefer != "size":
+        counted = [c for c in counted if not c.slower] or counted
+    for other in counted:
         assert not (other.size < own.size and (other.latency or 0) <= (own.latency or 0))
         assert not (other.size <= own.size and (other.latency or 0) < (own.latency or 0))
-    product = [c.size * (c.latency or 1.0) for c in timed or sure]
-    least = {"balanced": min(product), "size": min(c.size for c in timed or sure)}
+    product = [c.size * (c.latency or 1.0) for c in counted]
+    least = {"balanced": min(product), "size": min(c.size for c in counted)}
     own_price = {"balanced": own.size * (own.latency or 1.0), "size": own.size}
     if rule.prefer in least:
         assert own_price[rule.prefer] == least[rule.prefer]
@@ -64,7 +77,7 @@ def test_order_units_and_hopeless_files_change_nothing(costs: list[Costs], rule:
         return
     assert costs[order[again]] == costs[chosen]
     assert rule.choose([*costs, Costs(0.1, 0.1, 0.3)]) == chosen, "small and fast, but not sure"
-    units = [Costs(c.size * 1000, None if c.latency is None else c.latency * 8, c.probability) for c in costs]
+    units = [c._replace(size=c.size * 1000, latency=None if c.latency is None else c.latency * 8) for c in costs]
     assert rule.choose(units) == chosen
 
 

@@ -17,8 +17,8 @@ def training_bar(epochs: int, steps: int, *, done: int, show: bool) -> Iterator[
     from edgepress.toolkit.terminal import BarColumn, Description, Progress, Text, TimeRemainingColumn, console
 
     screen = console(stderr=True)
-    notebook = _notebook_display()
-    if show and notebook is not None:
+    notebook = _notebook_display() if show else None
+    if notebook is not None:
         count = done * steps
 
         def show_bar(epoch: int, logs: dict[str, float]) -> None:
@@ -55,7 +55,7 @@ class _Bar:
     """A bar in a notebook, which needs no other package."""
 
     def __init__(self, count: int, total: int, words: str) -> None:
-        self._text = f'<progress value="{count}" max="{max(total, 1)}"></progress> {words}'
+        self._text = f'<p><progress value="{count}" max="{max(total, 1)}"></progress> {words}</p>'
 
     def _repr_html_(self) -> str:
         return self._text
