@@ -12,6 +12,7 @@ from edgepress.converters.errors import CollapseError
 from edgepress.toolkit import prune
 from edgepress.toolkit.retraining import prune as pruning
 
+pytestmark = pytest.mark.slow
 CLASSES = 6
 INPUTS = 48
 WIDTH = 384

@@ -107,6 +107,7 @@ def test_few_photos_end_with_the_classifier_and_are_told_what_was_chosen(photos,
     assert all(np.array_equal(a, b) for a, b in frozen), "only the classifier is trained"
 
 
+@pytest.mark.slow
 def test_the_second_step_keeps_the_last_epoch_and_the_statistics_of_batch_normalization(small, tmp_path):
     result = train(small, NET, out=tmp_path / "a", epochs=2, progress=False)
     assert [row["epoch"] for row in result.history] == [0, 1, 2]
@@ -121,6 +122,7 @@ def test_the_second_step_keeps_the_last_epoch_and_the_statistics_of_batch_normal
             assert not any(same)
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_each_step_ends_with_the_same_weights(small, tmp_path):
     options = {"epochs": 2, "progress": False, "class_weights": True}
     whole = train(small, NET, out=tmp_path / "a", **options)
@@ -130,6 +132,7 @@ def test_a_run_killed_after_each_step_ends_with_the_same_weights(small, tmp_path
     assert all(np.array_equal(a, b) for a, b in zip(weights_of(whole), weights_of(parts), strict=True))
 
 
+@pytest.mark.slow
 def test_without_weights_the_net_learns_from_nothing(small, tmp_path):
     for weights in ("none", None):
         result = train(small, NET, out=tmp_path / str(weights), weights=weights, epochs=1, progress=False)
