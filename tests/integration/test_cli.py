@@ -106,7 +106,7 @@ def test_every_command_and_option_has_help_and_json() -> None:
     ("words", "offered"),
     [
         ("train --arch mobilenet-v", {"mobilenet-v1", "mobilenet-v2", "mobilenet-v3-small"}),
-        ("train --color ", {"grey", "rgb"}),
+        ("train --color ", {"grey", "rgb", "bgr"}),
         ("predict --engine lite", {"litert"}),
         ("convert --to tflite-int8,onnx-int", {"tflite-int8,onnx-int8", "tflite-int8,onnx-int4"}),
         ("report --format ", {"html", "md", "card"}),

@@ -98,6 +98,10 @@ def test_few_photos_end_with_the_classifier_and_are_told_what_was_chosen(photos,
     assert [row["epoch"] for row in result.history] == [0]
     assert (metrics["epochs_run"], metrics["best_epoch"]) == (0, 0)
     assert metrics["accuracy"] == 1.0
+    assert any("5 folds of 28 items: 100.0 %" in note for note in notes), notes
+    judged = json.loads((tmp_path / "run" / "metrics.json").read_text())["cross_validation"]
+    assert (judged["items"], judged["folds"], judged["repeats"]) == (28, 5, 10)
+    assert judged["accuracy"]["low"] > 0.8
     assert "3 classes" in notes[0]
     assert f"{NET} with ImageNet weights at 160 x 160" in notes[0]
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["began_with"]["input"]["shape"] == [160, 160, 3]

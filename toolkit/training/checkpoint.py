@@ -35,7 +35,8 @@ class TrainingState:
         best_epoch: Number of the row (from 1) that is kept: the one with the highest validation accuracy (ties: the
             lowest loss), or of a transfer the last one; 0 before the first.
         variables, optimizer, best: Variables of the model, of the optimizer, and of the model at `best_epoch`.
-        planned: What was decided by the time that steps take (`fitting.Plan`); empty before.
+        planned: What the first step of a transfer said and the time of steps led to: "epochs", "layers" and
+            "cross_validation" (`few_items.FewItems`); empty before.
     """
 
     began_with: dict[str, Any]

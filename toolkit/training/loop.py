@@ -240,7 +240,7 @@ class _Training:
         else:
             run = self._fitting(self._model_learner(), keeps_last=False)
             if (limit := self._seconds_left(started)) is not None and not state.planned:
-                state.planned = {"epochs": max(1, min(planned, fitting.epochs_in(run, limit)))}
+                state.planned |= {"epochs": max(1, min(planned, fitting.epochs_in(run, limit)))}
         epochs = state.planned.get("epochs", planned)
         if epochs < planned and self.arguments.get("minutes"):
             layers = ", of the last layers alone" if state.planned.get("layers") == "last" else ""
@@ -260,9 +260,12 @@ class _Training:
 
         if not state.history and not arguments.get("continued"):
             flipped = arguments["augmentation"] in FLIPPING
-            row = transfer.fit_classifier(body, head, self.data, flipped=flipped, weights=self._weights)
+            row, judged = transfer.fit_classifier(body, head, self.data, flipped=flipped, weights=self._weights)
+            if judged is not None:
+                state.planned["cross_validation"] = judged.to_dict()
+                self.note(" ".join(judged.sentences))
             if (limit := self._seconds_left(started)) is not None and arguments["epochs"]:
-                state.planned = transfer.plan_time(make, body, epochs=arguments["epochs"], seconds=limit)
+                state.planned |= transfer.plan_time(make, body, epochs=arguments["epochs"], seconds=limit)
             run = make(self._trained_part(body, state))
             fitting.add_row(run, state, row)
             return run

@@ -205,6 +205,7 @@ def finish(
         **test,
         "groups": accuracy_of_groups(data, scores.argmax(axis=1)),
         "val": val,
+        "cross_validation": state.planned.get("cross_validation"),
         "best_epoch": int(state.history[state.best_epoch - 1]["epoch"]),
         "epochs_run": state.epochs_done,
         "seconds": round(sum(row["seconds"] for row in state.history), 1),

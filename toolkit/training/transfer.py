@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.training import fitting
+from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.training import few_items, fitting
+from edgepress.toolkit.training.few_items import FewItems
 from edgepress.toolkit.training.features import Body, Floats, fit_head, frozen_features, spread_rows
 from edgepress.toolkit.training.fitting import Fitting
 from edgepress.toolkit.training.learners import FineTuning, Weights
@@ -37,8 +39,10 @@ def is_few(data: DataSet) -> bool:
     return len(data.train) <= FEW * len(data.labels)
 
 
-def fit_classifier(body: Body, head: list[Any], data: DataSet, *, flipped: bool, weights: Weights) -> dict[str, float]:
-    """The first step: set kernel and bias of a classifier; returns its row of the history, epoch 0.
+def fit_classifier(
+    body: Body, head: list[Any], data: DataSet, *, flipped: bool, weights: Weights
+) -> tuple[dict[str, float], FewItems | None]:
+    """The first step: set kernel and bias of a classifier.
 
     Args:
         body: The net up to its features.
@@ -46,19 +50,45 @@ def fit_classifier(body: Body, head: list[Any], data: DataSet, *, flipped: bool,
         data: The data.
         flipped: Learn from mirrored images, too.
         weights: Weight of each class.
+
+    Returns:
+        Its row of the history, epoch 0; and what cross-validation of training and validation items says, if the test
+        split is small and each class has enough items.
     """
     started = time.monotonic()
     rows = spread_rows(data.train.y)
     y = data.train.y[rows]
     plain = frozen_features(body, data.train, rows=rows)
-    features = np.concatenate([plain, frozen_features(body, data.train, rows=rows, flipped=True)]) if flipped else plain
+    mirrored = frozen_features(body, data.train, rows=rows, flipped=True) if flipped else None
+    features = plain if mirrored is None else np.concatenate([plain, mirrored])
     values = fit_head(features, np.resize(y, len(features)), classes=len(data.labels), weights=weights)
     for variable, value in zip(head, values, strict=True):
         variable.assign(value)
+    val_features = frozen_features(body, data.val)
     train = fitting.loss_and_accuracy(_scores(plain, *values), y)
-    val = fitting.loss_and_accuracy(_scores(frozen_features(body, data.val), *values), data.val.y)
+    val = fitting.loss_and_accuracy(_scores(val_features, *values), data.val.y)
     row = {"epoch": 0, "loss": train["val_loss"], "accuracy": train["val_accuracy"], **val, "learning_rate": 0.0}
-    return row | {"seconds": round(time.monotonic() - started, 3)}
+    judged = None
+    if len(data.test) < few_items.FEW:
+        also = None if mirrored is None else np.concatenate([mirrored, frozen_features(body, data.val, flipped=True)])
+        judged = _judge(np.concatenate([plain, val_features]), also, (data.train.take(rows), data.val))
+    return row | {"seconds": round(time.monotonic() - started, 3)}, judged
+
+
+def _judge(features: Floats, mirrored: Floats | None, splits: Sequence[Split]) -> FewItems | None:
+    """What cross-validation says of the classifier on the features of these splits, one after the other."""
+    groups = [split.groups for split in splits if split.groups is not None]
+    return few_items.judge_few_items(
+        features,
+        np.concatenate([split.y for split in splits]),
+        _fit_labels,
+        groups=np.concatenate(groups) if groups else None,
+        mirrored=mirrored,
+    )
+
+
+def _fit_labels(features: Floats, y: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    return fit_head(features, y, classes=int(y.max()) + 1)
 
 
 def _scores(features: Floats, kernel: Floats, bias: Floats) -> Floats:
