@@ -126,7 +126,7 @@ def test_servers_and_their_pages_show_strangers_texts_as_texts(words: str, forei
     try:
         for line in process.stdout:
             lines.append(line)
-            if url := re.search(r"(?:page |^)(http://[\d.:]+/)", line):
+            if url := re.search(r"(?:page |^)(http://[\d.:]+/\S*)", line):
                 _look_at(url[1], foreign)
                 break
     finally:

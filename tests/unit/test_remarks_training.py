@@ -90,6 +90,16 @@ def test_a_long_training_is_too_short_if_it_gained_much_at_whatever_pace() -> No
     assert found is not None
 
 
+def test_a_pre_trained_net_that_knows_its_training_items_has_ended() -> None:
+    training, validation = [0.90, 0.92, 0.97, 0.99], [0.88, 0.89, 0.92, 0.93]
+    options = {"history": epochs(training, validation), **LESS_GOOD}
+    arguments = ARGUMENTS | {"epochs": 4}
+    assert CHECKS["still improving"](facts(arguments=arguments, **options)) is not None
+    assert CHECKS["still improving"](facts(arguments=arguments | {"two_steps": True}, **options)) is None
+    options["history"] = epochs([0.5, 0.6, 0.8, 0.9], validation)
+    assert CHECKS["still improving"](facts(arguments=arguments | {"two_steps": True}, **options)) is not None
+
+
 # an overfit training
 
 

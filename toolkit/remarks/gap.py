@@ -50,11 +50,15 @@ def still_improving(facts: Facts) -> Remark | None:
     well-trained net gains some in the second half because the rate falls. What tells them apart is the gain of training
     accuracy in an epoch. It must be beyond chance (of training items, taken as different ones in the two halves, which
     is too careful), and validation must have gained, too. A training that stopped by its patience did not improve for
-    many epochs. Of a single epoch, the accuracy while it trained is compared with that after it.
+    many epochs. Of a single epoch, the accuracy while it trained is compared with that after it. A pre-trained net whose
+    first epochs undo a part of what its classifier had learned gains at any length; it has ended when nearly all
+    training items are right.
     """
     history = facts.history
     planned = facts.arguments.get("epochs")
     if not history or facts.val_confusion is None or len(history) != planned or not may_gain(facts):
+        return None
+    if facts.arguments.get("two_steps") and history[-1]["accuracy"] >= 1 - ERRORS:
         return None
     held = facts.held_out
     errors = share_interval(int(held.sum() - np.trace(held)), int(held.sum()))
