@@ -33,7 +33,6 @@ TESTS = Path(__file__).parent
 EXAMPLES = os.environ.get("EDGEPRESS_EXAMPLES")
 """Examples of a property, always the same ones, where `benchmarks/development/mutation.py` asks for few."""
 settings.register_profile("any", deadline=None, max_examples=30)  # no test depends on how fast the machine is
-settings.register_profile("thorough", deadline=None, max_examples=100)  # for CI
 settings.register_profile("few", deadline=None, max_examples=int(EXAMPLES or 1), derandomize=True)
 settings.load_profile("few" if EXAMPLES else "any")
 

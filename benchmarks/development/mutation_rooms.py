@@ -144,6 +144,9 @@ ROOMS = {
     ),
     "sweeping": Room(SWEEPING, "search sweep_plan"),
     "publishing": Room(PUBLISHING, "release_entries publishing publishing_dates publishing_keys"),
+    "published": Room("toolkit/published/*.py", "publishing_trust published published_commands publishing_keys"),
+    "roots": Room("runtime/updates/roots.py runtime/updates/left.py", "update_sources updates update_steps"),
+    "few items": Room("toolkit/training/few_items.py toolkit/stats/learning_curve.py", "few_items"),
     "updates": Room(
         "runtime/updates/releases.py runtime/updates/state.py",
         "releases release_lists update_state publishing publishing_dates",

@@ -108,8 +108,6 @@ def difference(here: npt.NDArray[Any], there: npt.NDArray[Any], test: SelfTest) 
     ("board", "format"),
     [
         ("pi64-py311", "tflite"),
-        ("pi64-py313", "tflite"),
-        ("pi64-py311", "onnx"),
         ("pi64-py313", "onnx"),
         ("pi32-py311", "tflite"),
     ],

@@ -2,50 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from pathlib import Path
 
 import pytest
-from building_c import emulate, missing
+from building_c import missing
 from c99_graphs import GRAPHS, graph
+from many_nets import ExportedNet, items_for, write_net, wrong_nets
 
-from edgepress.converters.to_c.emission import emit
 from edgepress.converters.to_c.lowering import lower
-from edgepress.converters.to_c.placement import place
-from edgepress.toolkit.exporting.export import export
 
-SAMPLES = 6
-"""Items of each graph's self-test, whose answers are those of NumPy."""
+ITEMS = 24
+"""Items of each graph, whose answers are those of NumPy."""
 pytestmark = pytest.mark.skipif(
     missing("arm-none-eabi-gcc", "qemu-system-arm") != "", reason="no compiler or emulator for Cortex-M"
 )
 
 
-def wrong_answers(folder: Path) -> dict[str, int]:
-    """Items of an exported self-test that got another answer, by the core."""
-    return {core: emulate(folder, core).wrong for core in ("m4", "m55")}
+@pytest.fixture(scope="module", params=[False, True], ids=["shared", "specialized"])
+def nets(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[ExportedNet]:
+    """The C of all graphs, those with convolutions also by the kernels that take less memory."""
+    folder = tmp_path_factory.mktemp("nets")
+    exported = []
+    for seed, name in enumerate(GRAPHS):
+        file = folder / f"{name}.tflite"
+        file.write_bytes(graph(name))
+        program = lower(file)
+        items = items_for(program, ITEMS, seed)
+        answers = program.answers(items).reshape(ITEMS, -1)
+        for smaller in (False, True) if name.startswith("conv") else (False,):
+            target = folder / (f"{name}-smaller" if smaller else name)
+            exported.append(write_net(file, target, items, answers, smaller=smaller, specialize=request.param))
+    return exported
 
 
-@pytest.mark.parametrize("specialize", [False, True])
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("core", ["m4", "m55"])
 def test_every_small_graph_gives_equal_answers_with_products_of_two_and_with_vectors(
-    name: str, specialize: bool, tmp_path: Path
+    nets: list[ExportedNet], core: str, tmp_path: Path
 ) -> None:
-    file = tmp_path / "graph.tflite"
-    file.write_bytes(graph(name))
-    folder = export(file, out=tmp_path / "c", samples=SAMPLES, specialize=specialize).folder
-    assert wrong_answers(folder) == {"m4": 0, "m55": 0}
+    assert wrong_nets(nets, core, "-O2", folder=tmp_path / core) == {}
+    assert len({net.name for net in nets}) == len(nets) > len(GRAPHS)
 
 
-@pytest.mark.parametrize("specialize", [False, True])
-@pytest.mark.parametrize("name", [name for name in GRAPHS if name.startswith("conv")])
-def test_kernels_of_less_memory_give_equal_answers(name: str, specialize: bool, tmp_path: Path) -> None:
-    file = tmp_path / "graph.tflite"
-    file.write_bytes(graph(name))
-    folder = export(file, out=tmp_path / "c", samples=SAMPLES).folder
-    program = lower(file)
-    smallest = replace(program, steps=tuple(step.smaller or step for step in program.steps))
-    sources = emit(smallest, place(smallest), specialize=specialize)
-    (folder / "model.h").write_text(sources.header)
-    (folder / "model.c").write_text(sources.source)
-    assert wrong_answers(folder) == {"m4": 0, "m55": 0}
+def test_a_wrong_answer_is_noticed(nets: list[ExportedNet], tmp_path: Path) -> None:
+    answers = nets[0].answers.copy()
+    answers[3, 0] ^= 1
+    changed = [dataclasses.replace(nets[0], answers=answers), nets[1]]
+    assert wrong_nets(changed, "m4", "-O2", folder=tmp_path / "m4") == {nets[0].name: 1}

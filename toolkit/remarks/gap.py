@@ -50,9 +50,9 @@ def still_improving(facts: Facts) -> Remark | None:
     well-trained net gains some in the second half because the rate falls. What tells them apart is the gain of training
     accuracy in an epoch. It must be beyond chance (of training items, taken as different ones in the two halves, which
     is too careful), and validation must have gained, too. A training that stopped by its patience did not improve for
-    many epochs. Of a single epoch, the accuracy while it trained is compared with that after it. A pre-trained net whose
-    first epochs undo a part of what its classifier had learned gains at any length; it has ended when nearly all
-    training items are right.
+    many epochs. Of a single epoch, the accuracy while it trained is compared with that after it. The first epochs of a
+    pre-trained net undo a part of what its classifier had learned, so it gains at any length: it has ended when nearly
+    all training items are right.
     """
     history = facts.history
     planned = facts.arguments.get("epochs")

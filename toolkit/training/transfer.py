@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.training import few_items, fitting
-from edgepress.toolkit.training.few_items import FewItems
 from edgepress.toolkit.training.features import Body, Floats, fit_head, frozen_features, spread_rows
+from edgepress.toolkit.training.few_items import FewItems
 from edgepress.toolkit.training.fitting import Fitting
 from edgepress.toolkit.training.learners import FineTuning, Weights
 
