@@ -23,7 +23,7 @@ from edgepress.toolkit.retraining.prune_job import Targets
 from edgepress.toolkit.retraining.prune_trainer import PLAN
 from edgepress.toolkit.training import checkpoint
 
-MOMENT: dict[str, Any] = {"minutes": 0.001, "augmentation": "none"}
+MOMENT: dict[str, Any] = {"steps": 24, "augmentation": "none"}
 """The least training that there is, as many steps each time."""
 
 
