@@ -27,9 +27,6 @@ from edgepress.converters.ptq.channel_links import output_channels
 Moments = Mapping[str, tuple[Doubles, Doubles]]
 """Means and variances by tensor, each of shape (channels,)."""
 Importance = Doubles
-BITS = 14
-"""Significant bits of an importance. Sums of float32 differ in the last of their 24 with the threads that a machine has
-to spare; without rounding, such a difference decides between channels that matter alike."""
 Measure = Literal["l1", "taylor", "variance"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 
@@ -56,7 +53,7 @@ def channel_moments(program: Program, items: Array) -> Moments:
 def importance_of(
     measure: Measure, units: Units, moments: Moments, *, items: Array, kind: Kind = "softmax", seed: int = 0
 ) -> Importance:
-    """The importance of each unit, shape (count,), by one measure, to `BITS` significant bits.
+    """The importance of each unit, shape (count,), by one measure.
 
     Args:
         measure: Which one.
@@ -68,13 +65,11 @@ def importance_of(
     """
     match measure:
         case "l1":
-            exact = _l1(units)
+            return _l1(units)
         case "variance":
-            exact = _variance(units, moments)
+            return _variance(units, moments)
         case "taylor":
-            exact = _taylor(units, moments, items, kind=kind, seed=seed)
-    significand, exponent = np.frexp(exact)
-    return np.ldexp(np.rint(significand * 2**BITS), exponent - BITS)
+            return _taylor(units, moments, items, kind=kind, seed=seed)
 
 
 def _l1(units: Units) -> Importance:

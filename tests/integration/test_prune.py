@@ -112,23 +112,22 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(whole, run, target, tmp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("last", ["checkpoint.npz", "pruning.json"])
-def test_a_run_that_was_killed_while_it_cleaned_up_can_be_resumed(pruned, run, tmp_path, monkeypatch, last):
+def test_a_run_that_was_killed_while_it_cleaned_up_can_be_resumed(whole, run, target, tmp_path, monkeypatch, last):
     """Before the report is written, and before any file of the unfinished run but the first is removed."""
 
     def stop(*_: Any) -> None:
         raise StopError
 
-    whole, _ = pruned
     if last == "pruning.json":
         monkeypatch.setattr(runs, "write_report", stop)
     else:
         monkeypatch.setattr(runs, "forget", lambda folder, scratch: (folder / last).unlink() or stop())
     with pytest.raises(StopError):
-        prune(run.model, macs=0.5, out=tmp_path, **MOMENT)
+        prune(run.model, out=tmp_path, **target, **MOMENT)
     monkeypatch.undo()
     told: list[str] = []
     again = prune(
-        run.model, macs=0.5, out=tmp_path, resume=True, on_progress=lambda s, text: told.append(text), **MOMENT
+        run.model, out=tmp_path, resume=True, on_progress=lambda s, text: told.append(text), **target, **MOMENT
     )
     assert again.model.read_bytes() == whole.model.read_bytes()
     assert not any("loss" in text for text in told), "nothing was left to train"

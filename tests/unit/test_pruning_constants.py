@@ -10,7 +10,7 @@ import pytest
 from linking import step_of
 
 from edgepress.converters.pruning import plan, remove
-from edgepress.converters.pruning.importance import BITS, channel_moments, importance_of, readers
+from edgepress.converters.pruning.importance import channel_moments, importance_of, readers
 from edgepress.converters.pruning.plan import PruningCosts, normalize
 from edgepress.converters.pruning.units import Family, Units, all_kept
 
@@ -151,9 +151,7 @@ def test_importance_is_the_size_of_weights_beside_their_layers_mean() -> None:
         rows = np.moveaxis(np.abs(step.constants[1]), axis, 0).reshape(step.constants[1].shape[axis], -1)
         for unit, row in zip(units.of[step.output], rows, strict=True):
             expected[unit] += row.mean() / rows.mean()
-    np.testing.assert_allclose(found, expected, rtol=2.0**-BITS)
-    significand = np.frexp(found)[0] * 2**BITS
-    np.testing.assert_array_equal(significand, np.rint(significand))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_importance_is_the_variance_of_what_layers_read_beside_its_mean() -> None:
@@ -163,7 +161,7 @@ def test_importance_is_the_variance_of_what_layers_read_beside_its_mean() -> Non
     variances = {"source": np.array([1.0, 3]), "a": np.ones(3), "b": np.array([1.0, 2, 6])}
     moments = {name: (np.zeros(len(v)), v) for name, v in variances.items()}
     found = importance_of("variance", units, moments, items=np.zeros(0))
-    np.testing.assert_allclose(found, [2, 1 / 3, 2 / 3, 2, 0, 0], rtol=2.0**-BITS)
+    np.testing.assert_allclose(found, [2, 1 / 3, 2 / 3, 2, 0, 0])
     moments["b"] = np.zeros(3), np.zeros(3)
     assert importance_of("variance", units, moments, items=np.zeros(0))[1:].tolist() == [0] * 5
 
