@@ -88,7 +88,7 @@ def _judge(features: Floats, mirrored: Floats | None, splits: Sequence[Split]) -
 
 
 def _fit_labels(features: Floats, y: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    return fit_head(features, y, classes=int(y.max()) + 1)
+    return fit_head(features, y, classes=len(np.unique(y)))
 
 
 def _scores(features: Floats, kernel: Floats, bias: Floats) -> Floats:
