@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -13,14 +14,22 @@ from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 keras = pytest.importorskip("keras")
+tf = pytest.importorskip("tensorflow")
 
 from edgepress.runtime.input_spec import InputSpec  # noqa: E402
 from edgepress.toolkit.data import open_data  # noqa: E402
 from edgepress.toolkit.errors import InputError, ModelFileError, TrainingError  # noqa: E402
-from edgepress.toolkit.training import choosing, packaged, run_folder, transfer  # noqa: E402
+from edgepress.toolkit.training import choosing, few_items, packaged, run_folder, transfer  # noqa: E402
 from edgepress.toolkit.training.architectures import build  # noqa: E402
+from edgepress.toolkit.training.batches import balanced_weights  # noqa: E402
 from edgepress.toolkit.training.checkpoint import TrainingState  # noqa: E402
-from edgepress.toolkit.training.features import fit_head, frozen_features, keras_body, spread_rows  # noqa: E402
+from edgepress.toolkit.training.features import (  # noqa: E402
+    Body,
+    fit_head,
+    frozen_features,
+    keras_body,
+    spread_rows,
+)
 from edgepress.toolkit.training.loop import train  # noqa: E402
 
 NET = "efficientnet-lite0"
@@ -98,7 +107,7 @@ def test_few_photos_end_with_the_classifier_and_are_told_what_was_chosen(photos,
     assert [row["epoch"] for row in result.history] == [0]
     assert (metrics["epochs_run"], metrics["best_epoch"]) == (0, 0)
     assert metrics["accuracy"] == 1.0
-    assert any("5 folds of 28 items: 100.0 %" in note for note in notes), notes
+    assert any("accuracy of 100.0 %" in note and "(28 items, 5 folds, 10 times)" in note for note in notes), notes
     judged = json.loads((tmp_path / "run" / "metrics.json").read_text())["cross_validation"]
     assert (judged["items"], judged["folds"], judged["repeats"]) == (28, 5, 10)
     assert judged["accuracy"]["low"] > 0.8
@@ -133,7 +142,42 @@ def test_a_run_killed_after_each_step_ends_with_the_same_weights(small, tmp_path
     for stop in (1, 2):
         train(small, NET, out=tmp_path / "b", resume=True, stop_after=stop, **options)
     parts = train(small, NET, out=tmp_path / "b", resume=True, **options)
+    assert parts.metrics["cross_validation"] == whole.metrics["cross_validation"] is not None
     assert all(np.array_equal(a, b) for a, b in zip(weights_of(whole), weights_of(parts), strict=True))
+
+
+@pytest.mark.parametrize(("fewer", "judged"), [(0, False), (1, True)])
+def test_a_small_test_split_leads_to_cross_validation_of_the_same_classifier(monkeypatch, small, fewer, judged):
+    """Of the items that are learned from or chosen by, in their order, each with its mirror image, group and weight."""
+    calls = []
+    monkeypatch.setattr(few_items, "FEW", len(small.test) + fewer)
+    monkeypatch.setattr(few_items, "MOST", 10)
+    monkeypatch.setattr(few_items, "judge_few_items", lambda *values, **named: calls.append((*values, named)))
+    mean_colors = Body(lambda items: tf.reduce_mean(items, axis=(1, 2)) + items[:, 0, 0], [])
+    splits = [
+        dataclasses.replace(split, groups=np.arange(len(split)) // 2 + first)
+        for split, first in ((small.train, 0), (small.val, 100))
+    ]
+    data = dataclasses.replace(small, train=splits[0], val=splits[1])
+    weights = balanced_weights(data.train.y, 3)
+    head = [tf.Variable(np.zeros((3, 3), np.float32)), tf.Variable(np.zeros(3, np.float32))]
+    row, _ = transfer.fit_classifier(mean_colors, head, data, flipped=True, weights=weights)
+    assert row["epoch"] == 0
+    assert len(calls) == judged
+    for features, y, fit, named in calls:
+        every = np.concatenate([frozen_features(mean_colors, split) for split in splits])
+        (rows,) = np.nonzero((every[:, None] == features[None]).all(axis=2).any(axis=1))
+        assert len(rows) == len(features) == 10
+        assert np.array_equal(every[rows], features)
+        assert np.array_equal(np.concatenate([split.y for split in splits])[rows], y)
+        assert np.array_equal(np.concatenate([split.groups for split in splits])[rows], named["groups"])
+        mirrored = np.concatenate([frozen_features(mean_colors, split, flipped=True) for split in splits])
+        assert np.array_equal(mirrored[rows], named["mirrored"])
+        skewed = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2, 2])
+        expected = fit_head(features, skewed, classes=3, weights=balanced_weights(skewed, 3))
+        assert all(np.array_equal(a, b) for a, b in zip(fit(features, skewed), expected, strict=True))
+        plain = fit_head(features, skewed, classes=3)
+        assert not np.array_equal(expected[0], plain[0])
 
 
 @pytest.mark.slow

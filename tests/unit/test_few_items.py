@@ -109,11 +109,13 @@ def test_labels_need_not_be_numbered_without_gaps() -> None:
 def test_sentences_and_document() -> None:
     result = judged(0, each=60)
     first, second = result.sentences
-    assert f"10 times 5 folds of 180 items: {100 * result.accuracy.estimate:.1f} % [" in first
-    assert "Items of a class and accuracy: " in second
-    assert "With 120, it would be about" in second
+    assert f"cross-validated accuracy of {100 * result.accuracy.estimate:.1f} % [" in first
+    assert "(180 items, 5 folds, 10 times)" in first
+    assert "By the training items of each class: " in second
+    assert f"{100 * result.curve[0].accuracy:.1f} % from 5, " in second
+    assert second.endswith("expected from 120.")
     assert json.loads(json.dumps(result.to_dict()))["more"] == 120
-    assert "unclear" in judged(0, each=6).sentences[1]
+    assert "does not show what more items would bring" in judged(0, each=6).sentences[1]
 
 
 def curve_of(rest: float, factor: float, power: float, *, seed: int = 0) -> tuple[list[int], np.ndarray]:

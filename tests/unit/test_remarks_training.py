@@ -96,8 +96,10 @@ def test_a_pre_trained_net_that_knows_its_training_items_has_ended() -> None:
     arguments = ARGUMENTS | {"epochs": 4}
     assert CHECKS["still improving"](facts(arguments=arguments, **options)) is not None
     assert CHECKS["still improving"](facts(arguments=arguments | {"two_steps": True}, **options)) is None
-    options["history"] = epochs([0.5, 0.6, 0.8, 0.9], validation)
-    assert CHECKS["still improving"](facts(arguments=arguments | {"two_steps": True}, **options)) is not None
+    for last, ended in ((0.98, True), (0.979, False)):
+        options["history"] = epochs([0.5, 0.6, 0.8, last], validation)
+        remark = CHECKS["still improving"](facts(arguments=arguments | {"two_steps": True}, **options))
+        assert (remark is None) == ended
 
 
 # an overfit training

@@ -25,6 +25,8 @@ MUCH = 0.1
 training with far too small a learning rate gains that, while its loss is still near that of guesses."""
 ERRORS = 0.02
 """Share of held-out items that must be wrong, with 97.5 % confidence: with fewer, a longer training can't gain much."""
+LEARNED = 0.98
+"""Training accuracy from which the second step of a transfer has ended: what is left to learn is a few items."""
 GAP = 0.05
 """How far training accuracy must be above that of held-out items, with 97.5 % confidence: five times that drop."""
 MOST_DROPOUT = 0.8
@@ -58,7 +60,7 @@ def still_improving(facts: Facts) -> Remark | None:
     planned = facts.arguments.get("epochs")
     if not history or facts.val_confusion is None or len(history) != planned or not may_gain(facts):
         return None
-    if facts.arguments.get("two_steps") and history[-1]["accuracy"] >= 1 - ERRORS:
+    if facts.arguments.get("two_steps") and history[-1]["accuracy"] >= LEARNED:
         return None
     held = facts.held_out
     errors = share_interval(int(held.sum() - np.trace(held)), int(held.sum()))

@@ -52,7 +52,7 @@ def _words(epoch: int, epochs: int, logs: dict[str, float]) -> str:
 
 
 class _Bar:
-    """A bar in a notebook, which needs no other package."""
+    """A bar in a notebook, as XML, which needs no other package."""
 
     def __init__(self, count: int, total: int, words: str) -> None:
         self._text = f'<p><progress value="{count}" max="{max(total, 1)}"></progress> {words}</p>'

@@ -27,6 +27,8 @@ Fit = Callable[[Floats, Ints], tuple[Floats, Floats]]
 
 FEW = 100
 """Number of test items below which cross-validation says more."""
+MOST = 1000
+"""Items that are cross-validated at most: hundreds of classifiers are fitted, which takes seconds with so many."""
 LEAST = 5
 """Items of each class, or groups that have it, at least."""
 FOLDS = 5
@@ -73,16 +75,16 @@ class FewItems:
     @property
     def sentences(self) -> tuple[str, str]:
         """What it says of the classifier, and of more items."""
-        curve = ", ".join(f"{100 * point.accuracy:.1f} % with {point.items:.0f}" for point in self.curve)
+        curve = ", ".join(f"{100 * point.accuracy:.1f} % from {point.items:.0f}" for point in self.curve)
         first = (
-            f"Cross-validation of the classifier on features, {self.repeats} times {self.folds} folds of "
-            f"{self.items} items: {_shown(self.accuracy)}."
+            f"The classifier on features has a cross-validated accuracy of {_shown(self.accuracy)} "
+            f"({self.items} items, {self.folds} folds, {self.repeats} times)."
         )
-        start = f"Items of a class and accuracy: {curve}. "
+        start = f"By the training items of each class: {curve}"
         expected = self.expected
         if expected is None or expected.low is None or expected.high is None or expected.high - expected.low > CLEAR:
-            return first, f"{start}What more items would bring is unclear."
-        return first, f"{start}With {self.more}, it would be about {_shown(expected)}."
+            return first, f"{start}. The curve does not show what more items would bring."
+        return first, f"{start}, and {_shown(expected)} expected from {self.more}."
 
 
 def _shown(interval: Interval) -> str:

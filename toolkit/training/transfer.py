@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.training import few_items, fitting
+from edgepress.toolkit.training.batches import balanced_weights
 from edgepress.toolkit.training.features import Body, Floats, fit_head, frozen_features, spread_rows
 from edgepress.toolkit.training.few_items import FewItems
 from edgepress.toolkit.training.fitting import Fitting
@@ -71,24 +72,35 @@ def fit_classifier(
     judged = None
     if len(data.test) < few_items.FEW:
         also = None if mirrored is None else np.concatenate([mirrored, frozen_features(body, data.val, flipped=True)])
-        judged = _judge(np.concatenate([plain, val_features]), also, (data.train.take(rows), data.val))
+        splits = data.train.take(rows), data.val
+        judged = _judge(np.concatenate([plain, val_features]), also, splits, balanced=weights is not None)
     return row | {"seconds": round(time.monotonic() - started, 3)}, judged
 
 
-def _judge(features: Floats, mirrored: Floats | None, splits: Sequence[Split]) -> FewItems | None:
-    """What cross-validation says of the classifier on the features of these splits, one after the other."""
+def _judge(features: Floats, mirrored: Floats | None, splits: Sequence[Split], *, balanced: bool) -> FewItems | None:
+    """What cross-validation says of the classifier on the features of these splits, one after the other.
+
+    Args:
+        features: Features of all their items, shape (n, f).
+        mirrored: Those of the mirrored images, if these are learned from, too.
+        splits: The splits.
+        balanced: Weight each class by the inverse of its number of items, as in the training.
+    """
+
+    def fit(features: Floats, y: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        classes = len(np.unique(y))
+        return fit_head(features, y, classes=classes, weights=balanced_weights(y, classes) if balanced else None)
+
+    y = np.concatenate([split.y for split in splits])
+    rows = np.sort(np.random.default_rng(0).permutation(len(y))[: few_items.MOST])
     groups = [split.groups for split in splits if split.groups is not None]
     return few_items.judge_few_items(
-        features,
-        np.concatenate([split.y for split in splits]),
-        _fit_labels,
-        groups=np.concatenate(groups) if groups else None,
-        mirrored=mirrored,
+        features[rows],
+        y[rows],
+        fit,
+        groups=np.concatenate(groups)[rows] if groups else None,
+        mirrored=None if mirrored is None else mirrored[rows],
     )
-
-
-def _fit_labels(features: Floats, y: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    return fit_head(features, y, classes=len(np.unique(y)))
 
 
 def _scores(features: Floats, kernel: Floats, bias: Floats) -> Floats:
