@@ -25,6 +25,7 @@ import hashlib
 import json
 import os
 import platform
+import random
 import shutil
 import signal
 import stat
@@ -383,7 +384,7 @@ class Kills:
 
     Args:
         calls: The calls, in order.
-        every: Kill at every n-th call only.
+        every: Kill at one of so many calls only, drawn anew each time.
         say: Called with each violation and a summary.
 
     Attributes:
@@ -395,7 +396,7 @@ class Kills:
         self._calls = calls
         self._say = say
         self._verdicts: dict[str, list[str]] = {}
-        self.numbers = range(1, len(calls) + 1, every)
+        self.numbers = sorted(random.sample(range(1, len(calls) + 1), -(-len(calls) // every)))
         self.violations = 0
 
     def judge(
@@ -437,7 +438,7 @@ def parse_arguments(description: str | None, scenarios: Iterable[str]) -> argpar
     """The options of a script that kills scenarios; exits where it can't run."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(scenarios), help="scenarios, separated by commas")
-    parser.add_argument("--every", type=int, default=1, help="kill at every n-th call only")
+    parser.add_argument("--every", type=int, default=1, help="kill at one of so many calls only, which are drawn")
     arguments = parser.parse_args()
     if platform.machine() not in NUMBERS or sys.platform != "linux":
         sys.exit("Needs Linux on x86-64 or arm64.")

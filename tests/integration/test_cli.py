@@ -5,10 +5,8 @@ import importlib.metadata
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ import pytest
 from configuring import GROUP, edgepress
 
 from edgepress.toolkit.cli import app as application
-from edgepress.toolkit.cli import interrupts, logs, screen
+from edgepress.toolkit.cli import logs, screen
 from edgepress.toolkit.cli.commands import COMMANDS
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.cli.options import list_of
@@ -355,47 +353,6 @@ def test_an_error_names_the_log_only_if_it_holds_something(tmp_path: Path, capfd
     log.write_text("native words")
     screen.error(InputError("No.", "Do."), as_json=True, log=log)
     assert json.loads(capfd.readouterr().out)["error"]["log"] == str(log)
-
-
-def test_an_interrupt_inside_a_destructor_still_stops_the_command() -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-
-    class Slow:
-        def __del__(self) -> None:
-            raise KeyboardInterrupt
-
-    def work() -> None:
-        with interrupts.not_swallowed():
-            Slow()
-            for _ in range(500):
-                time.sleep(0.01)
-
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            work()
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.parametrize("number", interrupts.ENDING)
-def test_a_scheduler_or_a_closed_terminal_that_ends_a_command_interrupts_it(number: int) -> None:
-    inherited = signal.signal(number, signal.SIG_DFL)  # nohup leaves one ignored
-    try:
-        with pytest.raises(KeyboardInterrupt), interrupts.not_swallowed():
-            signal.raise_signal(number)
-        assert signal.getsignal(number) == signal.SIG_DFL
-    finally:
-        signal.signal(number, inherited)
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs terminals")
-def test_after_nohup_a_closed_terminal_is_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with interrupts.not_swallowed():
-            signal.raise_signal(signal.SIGHUP)
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
 
 def test_progress_is_drawn_on_stderr_only_on_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:

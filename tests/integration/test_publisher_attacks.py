@@ -46,11 +46,12 @@ def test_an_attack_through_the_folder_is_refused_by_every_call(name: str, templa
     assert outcome.refused == len(attacks.calls(template)) - len(row.allowed)
 
 
-@pytest.mark.parametrize("seed", [pytest.param(seed, marks=pytest.mark.slow) if seed else seed for seed in range(4)])
-def test_a_drawn_attack_is_refused_by_every_call(seed: int, template: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [pytest.param(n, marks=pytest.mark.slow) if n else n for n in range(4)])
+def test_a_drawn_attack_is_refused_by_every_call(number: int, template: Any, tmp_path: Path) -> None:
+    seed = random.randrange(1 << 30)
     name, steps = attacks.drawn(random.Random(seed))
-    outcome = attacks.attack(template.copy(tmp_path / "world"), steps, board=bool(seed))
-    assert (name, outcome.through) == (name, [])
+    outcome = attacks.attack(template.copy(tmp_path / "world"), steps, board=bool(number))
+    assert (seed, name, outcome.through) == (seed, name, [])
 
 
 @pytest.mark.parametrize(

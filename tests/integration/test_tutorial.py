@@ -56,6 +56,18 @@ def test_the_page_is_markdown_alone() -> None:
     assert re.findall(r"^<(?!!--).*", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL), re.MULTILINE) == []
 
 
+def test_progress_and_standard_error_are_no_output_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "docs"))
+    new, text = nbformat.v4.new_output, {"output_type": "stream"}
+    progress = new("display_data", {"text/html": '<p><progress value="1" max="2"></progress> epoch 1/2</p>'})
+    table = new("display_data", {"text/html": "<p>a table</p>"})
+    outputs = [new(**text, name="stdout", text="a"), new(**text, name="stderr", text="no"), progress]
+    outputs += [new(**text, name="stdout", text="b"), table]
+    merged = script("benchmarks/docs/tutorial_page.py").merged(outputs)
+    assert [output.get("text") for output in merged] == ["ab", None]
+    assert merged[1] is table
+
+
 @pytest.mark.parametrize("line", re.findall(r"`(edgepress [^`]+)`", prose()))
 def test_commands_in_the_text_are_accepted(line: str) -> None:
     name, *arguments = shlex.split(line)[1:]

@@ -33,14 +33,14 @@ def bench(tmp_path: Path) -> Any:
 def test_a_rollback_that_is_killed_leaves_the_truth(bench: Any, alone: bool) -> None:
     said: list[str] = []
     count, violations = kills.kill_all(bench, "rollback", alone=alone, every=3, say=said.append)
-    assert count >= 3
+    assert count >= 3  # of the calls, a third, drawn
     assert violations == 0, said
 
 
 @needs_tracing
 @pytest.mark.parametrize("name", sorted(kills.SCENARIOS))
 def test_an_installation_that_is_killed_leaves_a_whole_release_and_the_truth(bench: Any, name: str) -> None:
-    """At every tenth call of each kind of kill; benchmarks/faults/install_kills.py tries all of them."""
+    """At a tenth of the calls, drawn for each kind of kill; benchmarks/faults/install_kills.py tries all of them."""
     said: list[str] = []
     for alone in (False, True):
         count, violations = kills.kill_all(bench, name, alone=alone, every=10, say=said.append)
