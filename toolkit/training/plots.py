@@ -23,7 +23,7 @@ def plot_learning_curves(history: Sequence[Mapping[str, float]], path: Path, *, 
     """Plot training and validation loss and accuracy by epoch as a PNG.
 
     Args:
-        history: One row per epoch, with "epoch" (from 1), "loss", "accuracy", "val_loss" and "val_accuracy".
+        history: One row per epoch, with "epoch" (0 is the classifier on frozen features), "loss", "accuracy", "val_loss" and "val_accuracy".
         path: The PNG.
         best_epoch: The epoch whose weights were kept, marked by a line.
     """
@@ -36,6 +36,8 @@ def plot_learning_curves(history: Sequence[Mapping[str, float]], path: Path, *, 
         axes.axvline(best_epoch, color="grey", linestyle=":", label=f"kept: epoch {best_epoch}")
         axes.set(xlabel="epoch", title=title)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(epochs) == 1:
+            axes.set_xlim(epochs[0] - 1, epochs[0] + 1)  # matplotlib's own are so near that no epoch but this is inside
         axes.grid(alpha=0.3)
         axes.legend()
     _save(figure, path)
