@@ -23,7 +23,8 @@ def plot_learning_curves(history: Sequence[Mapping[str, float]], path: Path, *, 
     """Plot training and validation loss and accuracy by epoch as a PNG.
 
     Args:
-        history: One row per epoch, with "epoch" (0 is the classifier on frozen features), "loss", "accuracy", "val_loss" and "val_accuracy".
+        history: One row per epoch, with "epoch" (0 is the classifier on frozen features), "loss", "accuracy",
+            "val_loss" and "val_accuracy".
         path: The PNG.
         best_epoch: The epoch whose weights were kept, marked by a line.
     """
