@@ -19,7 +19,6 @@ import numpy.typing as npt
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import Conversion
 from edgepress.converters.ends import IF_ANY, LOGITS
-from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import require_folder
 from edgepress.converters.float_layers import KeepOptions
 from edgepress.converters.proof.compare import FEW, ITEMS
@@ -32,7 +31,6 @@ from edgepress.runtime.filetypes import VARIANTS
 from edgepress.toolkit.conversion_plan import SAMPLES, plan_for
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.types import DataSet, Split
-from edgepress.toolkit.engines.environments import onnx2tf_python
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.notebooks.views import conversion_html
 from edgepress.toolkit.results.run_files import model_in
@@ -66,7 +64,6 @@ def convert(
     samples: int = SAMPLES,
     verify: bool = True,
     skip_unreadable: bool = False,
-    offline: bool = False,
     target: str = "cpu",
     rewrites: bool = True,
     keep_float: str = "",
@@ -91,7 +88,6 @@ def convert(
         samples: Number of calibration items, at least 1.
         verify: Fail a scheme whose answers are too far from the source model's.
         skip_unreadable: Leave out images that can't be read instead of failing.
-        offline: Do not install onnx2tf, which makes TFLite files of ONNX models, when it is first needed.
         target: Where the files will run: "cpu", or "integer-only" for hardware that can't compute in float.
         rewrites: Whether graphs are rewritten to be faster on the target; the answers stay those of the proof's bounds.
         keep_float: A regular expression on names of layers, which mixed schemes keep in float; "" chooses them by
@@ -144,12 +140,6 @@ def convert(
                 f"--calibration {calibration_method} is not used for the ranges of {path}, which edgepress tune learned"
             )
         possible = [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated]
-        from_onnx = conversion.facts.format == "onnx"
-        to_tflite = from_onnx and any(SCHEMES[name].format == "tflite" or SCHEMES[name].is_mixed for name in possible)
-        to_repair = from_onnx and repairs and plan.data is not None and any(SCHEMES[name].repairs for name in possible)
-        onnx2tf = onnx2tf_python(note, install=to_tflite and not offline) if to_tflite or to_repair else None
-        if to_repair and not to_tflite and isinstance(onnx2tf, ConversionError):
-            note(f"no file is repaired, because onnx2tf is not installed. {onnx2tf.hint}")
         variants = conversion.run(
             possible,
             plan.contract,
@@ -159,7 +149,6 @@ def convert(
             repairs=repairs and plan.data is not None,
             calibration_method=calibration_method,
             enforce=verify,
-            onnx2tf=onnx2tf,
             target=aim,
             rewrite=rewrites,
             keep=keep,

@@ -75,11 +75,8 @@ TESTS = {
     "comparisons": "comparisons",
     "constants": "plain_constants foreign_forms",
     "forms": "foreign_forms plain_constants",
-    "onnx2tf_forms": "onnx2tf_forms",
-    "onnx2tf_parameters": "onnx2tf_forms",
-    "onnx2tf_places": "onnx2tf_places",
-    "resizes": "onnx2tf_places foreign_forms",
-    "onnx2tf_fixes": "onnx2tf_forms foreign_forms matmul",
+    "resizes": "foreign_forms",
+    "plain_forms": "foreign_forms matmul",
     "classical": "classical",
     "frozen_fixes": "frozen_fixes",
     "frozen_patches": "frozen_fixes",
@@ -99,8 +96,8 @@ SWEEPING = (
 """What decides about configurations; the rest of that room runs jobs."""
 FORMS = (
     "converters/float_chains.py converters/to_*/float_chains.py converters/to_*/comparisons.py "
-    "converters/to_tflite/constants.py converters/to_tflite/onnx2tf_fixes.py converters/to_onnx/forms.py "
-    "converters/to_onnx/onnx2tf_*.py converters/to_onnx/resizes.py converters/to_onnx/classical.py "
+    "converters/to_tflite/constants.py converters/to_tflite/plain_forms.py converters/to_onnx/forms.py "
+    "converters/to_onnx/resizes.py converters/to_onnx/classical.py "
     "converters/to_onnx/names.py "
     "converters/frozen_fixes.py converters/frozen_patches.py"
 )
@@ -165,6 +162,7 @@ ROOMS = {
     "repairs": Room("converters/ptq/*.py", "*"),
     "pruning": Room("converters/pruning/*.py", "*"),
     "forms": Room(FORMS, "*"),
+    "importers": Room("converters/importers/*.py", "importers"),
     "retraining": Room("toolkit/retraining/sizes.py", "retraining_sizes"),
     "rewrites": Room("converters/rewrites/*/*.py", "*"),
 }

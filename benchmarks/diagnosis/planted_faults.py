@@ -128,7 +128,7 @@ class Layers:
         )
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             samples = self._options.samples
-            job = job_for(subject, self._facts, Path(folder), layer_items=samples, install=False)
+            job = job_for(subject, self._facts, Path(folder), layer_items=samples)
             (found,) = [each for each in self._worker.call(examine, job) if isinstance(each, Examined)]
         return found.measured.layers
 

@@ -145,7 +145,7 @@ def _make(subject: Subject, folder: Path, seeds: int) -> None:
             reports = []
             batches = partial(list, [calibration])
             wanted: tuple[Any, ...] = ("exact", "dynamic", "weights", "int8", "int4")
-            job = FloatGraphJob(Path(temporary), used, None, batches, wanted=wanted, repairs=repairs)
+            job = FloatGraphJob(Path(temporary), used, batches, wanted=wanted, repairs=repairs)
             make_float_graph(job, reports.append)
             files = FilesJob(
                 targets, contract, used, batches, ProofItems(items["data"], name="x", enforce=False), reports.pop()

@@ -108,7 +108,7 @@ def _directly(model: Path, schemes: Sequence[str], calibration: Any, out: Path) 
     adapter = InputAdapter(CONTRACT.input, CONTRACT.input.shape)
     contract = CONTRACT.replace(parent_sha256=sha256_of(model))
     open_model(OpenJob(model, Hints()), reports.append)
-    make_float_graph(FloatGraphJob(out, adapter, None, calibration), reports.append)
+    make_float_graph(FloatGraphJob(out, adapter, calibration), reports.append)
     float_graph, paths = reports.pop(), file_paths(schemes, out, "model", "cpu")
     make_files(FilesJob(paths, contract, adapter, calibration, ProofItems(), float_graph), reports.append)
     assert sum(isinstance(r, Done) and r.scores is not None for r in reports) == len(schemes), reports

@@ -34,10 +34,8 @@ from edgepress.converters.proof.verify import end_of
 from edgepress.converters.ptq.calibration import Validation
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.scratch import ScratchFolder
-from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.statistics import CalibrationMethod
 from edgepress.converters.targets import Target, file_paths, refuse_other_schemes
-from edgepress.converters.to_tflite.from_onnx import VERSION
 from edgepress.converters.variant import Variant, across
 from edgepress.converters.worker import ChildDied, Emit
 from edgepress.runtime.contract import Contract
@@ -110,7 +108,6 @@ class Conversion:
         proof_name: str = "seeded",
         proof_own: bool = False,
         enforce: bool = True,
-        onnx2tf: Onnx2tf = None,
         target: Target = "cpu",
         rewrite: bool = True,
         repairs: bool = True,
@@ -137,8 +134,6 @@ class Conversion:
             proof_name: Name of these items, for the contract.
             proof_own: Whether all these items are of the data that the model was trained on.
             enforce: Whether a file below its scheme's bound fails.
-            onnx2tf: The interpreter of the environment with onnx2tf, which makes TFLite files of ONNX models, or the
-                error that these schemes end with; None means that onnx2tf is not installed.
             target: What the files are for.
             rewrite: Whether the graphs are rewritten to be faster there (`converters.rewrites.table`).
             repairs: Whether the graph's constants may be changed where that makes quantized files more accurate.
@@ -161,14 +156,11 @@ class Conversion:
         paths = self._paths(schemes, Path(out), stem, contract=contract, adapter=adapter, target=target)
         left_off = self._last_operation(contract, adapter) if logits else None
         tools = {name: metadata.version(name) for name in TOOLS}
-        if self.facts.format == "onnx" and isinstance(onnx2tf, Path):
-            tools["onnx2tf"] = VERSION
         learned = dict(contract.ranges)  # a graph that was trained for quantization stays as it is
         contract = contract.without_limits().replace(ranges={}, parent_sha256=sha256_of(self.path), tools=tools)
         graph_job = FloatGraphJob(
             Path(),
             adapter,
-            onnx2tf,
             calibration,
             validation=validation,
             labelled=contract.task != "none",

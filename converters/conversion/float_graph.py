@@ -2,7 +2,7 @@
 
 The model stays open between the jobs of one process. The graph and its repaired forms are made once, in one process,
 before the files: each format's process reads them from a temporary folder. A model that can't be TFLite (a loop, an
-ONNX model without onnx2tf) has none; its ONNX files are made from the model itself.
+operation of ONNX that TFLite lacks) has none; its ONNX files are made from the model itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from edgepress.converters.ptq.score import Scorer, enough
 from edgepress.converters.ptq.stages import CALIBRATED
 from edgepress.converters.rewrites.table import CHANNEL_AFFINE, rewrites_for
 from edgepress.converters.schemes import SCHEMES, RepairKind
-from edgepress.converters.sources.base import Onnx2tf, SourceModel
+from edgepress.converters.sources.base import SourceModel
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.statistics import CalibrationMethod, CalibrationMethods
 from edgepress.converters.targets import Target
@@ -106,7 +106,6 @@ class FloatGraphJob:
     Attributes:
         folder: Existing folder for its files.
         adapter: The operations before and after the model.
-        onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
         calibration: Returns the calibration items.
         validation: Returns up to a number of items, and their labels or None, on which files are scored; None takes
             calibration items.
@@ -121,7 +120,6 @@ class FloatGraphJob:
 
     folder: Path
     adapter: InputAdapter
-    onnx2tf: Onnx2tf
     calibration: Batches
     validation: Validation | None = None
     labelled: bool = True
@@ -148,7 +146,7 @@ class FloatGraphJob:
 def make_float_graph(job: FloatGraphJob, emit: Emit) -> None:
     """Do a `FloatGraphJob`."""
     try:
-        model = with_plain_constants(get_open_model().tflite(job.adapter, job.onnx2tf))
+        model = with_plain_constants(get_open_model().tflite(job.adapter))
     except ConversionError as e:
         emit(FloatGraph(e, methods=job.methods))
     except EdgepressError:

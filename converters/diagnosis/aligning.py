@@ -46,7 +46,7 @@ def compare_graphs(job: ExamineJob) -> tuple[Program, Matched, tuple[str, ...], 
     Raises:
         InputError: The file is not quantized, or has too little in common with the model.
     """
-    graph = get_open_model().tflite(job.adapter, job.onnx2tf)
+    graph = get_open_model().tflite(job.adapter)
     file = _open_file(job)
     program, held, note = _align(job, file, graph)
     notes = [note] if note else []

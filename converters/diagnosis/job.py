@@ -10,7 +10,6 @@ from edgepress.converters.arrays import Array
 from edgepress.converters.calibration import Batches
 from edgepress.converters.conversion.float_graph import FloatGraphJob
 from edgepress.converters.diagnosis.layers import Measured
-from edgepress.converters.sources.base import Onnx2tf
 from edgepress.runtime.contract import Contract
 
 
@@ -24,7 +23,6 @@ class ExamineJob:
         adapter: The operations before and after the model.
         items: Returns the items that both answer, in batches (n, *item shape).
         layer_items: The items on which layers are measured, (n, *item shape); fewer are used for large nets.
-        onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
         float_graph: How the float graph is tuned, if the file says that it was.
         logits: Whether the model's own answers are logits, so that softmax makes probabilities of them.
     """
@@ -34,7 +32,6 @@ class ExamineJob:
     adapter: InputAdapter
     items: Batches
     layer_items: Array
-    onnx2tf: Onnx2tf = None
     float_graph: FloatGraphJob | None = None
     logits: bool = False
 

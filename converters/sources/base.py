@@ -17,9 +17,6 @@ from edgepress.runtime.errors import ModelFileError, first_line
 if TYPE_CHECKING:
     import onnx
 
-Onnx2tf = Path | ConversionError | None
-"""The interpreter of the environment with onnx2tf, or the error with which what needs it ends; None: not installed."""
-
 
 class SourceModel(Protocol):
     """An open model."""
@@ -32,8 +29,8 @@ class SourceModel(Protocol):
         """The model's outputs, float32, (N, outputs), for items that it takes, float32, (N, *shape)."""
         ...
 
-    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
-        """A float TFLite file of batch 1; ONNX models need onnx2tf for it.
+    def tflite(self, adapter: InputAdapter) -> bytes:
+        """A float TFLite file of batch 1.
 
         It takes the adapter's items: integers as they are, others as float32.
         """

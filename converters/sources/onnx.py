@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,17 +18,12 @@ from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.scratch import ScratchFolder
-from edgepress.converters.sources.base import Onnx2tf, does_not_run, refuse_broken_weights
+from edgepress.converters.sources.base import does_not_run, refuse_broken_weights
 from edgepress.converters.sources.tflite import TFLiteSource
+from edgepress.converters.system import free_memory
 from edgepress.converters.to_onnx import interface, opening
 from edgepress.converters.to_onnx.convert import OPSET
-from edgepress.converters.to_onnx.gelus import approximations
-from edgepress.converters.to_onnx.graph import OnnxGraph
-from edgepress.converters.to_onnx.onnx2tf_forms import with_functions_inlined, with_onnx2tf_forms
-from edgepress.converters.to_onnx.quantize import prepare_model
 from edgepress.converters.to_onnx.upgrade import opset_of
-from edgepress.converters.to_tflite.from_onnx import VERSION, Onnx2tfJob, convert_file, not_installed
-from edgepress.converters.to_tflite.onnx2tf_fixes import with_gelu_options, with_joining_axes, with_missing_turns
 from edgepress.runtime.contract import MEMBER, Contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line
 
@@ -37,7 +31,7 @@ if TYPE_CHECKING:
     import onnx
 
 TRIED = 4
-"""Number of items on which onnx2tf's file is tried."""
+"""Number of items on which the file is tried that is made of a model."""
 LAST_BITS = 2.0**-22
 """Relative change of a value by its last bits in float32."""
 ROUNDINGS = 10
@@ -49,10 +43,8 @@ Each scheme is verified more strictly later; this finds out whether the float fi
 """
 UPGRADED = 1e-4
 """Largest error of a model that was brought to a newer opset, as a share of the largest output."""
-_MADE = f"The file that onnx2tf {VERSION} makes"
+_MADE = "The TFLite file made of it"
 _ONNX_ONLY = "ONNX schemes may still work."
-FLOW = ("If", "Loop", "Scan")
-"""Operations that hold graphs."""
 
 
 class OnnxSource:
@@ -164,20 +156,14 @@ class OnnxSource:
         """See `SourceModel`."""
         return _answers(self._session, items.astype(self.facts.dtype))
 
-    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
-        """See `SourceModel`. onnx2tf moves the channels of images to the end; other items keep their order of axes."""
-        if not isinstance(onnx2tf, Path):
-            raise onnx2tf or not_installed()
+    def tflite(self, adapter: InputAdapter) -> bytes:
+        """See `SourceModel`. The channels of images move to the end; other items keep their order of axes."""
         inner = _channels_last(adapter)
-        unchanged = () if inner is not None else (self._model.graph.input[0].name,)
+        made = self._import(channels_last=inner is not None)
         with ScratchFolder() as folder:
-            job = Onnx2tfJob(Path(folder, "model.onnx"), Path(folder), unchanged)
-            prepared = prepare_model(with_functions_inlined(interface.of_one_item(self._model)))
-            approximate = approximations(OnnxGraph(prepared))
-            written = with_onnx2tf_forms(prepared)
-            job.source.write_bytes(written.SerializeToString())
-            convert_file(job, onnx2tf)
-            converted = _open_converted(job.target, self._model, approximate, _shapes(written))
+            path = Path(folder, "model.tflite")
+            path.write_bytes(made)
+            converted = _open_converted(path)
         inner = inner or adapter
         if (converted.facts.shape, converted.facts.outputs) != (inner.model_shape, self.facts.outputs):
             differs = f"takes {list(converted.facts.shape)} and returns {converted.facts.outputs} values"
@@ -201,6 +187,21 @@ class OnnxSource:
             on = f"on {TRIED} random items, the largest output is {largest:.3g} and the largest error {error:.3g}"
             raise ConversionError(f"{_MADE} does not answer like the model: {on}.", _ONNX_ONLY)
         return converted.tflite(inner)
+
+    def _import(self, *, channels_last: bool) -> bytes:
+        """The model as a float TFLite file that takes items as it does, or images with their channels last."""
+        from edgepress.converters.frozen import freeze, trace
+        from edgepress.converters.importers.joined_steps import join_steps
+        from edgepress.converters.importers.onnx_graph import import_graph
+        from edgepress.converters.to_tflite.convert import float_tflite
+        from edgepress.converters.to_tflite.transposes import without_last_transposes
+
+        infer = import_graph(join_steps(interface.of_one_item(self._model)), channels_last=channels_last)
+        channels, *space = self.facts.shape
+        shape = (1, *space, channels) if channels_last else (1, *self.facts.shape)
+        made = without_last_transposes(float_tflite(freeze(trace(infer, shape, self.facts.dtype))))
+        free_memory(len(made))  # of the frozen graph and of what the converter made of it
+        return made
 
     def _rounding(self, items: Floats, reference: Floats) -> float:
         """How far answers move with the last bits of items (N, *shape): far in deep nets, on items unlike their own."""
@@ -252,33 +253,12 @@ def _channels_last(adapter: InputAdapter) -> InputAdapter | None:
     return dataclasses.replace(adapter, channels_first=False, model_shape=shape)
 
 
-def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes of what a model computes, by name, as far as they are known."""
-    graph = OnnxGraph(model)
-    names = [name for node in model.graph.node for name in node.output if name]
-    return {name: shape for name in names if (shape := graph.shape(name)) is not None}
-
-
-def _open_converted(
-    path: Path, model: onnx.ModelProto, approximate: Mapping[str, bool], shapes: Mapping[str, tuple[int, ...]]
-) -> TFLiteSource:
-    """A file that onnx2tf made of a model, as a source of TFLite schemes.
-
-    Args:
-        path: The file, which is changed.
-        model: The model.
-        approximate: Whether each GELU is approximated, by the name of its result.
-        shapes: Shapes of the values of the model that onnx2tf was given, by name.
-    """
+def _open_converted(path: Path) -> TFLiteSource:
+    """A file that was made of a model, as a source of TFLite schemes."""
     try:
-        made = with_joining_axes(path.read_bytes(), shapes)
-        path.write_bytes(with_gelu_options(with_missing_turns(made), approximate))
         return TFLiteSource(path)
     except EdgepressError as e:
-        message = e.message.replace(str(path), "it")
-        flow = [f"{node.op_type} ({node.name or node.output[0]})" for node in model.graph.node if node.op_type in FLOW]
-        problem = f"The model has control flow, which is not converted to TFLite: {', '.join(flow)}."
-        raise ConversionError(problem if flow else f"{_MADE} can't be used: {message}", _ONNX_ONLY) from e
+        raise ConversionError(f"{_MADE} can't be used: {e.message.replace(str(path), 'it')}", _ONNX_ONLY) from e
 
 
 def _checked_ends(path: Path, session: Any) -> tuple[Any, Any]:
@@ -306,7 +286,7 @@ def _checked_ends(path: Path, session: Any) -> tuple[Any, Any]:
 
 
 def _answers_of_converted(converted: TFLiteSource, items: Array) -> Floats:
-    """Answers of what onnx2tf made, whose failures are not the model's."""
+    """Answers of the file that was made, whose failures are not the model's."""
     try:
         return converted.answer(items)
     except ConversionError as e:

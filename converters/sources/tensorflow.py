@@ -13,7 +13,7 @@ from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.contract.hints import ModelFacts
 from edgepress.converters.contract.kinds import count_outputs, item_output
 from edgepress.converters.frozen import freeze, last_operation, trace
-from edgepress.converters.sources.base import Onnx2tf, does_not_run, refuse_broken_weights
+from edgepress.converters.sources.base import does_not_run, refuse_broken_weights
 from edgepress.converters.system import free_memory
 from edgepress.runtime.contract import Contract
 
@@ -92,7 +92,7 @@ class TensorFlowSource:
         except self._tf.errors.OpError as e:
             raise does_not_run(_reason(e.message)) from e
 
-    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
+    def tflite(self, adapter: InputAdapter) -> bytes:
         """See `SourceModel`."""
         from edgepress.converters.to_tflite import passes
         from edgepress.converters.to_tflite.convert import float_tflite

@@ -19,10 +19,10 @@ from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.ends import chosen_note, chosen_output
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.sources.base import Onnx2tf, does_not_run
+from edgepress.converters.sources.base import does_not_run
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
-from edgepress.converters.to_tflite import flatbuffer, onnx2tf_fixes, passes, resize
+from edgepress.converters.to_tflite import flatbuffer, passes, plain_forms, resize
 from edgepress.converters.to_tflite.dequantize import dequantized
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError, first_line
@@ -62,8 +62,8 @@ class TFLiteSource:
         shape = fixed_shape(input_shape, size, str(path))
         if None in input_shape:
             self._model = resize.with_shape(self._model, shape, str(path))
-        plain = onnx2tf_fixes.zero_padding(passes.float_input(self._model))
-        self._model = _name_tensors(onnx2tf_fixes.as_dense(onnx2tf_fixes.as_log_softmax(plain)))
+        plain = plain_forms.zero_padding(passes.float_input(self._model))
+        self._model = _name_tensors(plain_forms.as_dense(plain_forms.as_log_softmax(plain)))
         try:
             self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
@@ -117,7 +117,7 @@ class TFLiteSource:
             answers.append(answer.ravel())
         return np.array(answers, np.float32)
 
-    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
+    def tflite(self, adapter: InputAdapter) -> bytes:
         """See `SourceModel`."""
         return passes.prepend_adapter(self._model, adapter)
 

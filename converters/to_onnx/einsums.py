@@ -4,7 +4,7 @@ The axes of the two factors are of four kinds: those of both and of the result (
 tensor alone (rows), those of the weights alone (columns), and those of both that are summed. The tensor is turned to
 batches, rows and sums, the weights to batches, sums and columns; MatMul multiplies; the result is divided and turned.
 Products of two computed tensors stay: they have no weights, and eight bits would cost accuracy. Those of more factors
-become products of two, from the left, as ONNX Runtime computes them: onnx2tf refuses them.
+become products of two, from the left, as ONNX Runtime computes them.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
-"""Forms of ONNX operations that other exporters use, written as quantizers and onnx2tf read them rightly.
+"""Forms of ONNX operations that other exporters use, written as quantizers read them rightly.
 
 * A Pad gets the amounts of all axes: ONNX Runtime moves a Transpose through a Pad of some axes as if it had all.
-* Windows that are padded by "SAME_LOWER" get their pads: onnx2tf refuses them.
 * An AveragePool that counts its pads and has more places at the end gets them from a Pad: ONNX Runtime's of 8 bits
   divides by other numbers than its float one.
-* GroupNormalization becomes InstanceNormalization of groups: onnx2tf computes shapes of the former when the model runs,
-  which XNNPACK refuses.
+* GroupNormalization becomes InstanceNormalization of groups, which quantizers know.
 * A cubic Resize that shrinks becomes products with matrices: between integer convolutions, ONNX Runtime moves a
   Transpose through it, and then refuses it (`to_onnx.resizes`).
 * A ConvTranspose in groups gets its bias from an Add: ONNX Runtime's quantizer takes the scales of one group for it.
@@ -26,11 +24,9 @@ from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attribu
 from edgepress.converters.to_onnx.resizes import write_shrinking
 from edgepress.converters.to_onnx.scatters import SCATTERS, is_sum, write_sums
 from edgepress.converters.to_tflite.constants import finite_values
-from edgepress.converters.to_tflite.graph import same_padding
 
 MASKING = ("Add", "Sub", "Where", "Pad")
 """Operations whose constants may be masks; a bound of a Clip is none."""
-WINDOWS = ("Conv", "MaxPool", "AveragePool")
 OTHERS = ("GroupNormalization", "Einsum")
 
 
@@ -43,7 +39,7 @@ def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
         Exception: An operation is not valid, in one of many ways.
     """
     graph = OnnxGraph(model)
-    kinds = (*MASKING, *WINDOWS, *OTHERS, "ConvTranspose", "Resize", *SCATTERS)
+    kinds = (*MASKING, *OTHERS, "AveragePool", "ConvTranspose", "Resize", *SCATTERS)
     if not any(_has_other_form(graph, node) for node in graph.nodes(*kinds)):
         return model
     plain = copy.deepcopy(model)
@@ -51,8 +47,6 @@ def with_plain_forms(model: onnx.ModelProto) -> onnx.ModelProto:
     _make_finite(graph)
     for node in graph.nodes("Pad"):
         _pad_all_axes(graph, node)
-    for node in graph.nodes(*WINDOWS):
-        _pad_below(graph, node)
     for node in graph.nodes("AveragePool"):
         _pad_before(graph, node)
     for node in graph.nodes("GroupNormalization"):
@@ -73,8 +67,8 @@ def _has_other_form(graph: OnnxGraph, node: onnx.NodeProto) -> bool:
         constants = [values for name in node.input if (values := graph.constant(name)) is not None]
         if any(finite_values(values) is not None for values in constants):
             return True
-    if node.op_type in WINDOWS:
-        return attribute(node, "auto_pad") == b"SAME_LOWER" or bool(attribute(node, "ceil_mode", 0))
+    if node.op_type == "AveragePool":
+        return bool(attribute(node, "ceil_mode", 0))
     if node.op_type == "ConvTranspose":
         return _has_bias_of_groups(node)
     if node.op_type == "Resize":
@@ -105,22 +99,6 @@ def _pad_all_axes(graph: OnnxGraph, node: onnx.NodeProto) -> None:
     pads[:, axes] = amounts.reshape(2, -1)
     graph.feed(node, 1, graph.add_constant(pads.ravel()))
     del node.input[3:]
-
-
-def _pad_below(graph: OnnxGraph, node: onnx.NodeProto) -> None:
-    """Write the pads of a window of "SAME_LOWER", of which the larger half lies before the values.
-
-    Windows with dilations stay: ONNX Runtime refuses or computes them otherwise.
-    """
-    if attribute(node, "auto_pad") != b"SAME_LOWER":
-        return
-    shape = graph.shape(node.input[0])
-    kernel = attribute(node, "kernel_shape") or (graph.shape(node.input[1]) or ())[2:]
-    if shape is None or min(shape[2:], default=-1) < 0 or not kernel or max(attribute(node, "dilations", [1])) > 1:
-        return
-    windows = zip(shape[2:], kernel, attribute(node, "strides", [1] * len(kernel)), strict=True)
-    smaller, larger = zip(*(same_padding(*window) for window in windows), strict=True)
-    set_attributes(node, auto_pad="NOTSET", pads=[*larger, *smaller])
 
 
 def _pad_before(graph: OnnxGraph, node: onnx.NodeProto) -> None:

@@ -2,8 +2,8 @@
 
 TensorFlow writes 0.5 * x * (1 - erf(-x * 0.7071)), PyTorch x * (1 + erf(x / 1.4142)) * 0.5 or, since its exporter is
 built on torch.export, x * (0.5 * (1 + erf(x / 1.4142))), and for the approximation 0.5 * x * (1 + tanh(...)) with the
-cube as a power or as products. ONNX Runtime and onnx2tf know one of them each; of others, onnx2tf makes two dozen
-operations, and quantized step by step, a cube leaves nothing of what is small.
+cube as a power or as products. ONNX Runtime knows one of them, and quantized step by step, a cube leaves nothing of
+what is small.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph, attribute
+from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph
 
 _erf = np.vectorize(math.erf, otypes=[float])
 STEPS: Mapping[str, Callable[..., Array]] = {
@@ -51,16 +51,11 @@ def find_gelus(graph: OnnxGraph) -> list[Gelu]:
     return [gelu for gelu in gelus if gelu is not None]
 
 
-def write_gelus(graph: OnnxGraph, *, approximate_too: bool = False) -> int:
-    """Write those of other forms as x * (1 + erf(x / 1.4142)) * 0.5; returns how many.
-
-    Args:
-        graph: Where to look for them.
-        approximate_too: Whether those with tanh, which differ by up to 5e-4, are written so, too.
-    """
+def write_gelus(graph: OnnxGraph) -> int:
+    """Write those of other forms, but for those with tanh, as x * (1 + erf(x / 1.4142)) * 0.5; returns how many."""
     changed = 0
     for value, result, is_approximate in find_gelus(graph):
-        if is_approximate > approximate_too or (not is_approximate and _is_plain(graph, value, result)):
+        if is_approximate or _is_plain(graph, value, result):
             continue
         root, one, half = (graph.add_constant(np.array(v, np.float32)) for v in (math.sqrt(2), 1, 0.5))
         sum_ = graph.add("Add", [graph.add("Erf", [graph.add("Div", [value, root])]), one])
@@ -89,12 +84,6 @@ def _of_number(graph: OnnxGraph, result: str, kind: str, number: float) -> str:
         if constant is not None and constant.size == 1 and np.isclose(constant.item(), number, rtol=1e-6):
             return str(node.input[1 - place])
     return ""
-
-
-def approximations(graph: OnnxGraph) -> dict[str, bool]:
-    """Whether each GELU, written out or not, is the one with tanh, by the name of its result."""
-    written_out = {gelu.result: gelu.is_approximate for gelu in find_gelus(graph)}
-    return written_out | {n.output[0]: attribute(n, "approximate") == b"tanh" for n in graph.nodes("Gelu")}
 
 
 def _exact(values: Array) -> Array:

@@ -1,9 +1,8 @@
 """Layer normalization written out in steps, found and written as one operation.
 
 PyTorch writes (x - mean) / sqrt(variance + epsilon) * gamma + beta, TensorFlow x * s + (beta - mean * s) with
-s = gamma / sqrt(variance + epsilon), and programs of people all that lies between. It is a dozen kernels, and onnx2tf
-turns the mean of channels that are last, but not what it is subtracted from. ONNX Runtime has a kernel of the whole
-for the last axis; the Transposes around it meet those of what is before and behind.
+s = gamma / sqrt(variance + epsilon), and programs of people all that lies between. It is a dozen kernels. ONNX Runtime
+has a kernel of the whole for the last axis; the Transposes around it meet those of what is before and behind.
 """
 
 from __future__ import annotations

@@ -2,10 +2,8 @@
 
 The matrices are what ONNX Runtime makes of images that are 1 in one line and 0 elsewhere.
 
-* A cubic Resize that makes images smaller: between integer convolutions, ONNX Runtime 1.32 moves a Transpose through
-  it, and then refuses it.
-* For onnx2tf 2.6.9, one by scales that do not divide the sides evenly, such as 1.5 of 7 pixels: ONNX counts places with
-  the scale, TFLite with the ratio of the sizes. And one with `antialias` or `exclude_outside`, which TFLite lacks.
+A cubic Resize that makes images smaller becomes such products: between integer convolutions, ONNX Runtime 1.32 moves a
+Transpose through it, and then refuses it.
 """
 
 from __future__ import annotations
@@ -28,18 +26,6 @@ def write_shrinking(graph: OnnxGraph, node: Any) -> None:
         return
     size, new_size = sizes
     if any(new < old for old, new in zip(size, new_size, strict=True)):
-        _write_products(graph, node, size, new_size)
-
-
-def write_uneven(graph: OnnxGraph, node: Any) -> None:
-    """Write a linear or cubic Resize that TFLite does not have, of such images; another stays."""
-    sizes = _sizes(graph, node)
-    if sizes is None or attribute(node, "mode") not in (b"linear", b"cubic"):
-        return
-    size, new_size = sizes
-    scales = _scales(graph, node)
-    is_uneven = scales is not None and not np.array_equal(scales[2:] * np.array(size, np.float32), new_size)
-    if is_uneven or attribute(node, "antialias") or attribute(node, "exclude_outside"):
         _write_products(graph, node, size, new_size)
 
 

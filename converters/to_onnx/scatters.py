@@ -1,7 +1,7 @@
 """Sums that a scatter makes at constant places, as products with constant matrices.
 
-PyTorch exports `index_add` and `scatter_add` so, with which nets on graphs add what comes along each edge. onnx2tf
-refuses them, and ONNX Runtime has no kernel for float16. The matrix says with 0 and 1 which place each value goes to.
+PyTorch exports `index_add` and `scatter_add` so, with which nets on graphs add what comes along each edge. ONNX
+Runtime has no kernel for float16. The matrix says with 0 and 1 which place each value goes to.
 """
 
 from __future__ import annotations

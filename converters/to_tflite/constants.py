@@ -63,7 +63,7 @@ def _make_finite(graph: Graph) -> bool:
 
 
 def _fill_unset(graph: Graph) -> bool:
-    """Make constants of zeros of tensors that nothing sets, such as the states that onnx2tf's GRU begins with."""
+    """Make constants of zeros of tensors that nothing sets, such as the states that a GRU begins with."""
     computed = {int(index) for op in graph.operators for index in op.outputs} | {int(i) for i in graph.table.inputs}
     readers = graph.readers()
     is_changed = False

@@ -33,7 +33,6 @@ OTHERWISE = {
         "skip_unreadable",
         "samples",
         "test_items",
-        "offline",
         "ssh_config",
     },  # `diagnose_accuracy` and `diagnose_engines`
     "inspect": {"nodes"},
@@ -68,7 +67,7 @@ def test_an_opened_data_set_is_taken_as_it_is() -> None:
 
 def test_options_of_diagnose_data_are_arguments_of_diagnose_accuracy() -> None:
     options = {p.name for p in GROUP.commands["diagnose"].params}
-    mine = {"data", "samples", "test_items", "attempt", "skip_unreadable", "offline"}
+    mine = {"data", "samples", "test_items", "attempt", "skip_unreadable"}
     assert mine <= options
     assert mine <= {*inspect.signature(toolkit.diagnose_accuracy).parameters}
 
@@ -101,7 +100,7 @@ def test_a_wrong_argument_is_named_with_what_was_given(name: str) -> None:
             {"hints": toolkit.Hints(labels=3)},
             "hints.labels is 3 (int); accepted: a text or a Path or a list",
         ),  # type: ignore[arg-type]
-        ("convert", {"offline": "yes"}, "offline is 'yes' (str); accepted: True or False"),
+        ("convert", {"verify": "yes"}, "verify is 'yes' (str); accepted: True or False"),
         ("predict", {"images": 7}, "images is 7 (int); accepted: a text or a Path or a list"),
         ("evaluate", {"threads": 1.5}, "threads is 1.5 (float); accepted: a whole number"),
         ("evaluate", {"threads": True}, "threads is True (bool); accepted: a whole number"),

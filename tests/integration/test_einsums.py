@@ -56,7 +56,7 @@ def test_products_with_weights_are_matrix_products(equation: str, shape: tuple[i
     ],
 )
 def test_products_of_more_factors_are_products_of_two(equation: str, expected: list[str]) -> None:
-    """A Mahalanobis distance: onnx2tf made a custom operation of it, so that no TFLite file was made."""
+    """A Mahalanobis distance."""
     sizes = {"b": 1, "n": 5, "c": 6, "d": 4, "e": 3}
     terms = equation.partition("->")[0].split(",")
     net = OnnxNet(tuple(sizes[letter] for letter in terms[0][1:]), seed=1)

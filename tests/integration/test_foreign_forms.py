@@ -21,7 +21,7 @@ from edgepress.converters.to_onnx.quantize import with_scheme
 from edgepress.converters.to_tflite import flatbuffer
 from edgepress.converters.to_tflite.constants import with_plain_constants
 from edgepress.converters.to_tflite.graph import Graph
-from edgepress.converters.to_tflite.onnx2tf_fixes import as_log_softmax, with_gelu_options, with_joining_axes
+from edgepress.converters.to_tflite.plain_forms import as_log_softmax
 from edgepress.runtime.sessions import onnx_session
 
 BOOL = 6
@@ -31,34 +31,6 @@ BOOL = 6
 def run(model: onnx.ModelProto, shape: tuple[int, ...]) -> Any:
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     return onnx_session(onnxruntime, model.SerializeToString()).run(None, {"input": x})[0]
-
-
-@pytest.mark.parametrize("kind", ["Conv", "MaxPool", "AveragePool"])
-@pytest.mark.parametrize("strides", [[1, 1], [2, 3], [5, 2], None])
-def test_windows_padded_below_get_their_pads(kind: str, strides: list[int] | None) -> None:
-    shape = (3, 8, 7)
-    net = OnnxNet(shape)
-    given: dict[str, Any] = {"auto_pad": "SAME_LOWER"} | ({"strides": strides} if strides else {})
-    if kind == "Conv":
-        net.conv(5, 3, (4, 2), **given)
-    else:
-        net.add(kind, kernel_shape=[4, 2], **given)
-    model = net.model()
-    before = run(model, (2, *shape))
-    model = with_plain_forms(model)
-    names = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in model.graph.node[0].attribute}
-    assert names["auto_pad"] == b"NOTSET"
-    np.testing.assert_allclose(run(model, (2, *shape)), before, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("other", [{"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER", "dilations": [2, 1]}])
-def test_other_windows_stay(other: dict[str, Any]) -> None:
-    net = OnnxNet((3, 8, 7))
-    net.add("MaxPool", kernel_shape=[4, 2], **other)
-    model = net.model()
-    same = model.SerializeToString()
-    model = with_plain_forms(model)
-    assert model.SerializeToString() == same
 
 
 @pytest.mark.parametrize("pads", [None, [1, 1, 1, 1], [0, 1, 2, 0]])
@@ -167,7 +139,6 @@ def test_groups_that_are_single_channels_have_the_same_factors_in_each_opset() -
 
 SIX = np.ones(6, np.float32)
 OTHER_FORMS: dict[str, tuple[str, list[Any], dict[str, Any]]] = {
-    "a window below": ("MaxPool", [], {"kernel_shape": [4, 2], "auto_pad": "SAME_LOWER"}),
     "a counted pool": (
         "AveragePool",
         [],
@@ -238,65 +209,6 @@ def test_a_model_of_plain_forms_is_not_copied() -> None:
     net.add("Add", np.array(1, np.float32))
     model = net.model()
     assert with_plain_forms(model) is model
-
-
-def gelus(count: int) -> bytes:
-    net = Net((3, 2), 4)
-    for _ in range(count):
-        net.add("GELU", [net.now], net.shape)
-        op = net.graph.operators[-1]
-        op.builtinOptions, op.builtinOptionsType = None, 0
-    return net.model()
-
-
-@pytest.mark.parametrize(
-    ("kinds", "expected"),
-    [
-        ({"t1": True, "t2": False}, [True, False]),
-        ({"t2": True, "t1": False}, [False, True]),
-        ({"other": True}, [True, True]),
-        ({"other": True, "t2": False}, [None, False]),
-        ({}, [None, None]),
-    ],
-)
-def test_each_gelu_is_approximated_as_in_the_model(kinds: dict[str, bool], expected: list[bool | None]) -> None:
-    """onnx2tf orders operations anew, so that the order of two kinds says nothing; the names of their results do."""
-    model = gelus(2)
-    made = Graph(model).operators
-    names = {f"t{n}": Graph(model).name(int(op.outputs[0])) for n, op in enumerate(made, 1)}
-    found = Graph(with_gelu_options(model, {names.get(name, name): kind for name, kind in kinds.items()})).operators
-    assert [getattr(op.builtinOptions, "approximate", None) for op in found] == expected
-
-
-@pytest.mark.parametrize(
-    ("whole", "axis"),
-    [
-        ((1, 6, 2, 4), 1),  # wrongly joined along the last
-        ((1, 3, 4, 4), 2),
-        ((1, 3, 2, 8), 3),  # as it is
-        ((1, 8, 3, 2), 3),  # of channels first, which are last here
-        ((1, 5, 2, 4), 3),  # of other tensors
-        ((6, 8), 3),
-        (None, 3),
-    ],
-)
-def test_tensors_are_joined_along_the_axis_of_the_model(whole: tuple[int, ...] | None, axis: int) -> None:
-    net = Net((3, 2), 4)
-    source = net.now
-    parts = [source, net.add("ABS", [source], net.shape)]
-    joined = net.add("CONCATENATION", parts, (1, 3, 2, 8), axis=3)
-    last = net.add("NEG", [joined], (1, 3, 2, 8))
-    model = net.model()
-    names = [Graph(model).name(index) for index in (joined, last)]
-    changed = with_joining_axes(model, dict.fromkeys(names, whole) if whole else {})
-    assert (changed == model) == (axis == 3)
-    graph = Graph(changed)
-    assert graph.operators[1].builtinOptions.axis == axis
-    items = np.random.default_rng(0).normal(size=(1, 3, 2, 4)).astype(np.float32)
-    (made,) = runner(changed)(items[0])
-    expected = -np.concatenate([items, np.abs(items)], axis)
-    np.testing.assert_array_equal(made.reshape(expected.shape), expected)
-    assert graph.shape(last) == expected.shape
 
 
 @pytest.mark.parametrize("other", ["", "beta", "reader", "kind"])

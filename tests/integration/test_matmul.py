@@ -1,4 +1,4 @@
-"""Products with constant matrices in float TFLite files, which onnx2tf writes as BATCH_MATMUL."""
+"""Products with constant matrices in float TFLite files, which converters write as BATCH_MATMUL."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.convert import with_scheme
-from edgepress.converters.to_tflite.onnx2tf_fixes import as_dense
 from edgepress.converters.to_tflite.passes import operations
+from edgepress.converters.to_tflite.plain_forms import as_dense
 
 INSIDE, UNITS = 6, 3
 RANDOM = np.random.default_rng(0)

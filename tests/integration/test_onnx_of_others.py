@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from ai_edge_litert import schema_py_generated as fb
 from onnx import TensorProto, helper, numpy_helper
 from onnx_rewriting import OnnxNet, answer
 from rewriting import Net
@@ -22,7 +21,6 @@ from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.onnx import OnnxSource
 from edgepress.converters.to_onnx.graph import OnnxGraph
 from edgepress.converters.to_onnx.quantize import with_scheme
-from edgepress.converters.to_tflite import flatbuffer
 from edgepress.runtime import InputError, ModelFileError
 
 NODE = helper.make_node
@@ -278,42 +276,28 @@ def test_models_that_mix_the_items_of_a_batch_take_one(name: str, tmp_path: Path
         np.testing.assert_allclose(after.run(None, {made.graph.input[0].name: item[None]})[0], whole, rtol=1e-4)
 
 
-def test_control_flow_is_refused_by_its_name_in_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error was that of the file which onnx2tf makes, and advised to convert the model that it was made from."""
+def test_control_flow_is_refused_by_its_name_in_the_model(tmp_path: Path) -> None:
     net = OnnxNet((4,))
     value = helper.make_tensor_value_info("negative", TensorProto.FLOAT, None)
     branch = helper.make_graph([NODE("Neg", ["input"], ["negative"])], "branch", [], [value])
-    net.add("If", net.constant(np.array(True)), then_branch=branch, else_branch=branch)
+    condition = net.add("Greater", net.add("ReduceMax", keepdims=0), np.array(0, np.float32))
+    net.add("If", condition, then_branch=branch, else_branch=branch)
     source = opened(net.model(), tmp_path / "net.onnx")
-    made = Net((1, 1), 4)
-    made.add("ADD", [made.now, np.ones(4, np.float32)], made.shape)
-    root = made.graph.root
-    root.operatorCodes[0].builtinCode = fb.BuiltinOperator.WHILE
-    root.subgraphs.append(root.subgraphs[0])
-    written = flatbuffer.write(root)
-    monkeypatch.setattr(
-        "edgepress.converters.sources.onnx.convert_file", lambda job, _: job.target.write_bytes(written)
-    )
     adapter = guess_contract(source.facts, Hints(task="logits")).adapter
     with pytest.raises(ConversionError, match=r"control flow, which is not converted to TFLite: If \(") as refused:
-        source.tflite(adapter, Path("python"))
+        source.tflite(adapter)
     assert "ONNX schemes" in refused.value.hint
 
 
-def test_a_file_of_onnx2tf_that_does_not_run_is_not_taken_for_the_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_does_not_run_is_not_taken_for_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Places counted from the end, which TFLite refuses when it computes; the model had been blamed."""
     net = OnnxNet((1, 1, 4))
     net.add("Neg")
     source = opened(net.model(), tmp_path / "net.onnx")
     made = Net((1, 1), 4)
     made.add("GATHER_ND", [made.now, np.array([[-1]], np.int32)], made.shape)
-    written = made.model()
-    monkeypatch.setattr(
-        "edgepress.converters.sources.onnx.convert_file", lambda job, _: job.target.write_bytes(written)
-    )
+    monkeypatch.setattr(source, "_import", lambda **options: made.model())
     adapter = guess_contract(source.facts, Hints(task="logits", color="none")).adapter
-    with pytest.raises(ConversionError, match=r"^The file that onnx2tf \S+ makes does not run: ") as refused:
-        source.tflite(adapter, Path("python"))
+    with pytest.raises(ConversionError, match=r"^The TFLite file made of it does not run: ") as refused:
+        source.tflite(adapter)
     assert "ONNX schemes" in refused.value.hint

@@ -90,7 +90,7 @@ def test_axes_are_taken_as_one_before_opset_13(kind: str, opset: int, axis: int 
 
 @pytest.mark.parametrize("axis", [1, 2, 3, -1])
 def test_the_batch_is_no_part_of_the_axes_that_hardmax_takes_as_one(axis: int) -> None:
-    """onnx2tf makes a file that does not open of a Hardmax over items and axes in one."""
+    """A Hardmax over items and axes in one made a file that does not open."""
     old = model_of(12, helper.make_node("Hardmax", ["x"], ["made"], axis=axis))
     upgraded = onnx.shape_inference.infer_shapes(upgrade.upgrade_model(old, Path("model.onnx")))
     (node,) = (node for node in upgraded.graph.node if node.op_type == "Hardmax")

@@ -153,14 +153,14 @@ def test_what_fails_unexpectedly_ends_its_scheme_alone(
     one_logit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = open_source(one_logit[0] / "fall.keras")
-    monkeypatch.setattr(type(source), "tflite", lambda self, adapter, onnx2tf: {}["a key of somebody's"])
+    monkeypatch.setattr(type(source), "tflite", lambda self, adapter: {}["a key of somebody's"])
     guess = guess_contract(ModelFacts((6,), 1), Hints(task="sigmoid"))
     paths = file_paths(["tflite-float32", "onnx-float32"], tmp_path, "net", "cpu")
     adapter = replace(guess.adapter, end="sigmoid")
     reports: list[Any] = []
     opening._opened[:] = [source]
     try:
-        make_float_graph(FloatGraphJob(tmp_path, adapter, None, partial(list, [])), reports.append)
+        make_float_graph(FloatGraphJob(tmp_path, adapter, partial(list, [])), reports.append)
         float_graph = reports.pop()
         job = FilesJob(paths, guess.contract, adapter, partial(list, []), ProofItems(), float_graph)
         make_files(job, reports.append)

@@ -129,7 +129,7 @@ def test_operations_of_integers_and_of_floats_share_a_number(in_float: str, sche
     net = Net((4, 4), 4)
     image = net.conv(4)
     two = net.graph.add_constant(np.array(2, np.float32))
-    net.graph.table.tensors[two].shape = None  # as onnx2tf and TensorFlow write it
+    net.graph.table.tensors[two].shape = None  # as TensorFlow writes it
     net.add("ADD", [net.add("SUB", [two, image], net.shape), net.add(in_float, [image, two], net.shape)], net.shape)
     model = with_plain_constants(net.model())
     items = np.random.default_rng(0).normal(size=(16, 4, 4, 4)).astype(np.float32)

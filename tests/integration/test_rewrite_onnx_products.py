@@ -10,10 +10,9 @@ import onnx
 import pytest
 from onnx_rewriting import FLOAT, OnnxNet, kinds, near, rewritten
 
+from edgepress.converters.importers.joined_steps import join_steps
 from edgepress.converters.rewrites.onnx import dense, float_gelu, gelu
-from edgepress.converters.to_onnx.gelus import approximations
-from edgepress.converters.to_onnx.graph import OnnxGraph
-from edgepress.converters.to_onnx.onnx2tf_forms import with_onnx2tf_forms
+from edgepress.converters.to_onnx.graph import attribute
 
 
 def f32(value: Any) -> Any:
@@ -207,7 +206,7 @@ def with_tanh(net: OnnxNet, *, power: bool) -> None:
 
 
 def nearly_plain(net: OnnxNet, *, change: str) -> None:
-    """The form that ONNX Runtime and onnx2tf fuse, but for one operation."""
+    """The form that ONNX Runtime fuses, but for one operation."""
     value = net.now
     net.add("Mul", f32(np.sqrt(0.5))) if change == "product" else net.add("Div", f32(np.sqrt(2)))
     net.add("Erf")
@@ -223,17 +222,15 @@ FORMS = [*EXACT, partial(with_tanh, power=True), partial(with_tanh, power=False)
 
 @pytest.mark.parametrize("make", FORMS)
 def test_gelus_of_all_exporters_are_one_operation(make: Any) -> None:
-    """Of the form of torch.export, onnx2tf made 22 operations, and onnx-int8 quantized each step."""
+    """Of the form of torch.export, onnx-int8 quantized each step."""
     net = OnnxNet((5, 4, 6))
     net.add("Neg")
     make(net)
     net.add("Neg")
     (_, node, _) = near(net, float_gelu, tolerance=1e-4).graph.node
     assert node.op_type == ("Gelu" if make in EXACT else "FastGelu")
-    model = net.model()
-    assert [*approximations(OnnxGraph(model)).values()] == [make not in EXACT]
-    formed = [n.op_type for n in with_onnx2tf_forms(model).graph.node]
-    assert formed == ["Neg", "Div", "Erf", "Add", "Mul", "Mul", "Neg"]
+    (_, joined, _) = join_steps(net.model()).graph.node
+    assert (joined.op_type, attribute(joined, "approximate")) == ("Gelu", b"none" if make in EXACT else b"tanh")
 
 
 def test_each_of_two_kinds_of_gelus_is_told_by_its_result() -> None:
@@ -241,7 +238,8 @@ def test_each_of_two_kinds_of_gelus_is_told_by_its_result() -> None:
     with_tanh(net, power=True)
     first = net.now
     exported(net)
-    assert approximations(OnnxGraph(net.model())) == {first: True, net.now: False}
+    joined = join_steps(net.model()).graph.node
+    assert [(n.output[0], attribute(n, "approximate")) for n in joined] == [(first, b"tanh"), (net.now, b"none")]
 
 
 @pytest.mark.parametrize("make", EXACT)

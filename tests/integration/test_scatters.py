@@ -46,7 +46,7 @@ def run(model: onnx.ModelProto, items: Any) -> Any:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_sums_at_constant_places_become_products(name: str) -> None:
-    """onnx2tf made custom operations of them, and ONNX Runtime has no float16 kernel."""
+    """ONNX Runtime has no float16 kernel."""
     model, items = scatter(*WHOLE[name])
     plain = with_plain_forms(model)
     onnx.checker.check_model(plain)

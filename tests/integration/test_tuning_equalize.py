@@ -220,8 +220,8 @@ def float_graph_of(model: bytes, folder: Path, *, rewrite: bool) -> FloatGraph:
     """What a conversion makes of a model whose float graph this is, repaired for int8."""
     folder.mkdir()
     adapter = InputAdapter(InputSpec(shape=ITEMS.shape[1:], dtype="float32"), ITEMS.shape[1:])
-    job = FloatGraphJob(folder, adapter, None, batches, validation=validation, wanted=("int8",), rewrite=rewrite)
-    source: Any = SimpleNamespace(tflite=lambda adapter, onnx2tf: model)
+    job = FloatGraphJob(folder, adapter, batches, validation=validation, wanted=("int8",), rewrite=rewrite)
+    source: Any = SimpleNamespace(tflite=lambda adapter: model)
     reports: list[Any] = []
     opening._opened[:] = [source]
     try:

@@ -45,7 +45,7 @@ def test_the_last_vector_counts() -> None:
 
 
 def test_what_stands_behind_an_option_is_its_value() -> None:
-    for given in (["m", "--out", "--to"], ["m", "--offline", "--json"], ["m", "--nope", "x"], ["m", "--to"]):
+    for given in (["m", "--out", "--to"], ["m", "--verbose", "--json"], ["m", "--nope", "x"], ["m", "--to"]):
         assert join_lists(COMMANDS["convert"], given) == given
 
 

@@ -52,7 +52,6 @@ def diagnose_accuracy(
     samples: int = MEASURED,
     attempt: bool = True,
     skip_unreadable: bool = False,
-    offline: bool = False,
     on_note: Callable[[str], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_progress: OnProgress | None = None,
@@ -71,7 +70,6 @@ def diagnose_accuracy(
         samples: Number of them on which layers are measured; large nets take fewer.
         attempt: Whether fixes are tried before they are recommended, by converting the model again.
         skip_unreadable: Skip images that can't be read instead of failing.
-        offline: Do not install onnx2tf, which ONNX models need.
         on_note: Called with what a user should know.
         on_start: Called with what begins, in words.
         on_progress: Called with "layers" and the share that is done, 0-1.
@@ -97,7 +95,7 @@ def diagnose_accuracy(
         try:
             say(f"Opening {path}")
             (facts,) = worker.call(open_model, OpenJob(path, hints))
-            job = job_for(subject, facts, Path(folder), layer_items=samples, install=not offline)
+            job = job_for(subject, facts, Path(folder), layer_items=samples)
             say(f"Comparing {other} with it, layer by layer")
             examined = _examine(worker, job, on_progress)
             diagnosis = _diagnosis(subject, examined, (*notes, *doubts(subject, facts, examined)))

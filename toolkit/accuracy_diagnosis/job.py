@@ -24,7 +24,6 @@ from edgepress.toolkit.conversion_plan import SAMPLES, plan_for
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.for_model import data_for, describe, without_labels
 from edgepress.toolkit.data.types import DataSet, Split
-from edgepress.toolkit.engines.environments import onnx2tf_python
 from edgepress.toolkit.errors import InputError, ModelFileError
 
 Array = npt.NDArray[Any]
@@ -104,7 +103,7 @@ def describe_subject(
     return Subject(model, hints, file, about.contract, data, opened, split), [*about.notes, *notes]
 
 
-def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: int, install: bool) -> ExamineJob:
+def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: int) -> ExamineJob:
     """The job, after checks that the file and the model belong together.
 
     Raises:
@@ -128,8 +127,6 @@ def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: i
                 f"{file} has the labels {_join_few(contract.labels)}; {path} has {_join_few(plan.contract.labels)}.",
                 "Give the model that the file was converted from.",
             )
-    from_onnx = facts.format == "onnx"
-    onnx2tf = onnx2tf_python(lambda text: None, install=install) if from_onnx else None
     adapter = replace(plan.adapter, item=contract.input)
     split = subject.split
     return ExamineJob(
@@ -138,13 +135,12 @@ def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: i
         adapter,
         partial(_batches, split),
         split.read(calibration_rows(split, layer_items)),
-        onnx2tf,
-        _float_graph(subject, folder, adapter, onnx2tf),
+        _float_graph(subject, folder, adapter),
         logits=plan.contract.task == "logits" and plan.adapter.end is None,
     )
 
 
-def _float_graph(subject: Subject, folder: Path, adapter: Any, onnx2tf: Any) -> FloatGraphJob | None:
+def _float_graph(subject: Subject, folder: Path, adapter: Any) -> FloatGraphJob | None:
     """How the float graph was tuned, if it was and the data have what it takes."""
     contract = subject.contract
     opened = subject.opened
@@ -155,7 +151,6 @@ def _float_graph(subject: Subject, folder: Path, adapter: Any, onnx2tf: Any) -> 
     return FloatGraphJob(
         folder,
         adapter,
-        onnx2tf,
         items["calibration"],
         items.get("validation"),
         contract.task != "none",

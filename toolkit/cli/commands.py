@@ -156,7 +156,7 @@ COMMANDS = {
     ),
     "engine": Command(
         "This machine",
-        "Manage engines, and onnx2tf, that are installed in a separate environment.",
+        "Manage engines that are installed in separate environments.",
         "edgepress engine add openvino",
     ),
     "doctor": Command(

@@ -65,7 +65,6 @@ def compress(
     ] = None,
     seed: Annotated[int, Option(min=0, help="Seed of trainings")] = 0,
     skip_unreadable: options.SkipUnreadable = False,
-    offline: options.Offline = False,
     json_output: options.Json = False,
 ) -> int:
     """Find the cheapest way to make a file that meets your limits; exits with 3 if there is none."""

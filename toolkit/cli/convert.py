@@ -49,7 +49,6 @@ def convert(
     samples: Annotated[int, Option("--samples", min=1, help="Number of training items in the calibration set")] = 200,
     verify: Annotated[bool, Option(help="Reject files whose answers differ too much from the model's")] = True,
     skip_unreadable: options.SkipUnreadable = False,
-    offline: options.Offline = False,
     target: Annotated[
         str,
         Option(

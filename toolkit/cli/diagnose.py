@@ -72,7 +72,6 @@ def diagnose(
     attempt: Annotated[
         bool, Accuracy("--try/--no-try", help="Try fixes before recommending them, by converting again")
     ] = True,
-    offline: Annotated[bool, Accuracy("--offline", help="Do not install onnx2tf, which ONNX models need")] = False,
     skip_unreadable: Annotated[
         bool, Accuracy("--skip-unreadable", help="Skip unreadable images, and list them")
     ] = False,

@@ -32,7 +32,6 @@ def diagnose_accuracy(
     samples: int,
     attempt: bool,
     skip_unreadable: bool,
-    offline: bool,
     plot: Path | None,
     json_output: bool,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The commands `engine list`, `engine add` and `engine remove`, for engines and for onnx2tf."""
+"""The commands `engine list`, `engine add` and `engine remove`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,19 @@ from typer import Argument, Option
 from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.frame import command
-from edgepress.toolkit.cli.options import Installable, Json
-from edgepress.toolkit.engines import ONNX2TF
+from edgepress.toolkit.cli.options import Json, PackagedEngine
 
 if TYPE_CHECKING:
     from edgepress.toolkit.engines.environments import EngineState
 
-EngineName = Argument(
-    metavar="NAME", help=f"Engine: {', '.join(PACKAGED)}; or {ONNX2TF}, which makes TFLite files of ONNX models"
-)
-app = typer.Typer(help="Manage engines, and onnx2tf, that are installed in a separate environment.")
+EngineName = Argument(metavar="NAME", help=f"Engine: {', '.join(PACKAGED)}")
+app = typer.Typer(help="Manage engines that are installed in separate environments.")
 
 
 @app.command("list")
 @command
 def list_engines(json_output: Json = False) -> None:
-    """List the engines and onnx2tf, and where each is installed."""
+    """List the engines, and where each is installed."""
     from edgepress.toolkit.engines.environments import engine_states
 
     states = engine_states()
@@ -41,13 +38,13 @@ def list_engines(json_output: Json = False) -> None:
 @app.command()
 @command
 def add(
-    name: Annotated[Installable, EngineName],
+    name: Annotated[PackagedEngine, EngineName],
     python: Annotated[
         Path | None, Option(help="Python to create the environment with", show_default="the newest suitable one found")
     ] = None,
     json_output: Json = False,
 ) -> None:
-    """Install an engine or onnx2tf into a separate environment, where the commands that need it find it."""
+    """Install an engine into a separate environment, where the commands that need it find it."""
     from edgepress.toolkit.engines.environments import add_engine as work
 
     state = work(name, python=python)
@@ -59,7 +56,7 @@ def add(
 
 @app.command()
 @command
-def remove(name: Annotated[Installable, EngineName], json_output: Json = False) -> None:
+def remove(name: Annotated[PackagedEngine, EngineName], json_output: Json = False) -> None:
     """Remove an engine's environment; packages installed next to edgepress stay."""
     from edgepress.toolkit.engines.environments import remove_engine as work
 

@@ -146,7 +146,7 @@ TABLE = (
     Judged("samples", "convert bundle", "free", "a number of items"),
     Judged("verbose", "convert", "free", "what is printed"),
     Judged("verify repairs rewrites", "convert", "free", "whether a step is done; the contract of the file says so"),
-    Judged("offline", f"train {SOURCES} bundle", "free", "whether packages are loaded, whose hashes are known"),
+    Judged("offline", "bundle", "free", "whether packages are loaded, whose hashes are known"),
     Judged("threads", "evaluate benchmark compare sweep", "free", "a number, which is limited"),
     Judged("rounds", "benchmark compare sweep", "free", "a number; at worst, it takes long"),
     Judged("batch cpus time_cap limits profile", "benchmark", "free", "how files are timed; at worst, it takes long"),

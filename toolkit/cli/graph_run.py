@@ -43,7 +43,6 @@ def graph_run(
     ] = "auto",
     seed: Annotated[int, Option(min=0, help="Seed of the order and augmentation of the items")] = 0,
     skip_unreadable: options.SkipUnreadable = False,
-    offline: options.Offline = False,
 ) -> dict[str, Any]:
     """The options of both, as arguments of the function that does the work."""
     return {**locals(), "on_note": screen.note}

@@ -27,7 +27,6 @@ from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli.help import FOREIGN
 from edgepress.toolkit.cli.option_table import CommaList
 from edgepress.toolkit.data import ACCEPTED
-from edgepress.toolkit.engines import ONNX2TF
 from edgepress.toolkit.stats.choice import Prefer
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 from edgepress.toolkit.training.augment import AUGMENTATIONS
@@ -38,13 +37,11 @@ if TYPE_CHECKING:
     ChosenArchitecture: TypeAlias = str
     Augmentation: TypeAlias = str
     Engine: TypeAlias = str
-    Installable: TypeAlias = str
     PackagedEngine: TypeAlias = str
     Tracer: TypeAlias = str
 else:  # made from tables, which type checkers can't follow
     Engine = Literal[tuple(ENGINES)]
     Tracer = Literal[tuple(TRACERS)]
-    Installable = Literal[(*PACKAGED, ONNX2TF)]
     PackagedEngine = Literal[tuple(PACKAGED)]
     Architecture = Literal[tuple(ARCHITECTURES)]
     ChosenArchitecture = Literal[("auto", *ARCHITECTURES)]
@@ -124,7 +121,6 @@ Confidence = Annotated[
 Preference = Annotated[
     Prefer, Option(help="What to choose of files that are sure enough; balanced: least product of size and latency")
 ]
-Offline = Annotated[bool, Option("--offline", help="Do not install the ONNX-to-TFLite converter (onnx2tf)")]
 Foreign = partial(Option, rich_help_panel=FOREIGN)
 SeveralForeign = partial(Several, rich_help_panel=FOREIGN)
 ChannelsFirst = Annotated[bool | None, Foreign("--channels-first/--channels-last", help="Layout of the model's input")]

@@ -97,7 +97,6 @@ def train(
     scaling: dict[str, Any],
     channels_first: options.ChannelsFirst = None,
     custom: options.Custom = None,
-    offline: options.Offline = False,
     json_output: options.Json = False,
 ) -> None:
     """Train a classifier; writes model.keras, its metrics and plots to a folder."""

@@ -79,7 +79,6 @@ class Builder:
                     out=folder,
                     hints=None if own else options.hints,
                     skip_unreadable=options.skip_unreadable,
-                    offline=not options.install,
                     target=target,
                     on_note=lambda text: self.cache.notes.setdefault(text),
                     **how,  # type: ignore[arg-type]
@@ -159,7 +158,7 @@ class Builder:
     def _training(self, folder: Path) -> dict[str, Any]:
         """Options that `tune` and `prune` share."""
         options = self.options
-        shared = {"hints": options.hints, "skip_unreadable": options.skip_unreadable, "offline": not options.install}
+        shared = {"hints": options.hints, "skip_unreadable": options.skip_unreadable}
         return {**shared, "out": folder, "seed": options.seed, "resume": True}
 
 

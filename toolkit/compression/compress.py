@@ -93,7 +93,6 @@ def compress(
     hints: Hints | None = None,
     seed: int = 0,
     skip_unreadable: bool = False,
-    offline: bool = False,
     on_note: Callable[[str], None] | None = None,
     on_step: Callable[[str], None] | None = None,
     on_trial: Callable[[Trial], None] | None = None,
@@ -130,7 +129,6 @@ def compress(
         hints: What you know of a model that edgepress did not train.
         seed: Seed of trainings.
         skip_unreadable: Leave out images that can't be read instead of failing.
-        offline: Do not install onnx2tf, which makes TFLite files of ONNX models, when it is first needed.
         on_note: Called with each guess about the model, and where an earlier result is kept.
         on_step: Called with each step that begins, in words.
         on_trial: Called with each file that was tried, with its figures.
@@ -166,7 +164,6 @@ def compress(
         board=board or "",
         memory=max_memory is not None,
         target="integer-only" if limits.exported else "cpu",
-        install=not offline,
     )
     with only_run(folder):
         cache = StepCache(options, Store(folder / WORK), step)

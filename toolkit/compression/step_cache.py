@@ -50,7 +50,6 @@ class CompressOptions:
         target: What int8 files are made for: "integer-only" if RAM or flash of the exported C is limited.
         seed: Seed of trainings.
         skip_unreadable: Leave out images that can't be read.
-        install: Whether onnx2tf may be installed.
     """
 
     model: Path
@@ -67,7 +66,6 @@ class CompressOptions:
     target: Target = "cpu"
     seed: int = 0
     skip_unreadable: bool = False
-    install: bool = True
 
     @property
     def validation(self) -> DataSet:

@@ -1,8 +1,5 @@
-"""Engines and converters that need environments apart from TensorFlow's, and small models to try them with.
+"""Engines that need environments apart from TensorFlow's, and small models to try them with.
 
 Which engines exist, and how a file is opened in one, is a table of `edgepress.runtime`, because boards need it. Nothing
 here knows data sets or measures accuracy.
 """
-
-ONNX2TF = "onnx2tf"
-"""A converter that has an environment like an engine's; see `edgepress.converters.to_tflite.from_onnx`."""

@@ -1,10 +1,8 @@
-"""Virtual environments for engines, and for onnx2tf, that can't be installed beside TensorFlow.
+"""Virtual environments for engines that can't be installed beside TensorFlow.
 
 tflite-runtime, for example, needs numpy < 2 and Python 3.11, and can't share a process with TensorFlow. A child process
 (`edgepress.converters.worker.Worker`) then opens the file with the environment's interpreter; edgepress itself is
 linked into it. An environment is a folder in the user's data folder that exists only after the engine worked in it.
-
-onnx2tf is no engine: it makes TFLite files of ONNX models. `onnx2tf_python` installs it when it is first needed.
 
     >>> add_engine("tflite-runtime")                        # doctest: +SKIP
     >>> python_for("tflite-runtime")                        # doctest: +SKIP
@@ -19,20 +17,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from edgepress.converters.errors import ConversionError
-from edgepress.converters.to_tflite.from_onnx import VERSION, not_installed
-from edgepress.converters.worker import ChildDied
+from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime import available_engines
 from edgepress.runtime.engines import PACKAGED
-from edgepress.runtime.errors import EdgepressError, EngineError, InputError
-from edgepress.toolkit.engines import ONNX2TF
-from edgepress.toolkit.engines.trials import engine_trial, onnx2tf_trial
+from edgepress.runtime.errors import EngineError, InputError
 from edgepress.toolkit.errors import unknown
+from edgepress.toolkit.workers.try_engine import try_engine
 
 Version = tuple[int, int]
 OLDEST = (3, 11)
@@ -45,28 +39,22 @@ LOG_LINES = 3
 """Lines of a failed installation that a message shows."""
 PIP = ("install", "--disable-pip-version-check", "--quiet", "--retries", "1")
 """Without a network, it gives up after one more try, not after five."""
-PINS = Path(__file__).with_name("onnx2tf.txt")
-"""The versions of onnx2tf and of all that it needs."""
 
 
 class Environment(NamedTuple):
-    """What is installed into an environment, and how it is tried.
+    """What is installed into an environment.
 
     Attributes:
         formats: The file formats that it opens.
         package: Its package, whose version is shown.
         requirements: Arguments of `pip install`.
-        oldest: The oldest Python that it supports.
         newest: The latest Python with wheels of it; None: no known limit.
-        trial: Returns why it does not work with an interpreter, "" if it does.
     """
 
     formats: tuple[str, ...]
     package: str
     requirements: tuple[str, ...]
-    oldest: Version
     newest: Version | None
-    trial: Callable[[Path], str]
 
 
 ENVIRONMENTS = {
@@ -74,16 +62,10 @@ ENVIRONMENTS = {
         row.formats,
         row.package,
         row.requirements or (row.package,),
-        oldest=OLDEST,
         newest=row.newest_python,
-        trial=partial(engine_trial, name),
     )
     for name, row in PACKAGED.items()
 }
-ENVIRONMENTS[ONNX2TF] = Environment(
-    ("onnx",), ONNX2TF, ("--requirement", str(PINS)), oldest=(3, 12), newest=(3, 13), trial=onnx2tf_trial
-)
-"""Every engine, then onnx2tf."""
 
 
 class EngineState(NamedTuple):
@@ -129,7 +111,7 @@ def usable_engines(format: str | None = None) -> list[str]:
 
 
 def engine_states() -> list[EngineState]:
-    """Every engine, then onnx2tf, and where each is installed."""
+    """Every engine, and where each is installed."""
     return [EngineState(n, row.formats, engine_version(n), python_for(n)) for n, row in ENVIRONMENTS.items()]
 
 
@@ -147,7 +129,7 @@ def add_engine(name: str, *, python: Path | None = None) -> EngineState:
     """Create an environment for an engine and install the engine there with pip; an existing one is replaced.
 
     Args:
-        name: An engine, or "onnx2tf".
+        name: An engine.
         python: The interpreter to create it with; None searches PATH and pyenv for a suitable one.
 
     Raises:
@@ -160,31 +142,6 @@ def add_engine(name: str, *, python: Path | None = None) -> EngineState:
     with _one_at_a_time():
         _install(name, base)
     return next(s for s in engine_states() if s.name == name)
-
-
-def onnx2tf_python(on_start: Callable[[str], None], *, install: bool = True) -> Path | ConversionError:
-    """The interpreter of the environment with onnx2tf, which is created if it is missing or of another version.
-
-    Args:
-        on_start: Called with a line of text before the environment is created, which takes about half a minute.
-        install: Whether it may be created; without, a missing one is an error.
-
-    Returns:
-        The interpreter, or the error with which schemes that need it end.
-    """
-    try:
-        if engine_version(ONNX2TF) != VERSION:
-            if not install:
-                return not_installed()
-            base = _python(ONNX2TF, None)
-            with _one_at_a_time():
-                if engine_version(ONNX2TF) != VERSION:  # another run may have created it meanwhile
-                    where = _folder(ONNX2TF)
-                    on_start(f"installing onnx2tf {VERSION} into {where}, once, to make TFLite files of ONNX models")
-                    _install(ONNX2TF, base)
-    except EdgepressError as e:
-        return not_installed(e.message)
-    return python_for(ONNX2TF) or not_installed()
 
 
 @contextlib.contextmanager
@@ -250,23 +207,22 @@ def _folder(engine: str) -> Path:
 
 def _python(engine: str, given: Path | None) -> Path:
     """The first interpreter that runs and has a version that the engine supports."""
-    oldest = ENVIRONMENTS[engine].oldest
     newest = ENVIRONMENTS[engine].newest
-    low = ".".join(map(str, oldest))
-    versions = low if newest == oldest else f"{low} or newer" if newest is None else f"{low} to {newest[0]}.{newest[1]}"
+    low = ".".join(map(str, OLDEST))
+    versions = low if newest == OLDEST else f"{low} or newer" if newest is None else f"{low} to {newest[0]}.{newest[1]}"
     tried = []
-    for path in [given] if given else _pythons(oldest, newest):
+    for path in [given] if given else _pythons(newest):
         version = _version(path)
-        if version is not None and version >= oldest and (newest is None or version <= newest):
+        if version is not None and version >= OLDEST and (newest is None or version <= newest):
             return path
         tried.append(f"{path} ({'.'.join(map(str, version)) if version else 'does not run'})")
     hint = f"Install it (for example with pyenv install {versions.partition(' ')[0]}) and name it with --python."
     raise EngineError(f"{engine} needs Python {versions}; found: {', '.join(tried) or 'none'}.", hint)
 
 
-def _pythons(oldest: Version, newest: Version | None) -> Iterator[Path]:
+def _pythons(newest: Version | None) -> Iterator[Path]:
     yield Path(sys.executable)
-    for minor in range((newest or (3, 14))[1], oldest[1] - 1, -1):
+    for minor in range((newest or (3, 14))[1], OLDEST[1] - 1, -1):
         if python := shutil.which(f"python3.{minor}"):
             yield Path(python)
         root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -295,7 +251,8 @@ def _run(command: Sequence[str], what: str) -> None:
 def _try(engine: str, python: Path) -> None:
     """Let the engine answer a trial model in its environment; an error if it does not, or wrongly."""
     try:
-        wrong = ENVIRONMENTS[engine].trial(python)
+        with Worker(silence_s=60, python=python) as worker:
+            (wrong,) = worker.call(try_engine, engine)
     except (ChildDied, RuntimeError) as e:
         wrong = getattr(e, "log", "") or str(e).strip().splitlines()[-1]
     if wrong:

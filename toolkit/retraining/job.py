@@ -12,7 +12,6 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.ptq.calibration import Validation
-from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.statistics import Ranges
 from edgepress.runtime.contract import Contract
 from edgepress.toolkit.data.types import Split
@@ -30,7 +29,6 @@ class GraphJob:
         target: Path of the trained file, in the folder of the run.
         contract: That of the trained file.
         adapter: The operations before and after the model.
-        onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
         calibration: Returns the calibration items.
         validation: Returns up to a number of validation items and their labels, or None.
         train: The items that it is trained on.
@@ -45,7 +43,6 @@ class GraphJob:
     target: Path
     contract: Contract
     adapter: InputAdapter
-    onnx2tf: Onnx2tf
     calibration: Batches
     validation: Validation
     train: Split

@@ -36,7 +36,6 @@ def prune(
     seed: int = 0,
     importance: str = "auto",
     skip_unreadable: bool = False,
-    offline: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     on_note: Callable[[str], None] | None = None,
@@ -64,7 +63,6 @@ def prune(
         seed: Seed of their order and augmentation.
         importance: What ranks channels: "l1", "taylor", "variance" or "auto" (docs/prune.md).
         skip_unreadable: Leave out images that can't be read instead of failing.
-        offline: Do not install onnx2tf, which makes TFLite files of ONNX models, when it is first needed.
         resume: Resume the run that `out` holds; an empty folder starts one.
         overwrite: Replace a run that `out` holds.
         on_note: Called with each guess about the model, and where training went back or little is left.

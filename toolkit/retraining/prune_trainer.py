@@ -74,7 +74,7 @@ def prune_here(job: PruneJob, emit: Emit) -> None:
         ConversionError: The model has no float TFLite graph, or one that can't be pruned as asked.
     """
     emit(Progress(0.0, "planning"))
-    emit(PruneTrainer(job, get_open_model().tflite(job.adapter, job.onnx2tf), emit).run())
+    emit(PruneTrainer(job, get_open_model().tflite(job.adapter), emit).run())
 
 
 class PruneTrainer(Trainer[PruneJob]):

@@ -20,7 +20,6 @@ from edgepress.toolkit.conversion import JUDGED, items_for
 from edgepress.toolkit.conversion_plan import SAMPLES, plan_for
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.types import Split
-from edgepress.toolkit.engines.environments import onnx2tf_python
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.retraining.job import GraphJob, Progress, Trained
 from edgepress.toolkit.training import augment, checkpoint, run_folder
@@ -47,7 +46,6 @@ class Run:
     steps: int | None
     seed: int
     skip_unreadable: bool
-    offline: bool
     resume: bool
     overwrite: bool
     on_note: Callable[[str], None] | None
@@ -131,10 +129,9 @@ def carry_out(
         if finished is not None:
             forget(folder, run.scratch)  # it was killed before it did
             return GraphResult(target, finished, finished.pop("history"))
-        onnx2tf = onnx2tf_python(note, install=not run.offline) if conversion.facts.format == "onnx" else None
         trained = Trained({}, [])
         try:
-            for report in conversion.call(work, job_of(**job, **asked, **own, onnx2tf=onnx2tf, began_with=began)):
+            for report in conversion.call(work, job_of(**job, **asked, **own, began_with=began)):
                 if isinstance(report, Progress):
                     progress(report.share, report.text)
                 else:

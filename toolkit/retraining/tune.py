@@ -29,7 +29,6 @@ def tune(
     augmentation: str = "auto",
     seed: int = 0,
     skip_unreadable: bool = False,
-    offline: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     on_note: Callable[[str], None] | None = None,
@@ -52,7 +51,6 @@ def tune(
         augmentation: Augmentation of the training items, as for `train`.
         seed: Seed of their order and augmentation.
         skip_unreadable: Leave out images that can't be read instead of failing.
-        offline: Do not install onnx2tf, which makes TFLite files of ONNX models, when it is first needed.
         resume: Resume the run that `out` holds; an empty folder starts one.
         overwrite: Replace a run that `out` holds.
         on_note: Called with each guess about the model.

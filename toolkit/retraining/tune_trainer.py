@@ -53,7 +53,7 @@ def tune_here(job: TuneJob, emit: Emit) -> None:
         ConversionError: The model has no float TFLite graph, or one that can't be trained.
     """
     emit(Progress(0.0, "repairing"))
-    emit(TuneTrainer(job, get_open_model().tflite(job.adapter, job.onnx2tf), emit).run())
+    emit(TuneTrainer(job, get_open_model().tflite(job.adapter), emit).run())
 
 
 class TuneTrainer(Trainer[TuneJob]):

@@ -25,11 +25,9 @@ from edgepress.converters.features.cut import features_graph
 from edgepress.converters.features.find import find_features
 from edgepress.converters.files import sha256_of
 from edgepress.converters.graph.program import Program, UnknownOperationError, trial_items
-from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.to_tflite.constants import with_plain_constants
 from edgepress.converters.worker import Emit
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.engines.environments import onnx2tf_python
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results.run_files import model_in
 
@@ -78,12 +76,10 @@ class BodyJob:
 
     Attributes:
         adapter: The operations in front of the model.
-        onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
         features: The tensor that the user names; "" to find it.
     """
 
     adapter: InputAdapter
-    onnx2tf: Onnx2tf
     features: str
 
 
@@ -108,7 +104,6 @@ def find_base(
     features: str = "",
     hints: Hints | None = None,
     trust: bool = False,
-    offline: bool = False,
     on_note: Callable[[str], None] | None = None,
 ) -> BaseNet | None:
     """What a training begins with; None if that is an architecture. The arguments are those of `train`.
@@ -124,11 +119,7 @@ def find_base(
         raise InputError(f"--from takes the net from a file, so {named} can't be given as well.", f"Leave out {named}.")
     known = hints or Hints()
     known = dataclasses.replace(known, trust=trust or known.trust)
-    return (
-        base
-        if isinstance(base, BaseNet)
-        else open_base(base, features=features, hints=known, offline=offline, on_note=on_note)
-    )
+    return base if isinstance(base, BaseNet) else open_base(base, features=features, hints=known, on_note=on_note)
 
 
 def open_base(
@@ -136,7 +127,6 @@ def open_base(
     *,
     features: str = "",
     hints: Hints | None = None,
-    offline: bool = False,
     on_note: Callable[[str], None] | None = None,
 ) -> BaseNet:
     """Open a classifier of any format, up to its features.
@@ -146,7 +136,6 @@ def open_base(
             run's folder.
         features: Name of the tensor of its float graph that holds the features; "" for what its last layer reads.
         hints: What you know of its input.
-        offline: Do not install onnx2tf, which makes TFLite files of ONNX models, when it is first needed.
         on_note: Called with each guess about the model, and the tensor of the features.
 
     Raises:
@@ -160,8 +149,7 @@ def open_base(
         adapter, notes = _preparation(file, facts, hints)
         for text in (*facts.notes, *notes):
             note(text)
-        onnx2tf = onnx2tf_python(note, install=not offline) if facts.format == "onnx" else None
-        (found,) = conversion.call(make_body, BodyJob(adapter, onnx2tf, features))
+        (found,) = conversion.call(make_body, BodyJob(adapter, features))
         assert isinstance(found, FoundBody)
     shape = " x ".join(map(str, found.shape[1:]))
     note(f"features: {found.features.partition(';')[0]}, {shape}; change it with --features")
@@ -189,7 +177,7 @@ def make_body(job: BodyJob, emit: Emit) -> None:
             classifier.
     """
     try:
-        program = Program(with_plain_constants(get_open_model().tflite(job.adapter, job.onnx2tf)))
+        program = Program(with_plain_constants(get_open_model().tflite(job.adapter)))
         tensor = find_features(program, job.features)
         body = Program(features_graph(program, tensor))
         if (count := body.shapes[body.sink][-1]) > MOST_FEATURES:

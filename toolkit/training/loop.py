@@ -60,7 +60,6 @@ def train(
     base: str | Path | BaseNet | None = None,
     features: str = "",
     hints: Hints | None = None,
-    offline: bool = False,
     freeze: bool = False,
     continued: bool = False,
     teacher: str | Path | None = None,
@@ -94,7 +93,6 @@ def train(
             float `.tflite`.
         features: Name of the tensor of its float graph that holds its features; "" for what its last layer reads.
         hints: What you know of its input.
-        offline: Do not install onnx2tf, which makes TFLite files of ONNX models, when it is first needed.
         freeze: Train only the classifier.
         continued: Train the model of `weights` on, classifier included.
         teacher: A classifier of the same labels whose answers are learned as well as the labels (`teacher.Teacher`): a
