@@ -45,7 +45,8 @@ NEAR_LARGEST = "near the largest class"
 CONTRADICTION = "contradictory labels"
 IMPROVING = "still improving"
 FROM_NOTHING = "no pre-trained weights"
-FIRST = (FROM_NOTHING, CONTRADICTION, "few epochs", IMPROVING)
+FROZEN = "classifier alone"
+FIRST = (FROM_NOTHING, FROZEN, CONTRADICTION, "few epochs", IMPROVING)
 """What comes before other advice about a training of very few epochs."""
 NEAR = 0.05
 """A model is near the largest class's share if it is not proven to answer this share of the other classes' items
@@ -246,6 +247,21 @@ def from_nothing(facts: Facts) -> Remark | None:
     )
 
 
+def frozen_body(facts: Facts) -> Remark | None:
+    """A pre-trained net of which only the classifier was trained, although there are items enough for all layers."""
+    if not facts.all_layers or not may_gain(facts):
+        return None
+    held = facts.held_out
+    wrong = int(held.sum() - np.trace(held))
+    return Remark(
+        kind=FROZEN,
+        text=f"Only the classifier was trained (--freeze), and {wrong} of {held.sum()} held-out items are wrong. "
+        "Your photos suffice to train all layers, which takes minutes and usually gains more than anything else.",
+        command=facts.all_layers,
+        figures={"errors": wrong / int(held.sum())},
+    )
+
+
 def contradictory_labels(facts: Facts) -> Remark | None:
     """Items of equal content in different classes, of which all but one class must be answered wrongly."""
     conflicts = facts.conflicts
@@ -309,6 +325,7 @@ def _percent(share: float) -> str:
 
 CHECKS: dict[str, Callable[[Facts], Remark | None]] = {
     FROM_NOTHING: from_nothing,
+    FROZEN: frozen_body,
     CONTRADICTION: contradictory_labels,
     "few epochs": few_epochs,
     NEAR_LARGEST: near_largest_class,

@@ -146,7 +146,7 @@ def train(
     given |= {} if minutes is None else {"minutes": minutes}
     choice = choosing.choose(opened, arch, weights, net)
     arguments = resolve_arguments(given, choice, opened)
-    folder = run_folder.default_folder(opened.source, choice.arch) if out is None else Path(out)
+    folder = run_folder.default_folder(opened.source, choice.arch) if out is None else run_folder.named_folder(out)
     note(choosing.describe(opened, choice, arguments))
     model, deviation = _new_model(opened, arguments, net)
     with ExitStack() as stack:
