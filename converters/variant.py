@@ -46,6 +46,10 @@ class Variant:
     error: str = ""
     hint: str = ""
 
+    def __repr__(self) -> str:
+        outcome = f"failed, {self.error}" if self.path is None else f"{self.path}, {self.size_bytes} bytes"
+        return f"Variant({self.scheme}: {outcome})"
+
     @property
     def status(self) -> Literal["ok", "failed"]:
         """Whether there is a file."""

@@ -31,6 +31,7 @@ from edgepress.runtime import Contract
 from edgepress.runtime.filetypes import VARIANTS
 from edgepress.toolkit.conversion_plan import SAMPLES, plan_for
 from edgepress.toolkit.data import calibration_rows
+from edgepress.toolkit.data.objects import Data, Model, opened_or_named
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.engines.environments import onnx2tf_python
 from edgepress.toolkit.errors import InputError, unknown
@@ -55,10 +56,10 @@ class Variants(list[Variant]):
 
 
 def convert(
-    model: str | Path,
+    model: Model,
     to: str | Scheme | Iterable[str | Scheme] = "all",
     *,
-    data: str | DataSet | None = None,
+    data: Data | None = None,
     out: str | Path | None = None,
     hints: Hints | None = None,
     repairs: bool = True,
@@ -114,6 +115,7 @@ def convert(
         >>> [v.status for v in convert("edgepress-demo/model.keras", "tflite-int8,onnx-int8", out="int8")]
         ['ok', 'ok']
     """
+    data = opened_or_named(data)
     path = model_in(model)
     hints = hints or Hints()
     note = on_note or (lambda text: None)

@@ -27,6 +27,7 @@ from edgepress.toolkit.comparison import match
 from edgepress.toolkit.comparison.figures import Figure
 from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, Gate, parse_gate
 from edgepress.toolkit.comparison.match import MatchedPair, match_models, match_results
+from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.notebooks.views import comparison_html
 from edgepress.toolkit.results.file import load_benchmark
@@ -107,7 +108,7 @@ def compare(
     strict: bool = False,
     scheme: str = "all",
     engine: str = "all",
-    data: str | None = None,
+    data: Data | None = None,
     threads: int = 1,
     rounds: int = 20,
     confidence: str | float = CONFIDENCE,
@@ -144,6 +145,7 @@ def compare(
         >>> compare(*files, fail_if=["drop>5"], rounds=6).failed
         False
     """
+    data = source_of(data)
     gates = [parse_gate(text) for text in fail_if]
     rule = Rule.of(confidence, prefer)
     old = Path(old)

@@ -151,10 +151,7 @@ def train_command(
 
 def _in_name(option: str, value: Any) -> str:
     """A changed option as a part of a folder's name."""
-    if isinstance(value, bool):
-        words = option if value else f"no-{option}"
-    else:
-        words = f"{option}-{value}"
+    words = {True: option, False: f"no-{option}"}[value] if isinstance(value, bool) else f"{option}-{value}"
     return words.replace("_", "-").replace(":", "-")
 
 
