@@ -16,6 +16,7 @@ from edgepress.runtime import Contract
 from edgepress.toolkit.data import calibration_rows, open_data
 from edgepress.toolkit.data.for_model import data_for, resize_note, with_labels_of
 from edgepress.toolkit.data.npz import stored_item
+from edgepress.toolkit.data.remembered import to_remember
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import InputError
 
@@ -44,7 +45,7 @@ def plan_for(
         if hints.softmax:
             adapter = dataclasses.replace(adapter, end=end_for(facts.contract.outputs))
         contract = facts.contract.without_limits().replace(adapter=None)  # the graph will do what it says
-        if contract.data is not None:  # edgepress trained it: its labels are the data's
+        if contract.data is not None or (data is None and contract.made_with is not None):  # its labels are the data's
             opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, purpose="calibration")
             return ConversionPlan(contract, adapter, opened, tuple(notes))
         plan = ConversionPlan(contract, adapter, None)
@@ -70,7 +71,19 @@ def plan_for(
     )
     plan = dataclasses.replace(plan, notes=(*plan.notes, *resize_note(plan.contract, opened)))
     plan = _with_labels_of(opened, _with_range_of(opened, dataclasses.replace(plan, data=opened)))
-    return dataclasses.replace(plan, notes=(*plan.notes, *_missing_classes_note(opened)))
+    contract = _remembering(opened, plan.contract, path.parent)
+    return dataclasses.replace(plan, contract=contract, notes=(*plan.notes, *_missing_classes_note(opened)))
+
+
+def _remembering(data: DataSet, contract: Contract, folder: Path) -> Contract:
+    """The contract of a model in a folder, with the data that its files are made with, if they are of its labels."""
+    if {*contract.labels} != {*data.labels} or not data.labels:
+        return contract
+    is_whole = len(data.test) > 0  # otherwise it is a sample, whose hash is that of no data set
+    source = to_remember(data.source, folder)
+    return contract.replace(
+        made_with=dataclasses.replace(data.record, source=source, sha256=data.sha256 if is_whole else "")
+    )
 
 
 def _without_images(hints: Hints, facts: ModelFacts, data: str | DataSet | None) -> tuple[Hints, tuple[str, ...]]:

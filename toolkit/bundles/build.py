@@ -170,7 +170,7 @@ def bundle(
     opened = None
     notes = ["Without samples, the self-test checks neither decoding nor resizing."]
     if samples and about.contract.task != "none":  # samples are items of a class
-        if data is None and about.contract.data is None:
+        if data is None and about.contract.known_data is None:
             hint = "Name the data to take samples from with --data, or leave samples out: --samples 0."
             raise InputError(f"{path} does not say what data it was trained on.", hint)
         opened, notes = data_for(
