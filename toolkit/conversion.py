@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.conversion.advice import LONGER, fragile_file
 from edgepress.converters.conversion.conversion import Conversion
 from edgepress.converters.conversion.source_answers import SourceJob, answer_source
 from edgepress.converters.ends import IF_ANY, LOGITS
@@ -24,7 +25,7 @@ from edgepress.converters.files import require_folder
 from edgepress.converters.float_layers import KeepOptions
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.statistics import CALIBRATION_METHODS
-from edgepress.converters.targets import Target, checked_target, finer, schemes_from
+from edgepress.converters.targets import checked_target, schemes_from
 from edgepress.converters.variant import Variant
 from edgepress.runtime.filetypes import VARIANTS
 from edgepress.toolkit.conversion_plan import JUDGED, SAMPLES, ConversionPlan, items_for, plan_for
@@ -34,6 +35,7 @@ from edgepress.toolkit.errors import EdgepressError, InputError, unknown
 from edgepress.toolkit.notebooks.views import conversion_html
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.source_check import SourceCheck, check_source
+from edgepress.toolkit.text import percent
 
 __all__ = ["JUDGED", "Hints", "convert", "items_for", "notes_by_text", "summary"]
 
@@ -151,6 +153,9 @@ def convert(
         source = _checked_source(conversion, plan, items, hints)
         if source is not None and source.text:
             note(source.text)
+        own = bool(items.get("proof_own")) or (source is not None and not source.is_wrong)
+        if "proof_own" in items:
+            items["proof_own"] = own
         variants = conversion.run(
             possible,
             plan.contract,
@@ -170,10 +175,12 @@ def convert(
             on_done=on_done,
         )
         scaled = plan.contract.input.is_image and conversion.facts.takes_scaling
-    own = data is None and plan.data is not None and plan.contract.data is not None
-    _note_if_weak(variants, note, images=scaled, own=own, one_hot=conversion.facts.ends_in.lower() == "hardmax")
+    if source is None or not source.is_wrong:
+        _note_if_weak(variants, note, images=scaled, own=own, one_hot=conversion.facts.ends_in.lower() == "hardmax")
+    if fragile := fragile_file(variants):
+        note(_fragility(fragile))
     variants = _with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None))
-    result = Variants(_without_rejected_advice(variants, aim))
+    result = Variants(variants)
     result.source = source
     return result
 
@@ -203,17 +210,15 @@ def _checked_source(
         return None
 
 
-def _without_rejected_advice(variants: Sequence[Variant], target: Target) -> Iterator[Variant]:
-    """The variants; the hint of none names a scheme that was rejected, too."""
-    rejected = [variant.scheme for variant in variants if variant.path is None]
-    for variant in variants:
-        scheme = SCHEMES[variant.scheme]
-        advised = finer(scheme, target)
-        if advised in rejected:
-            better = finer(scheme, target, rejected=rejected)
-            instead = f"convert it to {better}" if better else "use the source model"
-            variant = dataclasses.replace(variant, hint=variant.hint.replace(f"convert it to {advised}", instead))
-        yield variant
+def _fragility(variant: Variant) -> str:
+    """What shows that a source model is fragile."""
+    measured = variant.verification
+    assert measured is not None
+    return (
+        f"the source model is fragile: {variant.scheme}, the nearest file in 8 bits, chooses its label for "
+        f"{percent(measured.agreement, '.1f')} of {measured.items} items, and by its own probabilities it is undecided "
+        f"about most of the others: {LONGER}"
+    )
 
 
 def _note_if_weak(

@@ -23,6 +23,7 @@ from edgepress.toolkit.results.records import (
     DROP,
     NO_BASELINE,
     NOT_COMPARABLE,
+    UNPROVEN,
     USABLE,
     Advice,
     Benchmark,
@@ -36,6 +37,8 @@ MAX_DROP_PP = 1.0
 """Largest drop of a file to ship, percentage points, unless the user sets it."""
 SLOWER = 0.95
 """A speed-up surely below it makes a file slower than float; what is nearer to 1 counts as equal."""
+INTERVAL_SURE = 0.975
+"""How sure the upper end of a 95 % interval is by itself."""
 MIN_SQNR_DB = 20.0
 """Smallest SQNR of a usable file without labels, dB: its error is a tenth of the outputs, as root mean squares."""
 
@@ -226,8 +229,17 @@ def _how_sure(ship: Measurement, max_drop_pp: float, items: str) -> str:
     """The sentence with the probability."""
     if _is_baseline(ship):
         return f"{row_name(ship)} is the baseline itself, so it loses nothing."
-    drop = f"drop {interval(ship.drop_pp, ship.drop_low_pp, ship.drop_high_pp, ' pp')} on {items}"
+    drop = f"drop {interval(ship.drop_pp, ship.drop_low_pp, ship.drop_high_pp, ' pp')} on {items}{_surer(ship)}"
     return f"{row_name(ship)}: {sure(ship.probability)} sure that it loses less than {max_drop_pp:g} pp ({drop})."
+
+
+def _surer(ship: Measurement) -> str:
+    """Why a file is surer to keep the limit than the interval beside it says; empty if it is not."""
+    if ship.status != UNPROVEN or (ship.probability or 0.0) <= INTERVAL_SURE:
+        return ""
+    if ship.expected_lost is None:
+        return ", which alone leave more doubt: a file that only rounds gains items about as often as it loses some"
+    return ", which alone leave more doubt: the float file's own probabilities say that what differs costs little"
 
 
 def _rank(ship: Measurement, results: Sequence[Measurement], rule: Rule, costs: Sequence[Costs]) -> str:
