@@ -68,3 +68,21 @@ def test_data_without_labels_measure_nothing(matcher: Path, tmp_path: Path, capf
     given = ["--to", "tflite-float32", "--data", str(tmp_path / "bare.npz"), "--out", str(tmp_path / "out")]
     assert edgepress("convert", str(matcher / "matcher.keras"), *given, "--json") == 0
     assert json.loads(capfd.readouterr().out)["source"] is None
+
+
+def test_one_next_command_that_leads_on(
+    matcher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`benchmark` recommends nothing without a float file: after one int8 file, its accuracy is what follows."""
+    monkeypatch.chdir(tmp_path)
+    given = ["--data", str(matcher / "pictures.npz"), "--out", "alone", "--input-range", "0,1"]
+    assert edgepress("convert", str(matcher / "matcher.keras"), "--to", "tflite-int8", *given) == 0
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("Next: ")]
+    assert line.split()[1:4] == ["edgepress", "evaluate", "alone/matcher-int8.tflite"]
+    assert edgepress(*shlex.split(line)[2:]) == 0
+    assert "accuracy" in capfd.readouterr().out
+
+    assert edgepress("benchmark", "alone", "--rounds", "1", "--no-limits", "--data", given[1]) == 0
+    shown = capfd.readouterr().out
+    (line,) = [line for line in shown.splitlines() if line.startswith("Next: ")]
+    assert line == "Next: edgepress convert MODEL --to tflite-float32 --out alone"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.schemes import BASELINES, SCHEMES
 from edgepress.converters.statistics import CALIBRATION_METHODS
 from edgepress.converters.targets import TARGETS
 from edgepress.converters.variant import Variant
@@ -135,7 +136,11 @@ def next_line(
     paths = [v.path for v in variants if v.path is not None]
     if not paths:
         return ""
-    return shell_line("edgepress", "benchmark", paths[0].parent, *data_words(paths[0], data), *reading)
+    reading = [*data_words(paths[0], data), *reading]
+    if any(path.match(f"*-{SCHEMES[name].precision}.*") for path in paths[0].parent.iterdir() for name in BASELINES):
+        return shell_line("edgepress", "benchmark", paths[0].parent, *reading)
+    measured = variants.source is not None  # without a float file, `benchmark` has nothing to compare others with
+    return shell_line("edgepress", "evaluate" if measured else "bundle", paths[0], *reading)
 
 
 def data_words(file: Path, data: str | None) -> list[str]:

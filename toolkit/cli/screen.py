@@ -51,15 +51,17 @@ def note(*texts: str) -> None:
 
 
 def remarks(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print what else than quantization limits the accuracy to stdout, each with its next command.
+    """Print what else than quantization limits the accuracy to stdout, and below it, once, each command that helps.
 
     Args:
         rows: Remarks as in JSON: "text" and "command".
     """
+    commands: dict[str, None] = {}
     for remark in rows:
         console(stderr=False).print(Text("Remark: ", style="yellow").append(remark["text"], style="default"))
-        if remark["command"]:
-            shell_command(f"  Next: {remark['command']}")
+        commands |= {remark["command"]: None} if remark["command"] else {}
+    for command in commands:
+        shell_command(f"  Fix: {command}")
 
 
 def next_command(line: str) -> None:
