@@ -150,6 +150,8 @@ def convert(
         if to_repair and not to_tflite and isinstance(onnx2tf, ConversionError):
             note(f"no file is repaired, because onnx2tf is not installed. {onnx2tf.hint}")
         items = items_for(plan.data, samples, plan.contract)
+        if on_step and items.get("proof_labels") is not None:
+            on_step("Measuring the source model")
         source = _checked_source(conversion, plan, items, hints)
         if source is not None and source.text:
             note(source.text)
