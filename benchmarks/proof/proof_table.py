@@ -43,9 +43,8 @@ import proof_models
 from proof_cells import Cell
 from proof_models import Subject
 
-from edgepress.converters.proof.compare import ITEMS, compare, shortcoming
+from edgepress.converters.proof.compare import ITEMS, LEAST_DB, compare, shortcoming
 from edgepress.converters.proof.verify import end_of
-from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.contract import Verification
 
 WRONG = 0.05
@@ -152,7 +151,7 @@ def _row(cell: Cell, on: str, truth: str, cost: float, items: int) -> Row:
         ends_in=cell.ends_in,
         labels=cell.data_labels[: len(scores)] if on == "data" and cell.data_labels is not None else None,
     )
-    return Row(cell, on, truth, cost, shortcoming(found, SCHEMES[cell.scheme]), found)
+    return Row(cell, on, truth, cost, shortcoming(found), found)
 
 
 def _show(rows: list[Row]) -> dict[str, int]:
@@ -178,8 +177,7 @@ def _show(rows: list[Row]) -> dict[str, int]:
 def _is_quiet(row: Row) -> bool:
     """Whether labels decide about a file on seeded items, not the noise of its answers."""
     found = row.found
-    bound = SCHEMES[row.cell.scheme].min_spread_db
-    return bool(found.lost_by_chance) and (found.spread_db is None or found.spread_db >= bound)
+    return bool(found.lost_by_chance) and (found.spread_db is None or found.spread_db >= LEAST_DB)
 
 
 def _share_of_chance(row: Row) -> float:

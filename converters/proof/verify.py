@@ -55,7 +55,6 @@ def end_of(task: Task, ends_in: str) -> End:
 
 def verify(
     path: Path,
-    scheme: Scheme,
     items: Array,
     *,
     scores: Answers,
@@ -70,7 +69,6 @@ def verify(
 
     Args:
         path: The file.
-        scheme: Its scheme.
         items: The items that it answered, shape (N, *item shape).
         scores: Its answers, float32, (N, C), finite; logits as they are.
         reference: The source model's answers.
@@ -88,7 +86,7 @@ def verify(
     verification = compare(
         reference, scores, on=on, end=end, before_end=inner, task=task, ends_in=ends_in, labels=labels
     )
-    return verification, shortcoming(verification, scheme)
+    return verification, shortcoming(verification)
 
 
 def _before_end(data: bytes, items: Array, end: End, columns: int, *, whole: bool) -> Answers | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def test_commands_work_from_another_folder_with_spaces_in_paths(
     printed = capfd.readouterr().out
     contract: Any = read_contract(Path("runs/b 1/model.keras"))
     assert contract.data.source == "my data.npz"
-    commands = [line.partition("Next: ")[2] for line in printed.splitlines() if "Next: " in line]
+    commands = re.findall(r"(?:Next|Fix): (.*)", printed)
     assert commands
     assert all({*shlex.split(line)} & {"my data.npz", "runs/b 1/model.keras"} for line in commands)
     monkeypatch.chdir(tmp_path)

@@ -92,7 +92,7 @@ def resize_option(option: Callable[..., Any]) -> Any:
     )
 
 
-Several = partial(Option, parser=CommaList, metavar="<str>")
+Several = partial(Option, parser=CommaList, metavar="<text>")
 MANY_ENGINES = Several(
     help=f"Engines, separated by commas: all, {', '.join(PACKAGED)}", autocompletion=list_of(("all", *PACKAGED))
 )

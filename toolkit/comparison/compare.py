@@ -46,11 +46,11 @@ class Verdict:
     Attributes:
         gate: The gate as the user wrote it; "all" for a pair without figures, because it vanished or failed.
         pair: The pair's name.
-        outcome: "passed", "failed" or "not established".
+        outcome: "passed", "failed" or "unproven".
         estimate, low, high: The figure compared with the limit, and its 95 % interval: a ratio NEW / OLD, percentage
             points, or NEW's own figure; null if unknown.
         text: The finding in words.
-        fix: How to establish an outcome that is not established.
+        fix: How to prove an outcome that is unproven, such as the number of items that would decide.
     """
 
     gate: str
@@ -90,9 +90,18 @@ class Comparison:
         """Whether a gate failed."""
         return any(v.outcome == FAILED for v in self.verdicts)
 
+    @property
+    def unproven(self) -> bool:
+        """Whether no gate failed, and one is neither proven to be kept nor to be exceeded."""
+        return not self.failed and any(v.outcome == OPEN for v in self.verdicts)
+
     def to_dict(self) -> dict[str, Any]:
         """The document that `compare --json` prints."""
-        return {"schema_version": SCHEMA_VERSION, "failed": self.failed} | dataclasses.asdict(self)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "failed": self.failed,
+            "unproven": self.unproven,
+        } | dataclasses.asdict(self)
 
     __repr__ = short_repr
 
@@ -296,7 +305,7 @@ def _hold(gate: Gate, pair: MatchedPair, strict: bool, same_run: bool) -> Verdic
 
 
 def _fix(gate: Gate, figure: Figure, same_run: bool) -> str:
-    """How to establish an outcome that is not established."""
+    """How to prove an outcome that is unproven."""
     change = figure.change if gate.of_change else figure.own
     assert change is not None
     if gate.of_change and figure.name.endswith("_us") and not same_run:
