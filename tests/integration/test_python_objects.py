@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -108,5 +109,7 @@ def test_a_keras_model_and_arrays_go_through_training_conversion_and_evaluation(
     assert evaluate(file.path, data=(bright, Y))["accuracy"] > 0.9
     model.layers[-1].set_weights([2 * value for value in model.layers[-1].get_weights()])
     assert model_path(model) != file.path.parent.parent / "model.keras"
+    named = keras.Sequential(model.layers, name="..\\é up; away")
+    assert re.fullmatch(r"-up-away-[0-9a-f]{16}", model_path(named).parent.name)
     run = train((bright, Y), "dense", epochs=1, progress=False)
     assert run.metrics["data"]["source"] == source_of((bright, Y))

@@ -7,6 +7,7 @@ become an `.npz` in the user's cache folder, and a Keras model the file of a run
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, overload, runtime_checkable
@@ -24,6 +25,8 @@ Data = str | Path | DataSet | tuple[Any, ...] | Mapping[str, Any]
 """What public functions take as data: a name or path as for `open_data`, an opened data set, a pair (x, y) of arrays,
 two or three such pairs (training and test items, or training, validation and test items), or the arrays of an `.npz` by
 their names."""
+NAME = 40
+"""Characters of a model's name in that of its folder."""
 DIGITS = 16
 """Hexadecimal digits of a content hash in a file's name."""
 ACCEPTED = "Accepted: (x, y), ((x_train, y_train), (x_test, y_test)), or a dictionary of the arrays of an .npz."
@@ -93,7 +96,8 @@ def model_path(model: Model) -> Path:
         return Path(model)
     weights = {str(i): np.asarray(value) for i, value in enumerate(model.get_weights())}
     content = _hash_of({"layers": np.array(model.to_json()), **weights})
-    path = MODELS / f"{model.name}-{content}" / MODEL
+    name = re.sub(r"[^A-Za-z0-9_]+", "-", model.name)[:NAME]  # which a model of somebody else has chosen
+    path = MODELS / f"{name}-{content}" / MODEL
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
