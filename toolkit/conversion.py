@@ -155,7 +155,7 @@ def convert(
         source = _checked_source(conversion, plan, items, hints)
         if source is not None and source.text:
             note(source.text)
-        own = bool(items.get("proof_own")) or (source is not None and not source.is_wrong)
+        own = bool(items.get("proof_own")) or source is not None  # items of its labels; what is wrong is said by then
         if "proof_own" in items:
             items["proof_own"] = own
         variants = conversion.run(
