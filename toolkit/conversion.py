@@ -104,6 +104,7 @@ def convert(
 
     Returns:
         A list of one variant per scheme, in the order of `to`; a failed one has `path` None and the reason in `error`.
+        Its `source` says how the source model answers the data, if they have its labels, and what would be better.
 
     Raises:
         EdgepressError: The model, the data or an option can't be used.
@@ -151,14 +152,12 @@ def convert(
         if to_repair and not to_tflite and isinstance(onnx2tf, ConversionError):
             note(f"no file is repaired, because onnx2tf is not installed. {onnx2tf.hint}")
         items = items_for(plan.data, samples, plan.contract)
-        if on_step and items.get("proof_labels") is not None:
-            on_step("Measuring the source model")
-        source = _checked_source(conversion, plan, items, hints)
+        source = _checked_source(conversion, plan, items, hints, on_step)
         if source is not None and source.text:
             note(source.text)
-        own = bool(items.get("proof_own")) or (source is not None and not source.is_wrong)
-        if "proof_own" in items:
-            items["proof_own"] = own
+        own = items["proof_own"] = (
+            items["proof_own"] or source is not None
+        )  # items of its labels; what is wrong is said
         variants = conversion.run(
             possible,
             plan.contract,
@@ -189,12 +188,18 @@ def convert(
 
 
 def _checked_source(
-    conversion: Conversion, plan: ConversionPlan, items: Mapping[str, Any], hints: Hints
+    conversion: Conversion,
+    plan: ConversionPlan,
+    items: Mapping[str, Any],
+    hints: Hints,
+    on_step: Callable[[str], None] | None,
 ) -> SourceCheck | None:
     """How the source model answers the items of the proof, if they have labels."""
     labels = items.get("proof_labels")
     if labels is None or not len(labels):
         return None
+    if on_step:
+        on_step("Measuring the source model")
 
     def ask(some: npt.NDArray[Any], adapters: Sequence[InputAdapter]) -> Iterator[npt.NDArray[np.float32]]:
         return conversion.call(answer_source, SourceJob(some, tuple(adapters)))

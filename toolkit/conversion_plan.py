@@ -151,7 +151,7 @@ def items_for(data: DataSet | None, count: int, contract: Contract) -> dict[str,
     Files are verified on validation items, which were not calibrated on; if there are too few, on training items, too.
     """
     if data is None:
-        return {"calibration": tuple}
+        return {"calibration": tuple, "proof_own": False}
     rows = calibration_rows(data.train, count)
     split = Split(data.train.source, data.train.indices[rows], data.train.y[rows])
     parts = [data.val] if len(data.val) >= FEW else [part for part in (data.val, data.train) if len(part)]

@@ -28,6 +28,8 @@ from edgepress.toolkit.text import percent
 
 MEASURED = 256
 """Most items that a source model is measured on."""
+LEAST = 30
+"""Items below which an accuracy near that of the largest class says that items are few, not that the model is weak."""
 TRIED = 48
 """Items on which all preparations are tried."""
 FINALISTS = 2
@@ -143,7 +145,7 @@ def check_source(
     race = _Race(items[:MEASURED], labels[:MEASURED], ask, contract)
     (predicted,) = race.predict([adapter])
     right = predicted == race.labels
-    near = race.near(right)
+    near = race.near(right) if len(right) >= LEAST else None
     own = facts.contract is not None and facts.contract.data is not None
     check = SourceCheck(
         items=len(right),

@@ -167,7 +167,10 @@ ROOMS = {
         "converters/to_c/placement.py converters/to_c/tables.py converters/to_c/removal.py",
         "c_placement to_c_tables to_c_removal to_c_footprint to_c",
     ),
-    "proof": Room("converters/proof/compare.py converters/proof/labels.py", "lost_labels verification"),
+    "proof": Room(
+        "converters/proof/compare.py converters/proof/labels.py converters/conversion/advice.py",
+        "lost_labels verification rejected_advice",
+    ),
     "repairs": Room("converters/ptq/*.py", "*"),
     "pruning": Room("converters/pruning/*.py", "*"),
     "forms": Room(FORMS, "*"),

@@ -45,6 +45,7 @@ from proof_models import Subject
 
 from edgepress.converters.proof.compare import ITEMS, LEAST_DB, compare, shortcoming
 from edgepress.converters.proof.verify import end_of
+from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.contract import Verification
 
 WRONG = 0.05
@@ -151,7 +152,7 @@ def _row(cell: Cell, on: str, truth: str, cost: float, items: int) -> Row:
         ends_in=cell.ends_in,
         labels=cell.data_labels[: len(scores)] if on == "data" and cell.data_labels is not None else None,
     )
-    return Row(cell, on, truth, cost, shortcoming(found), found)
+    return Row(cell, on, truth, cost, shortcoming(found, SCHEMES[cell.scheme]), found)
 
 
 def _show(rows: list[Row]) -> dict[str, int]:

@@ -26,6 +26,8 @@ class Given:
     Attributes:
         target: What the files are for.
         data: Whether there were data.
+        labels: Whether these data, or the model's own answers to them, tell what a difference costs; without classes,
+            nothing does.
         own: Whether they are like the model's training data, as far as that is known.
         scaling: Whether options can say how its items, images, are scaled.
         repairs: Whether the graph's constants were allowed to change.
@@ -33,17 +35,28 @@ class Given:
 
     target: Target
     data: bool
+    labels: bool
     own: bool
     scaling: bool
     repairs: bool
 
 
 def with_advice(variants: Sequence[Variant], given: Given) -> list[Variant]:
-    """The variants; a refused one with what to try next, unless its hint says so already."""
-    return [
-        dataclasses.replace(variant, hint=_hint(variant, variants, given)) if variant.cause else variant
-        for variant in variants
-    ]
+    """The variants; a refused one with what to try next, unless its hint says so already.
+
+    An accepted one has a note if the float file of its graph was refused, so that the two verdicts are explained.
+    """
+    refused = {SCHEMES[v.scheme].format: v for v in variants if SCHEMES[v.scheme].is_float32 and v.cause == "unlike"}
+    advised = []
+    for variant in variants:
+        same = refused.get(SCHEMES[variant.scheme].format)
+        if variant.cause:
+            variant = dataclasses.replace(variant, hint=_hint(variant, variants, given))
+        elif same is not None and variant.path is not None:
+            note = f"it is made of the graph of {same.scheme}, which was refused; data with labels show what that costs"
+            variant = dataclasses.replace(variant, notes=(*variant.notes, note))
+        advised.append(variant)
+    return advised
 
 
 def fragile_file(variants: Sequence[Variant]) -> Variant | None:
@@ -69,7 +82,8 @@ def _steps(variant: Variant, scheme: Scheme, variants: Sequence[Variant], given:
     """What may help, the likeliest first."""
     if scheme.is_float32:
         saturates = "if the model saturates on these items, check --input-range; else "
-        return [f"{saturates * (given.scaling and not given.own)}the conversion is at fault: please report it"]
+        steps = [] if given.labels else ["give data with labels, which show what the difference costs"]
+        return [*steps, f"{saturates * (given.scaling and not given.own)}the conversion is at fault: please report it"]
     steps = []
     if variant.cause == "scales":
         steps += [] if given.repairs else ["leave out --no-repairs, so that channels are equalized"]

@@ -213,6 +213,7 @@ class Conversion:
         given = Given(
             target=target,
             data=proof is not None,
+            labels=proof is not None or contract.task == "none",
             own=proof_own,
             scaling=contract.input.is_image and self.facts.takes_scaling,
             repairs=repairs,

@@ -172,6 +172,7 @@ class _FileMaker:
             )
         verification, reason = verify(
             file,
+            scheme,
             items,
             scores=scores,
             reference=self.reference.as_answered(reference),

@@ -3,9 +3,11 @@
 Labels decide where they can: a file is refused if it is proven to lose right answers, and accepted if it is proven to
 keep them (`edgepress.converters.proof.labels`). Where they can't, because items are few or have no labels, the noise of
 the answers decides. The bounds are the same for all schemes, so that verdicts on the files of one model agree; what is
-unusual for a scheme is a note. Noise is compared before softmax or sigmoid, which hide differences where they saturate,
-and with the spread, that is how much the source model's answers differ between items: what is the same for all items,
-such as a background class that is never chosen, proves nothing, however large it is.
+unusual for a scheme is a note, or, of a float file where no label shows what it costs, a refusal.
+
+Noise is compared before softmax or sigmoid, which hide differences where they saturate, and with the spread, that is
+how much the source model's answers differ between items: what is the same for all items, such as a background class
+that is never chosen, proves nothing, however large it is.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ SEEDED_LOST = 0.3
 """The same of seeded items, which have no right answers, as a share of what a file loses that ignores the items: of
 sound files, at most 0.15 are proven, of files that lose 5 points of accuracy and are not too noisy, 0.48 or more
 (`benchmarks/proof/proof_table.py`)."""
+MUCH = 10
+"""How many times the usual error of a float file is more than another order of its sums."""
 FRAGILE = 0.1
 """Share of labels that eight bits change in a fragile model; in sound ones, it is a few percent."""
 UNDECIDED = 0.3
@@ -154,25 +158,33 @@ def _decibels(signal: Logits, noise: Logits) -> float | None:
     return None if ratio is None else round(ratio, 2)
 
 
-def shortcoming(measured: Verification) -> str:
+def shortcoming(measured: Verification, scheme: Scheme) -> str:
     """Why a file is refused; empty if it is not. See `docs/convert.md` for how the bounds were chosen.
 
     The order of evidence is the same for every scheme: of two files of one model, a refused one is not better in all
-    that was measured than an accepted one.
+    that was measured than an accepted one. Only where no label can show what a difference costs must a float file equal
+    its source model: that is no rounding, so nothing says that it is harmless.
     """
-    return _wrong_end(measured) or _loses_labels(measured) or _too_noisy(measured)
+    exact = unusual(measured, scheme) if scheme.is_float32 and not _has_labels(measured) else ""
+    return _wrong_end(measured) or _loses_labels(measured) or _too_noisy(measured) or exact
+
+
+def _has_labels(measured: Verification) -> bool:
+    """Whether labels of real items can show what a file loses."""
+    return measured.on != SEEDED and measured.lost is not None
 
 
 def unusual(measured: Verification, scheme: Scheme) -> str:
     """In what an accepted file differs more from its source model than files of its scheme do; empty if in nothing.
 
-    Of a float file, that is no rounding: part of the graph computes otherwise.
+    Of a float file, much of that is no rounding: part of the graph computes otherwise.
     """
-    report = "; part of its graph computes otherwise than the source model, please report it" * scheme.is_float32
+    report = ": part of its graph computes otherwise than the source model, please report it" * scheme.is_float32
     bound = scheme.max_relative_error
     for where, error in (("", measured.max_error / (measured.largest or 1)), (_BEFORE, measured.relative_error or 0.0)):
         if bound is not None and error > bound:
-            return f"{where}its answers differ by up to {error:.2g} of the largest, usual are {bound:g} or less{report}"
+            what = report if error > MUCH * bound else ""
+            return f"{where}its answers differ by up to {error:.2g} of the largest, usual are {bound:g} or less{what}"
     found, usual, what = (
         (measured.sqnr_db, scheme.min_sqnr_db, "size")
         if measured.spread_db is None
@@ -239,7 +251,7 @@ def is_fragile(measured: Verification) -> bool:
     It changes many of its labels, and by the source model's own probabilities hardly any of them matters: between those
     labels, the source model itself is undecided. Where a file alone is bad, what it changes is lost.
     """
-    if measured.agreement is None or measured.on == SEEDED or measured.lost is None:
+    if measured.agreement is None or measured.lost is None or not _has_labels(measured):
         return False
     changed = 1 - measured.agreement
     return changed > FRAGILE and measured.lost <= UNDECIDED * changed
@@ -247,7 +259,7 @@ def is_fragile(measured: Verification) -> bool:
 
 def keeps_labels(measured: Verification) -> bool:
     """Whether labels prove that a file loses no more right answers than it may."""
-    return measured.on != SEEDED and measured.lost_high is not None and measured.lost_high <= allowed_loss(measured)
+    return _has_labels(measured) and measured.lost_high is not None and measured.lost_high <= allowed_loss(measured)
 
 
 def seeded_items(spec: InputSpec, count: int = SEEDED_ITEMS, seed: int = 0, scale: float = 1.0) -> Array:

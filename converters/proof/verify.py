@@ -55,6 +55,7 @@ def end_of(task: Task, ends_in: str) -> End:
 
 def verify(
     path: Path,
+    scheme: Scheme,
     items: Array,
     *,
     scores: Answers,
@@ -69,6 +70,7 @@ def verify(
 
     Args:
         path: The file.
+        scheme: Its scheme.
         items: The items that it answered, shape (N, *item shape).
         scores: Its answers, float32, (N, C), finite; logits as they are.
         reference: The source model's answers.
@@ -86,7 +88,7 @@ def verify(
     verification = compare(
         reference, scores, on=on, end=end, before_end=inner, task=task, ends_in=ends_in, labels=labels
     )
-    return verification, shortcoming(verification)
+    return verification, shortcoming(verification, scheme)
 
 
 def _before_end(data: bytes, items: Array, end: End, columns: int, *, whole: bool) -> Answers | None:

@@ -39,7 +39,9 @@ def refused(scheme: str, cause: Any = "unlike", *, agreement: float = 0.95, lost
 
 
 def hints_of(*variants: Variant, **changes: Any) -> list[str]:
-    given = Given(**{"target": "cpu", "data": True, "own": True, "scaling": True, "repairs": True, **changes})
+    given = Given(
+        **{"target": "cpu", "data": True, "labels": True, "own": True, "scaling": True, "repairs": True, **changes}
+    )
     return [v.hint for v in with_advice(variants, given) if v.path is None]
 
 
@@ -66,7 +68,7 @@ def test_hints_name_what_was_written_and_never_what_was_refused(rejected: tuple[
         ("onnx-float32", True, True, "The conversion is at fault: please report it"),
         (
             "onnx-float32",
-            False,
+            True,
             False,
             "If the model saturates on these items, check --input-range; else the conversion is at fault: "
             "please report it",
@@ -78,6 +80,22 @@ def test_its_training_data_are_no_advice_for_a_file_that_was_made_with_them(
 ) -> None:
     (hint,) = hints_of(refused(scheme), data=data, own=own)
     assert hint == f"{advice}; --no-verify keeps the file anyway."
+
+
+def test_a_float_file_that_is_refused_explains_why_others_of_its_graph_are_not() -> None:
+    """Without labels, nothing shows what a Resizing layer with another cubic kernel costs."""
+    files = [
+        refused("onnx-float32"),
+        Variant("onnx-int8", Path("x"), 1, 0.0),
+        Variant("tflite-int8", Path("y"), 1, 0.0),
+    ]
+    given = Given(target="cpu", data=False, labels=False, own=False, scaling=False, repairs=True)
+    first, same, other = with_advice(files, given)
+    assert first.hint.startswith("Give data with labels, which show what the difference costs, or the conversion")
+    assert same.notes == (
+        "it is made of the graph of onnx-float32, which was refused; data with labels show what that costs",
+    )
+    assert other.notes == ()
 
 
 @pytest.mark.parametrize(("repairs", "named"), [(True, False), (False, True)])

@@ -125,6 +125,13 @@ def test_a_middling_net_is_not_accused(seed: int) -> None:
     assert check.order == ()
 
 
+@pytest.mark.parametrize(("count", "said"), [(20, False), (60, True)])
+def test_few_items_prove_no_weakness(count: int, said: bool) -> None:
+    check = checked(lambda items: np.eye(CLASSES, dtype=np.float32)[np.zeros(len(items), int)], Hints(),
+                    items=pictures(count))  # fmt: skip
+    assert (check.near is not None) == said
+
+
 def test_the_usual_preparations_are_different_ones() -> None:
     hints = [words.words for words, _ in other_preparations(facts(), Hints())]
     assert len(hints) == len({*hints}) >= 12

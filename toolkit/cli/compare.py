@@ -59,7 +59,12 @@ def compare(
         ),
     ] = "all",
     data: Annotated[
-        str | None, Models(help=options.DATA_HELP, show_default="the data the model was trained on")
+        str | None,
+        Models(
+            help=options.DATA_HELP,
+            show_default="the data the model was trained on",
+            autocompletion=options.complete_data,
+        ),
     ] = None,
     threads: options.Threads = 1,
     rounds: Annotated[int, Models(min=1, help="Rounds of timing; 6 or more give confidence intervals")] = 20,

@@ -39,6 +39,7 @@ def convert(
         Option(
             help=f"{options.DATA_HELP}; labels are not needed, so a folder of images will do",
             show_default=options.TRAINED_ON,
+            autocompletion=options.complete_data,
         ),
     ] = None,
     out: Annotated[Path | None, Option(help="Folder for the files", show_default="variants, next to the model")] = None,

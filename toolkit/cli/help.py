@@ -86,7 +86,7 @@ def _two_columns() -> Iterator[None]:
 
     The name, the type and what negates an option come first; nothing is cut on any screen.
     """
-    from edgepress.toolkit.terminal import Table, Text
+    from edgepress.toolkit.terminal import Table, Text, console
 
     rich_utils: Any = importlib.import_module("typer.rich_utils")
 
@@ -96,8 +96,7 @@ def _two_columns() -> Iterator[None]:
                 super().add_row(*cells, **more)
                 return
             if not self.columns:
-                console = rich_utils._get_rich_console()
-                self.add_column(overflow="fold", max_width=int(NAMES * console.width))
+                self.add_column(overflow="fold", max_width=int(NAMES * console(stderr=False).width))
                 self.add_column(overflow="fold", ratio=1)
             *names, explanation = cells
             texts = [Text(name) if isinstance(name, str) else name for name in names]
