@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgepress.runtime.contract import Verification
 from edgepress.runtime.errors import EdgepressError
 
 
@@ -9,6 +10,23 @@ class ConversionError(EdgepressError):
     """A scheme that could not be made."""
 
     kind = "conversion"
+
+
+class UnlikeError(ConversionError):
+    """A file whose answers are not near enough to its source model's; what to do depends on the other files.
+
+    Args:
+        message: What was found.
+        measured: The comparison; None of answers that are no numbers.
+    """
+
+    def __init__(self, message: str, measured: Verification | None = None) -> None:
+        super().__init__(message)
+        self.measured = measured
+
+
+class ScaleError(ConversionError):
+    """Channels whose scales are too far apart for integer kernels, as they may be without repairs."""
 
 
 class CollapseError(ConversionError):

@@ -41,8 +41,8 @@ class Scheme:
             computes in float is noted.
         output_dtype: Type of the file's output; "uint8" is quantized.
         arithmetic: What it multiplies in, which tells the ceiling of its speed; None for 16-bit activations.
-        min_spread_db: Spread of the source model's answers between items to the noise, dB, that a file must reach
-            if its labels prove nothing.
+        min_spread_db: Spread of the source model's answers between items to the noise, dB, that its files usually
+            reach.
         min_sqnr_db: The answers themselves to the noise, dB, where they do not differ between items.
         max_relative_error: Largest error allowed, as a share of the largest answer; None for no such bound.
         float_share: Share of the weights' bytes that may still be float32 without a note, 0-1.

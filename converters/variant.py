@@ -14,6 +14,8 @@ from edgepress.converters.arrays import Floats
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.contract import Verification
 
+Cause = Literal["", "unlike", "broken", "scales"]
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -32,6 +34,8 @@ class Variant:
         notes: Remarks for its user, such as operations that stayed float.
         error: Why there is no file; empty if there is one.
         hint: What to do about `error`.
+        cause: Why there is no file, if what to do depends on the other files: "unlike" its source model; "broken", its
+            answers are no numbers; "scales" of channels too far apart.
     """
 
     scheme: str
@@ -45,6 +49,11 @@ class Variant:
     notes: tuple[str, ...] = ()
     error: str = ""
     hint: str = ""
+    cause: Cause = ""
+
+    def __repr__(self) -> str:
+        outcome = f"failed, {self.error}" if self.path is None else f"{self.path}, {self.size_bytes} bytes"
+        return f"Variant({self.scheme}: {outcome})"
 
     @property
     def status(self) -> Literal["ok", "failed"]:

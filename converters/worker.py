@@ -56,6 +56,8 @@ if platform.machine() in ("x86_64", "AMD64"):
     # Without VNNI, TensorFlow uses oneDNN only if it is told to; without oneDNN, it has no convolutions of images with
     # channels first, and no depthwise ones with a dilation.
     _ENVIRONMENT["TF_ENABLE_ONEDNN_OPTS"] = "1"
+CHAT = (b"INFO: ", b"WARNING: [npu_registry", b"WARNING: [gpu_registry", b"WARNING: All log messages before absl")
+"""What lines begin with in which LiteRT, XNNPACK and TensorFlow say what they do on every call."""
 LOG_LINES = 4
 """Last lines of a log that an error shows."""
 LOG_BYTES = 1 << 16
@@ -137,7 +139,7 @@ class Worker:
         return self._pid
 
     def close(self) -> None:
-        """End the process, whatever it is doing, and copy its log to stderr."""
+        """End the process, whatever it is doing, and copy its log to stderr, but for what the interpreters chat."""
         with self._closing:
             if self._log.closed:
                 return
@@ -149,7 +151,8 @@ class Worker:
             self._process.wait()
             self._reports.close()
             with contextlib.suppress(OSError):
-                os.write(2, self._last_words())
+                lines = self._last_words().splitlines(keepends=True)
+                os.write(2, b"".join(line for line in lines if not line.startswith(CHAT)))
             self._log.close()
             self._folder.cleanup()
 

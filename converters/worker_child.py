@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
 import pickle
@@ -31,6 +32,7 @@ def serve(number: int, folder: str) -> None:
     ignore_found_settings()
     sys.modules.setdefault("pathlib._local", pathlib)  # Python 3.13 pickles paths so (cpython#133789)
     import_less()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # as TF_CPP_MIN_LOG_LEVEL does for its native code
     threading.Thread(target=_end_with, args=(os.getppid(), folder), daemon=True).start()
     with opened(number) as pipe:
         pipe.send(("pid", os.getpid()))

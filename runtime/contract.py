@@ -45,7 +45,7 @@ Task = Literal["softmax", "logits", "sigmoid", "multilabel", "none"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataRecord:
-    """The data that a model was trained on.
+    """The data that a model was trained on, or that the files of another tool's model were made with.
 
     `source` is the value of `--data`, a name or a path, whole if it is not found from the model's folder upwards;
     `sha256` is over every item's content hash and label; `counts` are the items by split: "train", "val", "test".
@@ -138,6 +138,8 @@ class Contract:
         test_accuracy: Accuracy of the source model on the test split of `data`, 0-1, if it was measured.
         threshold: Decision threshold of a label, as a probability ("sigmoid", "multilabel"); None means 0.5.
         verification: How far its answers were from the source model's; `selftest` has answers for a board to repeat.
+        made_with: The data that it was calibrated and verified on, of a model whose training data are not known; their
+            test items were not used. `sha256` is empty if only a part of them was read.
         tools: Versions of the packages that made it.
         output_shape: Shape of the output for one item, without the batch; empty unless the task is "none".
         item_by_item: Whether items must be answered one at a time: the others of a batch would change the answers.
@@ -162,6 +164,7 @@ class Contract:
     parent_sha256: str = ""
     test_accuracy: float | None = None
     data: DataRecord | None = None
+    made_with: DataRecord | None = None
     threshold: float | None = None
     verification: Verification | None = None
     selftest: SelfTest | None = None
@@ -183,6 +186,11 @@ class Contract:
     def outputs(self) -> int:
         """Number of outputs that the file has: one a label, but a single one for "sigmoid"."""
         return {"sigmoid": 1, "none": math.prod(self.output_shape)}.get(self.task, len(self.labels))
+
+    @property
+    def known_data(self) -> DataRecord | None:
+        """The data that commands open where none are named: those that it was trained on, or else made with."""
+        return self.data or self.made_with
 
     @property
     def limits(self) -> AnswerLimits:
@@ -229,6 +237,7 @@ class Contract:
                 {"item_by_item": scheme in _OLD_ITEM_BY_ITEM} | raw,
                 input=input_spec_from,
                 data=partial(record, DataRecord),
+                made_with=partial(record, DataRecord),
                 verification=partial(record, Verification),
                 selftest=partial(_selftest, scheme=scheme),
                 adapter=lambda adapter: adapter_from(adapter, raw["input"]["shape"]),

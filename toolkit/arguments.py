@@ -17,11 +17,11 @@ Result = TypeVar("Result")
 NUMBERS = {int: numbers.Integral, float: numbers.Real}
 """The types of numbers, NumPy's included, that stand for a number of Python."""
 WORDS: dict[Any, str] = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", Path: "a Path"}
-WORDS |= {type(None): "None"}
+WORDS |= {type(None): "None", tuple[Any, ...]: "a pair (x, y) of arrays", Mapping[str, Any]: "a dictionary of arrays"}
 """What messages call a type."""
 OBJECTS = {
-    "numpy": "Save arrays first: np.savez('data.npz', x=x, y=y).",
-    "keras": "Save the model first: model.save('model.keras').",
+    "numpy": "Give arrays as a pair: (x, y).",
+    "keras": "Convert the model first: convert(model, data=(x, y)).",
     "torch": "Save the model first: torch.onnx.export(model, (item,), 'model.onnx').",
 }
 """What to do about objects of other packages, by the package: files are what can be read again on a board."""

@@ -7,56 +7,55 @@ other model, the contract is assembled from `Hints`, the file's metadata and gue
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.conversion.advice import LONGER, fragile_file
 from edgepress.converters.conversion.conversion import Conversion
+from edgepress.converters.conversion.source_answers import SourceJob, answer_source
 from edgepress.converters.ends import IF_ANY, LOGITS
 from edgepress.converters.files import require_folder
 from edgepress.converters.float_layers import KeepOptions
-from edgepress.converters.proof.compare import FEW, ITEMS
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.statistics import CALIBRATION_METHODS
-from edgepress.converters.targets import Target, checked_target, finer, schemes_from
+from edgepress.converters.targets import checked_target, schemes_from
 from edgepress.converters.variant import Variant
-from edgepress.runtime import Contract
 from edgepress.runtime.filetypes import VARIANTS
-from edgepress.toolkit.conversion_plan import SAMPLES, plan_for
-from edgepress.toolkit.data import calibration_rows
-from edgepress.toolkit.data.types import DataSet, Split
-from edgepress.toolkit.errors import InputError, unknown
+from edgepress.toolkit.conversion_plan import JUDGED, SAMPLES, ConversionPlan, items_for, plan_for
+from edgepress.toolkit.data.objects import Data, Model, opened_or_named
+from edgepress.toolkit.errors import EdgepressError, InputError, unknown
 from edgepress.toolkit.notebooks.views import conversion_html
 from edgepress.toolkit.results.run_files import model_in
+from edgepress.toolkit.source_check import SourceCheck, check_source
+from edgepress.toolkit.text import percent
 
-__all__ = ["Hints", "convert", "notes_by_text", "summary"]
-
-CALIBRATION_BATCH = 50
-"""Calibration items that are read at once."""
-PROOF_BYTES = 64 << 20
-"""Size of the items on which files are verified."""
-JUDGED = 500
-"""Most validation items on which files are judged."""
+__all__ = ["JUDGED", "Hints", "convert", "items_for", "notes_by_text", "summary"]
 
 
 class Variants(list[Variant]):
-    """Converted files, a list that notebooks show as a table."""
+    """Converted files, a list that notebooks show as a table.
+
+    Attributes:
+        source: How the source model answered labelled items before files were made of it; None if there were none.
+    """
+
+    source: SourceCheck | None = None
 
     def _repr_html_(self) -> str:
         return conversion_html(summary(self)["variants"])
 
 
 def convert(
-    model: str | Path,
+    model: Model,
     to: str | Scheme | Iterable[str | Scheme] = "all",
     *,
-    data: str | DataSet | None = None,
+    data: Data | None = None,
     out: str | Path | None = None,
     hints: Hints | None = None,
     repairs: bool = True,
@@ -101,6 +100,7 @@ def convert(
 
     Returns:
         A list of one variant per scheme, in the order of `to`; a failed one has `path` None and the reason in `error`.
+        Its `source` says how the source model answers the data, if they have its labels, and what would be better.
 
     Raises:
         EdgepressError: The model, the data or an option can't be used.
@@ -110,6 +110,7 @@ def convert(
         >>> [v.status for v in convert("edgepress-demo/model.keras", "tflite-int8,onnx-int8", out="int8")]
         ['ok', 'ok']
     """
+    data = opened_or_named(data)
     path = model_in(model)
     hints = hints or Hints()
     note = on_note or (lambda text: None)
@@ -140,12 +141,19 @@ def convert(
                 f"--calibration {calibration_method} is not used for the ranges of {path}, which edgepress tune learned"
             )
         possible = [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated]
+        items = items_for(plan.data, samples, plan.contract)
+        source = _checked_source(conversion, plan, items, hints, on_step)
+        if source is not None and source.text:
+            note(source.text)
+        own = items["proof_own"] = (
+            items["proof_own"] or source is not None
+        )  # items of its labels; what is wrong is said
         variants = conversion.run(
             possible,
             plan.contract,
             adapter=plan.adapter,
             out=folder,
-            **items_for(plan.data, samples, plan.contract),
+            **items,
             repairs=repairs and plan.data is not None,
             calibration_method=calibration_method,
             enforce=verify,
@@ -158,23 +166,56 @@ def convert(
             on_done=on_done,
         )
         scaled = plan.contract.input.is_image and conversion.facts.takes_scaling
-    own = data is None and plan.data is not None and plan.contract.data is not None
-    _note_if_weak(variants, note, images=scaled, own=own, one_hot=conversion.facts.ends_in.lower() == "hardmax")
+    if source is None or not source.is_wrong:
+        _note_if_weak(variants, note, images=scaled, own=own, one_hot=conversion.facts.ends_in.lower() == "hardmax")
+    if fragile := fragile_file(variants):
+        note(_fragility(fragile))
     variants = _with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None))
-    return Variants(_without_rejected_advice(variants, aim))
+    result = Variants(variants)
+    result.source = source
+    return result
 
 
-def _without_rejected_advice(variants: Sequence[Variant], target: Target) -> Iterator[Variant]:
-    """The variants; the hint of none names a scheme that was rejected, too."""
-    rejected = [variant.scheme for variant in variants if variant.path is None]
-    for variant in variants:
-        scheme = SCHEMES[variant.scheme]
-        advised = finer(scheme, target)
-        if advised in rejected:
-            better = finer(scheme, target, rejected=rejected)
-            instead = f"convert it to {better}" if better else "use the source model"
-            variant = dataclasses.replace(variant, hint=variant.hint.replace(f"convert it to {advised}", instead))
-        yield variant
+def _checked_source(
+    conversion: Conversion,
+    plan: ConversionPlan,
+    items: Mapping[str, Any],
+    hints: Hints,
+    on_step: Callable[[str], None] | None,
+) -> SourceCheck | None:
+    """How the source model answers the items of the proof, if they have labels."""
+    labels = items.get("proof_labels")
+    if labels is None or not len(labels):
+        return None
+    if on_step:
+        on_step("Measuring the source model")
+
+    def ask(some: npt.NDArray[Any], adapters: Sequence[InputAdapter]) -> Iterator[npt.NDArray[np.float32]]:
+        return conversion.call(answer_source, SourceJob(some, tuple(adapters)))
+
+    try:
+        return check_source(
+            items["proof"],
+            labels,
+            ask,
+            contract=plan.contract,
+            adapter=plan.adapter,
+            facts=conversion.facts,
+            hints=hints,
+        )
+    except EdgepressError:  # it does not run: each file will say so
+        return None
+
+
+def _fragility(variant: Variant) -> str:
+    """What shows that a source model is fragile."""
+    measured = variant.verification
+    assert measured is not None
+    return (
+        f"the source model is fragile: {variant.scheme}, the nearest file in 8 bits, chooses its label for "
+        f"{percent(measured.agreement, '.1f')} of {measured.items} items, and by its own probabilities it is undecided "
+        f"about most of the others: {LONGER}"
+    )
 
 
 def _note_if_weak(
@@ -209,40 +250,9 @@ def _with_uncalibrated(
     return [by_scheme[scheme] for scheme in schemes]
 
 
-def items_for(data: DataSet | None, count: int, contract: Contract) -> dict[str, Any]:
-    """Calibration items, from the training split, and items to judge and verify on: arguments of `Conversion.run`.
-
-    Files are verified on validation items, which were not calibrated on; if there are too few, on training items, too.
-    """
-    if data is None:
-        return {"calibration": tuple}
-    rows = calibration_rows(data.train, count)
-    split = Split(data.train.source, data.train.indices[rows], data.train.y[rows])
-    parts = [data.val] if len(data.val) >= FEW else [part for part in (data.val, data.train) if len(part)]
-    item_bytes = math.prod(contract.input.shape) * np.dtype(contract.input.dtype).itemsize
-    most = max(FEW, min(ITEMS, PROOF_BYTES // item_bytes))
-    rows_of = [(part, calibration_rows(part, most)) for part in parts]
-    labelled = contract.task != "none" and [*contract.labels] == [*data.labels]
-    items = {
-        "calibration": partial(_batches, split),
-        "proof": np.concatenate([part.read(rows) for part, rows in rows_of])[:most],
-        "proof_labels": np.concatenate([part.y[rows] for part, rows in rows_of])[:most] if labelled else None,
-        "proof_name": data.source,
-        "proof_own": contract.data is not None and contract.data.sha256 == data.sha256,
-    }
-    if len(data.val) >= FEW:
-        items["validation"] = partial(_validation, data.val, labelled=labelled)
-    return items
-
-
-def _validation(split: Split, count: int, *, labelled: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """Up to `count` validation items, spread over the classes, and their labels."""
-    rows = calibration_rows(split, min(count, JUDGED))
-    return split.read(rows), split.y[rows] if labelled else None
-
-
 def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str, Any]:
     """The JSON document of `convert --json`."""
+    source = variants.source if isinstance(variants, Variants) else None
     return {
         "variants": [
             {
@@ -261,6 +271,7 @@ def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str,
             for v in variants
         ],
         "notes": list(notes),
+        "source": source and source.to_dict(),
     }
 
 
@@ -271,7 +282,3 @@ def notes_by_text(variants: Iterable[Variant]) -> dict[str, list[str]]:
         for note in variant.notes:
             schemes_by_text.setdefault(note, []).append(variant.scheme)
     return schemes_by_text
-
-
-def _batches(split: Split) -> Iterable[npt.NDArray[Any]]:
-    return (x for x, _ in split.batches(CALIBRATION_BATCH))

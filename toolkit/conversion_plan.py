@@ -1,28 +1,40 @@
-"""The contract, adapter and data that a model is converted with."""
+"""The contract, adapter and data that a model is converted with, and the items for calibration and proof."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter, end_for
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints, ModelFacts
-from edgepress.converters.proof.compare import ITEMS
+from edgepress.converters.proof.compare import FEW, ITEMS
 from edgepress.runtime import Contract
 from edgepress.toolkit.data import calibration_rows, open_data
 from edgepress.toolkit.data.for_model import data_for, resize_note, with_labels_of
 from edgepress.toolkit.data.npz import stored_item
-from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.data.remembered import to_remember
+from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
 
 ENOUGH_ITEMS = 10
 """Items for each class from which on each class has some, unless items of it were left out."""
 SAMPLES = 200
 """Training items to calibrate with, unless another number is given."""
+CALIBRATION_BATCH = 50
+"""Calibration items that are read at once."""
+PROOF_BYTES = 64 << 20
+"""Size of the items on which files are verified."""
+JUDGED = 500
+"""Most validation items on which files are judged."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,7 @@ def plan_for(
         if hints.softmax:
             adapter = dataclasses.replace(adapter, end=end_for(facts.contract.outputs))
         contract = facts.contract.without_limits().replace(adapter=None)  # the graph will do what it says
-        if contract.data is not None:  # edgepress trained it: its labels are the data's
+        if contract.data is not None or (data is None and contract.made_with is not None):  # its labels are the data's
             opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, purpose="calibration")
             return ConversionPlan(contract, adapter, opened, tuple(notes))
         plan = ConversionPlan(contract, adapter, None)
@@ -70,7 +82,19 @@ def plan_for(
     )
     plan = dataclasses.replace(plan, notes=(*plan.notes, *resize_note(plan.contract, opened)))
     plan = _with_labels_of(opened, _with_range_of(opened, dataclasses.replace(plan, data=opened)))
-    return dataclasses.replace(plan, notes=(*plan.notes, *_missing_classes_note(opened)))
+    contract = _remembering(opened, plan.contract, path.parent)
+    return dataclasses.replace(plan, contract=contract, notes=(*plan.notes, *_missing_classes_note(opened)))
+
+
+def _remembering(data: DataSet, contract: Contract, folder: Path) -> Contract:
+    """The contract of a model in a folder, with the data that its files are made with, if they are of its labels."""
+    if {*contract.labels} != {*data.labels} or not data.labels:
+        return contract
+    is_whole = len(data.test) > 0  # otherwise it is a sample, whose hash is that of no data set
+    source = to_remember(data.source, folder)
+    return contract.replace(
+        made_with=dataclasses.replace(data.record, source=source, sha256=data.sha256 if is_whole else "")
+    )
 
 
 def _without_images(hints: Hints, facts: ModelFacts, data: str | DataSet | None) -> tuple[Hints, tuple[str, ...]]:
@@ -119,3 +143,50 @@ def _with_range_of(data: DataSet, plan: ConversionPlan) -> ConversionPlan:
     adapter = dataclasses.replace(plan.adapter, item=item)
     contract = plan.contract.replace(input=item)
     return dataclasses.replace(plan, contract=contract, adapter=adapter, notes=(*plan.notes, note))
+
+
+def items_for(data: DataSet | None, count: int, contract: Contract) -> dict[str, Any]:
+    """Calibration items, from the training split, and items to judge and verify on: arguments of `Conversion.run`.
+
+    Files are verified on validation items, which were not calibrated on; if there are too few, on training items, too.
+    """
+    if data is None:
+        return {"calibration": tuple, "proof_own": False}
+    rows = calibration_rows(data.train, count)
+    split = Split(data.train.source, data.train.indices[rows], data.train.y[rows])
+    parts = [data.val] if len(data.val) >= FEW else [part for part in (data.val, data.train) if len(part)]
+    item_bytes = math.prod(contract.input.shape) * np.dtype(contract.input.dtype).itemsize
+    most = max(FEW, min(ITEMS, PROOF_BYTES // item_bytes))
+    rows_of = [(part, calibration_rows(part, most)) for part in parts]
+    numbers = _numbers_of_labels(data, contract)
+    items = {
+        "calibration": partial(_batches, split),
+        "proof": np.concatenate([part.read(rows) for part, rows in rows_of])[:most],
+        "proof_labels": None
+        if numbers is None
+        else numbers[np.concatenate([part.y[rows] for part, rows in rows_of])[:most]],
+        "proof_name": data.source,
+        "proof_own": contract.data is not None and contract.data.sha256 == data.sha256,
+    }
+    if len(data.val) >= FEW:
+        items["validation"] = partial(_validation, data.val, numbers=numbers)
+    return items
+
+
+def _numbers_of_labels(data: DataSet, contract: Contract) -> npt.NDArray[np.int64] | None:
+    """The model's number of each of the data's labels, which may be in another order; None if they are other labels."""
+    if contract.task == "none" or not data.labels or {*contract.labels} != {*data.labels}:
+        return None
+    return np.array([contract.labels.index(label) for label in data.labels])
+
+
+def _validation(
+    split: Split, count: int, *, numbers: npt.NDArray[np.int64] | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    """Up to `count` validation items, spread over the classes, and the model's numbers of their labels."""
+    rows = calibration_rows(split, min(count, JUDGED))
+    return split.read(rows), None if numbers is None else numbers[split.y[rows]]
+
+
+def _batches(split: Split) -> Iterable[npt.NDArray[Any]]:
+    return (x for x, _ in split.batches(CALIBRATION_BATCH))

@@ -25,6 +25,7 @@ from edgepress.runtime.errors import parsing
 from edgepress.toolkit.benchmarking.accepted import accepted_counts, accepted_fields, without_promise
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.data.for_model import data_for, data_record, describe
+from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 from edgepress.toolkit.notebooks.views import evaluation_html
@@ -59,7 +60,7 @@ class Evaluation(dict[str, Any]):
 def evaluate(
     file: str | Path,
     *,
-    data: str | None = None,
+    data: Data | None = None,
     engine: str | None = None,
     threads: int = 1,
     jobs: int | None = None,
@@ -97,6 +98,7 @@ def evaluate(
         >>> evaluate("edgepress-demo/variants/model-int8.tflite")["accuracy"] > 0.9
         True
     """
+    data = source_of(data)
     path = model_in(file)
     about = describe(path, hints)
     contract = about.contract

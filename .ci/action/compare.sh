@@ -38,4 +38,4 @@ while IFS= read -r option; do if [ -n "$option" ]; then arguments+=("$option"); 
 if [ -n "$DATA" ]; then arguments+=("--data=$DATA"); fi
 code=0
 "$RUNNER_TEMP/edgepress/bin/python" -I -m edgepress.toolkit.cli.main --no-config compare "${arguments[@]}" -- "$old" "$NEW" >"$report" || code=$?
-case $code in 0) finish 0 passed ;; 3) finish 3 failed ;; *) finish "$code" error ;; esac
+case $code in 0) finish 0 passed ;; 3) finish 3 failed ;; 5) finish 5 unproven ;; *) finish "$code" error ;; esac

@@ -115,8 +115,14 @@ ROOMS = {
     "splits": Room("toolkit/data/splits.py", "splits data_splits"),
     "contract": Room("runtime/contract.py", "contract_fields contract"),
     "selftest": Room("runtime/selftest.py", "selftest_tolerance selftest"),
-    "advice": Room("toolkit/benchmarking/advice.py toolkit/benchmarking/engine_advice.py", "advice"),
+    "advice": Room(
+        "toolkit/benchmarking/advice.py toolkit/benchmarking/needed.py toolkit/benchmarking/engine_advice.py", "advice"
+    ),
     "recommendation": Room("toolkit/stats/posterior.py toolkit/stats/choice.py", "choice posterior advice"),
+    "source check": Room(
+        "toolkit/source_check.py toolkit/stats/largest_class.py converters/contract/preparations.py",
+        "source_check remarks",
+    ),
     "more": Room("toolkit/benchmarking/more.py", "benchmark_more"),
     "formats": Room("toolkit/data/idx.py toolkit/data/npz.py toolkit/text.py", "data_npz data_idx data text"),
     "archive": Room("toolkit/bundles/archive.py toolkit/bundles/manifest.py", "archive"),
@@ -158,7 +164,10 @@ ROOMS = {
         "converters/to_c/placement.py converters/to_c/tables.py converters/to_c/removal.py",
         "c_placement to_c_tables to_c_removal to_c_footprint to_c",
     ),
-    "proof": Room("converters/proof/compare.py converters/proof/labels.py", "lost_labels verification"),
+    "proof": Room(
+        "converters/proof/compare.py converters/proof/labels.py converters/conversion/advice.py",
+        "lost_labels verification rejected_advice",
+    ),
     "repairs": Room("converters/ptq/*.py", "*"),
     "pruning": Room("converters/pruning/*.py", "*"),
     "forms": Room(FORMS, "*"),

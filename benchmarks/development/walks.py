@@ -46,7 +46,7 @@ SUFFIXES = (".png", ".jpg", ".bmp", ".webp")
 """What the names of pictures end in."""
 TIMEOUT_S = 900
 """A command that takes longer is a fault."""
-NEXT = re.compile(r"^\s*(?:Next|Then): (edgepress .+)$")
+NEXT = re.compile(r"^\s*(?:Next|Then|Fix): (edgepress .+)$")
 """A line that names the next command."""
 SKIPPED = ("play", "serve", "bundle", "board", "sweep")
 """Next commands that do not end, or need a board; `bundle` is in each walk."""

@@ -1,13 +1,13 @@
-"""Write the README's table and picture: a MobileNetV3-Small as our files, and as those of bare tools.
+"""Write the README's table and picture: a net for photos as our files, and as those of bare tools.
 
-    python benchmarks/docs/readme_table.py --out CACHE [--print] [--saved]
+    python benchmarks/docs/readme_table.py --data PHOTOS --out CACHE [--print] [--saved]
 
-Trains MobileNetV3-Small on the data of `readme_data.py`, makes our nine files and the int8 files of TFLiteConverter,
-litert-quantizer and ONNX Runtime's quantizer from the same net and the same number of calibration items, and measures
-all of them in one `edgepress benchmark`: the same test items, interleaved rounds, one thread. A rival's file can be
-recommended, too. Training takes most of the time; the net and the files are kept in the cache. Replaces what stands
-between the two `<!-- table -->` marks in README.md, and docs/demo.png; `--print` only prints. Wants an idle machine,
-because it times.
+Trains a net on the photos as `edgepress train` does without options, makes our nine files and the int8 files of
+TFLiteConverter, litert-quantizer and ONNX Runtime's quantizer from the same net and the same number of calibration
+items, and measures all of them in one `edgepress benchmark`: the same test items, interleaved rounds, one thread. A
+rival's file can be recommended, too. Training takes most of the time; the net and the files are kept in the cache.
+Replaces what stands between the two `<!-- table -->` marks in README.md, and docs/demo.png; `--print` only prints.
+Wants an idle machine, because it times. README's figures are of the photos of waste by G. Thung and M. Yang (MIT).
 """
 
 from __future__ import annotations
@@ -25,29 +25,33 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.append(str(Path(__file__).parents[1] / "shared"))
 
+import numpy as np
 from accuracy_nets import Net, Place, alone
 from accuracy_peers import peer_files
-from readme_data import SIDE, digits
 
 from edgepress.converters.schemes import ALL
 from edgepress.toolkit.annotation import annotate
 from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
 from edgepress.toolkit.benchmarking.plots import plot_benchmark
 from edgepress.toolkit.conversion import Hints
+from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.types import SPLITS
 from edgepress.toolkit.host.describe import host_title
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.records import Benchmark, Measurement
+from edgepress.toolkit.training.choosing import PHOTO_SIDE
 
 ROOT = Path(__file__).parents[2]
 MARK = "<!-- table -->"
 PICTURE = ROOT / "docs" / "demo.png"
-ARCH = "mobilenet-v3-small"
-EPOCHS = 15
+NET = "photos"
+"""Name of the net's folder in the cache."""
 RIVALS = {"converter": "TFLiteConverter", "litert-q": "litert-quantizer", "ort": "ORT quantizer"}
 """Bare tools of `accuracy_peers.py`, each with its defaults, and what the table calls them."""
-HINTS: dict[str, Any] = {"labels": list("0123456789"), "task": "softmax", "color": "grey"}
+HINTS: dict[str, Any] = {"task": "softmax", "color": "rgb"}
+"""What the files of bare tools say nothing of, beside their labels."""
 RANGES: dict[str, dict[str, Any]] = {"litert-q": {"input_range": "0,255"}}
-"""What the files say nothing of; those that take uint8 say their range."""
+"""What some of them don't say of their input; those that take uint8 say their range."""
 TIMING_S = 5.0
 """Seconds of timing for each file."""
 CAP_S = 600.0
@@ -60,32 +64,40 @@ class TableNet(Net):
 
     @property
     def data(self) -> Path:
-        """Its data."""
-        return digits(self.place.cache)
+        """Its photos as one file, which bare tools read, too."""
+        return self.folder / "photos.npz"
 
-    def make(self) -> None:
+    def train(self, photos: Path) -> None:
         """Train it, if it is not there, in a process of its own."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.model.exists():
-            alone(_train, self.data, self.folder / "run", self.model)
+            alone(_train, photos, self.data, self.folder / "run", self.model)
 
 
-def _train(data: Path, run: Path, model: Path) -> None:
-    from edgepress.toolkit.data import open_data
-    from edgepress.toolkit.training.loop import train
+def _train(photos: Path, arrays: Path, run: Path, model: Path) -> None:
+    from edgepress.toolkit import train
 
-    train(open_data(data), ARCH, out=run, epochs=EPOCHS, resume=True, progress=False)
+    data = open_data(photos, size=PHOTO_SIDE, skip_unreadable=True)
+    splits = {name: getattr(data, name) for name in SPLITS}
+    np.savez(
+        arrays,
+        labels=np.array(data.labels),
+        **{f"x_{name}": split.read(slice(None)) for name, split in splits.items()},
+        **{f"y_{name}": split.y for name, split in splits.items()},
+    )
+    train(data, out=run, resume=True, progress=False)
     shutil.copyfile(run / "model.keras", model)
 
 
 def main() -> None:
     """Measure, and write the figures where they are shown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of class folders")
     parser.add_argument("--out", type=Path, required=True, help="folder of the cache")
     parser.add_argument("--print", action="store_true", dest="only_print", help="leave README and picture as they are")
     parser.add_argument("--saved", action="store_true", help="measure nothing: take the last results of the cache")
     args = parser.parse_args()
-    result = load_benchmark(args.out) if args.saved else measure(args.out)
+    result = load_benchmark(args.out) if args.saved else measure(args.data, args.out)
     found = document(result)
     text = table(found, result.host)
     print(text)
@@ -101,10 +113,10 @@ def main() -> None:
         readme.write_text(f"{before}{MARK}\n{text}\n{MARK}{after}")
 
 
-def measure(cache: Path) -> Benchmark:
+def measure(photos: Path, cache: Path) -> Benchmark:
     """The benchmark of our files and the rivals'; rows of rivals have the tool's name for a scheme."""
-    net = TableNet(ARCH, Place(cache, Path(), Path()))
-    net.make()
+    net = TableNet(NET, Place(cache, Path(), Path()))
+    net.train(photos)
     made = net.convert(ALL)
     ours = [row["file"] for row in made.values()]
     theirs = peer_files(net, list(RIVALS))
@@ -115,7 +127,8 @@ def measure(cache: Path) -> Benchmark:
     options = BenchmarkOptions(
         engine="litert,onnxruntime", timing_s=TIMING_S, time_cap=CAP_S, baseline=str(made["tflite-float32"]["file"])
     )
-    described = {name: _described(name, Path(path)) for name, path in theirs.items()}
+    labels = list(open_data(net.data).labels)
+    described = {name: _described(name, Path(path), labels) for name, path in theirs.items()}
     result = benchmark([*ours, *described.values()], data=str(net.data), options=options)
     if failed := [f"{row.file}: {row.status}" for row in result.results if row.failed]:
         sys.exit(f"files could not be measured: {'; '.join(failed)}")
@@ -124,10 +137,10 @@ def measure(cache: Path) -> Benchmark:
     return replace(result, results=rows)
 
 
-def _described(name: str, path: Path) -> Path:
+def _described(name: str, path: Path, labels: list[str]) -> Path:
     """A copy of a rival's file that says what it takes and answers."""
     copy = path.with_name(f"{name}-described{path.suffix}")
-    annotate(path, copy, hints=Hints(**HINTS, **RANGES.get(name, {})))
+    annotate(path, copy, hints=Hints(labels=labels, **HINTS, **RANGES.get(name, {})))
     return copy
 
 
@@ -173,10 +186,11 @@ def _row(row: Mapping[str, Any]) -> str:
 def _about(found: Mapping[str, Any], host: Mapping[str, Any]) -> str:
     assert found["ship"] is not None
     return (
-        f"MobileNetV3-Small at {SIDE}x{SIDE}; {found['count']:,} test images, handwritten digits of MNIST; "
-        f"1 thread, {host_title(host)}. `benchmark` recommends `{found['ship']}`: of the files that are at "
-        f"least {found['confidence']:.0%} sure to lose less than {found['max_drop_pp']:g} pp, it has the least product "
-        f"of size and latency. Bare: the tool alone with its defaults, on the same net and calibration images. "
+        f"EfficientNet-Lite0 at {PHOTO_SIDE}x{PHOTO_SIDE}, trained by `edgepress train` without options; "
+        f"{found['count']:,} test photos of waste in six classes (trashnet); 1 thread, {host_title(host)}. "
+        f"`benchmark` recommends `{found['ship']}`: of the files that are at least {found['confidence']:.0%} sure to "
+        f"lose less than {found['max_drop_pp']:g} pp, it has the least product of size and latency. Bare: the tool "
+        f"alone with its defaults, on the same net and calibration images. "
         f"(Table and picture: `benchmarks/docs/readme_table.py`.)"
     )
 

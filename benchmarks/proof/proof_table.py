@@ -43,7 +43,7 @@ import proof_models
 from proof_cells import Cell
 from proof_models import Subject
 
-from edgepress.converters.proof.compare import ITEMS, compare, shortcoming
+from edgepress.converters.proof.compare import ITEMS, LEAST_DB, compare, shortcoming
 from edgepress.converters.proof.verify import end_of
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.contract import Verification
@@ -178,8 +178,7 @@ def _show(rows: list[Row]) -> dict[str, int]:
 def _is_quiet(row: Row) -> bool:
     """Whether labels decide about a file on seeded items, not the noise of its answers."""
     found = row.found
-    bound = SCHEMES[row.cell.scheme].min_spread_db
-    return bool(found.lost_by_chance) and (found.spread_db is None or found.spread_db >= bound)
+    return bool(found.lost_by_chance) and (found.spread_db is None or found.spread_db >= LEAST_DB)
 
 
 def _share_of_chance(row: Row) -> float:

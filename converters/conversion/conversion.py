@@ -23,6 +23,7 @@ from edgepress.converters.arrays import Array
 from edgepress.converters.calibration import Batches
 from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.contract.outputs import SIGMOIDS
+from edgepress.converters.conversion.advice import Given, with_advice
 from edgepress.converters.conversion.encode import FilesJob
 from edgepress.converters.conversion.float_graph import FloatGraphJob
 from edgepress.converters.conversion.make import Began, Done
@@ -132,7 +133,7 @@ class Conversion:
             proof: Items (n, *item shape) on which a file is compared with the source model; None takes seeded ones.
             proof_labels: Their labels, integers, shape (n,), if they are of the contract's classes and in their order.
             proof_name: Name of these items, for the contract.
-            proof_own: Whether all these items are of the data that the model was trained on.
+            proof_own: Whether these items are like those that the model was trained on, as far as that is known.
             enforce: Whether a file below its scheme's bound fails.
             target: What the files are for.
             rewrite: Whether the graphs are rewritten to be faster there (`converters.rewrites.table`).
@@ -183,7 +184,7 @@ class Conversion:
                     contract,
                     adapter,
                     calibration,
-                    proof=ProofItems(proof, proof_labels, proof_name, enforce, proof_own),
+                    proof=ProofItems(proof, proof_labels, proof_name, enforce),
                     float_graph=float_graph,
                     target=target,
                     rewrite=rewrite,
@@ -201,7 +202,15 @@ class Conversion:
                 self._processes.abandon(paths.values())
                 raise
         answers = {name: done.scores for name, done in reports.items() if done.scores is not None}
-        return [across(reports[name].variant, answers) for name in schemes]
+        given = Given(
+            target=target,
+            data=proof is not None,
+            labels=proof is not None or contract.task == "none",
+            own=proof_own,
+            scaling=contract.input.is_image and self.facts.takes_scaling,
+            repairs=repairs,
+        )
+        return with_advice([across(reports[name].variant, answers) for name in schemes], given)
 
     def _last_operation(self, contract: Contract, adapter: InputAdapter) -> End | None:
         """The last operation that files of logits leave to the runtime; None if the model returns logits itself.

@@ -17,17 +17,17 @@ from edgepress.converters.adapter import End
 from edgepress.converters.arrays import Floats
 from edgepress.converters.conversion.encode import Encoder, FilesJob, Once
 from edgepress.converters.conversion.float_graph import get_open_model, unexpected_error
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.errors import ConversionError, ScaleError, UnlikeError
 from edgepress.converters.files import whole_file
+from edgepress.converters.proof.compare import unusual
 from edgepress.converters.proof.reference import ReferenceOutputs
 from edgepress.converters.proof.selftest import make_selftest
 from edgepress.converters.proof.still_float import refuse_floats, remainder
 from edgepress.converters.proof.verify import answers, enough, verify
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.sources.base import SourceModel
-from edgepress.converters.targets import finer
 from edgepress.converters.to_tflite.passes import operations
-from edgepress.converters.variant import Variant
+from edgepress.converters.variant import Cause, Variant
 from edgepress.converters.worker import Emit
 from edgepress.runtime import Model, load
 from edgepress.runtime.adapter import Adapter
@@ -61,8 +61,12 @@ def make_files(job: FilesJob, emit: Emit) -> None:
         start = time.perf_counter()
         try:
             done = maker.make(SCHEMES[name], target)
+        except UnlikeError as e:
+            cause: Cause = "broken" if e.measured is None else "unlike"
+            done = Done(Variant(name, None, None, 0.0, e.measured, error=e.message, cause=cause))
         except ConversionError as e:
-            done = Done(Variant(name, None, None, 0.0, error=e.message, hint=e.hint))
+            cause = "scales" if isinstance(e, ScaleError) else ""
+            done = Done(Variant(name, None, None, 0.0, error=e.message, hint=e.hint, cause=cause))
         except EdgepressError:
             raise
         except Exception as e:
@@ -89,18 +93,6 @@ class _FileMaker:
         self.encoder = Encoder(source, job, self.once, self.reference)
         self.ends_in = "" if job.adapter.end else facts.ends_in
 
-    def _advice(self, scheme: Scheme) -> str:
-        """What a user may still try for a file that does not answer as it should."""
-        job = self.job
-        if scheme.is_float32:
-            check = "If the model saturates on these items, check --input-range; else the"
-            return f"{check if self.reference.takes_scaling else 'The'} conversion is at fault: please report it"
-        lacks_data = not job.proof.own and (scheme.calibrated or job.proof.items is None)
-        steps = ["Give data like its training data"] if lacks_data else []
-        steps += [f"convert it to {name}"] if (name := finer(scheme, job.target)) else []
-        text = ", or ".join(steps) or "No scheme for this target rounds less"
-        return text[0].upper() + text[1:]
-
     def make(self, scheme: Scheme, target: Path) -> Done:
         """Write one file, whole, and only if it opens, answers and is near enough to the source model."""
         encode, rewrites = self.encoder.prepare(scheme)
@@ -115,6 +107,7 @@ class _FileMaker:
             model, scores, verification = self._prove(temporary, target, scheme, contract.task)
             notes = (
                 *self.encoder.float_layers(scheme).notes,
+                *([strange] if (strange := unusual(verification, scheme)) else ()),
                 *remainder(temporary, scheme),
                 *self._notes_of_loops(scheme),
                 *(self.job.float_graph.notes if scheme.repairs else ()),
@@ -171,11 +164,11 @@ class _FileMaker:
                 f"The file does not run: {first_line(e).replace(file.name, target.name)}.", "Try another scheme."
             ) from e
         if not np.isfinite(scores).all():
-            raise ConversionError("The file returns NaN or infinity.", f"{self._advice(scheme)}.")
+            raise UnlikeError("The file returns NaN or infinity.")
         if not np.isfinite(extreme_scores).all() and self.job.proof.enforce:
-            raise ConversionError(
-                "The file returns NaN or infinity for a black or a white image, and the source model does not.",
-                f"{self._advice(scheme)}; --no-verify keeps the file anyway.",
+            raise UnlikeError(
+                "The file returns NaN or infinity for a black or a white image, and the source model does not. "
+                "--no-verify keeps the file anyway."
             )
         verification, reason = verify(
             file,
@@ -191,10 +184,7 @@ class _FileMaker:
         )
         if reason and self.job.proof.enforce:
             on = f"{verification.items} items, {verification.on}"
-            raise ConversionError(
-                f"The file does not answer like the source model ({on}): {reason}.",
-                f"{self._advice(scheme)}; --no-verify keeps the file anyway.",
-            )
+            raise UnlikeError(f"The file does not answer like the source model ({on}): {reason}.", verification)
         return model, scores, verification
 
 

@@ -164,6 +164,9 @@ class Inspection:
     microcontroller: EngineCheck | None = None
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Inspection({self.file}: {self.format}, {self.size_bytes} bytes, {len(self.nodes)} operations)"
+
     @property
     def weights_bytes(self) -> int:
         """Bytes of the file that are constants."""

@@ -1,10 +1,13 @@
 """Compare the answers of a converted file with those of its source model, and judge the difference.
 
 Labels decide where they can: a file is refused if it is proven to lose right answers, and accepted if it is proven to
-keep them (`edgepress.converters.proof.labels`). Where they can't, because items are few or have no labels, the noise
-of the answers decides by the bound of the scheme. Noise is compared before softmax or sigmoid, which hide differences
-where they saturate, and with the spread, that is how much the source model's answers differ between items: what is the
-same for all items, such as a background class that is never chosen, proves nothing, however large it is.
+keep them (`edgepress.converters.proof.labels`). Where they can't, because items are few or have no labels, the noise of
+the answers decides. The bounds are the same for all schemes, so that verdicts on the files of one model agree; what is
+unusual for a scheme is a note, or, of a float file where no label shows what it costs, a refusal.
+
+Noise is compared before softmax or sigmoid, which hide differences where they saturate, and with the spread, that is
+how much the source model's answers differ between items: what is the same for all items, such as a background class
+that is never chosen, proves nothing, however large it is.
 """
 
 from __future__ import annotations
@@ -44,6 +47,16 @@ SEEDED_LOST = 0.3
 """The same of seeded items, which have no right answers, as a share of what a file loses that ignores the items: of
 sound files, at most 0.15 are proven, of files that lose 5 points of accuracy and are not too noisy, 0.48 or more
 (`benchmarks/proof/proof_table.py`)."""
+MUCH = 10
+"""How many times the usual error of a float file is more than another order of its sums."""
+FRAGILE = 0.1
+"""Share of labels that eight bits change in a fragile model; in sound ones, it is a few percent."""
+UNDECIDED = 0.3
+"""Largest share of these changes that costs a right answer there; in a model that knows its labels, most do."""
+LEAST_DB = 7.0
+"""Spread to noise that a file must reach if its labels prove nothing, whatever its scheme."""
+LEAST_SQNR_DB = 8.0
+"""The answers themselves to the noise, where they do not differ between items."""
 BROKEN_DB = 3.0
 """Spread to noise below which a file is broken, whatever its labels: half of its answers is noise."""
 END_ERROR = 0.1
@@ -146,30 +159,50 @@ def _decibels(signal: Logits, noise: Logits) -> float | None:
 
 
 def shortcoming(measured: Verification, scheme: Scheme) -> str:
-    """Why a file is refused; empty if it is not. See `docs/convert.md` for how the bounds were chosen."""
-    return (
-        _too_far(measured, scheme)
-        or _wrong_end(measured, scheme)
-        or _loses_labels(measured)
-        or _too_noisy(measured, scheme)
-    )
+    """Why a file is refused; empty if it is not. See `docs/convert.md` for how the bounds were chosen.
+
+    The order of evidence is the same for every scheme: of two files of one model, a refused one is not better in all
+    that was measured than an accepted one. Only where no label can show what a difference costs must a float file equal
+    its source model: that is no rounding, so nothing says that it is harmless.
+    """
+    exact = unusual(measured, scheme) if scheme.is_float32 and not _has_labels(measured) else ""
+    return _wrong_end(measured) or _loses_labels(measured) or _too_noisy(measured) or exact
 
 
-def _too_far(measured: Verification, scheme: Scheme) -> str:
+def _has_labels(measured: Verification) -> bool:
+    """Whether labels of real items can show what a file loses."""
+    return measured.on != SEEDED and measured.lost is not None
+
+
+def unusual(measured: Verification, scheme: Scheme) -> str:
+    """In what an accepted file differs more from its source model than files of its scheme do; empty if in nothing.
+
+    Of a float file, much of that is no rounding: part of the graph computes otherwise.
+    """
+    report = ": part of its graph computes otherwise than the source model, please report it" * scheme.is_float32
     bound = scheme.max_relative_error
     for where, error in (("", measured.max_error / (measured.largest or 1)), (_BEFORE, measured.relative_error or 0.0)):
         if bound is not None and error > bound:
-            return f"{where}its answers are wrong by up to {error:.2g} of the largest; {scheme.name} allows {bound:g}"
-    return ""
+            what = report if error > MUCH * bound else ""
+            return f"{where}its answers differ by up to {error:.2g} of the largest, usual are {bound:g} or less{what}"
+    found, usual, what = (
+        (measured.sqnr_db, scheme.min_sqnr_db, "size")
+        if measured.spread_db is None
+        else (measured.spread_db, scheme.min_spread_db, "spread between items")
+    )
+    if found is None or found >= usual:
+        return ""
+    noise = f"the noise of its answers is {found:.1f} dB below their {what}, usual are {usual:g} dB or more"
+    return f"{noise}{report}"
 
 
 _BEFORE = "before softmax or sigmoid, "
 
 
-def _wrong_end(measured: Verification, scheme: Scheme) -> str:
+def _wrong_end(measured: Verification) -> str:
     if measured.end_error is None or measured.end_error <= END_ERROR:
         return ""
-    return f"its last operation is wrong by up to {measured.end_error:.2g}; {scheme.name} allows {END_ERROR:g}"
+    return f"its last operation is wrong by up to {measured.end_error:.2g}; allowed are {END_ERROR:g}"
 
 
 def _loses_labels(measured: Verification) -> str:
@@ -195,24 +228,38 @@ def allowed_loss(measured: Verification) -> float:
     return SEEDED_LOST * chance
 
 
-def _too_noisy(measured: Verification, scheme: Scheme) -> str:
+def _too_noisy(measured: Verification) -> str:
     """Noise that is too large where labels do not prove that it costs little."""
     if measured.spread_db is None:  # the answers do not vary or are saturated: all that is left is their size
-        if measured.sqnr_db is not None and measured.sqnr_db < scheme.min_sqnr_db:
+        if measured.sqnr_db is not None and measured.sqnr_db < LEAST_SQNR_DB:
             noise = f"the noise of its answers is {measured.sqnr_db:.1f} dB below their size"
-            return f"{noise}; {scheme.name} must reach {scheme.min_sqnr_db:g} dB"
+            return f"{noise}; it must be {LEAST_SQNR_DB:g} dB"
+        if measured.sqnr_db is None and not measured.saturated and measured.max_error > measured.largest:
+            return f"its answers are wrong by up to {measured.max_error:.2g}, and the largest is {measured.largest:.2g}"
         return ""
-    bound = BROKEN_DB if keeps_labels(measured) and not scheme.is_float32 else scheme.min_spread_db
+    bound = BROKEN_DB if keeps_labels(measured) else LEAST_DB
     if measured.spread_db >= bound:
         return ""
     noise = f"the noise of its answers is {measured.spread_db:.1f} dB below their spread between items"
     agreement = "" if measured.agreement is None else f" (top-1 agreement {measured.agreement:.1%})"
-    return f"{noise}; {scheme.name} must reach {bound:g} dB{agreement}"
+    return f"{noise}; it must be {bound:g} dB{agreement}"
+
+
+def is_fragile(measured: Verification) -> bool:
+    """Whether small differences decide the source model's answers, as far as this file shows.
+
+    It changes many of its labels, and by the source model's own probabilities hardly any of them matters: between those
+    labels, the source model itself is undecided. Where a file alone is bad, what it changes is lost.
+    """
+    if measured.agreement is None or measured.lost is None or not _has_labels(measured):
+        return False
+    changed = 1 - measured.agreement
+    return changed > FRAGILE and measured.lost <= UNDECIDED * changed
 
 
 def keeps_labels(measured: Verification) -> bool:
     """Whether labels prove that a file loses no more right answers than it may."""
-    return measured.on != SEEDED and measured.lost_high is not None and measured.lost_high <= allowed_loss(measured)
+    return _has_labels(measured) and measured.lost_high is not None and measured.lost_high <= allowed_loss(measured)
 
 
 def seeded_items(spec: InputSpec, count: int = SEEDED_ITEMS, seed: int = 0, scale: float = 1.0) -> Array:

@@ -34,14 +34,12 @@ class ProofItems:
         labels: Their true labels, integers, shape (n,); None if they are not known.
         name: Their name, for the contract.
         enforce: Whether a file below its scheme's bound fails.
-        own: Whether they, and the calibration items, are of the data that the model was trained on.
     """
 
     items: Array | None = None
     labels: Array | None = None
     name: str = SEEDED
     enforce: bool = True
-    own: bool = False
 
 
 class ReferenceOutputs:

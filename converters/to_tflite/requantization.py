@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.errors import ScaleError
 from edgepress.converters.to_tflite.graph import Graph
 
 LARGEST = 255.0
@@ -41,9 +41,8 @@ def refuse_scales(model: bytes) -> None:
         if not (len(source) == len(output) == 1 and weights and output[0] > 0):
             continue
         if np.max(requantization(source[0], np.array(weights), output[0])) > LARGEST:
-            raise ConversionError(
+            raise ScaleError(
                 f"The weights of {graph.output_name(op)} have channels whose scales are too far apart for "
                 "integer kernels.",
-                "Leave out --no-repairs if it was given, so that channels are equalized; otherwise use a scheme that "
-                "computes in float, such as tflite-float16.",
+                "Use a scheme that computes in float, such as tflite-float16.",
             )

@@ -112,9 +112,9 @@ def test_a_wrong_argument_is_named_with_what_was_given(name: str) -> None:
         (
             "train",
             {"data": np.zeros((9, 8, 8))},
-            "a Path or DataSet. Save arrays first: np.savez('data.npz', x=x, y=y).",
+            "a Path or DataSet or a pair (x, y) of arrays or a dictionary of arrays. Give arrays as a pair: (x, y).",
         ),
-        ("convert", {"data": (np.zeros((9, 8)), np.zeros(9))}, "Save arrays first: np.savez"),
+        ("evaluate", {"data": [np.zeros((9, 8)), np.zeros(9)]}, "Give arrays as a pair: (x, y)."),
     ],
 )
 def test_the_message_says_what_is_accepted(name: str, named: dict[str, Any], said: str) -> None:
@@ -123,11 +123,11 @@ def test_the_message_says_what_is_accepted(name: str, named: dict[str, Any], sai
     assert said in str(caught.value)
 
 
-def test_a_model_in_memory_is_told_to_be_saved() -> None:
+def test_a_model_in_memory_is_told_to_be_converted_where_a_file_is_measured() -> None:
     import keras
 
-    with pytest.raises(TypeError, match=r"model is .*Save the model first: model\.save\('model\.keras'\)\."):
-        toolkit.convert(keras.Sequential(name="net"))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"file is .*Convert the model first: convert\(model, data=\(x, y\)\)\."):
+        toolkit.evaluate(keras.Sequential(name="net"))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"accepted: a whole number\.$"):
         toolkit.convert("a", samples=np.zeros(3))  # type: ignore[arg-type]
 

@@ -19,7 +19,7 @@ from edgepress.toolkit.cli import app as application
 from edgepress.toolkit.cli import logs, screen
 from edgepress.toolkit.cli.commands import COMMANDS
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.cli.options import list_of
+from edgepress.toolkit.cli.options import complete_data, list_of
 from edgepress.toolkit.cli.reference import every_command
 from edgepress.toolkit.errors import TOOLKIT_MODULES, InputError
 
@@ -115,6 +115,18 @@ def test_the_shell_completes_what_is_in_the_tables(words: str, offered: set[str]
     variables["COMP_CWORD"] = str(len(words.split(" ")))
     printed = apart("from edgepress.toolkit.cli.main import main", "main([])", **variables).stdout
     assert set(printed.split()) == offered
+
+
+def test_data_are_completed_by_name_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("digits-photos", "photos", ".hidden"):
+        Path(name).mkdir()
+    Path("photos", "a.npz").touch()
+    assert complete_data("dig") == ["digits", f"digits-photos{os.sep}"]
+    assert complete_data("pho") == [f"photos{os.sep}"]
+    assert complete_data(f"photos{os.sep}") == [os.path.join("photos", "a.npz")]
+    assert f".hidden{os.sep}" not in complete_data("")
+    assert complete_data("nowhere/") == []
 
 
 def test_a_list_is_completed_at_its_last_name() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from configuring import GROUP, apart, edgepress
 
-from edgepress.toolkit.cli.help import FOREIGN, UNFOLD, foreign
+from edgepress.toolkit.cli.help import DAILY, FOREIGN, UNFOLD, folded
 from edgepress.toolkit.cli.reference import every_command
 
 __all__ = ["apart"]
@@ -35,12 +37,56 @@ def test_options_for_models_made_elsewhere_are_one_line(
     assert edgepress(command, UNFOLD) == 0
     whole = capfd.readouterr().out
     (line,) = (line for line in short.splitlines() if UNFOLD in line)
-    assert f"Show {len(foreign(GROUP.commands[command]))} more options" in line
+    assert f"Show {len(folded(GROUP.commands[command]))} more options" in line
     assert (FOREIGN in short, FOREIGN in whole) == (False, True)
     assert ("--channels-first" in short, "--channels-first" in whole) == (False, True)
     assert len(short.splitlines()) < len(whole.splitlines())
     assert edgepress(command, "--help") == 0
     assert capfd.readouterr().out == short, "folded again"
+
+
+@pytest.mark.parametrize("command", DAILY)
+def test_the_first_screen_has_the_options_of_a_day(
+    command: str, apart: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", None)
+    assert edgepress(command, "--help") == 0
+    shown = capfd.readouterr().out
+    assert len(set(re.findall(r"│ (?:\* )?(--[a-z-]+)", shown))) <= 11
+    assert len(shown.splitlines()) < 60
+
+
+@pytest.mark.parametrize("words", list(every_command(GROUP)), ids=" ".join)
+def test_nothing_is_cut_on_a_narrow_screen(
+    words: tuple[str, ...], apart: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", None)
+    command = GROUP
+    for word in words:
+        command = command.commands[word]
+    ask = UNFOLD if len(words) == 1 and folded(command) else "--help"
+    assert edgepress(*words, ask) == 0
+    shown = capfd.readouterr().out
+    assert "…" not in shown
+    assert "<str>" not in shown
+    assert max(map(len, shown.splitlines())) <= 60
+    names = {word for p in command.params if not p.hidden for word in p.opts if word.startswith("--")}
+    assert names <= {*re.findall(r"--[a-z0-9][a-z0-9-]*", shown)}
+
+
+def test_annotate_shows_what_it_is_for(apart: None, capfd: pytest.CaptureFixture[str]) -> None:
+    assert edgepress("annotate", "--help") == 0
+    shown = capfd.readouterr().out
+    assert "--labels" in shown
+    assert UNFOLD not in shown
+
+
+@pytest.mark.slow
+def test_the_package_is_a_command() -> None:
+    found = subprocess.run([sys.executable, "-m", "edgepress", "--version"], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("edgepress ")
 
 
 def test_commands_without_such_options_have_nothing_to_unfold(apart: None) -> None:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import pytest
 
-from edgepress.converters.conversion.conversion import Conversion
-from edgepress.converters.conversion.encode import FilesJob
-from edgepress.converters.conversion.make import _FileMaker
-from edgepress.converters.proof.reference import ProofItems
+from edgepress.converters.conversion.advice import Given, fragile_file, with_advice
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.targets import finer
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
-from edgepress.runtime.contract import DataRecord
-from edgepress.toolkit.conversion import convert, items_for
+from edgepress.runtime.contract import DataRecord, Verification
+from edgepress.toolkit.conversion import items_for
 
 
 @pytest.mark.parametrize(
@@ -36,52 +31,91 @@ def test_the_next_finer_scheme_was_not_rejected(scheme: str, target: Any, reject
     assert finer(SCHEMES[scheme], target, rejected=rejected) == next_one
 
 
+def refused(scheme: str, cause: Any = "unlike", *, agreement: float = 0.95, lost: float = 0.04) -> Variant:
+    measured = Verification(
+        items=512, on="photos", agreement=agreement, max_error=1, mean_error=0, largest=1, sqnr_db=20, lost=lost
+    )
+    return Variant(scheme, None, None, 0.0, measured, error="It is worse.", cause=cause)
+
+
+def hints_of(*variants: Variant, **changes: Any) -> list[str]:
+    given = Given(
+        **{"target": "cpu", "data": True, "labels": True, "own": True, "scaling": True, "repairs": True, **changes}
+    )
+    return [v.hint for v in with_advice(variants, given) if v.path is None]
+
+
 @pytest.mark.parametrize(
     ("rejected", "advised"),
     [
-        (("tflite-int8", "tflite-int4"), "convert it to tflite-int16x8"),
-        (("tflite-int8", "tflite-int4", "tflite-int16x8"), "convert it to tflite-float16"),
+        (("tflite-int8", "tflite-int4"), "Take tflite-int16x8, which was written"),
+        (("tflite-int8", "tflite-int4", "tflite-int16x8"), "Convert it to tflite-float16"),
     ],
 )
-def test_hints_name_what_was_written(
-    rejected: tuple[str, ...], advised: str, run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The process that makes the files does not know which of the later ones will be rejected."""
+def test_hints_name_what_was_written_and_never_what_was_refused(rejected: tuple[str, ...], advised: str) -> None:
     schemes = ["tflite-int8", "tflite-int4", "tflite-int16x8"]
-
-    def make(*_: Any, **__: Any) -> list[Variant]:
-        hint = "Give other data, or convert it to {}; --no-verify keeps the file anyway."
-        return [
-            Variant(name, None, None, 0.0, error="It is worse.", hint=hint.format(finer(SCHEMES[name], "cpu")))
-            if name in rejected
-            else Variant(name, Path(name), 1, 0.0)
-            for name in schemes
-        ]
-
-    monkeypatch.setattr(Conversion, "run", make)
-    variants = convert(run.model, schemes)
-    assert [v.scheme for v in variants if v.hint] == list(rejected)
-    assert {v.hint for v in variants if v.hint} == {
-        f"Give other data, or {advised}; --no-verify keeps the file anyway.",
-    }
+    made = [refused(name) if name in rejected else Variant(name, Path(name), 1, 0.0) for name in schemes]
+    assert {*hints_of(*made)} == {f"{advised}; --no-verify keeps the file anyway."}
 
 
 @pytest.mark.parametrize(
-    ("scheme", "items", "own", "advice"),
+    ("scheme", "data", "own", "advice"),
     [
         ("tflite-int8", True, False, "Give data like its training data, or convert it to tflite-int16x8"),
         ("tflite-int8", True, True, "Convert it to tflite-int16x8"),
         ("onnx-dynamic", False, False, "Give data like its training data, or convert it to onnx-float16"),
         ("onnx-dynamic", True, False, "Convert it to onnx-float16"),
+        ("onnx-float32", True, True, "The conversion is at fault: please report it"),
+        (
+            "onnx-float32",
+            True,
+            False,
+            "If the model saturates on these items, check --input-range; else the conversion is at fault: "
+            "please report it",
+        ),
     ],
 )
 def test_its_training_data_are_no_advice_for_a_file_that_was_made_with_them(
-    scheme: str, items: bool, own: bool, advice: str
+    scheme: str, data: bool, own: bool, advice: str
 ) -> None:
-    maker = object.__new__(_FileMaker)
-    proof = ProofItems(np.zeros((1, 2)) if items else None, own=own)
-    maker.job = cast(FilesJob, SimpleNamespace(proof=proof, target="cpu"))
-    assert maker._advice(SCHEMES[scheme]) == advice
+    (hint,) = hints_of(refused(scheme), data=data, own=own)
+    assert hint == f"{advice}; --no-verify keeps the file anyway."
+
+
+def test_a_float_file_that_is_refused_explains_why_others_of_its_graph_are_not() -> None:
+    """Without labels, nothing shows what a Resizing layer with another cubic kernel costs."""
+    files = [
+        refused("onnx-float32"),
+        Variant("onnx-int8", Path("x"), 1, 0.0),
+        Variant("tflite-int8", Path("y"), 1, 0.0),
+    ]
+    given = Given(target="cpu", data=False, labels=False, own=False, scaling=False, repairs=True)
+    first, same, other = with_advice(files, given)
+    assert first.hint.startswith("Give data with labels, which show what the difference costs, or the conversion")
+    assert same.notes == (
+        "it is made of the graph of onnx-float32, which was refused; data with labels show what that costs",
+    )
+    assert other.notes == ()
+
+
+@pytest.mark.parametrize(("repairs", "named"), [(True, False), (False, True)])
+def test_an_option_is_left_out_only_if_it_was_given(repairs: bool, named: bool) -> None:
+    (hint,) = hints_of(refused("tflite-int8", "scales"), repairs=repairs)
+    assert ("--no-repairs" in hint) == named
+    assert "convert it to tflite-float16" in hint.lower(), "int16x8 multiplies integers, too"
+    assert "--no-verify" not in hint
+
+
+@pytest.mark.parametrize(
+    ("agreement", "lost", "fragile"), [(0.78, 0.02, True), (0.78, 0.2, False), (0.95, 0.01, False)]
+)
+def test_a_model_whose_answers_small_differences_decide_is_to_be_trained_longer(
+    agreement: float, lost: float, fragile: bool
+) -> None:
+    """A quantized file of a sound net that changes labels loses right answers; one of a fragile net hardly any."""
+    files = [refused("tflite-int8", agreement=agreement, lost=lost), refused("onnx-dynamic", agreement=0.5, lost=lost)]
+    assert (fragile_file(files) is files[0]) == fragile
+    assert all(("rain the source model longer" in hint) == fragile for hint in hints_of(*files))
 
 
 @pytest.mark.parametrize("same", [True, False])

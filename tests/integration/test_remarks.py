@@ -129,7 +129,8 @@ def test_the_screen_shows_a_remark_and_json_holds_it(
     again = CliRunner().invoke(app, [*command, "--resume", "--json"])
     (remark,) = (r for r in json.loads(again.stdout)["remarks"] if r["kind"] == "contradictory labels")
     assert remark["figures"] == {"items": 24, "wrong": 12, "total": 1212}
-    assert f"Next: {remark['command']}" in words
+    assert f"Fix: {remark['command']}" in words
+    assert words.count("Next: ") == 1
     following = CliRunner().invoke(app, [*shlex.split(remark["command"])[1:], "--json"])
     assert following.exit_code == 0, following.output
     assert json.loads(following.stdout)["arguments"] == json.loads(again.stdout)["arguments"]

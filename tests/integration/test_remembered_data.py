@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from configuring import apart, edgepress
 
 from edgepress.runtime.contract import read_contract
+from edgepress.toolkit import Hints
 from edgepress.toolkit.data.remembered import find_remembered, to_remember
 from edgepress.toolkit.errors import DataError
 
@@ -59,7 +61,7 @@ def test_names_stay_names(project: Path) -> None:
 
 @pytest.mark.parametrize("source", ["gone", "/gone/photos"])
 def test_the_error_says_where_the_path_is_from(project: Path, source: str) -> None:
-    with pytest.raises(DataError, match=f"'{source}', a path remembered from its training") as caught:
+    with pytest.raises(DataError, match=f"'{source}', the data that it was trained on or made with") as caught:
         find_remembered(source, Path("runs/a/model.keras"))
     assert caught.value.hint == "Give the data with --data."
 
@@ -80,7 +82,7 @@ def test_commands_work_from_another_folder_with_spaces_in_paths(
     printed = capfd.readouterr().out
     contract: Any = read_contract(Path("runs/b 1/model.keras"))
     assert contract.data.source == "my data.npz"
-    commands = [line.partition("Next: ")[2] for line in printed.splitlines() if "Next: " in line]
+    commands = re.findall(r"(?:Next|Fix): (.*)", printed)
     assert commands
     assert all({*shlex.split(line)} & {"my data.npz", "runs/b 1/model.keras"} for line in commands)
     monkeypatch.chdir(tmp_path)
@@ -88,4 +90,49 @@ def test_commands_work_from_another_folder_with_spaces_in_paths(
     capfd.readouterr()
     (project / "my data.npz").rename(project / "renamed.npz")
     assert edgepress("evaluate", "my project/runs/b 1/model.keras") == 1
-    assert "a path remembered from its training" in " ".join(capfd.readouterr().err.split())
+    assert "the data that it was trained on or made with" in " ".join(capfd.readouterr().err.split())
+
+
+def test_files_of_a_model_of_others_remember_the_data_that_they_were_made_with(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only data with its labels, and only as long as they are the same."""
+    import keras
+
+    from edgepress.toolkit import benchmark, bundle, convert, evaluate
+    from edgepress.toolkit.benchmarking.options import BenchmarkOptions
+    from edgepress.toolkit.errors import InputError
+
+    rng = np.random.default_rng(1)
+    items: dict[str, Any] = {"x": rng.integers(0, 256, (60, 8, 8, 1), np.uint8), "y": np.arange(60) % 3}
+    np.savez("items.npz", **items)
+    np.savez("other.npz", **items, labels=["a", "b", "c"])
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
+    keras.Sequential(layers).save("runs/net.keras")
+    (file,) = convert("runs/net.keras", "tflite-float32", data="items.npz")
+    assert file.path is not None
+    contract: Any = read_contract(file.path)
+    assert contract.data is None
+    assert contract.made_with.source == "items.npz"
+    monkeypatch.chdir(tmp_path)
+    path = project / file.path
+    named = evaluate(path, data=str(project / "items.npz"))
+    assert evaluate(path)["accuracy"] == named["accuracy"]
+    (row,) = benchmark(path, options=BenchmarkOptions(engine="litert", timing_s=0.05)).results
+    assert row.accuracy == named["accuracy"]
+    assert bundle(path, "b.zip", samples=3).path.exists()
+    (int8,) = convert(path, "tflite-int8", out="int8")  # calibrated on the same data
+    assert int8.path is not None
+    np.savez(project / "items.npz", **items | {"y": (np.arange(60) + 1) % 3})
+    with pytest.raises(DataError, match=r"items\.npz has changed since .* was made with it") as caught:
+        evaluate(path)
+    assert "--data" in caught.value.hint
+    assert evaluate(path, data=str(project / "items.npz"))["accuracy"] != named["accuracy"]
+    monkeypatch.chdir(project)
+    Path("labels.txt").write_text("x\ny\nz\n")
+    (without,) = convert(
+        "runs/net.keras", "tflite-float32", data="other.npz", out="o", hints=Hints(labels=Path("labels.txt"))
+    )
+    assert without.path is not None
+    with pytest.raises(InputError, match="does not say what data"):
+        evaluate(without.path)

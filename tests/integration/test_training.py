@@ -290,6 +290,9 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="can't be"):
         run(tmp_path / "file" / "run")
+    with pytest.raises(InputError, match=r"model\.keras is the name of a file\. Name a folder"):
+        run(tmp_path / "model.keras")
+    assert not (tmp_path / "model.keras").exists()
 
 
 if __name__ == "__main__":  # the run that test_a_run_killed_... starts: it kills itself in its third epoch

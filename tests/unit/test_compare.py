@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ def test_any_text_is_a_gate_or_one_error(text: str) -> None:
     [
         ("latency", "--fail-if 'latency>1.1x'"),
         ("latancy>1.1x", "Did you mean 'latency'?"),
+        ("speed>1", "Did you mean 'latency'?"),
+        ("ram>1MB", "Did you mean 'memory'?"),
         ("latency>5", "Accepted for latency: us, µs, ms, s (NEW's own figure), x or %"),
         ("drop>0.5%", "Accepted for drop: none, pp."),
         ("accuracy<97", "Accepted: 0 to 1"),
@@ -225,6 +228,23 @@ def edgepress(*arguments: str) -> int:
     return int(caught.value.code or 0)
 
 
+@pytest.mark.parametrize(
+    ("options", "code"), [((), 5), (("--unproven", "fail"), 5), (("--unproven", "pass"), 0), (("--strict",), 3)]
+)
+def test_what_is_unproven_has_an_exit_code_of_its_own(
+    options: tuple[str, ...], code: int, saved: Callable[[str, Benchmark], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A loss of 2 pp of 300 items may be chance; the number of items that would decide is said."""
+    before, after = right(300, range(10)), right(300, range(3, 19))
+    old, new = (saved(name, result(row(right=items), count=300)) for name, items in (("old", before), ("new", after)))
+    assert edgepress("compare", old, new, "--fail-if", "drop>0.5", *options) == code
+    shown = " ".join(capsys.readouterr().out.split())
+    if code != 3:
+        assert "1 unproven." in shown
+        assert re.search(r"About [\d,]+ test items \(there are 300\) would settle it", shown)
+    assert edgepress("compare", old, new, "--fail-if", "drop>0.5", "--fail-if", "size<1GB") == 3, "one failed"
+
+
 def test_the_exit_code_is_3_only_if_a_gate_fails(
     saved: Callable[[str, Benchmark], str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +267,7 @@ def test_the_exit_code_is_3_only_if_a_gate_fails(
         "text": "size +100.00 %",
         "fix": "",
     }
-    errors = [line for line in shown.err.splitlines() if line.startswith("::error")]
+    errors = [line for line in shown.err.splitlines() if line.startswith("::error") and "unproven" not in line]
     assert errors == ["::error title=edgepress size>5%25 failed::tflite-int8 on litert: size +100.00 %25"]
     assert edgepress("compare", old, new, "--fail-if", "drop>1", "--strict") == 3, "accuracy was not measured"
     assert edgepress("compare", old, new, "--fail-if", "size>") == 1

@@ -99,6 +99,7 @@ def test_a_remark_is_one_sentence_with_figures_and_the_next_command(kind: str) -
         ),
         "few test items": facts(confusion=matrix([8] * 5, [0.9] * 5)),
         "no pre-trained weights": facts(confusion=matrix([72] * 5, [0.9] * 5), transfer="train with weights"),
+        "classifier alone": facts(confusion=matrix([72] * 5, [0.9] * 5), all_layers="train without --freeze"),
     }[kind]
     remark = CHECKS[kind](sick)
     assert remark is not None
@@ -130,6 +131,7 @@ def test_for_photos_pre_trained_weights_come_before_all_other_advice() -> None:
 
 def test_a_net_that_answers_nearly_all_photos_needs_no_other_weights() -> None:
     assert kinds(facts(transfer="edgepress train --data photos")) == []
+    assert kinds(facts(all_layers="edgepress train --data photos")) == []
 
 
 # near the largest class

@@ -141,6 +141,7 @@ def test_what_is_tried_against_learning_by_heart(change: dict[str, Any], command
         ({"arch": "lenet", "patience": None}, {"size": 56}, "--size 56 --patience 0 --out runs/digits-lenet-size-56"),
         ({"arch": "lenet"}, {"resize": "crop:0.875"}, "--resize crop:0.875 --out runs/digits-lenet-resize-crop-0.875"),
         ({"arch": "mobilenet-v2", "width": 0.5, "freeze": True}, {}, "--width 0.5 --freeze --out"),
+        ({"arch": "lenet", "freeze": True}, {"freeze": False}, "--size 28 --out runs/digits-lenet-no-freeze"),
     ],
 )
 def test_the_next_training_has_the_options_of_this_one(
@@ -174,6 +175,27 @@ def test_the_next_training_reads_the_data_as_this_one_did(tmp_path: Path) -> Non
     some = facts_of(left, np.eye(2), arguments={"arch": "lenet"}, look="look")
     assert " --skip-unreadable " in some.again({})
     assert some.look == "look --skip-unreadable"
+
+
+def test_a_training_of_the_classifier_alone_leads_to_all_layers_where_items_suffice(tmp_path: Path) -> None:
+    from edgepress.toolkit.training.facts import facts_of
+
+    rng = np.random.default_rng(0)
+    for each in (51, 50):  # training items of a class
+        np.savez(
+            tmp_path / "d.npz",
+            x_train=rng.integers(0, 256, (2 * each, 8, 8, 3), np.uint8),
+            y_train=np.arange(2 * each) % 2,
+            x_val=rng.integers(0, 256, (4, 8, 8, 3), np.uint8),
+            y_val=np.arange(4) % 2,
+            x_test=rng.integers(0, 256, (4, 8, 8, 3), np.uint8),
+            y_test=np.arange(4) % 2,
+        )
+        data = open_data(tmp_path / "d.npz")
+        for frozen in (True, False):
+            facts = facts_of(data, np.eye(2), arguments={"arch": "efficientnet-lite0", "freeze": frozen})
+            assert bool(facts.all_layers) == (frozen and each == 51)
+            assert "--freeze" not in facts.all_layers
 
 
 def test_a_path_with_blanks_is_quoted_and_an_unknown_net_has_no_command() -> None:

@@ -13,6 +13,8 @@ from configuring import edgepress
 
 from edgepress.runtime import Contract, InputSpec
 from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.benchmark import _show_remarks
+from edgepress.toolkit.remarks.remark import Remark
 
 CLI = scripts.ROOT / "toolkit" / "cli"
 
@@ -26,7 +28,16 @@ def test_a_command_is_not_broken_in_a_narrow_terminal(
     screen.shell_command(f"  {line}")
     screen.remarks([{"text": "It is so.", "command": line}])
     printed = capsys.readouterr().out.splitlines()
-    assert [each.strip().removeprefix("Next: ") for each in printed if "edgepress" in each] == [line] * 3
+    commands = [each.strip() for each in printed if "edgepress" in each]
+    assert [each.removeprefix("Next: ").removeprefix("Fix: ") for each in commands] == [line] * 3
+
+
+def test_a_command_that_helps_with_several_remarks_stands_once_and_is_not_the_next_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [{"text": text, "command": command} for text, command in (("A.", "longer"), ("B.", ""), ("C.", "longer"))]
+    screen.remarks(rows)
+    assert capsys.readouterr().out.splitlines() == ["Remark: A.", "Remark: B.", "Remark: C.", "  Fix: longer"]
 
 
 @pytest.mark.parametrize("path", sorted(CLI.glob("*.py")), ids=lambda path: path.stem)
@@ -48,3 +59,16 @@ def test_a_bundle_of_an_annotated_file_takes_samples_from_named_data(
     monkeypatch.setattr("edgepress.toolkit.annotation.annotate", lambda *args, **options: made)
     assert edgepress("annotate", "net.onnx", "--out", "an other.onnx") == 0
     assert capsys.readouterr().out.endswith(f"Next: edgepress bundle 'an other.onnx'{more}\n")
+
+
+def test_what_the_training_remarked_is_not_said_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.keras").touch()
+    (tmp_path / "metrics.json").write_text('{"remarks": [{"kind": "few epochs"}]}')
+    made = [Remark(kind="few epochs", text="It had 2.", command="a"), Remark(kind="few test items", text="Few.")]
+    result: Any = SimpleNamespace(baseline={"file": str(tmp_path / "variants" / "x.tflite")}, remarks=made)
+    _show_remarks(result)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["Remark: Few.", "Remarks of the training that hold here, too: few epochs."]
+    (tmp_path / "metrics.json").write_text("damaged")
+    _show_remarks(result)
+    assert capsys.readouterr().out.splitlines() == ["Remark: It had 2.", "Remark: Few.", "  Fix: a"]

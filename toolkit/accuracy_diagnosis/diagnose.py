@@ -23,6 +23,7 @@ from edgepress.runtime.filetypes import kind_of
 from edgepress.toolkit.accuracy_diagnosis.fixes import conversions, try_fixes
 from edgepress.toolkit.accuracy_diagnosis.job import ANSWERED, Subject, describe_subject, doubts, job_for
 from edgepress.toolkit.accuracy_diagnosis.result import AccuracyDiagnosis, ClassLoss, Fix, sentences
+from edgepress.toolkit.data.objects import Data, Model, source_of
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError, ModelFileError
 from edgepress.toolkit.escaping import shell_line
@@ -43,10 +44,10 @@ CHANCE = 2
 
 
 def diagnose_accuracy(
-    model: str | Path,
+    model: Model,
     file: str | Path,
     *,
-    data: str | None = None,
+    data: Data | None = None,
     hints: Hints | None = None,
     test_items: int = ANSWERED,
     samples: int = MEASURED,
@@ -83,6 +84,7 @@ def diagnose_accuracy(
         >>> from edgepress.toolkit import diagnose_accuracy
         >>> print(diagnose_accuracy("edgepress-demo/model.keras", "edgepress-demo/variants/model-int8.tflite").text)
     """
+    data = source_of(data)
     path = model_in(model)
     other = Path(file)
     hints = hints or Hints()

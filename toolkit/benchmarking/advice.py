@@ -12,10 +12,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgepress.runtime import ENGINES
+from edgepress.toolkit.benchmarking.needed import missing_items, row_name, unsure_row
 from edgepress.toolkit.host.describe import X86, host_title
 from edgepress.toolkit.results.records import (
     DROP,
@@ -28,14 +30,15 @@ from edgepress.toolkit.results.records import (
     Measurement,
 )
 from edgepress.toolkit.stats.choice import CONFIDENCE, Costs, Rule
-from edgepress.toolkit.stats.posterior import Evidence
-from edgepress.toolkit.stats.samples import items_to_be_sure, items_to_rule_out
-from edgepress.toolkit.text import duration, estimate, interval, sure
+from edgepress.toolkit.stats.largest_class import near_largest
+from edgepress.toolkit.text import duration, interval, percent, sure
 
 MAX_DROP_PP = 1.0
 """Largest drop of a file to ship, percentage points, unless the user sets it."""
 SLOWER = 0.95
 """A speed-up surely below it makes a file slower than float; what is nearer to 1 counts as equal."""
+INTERVAL_SURE = 0.975
+"""How sure the upper end of a 95 % interval is by itself."""
 MIN_SQNR_DB = 20.0
 """Smallest SQNR of a usable file without labels, dB: its error is a tenth of the outputs, as root mean squares."""
 
@@ -61,8 +64,29 @@ def choose(
         more: Number of further items without labels.
         engines: The engines that a file may be chosen for; empty: all that were measured.
     """
-    advice = _choose(rows_of(results, engines), host, count=count, max_drop_pp=max_drop_pp, rule=rule, more=more)
+    advice = _of_weak_source(results, rule) or _choose(
+        rows_of(results, engines), host, count=count, max_drop_pp=max_drop_pp, rule=rule, more=more
+    )
     return dataclasses.replace(advice, engines=tuple(engines))
+
+
+def _of_weak_source(results: Sequence[Measurement], rule: Rule) -> Advice | None:
+    """No file, if the float file itself answers hardly better than always the largest class."""
+    base = next((r for r in results if _is_baseline(r) and r.per_class), None)
+    if base is None:
+        return None
+    support = np.array([c.support for c in base.per_class])
+    right = np.rint([c.recall * c.support for c in base.per_class]).astype(np.int64)
+    near = near_largest(support, right)
+    if near is None:
+        return None
+    largest = base.per_class[near.largest].label
+    right_share = f"{percent(near.accuracy, '.1f')} of {support.sum()} test items"
+    return _none(
+        f"{row_name(base)}, which the others are compared with, answers {right_share} correctly, and "
+        f"{percent(near.share, '.1f')} are of the class {largest}: what a file keeps of that is worth nothing.",
+        rule,
+    )
 
 
 def shipping_engines(results: Sequence[Measurement]) -> tuple[str, ...]:
@@ -98,9 +122,9 @@ def _choose(
     costs = costs_of(results)
     chosen = rule.choose(costs)
     ship = None if chosen is None else results[chosen]
-    unsure = _unsure(results, costs, rule, max_drop_pp, ship=ship)
+    unsure = unsure_row(results, costs, rule, max_drop_pp, ship=ship)
     needed = (
-        _missing_items(unsure, chosen=unsure is ship, count=count, max_drop_pp=max_drop_pp, rule=rule, more=more)
+        missing_items(unsure, chosen=unsure is ship, count=count, max_drop_pp=max_drop_pp, rule=rule, more=more)
         if unsure is not None
         else ""
     )
@@ -180,7 +204,7 @@ def _by_error(results: Sequence[Measurement], host: Mapping[str, Any], count: in
         near = max(others, key=lambda r: -math.inf if r.sqnr_db is None else r.sqnr_db)
         noise = "no signal" if near.sqnr_db is None else f"{near.sqnr_db:.1f} dB"
         return _none(
-            f"no quantized file reaches {bound} to the baseline; the nearest, {_name(near)}, "
+            f"no quantized file reaches {bound} to the baseline; the nearest, {row_name(near)}, "
             f"reaches {noise}. Calibrate with more data, or measure what the error means for your task.",
             rule,
         )
@@ -190,7 +214,7 @@ def _by_error(results: Sequence[Measurement], host: Mapping[str, Any], count: in
     best = results[chosen]
     reached = "equals the baseline" if best.sqnr_db is None else f"reaches {best.sqnr_db:.1f} dB"
     why = [
-        f"{_name(best)} {reached} on {count} items, compared with the baseline's outputs ({bound} is enough); the "
+        f"{row_name(best)} {reached} on {count} items, compared with the baseline's outputs ({bound} is enough); the "
         f"largest error is {best.max_error:.2g}.",
         _rank(best, results, rule, costs),
         "Only a test of your task shows what such an error means for it.",
@@ -204,9 +228,18 @@ def _by_error(results: Sequence[Measurement], host: Mapping[str, Any], count: in
 def _how_sure(ship: Measurement, max_drop_pp: float, items: str) -> str:
     """The sentence with the probability."""
     if _is_baseline(ship):
-        return f"{_name(ship)} is the baseline itself, so it loses nothing."
-    drop = f"drop {interval(ship.drop_pp, ship.drop_low_pp, ship.drop_high_pp, ' pp')} on {items}"
-    return f"{_name(ship)}: {sure(ship.probability)} sure that it loses less than {max_drop_pp:g} pp ({drop})."
+        return f"{row_name(ship)} is the baseline itself, so it loses nothing."
+    drop = f"drop {interval(ship.drop_pp, ship.drop_low_pp, ship.drop_high_pp, ' pp')} on {items}{_surer(ship)}"
+    return f"{row_name(ship)}: {sure(ship.probability)} sure that it loses less than {max_drop_pp:g} pp ({drop})."
+
+
+def _surer(ship: Measurement) -> str:
+    """Why a file is surer to keep the limit than the interval beside it says; empty if it is not."""
+    if ship.status != UNPROVEN or (ship.probability or 0.0) <= INTERVAL_SURE:
+        return ""
+    if ship.expected_lost is None:
+        return ", which alone leave more doubt: a file that only rounds gains items about as often as it loses some"
+    return ", which alone leave more doubt: the float file's own probabilities say that what differs costs little"
 
 
 def _rank(ship: Measurement, results: Sequence[Measurement], rule: Rule, costs: Sequence[Costs]) -> str:
@@ -229,58 +262,13 @@ def _rank(ship: Measurement, results: Sequence[Measurement], rule: Rule, costs: 
     return f"{which} {what}{ratios}."
 
 
-def _unsure(
-    results: Sequence[Measurement], costs: Sequence[Costs], rule: Rule, max_drop_pp: float, *, ship: Measurement | None
-) -> Measurement | None:
-    """The file that more labels are wanted for; see `Advice`."""
-    able = [
-        costs[n] if r.drop_pp is None or r.failed or r.drop_pp >= max_drop_pp else costs[n]._replace(probability=1.0)
-        for n, r in enumerate(results)
-    ]
-    best = rule.choose(able)
-    if best is not None and (costs[best].probability or 0.0) < rule.confidence:
-        return results[best]
-    return ship if ship is not None and ship.status == UNPROVEN else None
-
-
-def _missing_items(unsure: Measurement, *, chosen: bool, count: int, max_drop_pp: float, rule: Rule, more: int) -> str:
-    """How many test items would make a file sure, and how many of them need a label."""
-    lost = unsure.lost or 0
-    gained = unsure.gained or 0
-    differing = unsure.differing or 0
-    limit = max_drop_pp / 100
-    if chosen:
-        needed = items_to_rule_out(lost, gained, count, drop=limit)
-        what = "prove it (95 % interval)"
-        head = ""
-    else:
-        evidence = Evidence(count, lost, gained, expected_lost=unsure.expected_lost)
-        needed = items_to_be_sure(evidence, drop=limit, confidence=rule.confidence)
-        what = f"make it {sure(rule.confidence)} sure"
-        drop = f"{unsure.drop_pp:.2f} pp"
-        head = f"{_name(unsure)} would be chosen, but is only {sure(unsure.probability)} sure (drop {drop}). "
-    if needed is None:
-        return f"{head}Loosen --max-drop."
-    needed = max(needed, count + 1)
-    label = max(1, math.ceil((differing + 0.5) / (count + 1) * (needed - count)))
-    enough = f"{head}About {estimate(needed)} test items (there are {count}) would {what} if it answers them as here"
-    if more:
-        return f"{enough}."
-    few = f"only those need a label that it answers differently from the baseline, about {label}"
-    return f"{enough}; of new ones (--more DATA), {few}."
-
-
 def _nearest(results: Sequence[Measurement]) -> str:
     """The file with the smallest drop, in a sentence."""
     known = [r for r in results if r.drop_pp is not None and not r.failed]
     if not known:
         return "No quantized file was measured. "
     near = min(known, key=lambda r: r.drop_pp or 0.0)
-    return f"{_name(near)} drops {interval(near.drop_pp, near.drop_low_pp, near.drop_high_pp, ' pp')}. "
-
-
-def _name(row: Measurement) -> str:
-    return f"{Path(row.file).name} on {row.engine}"
+    return f"{row_name(near)} drops {interval(near.drop_pp, near.drop_low_pp, near.drop_high_pp, ' pp')}. "
 
 
 def _is_baseline(row: Measurement) -> bool:

@@ -30,6 +30,7 @@ from edgepress.toolkit.benchmarking.more import Further, More, open_more, write_
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.plan import BenchmarkPlan, make_plan
 from edgepress.toolkit.benchmarking.timing import ITEMS, Timing, is_timed, time_plan
+from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.host.describe import describe_host
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.records import Benchmark, Measurement
@@ -42,7 +43,7 @@ __all__ = ["BenchmarkOptions", "benchmark", "write_benchmark"]
 def benchmark(
     files: str | Path | Sequence[str | Path],
     *,
-    data: str | None = None,
+    data: Data | None = None,
     hints: Hints | None = None,
     options: BenchmarkOptions = BenchmarkOptions(),  # noqa: B008 - frozen
     on_progress: OnProgress | None = None,
@@ -71,6 +72,7 @@ def benchmark(
         >>> result = benchmark([folder + "model-float32.tflite", folder + "model-int8.tflite"])
         >>> print(result.advice.ship, result.advice.why)
     """
+    data = source_of(data)
     Rule.of(options.confidence, options.prefer)  # first: a wrong one fails before any work
     plan = make_plan(files, data, options, hints)
     further = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -12,11 +13,13 @@ from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.plan import SUFFIXES, BenchmarkPlan
+from edgepress.toolkit.documents import read_json
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.remarks.checks import remarks
 from edgepress.toolkit.remarks.facts import FloatPair
 from edgepress.toolkit.remarks.remark import Remark
 from edgepress.toolkit.results.records import UNPROVEN, Advice, Measurement
+from edgepress.toolkit.results.run_files import METRICS, run_model
 from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
 from edgepress.toolkit.training.file_facts import facts_of_file
 from edgepress.toolkit.workers.opening import Candidate
@@ -57,6 +60,16 @@ def remarks_on(
         max_drop_pp=options.max_drop,
     )
     return remarks(facts)
+
+
+def remarked_in_training(file: Path) -> tuple[str, ...]:
+    """The kinds of the remarks that the training of a file's run made; none if its run is not beside it."""
+    folder = next((each for each in (file.parent, file.parent.parent) if run_model(each)), None)
+    try:
+        rows = read_json(folder / METRICS)["remarks"] if folder else ()
+        return tuple(str(row["kind"]) for row in rows)
+    except (OSError, ValueError, LookupError, TypeError, EdgepressError):  # damaged, or of an older edgepress
+        return ()
 
 
 def _comparison_options(options: BenchmarkOptions) -> list[str]:

@@ -40,6 +40,7 @@ from edgepress.toolkit.bundles.signature import signature_path
 from edgepress.toolkit.bundles.updates import UNITS, add_updates, open_published
 from edgepress.toolkit.bundles.verify import Verified, dos_date, verify
 from edgepress.toolkit.data.for_model import data_for, describe
+from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.errors import InputError, ModelFileError
 from edgepress.toolkit.escaping import markdown
 
@@ -99,7 +100,7 @@ def bundle(
     format: Format = "zip",
     board: str | Sequence[str] = (),
     offline: bool = False,
-    data: str | None = None,
+    data: Data | None = None,
     samples: int = SAMPLES,
     skip_unreadable: bool = False,
     engine: str | None = None,
@@ -149,6 +150,7 @@ def bundle(
         >>> bundle("edgepress-demo/variants/model-int8.tflite", "app.zip").selftest["passed"]
         True
     """
+    data = source_of(data)
     path = Path(file)
     step = on_step or (lambda text: None)
     boards = [one.strip() for one in board.split(",") if one.strip()] if isinstance(board, str) else board
@@ -168,7 +170,7 @@ def bundle(
     opened = None
     notes = ["Without samples, the self-test checks neither decoding nor resizing."]
     if samples and about.contract.task != "none":  # samples are items of a class
-        if data is None and about.contract.data is None:
+        if data is None and about.contract.known_data is None:
             hint = "Name the data to take samples from with --data, or leave samples out: --samples 0."
             raise InputError(f"{path} does not say what data it was trained on.", hint)
         opened, notes = data_for(

@@ -21,6 +21,7 @@ from edgepress.toolkit.calibrating.fit import Fit, fit
 from edgepress.toolkit.calibrating.items import Wish
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import Described, data_for, describe, without_labels
+from edgepress.toolkit.data.objects import Data, opened_or_named, source_of
 from edgepress.toolkit.data.types import DataSet, notes_of_skipped
 from edgepress.toolkit.engines.environments import python_for, usable_engines
 from edgepress.toolkit.errors import InputError
@@ -89,8 +90,8 @@ def calibrate(
     *files: str | Path,
     max_error: str | float | None = None,
     max_rejected: str | float | None = None,
-    data: str | DataSet | None = None,
-    unknown: str | Path | None = None,
+    data: Data | None = None,
+    unknown: Data | None = None,
     confidence: str | float = CONFIDENCE,
     engine: str | None = None,
     out: str | Path | None = None,
@@ -125,6 +126,8 @@ def calibrate(
         >>> calibrate("edgepress-demo/variants/model-int8.tflite", max_error="5%")[0].fit.accuracy > 0.9
         True
     """
+    data = opened_or_named(data)
+    unknown = source_of(unknown)
     wish = _wish(max_error, max_rejected, confidence)
     paths = [Path(file) for file in files]
     if not paths:

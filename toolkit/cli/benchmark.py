@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.files import require_folder
+from edgepress.converters.schemes import BASELINES, SCHEMES
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen, settings
 from edgepress.toolkit.cli.frame import code_of
@@ -98,10 +99,33 @@ def benchmark(
     else:
         show_benchmark(result)
         screen.say(f"Written: {', '.join(str(p) for p in paths)}")
-        screen.next_command(shell_line("edgepress", "report", folder))
+        screen.next_command(next_line(result, folder))
     if any(r.failed for r in result.results):
         return code_of(not r.failed for r in result.results)
     return 3 if max_drop is not None and result.advice.ship is None else 0
+
+
+def next_line(result: Benchmark, folder: Path) -> str:
+    """The one command that makes sense after a benchmark: a report, or, without a baseline, the file that makes one."""
+    from edgepress.toolkit.results.run_files import run_model
+
+    if result.baseline is not None:
+        return shell_line("edgepress", "report", folder)
+    place = Path(result.results[0].file).parent
+    formats = {SCHEMES[r.scheme].format for r in result.results if r.scheme in SCHEMES}
+    scheme = next((name for name in BASELINES if SCHEMES[name].format in formats), BASELINES[0])
+    model = run_model(place.parent) or "MODEL"
+    return shell_line("edgepress", "convert", model, "--to", scheme, "--out", place)
+
+
+def _show_remarks(result: Benchmark) -> None:
+    """Print the remarks; of those that the training made, too, only which they are."""
+    from edgepress.toolkit.benchmarking.remarks import remarked_in_training
+
+    known = remarked_in_training(Path(result.baseline["file"])) if result.baseline else ()
+    screen.remarks(remark.to_dict() for remark in result.remarks if remark.kind not in known)
+    if repeated := [remark.kind for remark in result.remarks if remark.kind in known]:
+        screen.say(f"Remarks of the training that hold here, too: {', '.join(repeated)}.")
 
 
 def show_benchmark(result: Benchmark) -> None:
@@ -139,7 +163,7 @@ def show_benchmark(result: Benchmark) -> None:
     screen.say()
     screen.say(f"Ship: {result.advice.ship or 'none'}", style="bold green" if result.advice.ship else "bold red")
     screen.say(result.advice.why)
-    screen.remarks(remark.to_dict() for remark in result.remarks)
+    _show_remarks(result)
     if result.best_engines:
         screen.say()
         screen.say("Best engine for each file on this host:", style="bold")

@@ -19,6 +19,8 @@ from edgepress.toolkit.terminal import Text
 if TYPE_CHECKING:
     from edgepress.toolkit.comparison.compare import Comparison
 
+UNPROVEN = 5
+"""Exit code if no limit is exceeded, and one is neither proven to be exceeded nor to be kept."""
 Models = partial(Option, rich_help_panel="For two model files")
 NARROW = 120
 """Columns of the screen below which the table has no room for all figures."""
@@ -35,9 +37,14 @@ def compare(
         list[str] | None,
         Option(
             help="Limit such as 'drop>0.5' (pp), 'latency>1.1x', 'p99>5ms', 'size>5%', 'size>200kB' or "
-            "'accuracy<97%'; may be repeated. x and % limit the change. Exit code 3 if a limit is exceeded"
+            "'accuracy<97%'; may be repeated. x and % limit the change. Exit code 3 if a limit is exceeded, "
+            f"{UNPROVEN} if that is neither proven nor ruled out"
         ),
     ] = None,
+    unproven: Annotated[
+        Literal["fail", "pass"],
+        Option(help=f"Whether limits that are neither proven to be kept nor exceeded end with {UNPROVEN}, or with 0"),
+    ] = "fail",
     strict: Annotated[
         bool, Option("--strict", help="Decide by estimates, not by 95 % confidence intervals; unknown counts as failed")
     ] = False,
@@ -52,7 +59,12 @@ def compare(
         ),
     ] = "all",
     data: Annotated[
-        str | None, Models(help=options.DATA_HELP, show_default="the data the model was trained on")
+        str | None,
+        Models(
+            help=options.DATA_HELP,
+            show_default="the data the model was trained on",
+            autocompletion=options.complete_data,
+        ),
     ] = None,
     threads: options.Threads = 1,
     rounds: Annotated[int, Models(min=1, help="Rounds of timing; 6 or more give confidence intervals")] = 20,
@@ -78,11 +90,14 @@ def compare(
     if format_ != "md":
         screen.note(*result.notes)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stderr.writelines(f"{line}\n" for line in texts.github_annotations(result))
+        lines = texts.github_annotations(result, unproven_fails=unproven == "fail")
+        sys.stderr.writelines(f"{line}\n" for line in lines)
     if result.failed:
         return 3
     # Results may hold failures; of model files, which are measured here, a file that can't be measured is one.
-    return int(old.suffix in MODEL_SUFFIXES and any(p.state not in (BOTH, APPEARED) for p in result.pairs))
+    if old.suffix in MODEL_SUFFIXES and any(p.state not in (BOTH, APPEARED) for p in result.pairs):
+        return 1
+    return UNPROVEN if result.unproven and unproven == "fail" else 0
 
 
 def _show(result: Comparison) -> None:

@@ -27,7 +27,12 @@ def compress(
     model: options.Model,
     hints: Hints,
     data: Annotated[
-        str | None, Option(help=f"{options.DATA_HELP}; with labels", show_default=options.TRAINED_ON)
+        str | None,
+        Option(
+            help=f"{options.DATA_HELP}; with labels",
+            show_default=options.TRAINED_ON,
+            autocompletion=options.complete_data,
+        ),
     ] = None,
     max_drop: Annotated[
         float, Option(min=0, max=100, help="Largest accuracy drop from the float file, percentage points")

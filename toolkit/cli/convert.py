@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.schemes import BASELINES, SCHEMES
 from edgepress.converters.statistics import CALIBRATION_METHODS
 from edgepress.converters.targets import TARGETS
 from edgepress.converters.variant import Variant
@@ -17,6 +18,9 @@ from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import code_of
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.text import first_sentence
+
+if TYPE_CHECKING:
+    from edgepress.toolkit.conversion import Variants
 
 
 @options.with_source_hints
@@ -35,6 +39,7 @@ def convert(
         Option(
             help=f"{options.DATA_HELP}; labels are not needed, so a folder of images will do",
             show_default=options.TRAINED_ON,
+            autocompletion=options.complete_data,
         ),
     ] = None,
     out: Annotated[Path | None, Option(help="Folder for the files", show_default="variants, next to the model")] = None,
@@ -105,10 +110,37 @@ def convert(
         screen.note(*(f"{', '.join(names)}: {text}" for text, names in conversion.notes_by_text(variants).items()))
         for line in outcome(variants, verbose=verbose):
             screen.say(line)
-        if paths := [v.path for v in variants if v.path is not None]:
-            reading = [*data_words(paths[0], data), *options.skip_words(skip_unreadable)]
-            screen.next_command(shell_line("edgepress", "benchmark", paths[0].parent, *reading))
+        given = {"--to": (to, "all"), "--out": (out, None), "--target": (target, TARGETS[0])}
+        words = [word for name, (value, usual) in given.items() if value != usual for word in (name, value or "")]
+        if line := next_line(variants, model, data, words, skip_unreadable=skip_unreadable):
+            screen.next_command(line)
     return code_of(v.path is not None for v in variants)
+
+
+def next_line(
+    variants: Variants, model: Path, data: str | None, words: Sequence[str | Path], *, skip_unreadable: bool
+) -> str:
+    """The one command that makes sense after a conversion; "" if there is none.
+
+    Args:
+        variants: What was converted.
+        model: The source model.
+        data: The data that were given.
+        words: The options of the conversion that are not the usual ones, without those about data and the model.
+        skip_unreadable: Whether images that can't be read are left out.
+    """
+    reading = options.skip_words(skip_unreadable)
+    if variants.source is not None and variants.source.better is not None:
+        named = ["--data", data] if data else []
+        return shell_line("edgepress", "convert", model, *words, *named, *variants.source.better.words, *reading)
+    paths = [v.path for v in variants if v.path is not None]
+    if not paths:
+        return ""
+    reading = [*data_words(paths[0], data), *reading]
+    if any(path.match(f"*-{SCHEMES[name].precision}.*") for path in paths[0].parent.iterdir() for name in BASELINES):
+        return shell_line("edgepress", "benchmark", paths[0].parent, *reading)
+    measured = variants.source is not None  # without a float file, `benchmark` has nothing to compare others with
+    return shell_line("edgepress", "evaluate" if measured else "bundle", paths[0], *reading)
 
 
 def data_words(file: Path, data: str | None) -> list[str]:

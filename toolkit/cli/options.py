@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -26,7 +27,7 @@ from edgepress.runtime.resize import RESIZES, resize_rule
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli.help import FOREIGN
 from edgepress.toolkit.cli.option_table import CommaList
-from edgepress.toolkit.data import ACCEPTED
+from edgepress.toolkit.data import ACCEPTED, NAMES
 from edgepress.toolkit.stats.choice import Prefer
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 from edgepress.toolkit.training.augment import AUGMENTATIONS
@@ -56,6 +57,19 @@ def list_of(names: Iterable[str]) -> Callable[[str], list[str]]:
         return [f"{before}{comma}{name}" for name in names if name.startswith(word)]
 
     return complete
+
+
+def complete_data(incomplete: str) -> list[str]:
+    """The built-in data sets and the paths that begin so; a folder ends in a slash, to be completed further."""
+    place, begun = os.path.split(incomplete)
+    try:
+        entries = sorted(os.scandir(place or os.curdir), key=lambda each: each.name)
+    except OSError:
+        entries = []
+    hidden = begun.startswith(".")
+    shown = [each for each in entries if each.name.startswith(begun) and (hidden or not each.name.startswith("."))]
+    paths = [f"{os.path.join(place, each.name)}{os.sep if each.is_dir() else ''}" for each in shown]
+    return [*(name for name in NAMES if name.startswith(incomplete)), *paths]
 
 
 DATA_HELP = f"Data set: {ACCEPTED}"
@@ -89,7 +103,7 @@ def resize_option(option: Callable[..., Any]) -> Any:
     )
 
 
-Several = partial(Option, parser=CommaList, metavar="<str>")
+Several = partial(Option, parser=CommaList, metavar="<text>")
 MANY_ENGINES = Several(
     help=f"Engines, separated by commas: all, {', '.join(PACKAGED)}", autocompletion=list_of(("all", *PACKAGED))
 )
@@ -108,7 +122,7 @@ Resume = Annotated[bool, Option("--resume", help="Resume an interrupted run")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace a run that the folder holds")]
 Json = Annotated[bool, Option("--json", help="Print one JSON document instead of text")]
 TRAINED_ON = "the data the model was trained on"
-Data = Annotated[str | None, Option(help=DATA_HELP, show_default=TRAINED_ON)]
+Data = Annotated[str | None, Option(help=DATA_HELP, show_default=TRAINED_ON, autocompletion=complete_data)]
 SkipUnreadable = Annotated[bool, Option("--skip-unreadable", help="Skip unreadable images, and list them")]
 ThreadCounts = Annotated[str, Several(help="Numbers of threads to time, separated by commas")]
 Threads = Annotated[int, Option(min=1, max=256, help="Threads the engine may use")]

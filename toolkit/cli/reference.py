@@ -20,7 +20,8 @@ Results go to stdout; progress, notes and errors go to stderr. With `--json`, st
 error is then `{"error": {"kind", "message", "hint"}}`. Messages of libraries go to a log file, which errors name.
 
 Exit codes: 0 success; 1 failure or Ctrl-C; 2 wrong usage; 3 a limit that you gave is not met; 4 some of several items
-(files, images, engines, boards) failed, and the others are done. Shell completion: `edgepress --install-completion`.
+(files, images, engines, boards) failed, and the others are done; 5 a limit of `compare` is unproven. Shell completion:
+`edgepress --install-completion`.
 """
 WIDTH = "88"
 """Columns that a code host shows of a block of code without scrolling it, in a window of 1280 pixels."""
@@ -40,12 +41,12 @@ def commands_markdown() -> str:
     from typer.testing import CliRunner
 
     from edgepress.toolkit.cli.app import app
-    from edgepress.toolkit.cli.help import UNFOLD, foreign
+    from edgepress.toolkit.cli.help import UNFOLD, folded
 
     parts = [HEAD]
     group = typer.main.get_command(app)
     for words in every_command(group):
-        ask = UNFOLD if len(words) == 1 and foreign(group.commands[words[0]]) else "--help"  # type: ignore[attr-defined]
+        ask = UNFOLD if len(words) == 1 and folded(group.commands[words[0]]) else "--help"  # type: ignore[attr-defined]
         printed = CliRunner().invoke(app, [*words, ask], prog_name="edgepress", env=PLAIN).stdout
         lines = "\n".join(line.rstrip() for line in printed.strip().splitlines())
         parts.append(f"## {' '.join(['edgepress', *words])}\n\n```text\n{lines}\n```\n")

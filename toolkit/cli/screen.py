@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ from edgepress.toolkit.terminal import (
     cell_len,
     console,
 )
+from edgepress.toolkit.text import duration
 
+LONG_S = 5.0
+"""Seconds that a phase takes before a log is told how far it is."""
 WIDE = 100
 """Width of the screen from which on tables have the columns that matter least."""
 
@@ -51,15 +55,17 @@ def note(*texts: str) -> None:
 
 
 def remarks(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print what else than quantization limits the accuracy to stdout, each with its next command.
+    """Print what else than quantization limits the accuracy to stdout, and below it, once, each command that helps.
 
     Args:
         rows: Remarks as in JSON: "text" and "command".
     """
+    commands: dict[str, None] = {}
     for remark in rows:
         console(stderr=False).print(Text("Remark: ", style="yellow").append(remark["text"], style="default"))
-        if remark["command"]:
-            shell_command(f"  Next: {remark['command']}")
+        commands |= {remark["command"]: None} if remark["command"] else {}
+    for command in commands:
+        shell_command(f"  Fix: {command}")
 
 
 def next_command(line: str) -> None:
@@ -116,7 +122,7 @@ def ask(question: str, default: str) -> str:
 
 @contextlib.contextmanager
 def progress(names: dict[str, str]) -> Iterator[Callable[[str, float], None]]:
-    """Show a progress bar on stderr for each phase, if stderr is a terminal.
+    """Show a progress bar on stderr for each phase; without a terminal, a line for each tenth of long ones.
 
     Args:
         names: The label of each phase.
@@ -125,8 +131,11 @@ def progress(names: dict[str, str]) -> Iterator[Callable[[str, float], None]]:
         A function to call with a phase and the share of it that is done, 0-1.
     """
     screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield _Lines(names)
+        return
     columns = (Description(), BarColumn(), Percentage(), TimeRemainingColumn())
-    bars = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
+    bars = Progress(*columns, console=screen, transient=True)
     tasks: dict[str, TaskID] = {}
 
     def update(phase: str, share: float) -> None:
@@ -139,6 +148,24 @@ def progress(names: dict[str, str]) -> Iterator[Callable[[str, float], None]]:
         yield update
     finally:
         bars.stop()
+
+
+class _Lines:
+    """Prints how far phases are, for logs and notebooks; what ends at once needs no line."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+        self._began: dict[str, float] = {}
+        self._tenths: dict[str, int] = {}
+
+    def __call__(self, phase: str, share: float) -> None:
+        now = time.monotonic()
+        spent = now - self._began.setdefault(phase, now)
+        tenth = int(10 * share + 1e-9)
+        if tenth > self._tenths.get(phase, 0) and spent >= LONG_S:
+            self._tenths[phase] = tenth
+            left = f", about {duration(1e6 * spent * (1 - share) / share, 2)} left" if share < 1 else ""
+            step(f"{self._names.get(phase, phase)}: {share:.0%}{left}")
 
 
 WHOLE = 16

@@ -39,7 +39,10 @@ BY_SIZE = "auto: as in the data; 160 for photos and EfficientNet-Lite with its w
 @options.with_options(scaling=options.pixel_scaling)
 def train(
     *,
-    data: Annotated[str | None, Option(help=f"{options.DATA_HELP} (required)", show_default=False)] = None,
+    data: Annotated[
+        str | None,
+        Option(help=f"{options.DATA_HELP} (required)", show_default=False, autocompletion=options.complete_data),
+    ] = None,
     arch: Annotated[
         options.ChosenArchitecture,
         Option(metavar="NAME", help=f"Architecture: auto (by the data: docs/training.md), {', '.join(ARCHITECTURES)}"),

@@ -27,6 +27,7 @@ from edgepress.toolkit.comparison import match
 from edgepress.toolkit.comparison.figures import Figure
 from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, Gate, parse_gate
 from edgepress.toolkit.comparison.match import MatchedPair, match_models, match_results
+from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.notebooks.views import comparison_html
 from edgepress.toolkit.results.file import load_benchmark
@@ -45,11 +46,11 @@ class Verdict:
     Attributes:
         gate: The gate as the user wrote it; "all" for a pair without figures, because it vanished or failed.
         pair: The pair's name.
-        outcome: "passed", "failed" or "not established".
+        outcome: "passed", "failed" or "unproven".
         estimate, low, high: The figure compared with the limit, and its 95 % interval: a ratio NEW / OLD, percentage
             points, or NEW's own figure; null if unknown.
         text: The finding in words.
-        fix: How to establish an outcome that is not established.
+        fix: How to prove an outcome that is unproven, such as the number of items that would decide.
     """
 
     gate: str
@@ -89,9 +90,18 @@ class Comparison:
         """Whether a gate failed."""
         return any(v.outcome == FAILED for v in self.verdicts)
 
+    @property
+    def unproven(self) -> bool:
+        """Whether no gate failed, and one is neither proven to be kept nor to be exceeded."""
+        return not self.failed and any(v.outcome == OPEN for v in self.verdicts)
+
     def to_dict(self) -> dict[str, Any]:
         """The document that `compare --json` prints."""
-        return {"schema_version": SCHEMA_VERSION, "failed": self.failed} | dataclasses.asdict(self)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "failed": self.failed,
+            "unproven": self.unproven,
+        } | dataclasses.asdict(self)
 
     __repr__ = short_repr
 
@@ -107,7 +117,7 @@ def compare(
     strict: bool = False,
     scheme: str = "all",
     engine: str = "all",
-    data: str | None = None,
+    data: Data | None = None,
     threads: int = 1,
     rounds: int = 20,
     confidence: str | float = CONFIDENCE,
@@ -144,6 +154,7 @@ def compare(
         >>> compare(*files, fail_if=["drop>5"], rounds=6).failed
         False
     """
+    data = source_of(data)
     gates = [parse_gate(text) for text in fail_if]
     rule = Rule.of(confidence, prefer)
     old = Path(old)
@@ -294,7 +305,7 @@ def _hold(gate: Gate, pair: MatchedPair, strict: bool, same_run: bool) -> Verdic
 
 
 def _fix(gate: Gate, figure: Figure, same_run: bool) -> str:
-    """How to establish an outcome that is not established."""
+    """How to prove an outcome that is unproven."""
     change = figure.change if gate.of_change else figure.own
     assert change is not None
     if gate.of_change and figure.name.endswith("_us") and not same_run:

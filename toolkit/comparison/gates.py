@@ -10,7 +10,7 @@ The unit decides which figure is limited: `x` and `%` limit the change from OLD 
 Accuracy and agreement are proportions, so their `%` limits NEW's own figure.
 
 A figure has a 95 % interval, so a gate has three outcomes: failed if the whole interval is beyond the limit, passed if
-none of it is, else not established. A change exactly at the limit thus fails wrongly in at most one of forty cases. In
+none of it is, else unproven. A change exactly at the limit thus fails wrongly in at most one of forty cases. In
 strict mode the estimate alone decides, and an unknown figure fails.
 """
 
@@ -29,7 +29,7 @@ from edgepress.toolkit.stats.intervals import Interval
 
 FAILED = "failed"
 PASSED = "passed"
-OPEN = "not established"
+OPEN = "unproven"
 
 RATIOS = ("x", "%")
 
@@ -63,6 +63,9 @@ METRICS: Mapping[str, Metric] = {
     "compressed": Metric("compressed_bytes", SIZES, ratio=True),
     "memory": Metric("memory_bytes", SIZES, ratio=True),
 }
+OTHER_WORDS = dict.fromkeys(("speed", "time", "duration", "runtime", "p95"), "latency")
+OTHER_WORDS |= {"loss": "drop", "top1": "accuracy", "acc": "accuracy", "bytes": "size", "ram": "memory"}
+"""What others call a metric, in words that are not written like its name."""
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 _FORM = re.compile(r"\s*([A-Za-z0-9]*)\s*(>=|<=|>|<)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
 
@@ -129,6 +132,9 @@ def parse_gate(text: str) -> Gate:
             f"{', '.join(METRICS)}. OP: {', '.join(OPERATORS)}.",
         )
     name, op, number, unit = match.groups()
+    if meant := OTHER_WORDS.get(name.lower()):
+        hint = f"Did you mean {meant!r}?"
+        raise InputError(f"Unknown metric of --fail-if {name!r}. Accepted: {', '.join(METRICS)}.", hint)
     if name.lower() not in METRICS:
         raise unknown("metric of --fail-if", name, METRICS)
     metric = METRICS[name.lower()]

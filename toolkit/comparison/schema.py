@@ -17,7 +17,11 @@ def compare_schema() -> dict[str, Any]:
     """The schema of the document that `compare --json` prints."""
     schema = schema_of(Comparison, "edgepress compare --json", SCHEMA_VERSION)
     schema["properties"]["failed"] = {"description": "Whether a gate failed.", "type": "boolean"}
-    schema["required"].append("failed")
+    schema["properties"]["unproven"] = {
+        "description": "Whether no gate failed, and one is neither proven to be kept nor to be exceeded.",
+        "type": "boolean",
+    }
+    schema["required"] += ["failed", "unproven"]
     return schema
 
 

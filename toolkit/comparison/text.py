@@ -77,11 +77,11 @@ def markdown(result: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def github_annotations(result: Comparison) -> Iterator[str]:
-    """Workflow commands for GitHub Actions: an error per failed gate, a warning per gate that is not established."""
+def github_annotations(result: Comparison, *, unproven_fails: bool = True) -> Iterator[str]:
+    """Workflow commands for GitHub Actions: an error for each gate that fails the run, a warning for other unproven."""
     for v in _sort_verdicts(result):
         if v.outcome != PASSED:
-            kind = "error" if v.outcome == FAILED else "warning"
+            kind = "error" if unproven_fails or v.outcome == FAILED else "warning"
             yield annotation(kind, f"edgepress {v.gate} {v.outcome}", f"{v.pair}: {_describe_verdict(v)}")
 
 

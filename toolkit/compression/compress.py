@@ -29,6 +29,7 @@ from edgepress.toolkit.compression.strategies import STRATEGIES, search
 from edgepress.toolkit.compression.trial import Trial
 from edgepress.toolkit.conversion_plan import plan_for
 from edgepress.toolkit.data.for_model import data_for, data_record
+from edgepress.toolkit.data.objects import Data, Model, source_of
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import usable_engines
 from edgepress.toolkit.errors import InputError, unknown
@@ -72,8 +73,8 @@ class CompressResult:
 
 
 def compress(
-    model: str | Path,
-    data: str | None = None,
+    model: Model,
+    data: Data | None = None,
     *,
     max_drop: float = MAX_DROP_PP,
     confidence: str | float = CONFIDENCE,
@@ -141,6 +142,7 @@ def compress(
         >>> compress("edgepress-demo/model.keras", max_drop=2, max_size="90kB").model.name
         'model-int8.tflite'
     """
+    data = source_of(data)
     path = model_in(model)
     note = on_note or (lambda text: None)
     step = on_step or (lambda text: None)

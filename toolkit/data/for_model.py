@@ -183,7 +183,7 @@ def data_for(
     Args:
         contract: The model's.
         data: The data set to open, or an opened one of the model's labels and input; None opens the one that the
-            contract names (`remembered`).
+            contract names (`remembered`), which it was trained on or else made with.
         where: The model file.
         skip_unreadable: Skip images that cannot be read.
         numbered: Whether the labels are not known, and only numbers: then as many other labels of the data fit, too.
@@ -198,11 +198,12 @@ def data_for(
             f"{where} has no labels (its task is none), so there is no accuracy to measure.",
             "edgepress benchmark measures its error against a float file; inspect shows that against its source model.",
         )
-    if data is None and contract.data is None:
-        raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")
     if isinstance(data, DataSet):
         return data, []
-    source = data if data is not None else find_remembered(contract.data.source, where)  # type: ignore[union-attr]
+    known = contract.known_data
+    if data is None and known is None:
+        raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")
+    source = data if data is not None else find_remembered(known.source, where)  # type: ignore[union-attr]
     options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable, "purpose": purpose}
     labels = None if numbered or purpose == "calibration" else contract.labels
     opened, notes = open_in_groups(source, contract.data, labels=labels, **options)
@@ -214,6 +215,8 @@ def data_for(
             "Give data with the model's classes with --data.",
         )
     notes += notes_of_skipped(opened.skipped)
+    if data is None and contract.made_with is not None:
+        _require_same(contract.made_with, opened, where)
     if contract.data is not None and contract.data.sha256 != opened.sha256:
         doubt = (
             "some test items may have been used in training"
@@ -227,6 +230,14 @@ def data_for(
     if purpose == "evaluation":
         notes += _notes_on_test_items(contract, opened)
     return opened, [*notes, *resize_note(contract, opened)]
+
+
+def _require_same(made_with: DataRecord, opened: DataSet, where: Path) -> None:
+    """Refuse remembered data of another content, unless only a part of them was read when the file was made."""
+    if made_with.sha256 not in ("", opened.sha256):
+        raise DataError(
+            f"{made_with.source} has changed since {where} was made with it.", "Name the data to use with --data."
+        )
 
 
 def _ask_to_skip(trained_on: DataRecord, opened: DataSet, skip_unreadable: bool) -> str:

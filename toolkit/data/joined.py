@@ -105,6 +105,7 @@ def follow(old: DataSet, new: DataSet) -> DataSet:
         return new
     columns = (np.concatenate([getattr(split, name) for split in splits]) for name in ("indices", "y", "groups"))
     every = Split(new.train.source, *columns)
+    assert every.groups is not None
     place = np.repeat(np.arange(len(SPLITS)), [len(split) for split in splits])
     for number, name in enumerate(SPLITS):
         known = getattr(old, name).groups

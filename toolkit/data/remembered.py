@@ -52,7 +52,7 @@ def find_remembered(source: str, model: Path) -> str:
     if path is None:
         places = f"in {model.parent}, above it, or in {Path.cwd()}" if _is_relative(source) else "any more"
         raise DataError(
-            f"{model} was trained on {source!r}, a path remembered from its training, and that is not {places}.",
+            f"{model} remembers {source!r}, the data that it was trained on or made with, and that is not {places}.",
             "Give the data with --data.",
         )
     return source if path == _below(Path.cwd(), source) else path

@@ -13,6 +13,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.toolkit.data.for_model import describe
+from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.engine_diagnosis.causes import ENGINES, cause_of
 from edgepress.toolkit.engine_diagnosis.on_board import PREFIX, outputs_on_board
 from edgepress.toolkit.engine_diagnosis.outputs import Outputs, expose_outputs, outputs_of_program, outputs_on
@@ -31,7 +32,7 @@ def diagnose_engines(
     file: str | Path,
     engines: Sequence[str],
     *,
-    data: str | None = None,
+    data: Data | None = None,
     samples: int = SAMPLES,
     skip_unreadable: bool = False,
     hints: Hints | None = None,
@@ -65,6 +66,7 @@ def diagnose_engines(
         >>> diagnose_engines(made[0].path, ["c99", "c99"]).pairs[0].first is None
         True
     """
+    data = source_of(data)
     path = Path(file)
     step = on_step or (lambda text: None)
     _check(path, engines, samples)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.exporting.c99 import export_c99
 from edgepress.toolkit.exporting.folder import require_plain_folder
@@ -26,7 +27,7 @@ def export(
     out: str | Path | None = None,
     *,
     board: str | None = None,
-    data: str | None = None,
+    data: Data | None = None,
     samples: int = SAMPLES,
     skip_unreadable: bool = False,
     specialize: bool = False,
@@ -66,6 +67,7 @@ def export(
         >>> export("micro/model-int8-integer-only.tflite", out="model-c99").report["selftest"]["items"]
         8
     """
+    data = source_of(data)
     path = Path(file)
     if to not in get_args(Language):
         raise unknown("kind of export", to, get_args(Language))

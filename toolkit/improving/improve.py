@@ -18,6 +18,7 @@ from edgepress.toolkit.calibrating.calibrate import Calibrated
 from edgepress.toolkit.conversion import convert
 from edgepress.toolkit.data.for_model import contract_of, data_for
 from edgepress.toolkit.data.joined import follow, join
+from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.data.remembered import open_in_groups
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, InputError
@@ -96,9 +97,9 @@ class Improved:
 
 def improve(
     run: str | Path,
-    new: str | Path,
+    new: Data,
     *,
-    data: str | None = None,
+    data: Data | None = None,
     to: str | None = None,
     out: str | Path | None = None,
     epochs: int = EPOCHS,
@@ -142,6 +143,8 @@ def improve(
         >>> improve("edgepress-demo", "digits", to="tflite-int8", epochs=1).old.items
         360
     """
+    data = source_of(data)
+    new = source_of(new)
     if not 0 <= max_drop < 100:
         raise InputError(f"max_drop is {max_drop:g}; accepted: 0 to 100 percentage points, such as 1.")
     step = on_step or (lambda text: None)

@@ -30,6 +30,7 @@ from edgepress.toolkit.remarks.gap import (
 )
 from edgepress.toolkit.remarks.remark import Remark
 from edgepress.toolkit.stats.intervals import Z95, score_interval
+from edgepress.toolkit.stats.largest_class import near_largest
 from edgepress.toolkit.stats.samples import items_to_rule_out, items_without_labels, least_items, share_interval
 
 FEW = "few test items"
@@ -45,13 +46,9 @@ NEAR_LARGEST = "near the largest class"
 CONTRADICTION = "contradictory labels"
 IMPROVING = "still improving"
 FROM_NOTHING = "no pre-trained weights"
-FIRST = (FROM_NOTHING, CONTRADICTION, "few epochs", IMPROVING)
+FROZEN = "classifier alone"
+FIRST = (FROM_NOTHING, FROZEN, CONTRADICTION, "few epochs", IMPROVING)
 """What comes before other advice about a training of very few epochs."""
-NEAR = 0.05
-"""A model is near the largest class's share if it is not proven to answer this share of the other classes' items
-correctly, net of what it loses in the largest class."""
-HALF = 0.5
-"""It must not seem to answer this share of them either, which would speak of few items instead."""
 IMBALANCED = 1.5
 """How many times its equal share the largest class has, from which on weights of the classes are tried first."""
 UNLIKELY = 0.05
@@ -138,31 +135,24 @@ def remarks(facts: Facts) -> tuple[Remark, ...]:
 
 
 def near_largest_class(facts: Facts) -> Remark | None:
-    """Test accuracy is hardly above the share of the largest class, paired over the items.
-
-    Against answering always the largest class: items that only the model gets right, and that only this answer does.
-    The lower end of the interval of the difference decides.
-    """
-    support = facts.confusion.sum(axis=1)
-    largest = int(np.argmax(support))
-    both = int(facts.confusion[largest, largest])
-    gained = facts.right - both
-    lost = int(support[largest]) - both
-    low, high = (float(end) for end in score_interval(gained, lost, facts.count))
-    share = support[largest] / facts.count
-    rest = 1 - support[largest] / facts.count
-    if rest == 0 or low > NEAR * rest or facts.accuracy - share >= HALF * rest:
+    """Test accuracy is hardly above the share of the largest class, paired over the items."""
+    near = near_largest(facts.confusion.sum(axis=1), np.diagonal(facts.confusion))
+    if near is None:
         return None
-    than = "worse than" if high < 0 else "hardly better than"
-    gain = text.interval(100 * (facts.accuracy - share), 100 * low, 100 * high)
-    name = facts.labels[largest]
+    than = "worse than" if near.high < 0 else "hardly better than"
+    gain = text.interval(100 * (near.accuracy - near.share), 100 * near.low, 100 * near.high)
+    name = facts.labels[near.largest]
     return Remark(
         kind=NEAR_LARGEST,
-        text=f"Test accuracy is {_percent(facts.accuracy)}, and {_percent(share)} of the {facts.count} test items are "
-        f"of the class {name}: that is {than} answering {name} always ({gain} pp), "
-        f"{_why_little(facts)}.",
-        command=_to_learn(facts, float(share)),
-        figures={"accuracy": facts.accuracy, "largest_share": float(share), "gain_low": low, "gain_high": high},
+        text=f"Test accuracy is {_percent(near.accuracy)}, and {_percent(near.share)} of the {facts.count} test items "
+        f"are of the class {name}: that is {than} answering {name} always ({gain} pp), {_why_little(facts)}.",
+        command=_to_learn(facts, near.share),
+        figures={
+            "accuracy": near.accuracy,
+            "largest_share": near.share,
+            "gain_low": near.low,
+            "gain_high": near.high,
+        },
     )
 
 
@@ -246,6 +236,21 @@ def from_nothing(facts: Facts) -> Remark | None:
     )
 
 
+def frozen_body(facts: Facts) -> Remark | None:
+    """A pre-trained net of which only the classifier was trained, although there are items enough for all layers."""
+    if not facts.all_layers or not may_gain(facts):
+        return None
+    held = facts.held_out
+    wrong = int(held.sum() - np.trace(held))
+    return Remark(
+        kind=FROZEN,
+        text=f"Only the classifier was trained (--freeze), and {wrong} of {held.sum()} held-out items are wrong. "
+        "Your photos suffice to train all layers, which takes minutes and usually gains more than anything else.",
+        command=facts.all_layers,
+        figures={"errors": wrong / int(held.sum())},
+    )
+
+
 def contradictory_labels(facts: Facts) -> Remark | None:
     """Items of equal content in different classes, of which all but one class must be answered wrongly."""
     conflicts = facts.conflicts
@@ -309,6 +314,7 @@ def _percent(share: float) -> str:
 
 CHECKS: dict[str, Callable[[Facts], Remark | None]] = {
     FROM_NOTHING: from_nothing,
+    FROZEN: frozen_body,
     CONTRADICTION: contradictory_labels,
     "few epochs": few_epochs,
     NEAR_LARGEST: near_largest_class,

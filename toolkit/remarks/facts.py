@@ -66,6 +66,7 @@ class Facts:
         is_image: Whether items are images.
         images: Their sizes.
         transfer: The command of a training with pre-trained weights; "" if it has some, or none suit the items.
+        all_layers: The command of the same training without --freeze; "" if it had none, or has too few items for more.
         conflicts: Items of the same content in different classes, in all data.
         pair: The quantized file that too few items leave unproven.
         max_drop_pp: Largest drop that counts as usable, percentage points.
@@ -84,6 +85,7 @@ class Facts:
     is_image: bool = False
     images: ImageSizes | None = None
     transfer: str = ""
+    all_layers: str = ""
     conflicts: Conflicts | None = None
     pair: FloatPair | None = None
     max_drop_pp: float = 1.0

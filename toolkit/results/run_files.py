@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from edgepress.runtime.filetypes import MODEL, VARIANTS, format_of
+from edgepress.toolkit.data.objects import Model, model_path
 from edgepress.toolkit.escaping import shell_line
 
 MODEL_FILES = ("*.tflite", "*.onnx")
@@ -26,9 +27,9 @@ def run_model(folder: Path) -> Path | None:
     return folder / GRAPH if is_run else None
 
 
-def model_in(model: str | Path) -> Path:
-    """A model as it was given, or that of a run: a run's folder stands for its model where one model is asked for."""
-    path = Path(model)
+def model_in(model: Model) -> Path:
+    """A model's file as it was given; that of a run, of its folder; or one that is written of a Keras model."""
+    path = model_path(model)
     saved = os.path.exists(path / "saved_model.pb")
     return path if saved else run_model(path) or path
 

@@ -11,6 +11,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.pruning.importance import MEASURES
 from edgepress.converters.pruning.plan import NEAR
 from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.data.objects import Data, Model, source_of
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.quantities import SHARE, SIZE, TIME, parse
 from edgepress.toolkit.results.run_files import model_in
@@ -22,8 +23,8 @@ REPORT = "pruning.json"
 
 
 def prune(
-    model: str | Path,
-    data: str | None = None,
+    model: Model,
+    data: Data | None = None,
     *,
     macs: str | float | None = None,
     max_size: str | float | None = None,
@@ -84,6 +85,7 @@ def prune(
         >>> prune("edgepress-demo/model.keras", macs=0.5, minutes=1).model.name
         'model-pruned.tflite'
     """
+    data = source_of(data)
     size = parse("--max-size", max_size, SIZE)
     latency_us = parse("--max-latency", max_latency, TIME)
     targets = Targets(

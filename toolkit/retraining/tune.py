@@ -8,6 +8,7 @@ from typing import get_args
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.data.objects import Data, Model, source_of
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.retraining.job import Bits, TuneJob
@@ -18,8 +19,8 @@ REPORT = "tuning.json"
 
 
 def tune(
-    model: str | Path,
-    data: str | None = None,
+    model: Model,
+    data: Data | None = None,
     *,
     bits: int = 8,
     minutes: float = 10.0,
@@ -70,6 +71,7 @@ def tune(
         >>> tune("edgepress-demo/model.keras", bits=4, minutes=1).model.name
         'model-tuned.tflite'
     """
+    data = source_of(data)
     if bits not in get_args(Bits):
         raise InputError(f"bits is {bits}; accepted: 8 or 4.")
     run = call_with(Run, locals(), verb="tuned", report=REPORT, scratch=(START, RANGES))

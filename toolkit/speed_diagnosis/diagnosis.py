@@ -76,6 +76,9 @@ class Diagnosis:
     ceiling: Ceiling | None
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Diagnosis({self.file} on {self.engine}: {self.text})"
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, rounded to six significant digits."""
         return {name: round_floats(value) for name, value in asdict(self).items()}

@@ -21,6 +21,7 @@ from edgepress.toolkit.training import augment
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 from edgepress.toolkit.training.choosing import AUTO, NONE, PHOTO_NET, image_sizes, is_photo, weights_of
 from edgepress.toolkit.training.settling import defaults
+from edgepress.toolkit.training.transfer import is_few
 
 MORE = "MORE_ITEMS"
 """What stands in a command for data that the user must add."""
@@ -57,12 +58,13 @@ def facts_of(
     """
     skip = any(reason not in ALWAYS_LEFT_OUT for _, reason in data.skipped)
     is_from_nothing = arguments.get("weights", "?") is None and not arguments.get("base")
+    again = partial(
+        train_command, arguments, source=data.source, input=data.input, skip_unreadable=skip, group=data.group
+    )
     return Facts(
         labels=data.labels,
         confusion=np.asarray(confusion, np.int64),
-        again=partial(
-            train_command, arguments, source=data.source, input=data.input, skip_unreadable=skip, group=data.group
-        ),
+        again=again,
         look=f"{look} --skip-unreadable" if look and skip else look,
         more=more,
         val_confusion=None if val_confusion is None else np.asarray(val_confusion, np.int64),
@@ -72,6 +74,7 @@ def facts_of(
         is_image=data.input.is_image,
         images=image_sizes(data),
         transfer=_transfer_command(data, skip) if is_from_nothing and is_photo(data) else "",
+        all_layers=again({"freeze": False}) if arguments.get("freeze") and not is_few(data) else "",
         conflicts=data.conflicts,
         pair=pair,
         max_drop_pp=max_drop_pp,
@@ -141,9 +144,15 @@ def train_command(
             option = f"--{name.replace('_', '-')}"
             nothing = NONE if name == "weights" else "0"
             words += [option] if value is True else [option, nothing if value is None else str(value)]
-    change = "-".join(f"{name}-{value}".replace("_", "-").replace(":", "-") for name, value in changes.items())
-    name = "-".join([Path(source).stem or "data", arch, change.replace("-True", "") or "again"])
+    change = "-".join(map(_in_name, changes, changes.values()))
+    name = "-".join([Path(source).stem or "data", arch, change or "again"])
     return shell_line(*words, "--out", f"runs/{name}")
+
+
+def _in_name(option: str, value: Any) -> str:
+    """A changed option as a part of a folder's name."""
+    words = {True: option, False: f"no-{option}"}[value] if isinstance(value, bool) else f"{option}-{value}"
+    return words.replace("_", "-").replace(":", "-")
 
 
 def _defaults(arch: str, options: Mapping[str, Any], input: InputSpec) -> dict[str, Any]:

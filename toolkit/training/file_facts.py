@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,8 @@ def facts_of_file(
     described = (hints or Hints()).words
     named = [] if same else ["--data", data.source]
     codes = data.test.y * classes + predicted
+    if own and contract.data is not None:  # opened by the rule of its training, "none" if that named and found none
+        data = replace(data, group=contract.data.group)
     return facts_of(
         data,
         np.bincount(codes, minlength=classes**2).reshape(classes, classes),

@@ -23,6 +23,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.filetypes import MODEL
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data import calibration_rows, open_data
+from edgepress.toolkit.data.objects import Data, Model, opened_or_named
 from edgepress.toolkit.data.types import SPLITS, DataSet
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.results.run_files import GRAPH, model_in
@@ -43,7 +44,7 @@ BUILD_OPTIONS = ("width", "depth", "dropout", "weights", "freeze", "continued", 
 
 
 def train(
-    data: str | Path | DataSet,
+    data: Data,
     arch: str = choosing.AUTO,
     *,
     out: str | Path | None = None,
@@ -57,12 +58,12 @@ def train(
     depth: int | None = None,
     dropout: float | None = None,
     weights: str | Path | None = choosing.AUTO,
-    base: str | Path | BaseNet | None = None,
+    base: Model | BaseNet | None = None,
     features: str = "",
     hints: Hints | None = None,
     freeze: bool = False,
     continued: bool = False,
-    teacher: str | Path | None = None,
+    teacher: Model | None = None,
     trust: bool = False,
     minutes: float | None = None,
     seed: int = 0,
@@ -120,6 +121,7 @@ def train(
         >>> train("digits", "lenet", out="runs/digits", epochs=3).metrics["accuracy"] > 0.9
         True
     """
+    data = opened_or_named(data)
     if resume and overwrite:
         raise InputError("resume and overwrite exclude each other.", "Give only one of --resume and --overwrite.")
     note = on_note or (lambda text: None)
@@ -144,7 +146,7 @@ def train(
     given |= {} if minutes is None else {"minutes": minutes}
     choice = choosing.choose(opened, arch, weights, net)
     arguments = resolve_arguments(given, choice, opened)
-    folder = run_folder.default_folder(opened.source, choice.arch) if out is None else Path(out)
+    folder = run_folder.default_folder(opened.source, choice.arch) if out is None else run_folder.named_folder(out)
     note(choosing.describe(opened, choice, arguments))
     model, deviation = _new_model(opened, arguments, net)
     with ExitStack() as stack:

@@ -37,6 +37,8 @@ from edgepress.toolkit.training.graph_net import GraphNet
 from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
 
 HISTORY = "history.csv"
+MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".tflite", ".onnx")
+"""Suffixes of files that users take a run for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,19 @@ class TrainResult:
 def default_folder(source: str, arch: str) -> Path:
     """The folder of a run for which none is given."""
     return Path("runs") / f"{Path(source).stem}-{arch}"
+
+
+def named_folder(out: str | Path) -> Path:
+    """The folder that a user named.
+
+    Raises:
+        InputError: It has the name of a model file.
+    """
+    folder = Path(out)
+    if folder.suffix in MODEL_SUFFIXES and not folder.is_dir():
+        hint = f"Name a folder, such as {folder.with_suffix('')}; the model in it is {MODEL}."
+        raise InputError(f"A training writes a folder, and {folder} is the name of a file.", hint)
+    return folder
 
 
 @contextmanager
