@@ -11,6 +11,8 @@ module `errors`.
     ├── MissingExtraError     a missing package that an extra of edgepress installs
     ├── UpdateError           an update that can't be fetched, is not trusted, or was not installed
     ├── edgepress.converters.ConversionError      a scheme that could not be made
+    │   ├── edgepress.converters.UnlikeError      a file that answers too unlike its source model
+    │   ├── edgepress.converters.ScaleError       channels too far apart in scale for integer kernels
     │   └── edgepress.converters.CollapseError    a training after which the model answers by chance
     ├── edgepress.toolkit.BoardError              a board that can't be reached, or a step that failed on it
     │   └── edgepress.toolkit.LostError           the connection to a board broke

@@ -23,7 +23,7 @@ VERBS = [name for name in toolkit.__all__ if name in GROUP.commands]
 OTHERWISE = {
     "annotate": set[str](),
     "benchmark": {"out"},  # `write_benchmark` writes
-    "compare": {"format_"},
+    "compare": {"format_", "unproven"},  # the exit code follows from `Comparison.unproven`
     "convert": {"verbose"},
     "diagnose": {
         "data",

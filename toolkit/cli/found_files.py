@@ -151,7 +151,7 @@ TABLE = (
     Judged("rounds", "benchmark compare sweep", "free", "a number; at worst, it takes long"),
     Judged("batch cpus time_cap limits profile", "benchmark", "free", "how files are timed; at worst, it takes long"),
     Judged("cache", "evaluate", "free", "whether answers are kept in the user's own cache"),
-    Judged("strict", "compare", "free", "how limits are decided"),
+    Judged("strict unproven", "compare", "free", "how limits are decided"),
     Judged("confidence prefer", "compress benchmark compare sweep", "free", "which file is recommended"),
     Judged("source", "sweep.data", "reads", "data", _is_data),
     Judged("color resize skip_unreadable", "sweep.data", "free", "how images are read"),
