@@ -130,7 +130,7 @@ def test_layers_of_a_keras_model_have_its_names(run: Any) -> None:
 
     source = open_source(run.model, Hints())
     assert source.facts.contract is not None
-    program = Program(source.tflite(InputAdapter.of(source.facts.contract), None))
+    program = Program(source.tflite(InputAdapter.of(source.facts.contract)))
     names = [layer.name for layer in layers_of(program) if layer.weights]
     assert names == ["conv2d", "conv2d_1", "dense", "dense_1", "predictions"]
 

@@ -39,7 +39,7 @@ def test_every_tail_of_dense_nets_and_drawn_ones_of_other_kernels_answer_equally
     seed = random.randrange(1 << 30)
     draw = random.Random(seed)
     nets = [made("dense-inputs", tail, seed, tmp_path, smaller=False) for tail in TAILS]
-    for kind in draw.sample([*KINDS], 8):
+    for kind in draw.sample([kind for kind in KINDS if kind != "dense-inputs"], 8):
         nets.append(made(kind, draw.choice(TAILS), seed, tmp_path, smaller=draw.random() < 0.5))
     for level in ("-O2", draw.choice(("-O1", "-O3", "-Os"))):
         assert wrong_nets(nets, "m55", level, folder=tmp_path / level) == {}, (seed, level)
