@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from configuring import apart, edgepress
 from PIL import Image
 
 from edgepress.converters.variant import Variant
-from edgepress.runtime.contract import DataRecord, Verification
+from edgepress.runtime.contract import Contract, DataRecord, Verification
+from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.cli.convert import data_words, outcome
 from edgepress.toolkit.cli.frame import code_of
 from edgepress.toolkit.conversion import _note_if_weak, convert
@@ -54,19 +54,23 @@ def test_hints_that_differ_name_their_files() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "data", "more"),
+    ("known", "data", "more"),
     [
-        (True, None, []),
-        (True, "other", []),
-        (False, "my photos", ["--data", "my photos"]),
-        (False, None, ["--data", "DATA"]),
+        ("data", None, []),
+        ("data", "other", []),
+        ("made_with", None, []),
+        ("made_with", "photos", []),
+        (None, "my photos", ["--data", "my photos"]),
+        (None, None, ["--data", "DATA"]),
     ],
 )
 def test_the_next_command_names_data_that_the_files_do_not(
-    monkeypatch: pytest.MonkeyPatch, own: bool, data: str | None, more: list[str]
+    monkeypatch: pytest.MonkeyPatch, known: str | None, data: str | None, more: list[str]
 ) -> None:
-    record = DataRecord(source="photos", sha256="0", counts={}) if own else None
-    monkeypatch.setattr("edgepress.toolkit.data.for_model.contract_of", lambda path: SimpleNamespace(data=record))
+    contract = Contract(task="softmax", labels=("a", "b"), input=InputSpec.image(8, 8, "grey"), scheme="onnx-int8")
+    if known:
+        contract = contract.replace(**{known: DataRecord(source="photos", sha256="0", counts={})})
+    monkeypatch.setattr("edgepress.toolkit.data.for_model.contract_of", lambda path: contract)
     assert data_words(Path("a dir/x.tflite"), data) == more
 
 

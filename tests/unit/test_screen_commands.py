@@ -35,9 +35,11 @@ def test_a_command_is_not_broken_in_a_narrow_terminal(
 def test_a_command_that_helps_with_several_remarks_stands_once_and_is_not_the_next_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rows = [{"text": text, "command": command} for text, command in (("A.", "longer"), ("B.", ""), ("C.", "longer"))]
+    cases = (("A.", "longer"), ("B.", ""), ("C.", "longer"), ("D.", "other"))
+    rows = [{"text": text, "command": command} for text, command in cases]
     screen.remarks(rows)
-    assert capsys.readouterr().out.splitlines() == ["Remark: A.", "Remark: B.", "Remark: C.", "  Fix: longer"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["Remark: A.", "Remark: C.", "  Fix: longer", "Remark: B.", "Remark: D.", "  Fix: other"]
 
 
 @pytest.mark.parametrize("path", sorted(CLI.glob("*.py")), ids=lambda path: path.stem)
@@ -71,4 +73,4 @@ def test_what_the_training_remarked_is_not_said_again(tmp_path: Path, capsys: py
     assert printed == ["Remark: Few.", "Remarks of the training that hold here, too: few epochs."]
     (tmp_path / "metrics.json").write_text("damaged")
     _show_remarks(result)
-    assert capsys.readouterr().out.splitlines() == ["Remark: It had 2.", "Remark: Few.", "  Fix: a"]
+    assert capsys.readouterr().out.splitlines() == ["Remark: It had 2.", "  Fix: a", "Remark: Few."]

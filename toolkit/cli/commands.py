@@ -37,7 +37,7 @@ COMMANDS = {
     "train": Command(
         "Train and convert",
         "Train a classifier; writes model.keras, its metrics and plots to a folder.",
-        "edgepress train --data photos/ --arch mobilenet-v2 --out runs/photos",
+        "edgepress train --data photos/ --out runs/photos",
     ),
     "convert": Command(
         "Train and convert",

@@ -147,7 +147,7 @@ def data_words(file: Path, data: str | None) -> list[str]:
     """The option that names data in a command for a converted file, if the file does not remember its own."""
     from edgepress.toolkit.data.for_model import contract_of
 
-    return [] if contract_of(file).data is not None else ["--data", data or "DATA"]
+    return [] if contract_of(file).known_data is not None else ["--data", data or "DATA"]
 
 
 def outcome(variants: Sequence[Variant], *, verbose: bool = False) -> list[str]:

@@ -41,6 +41,6 @@ def demo(
         file = result.benchmark.advice.ship or "FILE"
         screen.shell_command(f"  {shell_line('edgepress', 'predict', file, out / 'images')}")
         screen.shell_command(f"  {shell_line('edgepress', 'evaluate', out / 'model.keras')}")
-        screen.say("  edgepress train --data FOLDER --arch mobilenet-v2 --out runs/mine")
+        screen.say("  edgepress train --data FOLDER --out runs/mine")
     succeeded = [v.path is not None for v in result.variants] + [not r.failed for r in result.benchmark.results]
     return code_of([*succeeded, bool(result.predictions), *(r.error is None for r in result.predictions)])

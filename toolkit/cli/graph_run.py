@@ -57,6 +57,8 @@ def show(result: GraphResult, title: str, data: str | None, skip_unreadable: boo
         data: The user's --data.
         skip_unreadable: The user's --skip-unreadable.
     """
+    from edgepress.toolkit.cli.convert import data_words
+
     facts = result.facts
     rows = [
         [name, *(form(facts[when][key]) if key in facts[when] else "" for when in ("before", "after"))]
@@ -66,7 +68,7 @@ def show(result: GraphResult, title: str, data: str | None, skip_unreadable: boo
     screen.show(screen.table([(title, "left"), ("before", "right"), ("after", "right")], rows))
     if facts.get("kept") == "start":
         screen.say("Training found nothing better on validation items; the result is the repaired graph.")
-    words = ["edgepress", "convert", str(result.model), *(["--data", data] if data else [])]
+    words = ["edgepress", "convert", str(result.model), *data_words(result.model, data)]
     words += options.skip_words(skip_unreadable)
     screen.say(f"Written to {result.model}", style="bold")
     screen.next_command(shell_line(*words))

@@ -55,17 +55,21 @@ def note(*texts: str) -> None:
 
 
 def remarks(rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print what else than quantization limits the accuracy to stdout, and below it, once, each command that helps.
+    """Print what else than quantization limits the accuracy to stdout, and below it the command that helps.
+
+    Remarks with one command stand together, where the first of them would, so that the command stands once.
 
     Args:
         rows: Remarks as in JSON: "text" and "command".
     """
-    commands: dict[str, None] = {}
+    texts_of: dict[str, list[str]] = {}  # by command, or by the text of a remark that has none
     for remark in rows:
-        console(stderr=False).print(Text("Remark: ", style="yellow").append(remark["text"], style="default"))
-        commands |= {remark["command"]: None} if remark["command"] else {}
-    for command in commands:
-        shell_command(f"  Fix: {command}")
+        texts_of.setdefault(remark["command"] or remark["text"], []).append(remark["text"])
+    for command, texts in texts_of.items():
+        for text in texts:
+            console(stderr=False).print(Text("Remark: ", style="yellow").append(text, style="default"))
+        if command not in texts:
+            shell_command(f"  Fix: {command}")
 
 
 def next_command(line: str) -> None:
