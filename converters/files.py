@@ -30,6 +30,12 @@ from edgepress.runtime.text import json_text, one_line
 _BEGAN = time.time()
 
 
+def weight_files(model: Any) -> list[str]:
+    """Names of the files beside an ONNX model that hold its weights, sorted."""
+    locations = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
+    return sorted({entry.value for entry in locations if entry.key == "location"})
+
+
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary path of the same suffix to write to; it becomes `path` when the block ends without an error.

@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepress.converters.files import whole_file
+from edgepress.converters.files import weight_files, whole_file
 from edgepress.converters.to_tflite.metadata import NAME, write_block
 from edgepress.converters.to_tflite.passes import with_metadata
 from edgepress.runtime.contract import LABELS_MEMBER, MEMBER, Contract
@@ -61,7 +61,7 @@ def onnx_annotated(content: bytes, contract: Contract, *, moved: bool) -> bytes:
     import onnx
 
     model = onnx.load_from_string(content)
-    beside = sorted({e.value for t in model.graph.initializer for e in t.external_data if e.key == "location"})
+    beside = weight_files(model)
     if beside and moved:
         raise InputError(
             f"The file's weights are in {', '.join(beside)}, in its folder.", "Name a new file in the same folder."

@@ -10,6 +10,7 @@ import onnx
 import onnx.inliner
 
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import weight_files
 from edgepress.converters.to_onnx.classical import with_layers
 from edgepress.converters.to_onnx.foreign import tidy_model
 from edgepress.converters.to_onnx.forms import with_plain_forms
@@ -17,6 +18,9 @@ from edgepress.converters.to_onnx.interface import STANDARD
 from edgepress.converters.to_onnx.upgrade import upgrade_model
 from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError, first_line
 from edgepress.runtime.protobuf import check_functions
+
+NAMED = 3
+"""Files that an error names."""
 
 
 def open_model(
@@ -51,6 +55,11 @@ def open_model(
     except EdgepressError:
         raise
     except Exception as e:  # protobuf, onnx and the file system raise their own
+        if missing := _missing_weights(path):
+            raise ModelFileError(
+                f"{path} keeps its weights in {', '.join(missing)}, which is missing.",
+                "Copy it into the same folder, or export the model with its weights inside.",
+            ) from e
         raise ModelFileError(f"{path} is not a valid ONNX model: {first_line(e)}", "Export it again.") from e
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
@@ -62,6 +71,15 @@ def open_model(
         return original, with_plain_forms(newer)
     except Exception as e:  # what Python and NumPy raise for attributes of wrong types, counts and sizes
         raise ModelFileError(f"{path} has an operation that is not valid: {first_line(e)}", "Export it again.") from e
+
+
+def _missing_weights(path: Path) -> list[str]:
+    """The first files with weights of a model that can't be opened whole, if they are not beside it."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # not a model either
+        return []
+    return [name for name in weight_files(model) if not (path.parent / name).exists()][:NAMED]
 
 
 def _refuse_other_domains(model: onnx.ModelProto, path: Path) -> None:

@@ -68,7 +68,7 @@ def warnings(result: Benchmark) -> list[str]:
 def remarks(result: Benchmark) -> list[str]:
     """What else than quantization limits the accuracy, as Markdown quotes with the next command."""
     return [
-        f"> **Remark:** {escaped(r.text)}" + (f" Next: <code>{escaped(r.command)}</code>" if r.command else "")
+        f"> **Remark:** {escaped(r.text)}" + (f" Fix: <code>{escaped(r.command)}</code>" if r.command else "")
         for r in result.remarks
     ]
 
