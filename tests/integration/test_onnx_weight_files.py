@@ -42,9 +42,7 @@ def test_they_are_read_and_a_missing_one_is_named(path: Path) -> None:
     (answer,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
     np.testing.assert_allclose(answer, expected, rtol=1e-6)
     (path.parent / "weights.bin").unlink()
-    with pytest.raises(
-        ModelFileError, match=r"net\.onnx keeps its weights in weights\.bin, which is missing\."
-    ) as caught:
+    with pytest.raises(ModelFileError, match=r"keeps its weights in weights\.bin, which is missing\.") as caught:
         open_model(path)
     assert "Copy it into the same folder" in caught.value.hint
 

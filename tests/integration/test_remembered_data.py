@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 from configuring import apart, edgepress
 
-from edgepress.runtime.contract import read_contract
-from edgepress.toolkit import Hints
+from edgepress.runtime.contract import Contract, read_contract
+from edgepress.toolkit import Hints, open_data
+from edgepress.toolkit.conversion_plan import _remembering
+from edgepress.toolkit.data.for_model import data_for
 from edgepress.toolkit.data.remembered import find_remembered, to_remember
 from edgepress.toolkit.errors import DataError
 
@@ -127,7 +130,8 @@ def test_files_of_a_model_of_others_remember_the_data_that_they_were_made_with(
     with pytest.raises(DataError, match=r"items\.npz has changed since .* was made with it") as caught:
         evaluate(path)
     assert "--data" in caught.value.hint
-    assert evaluate(path, data=str(project / "items.npz"))["accuracy"] != named["accuracy"]
+    changed = evaluate(path, data=str(project / "items.npz"))
+    assert changed["data"]["sha256"] != named["data"]["sha256"]
     monkeypatch.chdir(project)
     Path("labels.txt").write_text("x\ny\nz\n")
     (without,) = convert(
@@ -136,3 +140,19 @@ def test_files_of_a_model_of_others_remember_the_data_that_they_were_made_with(
     assert without.path is not None
     with pytest.raises(InputError, match="does not say what data"):
         evaluate(without.path)
+
+
+def test_a_sample_of_data_has_no_hash_that_whole_data_could_fit(project: Path) -> None:
+    """Of large folders, `convert` reads some items only; the whole folder is then taken as it is."""
+    rng = np.random.default_rng()
+    np.savez("items.npz", x=rng.integers(0, 256, (60, 8, 8, 1), np.uint8), y=np.arange(60) % 3)
+    whole = open_data("items.npz")
+    contract = Contract(task="softmax", labels=whole.labels, input=whole.input, scheme="tflite-int8")
+    empty = dataclasses.replace(whole.test, indices=whole.test.indices[:0], y=whole.test.y[:0])
+    for data, digest in ((whole, whole.sha256), (dataclasses.replace(whole, test=empty, sha256="of some"), "")):
+        kept = _remembering(data, contract, Path())
+        assert kept.made_with is not None
+        assert kept.made_with.sha256 == digest
+        assert data_for(kept, None, where=Path("a.tflite"))[0].sha256 == whole.sha256
+    others = dataclasses.replace(whole, labels=("x", "y", "z"))
+    assert _remembering(others, contract, Path()).made_with is None
