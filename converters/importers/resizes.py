@@ -86,7 +86,7 @@ def _axes(node: Node, value: Value, given: Sequence[Value | None]) -> dict[int, 
         policy = node.get("keep_aspect_ratio_policy", "stretch")
         ratios = wanted.astype(np.float32) / np.array(before, np.float32)
         if policy != "stretch":
-            ratio = ratios.min() if policy == "not_larger" else ratios.max()
+            ratio = min(ratios) if policy == "not_larger" else max(ratios)
             ratios = np.full(len(numbers), ratio, np.float32)
             wanted = np.floor(ratio * np.array(before, np.float32) + 0.5)
     elif scales is not None:
