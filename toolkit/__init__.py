@@ -4,13 +4,13 @@
 
     model = train("digits", "lenet", out="runs/digits").model
     convert(model)
-    print(benchmark("runs/digits/variants").advice.why)
+    print(benchmark("runs/digits/variants"))
 
 The functions here are the commands of `edgepress`, under the same names; `diagnose_accuracy` is `diagnose --data`,
 `diagnose_engines` is `diagnose --engines`, `open_data` is `--data` with its options, such as `--size`, and `Hints` and
-`BenchmarkOptions` are arguments of theirs. Notebooks show the results of `train`, `evaluate`, `convert`, `benchmark`,
-`compare`, `compress`, `sweep` and `diagnose_accuracy` as tables. Each is imported when first used, so that importing
-this package loads nothing heavy. Everything else in these folders is internal and may change.
+`BenchmarkOptions` are arguments of theirs. Notebooks and `print` show the results of `train`, `evaluate`, `convert`,
+`benchmark`, `compare`, `compress`, `sweep` and `diagnose_accuracy` as tables. Each is imported when first used, so that
+importing this package loads nothing heavy. Everything else in these folders is internal and may change.
 """
 
 from __future__ import annotations

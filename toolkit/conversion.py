@@ -30,6 +30,7 @@ from edgepress.runtime.filetypes import VARIANTS
 from edgepress.toolkit.conversion_plan import JUDGED, SAMPLES, ConversionPlan, items_for, plan_for
 from edgepress.toolkit.data.objects import Data, Model, opened_or_named
 from edgepress.toolkit.errors import EdgepressError, InputError, unknown
+from edgepress.toolkit.notebooks.printed import Printed
 from edgepress.toolkit.notebooks.views import conversion_html
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.source_check import SourceCheck, check_source
@@ -38,8 +39,8 @@ from edgepress.toolkit.text import percent
 __all__ = ["JUDGED", "Hints", "convert", "items_for", "notes_by_text", "summary"]
 
 
-class Variants(list[Variant]):
-    """Converted files, a list that notebooks show as a table.
+class Variants(Printed, list[Variant]):
+    """Converted files, a list that notebooks and `print` show as a table.
 
     Attributes:
         source: How the source model answered labelled items before files were made of it; None if there were none.

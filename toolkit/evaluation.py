@@ -28,6 +28,7 @@ from edgepress.toolkit.data.for_model import data_for, data_record, describe
 from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
+from edgepress.toolkit.notebooks.printed import Printed
 from edgepress.toolkit.notebooks.views import evaluation_html
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.remarks.checks import CONTRADICTION, remarks
@@ -50,8 +51,8 @@ TIME_CAP_S = 3600.0
 """Seconds that a file may take to answer the test split before the evaluation fails."""
 
 
-class Evaluation(dict[str, Any]):
-    """The document that `evaluate --json` prints: a dictionary that notebooks show as tables."""
+class Evaluation(Printed, dict[str, Any]):
+    """The document that `evaluate --json` prints: a dictionary that notebooks and `print` show as tables."""
 
     def _repr_html_(self) -> str:
         return evaluation_html(self)
@@ -88,7 +89,7 @@ def evaluate(
         file of `calibrate`: how many answers are accepted and how many of these are wrong, with intervals, also for
         each class, and the risk-coverage curve; else None), the metrics of `classification_metrics`, "groups" (of data
         that are split by groups, `group_figures`; else None), and of a float file "remarks": what limits its accuracy
-        (docs/advice.md). Notebooks show it as tables.
+        (docs/advice.md). Notebooks and `print` show it as tables.
 
     Raises:
         EdgepressError: The file or the data can't be used, or do not fit each other.

@@ -25,7 +25,7 @@ from edgepress.toolkit.workers.answer import AnswerShard, Part, answer_shard
 from edgepress.toolkit.workers.opening import Candidate
 
 FAKE_ENGINE = """
-import os, numpy
+import os, time, numpy
 from ai_edge_litert.interpreter import Interpreter as Real
 class Interpreter:
     def __init__(self, model_path, num_threads=None):
@@ -35,6 +35,7 @@ class Interpreter:
     def get_tensor(self, index):
         if "abort" in self._path: os.abort()
         if "raise" in self._path: raise KeyError("lost")
+        if "slow" in self._path: time.sleep(0.005)
         return self._real.get_tensor(index) * (numpy.nan if "nan" in self._path else 1)
 """
 
@@ -155,6 +156,51 @@ def test_over_the_time_cap_is_a_failure_that_is_remembered(
     assert isinstance(found, Answers)
 
 
+@pytest.mark.parametrize("limit", ["slow", "time cap"])
+def test_a_slow_file_stops_after_enough_items(
+    run: Any, digits: Any, tmp_path: Path, fake_engine: None, small_shards: None, monkeypatch: Any, limit: str
+) -> None:
+    monkeypatch.setattr(collect, "ENOUGH_ITEMS", 120)
+    monkeypatch.setattr(collect, "LONG_S", 0.05)
+    slow = tmp_path / "slow.tflite"
+    shutil.copy(run.variants["tflite-int8"], slow)
+    fast = Candidate(run.variants["tflite-int8"], "litert")
+    pair = Candidate(slow, "tflite-runtime")
+    others = [fast] if limit == "slow" else []
+    cap_s = 120.0 if limit == "slow" else 0.7
+    *_, part = collect_answers([*others, pair], digits, jobs=1, cap_s=cap_s, estimated=[pair, *others])
+    *_, whole = collect_answers([fast, pair], digits)
+    assert isinstance(part, Answers)
+    assert isinstance(whole, Answers)
+    assert whole.rows is None, "all are wanted"
+    assert part.rows is not None
+    assert 120 <= len(part.rows) < len(digits.test)
+    assert (np.diff(part.rows) > 0).all()
+    assert same(part, whole.at(part.rows))
+    counts = np.bincount(digits.test.y[part.rows], minlength=10)
+    assert counts.min() > 0, "of every class"
+    assert part.seconds >= 0.005 * len(part.rows)
+
+
+@pytest.mark.parametrize(("enough", "long_s"), [(10_000, 0.0), (1, 1e9)])
+def test_few_items_and_short_work_are_never_estimated(
+    run: Any,
+    digits: Any,
+    tmp_path: Path,
+    fake_engine: None,
+    small_shards: None,
+    monkeypatch: Any,
+    enough: int,
+    long_s: float,
+) -> None:
+    monkeypatch.setattr(collect, "ENOUGH_ITEMS", enough)
+    monkeypatch.setattr(collect, "LONG_S", long_s)
+    slow = tmp_path / "slow.tflite"
+    shutil.copy(run.variants["tflite-int8"], slow)
+    pairs = [Candidate(run.variants["tflite-int8"], "litert"), Candidate(slow, "tflite-runtime")]
+    assert [a.rows for a in collect_answers(pairs, digits, estimated=pairs) if isinstance(a, Answers)] == [None, None]
+
+
 def test_an_interrupted_evaluation_goes_on_where_it_was(
     run: Any, digits: Any, tmp_path: Path, small_shards: None
 ) -> None:
@@ -186,16 +232,21 @@ def test_damaged_answers_are_made_again(run: Any, digits: Any, tmp_path: Path, s
     pairs = [Candidate(run.variants["tflite-int8"], "litert")]
     (before,) = collect_answers(pairs, digits, cache=tmp_path)
     (folder,) = tmp_path.iterdir()
-    content = (folder / "50-100").read_bytes()
-    (folder / "50-100").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    (folder / "100-150").write_bytes((folder / "100-150").read_bytes()[:-3])
-    (folder / "150-200").write_bytes(b"")
-    (folder / "200-250").unlink()
-    (folder / "250-300").write_bytes((folder / "350-360").read_bytes())  # whole, but of fewer items
+    files = [folder / f"{rows.start}-{rows.stop}-{rows.step}" for rows in shards(digits)]
+    content = files[1].read_bytes()
+    files[1].write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    files[2].write_bytes(files[2].read_bytes()[:-3])
+    files[3].write_bytes(b"")
+    files[4].unlink()
+    shorter = answers_cache.Shelf(tmp_path / "shorter", pairs[0], digits)
+    shorter.put(
+        slice(0, 10, 1), Part((np.zeros(10, np.int64), *[np.zeros(10, np.float32)] * 3, *np.zeros((2, 10, 5))), 0.0)
+    )
+    files[5].write_bytes(next((tmp_path / "shorter").glob("*/*")).read_bytes())  # whole, but of fewer items
     again, source = watched(digits)
     (after,) = collect_answers(pairs, again, cache=tmp_path)
     assert same(after, before)
-    assert source.read_items == 5 * 50
+    assert source.read_items == 5 * 45, "five of eight shards"
     unread, source = watched(digits)
     collect_answers(pairs, unread, cache=tmp_path)
     assert source.read_items == 0
@@ -228,7 +279,7 @@ def test_two_evaluations_at_once_do_not_spoil_each_other(
         thread.join()
     assert same(*found)
     (folder,) = tmp_path.iterdir()
-    assert {p.name for p in folder.iterdir()} == {f"{rows.start}-{rows.stop}" for rows in shards(digits)}
+    assert {p.name for p in folder.iterdir()} == {f"{rows.start}-{rows.stop}-{rows.step}" for rows in shards(digits)}
 
 
 def test_without_a_place_to_write_answers_are_given_all_the_same(run: Any, digits: Any, tmp_path: Path) -> None:
@@ -244,14 +295,14 @@ def test_the_answers_used_least_recently_are_removed(run: Any, digits: Any, tmp_
     pairs = [Candidate(run.variants[s], "litert") for s in ("tflite-int8", "tflite-float16", "tflite-float32")]
     for age, pair in enumerate(pairs):
         shelf = answers_cache.Shelf(tmp_path, pair, digits)
-        shelf.put(slice(0, 2000), part)
+        shelf.put(slice(0, 2000, 1), part)
         assert shelf._folder is not None
         answers_cache.os.utime(shelf._folder, (1e9 - age, 1e9 - age))
     used = answers_cache.Shelf(tmp_path, pairs[2], digits)  # the oldest, now used
     answers_cache.prune(tmp_path, limit_bytes=250_000)
-    kept = [answers_cache.Shelf(tmp_path, pair, digits).get(slice(0, 2000)) is not None for pair in pairs]
+    kept = [answers_cache.Shelf(tmp_path, pair, digits).get(slice(0, 2000, 1)) is not None for pair in pairs]
     assert kept == [True, False, True]
-    assert used.get(slice(0, 2000)) is not None
+    assert used.get(slice(0, 2000, 1)) is not None
 
 
 @given(st.integers(1, 5000), st.sampled_from([(28, 28, 1), (224, 224, 3), (4000, 4000, 3)]))
@@ -259,8 +310,12 @@ def test_shards_hold_every_item_once_and_stay_small(count: int, shape: tuple[int
     spec = InputSpec.image(shape[0], shape[1], "grey" if shape[2] == 1 else "rgb")
     split = Split(None, np.arange(count), np.zeros(count, np.int64))  # type: ignore[arg-type]
     rows = list(shards(DataSet("", ("a",), spec, split, split, split, "")))
-    np.testing.assert_array_equal(np.concatenate([np.arange(r.start, r.stop) for r in rows]), np.arange(count))
-    assert all((r.stop - r.start) * np.prod(shape) <= max(collect.SHARD_BYTES, np.prod(shape)) for r in rows)
+    numbers = [np.arange(count)[r] for r in rows]
+    np.testing.assert_array_equal(np.sort(np.concatenate(numbers)), np.arange(count))
+    assert all(len(n) * np.prod(shape) <= max(collect.SHARD_BYTES, np.prod(shape)) for n in numbers)
+    sorted_classes = np.arange(count) * 10 // count
+    for n in numbers:  # each shard is an even sample of data that are sorted by class
+        assert np.ptp(np.bincount(sorted_classes[n], minlength=10)) <= 2 + (count % 10 > 0)
 
 
 def test_decisions_and_their_scores() -> None:

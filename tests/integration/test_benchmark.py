@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score
 
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import EngineError, load
 from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
+from edgepress.toolkit.benchmarking.collect import collect_answers
 from edgepress.toolkit.benchmarking.plots import pareto_front
 from edgepress.toolkit.errors import DataError, InputError, MissingExtraError, ModelFileError
+from edgepress.toolkit.results.file import correct_items, items_of, load_benchmark
 from edgepress.toolkit.results.records import Benchmark
 from edgepress.toolkit.stats.intervals import paired_drop
 
@@ -78,6 +81,36 @@ def test_accuracy_is_that_of_the_file_itself(measured: Benchmark, run: Any, digi
     model = load(run.variants["tflite-int8"])
     right = [model.scores(x).argmax(axis=1) == y for x, y in digits.test.batches(7)]
     assert row.accuracy == pytest.approx(np.concatenate(right).mean())
+
+
+def test_the_accuracy_of_a_slow_file_is_estimated_and_said_to_be(
+    run: Any, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if int16x8 had been stopped after a third of the items."""
+    rows = np.arange(1, len(digits.test), 3)
+
+    def answers(pairs: Any, data: Any, *, estimated: Any = (), **options: Any) -> list[Any]:
+        outcomes = collect_answers(pairs, data, **options)
+        assert {pair.file.stem for pair in estimated} == {"model-int16x8"}, "the baseline answers all"
+        return [o.at(rows) if p in estimated else o for p, o in zip(pairs, outcomes, strict=True)]
+
+    monkeypatch.setattr("edgepress.toolkit.benchmarking.benchmark.collect_answers", answers)
+    files = [run.variants["tflite-float32"], run.variants["tflite-int16x8"]]
+    result = benchmark(files, options=BenchmarkOptions(engine="litert", rounds=1))
+    float32, int16x8 = result.results
+    predicted = [load(path).scores(digits.test.read(rows)).argmax(axis=1) for path in files]
+    right = [p == digits.test.y[rows] for p in predicted]
+    assert int16x8.accuracy == pytest.approx(accuracy_score(digits.test.y[rows], predicted[1]))
+    assert int16x8.agreement == pytest.approx(np.mean(predicted[0] == predicted[1]))
+    assert int16x8.drop_pp == pytest.approx(100 * (right[0].mean() - right[1].mean()))
+    assert (float32.items, int16x8.items) == (None, len(rows))
+    (note,) = [note for note in result.notes if "estimated" in note]
+    assert "model-int16x8.tflite on litert takes " in note
+    assert f"from {len(rows)} of the {len(digits.test)} test items" in note
+    write_benchmark(result, tmp_path)
+    loaded = load_benchmark(tmp_path)
+    assert [items_of(loaded, row) for row in loaded.results] == [len(digits.test), len(rows)]
+    assert correct_items(loaded.results[1], len(rows)) is None
 
 
 @pytest.mark.slow

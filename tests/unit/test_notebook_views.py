@@ -9,6 +9,7 @@ import pickle
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -170,6 +171,35 @@ def test_what_is_unknown_is_not_shown(kind: str) -> None:
     text = Page(every("x")[kind]._repr_html_()).text
     assert "None" not in text.split()
     assert "nan" not in text.split()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_print_shows_the_paragraphs_and_every_cell_of_the_view(kind: str) -> None:
+    shown = every("<b>&\x00")[kind]
+    printed = str(shown)
+    view = ElementTree.fromstring(shown._repr_html_())
+    graphic = {id(e) for parent in view.iter() if parent.get("class") == "graphic" for e in parent.iter()}
+    for cell in view.iter():
+        if cell.tag in ("th", "td") and id(cell) not in graphic:
+            words = "".join(t for e in cell.iter() if e.tag not in ("svg", "text", "title") for t in [e.text or ""])
+            assert all(word in printed for word in words.split()), words
+    texts = ["".join(p.itertext()).strip() for p in view.iter("p") if p.find("code") is None and p.find("span") is None]
+    assert texts
+    assert all(text in printed for text in texts)
+    assert "{" not in printed, "no style"
+    assert "dashed" not in printed, "no word about plots"
+    assert not any(c in printed for c in "\x00\x1b")
+
+
+def test_a_printed_table_has_aligned_figures_and_its_commands_on_lines_of_their_own() -> None:
+    small = row(file="b.tflite", size_bytes=12_300_000, p50_us=2e6)
+    lines = str(result(float_row(size_bytes=1000), small)).replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    head = next(n for n, line in enumerate(lines) if "Latency" in line)
+    for title, figures in {"Size": ("1 kB", "12.3 MB"), "Latency": ("µs", "2.00 s")}.items():
+        end = lines[head].index(title) + len(title)
+        assert [line[:end].endswith(figure) for line, figure in zip(lines[head + 2 :], figures, strict=False)] == [1, 1]
+    remark = next(n for n, line in enumerate(str(trained("a", "b")).splitlines()) if line.startswith("b is rare."))
+    assert str(trained("a", "b")).splitlines()[remark + 1] == "    edgepress train --data b"
 
 
 def test_the_figures_are_those_of_the_results() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgepress.converters.diagnosis.layer import QuantizedLayer
 from edgepress.converters.float_layers import layer_name
+from edgepress.toolkit.notebooks.printed import Printed
 from edgepress.toolkit.notebooks.views import accuracy_diagnosis_html
 from edgepress.toolkit.results.records import round_floats
 from edgepress.toolkit.text import interval, percent, plural, short_repr
@@ -65,7 +66,7 @@ class Fix:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccuracyDiagnosis:
+class AccuracyDiagnosis(Printed):
     """Why a quantized file answers otherwise than its model.
 
     Attributes:

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgepress import __version__
 from edgepress.converters.schemes import BASELINES
+from edgepress.toolkit import text
 from edgepress.toolkit.benchmarking.accepted import without_promise
 from edgepress.toolkit.benchmarking.accuracy import (
     accuracy_figures,
@@ -80,7 +81,7 @@ def assemble(
     results = [*_assemble_measurements(plan, answers, judged, timings, explained=explained), *_broken(plan)]
     named: dict[str, Answers] = {}
     for pair, answered in answers.items():
-        if isinstance(answered, Answers) and answered is not baseline:
+        if isinstance(answered, Answers) and answered is not baseline and answered.rows is None:
             # Of two files with one scheme, the first is named.
             named.setdefault(f"{plan.contracts[pair.file].scheme} on {pair.engine}", answered)
     advised = [r for r in results if (r.threads, r.batch) == plan.shapes[0]]
@@ -109,6 +110,7 @@ def assemble(
             *plan.notes,
             *(more.items.notes if more else ()),
             *explained.notes,
+            *_estimates(answers, len(plan.data.test)),
             *_notes(plan, baseline, noise),
             *_without_promise(plan),
             *engine_notes(advised, host),
@@ -178,9 +180,16 @@ def _judge(
     if not plan.data.labels:
         error = error_figures(answers, baseline)
         return error, error_status(error)
-    accuracy = accuracy_figures(answers, baseline, data=plan.data)
+    data = plan.data
+    if answers.rows is not None:  # a slow file, which answered some items alone
+        data = dataclasses.replace(data, test=data.test.take(answers.rows))
+        baseline = None if baseline is None else baseline.at(answers.rows)
+    accuracy = accuracy_figures(answers, baseline, data=data)
+    if answers.rows is not None:
+        # Which were right can't be compared with the items of other results.
+        accuracy = dataclasses.replace(accuracy, correct="", items=len(answers.rows))
     if baseline is not None:
-        evidence = evidence_of(answers, baseline, plan.data)
+        evidence = evidence_of(answers, baseline, data)
         if more is not None:
             evidence = more.added(evidence, pair, plan.baseline)
         if odds is not None:
@@ -230,6 +239,20 @@ def _without_promise(plan: BenchmarkPlan) -> list[str]:
     pairs = [(pair.file, pair.engine) for pair in plan.pairs if pair.engine is not None]
     withdrawn = [(file.name, without_promise(plan.contracts[file], engine)) for file, engine in pairs]
     return list(dict.fromkeys(f"{name}: {text}" for name, texts in withdrawn for text in texts))
+
+
+def _estimates(answers: Mapping[Candidate, Answers | EdgepressError], count: int) -> list[str]:
+    """A sentence for each slow file that answered some of the `count` items alone."""
+    notes = []
+    for pair, answered in answers.items():
+        if isinstance(answered, Answers) and answered.rows is not None:
+            items = len(answered.rows)
+            item_s = text.duration(1e6 * answered.seconds / items)
+            notes.append(
+                f"{pair.file.name} on {pair.engine} takes {item_s} an item, so its accuracy, drop and agreement are "
+                f"estimated from {items} of the {count} test items, evenly chosen. edgepress evaluate uses all."
+            )
+    return notes
 
 
 def _notes(plan: BenchmarkPlan, baseline: Answers | None, noise: Noise | None) -> list[str]:

@@ -44,6 +44,7 @@ def benchmark(
     files: str | Path | Sequence[str | Path],
     *,
     data: Data | None = None,
+    engine: str | None = None,
     hints: Hints | None = None,
     options: BenchmarkOptions = BenchmarkOptions(),  # noqa: B008 - frozen
     on_progress: OnProgress | None = None,
@@ -56,6 +57,7 @@ def benchmark(
     Args:
         files: `.tflite` and `.onnx` files, or one folder of them.
         data: The data set, as for training; None opens the one that the files' contracts name.
+        engine: As in `options`, which it replaces there; None leaves it.
         hints: What you know of files that edgepress did not make, the same of all of them.
         options: How to measure.
         on_progress: Called with a phase ("accuracy", "latency", "profile") and the share of it that is done, 0-1.
@@ -70,9 +72,10 @@ def benchmark(
         >>> from edgepress.toolkit import benchmark
         >>> folder = "edgepress-demo/variants/"
         >>> result = benchmark([folder + "model-float32.tflite", folder + "model-int8.tflite"])
-        >>> print(result.advice.ship, result.advice.why)
+        >>> print(result)
     """
     data = source_of(data)
+    options = options if engine is None else replace(options, engine=engine)
     Rule.of(options.confidence, options.prefer)  # first: a wrong one fails before any work
     plan = make_plan(files, data, options, hints)
     further = (
@@ -82,7 +85,12 @@ def benchmark(
     )
     host = describe_host()  # before the measurement: the load that it records is that of other processes
     collected = collect_answers(
-        plan.pairs, plan.data, cap_s=options.time_cap, cache=options.cache, on_progress=on_progress
+        plan.pairs,
+        plan.data,
+        cap_s=options.time_cap,
+        cache=options.cache,
+        estimated=[pair for pair in plan.pairs if pair != plan.baseline],
+        on_progress=on_progress,
     )
     answers = dict(zip(plan.pairs, collected, strict=True))
     more = None if further is None else _further(further, plan, options, on_progress)

@@ -33,7 +33,7 @@ from edgepress.toolkit.workers.opening import Candidate
 
 LIMIT_BYTES = 64 << 20
 """Limit on disk; an evaluation of 10,000 images of 224 x 224 takes about 1 MB, of small images a tenth."""
-FORMAT = 6
+FORMAT = 7
 """Increment it when decoding, `Model.scores` or the layout of a shard's file change."""
 ITEM_BYTES = 13
 """Bytes of an item in a shard's file: class, confidence, certainty, and whether it is accepted."""
@@ -66,7 +66,7 @@ class Shelf:
         except OSError:
             return None
         body = content[32:]
-        count = rows.stop - rows.start
+        count = len(range(rows.start, rows.stop, rows.step))
         ranked, excess = divmod(len(body) - 8 - ITEM_BYTES * count, RANKED_BYTES * count)
         if hashlib.sha256(body).digest() != content[:32] or ranked < 0 or excess:
             return None
@@ -95,7 +95,7 @@ class Shelf:
 
     def _path(self, rows: slice) -> Path:
         assert self._folder is not None
-        return self._folder / f"{rows.start}-{rows.stop}"
+        return self._folder / f"{rows.start}-{rows.stop}-{rows.step}"
 
 
 def prune(cache: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:

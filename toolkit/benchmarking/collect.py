@@ -6,6 +6,9 @@ takes an idle process of the candidate, or starts another one. So a single file 
 files run in parallel, and a slow file gets a second process. Memory holds a few shards, regardless of the number of
 images.
 
+Each shard is an even sample of the split, so a file that is much slower than the others can stop after some shards: its
+accuracy is then an estimate from the items that it answered (`Answers.rows`).
+
 Processes map shards as files: they share one copy, and 55 images of 224 x 224 cost about 3 ms instead of 13 ms through
 a pipe (`benchmarks/speed/evaluation_speed.py` compares the whole with a bare loop).
 """
@@ -13,11 +16,12 @@ a pipe (`benchmarks/speed/evaluation_speed.py` compares the whole with a bare lo
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +45,12 @@ SHARD_BYTES = 8 << 20
 """Largest size of a shard, the items that are decoded, answered and cached together."""
 SHARD_ITEMS = 1024
 """Largest number of items of a shard."""
+ENOUGH_ITEMS = 500
+"""Least number of items that an estimated accuracy comes from."""
+SLOW_RATIO = 5.0
+"""A file is slow if it takes this many times the seconds of the fastest one for an item."""
+LONG_S = 20.0
+"""A slow file stops if the rest of the items would take it more than this many seconds."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,8 @@ class Answers:
         classes: The best classes, the best first, int64, shape (N, ranked); None likewise.
         scores: Their scores, float32, of the same shape; None likewise.
         outputs: What a model without labels returned for each item, float32, shape (N, outputs); None for a classifier.
+        rows: The rows of the test split that were answered, int64, shape (N,), ascending; None: all of them.
+        seconds: How long the engine took for them in all, one process after another.
     """
 
     engine: str
@@ -67,6 +79,17 @@ class Answers:
     classes: npt.NDArray[np.int64] | None = None
     scores: npt.NDArray[np.float32] | None = None
     outputs: npt.NDArray[np.float32] | None = None
+    _: KW_ONLY
+    rows: npt.NDArray[np.int64] | None = None
+    seconds: float = 0.0
+
+    def at(self, rows: npt.NDArray[np.int64] | None) -> Answers:
+        """The answers to these rows of the split, of a file that answered all; the same for None."""
+        if rows is None:
+            return self
+        assert self.rows is None
+        columns: dict[str, Any] = {name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return replace(self, **columns, rows=rows)
 
 
 def collect_answers(
@@ -76,6 +99,7 @@ def collect_answers(
     jobs: int | None = None,
     cap_s: float = 120.0,
     cache: Path | None = None,
+    estimated: Collection[Candidate] = (),
     on_progress: OnProgress | None = None,
 ) -> list[Answers | EdgepressError]:
     """Let every candidate answer the test split.
@@ -87,6 +111,8 @@ def collect_answers(
         cap_s: Seconds that one candidate may take to answer before it fails; decoding does not count.
         cache: Folder that keeps finished shards, so that an interrupted call can resume; None keeps nothing. See
             `edgepress.toolkit.caches.default_cache`.
+        estimated: Candidates that stop after `ENOUGH_ITEMS` items if they are slow beside the others, or if their time
+            is up, instead of answering all items or failing.
         on_progress: Called with "accuracy" and the share that is done, 0-1, possibly from other threads.
 
     Returns:
@@ -98,7 +124,8 @@ def collect_answers(
     named = [_name_engine(c._replace(batch=1)) for c in candidates]
     different = list(dict.fromkeys(named))
     jobs = jobs or max(1, usable_cores() // max((c.threads for c in different), default=1))
-    takers = [_Taker(c, data, cap_s, Shelf(cache, c, data)) for c in different]
+    may_stop = {_name_engine(c._replace(batch=1)) for c in estimated} if data.labels else set()
+    takers = [_Taker(c, data, cap_s, Shelf(cache, c, data), may_stop=c in may_stop) for c in different]
     _run(takers, data, jobs, on_progress)
     if cache is not None:
         prune(cache)
@@ -107,11 +134,13 @@ def collect_answers(
 
 
 def shards(data: DataSet) -> Iterator[slice]:
-    """The rows of the test split in parts, which depend only on the data."""
+    """The rows of the test split in parts, each an even sample of it; they depend only on the data."""
     item = int(np.prod(data.input.shape)) * np.dtype(data.input.dtype).itemsize
     size = min(SHARD_ITEMS, max(1, SHARD_BYTES // item))
-    for start in range(0, len(data.test), size):
-        yield slice(start, min(start + size, len(data.test)))
+    count = len(data.test)
+    parts = -(-count // size)
+    for first in range(parts):
+        yield slice(first, count, parts)
 
 
 def crash_error(candidate: Candidate, error: ChildDied) -> ModelFileError:
@@ -132,7 +161,7 @@ def _name_engine(candidate: Candidate) -> Candidate:
 class _Taker:
     """One candidate: its processes, its answers so far, and its error if it failed."""
 
-    def __init__(self, candidate: Candidate, data: DataSet, cap_s: float, shelf: Shelf) -> None:
+    def __init__(self, candidate: Candidate, data: DataSet, cap_s: float, shelf: Shelf, *, may_stop: bool) -> None:
         self._candidate = candidate
         self._cap_s = cap_s
         self._shelf = shelf
@@ -143,7 +172,10 @@ class _Taker:
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
         self._lock = threading.Lock()
-        self._spent_s = 0.0
+        self._may_stop = may_stop
+        self._rows: list[npt.NDArray[np.int64]] = []
+        self.spent_s = 0.0
+        self.stopped = False
         self.done = 0
         self.error: EdgepressError | None = None
 
@@ -151,11 +183,24 @@ class _Taker:
     def outcome(self) -> Answers | EdgepressError:
         if self.error is not None:
             return self.error
-        assert self.done == self._count
+        assert self.stopped or self.done == self._count
         engine = self._candidate.engine or ""
+        if self.done < self._count:
+            rows = np.sort(np.concatenate(self._rows))
+            return Answers(engine, *(c[rows] for c in self._columns), rows=rows, seconds=self.spent_s)
         if self._classifies:
-            return Answers(engine, *self._columns)
+            return Answers(engine, *self._columns, seconds=self.spent_s)
         return Answers(engine, np.empty(0, np.int64), np.empty(0, np.float32), outputs=next(iter(self._columns), None))
+
+    @property
+    def ended(self) -> bool:
+        """Whether it failed, or answered as many items as it is to."""
+        return self.error is not None or self.stopped
+
+    @property
+    def seconds_an_item(self) -> float:
+        """The time of an item so far; infinite before the first one."""
+        return self.spent_s / self.done if self.done else math.inf
 
     def remember(self, rows: slice) -> bool:
         """Take the answers to these items from the cache, if it holds them."""
@@ -165,18 +210,18 @@ class _Taker:
 
     def answer(self, rows: slice, path: Path) -> None:
         """Let a process answer these items, stored in `path`."""
-        if self.error is not None:
+        if self.ended:
             return
         try:
             part = self._ask(path)
-            if part.items == rows.stop - rows.start:
+            if part.items == len(range(*rows.indices(self._count))):
                 self._shelf.put(rows, part)
             self._take(rows, part)
         except ChildDied as e:
             self.fail(crash_error(self._candidate, e))
         except EdgepressError as e:
             self.fail(e)
-        if self.error is not None or self.done == self._count:
+        if self.ended or self.done == self._count:
             with self._lock:
                 idle = self._idle
                 self._idle = []
@@ -197,17 +242,32 @@ class _Taker:
 
     def _take(self, rows: slice, part: Part) -> None:
         with self._lock:
+            answered = np.arange(*rows.indices(self._count))[: part.items]
             self.done += part.items
-            self._spent_s += part.seconds
-            if self._spent_s <= self._cap_s:
-                self._columns = self._columns or tuple(
-                    np.empty((self._count, *c.shape[1:]), c.dtype) for c in part.columns
-                )
-                for column, values in zip(self._columns, part.columns, strict=True):
-                    column[rows] = values
+            self.spent_s += part.seconds
+            self._rows.append(answered)
+            self._columns = self._columns or tuple(np.empty((self._count, *c.shape[1:]), c.dtype) for c in part.columns)
+            for column, values in zip(self._columns, part.columns, strict=True):
+                column[answered] = values
+            too_long = self.spent_s > self._cap_s
+            if too_long and self._may_stop and self.done >= ENOUGH_ITEMS:
+                self.stopped = True
+        if too_long and not self.stopped:
+            took = f"{self.done} of {self._count} images took {self.spent_s:.2g} s"
+            self.fail(InputError(f"{took}; the cap is {self._cap_s:g} s.", "Raise it with --time-cap."))
+
+    def stop_if_slow(self, fastest_s: float) -> None:
+        """Stop after enough items, if this file is slow.
+
+        Args:
+            fastest_s: Seconds that the fastest file takes for an item.
+        """
+        with self._lock:
+            if not self._may_stop or self.done < ENOUGH_ITEMS:
                 return
-        took = f"{self.done} of {self._count} images took {self._spent_s:.2g} s"
-        self.fail(InputError(f"{took}; the cap is {self._cap_s:g} s.", "Raise it with --time-cap."))
+            item_s = self.seconds_an_item
+            rest_s = item_s * (self._count - self.done)
+            self.stopped = self.stopped or (item_s > SLOW_RATIO * fastest_s and rest_s > LONG_S)
 
     def _ask(self, path: Path) -> Part:
         with self._lock:
@@ -221,7 +281,7 @@ class _Taker:
         try:
             if new:
                 list(worker.call(open_candidate, self._opening))
-            (part,) = worker.call(answer_shard, AnswerShard(str(path), self._cap_s - self._spent_s))
+            (part,) = worker.call(answer_shard, AnswerShard(str(path), self._cap_s - self.spent_s))
         except BaseException:  # this candidate has failed
             worker.close()
             raise
@@ -238,11 +298,12 @@ def _run(takers: Sequence[_Taker], data: DataSet, jobs: int, on_progress: OnProg
     def tell() -> None:
         if on_progress is not None:
             with telling:
-                items_done = sum(count if t.error else t.done for t in takers)
+                items_done = sum(count if t.ended else t.done for t in takers)
                 on_progress("accuracy", items_done / (count * len(takers)))
 
     def task(taker: _Taker, rows: slice, path: Path) -> None:
         taker.answer(rows, path)
+        taker.stop_if_slow(min(t.seconds_an_item for t in takers))
         tell()
 
     flying: deque[tuple[Path, list[Future[None]]]] = deque()
@@ -256,7 +317,7 @@ def _run(takers: Sequence[_Taker], data: DataSet, jobs: int, on_progress: OnProg
     with ScratchFolder() as folder, ThreadPoolExecutor(jobs) as pool:
         try:
             for rows in shards(data):
-                waiting = [t for t in takers if not t.error and not t.remember(rows)]
+                waiting = [t for t in takers if not t.ended and not t.remember(rows)]
                 if waiting:
                     path = Path(folder) / f"{rows.start}.npy"
                     np.save(path, data.test.read(rows))

@@ -113,7 +113,8 @@ def _unproven(
     pair = next(c for c in plan.pairs if (str(c.file), c.engine or "") == (row.file, row.engine))
     candidate = answers[pair]
     assert isinstance(candidate, Answers)
-    y = plan.data.test.y
+    y = plan.data.test.y if candidate.rows is None else plan.data.test.y[candidate.rows]
+    reference = reference.at(candidate.rows)
     before = reference.predicted == y
     after = candidate.predicted == y
     return FloatPair(

@@ -291,14 +291,16 @@ def _open_unknown(source: str, data: DataSet, *, skip_unreadable: bool) -> DataS
 
 def _scores(candidate: Candidate, data: DataSet, on_items: Any) -> npt.NDArray[np.float32]:
     """Scores of the test items, float32, shape (N, labels), by a process of its own."""
-    parts = []
+    scores = np.empty((len(data.test), len(data.labels)), np.float32)
+    done = 0
     try:
         with Worker(python=python_for(candidate.engine or ""), silence_s=SILENCE_S) as worker:
             (_,) = worker.call(open_candidate, Opening(candidate, data.labels, data.input))
             for rows in shards(data):
                 (part,) = worker.call(score_items, np.asarray(data.test.read(rows)))
-                parts.append(part)
-                on_items(rows.stop)
+                scores[rows] = part
+                done += len(part)
+                on_items(done)
     except ChildDied as e:
         raise crash_error(candidate, e) from e
-    return np.concatenate(parts)
+    return scores

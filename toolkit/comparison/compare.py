@@ -29,6 +29,7 @@ from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, Gate, pars
 from edgepress.toolkit.comparison.match import MatchedPair, match_models, match_results
 from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.notebooks.printed import Printed
 from edgepress.toolkit.notebooks.views import comparison_html
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.records import Advice, Benchmark
@@ -64,7 +65,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Comparison(Printed):
     """The result of a comparison.
 
     Attributes:

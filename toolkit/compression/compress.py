@@ -33,6 +33,7 @@ from edgepress.toolkit.data.objects import Data, Model, source_of
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import usable_engines
 from edgepress.toolkit.errors import InputError, unknown
+from edgepress.toolkit.notebooks.printed import Printed
 from edgepress.toolkit.notebooks.views import compress_html
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
@@ -49,7 +50,7 @@ EVERY = 1 << 30
 
 
 @dataclass(frozen=True)
-class CompressResult:
+class CompressResult(Printed):
     """The result of a search.
 
     Attributes:

@@ -16,6 +16,8 @@ from edgepress.runtime.text import one_line
 
 Cell = str | Element | None
 CLASS = "edgepress-result"
+GRAPHIC = "graphic"
+"""Class of a text that explains a plot, for which plain text has no place."""
 MARK = "#6a7be0"
 """Color of marks."""
 BAD = "#e0564f"

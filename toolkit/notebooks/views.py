@@ -25,7 +25,7 @@ from edgepress.toolkit.columns import (
     varying,
 )
 from edgepress.toolkit.notebooks.charts import curves, span
-from edgepress.toolkit.notebooks.html import MARK, MAX_NAME, Cell, bar_cell, box, element, table
+from edgepress.toolkit.notebooks.html import GRAPHIC, MARK, MAX_NAME, Cell, bar_cell, box, element, table
 
 Document = Mapping[str, Any]
 MAX_CLASSES = 20
@@ -184,13 +184,13 @@ def benchmark_html(document: Document) -> str:
     place = ", ".join(str(host[key]) for key in ("cpu", "machine") if host.get(key)) or str(host.get("name", ""))
     about = f"{count} {'items' if by_error else 'test items'} of {source}; {place}"
     about += f"; compared with {base['scheme'] or _name(base['file'])} on {base['engine']}" if base else ""
-    about += f"; the dashed lines are the limit of {limit:g} pp" if any(ends) else ""
+    dashed = f"; the dashed lines are the limit of {limit:g} pp" if any(ends) else ""
     return box(
         title,
         advice["why"],
         *remarks(document),
         table(heads, lines, chosen=ship, wide=["Status"]),
-        about,
+        element("p", about, element("span", dashed, cls=GRAPHIC)),
         notes=document["notes"],
     )
 

@@ -163,6 +163,7 @@ class AccuracyFigures(AcceptedFigures):
         confusion_matrix: Rows of counts, one row per true class; empty above 100 classes.
         correct: Base64 of `numpy.packbits` of which test items were classified correctly, in the order of the split:
             two results on the same data (equal sha256) can be compared item by item.
+        items: Number of test items that the figures are estimated from, of a file that was too slow for all; else None.
     """
 
     accuracy: float | None = None
@@ -185,6 +186,7 @@ class AccuracyFigures(AcceptedFigures):
     per_class: tuple[ClassChange, ...] = ()
     confusion_matrix: tuple[tuple[int, ...], ...] = ()
     correct: str = ""
+    items: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,6 +95,8 @@ def load_benchmark(path: str | Path) -> Benchmark:
 
 def items_of(result: Benchmark, row: Measurement) -> int:
     """The number of test items that a row's accuracy and accepted answers are of; that of a board may be its own."""
+    if row.items is not None:
+        return row.items
     board = next((board for board in result.boards if board["name"] == row.host), None)
     count: int = result.data["count"]
     if board is None:

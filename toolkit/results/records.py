@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgepress.toolkit.notebooks.printed import Printed
 from edgepress.toolkit.notebooks.views import benchmark_html
 from edgepress.toolkit.remarks.remark import Remark
 from edgepress.toolkit.results.figures import (
@@ -174,7 +175,7 @@ class Disagreement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Benchmark:
+class Benchmark(Printed):
     """The content of `benchmark.json`.
 
     Attributes:

@@ -17,6 +17,7 @@ from typing import Any
 
 from edgepress.toolkit.documents import parse_json, read_limited, with_halves_as_words
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.notebooks.printed import Printed
 from edgepress.toolkit.notebooks.views import sweep_html
 from edgepress.toolkit.results.file import first_wrong, out_of_range
 from edgepress.toolkit.results.schema import schema_of
@@ -105,7 +106,7 @@ class Configuration:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep:
+class Sweep(Printed):
     """The content of `sweep.json`.
 
     Attributes:

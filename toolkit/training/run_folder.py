@@ -25,6 +25,7 @@ from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.documents import read_json, read_limited
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.notebooks.printed import Printed
 from edgepress.toolkit.notebooks.views import training_html
 from edgepress.toolkit.remarks.checks import remarks
 from edgepress.toolkit.results.run_files import GRAPH, METRICS, run_model
@@ -42,7 +43,7 @@ MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".tflite", ".onnx")
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainResult:
+class TrainResult(Printed):
     """The result of a run.
 
     Attributes:
