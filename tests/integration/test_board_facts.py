@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,21 @@ def test_what_is_no_host_never_reaches_ssh(host: str) -> None:
 @pytest.mark.parametrize("host", ["pi", "pi@kitchen.local", "ssh://pi@kitchen:2222", "pi@[fe80::1%eth0]", "a-b_c"])
 def test_hosts_that_ssh_takes(host: str) -> None:
     assert checked_host(host) == host
+
+
+def test_boards_that_nobody_reaches_are_told_before_anything_is_bundled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\necho 'ssh: Could not resolve hostname' >&2\nexit 255\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    steps: list[str] = []
+    tried = board_bench(["attic", "cellar"], [tmp_path / "model.tflite"], on_step=steps.append)
+    assert steps == ["Connecting to attic, cellar"]
+    assert tried.benchmark is None
+    assert list(tried.failed) == ["attic", "cellar"]
+    assert all("can't be reached" in error.message for error in tried.failed.values())
 
 
 def state(throttled: int | None = None, cooling: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -268,6 +268,37 @@ def test_axe_finds_nothing_and_nothing_hangs_over(
     opened.context.close()
 
 
+def test_a_phone_shows_headings_that_open(browser: Any, result: Benchmark, tmp_path: Path) -> None:
+    phone = {"width": 390, "height": 844}
+    shown = Opened(browser, page(result), tmp_path / "phone.html", viewport=phone)
+    wide = Opened(browser, page(result), tmp_path / "wide.html")
+    sections = shown.tab.locator("main > section").count()
+    assert sections > 6
+    assert wide.tab.locator("section.folded, h2 button").count() == 0
+    assert shown.tab.locator("section.folded").count() == sections - 2, "the plots and the table stay open"
+    folded = shown.tab.evaluate("document.documentElement.scrollHeight")
+    latency = shown.tab.locator("#latency h2 button")
+    assert latency.get_attribute("aria-expanded") == "false"
+    assert not shown.tab.locator("#latency table").first.is_visible()
+    latency.focus()
+    shown.tab.keyboard.press("Enter")
+    assert latency.get_attribute("aria-expanded") == "true"
+    assert shown.tab.locator("#latency table").first.is_visible()
+    shown.tab.locator("nav a[href='#accuracy']").click()
+    shown.tab.wait_for_selector("#accuracy:not(.folded)")
+    shown.tab.locator("#plots .point").first.press("Enter")
+    shown.tab.wait_for_selector("#closer:not(.folded)")
+    assert shown.tab.locator("#closer-body").inner_text()
+    latency.click()
+    assert shown.tab.locator("#latency.folded").count() == 1
+    shown.tab.emulate_media(media="print")
+    shown.tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert shown.tab.locator("section.folded").count() == 0
+    shown.tab.emulate_media(media="screen")
+    assert shown.tab.evaluate("document.documentElement.scrollHeight") > 1.5 * folded
+    assert shown.complaints == []
+
+
 def test_print_shows_all_of_it_on_white(opened: Opened) -> None:
     opened.tab.emulate_media(media="print", color_scheme="dark")
     assert opened.tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -88,7 +88,9 @@ class Answers:
         if rows is None:
             return self
         assert self.rows is None
-        columns: dict[str, Any] = {name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        columns: dict[str, Any] = {
+            name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)
+        }
         return replace(self, **columns, rows=rows)
 
 

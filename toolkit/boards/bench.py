@@ -145,15 +145,36 @@ def board_bench(
     folder = Path(out) if out is not None else folder_of(paths)
     path = folder / NAME
     old = load_benchmark(path) if path.exists() else None  # first, so that a damaged file fails before any work
+    step(f"Connecting to {', '.join(hosts)}")
+    unreachable = _find_unreachable(hosts, ssh_config)
+    if len(unreachable) == len(hosts):
+        return BoardBench(None, path, unreachable)
+    reachable = [host for host in hosts if host not in unreachable]
     with ScratchFolder() as temporary:
         cargo = pack(paths, Path(temporary), data=data, limit=items, skip_unreadable=skip_unreadable, on_step=step)
         before = _before(old, path, cargo=cargo, max_drop_pp=max_drop_pp)
         plan = BoardPlan(cargo.parcels, cargo.items, python, counts, rounds, seconds, keep)
-        visits = _visit_all(hosts, plan, cargo.data, resume=resume, ssh_config=ssh_config, on_step=step)
+        visits = _visit_all(reachable, plan, cargo.data, resume=resume, ssh_config=ssh_config, on_step=step)
+    visits |= unreachable
     merged = _merge_rows(before, visits, cargo=cargo, path=path, max_drop_pp=max_drop_pp, rule=rule, new=old is None)
     for host in set(hosts) - merged.failed.keys():
         _journal(host, plan, cargo.data, resume=True).remove()
     return merged
+
+
+def _find_unreachable(hosts: Sequence[str], ssh_config: Path | None) -> dict[str, EdgepressError]:
+    """The hosts that no connection can be opened to, and why; found out before minutes of bundling."""
+
+    def one(host: str) -> EdgepressError | None:
+        try:
+            Connection(host, config=ssh_config).close()
+        except EdgepressError as e:
+            return e
+        return None
+
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        errors = zip(hosts, pool.map(one, hosts), strict=True)
+        return {host: error for host, error in errors if error is not None}
 
 
 def _merge_rows(

@@ -200,7 +200,7 @@ def _sections(result: Benchmark, search: Mapping[str, Any] | None) -> dict[str, 
 
 
 def _tiles(ship: Measurement, base: Measurement | None) -> list[tuple[str, str, str]]:
-    """The shipped file in a few figures: name, figure, comparison with the baseline."""
+    """The shipped file in three figures: name, figure, comparison with the baseline."""
     other = base if base is not None and base is not ship else None
     factor = text.times(1 / ship.size_ratio) if ship.size_ratio and ship.size_ratio < 1 else text.times(1)
     smaller = "" if factor == text.times(1) else f"{factor} smaller than the baseline"
@@ -211,11 +211,6 @@ def _tiles(ship: Measurement, base: Measurement | None) -> list[tuple[str, str, 
         ("Accuracy", columns.percent(ship.accuracy), f"drop {drop} pp" if drop and other else ""),
         ("SQNR", columns.sqnr(ship.max_error, ship.sqnr_db), f"largest error {columns.number(ship.max_error)}"),
         ("Latency, p50", columns.duration(ship.p50_us), f"speed-up {speed}" if speed and other else ""),
-        (
-            "Peak memory",
-            columns.size(ship.memory_bytes),
-            f"baseline {columns.size(other.memory_bytes)}" if other and other.memory_bytes is not None else "",
-        ),
     ]
     return [tile for tile in tiles if tile[1]]
 

@@ -10,6 +10,7 @@ function choose(index, jump) {
   choice.value = index;
   lookCloser(index);
   if (jump) {
+    if (document.querySelector("#closer.folded h2 button")) location.hash = "closer";
     choice.focus({ preventScroll: true });
     document.getElementById("closer").scrollIntoView();
   }
@@ -26,7 +27,7 @@ if (plotBox) {
   drawAll(); // once all frames are there, or the first would be drawn too wide
   let width = plotBox.clientWidth;
   new ResizeObserver(() => {
-    if (plotBox.clientWidth === width) return;
+    if (!plotBox.clientWidth || plotBox.clientWidth === width) return;
     width = plotBox.clientWidth;
     drawAll();
     filter();
@@ -39,7 +40,7 @@ if (curveBox) {
   drawCurves?.();
   let width = curveBox.clientWidth;
   new ResizeObserver(() => {
-    if (curveBox.clientWidth === width) return;
+    if (!curveBox.clientWidth || curveBox.clientWidth === width) return;
     width = curveBox.clientWidth;
     drawCurves?.();
   }).observe(curveBox);
@@ -93,6 +94,33 @@ if (choice) {
   const first = [...choice.options].find((option) => Number(option.value) === report.ship) ?? choice.options[0];
   choose(Number(first.value), false);
 }
+
+/** On a small screen, sections below the first two are their headings until one is pressed or linked to. */
+function foldSections() {
+  const unfold = (section, open) => {
+    section.classList.toggle("folded", !open);
+    section.querySelector("h2 button").setAttribute("aria-expanded", String(open));
+  };
+  const sections = [...document.querySelectorAll("main > section")].slice(2);
+  for (const section of sections) {
+    const heading = section.querySelector("h2");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...heading.childNodes);
+    heading.append(button);
+    button.addEventListener("click", () => unfold(section, section.classList.contains("folded")));
+    unfold(section, false);
+  }
+  const openTarget = () => {
+    const target = sections.find((section) => `#${section.id}` === location.hash);
+    if (target) unfold(target, true);
+  };
+  window.addEventListener("hashchange", openTarget);
+  for (const link of document.querySelectorAll("a[href^='#']")) link.addEventListener("click", () => setTimeout(openTarget));
+  window.addEventListener("beforeprint", () => sections.forEach((section) => unfold(section, true)));
+  openTarget();
+}
+if (matchMedia("(max-width: 40rem)").matches) foldSections();
 
 // Print shows all.
 window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => (part.open = true)));
