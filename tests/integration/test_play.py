@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -20,11 +21,14 @@ from PIL import Image
 from playing_page import Client, fuzz, some_files
 
 from edgepress.runtime import Contract, InputSpec, read_contract
-from edgepress.toolkit import predict
+from edgepress.toolkit import convert, predict
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.playing.choice import choose
+from edgepress.toolkit.playing.differences import find_differences
+from edgepress.toolkit.playing.drawing import draw_item
 from edgepress.toolkit.playing.panel import CRASHES, Panel, decision
+from edgepress.toolkit.playing.site import Site
 from edgepress.toolkit.playing.web import Reply, Request, Server, json_reply, start_server
 from edgepress.toolkit.workers.look import Seen
 
@@ -90,16 +94,54 @@ def test_test_images_that_differ_are_listed_and_shown(client: Client, found: Any
     assert found["counts"]["2"] > found["counts"]["1"], "the damaged file differs more often than the sound one"
     counted = {n: sum(n in item["others"] for item in found["items"]) for n in found["counts"]}
     assert counted == found["counts"]
-    assert f"On {len(found['items'])} of the {len(digits.test)} test images" in found["text"]
+    differing = [item for item in found["items"] if item["others"]]
+    agreed = [item["row"] for item in found["items"] if not item["others"]]
+    assert f"On {len(differing)} of the {len(digits.test)} test images" in found["text"]
     many = [len(item["others"]) for item in found["items"]]
     assert many == sorted(many, reverse=True)
-    row = found["items"][-1]["row"]
-    assert found["items"][-1]["label"] == digits.labels[digits.test.y[row]]
+    assert len(agreed) == 24, "some on which none differs are offered, too"
+    assert agreed == sorted(agreed)
+    assert agreed[-1] - agreed[0] > len(digits.test) / 2, "from the whole split"
+    row = differing[-1]["row"]
+    assert differing[-1]["label"] == digits.labels[digits.test.y[row]]
     picture = client.ask("GET", f"/test/{row}.png")
     assert picture.headers["Content-Type"] == "image/png"
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(picture.body))), digits.test.read([row])[0, ..., 0])
     unlisted = next(n for n in range(len(digits.test)) if n not in {item["row"] for item in found["items"]})
     assert client.ask("GET", f"/test/{unlisted}.png").status == 404
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (6, 5, 2)])
+def test_windows_of_sensors_are_drawn_and_test_items_offered(shape: tuple[int, ...], tmp_path: Path) -> None:
+    import keras
+
+    rng = np.random.default_rng(len(shape))
+    x = rng.normal(size=(120, *shape)).astype(np.float32)
+    y = rng.integers(0, 3, 120)
+    np.savez(tmp_path / "windows.npz", x_train=x[:80], y_train=y[:80], x_test=x[80:], y_test=y[80:])
+    layers = [keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
+    variants = convert(
+        keras.Sequential(layers), "tflite-float32", data=tmp_path / "windows.npz", out=tmp_path / "files"
+    )
+    choice = choose([variant.path for variant in variants if variant.path is not None])
+    data, _ = choice.open_data(str(tmp_path / "windows.npz"), skip_unreadable=False)
+    panel = Panel(choice)
+    try:
+        site = Site(panel, find_differences(choice, data))
+        listed = asyncio.run(site.handle(Request("GET", "/differences", {}, b"")))
+        items = json.loads(listed.body)["items"]
+        assert len(items) == 24, "one file can't differ from itself, and there is something to try"
+        row = items[7]["row"]
+        picture = asyncio.run(site.handle(Request("GET", f"/test/{row}.png", {}, b"")))
+        assert picture.body == draw_item(data.test.read([row])[0])
+        array = io.BytesIO()
+        np.save(array, data.test.read([row])[0])
+        asked = [Request("POST", f"/test/{row}", {}, b""), Request("POST", "/classify", {}, array.getvalue())]
+        by_row, sent = (json.loads(asyncio.run(site.handle(request)).body) for request in asked)
+        assert by_row["answers"][0]["answer"] == sent["answers"][0]["answer"] == [items[7]["reference"]]
+        assert base64.b64decode(sent["seen"].partition(",")[2]) == picture.body
+    finally:
+        panel.close()
 
 
 @pytest.mark.parametrize(

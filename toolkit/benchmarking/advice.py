@@ -253,7 +253,9 @@ def _rank(ship: Measurement, results: Sequence[Measurement], rule: Rule, costs: 
     if base is not None and base is not ship and base.size_bytes:
         ratios = f": {ship.size_bytes / base.size_bytes:.2f} times the baseline's size"
         if timed and ship.p50_us and base.p50_us:
-            ratios += f" and {ship.p50_us / base.p50_us:.2f} times its latency"
+            # That of the table, which compares the turns of each round.
+            times = 1 / ship.speedup if ship.speedup else ship.p50_us / base.p50_us
+            ratios += f" and {times:.2f} times its latency"
     which = f"{fit} of {files} files qualify; of these, it" if fit > 1 else f"It is the only one of {files} files"
     if fit == 1:
         return f"{which} that qualifies{ratios}."

@@ -66,7 +66,7 @@ class Shelf:
         except OSError:
             return None
         body = content[32:]
-        count = len(range(rows.start, rows.stop, rows.step))
+        count = len(range(*rows.indices(rows.stop)))
         ranked, excess = divmod(len(body) - 8 - ITEM_BYTES * count, RANKED_BYTES * count)
         if hashlib.sha256(body).digest() != content[:32] or ranked < 0 or excess:
             return None
@@ -95,7 +95,7 @@ class Shelf:
 
     def _path(self, rows: slice) -> Path:
         assert self._folder is not None
-        return self._folder / f"{rows.start}-{rows.stop}-{rows.step}"
+        return self._folder / f"{rows.start}-{rows.stop}-{rows.step or 1}"
 
 
 def prune(cache: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:

@@ -145,13 +145,14 @@ function showAnswers(found, { truth = null, often = false } = {}) {
   const [least, most] = [Math.min(...runs), Math.max(...runs)];
   $("runs").textContent = runs.length ? `Now: of ${least === most ? least : `${least} to ${most}`} calls each.` : "";
   const image = $("seen").querySelector("img");
-  $("seen").hidden = !found.seen || truth !== null; // a test image is shown as they see it
-  if (found.seen) {
-    const { shape, color } = state.input;
+  const { shape, color, image: pictures } = state.input;
+  $("seen").hidden = !found.seen || truth !== null || !pictures; // a test image is shown as they see it
+  if (found.seen && pictures) {
+    const image = $("seen").querySelector("img");
     image.src = found.seen;
     image.alt = `The picture as the files get it, ${shape[1]} by ${shape[0]} pixels`;
     $("seen").querySelector("figcaption").textContent = `The files see ${shape[1]} × ${shape[0]} ${color}`;
-  }
+  } else if (found.seen && truth === null) still(found.seen, $("caption").textContent, false);
   document.documentElement.dataset.answers = Number(document.documentElement.dataset.answers ?? 0) + 1;
 }
 

@@ -1,4 +1,4 @@
-"""The test images on which the files differ from the reference, most differing first.
+"""The test items on which the files differ from the reference, most differing first, and some on which none differs.
 
 The answers are those of `benchmark`: kept ones are used again, so that after a benchmark of the same files they are
 here at once.
@@ -20,7 +20,9 @@ from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.playing.choice import Choice
 
 MAX_LISTED = 240
-"""Most test images on which files differ that the page lists."""
+"""Most test items on which files differ that the page lists."""
+MAX_AGREED = 24
+"""Most test items on which no file differs that it offers, evenly spread over the split."""
 CAP_S = 600.0
 """Seconds that one file may take to answer all test images before it is left out."""
 
@@ -33,8 +35,8 @@ class Differences:
         state: "running" until all have answered; "none" if there is nothing to compare.
         text: What was found, or why there is nothing.
         share: Share of the answers that are there, 0-1.
-        items: For each listed image, its row in the test split, name, label, what the reference answers, and what the
-            differing files answer, by their number.
+        items: For each listed item, its row in the test split, name, label, what the reference answers, and what the
+            differing files answer, by their number; nothing for the last ones, on which none differs.
         counts: Number of test images on which each file differs, by its number.
         notes: Files that are not compared, and why; what is to be known of the data.
         data: The data set; None while there is none.
@@ -57,7 +59,6 @@ class Differences:
             "items": list(self.items),
             "counts": dict(self.counts),
             "notes": list(self.notes),
-            "pictures": self.data is not None and self.data.input.is_image,
         }
 
     def item(self, row: int) -> npt.NDArray[Any] | None:
@@ -97,7 +98,9 @@ def find_differences(
     predicted = {n: other.predicted for n, other in enumerate(others, 1) if isinstance(other, Answers)}
     differs = {n: answers != reference.predicted for n, answers in predicted.items()}
     count = np.sum(list(differs.values()), axis=0, dtype=np.int64) if differs else np.zeros(len(data.test), np.int64)
-    rows = [int(row) for row in np.argsort(-count, kind="stable")[: np.count_nonzero(count)]]
+    differing = np.argsort(-count, kind="stable")[: np.count_nonzero(count)]
+    (agreed,) = np.nonzero(count == 0)
+    offered = agreed[np.linspace(0, len(agreed) - 1, min(MAX_AGREED, len(agreed))).astype(np.int64)]
     items = tuple(
         {
             "row": row,
@@ -106,10 +109,10 @@ def find_differences(
             "reference": data.labels[reference.predicted[row]],
             "others": {n: data.labels[predicted[n][row]] for n, different in differs.items() if different[row]},
         }
-        for row in rows[:MAX_LISTED]
+        for row in map(int, [*differing[:MAX_LISTED], *offered])
     )
     counts = tuple((n, int(different.sum())) for n, different in differs.items())
-    return Differences("done", _text(choice, data, len(rows), len(predicted)), 1.0, items, counts,
+    return Differences("done", _text(choice, data, len(differing), len(predicted)), 1.0, items, counts,
                        (*notes, *failures), data)  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 "use strict";
-// The test images on which the files differ.
+// The test items on which the files differ, and some on which none does.
 
 const PAGE = 60; // cards that are added at a time
+const SAME = "same"; // stands for the items on which no file differs
 
 let differences = { state: "running", items: [], counts: {} };
 let picked = null; // the row of the test image that is shown
@@ -14,7 +15,8 @@ function card(item) {
   const said = (who, label) =>
     make("span", { className: `line ${label === item.label ? "yes" : "no"}` }, make("span", { textContent: `${who} ` }), label);
   lines.push(said(nameOf(0), item.reference), ...Object.entries(item.others).map(([n, label]) => said(nameOf(n), label)));
-  if (differences.pictures) button.append(make("img", { src: `test/${item.row}.png`, alt: "", loading: "lazy" }));
+  const className = state.input.image ? "" : "drawn";
+  button.append(make("img", { src: `test/${item.row}.png`, alt: "", loading: "lazy", className }));
   button.append(make("span", { className: "lines" }, ...lines));
   button.addEventListener("click", () => openItem(item));
   button.dataset.row = item.row;
@@ -29,7 +31,8 @@ function addCards() {
 
 function listItems() {
   const which = $("which").value;
-  listed = differences.items.filter((item) => which === "" || which in item.others);
+  const differs = (item) => Object.keys(item.others).length > 0;
+  listed = differences.items.filter((item) => (which === SAME ? !differs(item) : which === "" ? differs(item) : which in item.others));
   drawn = 0;
   $("cards").replaceChildren();
   addCards();
@@ -51,9 +54,8 @@ function pick(row) {
 async function showItem(item) {
   while (!$("cards").querySelector(`[data-row="${item.row}"]`) && drawn < listed.length) addCards();
   const mine = leave(item.row);
-  const caption = `Test image ${item.name}; its class is ${item.label}.`;
-  if (differences.pictures) still(`test/${item.row}.png`, caption, true);
-  else view("empty", caption);
+  const caption = `Test ${state.input.image ? "image" : "item"} ${item.name}; its class is ${item.label}.`;
+  still(`test/${item.row}.png`, caption, state.input.image);
   try {
     const found = await ask(`test/${item.row}`, "");
     if (mine === turn) showAnswers(found, { truth: item.label });
@@ -101,7 +103,8 @@ async function watchDifferences() {
   $("remarks").replaceChildren(...differences.notes.map((textContent) => make("div", { className: "notice", textContent })));
   if (!differences.items.length) return;
   const choices = Object.entries(differences.counts).filter(([, count]) => count);
-  $("which").append(new Option("all files", ""), ...choices.map(([n, count]) => new Option(`${nameOf(n)} (${count})`, n)));
+  if (choices.length) $("which").append(new Option("any file differs", ""));
+  $("which").append(...choices.map(([n, count]) => new Option(`${nameOf(n)} differs (${count})`, n)), new Option("no file differs", SAME));
   $("browse").hidden = false;
   listItems();
 }

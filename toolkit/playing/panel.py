@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from edgepress.toolkit.data.decoding import CHILD_BYTES, EncodedPicture, decode
 from edgepress.toolkit.engines.environments import python_for
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.playing.choice import Choice, Shown
+from edgepress.toolkit.playing.drawing import draw_item
 from edgepress.toolkit.text import duration, percent, plural, size
 from edgepress.toolkit.workers.look import Look, Seen, look
 from edgepress.toolkit.workers.opening import Opening, open_candidate
@@ -39,8 +39,6 @@ QUICK = (10_000_000, 5)
 """How long calls of a webcam's frame are timed, nanoseconds, and how many at most."""
 CAREFUL = (40_000_000, 15)
 """The same of a photo."""
-MAX_SEEN = 512
-"""Longest side of the picture of what the files see, pixels."""
 NAMED = 4
 """Number of differing files that the sentence about an item names."""
 
@@ -127,7 +125,7 @@ class Panel:
         with ThreadPoolExecutor(usable_cores()) as pool:
             list(pool.map(Player.open, self.players))
         if self._specs:
-            self._decode(png(np.zeros((1, 1, 1), np.uint8)))  # the first image need not wait for its start
+            self._decode(draw_item(np.zeros((1, 1, 1), np.uint8)))  # the first image need not wait for its start
 
     def close(self) -> None:
         """End all processes, which takes each a moment."""
@@ -208,7 +206,11 @@ class Panel:
                 }
             )
         first = next((s for s in seen if isinstance(s, Seen)), None)
-        return {"answers": answers, "summary": self._summary(answers), "seen": "" if first is None else _png(first)}
+        return {
+            "answers": answers,
+            "summary": self._summary(answers),
+            "seen": "" if first is None else _data_url(first),
+        }
 
     def state(self) -> list[dict[str, Any]]:
         """The files as the page lists them."""
@@ -275,19 +277,5 @@ def spoken(labels: list[str]) -> str:
     return " and ".join(labels) or "no label"
 
 
-def png(item: Array) -> bytes:
-    """A picture, uint8, shape (height, width, 1 or 3), as a PNG file; a large one is made smaller."""
-    from PIL import Image
-
-    image = Image.fromarray(item[:, :, 0] if item.shape[2] == 1 else item)
-    image.thumbnail((MAX_SEEN, MAX_SEEN))
-    encoded = io.BytesIO()
-    image.save(encoded, "PNG", compress_level=1)
-    return encoded.getvalue()
-
-
-def _png(seen: Seen) -> str:
-    item = seen.item
-    if item.dtype != np.uint8 or item.ndim != 3 or item.shape[2] not in (1, 3):
-        return ""
-    return f"data:image/png;base64,{base64.b64encode(png(item)).decode()}"
+def _data_url(seen: Seen) -> str:
+    return f"data:image/png;base64,{base64.b64encode(draw_item(seen.item)).decode()}"

@@ -13,7 +13,8 @@ from edgepress.runtime.web import Refused
 from edgepress.toolkit.data.decoding import MAX_PIXELS
 from edgepress.toolkit.host.describe import describe_host, host_title
 from edgepress.toolkit.playing.differences import Differences
-from edgepress.toolkit.playing.panel import Panel, png
+from edgepress.toolkit.playing.drawing import draw_item
+from edgepress.toolkit.playing.panel import Panel
 from edgepress.toolkit.playing.web import MAX_BODY, Reply, Request, json_reply
 from edgepress.toolkit.reports.chart_data import color_of, shape_of
 from edgepress.toolkit.reports.page import style_sheet
@@ -74,9 +75,7 @@ class Site:
             raise Refused(404 if not test else 405, "Accepted: POST /classify and /test/ROW; see docs/play.md.")
         if test:
             item = await self._test_item(int(test[1]))
-            if not self.differences.to_dict()["pictures"]:
-                raise Refused(404, "The test items are not images.")
-            return Reply(200, "image/png", png(item))
+            return Reply(200, "image/png", draw_item(item))
         if path == "/state":
             return json_reply(self.state())
         if path == "/differences":
