@@ -21,7 +21,7 @@ from edgepress.converters.ptq.channel_ranges import ChannelRanges, channel_range
 from edgepress.converters.ptq.channel_scales import Factors, scale_groups
 from edgepress.converters.ptq.equalization import equalizing_factors, find_fixed, limit_factors
 from edgepress.converters.ptq.score import Score, Scorer, enough
-from edgepress.converters.ptq.stages import CALIBRATED, RECIPES, Repaired, Stage, StageName
+from edgepress.converters.ptq.stages import CALIBRATED, KEPT_UNLESS_WORSE, RECIPES, Repaired, Stage, StageName
 from edgepress.converters.schemes import SCHEMES, RepairKind
 from edgepress.converters.statistics import CalibrationMethod, CalibrationMethods, Ranges
 from edgepress.converters.to_tflite.four_bits import four_bit_names
@@ -179,7 +179,7 @@ class Pipeline:
         change: _Change,
         methods: CalibrationMethods | None = None,
     ) -> _ScoredGraph:
-        """The state after a change, or before it if it does not help.
+        """The state after a change, or before it if it is not kept.
 
         With `methods`, ranges are measured again, so that what is scored is what will be written.
         """
@@ -191,9 +191,10 @@ class Pipeline:
         except (ConversionError, RuntimeError) as e:  # also what LiteRT says of a file that it refuses
             self.notes.append(f"a repair ({name}) was left out: {first_line(e)}")
             return current
-        helps = score.better_than(current.score)
-        self.stages.append(Stage(name, kind, helps, current.score, score, change.what))
-        return _ScoredGraph(change.model, change.ranges, change.measured, score) if helps else current
+        worse = current.score.better_than(score)
+        kept = not worse if name in KEPT_UNLESS_WORSE else score.better_than(current.score)
+        self.stages.append(Stage(name, kind, kept, current.score, score, change.what))
+        return _ScoredGraph(change.model, change.ranges, change.measured, score) if kept else current
 
     def _score_or_worst(self, kind: RepairKind, model: bytes, ranges: Ranges) -> Score:
         """The score of a graph's file; the worst if it can't be made, so that a repair that makes it possible is kept.

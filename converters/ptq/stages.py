@@ -11,6 +11,12 @@ from edgepress.converters.ptq.score import Score
 from edgepress.converters.schemes import RepairKind
 
 StageName = Literal["feature-scaling", "equalization", "bias-absorption", "bias-correction", "adaround"]
+KEPT_UNLESS_WORSE: tuple[StageName, ...] = ("bias-correction",)
+"""Repairs that are kept unless the file is clearly worse with them; others are kept only if it is clearly better.
+
+Bias correction removes the mean error that rounding adds to a channel, which shifts some classes alike on all data; on
+a few hundred validation items that is often within chance. Equalization changes what every channel is rounded to, and
+harms where calibration items are few (`docs/decisions.md`)."""
 
 
 @dataclass(frozen=True)

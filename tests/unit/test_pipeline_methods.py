@@ -12,7 +12,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.ptq import pipeline as module
 from edgepress.converters.ptq.calibration import ChosenMethods
 from edgepress.converters.ptq.pipeline import Pipeline
-from edgepress.converters.ptq.score import Score
+from edgepress.converters.ptq.score import MARGIN_DB, Score
 from edgepress.converters.statistics import CalibrationMethods
 
 MODEL = b"model"
@@ -81,6 +81,18 @@ def test_a_change_is_kept_if_it_helps(pipeline: Any) -> None:
     assert made._try("equalization", "int8", now, change("other")) is now
     assert len(made.stages) == 2
     assert made.notes == ["a repair (equalization) was left out: refused other_int8_plain"]
+
+
+@pytest.mark.parametrize("gain_db", [-3.0, -MARGIN_DB, -MARGIN_DB + 0.01, 0.0, MARGIN_DB - 0.01, MARGIN_DB, 3.0])
+@pytest.mark.parametrize("name", ["bias-correction", "equalization", "bias-absorption", "adaround"])
+def test_bias_correction_is_kept_unless_it_is_worse_and_others_only_if_they_are_better(
+    pipeline: Any, name: Any, gain_db: float
+) -> None:
+    made = pipeline(new_int8_plain=20 + gain_db)
+    after = made._try(name, "int8", scored(20), change("new"))
+    kept = gain_db > -MARGIN_DB if name == "bias-correction" else gain_db >= MARGIN_DB
+    assert (after.model == b"new") is kept
+    assert made.stages[-1].kept is kept
 
 
 def test_a_change_is_scored_with_the_ranges_of_the_file(pipeline: Any) -> None:
