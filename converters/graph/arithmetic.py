@@ -34,21 +34,24 @@ def _from_function(path: str) -> OperationFunction:
 def _has_batch_first(step: Step) -> bool:
     """Whether the first axis of each computed input is the batch alone, or there is only one input."""
     shapes = [shape for position, shape in enumerate(step.input_shapes) if position not in step.constants]
-    return len(step.inputs) < 2 or all(len(shape) == len(step.shape) and shape[0] == 1 for shape in shapes)
+    return len(step.inputs) < 2 or all(shape[:1] == (1,) and len(shape) == len(step.shape) for shape in shapes)
 
 
 def _with_batch_axis(step: Step, x: Sequence[Any], function: Callable[..., Any]) -> Any:
     """Call a function with a batch axis added to inputs that have none, such as those of shape (channels,).
 
-    Each computed input gets a batch axis in front for the call, and the result is reshaped back.
+    Each computed input gets a batch axis in front for the call, and the result is reshaped back. A number that is
+    computed from a whole item, of shape () in the graph, has the batch axis alone already (`_reduction`).
     """
     import tensorflow as tf
 
     rank = len(step.shape)
     batched = []
     for position, (value, shape) in enumerate(zip(x, step.input_shapes, strict=True)):
-        if position in step.constants or not shape:
+        if position in step.constants or (not shape and not value.shape.rank):
             batched.append(value)
+        elif not shape:
+            batched.append(tf.reshape(value, [-1, *[1] * rank]))
         else:
             ones = [1] * (rank - len(shape))
             batched.append(tf.reshape(value, [tf.shape(value)[0] // shape[0], *ones, *shape]))
@@ -62,8 +65,22 @@ def _clip(low: float, high: float) -> OperationFunction:
 
 
 def _reduction(path: str) -> OperationFunction:
+    """A reduction; over the axis of the items only if that is all that is left of them.
+
+    A graph has one item, so it may reduce that axis, too, as Keras does for the largest power of a spectrogram. Here,
+    each item keeps its own result: of shape (n,) where the graph has a number.
+    """
     function = _tensorflow_function(path)
-    return lambda step, x: function(x[0], step.constant_integers(1), keepdims=bool(step.options.keepDims))
+
+    def reduce(step: Step, x: Sequence[Any]) -> Any:
+        rank = len(step.input_shape)
+        axes = {axis % rank for axis in step.constant_integers(1)} if rank else set()
+        keeps = bool(step.options.keepDims)
+        if 0 in axes and step.input_shape[0] == 1 and (keeps or not step.shape):
+            axes.remove(0)
+        return function(x[0], sorted(axes), keepdims=keeps)
+
+    return reduce
 
 
 def _arg_extreme(path: str) -> OperationFunction:
@@ -118,6 +135,13 @@ def _sum_of_all(step: Step, x: Sequence[Any]) -> Any:
     return sum(x[1:], x[0])
 
 
+def _spectrum(step: Step, x: Sequence[Any]) -> Any:
+    """Compute RFFT2D: the spectrum of the last two axes, which are cut or padded with zeros to its lengths."""
+    import tensorflow as tf
+
+    return tf.signal.rfft2d(x[0], step.constant_integers(1))
+
+
 def _cast(step: Step, x: Sequence[Any]) -> Any:
     """Compute CAST, and DEQUANTIZE, which float16 files have behind their weights."""
     import tensorflow as tf
@@ -148,6 +172,9 @@ _FUNCTIONS = {
     "SELECT": "where",
     "SELECT_V2": "where",
     "ABS": "abs",
+    "COMPLEX_ABS": "abs",
+    "REAL": "math.real",
+    "IMAG": "math.imag",
     "CEIL": "math.ceil",
     "COS": "cos",
     "ELU": "nn.elu",
@@ -182,6 +209,7 @@ ARITHMETIC: dict[str, OperationFunction] = {kind: _from_function(path) for kind,
     "ADD_N": _sum_of_all,
     "CAST": _cast,
     "DEQUANTIZE": _cast,
+    "RFFT2D": _spectrum,
     "MEAN": _reduction("reduce_mean"),
     "SUM": _reduction("reduce_sum"),
     "REDUCE_ALL": _reduction("reduce_all"),

@@ -213,7 +213,7 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite("onnx-float-normalization", "scale the features of a tensor in float, before they are quantized",
             _ONNX_INT8, stage="recipe", changes="int8 rounding", concerns=_onnx_normalization),
     Rewrite("onnx-float-chains", "compute in float what stretches the range of values and narrows it again",
-            _ONNX_INT8, stage="recipe", changes="int8 rounding", concerns=_onnx_float_chains),
+            (*_ONNX_INT8, "onnx-dynamic"), stage="recipe", changes="int8 rounding", concerns=_onnx_float_chains),
     Rewrite("onnx-input-bytes", "read the input's bytes without conversion", _ONNX_INT8,
             stage="quantized", changes="int8 rounding"),
     Rewrite("onnx-relu-bytes", "compute ReLU of shared values as a limit of their bytes", _ONNX_INT8,

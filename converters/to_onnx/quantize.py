@@ -115,12 +115,19 @@ def _dynamic(model: onnx.ModelProto, calibration: Calibration, rewrites: Collect
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.registry import IntegerOpsRegistry
 
+    in_float = "onnx-convolution-weights" in rewrites
+    kinds = sorted(IntegerOpsRegistry.keys() - ({"Conv"} if in_float else set()))
     with quiet("root"), ScratchFolder() as folder:
+        source = _with_node_names(onnx.load(_prepare_file(model, folder)))
         target = Path(folder) / "dynamic.onnx"
-        in_float = "onnx-convolution-weights" in rewrites
-        kinds = sorted(IntegerOpsRegistry.keys() - ({"Conv"} if in_float else set()))
-        # uint8 weights: ConvInteger with int8 ones has no kernel on a CPU (microsoft/onnxruntime#15888).
-        quantize_dynamic(_prepare_file(model, folder), target, weight_type=QuantType.QUInt8, op_types_to_quantize=kinds)
+        quantize_dynamic(
+            source,
+            target,
+            # ConvInteger with int8 weights has no kernel on a CPU (microsoft/onnxruntime#15888).
+            weight_type=QuantType.QUInt8,
+            op_types_to_quantize=kinds,
+            nodes_to_exclude=_chain_nodes(OnnxGraph(source), rewrites),
+        )
         result = onnx.load(target)
     return store_in_bytes(result) if in_float else result
 
@@ -149,7 +156,7 @@ def _static(
     coarse = with_coarse_weights(copy.deepcopy(ready), few) if few else ready
     biases = biases_of(ready)
     graph = OnnxGraph(ready)
-    in_float = [node.name for node in float_chains(graph)] if "onnx-float-chains" in rewrites else []
+    in_float = _chain_nodes(graph, rewrites)
     if "onnx-float-normalization" in rewrites:
         in_float += [node.name for node in normalization(graph)]
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
@@ -188,6 +195,11 @@ RECIPES: dict[str, Callable[..., onnx.ModelProto]] = {
     "mixed": _static,
 }
 """From a float model, its calibration and the rewrites to make to a quantized one, by `Scheme.precision`."""
+
+
+def _chain_nodes(graph: OnnxGraph, rewrites: Collection[str]) -> list[str]:
+    """Names of the nodes that stretch the range of values and narrow it again."""
+    return [node.name for node in float_chains(graph)] if "onnx-float-chains" in rewrites else []
 
 
 def _exact_nodes(model: onnx.ModelProto) -> list[str]:

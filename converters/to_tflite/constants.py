@@ -27,6 +27,8 @@ HUGE = 1e30
 """Size from which a constant stands for infinity, such as the largest number of float32."""
 LARGEST = 4096
 """Values that a constant may have although what it follows from has fewer."""
+GROWTH = 1.25
+"""Share of the values that it follows from that a larger constant may have: a mel matrix is padded by one frequency."""
 LARGEST_KERNEL = 1 << 20
 """The same of a MATRIX_DIAG, of which Keras' `extract_patches` makes the kernel of a convolution."""
 READERS = ("ADD", "SUB", "MUL", "FULLY_CONNECTED", "CONCATENATION")
@@ -113,7 +115,7 @@ def _constant_operations(graph: Graph) -> list[int]:
             bool(inputs) and sizes.keys() >= {*inputs} and graph.kind(op) not in RANDOM and sink not in output_sizes
         )
         largest = LARGEST_KERNEL if graph.kind(op) == "MATRIX_DIAG" else LARGEST
-        if is_constant and sum(output_sizes.values()) <= max(largest, sum(sizes[i] for i in inputs)):
+        if is_constant and sum(output_sizes.values()) <= max(largest, GROWTH * sum(sizes[i] for i in inputs)):
             sizes |= output_sizes
             places.append(place)
     return places

@@ -59,6 +59,20 @@ def test_small_constants_do_not_become_large_ones(repeat: int, is_folded: bool) 
     np.testing.assert_allclose(answer(plain), answer(model), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("rows", "is_folded"), [(256, True), (64, True), (63, False)])
+def test_a_large_constant_may_grow_by_a_quarter(rows: int, is_folded: bool) -> None:
+    """As a mel matrix does, which Keras pads by one frequency; here by 16 rows."""
+    net = Net((1, 1), 128)
+    values = net.conv(128)
+    matrix = np.random.default_rng(0).uniform(size=(rows, 128)).astype(np.float32)
+    weights = net.add("PAD", [matrix, np.array([[0, 16], [0, 0]], np.int32)], (rows + 16, 128))
+    net.add("FULLY_CONNECTED", [values, weights], (1, rows + 16))
+    model = net.model()
+    plain = with_plain_constants(model)
+    assert ("PAD" not in kinds(plain)) == is_folded
+    np.testing.assert_allclose(answer(plain), answer(model), rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize(("size", "is_folded"), [(144, True), (1024, True), (1025, False)])
 def test_the_kernel_of_patches_is_a_constant(size: int, is_folded: bool) -> None:
     """Which Keras makes of a diagonal of ones; weights have to be constants to be quantized."""
