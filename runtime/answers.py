@@ -28,7 +28,8 @@ class Answer(NamedTuple):
     """What a model says of one item.
 
     Attributes:
-        classes: The classes with the highest scores, best first.
+        classes: The classes with the highest scores, best first; of independent labels those that reach the threshold,
+            possibly none.
         accepted: Whether the answer is accepted; None if the contract does not say.
         drift: State of the test for drift (`DriftWatch.state`); None if there is none.
         promised: Whether the promise of accepted answers holds: not after an alarm of drift, with another engine, or of

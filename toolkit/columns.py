@@ -132,8 +132,8 @@ def _share_with_interval(value: float | None, low: float | None, high: float | N
     return "" if low is None or high is None else share(value, low, high)
 
 
-def _share_of_labels(value: float | None, low: float | None, high: float | None) -> str:
-    return "" if low is None else _share_alone(value, low, high)
+def _share_with_half(value: float | None, low: float | None, high: float | None) -> str:
+    return "" if value is None or low is None or high is None else f"{100 * value:.1f} ±{50 * (high - low):.1f}"
 
 
 def _share_alone(value: float | None, low: float | None, high: float | None) -> str:
@@ -167,10 +167,10 @@ LABELS = (
         EXACT_MATCH,
         share,
         0,
-        _share_alone,
+        _share_with_half,
     ),
     Column(
-        "Mean F1, %", "mean over the labels, with 95 % interval", MEAN_F1, _share_with_interval, 0, _share_of_labels
+        "Mean F1, %", "mean over the labels, with 95 % interval", MEAN_F1, _share_with_interval, 0, _share_with_half
     ),
     Column(
         "mAP, %",
@@ -178,7 +178,7 @@ LABELS = (
         MEAN_PRECISION,
         share,
         0,
-        _share_alone,
+        _share_with_half,
     ),
 )
 """The figures of answers to multi-label data, in the place of the accuracy."""
@@ -193,7 +193,8 @@ def quality(row: Any, accuracy: Callable[[float], str] = lambda share: f"accurac
     """
     if _value(row, "exact_match") is None:
         return accuracy(_value(row, "accuracy"))
-    return ", ".join(f"{column.title.removesuffix(', %')} {column.text(row)} %" for column in LABELS)
+    names = ("exact match", "mean F1", "mAP")
+    return ", ".join(f"{name} {column.text(row)} %" for name, column in zip(names, LABELS, strict=True))
 
 
 SHORT = (

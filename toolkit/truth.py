@@ -67,7 +67,7 @@ def strata(y: Ints) -> Ints:
 
 
 def label_text(answer: npt.ArrayLike, labels: Sequence[str]) -> str:
-    """The labels of one item in words: the name of its class, or those of its labels with " + " between them.
+    """The labels of one item in words: the name of its class, or those of its labels with " and " between them.
 
     Args:
         answer: The number of a class, or a row of 0 and 1, shape (labels,).
@@ -76,4 +76,4 @@ def label_text(answer: npt.ArrayLike, labels: Sequence[str]) -> str:
     row = np.asarray(answer)
     if row.ndim == 0:
         return labels[int(row)]
-    return " + ".join(labels[i] for i in np.flatnonzero(row).tolist()) or NO_LABEL
+    return " and ".join(labels[i] for i in np.flatnonzero(row).tolist()) or NO_LABEL

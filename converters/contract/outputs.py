@@ -83,7 +83,8 @@ def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, images: b
     high = float(np.max(scores))
     sigmoids = ends_in.lower() in SIGMOIDS
     if seen == "any" and not (softmax or task == "logits"):
-        further = "--softmax adds a sigmoid" if task in ("sigmoid", "multilabel") else "--task logits"
+        further = "--softmax adds a sigmoid" if task == "sigmoid" else "--task logits"
+        further += "; of labels that do not exclude each other: --softmax" if task == "multilabel" else ""
         raise InputError(
             f"The task is {task}, but the outputs range from {low:.3g} to {high:.3g}, so they are not probabilities.",
             f"If they are logits: {further}.{' Also check --input-range.' if images else ''}",

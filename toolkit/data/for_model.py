@@ -248,7 +248,8 @@ def require_each_decided(contract: Contract, data: DataSet, where: Path) -> None
         raise DataError(
             f"Items of {data.source} have any number of labels (rows of 0 and 1), and {where} gives one label an item: "
             f"its task is {contract.task}.",
-            "Give data with one label an item; or, if each output is a probability by itself, give --task multilabel.",
+            "Give data with one label an item; or, if each output is of one label by itself, give --task multilabel, "
+            "and --softmax if it is a logit.",
         )
 
 

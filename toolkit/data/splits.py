@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from edgepress.toolkit.data.types import SPLITS, Purpose, Split
 from edgepress.toolkit.errors import DataError
-from edgepress.toolkit.truth import label_counts, strata
+from edgepress.toolkit.truth import is_multilabel, label_counts, strata
 
 SHARES = {"test": 0.2, "val": 0.1}
 """Share of the training items that is taken for a split missing from the data, rounded up."""
@@ -118,7 +118,8 @@ def require_all_classes(split: Names, y: Ints, labels: tuple[str, ...], source: 
     """Check that the splits allow training and testing, where `grouped` says whether they keep groups together.
 
     Raises:
-        DataError: There is only one class or none, a class has no item in "train" or in "test", or "val" is empty.
+        DataError: There is only one class or none, a class has no item in "train" or in "test", "val" is empty, or all
+            training items have a label of multi-label data.
     """
     if not labels:
         raise DataError(f"{source} has no item with a label.", "Label its items.")
@@ -135,6 +136,12 @@ def require_all_classes(split: Names, y: Ints, labels: tuple[str, ...], source: 
                 "and one for testing.",
                 f"{hint} {UNGROUPED}" if grouped else hint,
             )
+    everywhere = np.flatnonzero(counts["train"] == np.count_nonzero(split == "train")).tolist()
+    if everywhere and is_multilabel(y):
+        raise DataError(
+            f"{source}: every training item has the label {labels[everywhere[0]]!r}, so there is nothing to learn.",
+            "Remove its column, or add items without it.",
+        )
     if not counts["val"].any():
         hint = (
             f"Give at least three groups per class. {UNGROUPED}" if grouped else "Give at least three items per class."
