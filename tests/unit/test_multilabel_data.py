@@ -169,3 +169,59 @@ def test_old_and_new_rows_are_joined(tmp_path: Path) -> None:
     both = join(old, new)
     assert both.multilabel
     assert len(both.test.y) == len(old.test) + len(new.test)
+
+
+def picture_folder(folder: Path, count: int, seed: int, *, splits: bool = False) -> tuple[Path, list[set[str]]]:
+    """A folder of pictures with a table of their labels, and these labels."""
+    from PIL import Image
+
+    x, y = pictures(count, seed)
+    lines = ["file_name,labels,group"]
+    sets = []
+    for n, (item, row) in enumerate(zip(x, y, strict=True)):
+        name = f"{'test' if n % 4 == 0 else 'train'}/{n:03}.png" if splits else f"{n:03}.png"
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(item).save(folder / name)
+        names = [NAMES[i] for i in np.flatnonzero(row)]
+        lines.append(f"{name},{' ; '.join(names)},{n // 2}")
+        sets.append({*names})
+    (folder / "metadata.csv").write_text("\n".join(lines))
+    return folder, sets
+
+
+@pytest.mark.parametrize("splits", [False, True])
+def test_pictures_with_a_table_of_labels(tmp_path: Path, splits: bool) -> None:
+    folder, sets = picture_folder(tmp_path / "photos", 80, 10, splits=splits)
+    data = open_data(folder)
+    assert data.labels == NAMES
+    assert data.multilabel
+    for name in SPLITS:
+        split = getattr(data, name)
+        for row, labels in enumerate(split.y):
+            number = int(Path(split.name(row)).stem)
+            assert {NAMES[i] for i in np.flatnonzero(labels)} == sets[number]
+            assert (number % 4 == 0) == (name == "test") or not splits
+    if not splits:  # the column of groups was found: no pair is divided
+        groups = [{int(Path(s.name(r)).stem) // 2 for r in range(len(s))} for s in (data.train, data.val, data.test)]
+        assert not groups[0] & groups[2]
+        assert not (groups[0] | groups[2]) & groups[1]
+    evaluated = open_data(folder, purpose="evaluation", labels=NAMES[::-1])
+    assert evaluated.labels == NAMES[::-1]
+
+
+def test_tables_of_labels_that_do_not_fit_the_pictures(tmp_path: Path) -> None:
+    folder, _ = picture_folder(tmp_path / "photos", 60, 11)
+    table = folder / "metadata.csv"
+    whole = table.read_text()
+    table.write_text(whole + "\nmore.png,cat,1")
+    with pytest.raises(DataError, match=r"names 1 file that .* does not have: more\.png"):
+        open_data(folder)
+    table.write_text(whole.rpartition("\n")[0])
+    with pytest.raises(DataError, match=r"has no row of 1 file: 059\.png"):
+        open_data(folder)
+    table.write_text(whole + "\n001.png,hen,1")
+    with pytest.raises(DataError, match=r"001\.png has two values of labels"):
+        open_data(folder)
+    table.write_text(whole.replace("labels", "other"))
+    with pytest.raises(DataError, match="60 images but no class folders"):
+        open_data(folder)

@@ -27,7 +27,8 @@ import numpy.typing as npt
 from edgepress.converters.unpacking import ArchivePart, refuse_bomb, require_memory
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.filetypes import open_regular
-from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, array_items, in_order
+from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, array_items
+from edgepress.toolkit.data.npz_labels import as_text, checked_y, classes_of, has_rows, names_in, rows_of_labels
 from edgepress.toolkit.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -38,11 +39,7 @@ HEADER_BYTES = 1 << 16
 """What is read of an array for its header, which NumPy reads whole, however long it says it is."""
 TEXT_BYTES = 100
 """Memory of a text as an object of Python, without its characters: an array claims any number of empty ones."""
-MOST_EXACT = 2.0**53
-"""The largest floating-point number up to which all whole numbers differ."""
 SAVED = "Save it with numpy.savez."
-ACCEPTED_Y = "whole numbers or strings (N,), one-hot rows (N, classes), or rows of 0 and 1 for each label (N, labels)"
-"""What messages say of `y`."""
 _ACCEPTED = "x and y, or x_train, y_train, x_test, y_test and optionally x_val, y_val; and optionally labels"
 
 
@@ -83,7 +80,7 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
         return array_items(
             {part: (x, np.zeros(len(x), np.int64)) for part, x in xs.items()}, labels=(), options=options
         )
-    ys = {part: _checked_y(arrays[y], f"{path}: {y}") for part, (_, y) in keys_of_parts.items()}
+    ys = {part: checked_y(arrays[y], f"{path}: {y}") for part, (_, y) in keys_of_parts.items()}
     for part, (x_key, y_key) in keys_of_parts.items():
         if len(xs[part]) != len(ys[part]):
             hint = "Both need the same number."
@@ -91,8 +88,8 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
     kinds = {keys_of_parts[part][0]: f"{x.dtype} {x.shape[1:]}" for part, x in xs.items()}
     if len(set(kinds.values())) > 1:
         raise DataError(f"{path} contains items of different shapes or types: {kinds}.", "Use the same for all.")
-    named = None if "labels" not in arrays else _names(arrays["labels"], path)
-    numbered = _rows_of_labels if _has_rows(ys, options) else _classes
+    named = None if "labels" not in arrays else names_in(arrays["labels"], path)
+    numbered = rows_of_labels if has_rows(ys, options) else classes_of
     labels, ys = numbered(ys, named, path)
     parts_of_items = {part: (xs[part], ys[part]) for part in keys_of_parts}
     return array_items(parts_of_items, labels=labels, options=options, columns=columns)
@@ -135,7 +132,7 @@ class ArrayColumns:
         needed = sum(_memory(self.members[key]) for key in keys)
         require_memory(self.path, needed, "Give fewer items.", error=DataError)
         arrays = read_arrays(self.path, keys)
-        values = (_text(arrays[key]) if arrays[key].dtype.kind in "US" else arrays[key] for key in keys)
+        values = (as_text(arrays[key]) if arrays[key].dtype.kind in "US" else arrays[key] for key in keys)
         return [str(value) for array in values for value in array.tolist()], []
 
 
@@ -239,85 +236,3 @@ def _items(x: Array, where: str) -> Array:
             "Remove or replace them.",
         )
     return tensors
-
-
-def _checked_y(y: Array, where: str) -> Array:
-    """Check labels, and convert them to whole numbers or strings, shape (N,), or rows of 0 and 1, (N, labels)."""
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y.ravel()
-    if y.dtype.kind not in "biufUS" or y.ndim not in (1, 2) or (y.ndim == 2 and y.dtype.kind in "US"):
-        raise DataError(f"{where} has the type {y.dtype} and shape {y.shape}; accepted: {ACCEPTED_Y}.")
-    if y.ndim == 2:
-        others = ~((y == 0) | (y == 1))
-        if others.any() or not y.shape[1]:
-            found = f"the value {y[others][0]:g}" if y.shape[1] else "no column"
-            raise DataError(f"{where} of shape {y.shape} has {found}; accepted: {ACCEPTED_Y}.")
-        return y.astype(np.int64)
-    if y.dtype.kind == "f" and not np.all(np.isfinite(y) & (y == np.trunc(y))):
-        raise DataError(f"{where} has numbers that are not whole; accepted: {ACCEPTED_Y}.")
-    if y.dtype.kind in "US":
-        return _text(y)
-    far = np.abs(y) > MOST_EXACT if y.dtype.kind == "f" else y > np.iinfo(np.int64).max
-    if far.any():
-        raise DataError(
-            f"{where} has the class {y[far][0]}; numbers so large are not exact.",
-            "Number the classes from 0, or name them.",
-        )
-    return y.astype(np.int64)
-
-
-def _has_rows(ys: Mapping[str, Array], options: ReadOptions) -> bool:
-    """Whether rows of 0 and 1 say of each label whether an item has it, instead of naming one class."""
-    rows = [y for y in ys.values() if y.ndim == 2]
-    return (options.multilabel and bool(rows)) or any((y.sum(axis=1) != 1).any() for y in rows)
-
-
-def _rows_of_labels(
-    ys: Mapping[str, Array], names: list[str] | None, path: Path
-) -> tuple[tuple[str, ...], dict[str, Array]]:
-    """The names of the columns of multi-label data, and the rows."""
-    shapes = {part: y.shape[1:] for part, y in ys.items()}
-    if len({*shapes.values()}) > 1:
-        found = ", ".join(
-            f"{part} has {f'rows of {shape[0]}' if shape else 'single labels'}" for part, shape in shapes.items()
-        )
-        raise DataError(
-            f"{path}: the labels of its splits differ: {found}.", "Give all of them rows of 0 and 1 of one length."
-        )
-    (count,) = next(iter(shapes.values()))
-    if names is not None and len(names) != count:
-        raise DataError(f"{path}: y has {count} columns, and labels has {len(names)} names.", "Name each column once.")
-    return tuple(names or map(str, range(count))), dict(ys)
-
-
-def _classes(ys: Mapping[str, Array], names: list[str] | None, path: Path) -> tuple[tuple[str, ...], dict[str, Array]]:
-    """The names of the classes, and the number of each item's class."""
-    values = {part: y.argmax(axis=1) if y.ndim == 2 else y for part, y in ys.items()}
-    labels = _labels(names, values, path)
-    index = {label: i for i, label in enumerate(labels)}
-    return labels, {part: np.array([index[str(v)] for v in y], np.int64) for part, y in values.items()}
-
-
-def _text(names: Array) -> Array:
-    """Names as text; bytes that are not UTF-8 stay different, so that `open_data` refuses them."""
-    return np.char.decode(names, "utf-8", "surrogateescape") if names.dtype.kind == "S" else names.astype(np.str_)
-
-
-def _names(labels: Array, path: Path) -> list[str]:
-    """The names in `labels`, each once."""
-    names = [str(v) for v in _text(np.ravel(labels))]
-    if len(set(names)) < len(names):
-        raise DataError(f"{path}: labels has a name twice: {', '.join(names)}.")
-    return names
-
-
-def _labels(names: list[str] | None, ys: dict[str, Array], path: Path) -> tuple[str, ...]:
-    """Class names; numbers in `ys` are replaced in place by the `names` they index."""
-    if names is None:
-        return tuple(in_order([str(v) for y in ys.values() for v in np.unique(y)]))
-    for part, y in ys.items():
-        beyond = np.setdiff1d(y, names) if y.dtype.kind == "U" else y[(y < 0) | (y >= len(names))]
-        if beyond.size:
-            raise DataError(f"{path}: y has {beyond[0]!s}, which is none of the {len(names)} labels.")
-        ys[part] = y if y.dtype.kind == "U" else np.array(names)[y]
-    return tuple(names)
