@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 """The label of an answer that is not accepted."""
+NO_LABEL = "no label"
+"""What stands for an answer without labels in texts."""
 
 
 class Prediction(NamedTuple):

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.runtime.answers import NO_LABEL
+
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-NO_LABEL = "no label"
-"""What stands for the labels of an item that has none."""
 
 
 def is_multilabel(y: npt.NDArray[np.generic]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgepress.converters.rewrites.table import REWRITES
 from edgepress.converters.variant import Variant
+from edgepress.runtime.answers import NO_LABEL
 from edgepress.runtime.contract import Verification
 from edgepress.toolkit.cli.screen import WIDE, table, width
 from edgepress.toolkit.columns import FILES, STATUS, filled_columns, varying
@@ -192,6 +193,8 @@ def predictions_table(results: Sequence[ImageResult]) -> Table:
     judged = any(r.accepted is not None for r in results)
     rows: list[list[str | Text]] = []
     for r in results:
+        if not r.classes and r.error is None:
+            rows.append([r.image, NO_LABEL, "", *([""] if judged else [])])
         for n, p in enumerate(r.classes):
             row: list[str | Text] = [r.image if n == 0 else "", p.label, f"{p.score:.4f}"]
             rows.append([*row, _cell_of_acceptance(r.accepted if n == 0 else None)] if judged else row)
