@@ -41,8 +41,8 @@ LABELS = "labels"
 """Name of the column of labels."""
 BETWEEN = ";"
 """What stands between the labels of a file."""
-MOST_CELLS = 1 << 27
-"""Most labels times files: 1 GiB of rows."""
+MOST_CELLS = 1 << 26
+"""Most labels times files: 512 MiB of rows."""
 NAMED = 3
 """Number of files that a message names."""
 ACCEPTED = "Accepted: a first line that names the columns, such as file,group, and then a line for each file, in UTF-8."

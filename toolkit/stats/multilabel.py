@@ -21,6 +21,10 @@ from edgepress.toolkit.stats.samples import share_interval
 
 RESAMPLES = 500
 """Number of resamples of the bootstrap."""
+LEAST_RESAMPLES = 100
+"""The same of very many items and labels."""
+WORK = 200_000_000
+"""Items times labels times resamples that a bootstrap may take, about ten seconds."""
 BLOCK = 4_000_000
 """Numbers that are resampled at once, which bounds the memory."""
 PERCENTILES = (2.5, 97.5)
@@ -104,8 +108,9 @@ def _resamples(y: Ints) -> list[Floats]:
     """How often each item is drawn in each resample, in blocks of shape (resamples, N)."""
     rng = np.random.default_rng(0)
     count = len(y)
-    each = max(1, min(RESAMPLES, BLOCK // count))
-    sizes = [min(each, RESAMPLES - start) for start in range(0, RESAMPLES, each)]
+    resamples = max(LEAST_RESAMPLES, min(RESAMPLES, WORK // y.size))
+    each = max(1, min(resamples, BLOCK // count))
+    sizes = [min(each, resamples - start) for start in range(0, resamples, each)]
     return [rng.multinomial(count, np.full(count, 1 / count), size).astype(np.float64) for size in sizes]
 
 
