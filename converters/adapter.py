@@ -29,7 +29,7 @@ import numpy as np
 from edgepress.converters.arrays import Array, Floats
 from edgepress.runtime.adapted import adapted
 from edgepress.runtime.adapter import Adapter, PerImage
-from edgepress.runtime.contract import Contract
+from edgepress.runtime.contract import Contract, Task
 from edgepress.runtime.decisions import sigmoid, softmax
 from edgepress.runtime.input_spec import InputSpec
 
@@ -159,9 +159,9 @@ class InputAdapter:
         return sigmoid(outputs) if self.end == "sigmoid" else softmax(outputs) if self.end else outputs
 
 
-def end_for(outputs: int) -> End:
-    """What makes probabilities of a model's logits: a sigmoid of a single one."""
-    return "sigmoid" if outputs == 1 else "softmax"
+def end_for(outputs: int, task: Task | None) -> End:
+    """What makes probabilities of a model's logits: a sigmoid of a single one, and of labels that are independent."""
+    return "sigmoid" if outputs == 1 or task == "multilabel" else "softmax"
 
 
 EXACT = re.compile(r"^edgepress(_again)*_exact_")

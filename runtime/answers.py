@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 """The label of an answer that is not accepted."""
+NO_LABEL = "no label"
+"""What stands for an answer without labels in texts."""
 
 
 class Prediction(NamedTuple):
@@ -28,7 +30,8 @@ class Answer(NamedTuple):
     """What a model says of one item.
 
     Attributes:
-        classes: The classes with the highest scores, best first.
+        classes: The classes with the highest scores, best first; of independent labels those that reach the threshold,
+            possibly none.
         accepted: Whether the answer is accepted; None if the contract does not say.
         drift: State of the test for drift (`DriftWatch.state`); None if there is none.
         promised: Whether the promise of accepted answers holds: not after an alarm of drift, with another engine, or of

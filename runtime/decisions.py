@@ -50,21 +50,40 @@ def threshold_of(contract: Contract | None) -> float | None:
 
 
 def decide(
-    scores: npt.NDArray[np.float32], contract: Contract | None = None
+    scores: npt.NDArray[np.float32], contract: Contract | None = None, *, multilabel: bool = False
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """The class of each item, int64, and its score, float32, both of shape (N,).
+    """The answer to each item, int64, and its score, float32.
 
-    The class with the highest score, the first among equals. For "sigmoid", the second class if its score reaches the
-    threshold, else the first. For "multilabel" it is also the best label, because test items have one label each.
+    The answer is the class with the highest score, the first among equals, and both results have the shape (N,). For
+    the task "sigmoid", it is the second class if its score reaches the threshold, else the first. For the task
+    "multilabel", it is the best label if items have one label each. Where they have any number of labels, the answer
+    is 1 for each label whose score reaches the threshold and 0 for the others, and the score of an absent label is 1
+    minus that of the label; both results have the shape (N, labels).
 
     Args:
         scores: Score of each item and label, float32, shape (N, labels), as `Model.scores` returns them.
         contract: The model's contract; None decides by the highest score.
+        multilabel: Whether items have any number of labels.
     """
+    if multilabel:
+        least = threshold_of(contract)
+        present = scores >= (0.5 if least is None else least)
+        return present.astype(np.int64), np.where(present, scores, 1 - scores).astype(np.float32)
     threshold = threshold_of(contract) if contract is not None and contract.task == "sigmoid" else None
     best = np.argmax(np.nan_to_num(scores, nan=-np.inf), axis=1)  # NaN is never the highest score
     classes = (best if threshold is None else scores[:, 1] >= threshold).astype(np.int64)
     return classes, np.take_along_axis(scores, classes[:, np.newaxis], axis=1)[:, 0].astype(np.float32)
+
+
+def same_answers(some: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """For which items two answers are the same, shape (N,): the same class, or the same set of labels.
+
+    Args:
+        some: Classes of items, shape (N,), or 0 and 1 for each of their labels, shape (N, labels).
+        others: The same of other answers, or what is true.
+    """
+    same = np.asarray(some == others, np.bool_)
+    return same if same.ndim == 1 else np.asarray(same.all(axis=1), np.bool_)
 
 
 def decided_rows(scores: npt.NDArray[np.float32], contract: Contract | None) -> npt.NDArray[np.int64]:

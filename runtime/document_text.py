@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgepress.runtime.answers import UNKNOWN
+from edgepress.runtime.answers import NO_LABEL, UNKNOWN
 from edgepress.runtime.text import one_line
 
 WORD = 200
@@ -31,12 +31,13 @@ def _answer_line(answer: dict[str, Any]) -> str:
     """An image's classes with their scores, or its error."""
     classes = [(one_line(c["label"], WORD), c["score"]) for c in answer.get("classes", ())]
     words = [f"{label} {'not a number' if score is None else f'{score:.3f}'}" for label, score in classes]
-    words = words or [one_line(f"{answer['error']['message']} {answer['error']['hint']}".strip())]
+    if (error := answer.get("error")) is not None:
+        words = [one_line(f"{error['message']} {error['hint']}".strip())]
     alarm = "drift: " if answer.get("drift", {}).get("alarm") else ""
     rejected = f"{UNKNOWN}: " if answer.get("accepted") is False else ""
     rate = f"  {answer['frames_per_s']:.1f}/s" if answer.get("frames_per_s") else ""
     changed = f"  now {one_line(answer['event']['label'], WORD)}" if "event" in answer else ""
-    return f"{one_line(answer['image'])}: {alarm}{rejected}{', '.join(words)}{rate}{changed}"
+    return f"{one_line(answer['image'])}: {alarm}{rejected}{', '.join(words) or NO_LABEL}{rate}{changed}"
 
 
 def _word(value: Any, name: str) -> str:

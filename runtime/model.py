@@ -140,7 +140,8 @@ class Model:
 
         Returns:
             The classes with the highest scores, best first, regardless of the threshold (see `decide`). The scores are
-            calibrated probabilities if `edgepress calibrate` was run on the file.
+            calibrated probabilities if `edgepress calibrate` was run on the file. For "multilabel", the labels that
+            reach the threshold, best first, at most `top` and possibly none; `scores` has those of all labels.
 
         Raises:
             InputError: The image can't be read or does not fit.
@@ -192,7 +193,9 @@ class Model:
         `certainty` is that of the scores, shape (1,), if it is known.
         """
         accepted = self.limits.accepted(scores, certainty)
-        classes = self._with_name(self.limits.probabilities(scores)[0], np.argsort(-scores[0], kind="stable")[:top])
+        each = self.contract is not None and self.contract.task == "multilabel"
+        rows = decided_rows(scores[0], self.contract) if each else np.argsort(-scores[0], kind="stable")
+        classes = self._with_name(self.limits.probabilities(scores)[0], rows[:top])
         if accepted is None:
             return Answer(classes, None, drift)
         promised = self.limits.promises(self.engine) and not (drift or {}).get("alarm")

@@ -71,7 +71,7 @@ async function classify(file) {
     if (old()) return;
     const [{ classes, accepted, drift }, headers] = answer, ms = performance.now() - begin;
     const inside = Number(/dur=([\d.]+)/.exec(headers.get("Server-Timing"))?.[1]);
-    const best = `${classes[0].label}, ${percent(classes[0].score)}`;
+    const best = classes.length ? `${classes[0].label}, ${percent(classes[0].score)}` : "no label";
     say(`${accepted === false ? `Unknown; the best guess is ${best}` : best}, in ${time(inside)} ms on the board, ${time(ms)} ms with sending.${drift?.alarm ? ` ${drift.meaning}` : ""}`);
     $("answer").tBodies[0].replaceChildren(...classes.map(row));
     $("answer").hidden = false;

@@ -120,8 +120,20 @@ def share(value: float | None, low: float | None, high: float | None) -> str:
     return text.interval(estimate, lower, upper)
 
 
+def _percent_of_classes(accuracy: float | None, exact_match: float | None) -> str:
+    return percent(accuracy) if exact_match is None else ""
+
+
 def _share_at_most(value: float | None, low: float | None, high: float | None) -> str:
     return "" if value is None or high is None else f"{100 * value:.1f} ≤{100 * high:.1f}"
+
+
+def _share_with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else share(value, low, high)
+
+
+def _share_with_half(value: float | None, low: float | None, high: float | None) -> str:
+    return "" if value is None or low is None or high is None else f"{100 * value:.1f} ±{50 * (high - low):.1f}"
 
 
 def _share_alone(value: float | None, low: float | None, high: float | None) -> str:
@@ -129,6 +141,9 @@ def _share_alone(value: float | None, low: float | None, high: float | None) -> 
 
 
 DROP = ("drop_pp", "drop_low_pp", "drop_high_pp")
+EXACT_MATCH = ("exact_match", "exact_match_low", "exact_match_high")
+MEAN_F1 = ("macro_f1", "macro_f1_low", "macro_f1_high")
+MEAN_PRECISION = ("mean_average_precision", "mean_average_precision_low", "mean_average_precision_high")
 SPEEDUP = ("speedup", "speedup_low", "speedup_high")
 ACCEPTED = ("accepted_share", "accepted_share_low", "accepted_share_high")
 ACCEPTED_ERROR = ("accepted_error", "accepted_error_low", "accepted_error_high")
@@ -145,9 +160,49 @@ STATUS = Column(
     text.status_words,
     numeric=False,
 )
+LABELS = (
+    Column(
+        "Exact match, %",
+        "share of the test items whose labels are all answered and no others, with 95 % interval",
+        EXACT_MATCH,
+        share,
+        0,
+        _share_with_half,
+    ),
+    Column(
+        "Mean F1, %", "mean over the labels, with 95 % interval", MEAN_F1, _share_with_interval, 0, _share_with_half
+    ),
+    Column(
+        "mAP, %",
+        "mean over the labels of the average precision, with 95 % interval",
+        MEAN_PRECISION,
+        share,
+        0,
+        _share_with_half,
+    ),
+)
+"""The figures of answers to multi-label data, in the place of the accuracy."""
+
+
+def quality(row: Any, accuracy: Callable[[float], str] = lambda share: f"accuracy {100 * share:.2f} %") -> str:
+    """How good answers are, in words: the accuracy, or of multi-label data the figures of `LABELS` with intervals.
+
+    Args:
+        row: A record or a document of metrics.
+        accuracy: Writes the accuracy.
+    """
+    if _value(row, "exact_match") is None:
+        return accuracy(_value(row, "accuracy"))
+    names = ("exact match", "mean F1", "mAP")
+    return ", ".join(f"{name} {column.text(row)} %" for name, column in zip(names, LABELS, strict=True))
+
+
 SHORT = (
     SIZE,
-    Column("Accuracy", "share of the test items classified correctly", ("accuracy",), percent, 0),
+    Column(
+        "Accuracy", "share of the test items classified correctly", ("accuracy", "exact_match"), _percent_of_classes, 0
+    ),
+    *LABELS,
     Column("Drop, pp", "baseline's accuracy minus this file's, with 95 % interval", DROP, text.interval, 0, _at_most),
     Column(
         "Accepted, %",
@@ -184,7 +239,7 @@ FILES = (
     Column("Load", "time to open the file", ("load_ms",), _milliseconds, 140, rest=True),
     Column("Ratio", "size of the file / the baseline's", ("size_ratio",), text.times, 140, rest=True),
     Column("Deflated", "compressed size of the file", ("compressed_bytes",), size, rest=True),
-    Column("F1", "macro average over the classes", ("macro_f1",), percent, 160, rest=True),
+    Column("F1", "macro average over the classes", ("macro_f1", "exact_match"), _percent_of_classes, 160, rest=True),
     Column("ECE", "expected calibration error, 15 bins", ("ece",), _round_percent, rest=True),
     Column("Of limit", "MACs per second / what this CPU reaches", ("compute_share",), _round_percent, 170, rest=True),
 )

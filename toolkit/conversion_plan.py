@@ -19,11 +19,12 @@ from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.proof.compare import FEW, ITEMS
 from edgepress.runtime import Contract
 from edgepress.toolkit.data import calibration_rows, open_data
-from edgepress.toolkit.data.for_model import data_for, resize_note, with_labels_of
+from edgepress.toolkit.data.for_model import data_for, require_each_decided, resize_note, with_labels_of
 from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.data.remembered import to_remember
 from edgepress.toolkit.data.types import DataSet, Split
-from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.errors import DataError, InputError
+from edgepress.toolkit.truth import label_counts
 
 ENOUGH_ITEMS = 10
 """Items for each class from which on each class has some, unless items of it were left out."""
@@ -54,7 +55,7 @@ def plan_for(
     if facts.contract is not None and not hints.about_contract:
         adapter = InputAdapter.of(facts.contract)
         if hints.softmax:
-            adapter = dataclasses.replace(adapter, end=end_for(facts.contract.outputs))
+            adapter = dataclasses.replace(adapter, end=end_for(facts.contract.outputs, facts.contract.task))
         contract = facts.contract.without_limits().replace(adapter=None)  # the graph will do what it says
         if contract.data is not None or (data is None and contract.made_with is not None):  # its labels are the data's
             opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, purpose="calibration")
@@ -76,10 +77,13 @@ def plan_for(
             data,
             input=plan.contract.input,
             skip_unreadable=skip_unreadable,
+            multilabel=plan.contract.task == "multilabel",
             purpose="calibration",
             sample=(count, ITEMS),
         )
     )
+    require_each_decided(plan.contract, opened, path)
+    opened = opened.named_columns(plan.contract.labels)
     plan = dataclasses.replace(plan, notes=(*plan.notes, *resize_note(plan.contract, opened)))
     plan = _with_labels_of(opened, _with_range_of(opened, dataclasses.replace(plan, data=opened)))
     contract = _remembering(opened, plan.contract, path.parent)
@@ -113,6 +117,12 @@ def _with_labels_of(data: DataSet, plan: ConversionPlan) -> ConversionPlan:
     contract = plan.contract
     if contract.task == "none" or not data.labels or {*contract.labels} == {*data.labels}:
         return plan
+    if data.multilabel and len(data.labels) != len(contract.labels):
+        raise DataError(
+            f"The rows of labels in {data.source} have {len(data.labels)} columns, and the model has "
+            f"{len(contract.labels)} outputs.",
+            "Give a column for each output, in their order.",
+        )
     relabelled = with_labels_of(data, contract, plan.notes)
     if relabelled is None:
         note = f"data: {data.source} has other classes than the model, so it is used for calibration only"
@@ -122,7 +132,7 @@ def _with_labels_of(data: DataSet, plan: ConversionPlan) -> ConversionPlan:
 
 def _missing_classes_note(data: DataSet) -> tuple[str, ...]:
     """A note if calibration items are of some of the classes alone, although there are enough of them for all."""
-    present = len(np.unique(data.train.y)) if data.labels else 0
+    present = np.count_nonzero(label_counts(data.train.y, len(data.labels))) if data.labels else 0
     if not 0 < present < len(data.labels) or len(data.train) < ENOUGH_ITEMS * len(data.labels):
         return ()
     return (
@@ -152,40 +162,31 @@ def items_for(data: DataSet | None, count: int, contract: Contract) -> dict[str,
     """
     if data is None:
         return {"calibration": tuple, "proof_own": False}
+    labelled = contract.task != "none" and bool(data.labels) and {*contract.labels} == {*data.labels}
+    if labelled:
+        data = data.relabelled(contract.labels)
     rows = calibration_rows(data.train, count)
     split = Split(data.train.source, data.train.indices[rows], data.train.y[rows])
     parts = [data.val] if len(data.val) >= FEW else [part for part in (data.val, data.train) if len(part)]
     item_bytes = math.prod(contract.input.shape) * np.dtype(contract.input.dtype).itemsize
     most = max(FEW, min(ITEMS, PROOF_BYTES // item_bytes))
     rows_of = [(part, calibration_rows(part, most)) for part in parts]
-    numbers = _numbers_of_labels(data, contract)
     items = {
         "calibration": partial(_batches, split),
         "proof": np.concatenate([part.read(rows) for part, rows in rows_of])[:most],
-        "proof_labels": None
-        if numbers is None
-        else numbers[np.concatenate([part.y[rows] for part, rows in rows_of])[:most]],
+        "proof_labels": np.concatenate([part.y[rows] for part, rows in rows_of])[:most] if labelled else None,
         "proof_name": data.source,
         "proof_own": contract.data is not None and contract.data.sha256 == data.sha256,
     }
     if len(data.val) >= FEW:
-        items["validation"] = partial(_validation, data.val, numbers=numbers)
+        items["validation"] = partial(_validation, data.val, labelled=labelled)
     return items
 
 
-def _numbers_of_labels(data: DataSet, contract: Contract) -> npt.NDArray[np.int64] | None:
-    """The model's number of each of the data's labels, which may be in another order; None if they are other labels."""
-    if contract.task == "none" or not data.labels or {*contract.labels} != {*data.labels}:
-        return None
-    return np.array([contract.labels.index(label) for label in data.labels])
-
-
-def _validation(
-    split: Split, count: int, *, numbers: npt.NDArray[np.int64] | None
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """Up to `count` validation items, spread over the classes, and the model's numbers of their labels."""
+def _validation(split: Split, count: int, *, labelled: bool) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None]:
+    """Up to `count` validation items, spread over the classes, and their labels, if these are the model's."""
     rows = calibration_rows(split, min(count, JUDGED))
-    return split.read(rows), None if numbers is None else numbers[split.y[rows]]
+    return split.read(rows), split.y[rows] if labelled else None
 
 
 def _batches(split: Split) -> Iterable[npt.NDArray[Any]]:

@@ -20,7 +20,6 @@ from edgepress.converters.schemes import BASELINES
 from edgepress.converters.sources.keras import load_keras
 from edgepress.converters.worker import ChildDied, Emit, Worker
 from edgepress.runtime import load
-from edgepress.runtime.decisions import decide
 from edgepress.runtime.errors import parsing
 from edgepress.toolkit.benchmarking.accepted import accepted_counts, accepted_fields, without_promise
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
@@ -35,10 +34,12 @@ from edgepress.toolkit.remarks.checks import CONTRADICTION, remarks
 from edgepress.toolkit.remarks.facts import Facts
 from edgepress.toolkit.remarks.remark import Remark
 from edgepress.toolkit.results.run_files import model_in
-from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
+from edgepress.toolkit.stats.metrics import calibration_error, metrics_of
 from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.training.facts import accuracy_of_groups
 from edgepress.toolkit.training.file_facts import facts_of_file
+from edgepress.toolkit.truth import label_counts
+from edgepress.toolkit.workers.answer import judge
 from edgepress.toolkit.workers.opening import Candidate
 
 FLOAT = ("keras", *BASELINES)
@@ -72,6 +73,9 @@ def evaluate(
 ) -> Evaluation:
     """Accuracy, precision, recall, F1, calibration error and the confusion matrix of a file on the test split.
 
+    Of multi-label data, exact match, mean F1 and mean average precision with 95 % intervals take the place of accuracy
+    and confusion (`edgepress.toolkit.stats.multilabel`).
+
     Args:
         file: A `.keras` file of `edgepress train`, its run's folder, or any `.tflite` or `.onnx` classifier.
         data: The data set, as for training; None opens the one that the file's contract names.
@@ -87,7 +91,7 @@ def evaluate(
     Returns:
         A dictionary of "file", "scheme", "engine", "data", "notes", "ece" (`calibration_error`), "accepted" (of a
         file of `calibrate`: how many answers are accepted and how many of these are wrong, with intervals, also for
-        each class, and the risk-coverage curve; else None), the metrics of `classification_metrics`, "groups" (of data
+        each class, and the risk-coverage curve; else None), the metrics of `metrics_of`, "groups" (of data
         that are split by groups, `group_figures`; else None), and of a float file "remarks": what limits its accuracy
         (docs/advice.md). Notebooks and `print` show it as tables.
 
@@ -108,7 +112,7 @@ def evaluate(
     if path.suffix == ".keras":
         if engine is not None:
             raise InputError(f"{path} is run by Keras; the engine {engine} cannot open it.", "Omit --engine.")
-        answers = Answers("keras", *decide(model_scores(path, opened.test)))
+        answers = Answers("keras", *judge(model_scores(path, opened.test), None, multilabel=opened.multilabel))
     else:
         candidate = Candidate(path, engine, threads, contract=about.contract_json)
         (outcome,) = collect_answers(
@@ -127,7 +131,7 @@ def evaluate(
             "engine": answers.engine,
             "data": data_record(opened),
             "notes": [*about.notes, *notes, *without_promise(contract, answers.engine)],
-            **classification_metrics(opened.test.y, answers.predicted, labels=opened.labels),
+            **metrics_of(opened.test.y, answers.predicted, answers.scores_by_label, labels=opened.labels),
             "groups": accuracy_of_groups(opened, answers.predicted),
             "accepted": _count_accepted(answers, opened.test.y, opened.labels),
             "ece": calibration_error(answers.confidence, answers.predicted == opened.test.y),
@@ -150,7 +154,7 @@ def _count_accepted(answers: Answers, y: npt.NDArray[np.int64], labels: Sequence
     if counts is None:
         return None
     fields = accepted_fields(answers, y)
-    classes = zip(labels, np.bincount(y, minlength=len(labels)).tolist(), *(c.tolist() for c in counts), strict=True)
+    classes = zip(labels, label_counts(y, len(labels)).tolist(), *(c.tolist() for c in counts), strict=True)
     return {
         **_shares(len(y), fields["accepted"], fields["accepted_wrong"]),
         "per_class": [{"label": label, "items": items, **_shares(items, *rest)} for label, items, *rest in classes],

@@ -21,10 +21,11 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.contract.preparations import other_preparations
 from edgepress.runtime import Contract
-from edgepress.runtime.decisions import decide, two_columns
+from edgepress.runtime.decisions import decide, same_answers, two_columns
 from edgepress.toolkit.stats.intervals import mcnemar
 from edgepress.toolkit.stats.largest_class import NearLargest, near_largest
 from edgepress.toolkit.text import percent
+from edgepress.toolkit.truth import is_multilabel
 
 MEASURED = 256
 """Most items that a source model is measured on."""
@@ -135,7 +136,7 @@ def check_source(
 
     Args:
         items: Items as the contract takes them, shape (n, *item shape), in an order that tells nothing of their class.
-        labels: Their true labels, numbers of the contract's, shape (n,).
+        labels: Their true labels, numbers of the contract's, shape (n,), or rows of 0 and 1 for each of them.
         ask: Answers items.
         contract: The contract of the files to be made.
         adapter: How items are to be prepared.
@@ -144,7 +145,7 @@ def check_source(
     """
     race = _Race(items[:MEASURED], labels[:MEASURED], ask, contract)
     (predicted,) = race.predict([adapter])
-    right = predicted == race.labels
+    right = same_answers(predicted, race.labels)
     near = race.near(right) if len(right) >= LEAST else None
     own = facts.contract is not None and facts.contract.data is not None
     check = SourceCheck(
@@ -156,12 +157,13 @@ def check_source(
     )
     if own or check.accuracy >= RIGHT:
         return check
-    order = _order_of_labels(predicted, race.labels, len(contract.labels))
-    fits = order[predicted] == race.labels
     better, share = race.best_of([*other_preparations(facts, hints)], right)
-    if fits.mean() > max(share, right.mean() + MIXED_UP) and race.near(fits) is None:
-        names = tuple(contract.labels[label] for label in order.tolist())
-        return dataclasses.replace(check, order=names, order_accuracy=float(fits.mean()))
+    if not race.multilabel:  # the order of labels that do not exclude each other can't be told
+        order = _order_of_labels(predicted, race.labels, len(contract.labels))
+        fits = order[predicted] == race.labels
+        if fits.mean() > max(share, right.mean() + MIXED_UP) and race.near(fits) is None:
+            names = tuple(contract.labels[label] for label in order.tolist())
+            return dataclasses.replace(check, order=names, order_accuracy=float(fits.mean()))
     if better is None:
         return check
     return dataclasses.replace(check, better=better, better_accuracy=share, options=_changes(hints, better))
@@ -176,14 +178,22 @@ class _Race:
     ask: Ask
     contract: Contract
 
+    @property
+    def multilabel(self) -> bool:
+        """Whether an item has any number of labels."""
+        return is_multilabel(self.labels)
+
     def predict(self, adapters: Sequence[InputAdapter], count: int = MEASURED) -> list[Labels]:
         """The labels that the first items get with each adapter."""
         sigmoid = self.contract.task == "sigmoid"
         answers = self.ask(self.items[:count], adapters)
-        return [decide(two_columns(each) if sigmoid else each, self.contract)[0] for each in answers]
+        scores = (two_columns(each) if sigmoid else each for each in answers)
+        return [decide(each, self.contract, multilabel=self.multilabel)[0] for each in scores]
 
     def near(self, right: Flags) -> NearLargest | None:
-        """Whether so many right answers are hardly more than the largest class has items."""
+        """Whether so many right answers are hardly more than the largest class has items; not of several labels."""
+        if self.multilabel:
+            return None
         support, correct = (
             np.bincount(y, minlength=len(self.contract.labels)) for y in (self.labels, self.labels[right])
         )
@@ -191,9 +201,10 @@ class _Race:
 
     def best_of(self, others: Sequence[tuple[Hints, InputAdapter]], right: Flags) -> tuple[Hints | None, float]:
         """The preparation that is best on all items, and its accuracy; None and 0 if none is far better than given."""
-        first = [int((y == self.labels[:TRIED]).sum()) for y in self.predict([each for _, each in others], TRIED)]
+        tried = self.predict([each for _, each in others], TRIED)
+        first = [int(same_answers(y, self.labels[:TRIED]).sum()) for y in tried]
         leaders = [others[n] for n in sorted(range(len(others)), key=lambda n: -first[n])[:FINALISTS]]
-        finals = [y == self.labels for y in self.predict([each for _, each in leaders])]
+        finals = [same_answers(y, self.labels) for y in self.predict([each for _, each in leaders])]
         far = [n for n, after in enumerate(finals) if _is_far_better(right, after) and self.near(after) is None]
         best = max(far, key=lambda n: int(finals[n].sum()), default=None)
         return (None, 0.0) if best is None else (leaders[best][0], float(finals[best].mean()))

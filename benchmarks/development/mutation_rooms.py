@@ -149,6 +149,10 @@ ROOMS = {
     "publishing": Room(PUBLISHING, "release_entries publishing publishing_dates publishing_keys"),
     "published": Room("toolkit/published/*.py", "publishing_trust published published_commands publishing_keys"),
     "roots": Room("runtime/updates/roots.py runtime/updates/left.py", "update_sources updates update_steps"),
+    "multi-label": Room(
+        "toolkit/truth.py toolkit/stats/multilabel.py toolkit/data/npz_labels.py",
+        "multilabel_metrics multilabel_data data_npz data",
+    ),
     "few items": Room("toolkit/training/few_items.py toolkit/stats/learning_curve.py", "few_items"),
     "updates": Room(
         "runtime/updates/releases.py runtime/updates/state.py",

@@ -198,7 +198,7 @@ def _refuse_other_models(facts: ModelFacts, hints: Hints, task: Task | None) -> 
 
 
 def _end(facts: ModelFacts, hints: Hints) -> End | None:
-    return end_for(facts.outputs) if hints.softmax else None
+    return end_for(facts.outputs, hints.task) if hints.softmax else None
 
 
 def _guess_task(facts: ModelFacts) -> tuple[Task, str]:

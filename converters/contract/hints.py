@@ -86,7 +86,7 @@ class Hints:
         channels_first: Whether the model takes channels x height x width.
         output: Name of the output to keep of a model with several.
         size: What free sizes of the input are fixed to: "48x192" or (48, 192), or one number for all of them.
-        softmax: Put softmax behind a model that ends in logits, or a sigmoid if it has one output.
+        softmax: Put softmax behind a model that ends in logits, or sigmoids if it has one output or is "multilabel".
         custom: "module:Class" of custom Keras layers; the modules are imported.
         trust: Run code inside the file: Lambda layers of Keras, and operations of a SavedModel that do more than
             compute.

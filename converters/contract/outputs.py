@@ -84,6 +84,7 @@ def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, images: b
     sigmoids = ends_in.lower() in SIGMOIDS
     if seen == "any" and not (softmax or task == "logits"):
         further = "--softmax adds a sigmoid" if task == "sigmoid" else "--task logits"
+        further += "; of labels that do not exclude each other: --softmax" if task == "multilabel" else ""
         raise InputError(
             f"The task is {task}, but the outputs range from {low:.3g} to {high:.3g}, so they are not probabilities.",
             f"If they are logits: {further}.{' Also check --input-range.' if images else ''}",
@@ -94,7 +95,7 @@ def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, images: b
             f"The task is softmax, but the outputs sum to {np.min(sums):.3g} to {np.max(sums):.3g}.",
             "If they are independent probabilities: --task multilabel.",
         )
-    if softmax and (sigmoids or seen == "softmax" or (seen == "unit" and task == "sigmoid")):
+    if softmax and (sigmoids or seen == "softmax" or (seen == "unit" and task in ("sigmoid", "multilabel"))):
         raise InputError("The outputs are already probabilities, from 0 to 1.", "Leave --softmax out.")
     if task == "logits" and (sigmoids or seen == "softmax"):
         kind = "of a sigmoid" if sigmoids else "that sum to 1"

@@ -131,7 +131,8 @@ class Conversion:
             out: Folder for the files; made if missing.
             stem: Beginning of the file names: `{stem}-{precision}.{format}`; None takes the model's.
             proof: Items (n, *item shape) on which a file is compared with the source model; None takes seeded ones.
-            proof_labels: Their labels, integers, shape (n,), if they are of the contract's classes and in their order.
+            proof_labels: Their labels, integers, shape (n,), or rows of 0 and 1 for each of the contract's, if they are
+                these and in their order.
             proof_name: Name of these items, for the contract.
             proof_own: Whether these items are like those that the model was trained on, as far as that is known.
             enforce: Whether a file below its scheme's bound fails.
@@ -247,7 +248,7 @@ class Conversion:
             if name not in SCHEMES:
                 raise unknown("scheme", name, SCHEMES)
         refuse_other_schemes(schemes, target)
-        if adapter.end and contract.task not in ("logits", "sigmoid"):
+        if adapter.end and contract.task not in ("logits", "sigmoid", "multilabel"):
             raise InputError(
                 f"The outputs are {contract.task}, not logits, so they need no softmax.", "Leave --softmax out."
             )

@@ -42,7 +42,7 @@ class Teaching:
 
     Attributes:
         kind: What the answers are.
-        labels: Share of the loss that is the cross-entropy of labels, 0-1; for "softmax" only.
+        labels: Share of the loss that is the cross-entropy of labels, 0-1; not for "numbers".
     """
 
     kind: Kind
@@ -183,8 +183,9 @@ class Distillation:
         self._step = self._compile()
 
     def step(self, items: Array, labels: Array, rate: float) -> float:
-        """One step on a batch of items (n, *item shape) and their labels (n,); returns the loss.
+        """One step on a batch of items (n, *item shape) and their labels; returns the loss.
 
+        Labels are (n,), or for "sigmoid" rows of 0 and 1, (n, outputs); where they are no part of the loss, any.
         The learning rate is in the units of the variables (`Student`, `Trainee`).
         """
         self.optimizer.learning_rate = rate
@@ -198,7 +199,9 @@ class Distillation:
         variables = self.student.variables
         shape = tf.TensorSpec([None, *teacher.shapes[teacher.source][1:]], tf.as_dtype(teacher.dtype))
 
-        @tf.function(input_signature=[shape, tf.TensorSpec([None], tf.int64)], autograph=False)  # type: ignore[untyped-decorator]
+        of_labels = tf.TensorSpec([None] if self.teaching.kind == "softmax" else None, tf.int64)
+
+        @tf.function(input_signature=[shape, of_labels], autograph=False)  # type: ignore[untyped-decorator]
         def step(items: Any, labels: Any) -> Any:
             true = tf.stop_gradient(logits_of(teacher, teacher.run(items)))
             with tf.GradientTape() as tape:
@@ -222,7 +225,11 @@ class Distillation:
                 error = answers - true
                 return likely + self._square(error - tf.reduce_mean(error, axis=1, keepdims=True))
             case "sigmoid":
-                likely = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.sigmoid(true), answers))
+                target = tf.sigmoid(true)
+                if self.teaching.labels:
+                    exact = tf.cast(tf.reshape(labels, tf.shape(true)), target.dtype)
+                    target = (1 - self.teaching.labels) * target + self.teaching.labels * exact
+                likely = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(target, answers))
                 return likely + self._square(answers - true)
             case "numbers":
                 return self._square(answers - true)

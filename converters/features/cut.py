@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,13 +39,16 @@ def features_graph(program: Program, tensor: str) -> bytes:
     return graph.to_bytes()
 
 
-def with_classifier(features: bytes, kernel: Floats, bias: Floats) -> bytes:
-    """The graph that ends with its features, with a dense layer and a softmax behind them.
+def with_classifier(
+    features: bytes, kernel: Floats, bias: Floats, *, end: Literal["softmax", "sigmoid"] = "softmax"
+) -> bytes:
+    """The graph that ends with its features, with a dense layer and a softmax or sigmoids behind them.
 
     Args:
         features: The graph (`features_graph`).
         kernel: Shape (features, classes).
         bias: Shape (classes,).
+        end: The last operation.
     """
     graph = Graph(features)
     classes = len(bias)
@@ -57,7 +60,8 @@ def with_classifier(features: bytes, kernel: Floats, bias: Floats) -> bytes:
     scores = graph.add_tensor([1, classes], f"{graph.prefix}_scores")
     source = int(graph.table.outputs[0])
     graph.operators.append(graph.operator("FULLY_CONNECTED", [source, *constants], logits))
-    graph.operators.append(graph.operator("SOFTMAX", [logits], scores, beta=1.0))
+    last = ("SOFTMAX", {"beta": 1.0}) if end == "softmax" else ("LOGISTIC", {})
+    graph.operators.append(graph.operator(last[0], [logits], scores, **last[1]))
     flat.redirect(graph.root, graph.table, scores, inputs=False)
     return graph.to_bytes()
 

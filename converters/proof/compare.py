@@ -21,7 +21,7 @@ from edgepress.converters.metrics import EXACT_DB, agreement, decibels
 from edgepress.converters.proof.labels import lost_labels
 from edgepress.converters.schemes import Scheme
 from edgepress.runtime.contract import Task, Verification
-from edgepress.runtime.decisions import sigmoid, softmax
+from edgepress.runtime.decisions import decide, same_answers, sigmoid, softmax
 from edgepress.runtime.input_spec import InputSpec
 
 ITEMS = 512
@@ -88,7 +88,7 @@ def compare(
         before_end: The file's answers before that, from which it is computed here without rounding; None if unknown.
         task: What the answers are; "none" if no label is chosen by them.
         ends_in: The source model's last operation.
-        labels: The true labels of the items, integers, shape (N,); None if they are not known.
+        labels: The true labels of the items, as of `lost_labels`; None if they are not known.
     """
     error = variant.astype(np.float64) - source
     exact = variant if before_end is None else apply_end(before_end, end)
@@ -102,7 +102,7 @@ def compare(
     return Verification(
         items=len(source),
         on=on,
-        agreement=agreement(source, variant) if classifies else None,
+        agreement=_agreement(source, variant, task) if classifies else None,
         max_error=float(np.abs(error).max()),
         mean_error=float(np.abs(error).mean()),
         largest=float(np.abs(source.astype(np.float64)).max()),
@@ -119,6 +119,13 @@ def compare(
         else None,
         end_error=None if before_end is None else float(np.abs(exact - variant).max()),
     )
+
+
+def _agreement(source: Answers, variant: Answers, task: Task) -> float:
+    """Share of the items for which both choose the same label, or of independent labels the same set, 0-1."""
+    if task != "multilabel":
+        return agreement(source, variant)
+    return float(same_answers(*(decide(answers, multilabel=True)[0] for answers in (source, variant))).mean())
 
 
 def _comparable(answers: Answers, end: End, least: float) -> Logits:

@@ -17,7 +17,7 @@ import numpy as np
 from edgepress.converters.arrays import Array, Doubles, Floats
 from edgepress.converters.temperature import LEAST_FIT, fit_temperature
 from edgepress.runtime.contract import Task
-from edgepress.runtime.decisions import softmax
+from edgepress.runtime.decisions import decide, same_answers, softmax
 
 LEAST_CERTAINTY = 0.5
 """Least mean probability of the source model's own labels, to which numbers whose scale means nothing, such as logits
@@ -61,13 +61,17 @@ def lost_labels(source: Answers, file: Answers, task: Task, ends_in: str, *, tru
         file: The file's.
         task: What the answers are: scores of labels.
         ends_in: The source model's last operation.
-        true: The true labels of exclusive classes, integers, shape (N,); None if they are not known.
+        true: The true labels: those of exclusive classes, integers, shape (N,), or rows of 0 and 1 for labels that an
+            item has or not, shape (N, C); None if they are not known.
     """
     if task != "multilabel":
         return _lost_of_exclusive(source, file, ends_in, true=true)
     lost = _lost_of_independent(source, file)
     if true is None:
         return lost
+    if true.ndim == 2:
+        before, after = (same_answers(decide(answers, multilabel=True)[0], true) for answers in (source, file))
+        return _at_least_measured(lost, before, after)
     # Each item has one label, so the classes are exclusive although their scores are not: the highest one is chosen.
     return max(lost, _lost_of_exclusive(source, file, ends_in, true=true), key=lambda each: (each.low, each.high))
 

@@ -31,7 +31,7 @@ class ProofItems:
 
     Attributes:
         items: Items (n, *item shape); None means seeded ones.
-        labels: Their true labels, integers, shape (n,); None if they are not known.
+        labels: Their true labels, as of `labels.lost_labels`; None if they are not known.
         name: Their name, for the contract.
         enforce: Whether a file below its scheme's bound fails.
     """

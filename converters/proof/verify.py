@@ -77,7 +77,7 @@ def verify(
         on: Name of the items.
         task: What the answers are.
         ends_in: The source model's last operation.
-        labels: The true labels of the items, integers, shape (N,); None if they are not known.
+        labels: The true labels of the items, as of `lost_labels`; None if they are not known.
         left_off: The operation that the runtime does instead of the file.
 
     Returns:

@@ -48,6 +48,8 @@ def main(file: str) -> None:
             spec = model.contract.input
             answer = model.answer
             judge = model.judge
+            each = model.contract is not None and model.contract.task == "multilabel"
+            top = len(model.labels) if each else 1
             item = seeded_item(spec, 0)[None]
             _import_later()
             print(json.dumps({"engine": model.engine}), file=out, flush=True)
@@ -63,9 +65,9 @@ def main(file: str) -> None:
                 label = None
             else:
                 frame = sys.stdin.buffer.read(asked["bytes"])
-                us, answered = _time_call(judge, frame, 1, accepted=(InputError,))
+                us, answered = _time_call(judge, frame, top, accepted=(InputError,))
                 with _end_on_error((AttributeError, TypeError)):
-                    label = None if answered is None else answered.classes[0].label
+                    label = None if answered is None else " and ".join(sorted(each.label for each in answered.classes))
             print(json.dumps({"us": us, "label": label, "memory_bytes": _memory_bytes()}), file=out, flush=True)
 
 

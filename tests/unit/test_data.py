@@ -239,7 +239,7 @@ def broken(value: float) -> np.ndarray:
         ),
         ({"x": TENSORS, "y": Y + 0.5}, "not whole"),
         ({"x": TENSORS, "y": np.full(60, np.nan)}, "not whole"),
-        ({"x": TENSORS, "y": np.ones((60, 3))}, "not one-hot"),
+        ({"x": TENSORS, "y": 2 * np.ones((60, 3))}, "the value 2; .*rows of 0 and 1"),
         ({"x": TENSORS, "y": Y, "labels": ["a", "b"]}, "y has 2, .*2 labels"),
         ({"x": TENSORS, "y": Y, "labels": ["a", "b", "a"]}, "twice"),
         ({"x": TENSORS, "y": Y, "labels": ["a", "b", "c", "d"]}, "class 'd'"),

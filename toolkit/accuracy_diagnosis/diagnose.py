@@ -18,7 +18,7 @@ from edgepress.converters.metrics import Decision, agreement, decisions_of
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.worker import ChildDied, Worker
-from edgepress.runtime.decisions import decide
+from edgepress.runtime.decisions import decide, same_answers
 from edgepress.runtime.filetypes import kind_of
 from edgepress.toolkit.accuracy_diagnosis.fixes import conversions, try_fixes
 from edgepress.toolkit.accuracy_diagnosis.job import ANSWERED, Subject, describe_subject, doubts, job_for
@@ -30,6 +30,7 @@ from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.stats.intervals import class_drops, paired_drop
+from edgepress.toolkit.truth import label_hits, labels_by_item
 
 SILENCE_S = 1800.0
 """Seconds that one part of the work may take."""
@@ -142,18 +143,18 @@ def _diagnosis(subject: Subject, examined: Examined, notes: tuple[str, ...]) -> 
     opened = subject.opened
     split = subject.split
     labelled = contract.task != "none" and bool(opened.labels)
-    right = (
-        [decide(scores, contract)[0] == split.y for scores in (examined.reference, examined.scores)] if labelled else []
-    )
+    each = opened.multilabel if labelled else contract.task == "multilabel"
+    decided = [decide(scores, contract, multilabel=each)[0] for scores in (examined.reference, examined.scores)]
+    right = [same_answers(answers, split.y) for answers in decided] if labelled else []
     drop = paired_drop(right[0], right[1]) if labelled else None
-    agreed = None
-    if contract.task != "none":
-        agreed = float((decide(examined.reference, contract)[0] == decide(examined.scores, contract)[0]).mean())
+    agreed = float(same_answers(*decided).mean()) if contract.task != "none" else None
     decision = DECISIONS.get(contract.task, "none")
     simulated = None
     if decision != "none":
         simulated = agreement(examined.measured.scores, examined.measured.together, decision, threshold=0)
-    same = decide(examined.layer_reference, contract)[0] == decide(examined.layer_scores, contract)[0]
+    layer_scores = (examined.layer_reference, examined.layer_scores)
+    reference, answers = (decide(scores, contract, multilabel=each)[0] for scores in layer_scores)
+    same = np.asarray(reference == answers, np.bool_)  # each label by itself, as in the simulation
     return AccuracyDiagnosis(
         model=str(subject.model),
         file=str(subject.file),
@@ -172,7 +173,7 @@ def _diagnosis(subject: Subject, examined: Examined, notes: tuple[str, ...]) -> 
         text="",
         layers=examined.measured.layers,
         layer_items=examined.items,
-        classes=tuple(_classes(opened, split, right)) if labelled else (),
+        classes=tuple(_classes(opened, split, decided)) if labelled else (),
         fixes=(),
         notes=notes,
         layer_agreement=float(same.mean()) if decision != "none" else None,
@@ -193,18 +194,20 @@ def _lost_by_engine(examined: Examined, same: npt.NDArray[np.bool_], decision: D
     return lost - won > max(APART * same.size, CHANCE * math.sqrt(lost + won))
 
 
-def _classes(opened: DataSet, split: Split, right: list[npt.NDArray[np.bool_]]) -> list[ClassLoss]:
+def _classes(opened: DataSet, split: Split, decided: list[npt.NDArray[np.int64]]) -> list[ClassLoss]:
     losses = []
-    drops = class_drops(right[0], right[1], split.y, classes=len(opened.labels))
+    model, file = (label_hits(answers, split.y) for answers in decided)
+    labels = labels_by_item(split.y)[1]
+    drops = class_drops(model, file, labels, classes=len(opened.labels))
     for number, drop in enumerate(drops):
         if drop is not None:
-            own = split.y == number
+            own = labels == number
             losses.append(
                 ClassLoss(
                     label=opened.labels[number],
                     support=int(own.sum()),
-                    model=float(right[0][own].mean()),
-                    file=float(right[1][own].mean()),
+                    model=float(model[own].mean()),
+                    file=float(file[own].mean()),
                     drop_pp=drop.estimate,
                     drop_low_pp=drop.low,
                     drop_high_pp=drop.high,

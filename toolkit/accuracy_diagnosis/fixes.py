@@ -22,7 +22,7 @@ from edgepress.converters.statistics import METHODS
 from edgepress.converters.targets import checked_target, finer, schemes_for
 from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime.contract import Contract
-from edgepress.runtime.decisions import decide
+from edgepress.runtime.decisions import decide, same_answers
 from edgepress.toolkit.accuracy_diagnosis.job import Subject
 from edgepress.toolkit.accuracy_diagnosis.result import Fix
 from edgepress.toolkit.conversion import convert
@@ -197,4 +197,5 @@ def _one_batch(items: Array) -> Iterable[Array]:
 
 
 def _agreement(reference: Array, scores: Array, contract: Contract) -> float:
-    return float((decide(reference, contract)[0] == decide(scores, contract)[0]).mean())
+    each = contract.task == "multilabel"
+    return float(same_answers(*(decide(s, contract, multilabel=each)[0] for s in (reference, scores))).mean())

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.runtime.contract import Contract
+from edgepress.runtime.decisions import same_answers
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.stats.acceptance import risk_coverage
 from edgepress.toolkit.stats.samples import share_interval
@@ -37,7 +38,7 @@ def accepted_fields(answers: Answers, y: Ints) -> dict[str, Any]:
     assert answers.accepted is not None
     assert answers.certainty is not None
     accepted = answers.accepted == 1
-    wrong = answers.predicted != y
+    wrong = ~same_answers(answers.predicted, y)
     count = int(accepted.sum())
     errors = int((accepted & wrong).sum())
     coverage, risk = risk_coverage(answers.certainty.astype(np.float64), wrong)
@@ -74,5 +75,5 @@ def accepted_counts(answers: Answers, y: Ints, *, classes: int) -> tuple[Ints, I
         return None
     assert answers.accepted is not None
     accepted = answers.accepted == 1
-    wrong = accepted & (answers.predicted != y)
+    wrong = accepted & ~same_answers(answers.predicted, y)
     return np.bincount(y[accepted], minlength=classes), np.bincount(y[wrong], minlength=classes)

@@ -1,7 +1,8 @@
 """Accuracy of a file's answers, and its drop against the baseline on the same items.
 
 Every figure comes from two arrays: the class that a file predicts for each test item, and the score of that class. So
-it means the same for softmax, logits, sigmoid and multilabel files (`edgepress.runtime.decisions.decide`). The drop is
+it means the same for softmax, logits, sigmoid and multilabel files (`edgepress.runtime.decisions.decide`). Where items
+have any number of labels, the whole set of labels takes the place of the class: it is right or wrong. The drop is
 paired: both files answered the same items, and only the items on which one is right and the other wrong count. The
 verdict follows from the drop's confidence interval; the p-value of the exact McNemar test is reported beside it.
 
@@ -14,22 +15,24 @@ import base64
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from edgepress.converters.proof.compare import compare
+from edgepress.runtime.decisions import same_answers
 from edgepress.toolkit.benchmarking.accepted import accepted_counts, accepted_fields
 from edgepress.toolkit.benchmarking.advice import MIN_SQNR_DB
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.results.figures import AccuracyFigures, ClassChange, ErrorFigures
+from edgepress.toolkit.results.figures import AccuracyFigures, ClassChange, ErrorFigures, LabelFigures
 from edgepress.toolkit.results.packed import pack
 from edgepress.toolkit.results.records import DROP, LARGE_ERROR, NO_BASELINE, UNPROVEN, USABLE, Disagreement
 from edgepress.toolkit.stats.intervals import Interval, class_drops, mcnemar, paired_drop
-from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
+from edgepress.toolkit.stats.metrics import calibration_error, metrics_of
 from edgepress.toolkit.stats.posterior import Evidence, probability_within
+from edgepress.toolkit.truth import label_hits, label_text, labels_by_item
 
 MAX_CONFUSION_CLASSES = 100
 """Number of classes up to which results keep a confusion matrix."""
@@ -51,8 +54,8 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
         data: The items, with their true classes.
     """
     y = data.test.y
-    metrics = classification_metrics(y, answers.predicted, labels=data.labels)
-    correct = answers.predicted == y
+    metrics = metrics_of(y, answers.predicted, answers.scores_by_label, labels=data.labels)
+    correct = same_answers(answers.predicted, y)
     changes = tuple(ClassChange(**figures) for figures in metrics["per_class"])
     counts = accepted_counts(answers, y, classes=len(data.labels))
     if counts is not None:
@@ -61,7 +64,8 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
     matrix = metrics["confusion_matrix"] if len(data.labels) <= MAX_CONFUSION_CLASSES else []
     figures = AccuracyFigures(
         **{name: metrics[name] for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1")},
-        ece=calibration_error(answers.confidence, correct),
+        **vars(LabelFigures(**{field.name: metrics.get(field.name) for field in fields(LabelFigures)})),
+        ece=calibration_error(answers.confidence, answers.predicted == y),
         per_class=changes,
         confusion_matrix=tuple(map(tuple, matrix)),
         correct=pack(correct),
@@ -76,17 +80,18 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
         p = 1.0
         verdict = "It is the baseline."
     else:
-        before = baseline.predicted == y
+        before = same_answers(baseline.predicted, y)
         drop = paired_drop(before, correct)
         p = mcnemar(before, correct)
-        drops = class_drops(before, correct, y, classes=len(data.labels))
+        hits_before, hits = (label_hits(each.predicted, y) for each in (baseline, answers))
+        drops = class_drops(hits_before, hits, labels_by_item(y)[1], classes=len(data.labels))
         verdict = in_words(drop)
     return replace(
         figures,
         **_drop(drop),
         mcnemar_p=p,
         verdict=verdict,
-        agreement=float(np.mean(answers.predicted == baseline.predicted)),
+        agreement=float(np.mean(same_answers(answers.predicted, baseline.predicted))),
         per_class=tuple(replace(c, **_drop(d)) if d else c for c, d in zip(changes, drops, strict=True)),
     )
 
@@ -94,9 +99,9 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
 def evidence_of(answers: Answers, baseline: Answers, data: DataSet) -> Evidence:
     """On how many test items a file and the baseline differ, and which of them is right."""
     y = data.test.y
-    before = baseline.predicted == y
-    after = answers.predicted == y
-    others = (baseline.predicted != answers.predicted) & ~before & ~after
+    before = same_answers(baseline.predicted, y)
+    after = same_answers(answers.predicted, y)
+    others = ~same_answers(baseline.predicted, answers.predicted) & ~before & ~after
     return Evidence(len(y), int((before & ~after).sum()), int((~before & after).sum()), int(others.sum()))
 
 
@@ -162,16 +167,17 @@ def disagreements(answers: Mapping[str, Answers], baseline: Answers, *, data: Da
         At most 24: those on which most files differ first, among equals in the order of the split.
     """
     others = {name: answered.predicted for name, answered in answers.items() if answered is not baseline}
+    differs = {name: ~same_answers(predicted, baseline.predicted) for name, predicted in others.items()}
     differing = np.zeros(len(data.test), np.int64)
-    for predicted in others.values():
-        differing += predicted != baseline.predicted
+    for flags in differs.values():
+        differing += flags
     order = np.argsort(-differing, kind="stable")[:MAX_DISAGREEMENTS]
     return tuple(
         Disagreement(
             name=data.test.name(i),
-            label=data.labels[data.test.y[i]],
-            baseline=data.labels[baseline.predicted[i]],
-            others={name: data.labels[p[i]] for name, p in others.items() if p[i] != baseline.predicted[i]},
+            label=label_text(data.test.y[i], data.labels),
+            baseline=label_text(baseline.predicted[i], data.labels),
+            others={name: label_text(p[i], data.labels) for name, p in others.items() if differs[name][i]},
             png=_thumbnail(data, i),
         )
         for i in map(int, order)

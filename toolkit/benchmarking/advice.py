@@ -71,8 +71,8 @@ def choose(
 
 
 def _of_weak_source(results: Sequence[Measurement], rule: Rule) -> Advice | None:
-    """No file, if the float file itself answers hardly better than always the largest class."""
-    base = next((r for r in results if _is_baseline(r) and r.per_class), None)
+    """No file, if the float file itself answers hardly better than always the largest class; labels have none."""
+    base = next((r for r in results if _is_baseline(r) and r.per_class and r.exact_match is None), None)
     if base is None:
         return None
     support = np.array([c.support for c in base.per_class])

@@ -15,6 +15,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -35,8 +36,10 @@ LIMIT_BYTES = 64 << 20
 """Limit on disk; an evaluation of 10,000 images of 224 x 224 takes about 1 MB, of small images a tenth."""
 FORMAT = 7
 """Increment it when decoding, `Model.scores` or the layout of a shard's file change."""
-ITEM_BYTES = 13
-"""Bytes of an item in a shard's file: class, confidence, certainty, and whether it is accepted."""
+ANSWER_BYTES = 8
+"""Bytes of an answer in a shard's file, or of that for each label: the class, or whether it is there, and its score."""
+ITEM_BYTES = 5
+"""Further bytes of an item: its certainty, and whether the answer is accepted."""
 RANKED_BYTES = 8
 """Bytes of each of an item's best classes: the class and its score."""
 
@@ -53,6 +56,7 @@ class Shelf:
     def __init__(self, cache: Path | None, candidate: Candidate, data: DataSet) -> None:
         key = _key(candidate, data) if cache is not None and data.labels else None
         self._folder = cache / key if cache is not None and key is not None else None
+        self._answer_shape = (len(data.labels),) if data.multilabel else ()
         if self._folder is not None:
             with contextlib.suppress(OSError):
                 os.utime(self._folder)  # recently used: not the next to be removed
@@ -67,14 +71,15 @@ class Shelf:
             return None
         body = content[32:]
         count = len(range(*rows.indices(rows.stop)))
-        ranked, excess = divmod(len(body) - 8 - ITEM_BYTES * count, RANKED_BYTES * count)
+        answers = count * math.prod(self._answer_shape)
+        start = 8 + ANSWER_BYTES * answers + ITEM_BYTES * count
+        ranked, excess = divmod(len(body) - start, RANKED_BYTES * count)
         if hashlib.sha256(body).digest() != content[:32] or ranked < 0 or excess:
             return None
-        predicted = np.frombuffer(body, "<i4", count, 8).astype(np.int64)
-        confidence = np.frombuffer(body, "<f4", count, 8 + 4 * count)
-        certainty = np.frombuffer(body, "<f4", count, 8 + 8 * count)
-        accepted = np.frombuffer(body, "<i1", count, 8 + 12 * count)
-        start = 8 + ITEM_BYTES * count
+        predicted = np.frombuffer(body, "<i4", answers, 8).astype(np.int64).reshape(count, *self._answer_shape)
+        confidence = np.frombuffer(body, "<f4", answers, 8 + 4 * answers).reshape(count, *self._answer_shape)
+        certainty = np.frombuffer(body, "<f4", count, 8 + ANSWER_BYTES * answers)
+        accepted = np.frombuffer(body, "<i1", count, 8 + ANSWER_BYTES * answers + 4 * count)
         values = ranked * count
         classes = np.frombuffer(body, "<i4", values, start).astype(np.int64).reshape(count, ranked)
         scores = np.frombuffer(body, "<f4", values, start + 4 * values).reshape(count, ranked)

@@ -59,12 +59,14 @@ class Answers:
 
     Attributes:
         engine: Engine that ran the file.
-        predicted: The class of each item, int64, shape (N,); empty for a model without labels.
-        confidence: The score of that class, float32, shape (N,), 0-1; empty for a model without labels.
+        predicted: The class of each item, int64, shape (N,), or of multi-label data 0 and 1 for each of its labels,
+            shape (N, labels); empty for a model without labels.
+        confidence: The score of that class, or of each label's presence or absence, float32, of the same shape, 0-1;
+            empty for a model without labels.
         accepted: Whether the answer is accepted, int8, shape (N,); `NOT_JUDGED` if the file does not say. None for a
             model without labels.
         certainty: How certain the answer is, float32, shape (N,) (`AnswerLimits.certainty`); None likewise.
-        classes: The best classes, the best first, int64, shape (N, ranked); None likewise.
+        classes: The best classes, the best first, int64, shape (N, ranked), all of multi-label data; None likewise.
         scores: Their scores, float32, of the same shape; None likewise.
         outputs: What a model without labels returned for each item, float32, shape (N, outputs); None for a classifier.
         rows: The rows of the test split that were answered, int64, shape (N,), ascending; None: all of them.
@@ -92,6 +94,15 @@ class Answers:
             name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)
         }
         return replace(self, **columns, rows=rows)
+
+    @property
+    def scores_by_label(self) -> npt.NDArray[np.float32] | None:
+        """The scores of all labels in their order, float32, shape (N, labels), of multi-label data; None of others."""
+        if self.predicted.ndim == 1 or self.classes is None or self.scores is None:
+            return None
+        by_label = np.empty_like(self.scores)
+        np.put_along_axis(by_label, self.classes, self.scores, axis=1)
+        return by_label
 
 
 def collect_answers(
@@ -167,7 +178,7 @@ class _Taker:
         self._candidate = candidate
         self._cap_s = cap_s
         self._shelf = shelf
-        self._opening = Opening(candidate, data.labels, data.input)
+        self._opening = Opening(candidate, data.labels, data.input, multilabel=data.multilabel)
         self._count = len(data.test)
         self._classifies = bool(data.labels)
         self._columns: tuple[npt.NDArray[Any], ...] = ()

@@ -27,6 +27,7 @@ from edgepress.converters.temperature import fit_temperature
 from edgepress.runtime.acceptance import SMALLEST, Temperature
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.stats.posterior import LEAST_KNOWING
+from edgepress.toolkit.truth import is_multilabel
 
 MOST_FIT = 2000
 """Most items that the temperature and the biases are fitted on."""
@@ -56,11 +57,13 @@ class Odds:
     def of(cls, baseline: Answers, y: Ints) -> Odds | None:
         """The odds of a baseline; None if its best classes are not known, too few are labels, or almost all are ties.
 
+        None of multi-label data, too, as two sets of labels do not compete for one probability.
+
         Args:
             baseline: Its answers.
             y: The labels of the same items, int64, shape (N,).
         """
-        if baseline.classes is None or baseline.scores is None:
+        if baseline.classes is None or baseline.scores is None or is_multilabel(y):
             return None
         ranked, place = np.nonzero(baseline.classes == y[:, np.newaxis])
         if len(ranked) < LEAST_KNOWING or baseline.scores.shape[1] < 2:

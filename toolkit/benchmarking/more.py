@@ -121,6 +121,10 @@ def open_more(source: str, data: DataSet, *, labelled: Path | None = None, skip_
     """
     if not data.labels:
         raise InputError("--more compares classes, and these files have no labels (task none).", "Leave --more out.")
+    if data.multilabel:
+        raise InputError(
+            f"--more compares classes, and items of {data.source} have any number of labels.", "Leave --more out."
+        )
     if labelled is not None and any(
         labelled.resolve().is_relative_to(Path(s).resolve()) for s in (source, data.source)
     ):

@@ -40,16 +40,17 @@ def plot_benchmark(result: Benchmark, path: Path) -> None:
     figure = Figure(figsize=(13, 6), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     points = [r for r in result.leading() if r.accuracy is not None and r.host in ("", result.host["name"])]
+    quality = "Exact match" if any(r.exact_match is not None for r in points) else "Accuracy"
     left, right = figure.subplots(1, 2, sharey=True)
     sizes = [r.size_bytes / 1000 for r in points]
     ringed = {id(r): (r.file, r.engine) == (result.advice.ship, result.advice.engine) for r in front_of(result)}
-    _panel(left, points, sizes, ringed, label="File size, kB (log)", title="Accuracy against size")
+    _panel(left, points, sizes, ringed, label="File size, kB (log)", title=f"{quality} against size")
     timed = [r for r in points if r.p50_us is not None]
     latencies = [r.p50_us or 0.0 for r in timed]
     what = f"Latency of {_call(timed)}, p50, µs (log)"
-    _panel(right, timed, latencies, ringed, label=what, title="Accuracy against latency")
+    _panel(right, timed, latencies, ringed, label=what, title=f"{quality} against latency")
     left.set_ylabel(
-        f"Accuracy on {result.data['count']} test items of {one_line(Path(result.data['source']).name, 60)}, %"
+        f"{quality} on {result.data['count']} test items of {one_line(Path(result.data['source']).name, 60)}, %"
     )
     figure.suptitle(
         f"{one_line(host_title(dict(result.host)), 100)}; bars: 95 % interval of the drop", fontsize=10, color=INK

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepress.converters.schemes import BASELINES
+from edgepress.runtime.decisions import same_answers
 from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
@@ -115,12 +116,12 @@ def _unproven(
     assert isinstance(candidate, Answers)
     y = plan.data.test.y if candidate.rows is None else plan.data.test.y[candidate.rows]
     reference = reference.at(candidate.rows)
-    before = reference.predicted == y
-    after = candidate.predicted == y
+    before = same_answers(reference.predicted, y)
+    after = same_answers(candidate.predicted, y)
     return FloatPair(
         reference=plan.contracts[baseline.file].scheme,
         candidate=row.scheme or os.path.basename(row.file),
         lost=int(np.sum(before & ~after)),
         gained=int(np.sum(~before & after)),
-        differing=int(np.sum(reference.predicted != candidate.predicted)),
+        differing=int(np.sum(~same_answers(reference.predicted, candidate.predicted))),
     )

@@ -18,6 +18,7 @@ from edgepress.toolkit.benchmarking.expected import Odds
 from edgepress.toolkit.boards.facts import describe_board
 from edgepress.toolkit.boards.parcels import Cargo
 from edgepress.toolkit.boards.session import BoardResults, Visit
+from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.results.records import NOT_COMPARABLE, PROVEN, Benchmark, Measurement
 from edgepress.toolkit.stats.choice import Rule
 from edgepress.toolkit.stats.intervals import paired_ratio
@@ -42,7 +43,7 @@ def board_rows(
     entry = describe_board(host, visit.info, visit.states)
     reference = next((i for i, p in enumerate(parcels) if p.scheme == baseline and not visit.results[i].error), None)
     pairs = zip(visit.results, cargo.contracts, strict=True)
-    answers = [None if data is None else _answers(results, contract, len(data.test)) for results, contract in pairs]
+    answers = [None if data is None else _answers(results, contract, data) for results, contract in pairs]
     against = None if reference is None else answers[reference]
     odds = None if data is None or against is None else Odds.of(against, data.test.y)
     rows = []
@@ -97,18 +98,18 @@ def merge(result: Benchmark, entry: Mapping[str, Any], rows: Sequence[Measuremen
     return dataclasses.replace(result, boards=(*boards, entry), results=(*kept, *rows))
 
 
-def _answers(results: BoardResults, contract: Contract, count: int) -> Answers | None:
-    """A file's answers to `count` test items; other scores than theirs, NaN and infinity are an error of the file."""
+def _answers(results: BoardResults, contract: Contract, data: DataSet) -> Answers | None:
+    """A file's answers to the test items; other scores than theirs, NaN and infinity are an error of the file."""
     if results.scores is None:
         return None
-    shape = (count, len(contract.labels))
+    shape = (len(data.test), len(contract.labels))
     if results.scores.shape != shape:
         results.error = f"its scores are of shape {results.scores.shape}, not {shape}."
         return None
     if not np.isfinite(results.scores).all():
         results.error = "its scores contain NaN or infinity."
         return None
-    return Answers(results.engine, *judge(results.scores, contract))
+    return Answers(results.engine, *judge(results.scores, contract, multilabel=data.multilabel))
 
 
 def _timing_rows(

@@ -1,9 +1,9 @@
 """Write the samples of a bundle: a few test items, with the model's answers on the workstation.
 
-There is one item per class, the first that the model classifies correctly. Images are PNG (decoded identically
-everywhere); every second one is enlarged by half, so that the board's resizing is tested as well. Items are prepared
-already, so for a model whose images are cropped ("crop:F") a margin is put around them, which the board cuts off again.
-Tensors are `.npy`.
+There is one item per class, or per set of labels, the first that the model answers correctly. Images are PNG (decoded
+identically everywhere); every second one is enlarged by half, so that the board's resizing is tested as well. Items are
+prepared already, so for a model whose images are cropped ("crop:F") a margin is put around them, which the board cuts
+off again. Tensors are `.npy`.
 The answers are computed from the written files. Format: `runtime.selftest`.
 """
 
@@ -19,8 +19,10 @@ import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
 from edgepress.runtime import Model, load
+from edgepress.runtime.decisions import decide, same_answers
 from edgepress.runtime.resize import resize_rule
 from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.truth import numbered_sets
 
 CANDIDATES = 20
 """Number of test items per class to try until one is classified correctly."""
@@ -34,20 +36,23 @@ class SampleJob:
         model: The model file.
         engine: The engine; None: the first that opens the file.
         folder: Folder of the bundle.
-        classes: For each sample, its class and the items to choose from, shape (N, *item shape).
+        classes: For each sample, its true class, or 0 and 1 for each label, and the items to choose from, shape
+            (N, *item shape).
     """
 
     model: Path
     engine: str | None
     folder: Path
-    classes: tuple[tuple[int, npt.NDArray[Any]], ...]
+    classes: tuple[tuple[npt.NDArray[np.int64], npt.NDArray[Any]], ...]
 
 
-def choose_samples(data: DataSet, count: int) -> tuple[tuple[int, npt.NDArray[Any]], ...]:
-    """Choose up to `count` evenly spread classes, with a few test items each."""
-    present = np.unique(data.test.y)
+def choose_samples(data: DataSet, count: int) -> tuple[tuple[npt.NDArray[np.int64], npt.NDArray[Any]], ...]:
+    """Choose up to `count` evenly spread classes, or sets of labels, with a few test items each."""
+    numbers = numbered_sets(data.test.y)
+    present = np.unique(numbers)
     chosen = present[np.linspace(0, len(present) - 1, min(count, len(present))).round().astype(int)]
-    return tuple((int(y), data.test.read(np.flatnonzero(data.test.y == y)[:CANDIDATES])) for y in chosen)
+    rows_of = (np.flatnonzero(numbers == number)[:CANDIDATES] for number in chosen)
+    return tuple((np.asarray(data.test.y[rows[0]]), data.test.read(rows)) for rows in rows_of)
 
 
 def write_samples(job: SampleJob, emit: Emit) -> None:
@@ -58,7 +63,9 @@ def write_samples(job: SampleJob, emit: Emit) -> None:
     manifest.parent.mkdir()
     samples = []
     for i, (y, items) in enumerate(job.classes):
-        right = np.flatnonzero(model.scores(items).argmax(axis=1) == y)
+        contract = model.contract if y.ndim else None  # of classes, the best one, whatever the threshold
+        decided, _ = decide(model.scores(items), contract, multilabel=y.ndim > 0)
+        right = np.flatnonzero(same_answers(decided, y))
         item = items[right[0] if len(right) else 0]
         file = _write(model, item, manifest.parent / f"{i}", enlarged=i % 2 == 1)
         scores = model.scores(model.prepare(file)[np.newaxis])[0]

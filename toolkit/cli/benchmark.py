@@ -143,6 +143,7 @@ def show_benchmark(result: Benchmark) -> None:
     screen.show(table)
     meanings = {
         "SQNR": "Errors and SQNR: of the outputs, relative to those of the baseline.",
+        "mAP, %": "Exact match, mean F1 and mAP: ± half of their 95 % confidence intervals.",
         "Drop, pp": "Drop: relative to the baseline, with the upper end (≤) of its 95 % confidence interval.",
         "Speed-up": "Speed-up: relative to the baseline, ± half of its 95 % confidence interval.",
         "Status": f"Status: how sure it is that a file loses less than {result.max_drop_pp:g} pp; proven if the whole "

@@ -10,6 +10,7 @@ from typer import Argument, Option
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.columns import quality
 
 MAX_CONFUSION = 20
 """Number of classes up to which the confusion matrix is printed; the JSON document always holds it."""
@@ -46,12 +47,12 @@ def evaluate(
         return
     screen.show(evaluation_table(result))
     screen.say()
-    if len(result["per_class"]) <= MAX_CONFUSION:
+    if result["confusion_matrix"] and len(result["per_class"]) <= MAX_CONFUSION:
         screen.show(confusion_table(result))
         screen.say()
     screen.remarks(result["remarks"])
     screen.say(
-        f"{file} on {result['engine']}: accuracy {100 * result['accuracy']:.2f} % on {result['count']} test items of "
+        f"{file} on {result['engine']}: {quality(result)} on {result['count']} test items of "
         f"{result['data']['source']}; expected calibration error (ECE) {100 * result['ece']:.1f} pp.",
         style="bold",
     )

@@ -212,7 +212,11 @@ def model_hints(
         float | None, Foreign(min=0, max=1, help="Decision threshold of a label, as a probability")
     ] = None,
     softmax: Annotated[
-        bool, Foreign("--softmax", help="Apply a softmax (a sigmoid for one output) to outputs that are logits")
+        bool,
+        Foreign(
+            "--softmax",
+            help="Apply a softmax (sigmoids for one output, or for --task multilabel) to outputs that are logits",
+        ),
     ] = False,
 ) -> Hints:
     """The options that describe a model made elsewhere, declared once for all commands that take one.

@@ -43,7 +43,7 @@ def show_predictions(results: Sequence[ImageResult]) -> None:
     """Print a table of predictions, and the error of each image that could not be classified."""
     from edgepress.toolkit.cli.tables import predictions_table
 
-    if any(r.classes for r in results):
+    if any(r.error is None for r in results):
         screen.show(predictions_table(results))
     for r in results:
         if r.error is not None:

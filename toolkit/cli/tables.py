@@ -7,6 +7,7 @@ from typing import Any
 
 from edgepress.converters.rewrites.table import REWRITES
 from edgepress.converters.variant import Variant
+from edgepress.runtime.answers import NO_LABEL
 from edgepress.runtime.contract import Verification
 from edgepress.toolkit.cli.screen import WIDE, table, width
 from edgepress.toolkit.columns import FILES, STATUS, filled_columns, varying
@@ -120,8 +121,11 @@ def best_engine_lines(result: Benchmark) -> list[str]:
 def evaluation_table(result: Mapping[str, Any]) -> Table:
     """Precision, recall and F1 of each class and their averages, and each class's most frequent confusion.
 
-    Of a calibrated file also the share of each class that is accepted, and the wrong answers among these.
+    Of a calibrated file also the share of each class that is accepted, and the wrong answers among these. Of
+    multi-label data, each label's average precision instead of a confusion.
     """
+    if result.get("exact_match") is not None:
+        return _table_of_labels(result)
     labels = [row["label"] for row in result["per_class"]]
     accepted = result.get("accepted")
     kept: list[list[str]] = [[]] * (len(labels) + 1)
@@ -138,6 +142,18 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
     columns = [("Class", "left"), ("Precision %", "right"), ("Recall %", "right"), ("F1 %", "right")]
     columns += [("Items", "right"), *([("Accepted %", "right"), ("Wrong of these", "right")] if accepted else [])]
     return table([*columns, ("Most mistaken for", "left")], rows)
+
+
+def _table_of_labels(result: Mapping[str, Any]) -> Table:
+    """Precision, recall, F1 and average precision of each label of multi-label data, and their means."""
+    keys = ("precision", "recall", "f1", "average_precision")
+    rows: list[list[str | Text]] = [
+        [row["label"], *(_percent(row[key]) for key in keys), str(row["support"])] for row in result["per_class"]
+    ]
+    means = [result[f"macro_{key}"] for key in keys[:3]] + [result["mean_average_precision"]]
+    rows.append([Text("mean over labels", style="bold"), *map(_percent, means), str(result["count"])])
+    heads = ("Precision %", "Recall %", "F1 %", "Average precision %", "Items")
+    return table([("Label", "left"), *((head, "right") for head in heads)], rows)
 
 
 def group_line(result: Mapping[str, Any]) -> str:
@@ -177,6 +193,8 @@ def predictions_table(results: Sequence[ImageResult]) -> Table:
     judged = any(r.accepted is not None for r in results)
     rows: list[list[str | Text]] = []
     for r in results:
+        if not r.classes and r.error is None:
+            rows.append([r.image, NO_LABEL, "", *([""] if judged else [])])
         for n, p in enumerate(r.classes):
             row: list[str | Text] = [r.image if n == 0 else "", p.label, f"{p.score:.4f}"]
             rows.append([*row, _cell_of_acceptance(r.accepted if n == 0 else None)] if judged else row)

@@ -14,6 +14,7 @@ from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.contract.size import parse_size
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen, settings
+from edgepress.toolkit.columns import quality
 from edgepress.toolkit.data import ACCEPTED
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
@@ -136,7 +137,7 @@ def train(
     screen.remarks(result.metrics.get("remarks", ()))  # runs of an older edgepress have none
     if line := group_line(result.metrics):
         screen.say(line)
-    screen.say(f"Test accuracy {100 * result.metrics['accuracy']:.2f} %: {result.model}", style="bold")
+    screen.say(f"Test {quality(result.metrics)}: {result.model}", style="bold")
     screen.next_command(shell_line("edgepress", "convert", result.model, *options.skip_words(skip_unreadable)))
 
 

@@ -18,8 +18,10 @@ from edgepress.toolkit.stats.intervals import Interval, paired_drop
 from edgepress.toolkit.stats.samples import difference_interval
 from edgepress.toolkit.text import duration, size, with_sign
 
-SHARES = ("accuracy", "agreement", "accepted_share", "accepted_error")
-"""Figures that are shares of items, whose change is in percentage points."""
+MEANS = ("macro_f1", "mean_average_precision")
+"""Figures of multi-label answers that are means over the labels."""
+SHARES = ("accuracy", "agreement", "accepted_share", "accepted_error", *MEANS)
+"""Figures from 0 to 1, whose change is in percentage points."""
 ACCEPTED = {"accepted_share": "accepted", "accepted_error": "accepted_wrong"}
 """Figures of calibrated files, and the fields with the counts of which they are shares."""
 COUNTED = {"accepted_share": "test items", "accepted_error": "accepted answers"}
@@ -36,8 +38,8 @@ class Figure:
         name: Its field in a measurement.
         old, new: Its values; null if not measured.
         own: NEW's value with its interval.
-        change: NEW / OLD; for accuracy OLD - NEW, for accepted_share and accepted_error NEW - OLD, in percentage
-            points. Null if unknown.
+        change: NEW / OLD; for accuracy OLD - NEW, for macro_f1, mean_average_precision, accepted_share and
+            accepted_error NEW - OLD, in percentage points. Null if unknown.
         how: The method by which the change was computed, or why it is unknown.
         drift: Factor by which the interval was widened for drift between two runs; null if it was not.
         count, counted: Sample size, and its unit: items, accepted answers, rounds or calls.
@@ -75,6 +77,7 @@ def figures_of(old: Side | None, new: Side, *, same_run: bool) -> tuple[Figure, 
         same_run: Whether both were measured in the same rounds.
     """
     figures = [_accuracy(old, new), _agreement(old, new)]
+    figures += [_mean_over_labels(old, new, name) for name in MEANS]
     figures += [_figure_of_acceptance(old, new, name) for name in ACCEPTED]
     figures += [_latency(old, new, name, same_run) for name in BY_ROUND]
     figures += [_exact(old, new, name) for name in ("size_bytes", "compressed_bytes")]
@@ -102,7 +105,7 @@ def _unit(name: str, of_change: bool) -> str:
 
 
 def _words(name: str, value: float, of_change: bool) -> str:
-    if name.startswith("accepted") and of_change:
+    if (name.startswith("accepted") or name in MEANS) and of_change:
         return with_sign(value, "+.2f")
     if name in SHARES:
         return with_sign(value if of_change else 100 * value)
@@ -153,6 +156,32 @@ def _agreement(old: Side | None, new: Side) -> Figure:
     own = None if value is None or not count else share_interval(round(value * count), count)
     before = old.row.agreement if old else None
     return Figure(name="agreement", old=before, new=value, own=own, count=count, counted="test items")
+
+
+def _mean_over_labels(old: Side | None, new: Side, name: str) -> Figure:
+    """A mean over the labels of multi-label data, compared as if the items of OLD and NEW were others.
+
+    Of the same items, that interval is too wide rather than too narrow. Source: G. Y. Zou, A. Donner, "Construction of
+    confidence limits about effect measures: a general approach", Statistics in Medicine 27 (2008), 1693-1702.
+    """
+    before, after = (None if side is None else _interval_of_mean(side, name) for side in (old, new))
+    values = [None if interval is None else interval.estimate for interval in (before, after)]
+    figure = Figure(name=name, old=values[0], new=values[1], own=after, count=items_of(*new), counted="test items")
+    if old is None or before is None or after is None:
+        return figure
+    if _answers_alike(old, new):
+        return _replace(figure, Interval(0.0, 0.0, 0.0), "the same file on the same engine")
+    assert before.low is not None and before.high is not None and after.low is not None and after.high is not None  # noqa: PT018
+    change = after.estimate - before.estimate
+    low = change - math.hypot(after.estimate - after.low, before.high - before.estimate)
+    high = change + math.hypot(after.high - after.estimate, before.estimate - before.low)
+    return _replace(figure, Interval(100 * change, 100 * low, 100 * high), "not paired")
+
+
+def _interval_of_mean(side: Side, name: str) -> Interval | None:
+    """A mean over the labels with its interval; None of other data."""
+    mean, low, high = (getattr(side.row, f"{name}{end}") for end in ("", "_low", "_high"))
+    return None if mean is None or low is None or high is None else Interval(mean, low, high)
 
 
 def _figure_of_acceptance(old: Side | None, new: Side, name: str) -> Figure:

@@ -19,6 +19,8 @@ MARKS = {FAILED: "❌", PASSED: "✅", OPEN: "❔"}
 COLORS = {FAILED: "red", PASSED: "green", OPEN: "yellow"}
 COLUMNS = {
     "accuracy": "Accuracy drop",
+    "macro_f1": "Mean F1",
+    "mean_average_precision": "mAP",
     "accepted_share": "Accepted",
     "accepted_error": "Wrong of these",
     "p50_us": "Latency (p50)",

@@ -126,15 +126,16 @@ class Builder:
         return self._source("prune", words, {**target, "steps": steps}, work)
 
     def distil(self, arch: str, width: float) -> FloatModel:
-        """The model distilled into an architecture, a `.keras` file."""
+        """The model distilled into an architecture, a `.keras` file; of multi-label data, learned from labels alone."""
         options = self.options
+        teacher = None if options.opened.multilabel else options.model
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            training: dict[str, Any] = {"width": width, "teacher": options.model, "seed": options.seed}
+            training: dict[str, Any] = {"width": width, "teacher": teacher, "seed": options.seed}
             result = train(options.opened, arch, out=folder, **training, resume=True, progress=False)
             return {"facts": {"arch": arch, "width": width, "epochs": len(result.history)}}, {"model": result.model}
 
-        words = f"distilling into {arch} of width {width:g}"
+        words = f"{'distilling into' if teacher else 'training'} {arch} of width {width:g}"
         return self._source("distil", words, {"arch": arch, "width": width}, work)
 
     def untrained(self, arch: str, width: float) -> FloatModel:

@@ -19,6 +19,7 @@ import numpy as np
 from edgepress.converters.files import write_bytes
 from edgepress.converters.ptq.collapse import constant_flags, has_collapsed
 from edgepress.converters.to_c.footprint import compute_footprint
+from edgepress.runtime.decisions import same_answers
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.benchmarking.expected import expected_lost
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
@@ -35,6 +36,7 @@ from edgepress.toolkit.host.describe import describe_host, host_title
 from edgepress.toolkit.results.packed import pack, unpack
 from edgepress.toolkit.stats.intervals import paired_drop, paired_ratio
 from edgepress.toolkit.stats.posterior import Evidence, probability_within
+from edgepress.toolkit.truth import numbered_sets
 from edgepress.toolkit.workers.opening import Candidate, Opening
 
 ROUNDS = 12
@@ -79,7 +81,7 @@ class Measurer:
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
             y = self.options.opened.test.y
             answers = {t.sha256: self._answers(t, self.options.opened) for t in (reference, best)}
-            right = {sha256: answer.predicted == y for sha256, answer in answers.items()}
+            right = {sha256: same_answers(answer.predicted, y) for sha256, answer in answers.items()}
             drop = paired_drop(right[reference.sha256], right[best.sha256])
             evidence = evidence_of(right[reference.sha256], right[best.sha256])
             accuracy = {t.sha256: float(np.mean(right[t.sha256])) for t in (reference, best)}
@@ -123,11 +125,11 @@ class Measurer:
             answers = self._answers(trial, data)
             if reference is None:
                 self._reference_answers = answers
-                return {"correct": pack(answers.predicted == y), "expected_lost": None}, {}
+                return {"correct": pack(same_answers(answers.predicted, y)), "expected_lost": None}, {}
             if self._reference_answers is None:  # a run that goes on
                 self._reference_answers = self._answers(reference, data)
             expected = expected_lost(self._reference_answers, answers, y)
-            return {"correct": pack(answers.predicted == y), "expected_lost": expected}, {}
+            return {"correct": pack(same_answers(answers.predicted, y)), "expected_lost": expected}, {}
 
         words = f"accuracy of {trial.how} on {len(data.test)} validation items"
         arguments = {"file": trial.sha256, "reference": "" if reference is None else reference.sha256}
@@ -144,7 +146,7 @@ class Measurer:
         if reference is None:
             return trial
         before = unpack(reference.correct, len(data.test))
-        return replace(trial, collapsed=has_collapsed(before, right, constant_flags(data.test.y)))
+        return replace(trial, collapsed=has_collapsed(before, right, constant_flags(numbered_sets(data.test.y))))
 
     def with_latency(self, trial: Trial, reference: Trial | None) -> Trial:
         """The trial with its latency and memory, and with RAM and flash if these are limited.

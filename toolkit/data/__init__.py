@@ -29,6 +29,7 @@ from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data.builtin import NAMES, is_builtin, read_builtin
 from edgepress.toolkit.data.conflicts import find_conflicts
 from edgepress.toolkit.data.folder import read_folder
+from edgepress.toolkit.data.group_splits import assign_groups, unite
 from edgepress.toolkit.data.groups import Grouping, find_groups
 from edgepress.toolkit.data.idx import is_idx_folder, read_idx_folder
 from edgepress.toolkit.data.items import TO_NPZ, Items, ReadOptions
@@ -45,6 +46,7 @@ from edgepress.toolkit.data.splits import (
 )
 from edgepress.toolkit.data.types import COPY, GROUPED, SPLITS, DataSet, Purpose, Source, Split
 from edgepress.toolkit.errors import DataError
+from edgepress.toolkit.truth import is_multilabel, numbered_sets
 
 __all__ = [
     "ACCEPTED",
@@ -96,6 +98,7 @@ def open_data(
     input: InputSpec | None = None,
     labels: tuple[str, ...] | None = None,
     skip_unreadable: bool = False,
+    multilabel: bool = False,
     purpose: Purpose = "training",
     sample: tuple[int, int] | None = None,
     group: str | None = None,
@@ -113,8 +116,10 @@ def open_data(
             median of 64 pixels or more.
         input: A model's input; overrides `size`, `color` and `resize`.
         labels: A model's labels, which must be those of the data in any order; classes are numbered in this order. For
-            evaluation, the data may lack some of them.
+            evaluation, data of one label an item may lack some of them. Columns without names have these in order.
         skip_unreadable: Leave unreadable images out and list them in `DataSet.skipped`, instead of raising an error.
+        multilabel: Read one-hot rows of an `.npz` as rows of labels that an item has or not, for a model whose labels
+            do not exclude each other; otherwise rows that all have a single 1 are classes.
         purpose: What it is opened for, which says what it must have.
         sample: For calibration, how many training and validation items are enough; `sha256` is then that of these.
         group: What tells which items are of one group, so that they are never divided between splits: a regular
@@ -142,10 +147,8 @@ def open_data(
     _require_names(items.labels, source)
     grouping = find_groups(items, group, str(source), training=purpose == "training")
     split, computed = _split(items, purpose, str(source), grouping)
-    if labels is not None:
-        _compare_labels(items, labels, source, some=purpose == "evaluation")
     copies = [items.source.name(i) for i in np.flatnonzero((split == "") & (items.stored_split != "")).tolist()]
-    order = np.lexsort((items.y, items.hashes))
+    order = np.lexsort((numbered_sets(items.y), items.hashes))
     rows = {name: order[split[order] == name] for name in SPLITS}
     every = Split(items.source, np.arange(len(order)), items.y, None if grouping is None else grouping.numbers)
     train, val, test = (every.take(rows[name]) for name in SPLITS)
@@ -163,7 +166,11 @@ def open_data(
         group=(group or "") if grouping is None else grouping.rule,
         group_notes=() if grouping is None else grouping.notes_on(split, items.stored_split),
     )
-    return opened if labels is None else opened.relabelled(labels)
+    if labels is None:
+        return opened
+    opened = opened.named_columns(labels)
+    _compare_labels(opened.labels, labels, source, some=purpose == "evaluation" and not opened.multilabel)
+    return opened.relabelled(labels)
 
 
 def paths_of(source: str) -> list[str]:
@@ -210,25 +217,28 @@ def _split(items: Items, purpose: Purpose, source: str, grouping: Grouping | Non
     """The split of each item, and the splits that the data did not have; raises an error if one lacks items."""
     # Items without labels can't be tested on, so none are held out for that.
     shares = {name: share for name, share in SHARES.items() if items.whole and (items.labels or name != "test")}
-    if grouping is None:
-        split = assign(items.hashes, items.y, items.stored_split, shares=shares)
-    else:
+    if grouping is not None:
         split = grouping.assign(items.y, items.stored_split, shares)
+    elif is_multilabel(items.y):
+        numbers = unite(items.hashes, [""] * len(items.hashes))
+        unnamed = np.zeros(len(numbers), np.bool_)
+        split = assign_groups(numbers, items.y, unnamed, items.stored_split, shares=shares)
+    else:
+        split = assign(items.hashes, items.y, items.stored_split, shares=shares)
     if purpose == "training":
         require_all_classes(split, items.y, items.labels, source, grouped=grouping is not None)
     require_items(split, purpose, source)
     return split, tuple(name for name in shares if name not in items.stored_split)
 
 
-def _compare_labels(items: Items, labels: tuple[str, ...], source: str | Path, *, some: bool) -> None:
-    """Raise an error unless the items have all of a model's labels, or `some` and no others."""
-    if set(labels) != set(items.labels) and not (some and set(items.labels) < set(labels)):
+def _compare_labels(own: tuple[str, ...], labels: tuple[str, ...], source: str | Path, *, some: bool) -> None:
+    """Raise an error unless data have all of a model's labels, or `some` and no others."""
+    if set(labels) != set(own) and not (some and set(own) < set(labels)):
         hint = "Give data with the model's classes with --data, or rename the classes of the data."
-        if labels == tuple(map(str, range(len(items.labels)))):  # it was converted without labels
+        if labels == tuple(map(str, range(len(own)))):  # it was converted without labels
             hint = "If the outputs are these classes, name them in a copy of the file: edgepress annotate --labels."
         raise DataError(
-            f"The labels do not match: the model has {_show_labels(labels)}; "
-            f"{source} has {_show_labels(items.labels)}.",
+            f"The labels do not match: the model has {_show_labels(labels)}; {source} has {_show_labels(own)}.",
             hint,
         )
 
@@ -261,15 +271,24 @@ def _fingerprint(items: Items, rows: Mapping[str, Ints]) -> str:
     """
 
     def lines(name: str, same: Ints) -> Iterator[bytes]:
-        start = f"{name} {items.labels[items.y[same[0]]] if items.labels else ''} ".encode()
+        start = f"{name} {_hashed_label(items, same[0])} ".encode()
         return (start + items.hashes[i] + b"\n" for i in same)
 
     classes = []
+    y = numbered_sets(items.y)
     for name, some in rows.items():
-        by_class = some[np.argsort(items.y[some], kind="stable")]
-        borders = np.flatnonzero(np.diff(items.y[by_class])) + 1
+        by_class = some[np.argsort(y[some], kind="stable")]
+        borders = np.flatnonzero(np.diff(y[by_class])) + 1
         classes += [lines(name, same) for same in np.split(by_class, borders) if len(same)]
     digest = hashlib.sha256()
     for line in heapq.merge(*classes):
         digest.update(line)
     return digest.hexdigest()
+
+
+def _hashed_label(items: Items, index: int) -> str:
+    """What stands for an item's label in the hash of a data set: its name, or the names of all as JSON."""
+    label = items.y[index]
+    if not items.labels or not is_multilabel(items.y):
+        return items.labels[label] if items.labels else ""
+    return json.dumps([items.labels[i] for i in np.flatnonzero(label).tolist()])

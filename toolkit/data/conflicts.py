@@ -1,4 +1,4 @@
-"""Find items of the same content in different classes: labels that contradict each other.
+"""Find items of the same content in different classes, or of different labels: these contradict each other.
 
 Content is equal if its hash is, that is byte by byte; the same picture encoded twice is not found.
 """
@@ -10,6 +10,7 @@ import numpy as np
 from edgepress.toolkit.data.items import Items
 from edgepress.toolkit.data.splits import Ints
 from edgepress.toolkit.data.types import Conflicts
+from edgepress.toolkit.truth import label_text, numbered_sets
 
 EXAMPLES = 8
 """Largest number of contents whose items are named."""
@@ -28,7 +29,7 @@ def find_conflicts(items: Items, order: Ints) -> Conflicts | None:
         return None
     order = order[(items.stored_split != "")[order]]
     hashes = items.hashes[order]
-    y = items.y[order]
+    y = numbered_sets(items.y)[order]
     if not len(order):
         return None
     starts = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1]))
@@ -43,7 +44,7 @@ def find_conflicts(items: Items, order: Ints) -> Conflicts | None:
         wrong += end - start - int(np.max(counts))
         if n < EXAMPLES:
             rows = [int(order[start + i]) for i in first[:CLASSES]]
-            examples.append(tuple((items.source.name(i), items.labels[items.y[i]]) for i in rows))
+            examples.append(tuple((items.source.name(i), label_text(items.y[i], items.labels)) for i in rows))
     return Conflicts(
         items=int((ends - starts)[several].sum()),
         wrong=wrong,

@@ -1,5 +1,7 @@
 """Read a folder of class folders with images, optionally below `train/`, `val/` and `test/`.
 
+Images in no class folders may have any number of labels each, in a table beside them (`metadata_csv`).
+
 Images are decoded in threads when a batch is read, so memory does not grow with their number; up to `CACHE_BYTES` of
 decoded images are kept, because every epoch reads each image again. Opening a folder reads every file once, to compute
 its content hash; for training, and to skip unreadable images, it decodes them, too. Of a folder with many files, only a
@@ -29,7 +31,7 @@ from edgepress.toolkit.data.folder_layout import NAMED, folders_of_splits, is_ig
 from edgepress.toolkit.data.idx import IDX_NAMES
 from edgepress.toolkit.data.items import TO_NPZ, UNLABELLED, Items, ReadOptions, in_order
 from edgepress.toolkit.data.jpeg import load_file
-from edgepress.toolkit.data.metadata_csv import MetadataTable
+from edgepress.toolkit.data.metadata_csv import NAME, MetadataTable, has_labels
 from edgepress.toolkit.data.sample import LARGE, sample
 from edgepress.toolkit.data.splits import Ints
 from edgepress.toolkit.data.threads import in_threads
@@ -53,9 +55,12 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     Raises:
         DataError: There are no class folders, a class folder has no images, or an image can't be read.
     """
-    parts = folders_of_splits(root, options)
+    in_table = has_labels(root)
+    parts = folders_of_splits(root, options, loose=in_table or options.unlabelled)
     others: Counter[str] = Counter()
-    files_by_part = {part: _class_files(folder, root, options, others) for part, folder in parts.items()}
+    files_by_part = {
+        part: _class_files(folder, root, others, loose=in_table or options.unlabelled) for part, folder in parts.items()
+    }
     left_out = [
         (text.plural(others[suffix], f"{suffix} file"), UNDECODED) for suffix in sorted(OTHER_IMAGES & others.keys())
     ]
@@ -74,10 +79,15 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
         for file in files
     ]
     files = [file for file, _, _ in rows]
+    table = MetadataTable(root, files)
+    y = np.array([y for _, y, _ in rows], np.int64)
+    if by_table := in_table and not labels:
+        named, y = table.read_labels()
+        labels = tuple(named)
     problems: dict[str, str] = {}
     spec = _natural(root, files, options, problems)
     source = FolderSource(str(root), files, spec)
-    if options.sample is not None and len(files) > LARGE:
+    if options.sample is not None and len(files) > LARGE and not by_table:
         enough = _sample(source, rows, options, problems)
         if enough is not None:
             return dataclasses.replace(enough, labels=labels, skipped=(*problems.items(), *left_out))
@@ -92,13 +102,13 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     return Items(
         source=source,
         hashes=np.array(hashes, np.bytes_),
-        y=np.array([y for _, y, _ in rows], np.int64),
+        y=y,
         labels=labels,
         stored_split=split_names,
         spec=spec,
         skipped=(*problems.items(), *left_out),
-        paths=lambda: ["/".join(file.split(os.sep)[bool(labels) + (parts[p] != root) :]) for file, _, p in rows],
-        columns=MetadataTable(root, files),
+        paths=None if by_table else partial(_paths_in_classes, rows, parts, root, below=bool(labels)),
+        columns=table,
     )
 
 
@@ -132,8 +142,22 @@ def _sample(
     )
 
 
-def _class_files(folder: Path, root: Path, options: ReadOptions, others: Counter[str]) -> dict[str, list[str]]:
-    """Image files by class, relative to the root; those without labels have the class ""; counts others by suffix."""
+def _paths_in_classes(
+    rows: Sequence[tuple[str, int, str]], parts: dict[str, Path], root: Path, *, below: bool
+) -> list[str]:
+    """The path of each file, `below` its class folder if it has one."""
+    return ["/".join(file.split(os.sep)[below + (parts[part] != root) :]) for file, _, part in rows]
+
+
+def _class_files(folder: Path, root: Path, others: Counter[str], *, loose: bool) -> dict[str, list[str]]:
+    """Image files by class, relative to the root; those in no class folder have the class ""; counts others by suffix.
+
+    Args:
+        folder: The folder of a split.
+        root: The data folder.
+        others: Number of other files by suffix.
+        loose: Whether images may lie in no class folder.
+    """
     classes: dict[str, list[str]] = {}
     others_of: dict[str, Counter[str]] = {}
     for path in subfolders(folder):
@@ -141,14 +165,16 @@ def _class_files(folder: Path, root: Path, options: ReadOptions, others: Counter
         classes[path.name] = sorted(_images(path, root, others_of[path.name]))
         others.update(others_of[path.name])
     if not classes:
-        loose = sorted(_images(folder, root, others))
-        if loose and options.unlabelled:
-            return {"": loose}
+        images = sorted(_images(folder, root, others))
+        if images and loose:
+            return {"": images}
         problem = (
-            f"{text.plural(len(loose), 'image')} but no class folders" if loose else "neither class folders nor images"
+            f"{text.plural(len(images), 'image')} but no class folders"
+            if images
+            else "neither class folders nor images"
         )
-        other_files = "" if loose else _most_common(others)
-        hint = "Accepted: one folder per class, named after it, with its images inside."
+        other_files = "" if images else _most_common(others)
+        hint = f"Accepted: one folder per class, named after it, with its images inside; or a {NAME} with their labels."
         if any("idx" in path.name for path in folder.iterdir()):
             hint += f" {IDX_NAMES}"
         elif other_files:

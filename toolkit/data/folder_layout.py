@@ -27,15 +27,16 @@ NAMED = 3
 """Number of folders that a text names."""
 
 
-def folders_of_splits(root: Path, options: ReadOptions) -> dict[str, Path]:
-    """The folders that contain class folders, by split; without labels, also those that contain images.
+def folders_of_splits(root: Path, options: ReadOptions, *, loose: bool) -> dict[str, Path]:
+    """The folders that contain class folders, by split; also those that contain images, if these may be `loose`.
 
     Raises:
         DataError: Training items are missing, or a folder seems to be that of a split, but is not named so.
     """
     folders = subfolders(root)
     named = [path for path in folders if path.name in PARTS]
-    flat = options.unlabelled and any(path.name == "train" for path in named) and len(named) == len(folders)
+    evaluated = ("test",) if options.purpose == "evaluation" else ()
+    flat = loose and any(path.name in ("train", *evaluated) for path in named) and len(named) == len(folders)
     if not any(subfolders(path) for path in named) and not flat:
         _refuse_splits_as_classes(root, folders)
         if options.purpose == "training":

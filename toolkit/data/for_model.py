@@ -27,6 +27,7 @@ from edgepress.toolkit.data.remembered import find_remembered, open_in_groups
 from edgepress.toolkit.data.types import DataSet, Purpose, Split, notes_of_skipped
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
 from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.truth import label_counts
 
 IMAGENET = (1000, 1001)
 """Numbers of outputs of models of ImageNet's classes, without and with one for the background."""
@@ -199,6 +200,7 @@ def data_for(
             "edgepress benchmark measures its error against a float file; inspect shows that against its source model.",
         )
     if isinstance(data, DataSet):
+        require_each_decided(contract, data, where)
         return data, []
     known = contract.known_data
     if data is None and known is None:
@@ -206,8 +208,12 @@ def data_for(
     source = data if data is not None else find_remembered(known.source, where)  # type: ignore[union-attr]
     options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable, "purpose": purpose}
     labels = None if numbered or purpose == "calibration" else contract.labels
-    opened, notes = open_in_groups(source, contract.data, labels=labels, **options)
-    if numbered and {*opened.labels} <= {*contract.labels}:  # the numbers of the model's classes, or of some of them
+    multilabel = contract.task == "multilabel"
+    opened, notes = open_in_groups(source, contract.data, labels=labels, multilabel=multilabel, **options)
+    require_each_decided(contract, opened, where)
+    if (
+        numbered and not opened.multilabel and {*opened.labels} <= {*contract.labels}
+    ):  # the numbers of the model's classes, or of some of them
         opened = opened.relabelled(contract.labels)
     if numbered and len(opened.labels) != len(contract.labels):
         raise DataError(
@@ -230,6 +236,21 @@ def data_for(
     if purpose == "evaluation":
         notes += _notes_on_test_items(contract, opened)
     return opened, [*notes, *resize_note(contract, opened)]
+
+
+def require_each_decided(contract: Contract, data: DataSet, where: Path) -> None:
+    """Refuse a model that gives one label an item for data whose items have any number of them.
+
+    Raises:
+        DataError: It does.
+    """
+    if data.multilabel and contract.task not in ("multilabel", "none"):
+        raise DataError(
+            f"Items of {data.source} have any number of labels (rows of 0 and 1), and {where} gives one label an item: "
+            f"its task is {contract.task}.",
+            "Give data with one label an item; or, if each output is of one label by itself, give --task multilabel, "
+            "and --softmax if it is a logit.",
+        )
 
 
 def _require_same(made_with: DataRecord, opened: DataSet, where: Path) -> None:
@@ -259,7 +280,7 @@ def without_labels(data: DataSet, count: int) -> DataSet:
 def _notes_on_test_items(contract: Contract, data: DataSet) -> list[str]:
     """Notes on test items that a user may not expect."""
     notes = []
-    absent = np.setdiff1d(np.arange(len(data.labels)), data.test.y)
+    absent = np.flatnonzero(label_counts(data.test.y, len(data.labels)) == 0)
     if len(absent):
         some = ", ".join(data.labels[i] for i in absent[:6]) + (", ..." if len(absent) > 6 else "")
         notes.append(f"{data.source} has no test items of {len(absent)} of {len(data.labels)} classes: {some}.")

@@ -9,6 +9,11 @@ without a group are taken in the same way among themselves, in the order of thei
 group afterwards gets its first one that can be spared. No class loses its last group for training.
 
 Identical content is never in two splits, so groups with copies of each other are one.
+
+Items of multi-label data are divided here, too, each content a group of its own unless they have groups. A group of
+several labels is then taken with those of the label that the fewest groups have, because that label is the hardest one
+to spread (K. Sechidis, G. Tsoumakas, I. Vlahavas, "On the stratification of multi-label data", ECML PKDD 2011, whose
+method starts from it, too); groups without a label are taken together.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.toolkit.data.splits import SHARES, Ints, Names, keep_together, quotas
+from edgepress.toolkit.truth import is_multilabel, labels_by_item
 
 Flags = npt.NDArray[np.bool_]
 
@@ -62,21 +68,22 @@ def hold_out(numbers: Ints, y: Ints, named: Flags, free: Flags, *, share: float,
 
     Args:
         numbers: Number of each item's group, shape (N,), by whose order groups are taken.
-        y: Class of each item, shape (N,).
+        y: Class of each item, shape (N,), or its labels, 0 and 1, shape (N, labels).
         named: Whether its group has a name, shape (N,).
         free: Whether its group may be taken, shape (N,).
         share: Share of the groups to take, rounded up.
         least: Groups to take of a class at least, if they can be spared: 0 or 1.
     """
-    count = int(np.max(y)) + 1
     units, unit = np.unique(numbers, return_inverse=True)
-    of, classes = np.unique(np.stack([unit, y], axis=1), axis=0).T  # which group is in which classes
+    rows, labels = labels_by_item(y)
+    count = int(np.max(labels, initial=-1)) + 1
+    of, classes = np.unique(np.stack([unit[rows], labels], axis=1), axis=0).T  # which group is in which classes
     starts = np.searchsorted(of, np.arange(len(units) + 1))
     is_free = np.zeros(len(units), np.bool_)
     is_free[unit[free]] = True
     is_named = np.zeros(len(units), np.bool_)
     is_named[unit[named]] = True
-    pool = 2 * np.where(np.diff(starts) == 1, classes[starts[:-1]], count) + is_named
+    pool = 2 * _classes_of_units(starts, classes, count, rarest=is_multilabel(y)) + is_named
     wanted = quotas(pool, share, least=0)
     left = np.bincount(classes[is_free[of]], minlength=count)
     taken = np.zeros(len(units), np.bool_)
@@ -101,6 +108,24 @@ def hold_out(numbers: Ints, y: Ints, named: Flags, free: Flags, *, share: float,
     return taken[unit]
 
 
+def _classes_of_units(starts: Ints, classes: Ints, count: int, *, rarest: bool) -> Ints:
+    """The class with which each group is taken: its only one; of several the rarest, or `count` unless `rarest`.
+
+    Args:
+        starts: Where the classes of each group start, and where the last ones end, shape (groups + 1,).
+        classes: The classes of all groups, one group after the other.
+        count: Number of classes; stands for a group without one, too.
+        rarest: Whether groups of several classes are taken with the class that the fewest groups have.
+    """
+    sizes = np.diff(starts)
+    counts = np.bincount(classes, minlength=count)
+    order = np.lexsort((classes, counts[classes], np.repeat(np.arange(len(sizes)), sizes)))
+    result = np.full(len(sizes), count, np.int64)
+    some = sizes > 0 if rarest else sizes == 1
+    result[some] = classes[order][starts[:-1][some]]
+    return result
+
+
 def assign_groups(
     numbers: Ints, y: Ints, named: Flags, stored_split: Names, *, shares: Mapping[str, float] = SHARES
 ) -> Names:
@@ -108,7 +133,7 @@ def assign_groups(
 
     Args:
         numbers: Number of each item's group, from `unite`, shape (N,).
-        y: Class of each item, shape (N,).
+        y: Class of each item, shape (N,), or its labels, 0 and 1, shape (N, labels).
         named: Whether the item has a group with a name, shape (N,).
         stored_split: Its split in the data, shape (N,).
         shares: The splits to take from the training items if the data lack them.

@@ -45,6 +45,7 @@ class ReadOptions:
         photo_size: Height and width of colour images that are not small, if `size` is None.
         input: A model's input; overrides all of the above.
         skip_unreadable: Leave unreadable files out and list them, instead of raising an error.
+        multilabel: Whether one-hot rows, too, say of each label whether an item has it, as a model's outputs do.
         purpose: What the items are for. Every image is decoded for training or `skip_unreadable`; otherwise, images are
             decoded when they are read.
         sample: Numbers of calibration items and of items to verify on that are wanted; a reader may then choose them
@@ -57,6 +58,7 @@ class ReadOptions:
     photo_size: int | None = None
     input: InputSpec | None = None
     skip_unreadable: bool = False
+    multilabel: bool = False
     purpose: Purpose = "training"
     sample: tuple[int, int] | None = None
 
@@ -194,7 +196,7 @@ class Items:
     Attributes:
         source: The items.
         hashes: Content hash of each, SHA-256 as hexadecimal, shape (N,); independent of the requested size and colour.
-        y: Class of each, indices into `labels`, shape (N,).
+        y: Class of each, indices into `labels`, shape (N,); of multi-label data 0 and 1 for each label, (N, labels).
         labels: Class names; empty if the items have no labels.
         stored_split: Split in the data, shape (N,): "train" if they have no splits, "val", "test"; "" if left out.
         spec: The input that the source prepares items for.
@@ -227,7 +229,7 @@ def array_items(
 
     Args:
         parts: By "train", "val" or "test": x and y. x: uint8 images (N, H, W), (N, H, W, 1 or 3), or float32 tensors
-            (N, ...), the same but for N in all parts; y: classes, int64, shape (N,).
+            (N, ...), the same but for N in all parts; y: as of `Items`.
         labels: Class names.
         options: How to prepare them.
         columns: See `Items`.

@@ -6,6 +6,12 @@
 
 The first line names the columns. That of the files has one of the names in `FILE_COLUMNS` and holds paths from the
 folder of the table, with `/` between folders. The file may be somebody else's, so all that it claims is limited.
+
+Where images lie in no class folders, the column `labels` has the labels of each, any number with `;` between them:
+
+    file,labels
+    0001.jpg,cat;dog
+    0002.jpg,
 """
 
 from __future__ import annotations
@@ -15,6 +21,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+import numpy.typing as npt
 
 from edgepress.toolkit import text
 from edgepress.toolkit.documents import read_limited
@@ -28,6 +37,12 @@ MOST_BYTES = 64 << 20
 MOST_COLUMNS = 1000
 LONGEST = 1000
 """Most characters of the name of a file or a group."""
+LABELS = "labels"
+"""Name of the column of labels."""
+BETWEEN = ";"
+"""What stands between the labels of a file."""
+MOST_CELLS = 1 << 26
+"""Most labels times files: 512 MiB of rows."""
 NAMED = 3
 """Number of files that a message names."""
 ACCEPTED = "Accepted: a first line that names the columns, such as file,group, and then a line for each file, in UTF-8."
@@ -63,6 +78,44 @@ class MetadataTable:
             DataError: The table can't be read or has no such column, a path leads out of the folder, or a file has two
                 values.
         """
+        values = self._values(name)
+        items = [Path(file).as_posix() for file in self.files]
+        unknown = self._unknown(values, items)
+        notes = [f"{NAME} names {unknown}."] if unknown else []
+        return [values.get(item, "") for item in items], notes
+
+    def read_labels(self) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """The labels in the column `labels`, in alphabetical order, and rows of 0 and 1 for each file.
+
+        Raises:
+            DataError: As `read`; or a file has no row, a row no file, or there are too many labels.
+        """
+        values = self._values(LABELS)
+        items = [Path(file).as_posix() for file in self.files]
+        if unknown := self._unknown(values, items):
+            raise DataError(f"{self.root / NAME} names {unknown}.", "Remove their rows, or add the files.")
+        if missing := [item for item in items if item not in values]:
+            some = ", ".join(missing[:NAMED])
+            hint = "Add a row for each; that of a file without labels is empty."
+            raise DataError(f"{self.root / NAME} has no row of {text.plural(len(missing), 'file')}: {some}.", hint)
+        labels_of = [[name.strip() for name in values[item].split(BETWEEN) if name.strip()] for item in items]
+        names = sorted({name for labels in labels_of for name in labels})
+        if len(names) * len(items) > MOST_CELLS:
+            raise self._error(f"it has {len(names)} labels for {len(items)} files, too many to hold")
+        places = {name: place for place, name in enumerate(names)}
+        y = np.zeros((len(items), len(names)), np.int64)
+        for row, labels in zip(y, labels_of, strict=True):
+            row[[places[name] for name in labels]] = 1
+        return names, y
+
+    def _unknown(self, values: dict[str, str], items: Sequence[str]) -> str:
+        """The files of the table that are no items, in words; "" if there are none."""
+        unknown = sorted(values.keys() - set(items))
+        some = ", ".join(unknown[:NAMED]) + (", ..." if len(unknown) > NAMED else "")
+        return f"{text.plural(len(unknown), 'file')} that {self.root} does not have: {some}" if unknown else ""
+
+    def _values(self, name: str) -> dict[str, str]:
+        """The value of a column by file."""
         rows = self._rows()
         files = self._file_column(rows[0])
         column = rows[0].index(name)
@@ -78,13 +131,7 @@ class MetadataTable:
             value = row[column].strip()
             if values.setdefault(file, value) != value:
                 raise self._error(f"{file} has two values of {name}: {values[file]} and {value}")
-        items = [Path(file).as_posix() for file in self.files]
-        unknown = sorted(values.keys() - set(items))
-        notes = []
-        if unknown:
-            some = ", ".join(unknown[:NAMED]) + (", ..." if len(unknown) > NAMED else "")
-            notes.append(f"{NAME} names {text.plural(len(unknown), 'file')} that {self.root} does not have: {some}.")
-        return [values.get(item, "") for item in items], notes
+        return values
 
     def _rows(self) -> list[list[str]]:
         path = self.root / NAME
@@ -117,3 +164,11 @@ class MetadataTable:
 
     def _error(self, problem: str) -> DataError:
         return DataError(f"{self.root / NAME} can't be used: {problem}.", ACCEPTED)
+
+
+def has_labels(root: Path) -> bool:
+    """Whether a data folder has a table with the column `labels`; a table that can't be read has none."""
+    try:
+        return LABELS in MetadataTable(root, ()).names()
+    except DataError:
+        return False

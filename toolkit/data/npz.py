@@ -3,8 +3,10 @@
     np.savez("data.npz", x=x, y=y, labels=["cat", "dog"])
 
 `x` of uint8 with shape (N, height, width) or (N, height, width, 1 or 3) are images; any other `x` are tensors, read as
-float32. `y` has whole numbers or strings, shape (N,), or one-hot rows, shape (N, classes). With `labels`, numbers are
-indices into it; without, the distinct values are the labels. For calibration, `y` may be missing.
+float32. `y` has whole numbers or strings, shape (N,), or rows of 0 and 1, shape (N, labels). With `labels`, numbers are
+indices into it and columns are in its order; without, the distinct values are the labels, or the numbers of the
+columns. Rows that all have a single 1 are classes, unless the data are opened for a model whose labels do not exclude
+each other; others are multi-label data. For calibration, `y` may be missing.
 Arrays are held in memory. Nothing is unpickled. Arrays of other names are read where `--group column:NAME` names them,
 and one of the name `group` or `groups` for training (`groups`); otherwise they are ignored.
 """
@@ -25,7 +27,8 @@ import numpy.typing as npt
 from edgepress.converters.unpacking import ArchivePart, refuse_bomb, require_memory
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.filetypes import open_regular
-from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, array_items, in_order
+from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, array_items
+from edgepress.toolkit.data.npz_labels import as_text, checked_y, classes_of, has_rows, names_in, rows_of_labels
 from edgepress.toolkit.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -36,8 +39,6 @@ HEADER_BYTES = 1 << 16
 """What is read of an array for its header, which NumPy reads whole, however long it says it is."""
 TEXT_BYTES = 100
 """Memory of a text as an object of Python, without its characters: an array claims any number of empty ones."""
-MOST_EXACT = 2.0**53
-"""The largest floating-point number up to which all whole numbers differ."""
 SAVED = "Save it with numpy.savez."
 _ACCEPTED = "x and y, or x_train, y_train, x_test, y_test and optionally x_val, y_val; and optionally labels"
 
@@ -79,7 +80,7 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
         return array_items(
             {part: (x, np.zeros(len(x), np.int64)) for part, x in xs.items()}, labels=(), options=options
         )
-    ys = {part: _classes(arrays[y], f"{path}: {y}") for part, (_, y) in keys_of_parts.items()}
+    ys = {part: checked_y(arrays[y], f"{path}: {y}") for part, (_, y) in keys_of_parts.items()}
     for part, (x_key, y_key) in keys_of_parts.items():
         if len(xs[part]) != len(ys[part]):
             hint = "Both need the same number."
@@ -87,10 +88,10 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
     kinds = {keys_of_parts[part][0]: f"{x.dtype} {x.shape[1:]}" for part, x in xs.items()}
     if len(set(kinds.values())) > 1:
         raise DataError(f"{path} contains items of different shapes or types: {kinds}.", "Use the same for all.")
-    labels = _labels(arrays.get("labels"), ys, path)
-    index = {label: i for i, label in enumerate(labels)}
-    classes = {part: np.array([index[str(v)] for v in y], np.int64) for part, y in ys.items()}
-    parts_of_items = {part: (xs[part], classes[part]) for part in keys_of_parts}
+    named = None if "labels" not in arrays else names_in(arrays["labels"], path)
+    numbered = rows_of_labels if has_rows(ys, options) else classes_of
+    labels, ys = numbered(ys, named, path)
+    parts_of_items = {part: (xs[part], ys[part]) for part in keys_of_parts}
     return array_items(parts_of_items, labels=labels, options=options, columns=columns)
 
 
@@ -131,7 +132,7 @@ class ArrayColumns:
         needed = sum(_memory(self.members[key]) for key in keys)
         require_memory(self.path, needed, "Give fewer items.", error=DataError)
         arrays = read_arrays(self.path, keys)
-        values = (_text(arrays[key]) if arrays[key].dtype.kind in "US" else arrays[key] for key in keys)
+        values = (as_text(arrays[key]) if arrays[key].dtype.kind in "US" else arrays[key] for key in keys)
         return [str(value) for array in values for value in array.tolist()], []
 
 
@@ -235,49 +236,3 @@ def _items(x: Array, where: str) -> Array:
             "Remove or replace them.",
         )
     return tensors
-
-
-def _classes(y: Array, where: str) -> Array:
-    """Check classes, and convert them to whole numbers or strings, shape (N,)."""
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y.ravel()
-    if y.dtype.kind not in "biufUS" or y.ndim not in (1, 2) or (y.ndim == 2 and y.dtype.kind in "US"):
-        raise DataError(
-            f"{where} has the type {y.dtype} and shape {y.shape}; accepted: whole numbers or strings (N,), or one-hot "
-            "rows (N, classes)."
-        )
-    if y.ndim == 2:
-        if not np.all((y == 0) | (y == 1)) or not np.all(np.count_nonzero(y, axis=1) == 1):
-            raise DataError(f"{where} of shape {y.shape} is not one-hot: every row must have a single 1 and zeros.")
-        return np.asarray(y.argmax(axis=1))
-    if y.dtype.kind == "f" and not np.all(np.isfinite(y) & (y == np.trunc(y))):
-        raise DataError(f"{where} has numbers that are not whole; accepted: whole numbers, strings, one-hot rows.")
-    if y.dtype.kind in "US":
-        return _text(y)
-    far = np.abs(y) > MOST_EXACT if y.dtype.kind == "f" else y > np.iinfo(np.int64).max
-    if far.any():
-        raise DataError(
-            f"{where} has the class {y[far][0]}; numbers so large are not exact.",
-            "Number the classes from 0, or name them.",
-        )
-    return y.astype(np.int64)
-
-
-def _text(names: Array) -> Array:
-    """Names as text; bytes that are not UTF-8 stay different, so that `open_data` refuses them."""
-    return np.char.decode(names, "utf-8", "surrogateescape") if names.dtype.kind == "S" else names.astype(np.str_)
-
-
-def _labels(labels: Array | None, ys: dict[str, Array], path: Path) -> tuple[str, ...]:
-    """Class names; numbers in `ys` are replaced in place by the `labels` they index."""
-    if labels is None:
-        return tuple(in_order([str(v) for y in ys.values() for v in np.unique(y)]))
-    names = [str(v) for v in _text(np.ravel(labels))]
-    if len(set(names)) < len(names):
-        raise DataError(f"{path}: labels has a name twice: {', '.join(names)}.")
-    for part, y in ys.items():
-        beyond = np.setdiff1d(y, names) if y.dtype.kind == "U" else y[(y < 0) | (y >= len(names))]
-        if beyond.size:
-            raise DataError(f"{path}: y has {beyond[0]!s}, which is none of the {len(names)} labels.")
-        ys[part] = y if y.dtype.kind == "U" else np.array(names)[y]
-    return tuple(names)

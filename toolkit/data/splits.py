@@ -8,6 +8,8 @@ a missing one is taken from the training items.
 Identical content is never in two splits: copies stay together, also across classes, and a training item that repeats a
 given test item is left out. A class of a single item can't be trained, so that item is a test item. Near-copies
 (the same picture encoded twice) are not detected.
+
+Items of multi-label data are spread by the rarest of their labels (`group_splits`).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy.typing as npt
 
 from edgepress.toolkit.data.types import SPLITS, Purpose, Split
 from edgepress.toolkit.errors import DataError
+from edgepress.toolkit.truth import is_multilabel, label_counts, strata
 
 SHARES = {"test": 0.2, "val": 0.1}
 """Share of the training items that is taken for a split missing from the data, rounded up."""
@@ -115,13 +118,14 @@ def require_all_classes(split: Names, y: Ints, labels: tuple[str, ...], source: 
     """Check that the splits allow training and testing, where `grouped` says whether they keep groups together.
 
     Raises:
-        DataError: There is only one class or none, a class has no item in "train" or in "test", or "val" is empty.
+        DataError: There is only one class or none, a class has no item in "train" or in "test", "val" is empty, or all
+            training items have a label of multi-label data.
     """
     if not labels:
         raise DataError(f"{source} has no item with a label.", "Label its items.")
     if len(labels) < 2:
         raise DataError(f"{source} has only one class: {', '.join(labels)}.", "Give at least two classes.")
-    counts = {name: np.bincount(y[split == name], minlength=len(labels)) for name in SPLITS}
+    counts = {name: label_counts(y[split == name], len(labels)) for name in SPLITS}
     for i, label in enumerate(labels):
         if not counts["train"][i] or not counts["test"][i]:
             counted = ", ".join(f"{n[i]} in {name}" for name, n in counts.items())
@@ -132,6 +136,12 @@ def require_all_classes(split: Names, y: Ints, labels: tuple[str, ...], source: 
                 "and one for testing.",
                 f"{hint} {UNGROUPED}" if grouped else hint,
             )
+    everywhere = np.flatnonzero(counts["train"] == np.count_nonzero(split == "train")).tolist()
+    if everywhere and is_multilabel(y):
+        raise DataError(
+            f"{source}: every training item has the label {labels[everywhere[0]]!r}, so there is nothing to learn.",
+            "Remove its column, or add items without it.",
+        )
     if not counts["val"].any():
         hint = (
             f"Give at least three groups per class. {UNGROUPED}" if grouped else "Give at least three items per class."
@@ -163,8 +173,9 @@ def calibration_rows(split: Split, n: int) -> Ints:
     Returns:
         Rows in ascending order, int64, shape (min(n, len(split)),).
     """
-    by_class = np.argsort(split.y, kind="stable")
-    counts = np.bincount(split.y)
+    y = strata(split.y)
+    by_class = np.argsort(y, kind="stable")
+    counts = np.bincount(y)
     turn = np.empty(len(split), np.int64)  # a row's rank within its class
     turn[by_class] = np.concatenate([np.arange(count) for count in counts]) if len(split) else []
     return np.sort(np.argsort(turn, kind="stable")[: max(n, 0)])

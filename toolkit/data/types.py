@@ -17,6 +17,7 @@ import numpy.typing as npt
 from edgepress.runtime.contract import DataRecord
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.text import short_repr
+from edgepress.toolkit.truth import is_multilabel
 
 SPLITS = ("train", "val", "test")
 COPY = "a copy is in the test or validation split"
@@ -65,7 +66,8 @@ class Split:
     Attributes:
         source: The items.
         indices: Indices of the items in this split, int64, shape (N,), in an order that depends only on content.
-        y: Their classes, int64, shape (N,), indices into the data set's labels.
+        y: Their classes, int64, shape (N,), indices into the data set's labels; of multi-label data 0 and 1 for each
+            label, int64, shape (N, labels) (`edgepress.toolkit.truth`).
         groups: Number of the group of each, int64, shape (N,), equal in all data for groups of one name; None if they
             are not split by groups.
     """
@@ -136,7 +138,7 @@ class DataSet:
 
     Attributes:
         source: The name or path, as the user gave it.
-        labels: Class names; `y` are indices into them. Empty if the items have no labels.
+        labels: Class names; `y` are indices into them, or have a column for each. Empty if the items have no labels.
         input: Shape, dtype, colour, resize rule and value range of an item.
         train: Items for training and calibration.
         val: Items for early stopping and search; may be empty except for training.
@@ -177,8 +179,26 @@ class DataSet:
     def relabelled(self, labels: tuple[str, ...]) -> DataSet:
         """The same with classes numbered in the order of these labels, which include all of its own."""
         numbers = np.array([labels.index(label) for label in self.labels], np.int64)
+
+        def renumbered(y: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            if not is_multilabel(y):
+                return numbers[y]
+            rows = np.zeros((len(y), len(labels)), np.int64)
+            rows[:, numbers] = y
+            return rows
+
         splits = {name: getattr(self, name) for name in SPLITS}
-        return replace(self, labels=labels, **{name: replace(s, y=numbers[s.y]) for name, s in splits.items()})
+        return replace(self, labels=labels, **{name: replace(s, y=renumbered(s.y)) for name, s in splits.items()})
+
+    def named_columns(self, labels: tuple[str, ...]) -> DataSet:
+        """The same with a model's labels in the place of the numbers of as many columns of rows of labels."""
+        unnamed = self.multilabel and self.labels == tuple(map(str, range(len(labels))))
+        return replace(self, labels=labels) if unnamed else self
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an item has any number of labels instead of one."""
+        return is_multilabel(self.test.y)
 
     @property
     def record(self) -> DataRecord:

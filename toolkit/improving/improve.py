@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.runtime.decisions import decide, same_answers
 from edgepress.runtime.filetypes import MODEL, VARIANTS
 from edgepress.toolkit.calibrating.calibrate import Calibrated
 from edgepress.toolkit.conversion import convert
@@ -21,7 +22,7 @@ from edgepress.toolkit.data.joined import follow, join
 from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.data.remembered import open_in_groups
 from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.errors import DataError, EdgepressError, InputError
 from edgepress.toolkit.evaluation import model_scores
 from edgepress.toolkit.improving.former import FormerFile, kinds_to_make, not_repeated, promises
 from edgepress.toolkit.improving.held_out import learned_by, remember, without_learned_scenes
@@ -170,7 +171,8 @@ def improve(
     model = train_on(folder, both, target, **how, progress=progress)
     remember(target, fresh, learned)
     step("Comparing both models on held-out items")
-    was, now = (model_scores(path, both.test).argmax(axis=1) == both.test.y for path in (before, model))
+    scores = (model_scores(path, both.test) for path in (before, model))
+    was, now = (same_answers(decide(each, multilabel=both.multilabel)[0], both.test.y) for each in scores)
     count = len(old.test)  # the old items come first
     better = prove_better(was[count:], now[count:])
     kept = prove_not_worse(was[:count], now[:count], max_drop)
@@ -270,7 +272,10 @@ def _open(
         raise InputError(f"{model} takes tensors; only models of images can be improved so.", "Train it again.")
     old, notes = data_for(contract, data, where=model, skip_unreadable=skip_unreadable)
     options: dict[str, Any] = {"input": contract.input, "labels": contract.labels, "skip_unreadable": skip_unreadable}
-    fresh, more = open_in_groups(new, contract.data, purpose="evaluation", **options)
+    fresh, more = open_in_groups(new, contract.data, purpose="evaluation", multilabel=old.multilabel, **options)
+    if fresh.multilabel != old.multilabel:
+        kinds = ["any number of labels" if each.multilabel else "one label each" for each in (old, fresh)]
+        raise DataError(f"Items of {old.source} have {kinds[0]}, and those of {new} {kinds[1]}.", "Label them alike.")
     fresh = follow(old, fresh)
     if not len(fresh.train):
         raise InputError(f"{new} has {len(fresh.test)} items, all held out.", "Label more: a fifth is held out.")

@@ -22,6 +22,7 @@ from edgepress.toolkit.columns import (
     TRIALS,
     Column,
     filled_columns,
+    quality,
     varying,
 )
 from edgepress.toolkit.notebooks.charts import curves, span
@@ -195,11 +196,16 @@ def benchmark_html(document: Document) -> str:
     )
 
 
-ACCEPTED = {"accepted_share": "Accepted, pp", "accepted_error": "Wrong of these, pp"}
-"""Figures of calibrated files, and their headings."""
+IN_POINTS = {
+    "macro_f1": "Mean F1, pp",
+    "mean_average_precision": "mAP, pp",
+    "accepted_share": "Accepted, pp",
+    "accepted_error": "Wrong of these, pp",
+}
+"""Figures of multi-label answers and of calibrated files, and their headings."""
 CHANGES = {
     "accuracy": "Accuracy drop, pp",
-    **ACCEPTED,
+    **IN_POINTS,
     "p50_us": "Latency",
     "size_bytes": "Size",
     "memory_bytes": "Memory",
@@ -216,7 +222,7 @@ def comparison_html(document: Document) -> str:
     outcome = ", ".join(f"{n} {name}" for name, n in verdicts.items()) or "No limit was given"
     rows: list[list[Cell]] = []
     known = {figure["name"] for pair in document["pairs"] for figure in pair["figures"]}
-    shown = {name: title for name, title in CHANGES.items() if name in known or name not in ACCEPTED}
+    shown = {name: title for name, title in CHANGES.items() if name in known or name not in IN_POINTS}
     for pair in document["pairs"]:
         by_name = {figure["name"]: figure for figure in pair["figures"]}
         cells = [_change(by_name.get(name)) for name in shown]
@@ -310,7 +316,8 @@ def _value(value: object) -> str:
 
 def _score(document: Document) -> str:
     right = round(document["accuracy"] * document["count"])
-    return f"{text.percent(document['accuracy'])} accuracy, {right} of {document['count']} test items"
+    items = f"{right} of {document['count']} test items"
+    return f"{quality(document, lambda share: f'{text.percent(share)} accuracy')}, {items}"
 
 
 def _change(figure: Document | None) -> str:
@@ -318,7 +325,7 @@ def _change(figure: Document | None) -> str:
     if not figure or not change:
         return ""
     ends = change["estimate"], change["low"], change["high"]
-    if figure["name"] == "accuracy" or figure["name"] in ACCEPTED:
+    if figure["name"] == "accuracy" or figure["name"] in IN_POINTS:
         return text.interval(*ends)
     low, high = (text.times(v) for v in ends[1:])
     return text.times(ends[0]) + (f" [{low}, {high}]" if low and high and low != high else "")

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.runtime.board import usable_cores
+from edgepress.runtime.decisions import same_answers
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.playing.choice import Choice
+from edgepress.toolkit.truth import label_text
 
 MAX_LISTED = 240
 """Most test items on which files differ that the page lists."""
@@ -96,7 +98,7 @@ def find_differences(
     if isinstance(reference, EdgepressError):
         return Differences("none", f"No test images are compared, as the reference failed: {reference}", notes=notes)
     predicted = {n: other.predicted for n, other in enumerate(others, 1) if isinstance(other, Answers)}
-    differs = {n: answers != reference.predicted for n, answers in predicted.items()}
+    differs = {n: ~same_answers(answers, reference.predicted) for n, answers in predicted.items()}
     count = np.sum(list(differs.values()), axis=0, dtype=np.int64) if differs else np.zeros(len(data.test), np.int64)
     differing = np.argsort(-count, kind="stable")[: np.count_nonzero(count)]
     (agreed,) = np.nonzero(count == 0)
@@ -105,9 +107,9 @@ def find_differences(
         {
             "row": row,
             "name": data.test.name(row),
-            "label": data.labels[data.test.y[row]],
-            "reference": data.labels[reference.predicted[row]],
-            "others": {n: data.labels[predicted[n][row]] for n, different in differs.items() if different[row]},
+            "label": label_text(data.test.y[row], data.labels),
+            "reference": label_text(reference.predicted[row], data.labels),
+            "others": {n: label_text(predicted[n][row], data.labels) for n, other in differs.items() if other[row]},
         }
         for row in map(int, [*differing[:MAX_LISTED], *offered])
     )

@@ -43,6 +43,9 @@ MOST = 1_000_000
 WORTH = 10
 """How many times as many items without labels are still worth a word."""
 NEAR_LARGEST = "near the largest class"
+NEVER = "never predicted"
+OF_CLASSES = (NEAR_LARGEST, NEVER)
+"""What is asked only of classes that exclude each other."""
 CONTRADICTION = "contradictory labels"
 IMPROVING = "still improving"
 FROM_NOTHING = "no pre-trained weights"
@@ -126,7 +129,8 @@ def _of_accuracy(facts: Facts) -> Remark | None:
 
 def remarks(facts: Facts) -> tuple[Remark, ...]:
     """What else than quantization limits the accuracy, in the order of the table; of a short training, epochs first."""
-    by_kind = {kind: remark for kind, check in CHECKS.items() if (remark := check(facts)) is not None}
+    checks = {kind: check for kind, check in CHECKS.items() if not (facts.multilabel and kind in OF_CLASSES)}
+    by_kind = {kind: remark for kind, check in checks.items() if (remark := check(facts)) is not None}
     if NEAR_LARGEST in by_kind and facts.pair is None:
         by_kind.pop(FEW, None)  # how well a net is measured that has learned little does not matter
     if is_short(facts):
@@ -202,7 +206,7 @@ def never_predicted(facts: Facts) -> Remark | None:
         else f"{len(never)} of {len(support)} classes ({_list(facts, never)})"
     )
     return Remark(
-        kind="never predicted",
+        kind=NEVER,
         text=f"The float model never answers {which}, to which {items} of {confusion.sum()} held-out items belong; it "
         f"takes them most often for {facts.labels[instead]}.",
         command=_for_rare(facts, never),
@@ -318,7 +322,7 @@ CHECKS: dict[str, Callable[[Facts], Remark | None]] = {
     CONTRADICTION: contradictory_labels,
     "few epochs": few_epochs,
     NEAR_LARGEST: near_largest_class,
-    "never predicted": never_predicted,
+    NEVER: never_predicted,
     IMPROVING: still_improving,
     "far above validation": far_above_validation,
     "image size": image_sizes,

@@ -60,7 +60,7 @@ class Facts:
         look: The command that shows the confusion of classes; "" if there is none.
         more: The command that measures again on more items.
         val_confusion: The same of the validation items.
-        train_counts: Number of training items of each class, shape (C,).
+        train_counts: Number of training items of each class, shape (C,); of multi-label data, all of them first.
         history: One row per epoch; see `edgepress.toolkit.training.checkpoint.State`.
         arguments: The arguments of the training, defaults filled in.
         is_image: Whether items are images.
@@ -70,6 +70,8 @@ class Facts:
         conflicts: Items of the same content in different classes, in all data.
         pair: The quantized file that too few items leave unproven.
         max_drop_pp: Largest drop that counts as usable, percentage points.
+        multilabel: Whether items have any number of labels; `confusion` and `val_confusion` then hold the number of
+            right answers and that of wrong ones in their first row, shape (2, 2).
         foreign: Whether edgepress did not train the model, so that the user said how items are prepared.
     """
 
@@ -89,6 +91,7 @@ class Facts:
     conflicts: Conflicts | None = None
     pair: FloatPair | None = None
     max_drop_pp: float = 1.0
+    multilabel: bool = False
     foreign: bool = False
 
     @property

@@ -92,7 +92,10 @@ def _head(result: Benchmark, ship: Measurement | None, name: str, licence: str) 
     if result.data.get("split"):
         yield f"      split: {_quote(str(result.data['split']))}"
     yield "    metrics:"
-    for kind, title, value in (("accuracy", "Accuracy", row.accuracy), ("f1", "Macro F1", row.macro_f1)):
+    accuracy = "Accuracy" if row.exact_match is None else "Exact match"
+    figures = [("accuracy", accuracy, row.accuracy), ("f1", "Macro F1", row.macro_f1)]
+    figures += [("mAP", "Mean average precision", row.mean_average_precision)]
+    for kind, title, value in figures:
         if value is not None:
             yield f"    - type: {kind}\n      name: {_quote(title)}\n      value: {value:.6g}"
 

@@ -21,6 +21,7 @@ class ClassChange:
             its 95 % confidence interval (paired).
         accepted: Of a calibrated file, the number of this class's test items whose answers are accepted.
         accepted_wrong: How many of these answers are wrong.
+        average_precision: Of multi-label data, that of this label, 0-1; None without a test item that has it.
     """
 
     label: str
@@ -33,6 +34,7 @@ class ClassChange:
     drop_high_pp: float | None = None
     accepted: int | None = None
     accepted_wrong: int | None = None
+    average_precision: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,11 +143,34 @@ class AcceptedFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccuracyFigures(AcceptedFigures):
+class LabelFigures:
+    """How well a file finds the labels of multi-label data; None of data with one label an item.
+
+    Attributes:
+        exact_match, exact_match_low, exact_match_high: Share of the test items whose labels are all answered and no
+            others, with its 95 % confidence interval (Wilson), 0-1; `accuracy` is the same share.
+        macro_f1_low, macro_f1_high: 95 % confidence interval of `macro_f1` (bootstrap over items), 0-1.
+        mean_average_precision, mean_average_precision_low, mean_average_precision_high: Mean of the average precision
+            of the labels, with its 95 % confidence interval (bootstrap over items), 0-1.
+    """
+
+    exact_match: float | None = None
+    exact_match_low: float | None = None
+    exact_match_high: float | None = None
+    macro_f1_low: float | None = None
+    macro_f1_high: float | None = None
+    mean_average_precision: float | None = None
+    mean_average_precision_low: float | None = None
+    mean_average_precision_high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyFigures(AcceptedFigures, LabelFigures):
     """How well a file classifies the test items, and how that differs from the baseline.
 
     Attributes:
-        accuracy: Share of the test items that are classified correctly, 0-1.
+        accuracy: Share of the test items that are classified correctly, 0-1; of multi-label data, whose labels are all
+            answered and no others.
         macro_precision, macro_recall, macro_f1: Averages over the classes that have items or are predicted, 0-1.
         drop_pp, drop_low_pp, drop_high_pp: Accuracy of the baseline minus accuracy of this file, percentage points,
             with its 95 % confidence interval (paired).
@@ -160,7 +185,7 @@ class AccuracyFigures(AcceptedFigures):
         ece: Expected calibration error, 0-1, 15 bins of equal width (Guo et al. 2017, arXiv:1706.04599).
         agreement: Share of the test items for which the file and the baseline predict the same class, 0-1.
         per_class: Figures of each class, in the order of the labels.
-        confusion_matrix: Rows of counts, one row per true class; empty above 100 classes.
+        confusion_matrix: Rows of counts, one row per true class; empty above 100 classes and of multi-label data.
         correct: Base64 of `numpy.packbits` of which test items were classified correctly, in the order of the split:
             two results on the same data (equal sha256) can be compared item by item.
         items: Number of test items that the figures are estimated from, of a file that was too slow for all; else None.

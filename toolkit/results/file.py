@@ -39,6 +39,7 @@ SHARES = (
     *("accuracy", "precision", "recall", "f1", "ece", "agreement", "mcnemar_p", "probability", "confidence"),
     *(f"accepted_{name}{end}" for name in ("share", "error") for end in ("", "_low", "_high")),
     *("coverage", "risk"),
+    *(f"{name}{end}" for name in ("exact_match", "macro_f1", "average_precision") for end in ("", "_low", "_high")),
 )
 """Suffixes of the names of figures from 0 to 1."""
 QUANTILES = 51
@@ -103,7 +104,8 @@ def items_of(result: Benchmark, row: Measurement) -> int:
         return count
     # The board's entry is of its last visit, rows of other files may be older.
     items = board.get("items")
-    return sum(each.support for each in row.per_class) or (items if isinstance(items, int) and items > 0 else count)
+    known = 0 if row.exact_match is not None else sum(each.support for each in row.per_class)  # one label an item
+    return known or (items if isinstance(items, int) and items > 0 else count)
 
 
 def correct_items(row: Measurement, count: int) -> npt.NDArray[np.bool_] | None:

@@ -23,6 +23,7 @@ from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.retraining.job import GraphJob, Progress, Trained
 from edgepress.toolkit.training import augment, checkpoint, run_folder
+from edgepress.toolkit.training.label_kinds import kind_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +189,7 @@ def job_arguments(
         "calibration": items["calibration"],
         "validation": items.get("validation") or partial(_read_training_items, train),
         "train": train,
-        "labelled": contract.task == "softmax" and [*contract.labels] == [*plan.data.labels],
+        "labelled": contract.task == kind_of(plan.data).task and [*contract.labels] == [*plan.data.labels],
         "augmentation": augment.resolve(run.augmentation, contract.input),
     }
     return arguments, plan.data.sha256

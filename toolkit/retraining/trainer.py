@@ -32,6 +32,7 @@ from edgepress.toolkit.retraining.job import GraphJob
 from edgepress.toolkit.retraining.rate import TRIAL_STEPS, find_rate, warmed_up
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
+from edgepress.toolkit.truth import is_multilabel
 
 BATCH = 32
 """Most items of a step."""
@@ -114,7 +115,8 @@ class Trainer(Generic[AnyJob]):
 
     def distillation(self, student: Learner, labels: float) -> Distillation:
         """What trains a student; `labels` is their share of the loss where the data have the model's."""
-        labels = labels if self.job.labelled and self.kind == "softmax" else 0.0
+        fits = self.kind == ("sigmoid" if is_multilabel(self.job.train.y) else "softmax")
+        labels = labels if self.job.labelled and fits else 0.0
         return Distillation(self.teacher, student, Teaching(self.kind, labels), self._spread)
 
     def count_steps(self, distillation: Distillation) -> int:

@@ -12,8 +12,35 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.toolkit.stats.multilabel import multilabel_metrics
+from edgepress.toolkit.truth import is_multilabel
+
 BINS = 15
 """Number of bins of the calibration error, as in Guo et al. 2017."""
+
+
+def metrics_of(
+    y_true: npt.NDArray[np.int64],
+    predicted: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32] | None = None,
+    *,
+    labels: Sequence[str],
+) -> dict[str, Any]:
+    """The metrics of answers to items of one label each, or of any number: the one place that tells them apart.
+
+    Args:
+        y_true: The true labels (`edgepress.toolkit.truth`).
+        predicted: The answers, of the same shape.
+        scores: The scores of all labels, shape (N, labels); needed of multi-label data alone.
+        labels: The names of the labels.
+
+    Returns:
+        The document of `classification_metrics` or `multilabel_metrics`.
+    """
+    if not is_multilabel(y_true):
+        return classification_metrics(y_true, predicted, labels=labels)
+    assert scores is not None
+    return multilabel_metrics(y_true, predicted, scores, labels=labels)
 
 
 def classification_metrics(y_true: npt.ArrayLike, predicted: npt.ArrayLike, *, labels: Sequence[str]) -> dict[str, Any]:
@@ -63,10 +90,11 @@ def calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> floa
     Source: C. Guo et al., "On calibration of modern neural networks", ICML 2017, arXiv:1706.04599, equation 3.
 
     Args:
-        confidence: Score of each item's predicted class, 0-1, shape (N,), N > 0.
-        correct: Whether that class is the true one, bool, shape (N,).
+        confidence: Score of each item's predicted class, 0-1, shape (N,), N > 0; of multi-label answers that of each
+            label's presence or absence, whichever is answered, shape (N, labels).
+        correct: Whether that class is the true one, or that is true of the label, bool, of the same shape.
     """
-    score = np.asarray(confidence, np.float64)
+    score = np.asarray(confidence, np.float64).ravel()
     bins = np.clip(np.ceil(score * BINS).astype(np.int64) - 1, 0, BINS - 1)  # (0, 1/15], (1/15, 2/15], ...
-    excess = np.bincount(bins, np.asarray(correct, np.float64) - score, BINS)  # sums, so the weights cancel
+    excess = np.bincount(bins, np.asarray(correct, np.float64).ravel() - score, BINS)  # sums, so the weights cancel
     return float(np.abs(excess).sum() / len(score))

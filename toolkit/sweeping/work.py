@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.files import sha256_of_file, whole_file
+from edgepress.runtime.decisions import same_answers
 from edgepress.runtime.filetypes import VARIANTS
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
@@ -149,7 +150,7 @@ def _test_file(path: Path, job: Job) -> dict[str, Any]:
         (answers,) = collect_answers([Candidate(path, None)], part, jobs=1)
         if isinstance(answers, EdgepressError):
             raise answers
-        correct = answers.predicted == part.test.y
+        correct = same_answers(answers.predicted, part.test.y)
         result[name] = float(np.mean(correct))
         result |= {"val_correct": pack(correct)} if name == "val_accuracy" else {}
         result["engine"] = answers.engine

@@ -18,7 +18,7 @@ import dataclasses
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -144,6 +144,7 @@ def build(
     input: InputSpec,
     *,
     classes: int,
+    activation: Literal["softmax", "sigmoid"] = "softmax",
     width: float | None = None,
     depth: int | None = None,
     dropout: float | None = None,
@@ -159,7 +160,8 @@ def build(
     Args:
         name: A name in `ARCHITECTURES`.
         input: The items; the model takes them as float32, shape (batch, *input.shape), in their raw range.
-        classes: Number of classes, >= 2; the output is float32 (batch, classes), softmax.
+        classes: Number of classes, >= 2; the output is float32 (batch, classes).
+        activation: The last operation: "softmax", or "sigmoid" for labels that do not exclude each other.
         width: Multiplier of the number of channels, 0.05 to 4, if the architecture has this option.
         depth: Number of layers, if the architecture has this option.
         dropout: Dropout rate before the classifier, [0, 1).
@@ -190,7 +192,7 @@ def build(
     source = keras.Input(input.shape, dtype="float32", name="image" if input.is_image else "tensor")
     with pretrained.clear_errors(row.name, weights), redirect_stdout(sys.stderr):  # Keras draws downloads on stdout
         features = BODIES[name](source, options)  # before the head, because each layer draws from the seed
-        head = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")
+        head = keras.layers.Dense(classes, activation=activation, dtype="float32", name="predictions")
         model = keras.Model(source, head(features), name=row.name)
         if weights and not options.pretrained:
             pretrained.load_all_but(model, None if continued else head, Path(weights))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.runtime.decisions import same_answers
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.builtin import color_of
 from edgepress.toolkit.data.groups import is_seen
@@ -46,7 +47,7 @@ def facts_of(
 
     Args:
         data: The data, as the model takes them.
-        confusion: Of the test items, true class down, predicted class across.
+        confusion: Of the test items, true class down, predicted class across; of multi-label data as `confusion_of`.
         arguments: The arguments of its training; without "arch" the training is not known.
         val_confusion: The same of the validation items.
         history: One row per epoch.
@@ -68,7 +69,10 @@ def facts_of(
         look=f"{look} --skip-unreadable" if look and skip else look,
         more=more,
         val_confusion=None if val_confusion is None else np.asarray(val_confusion, np.int64),
-        train_counts=np.bincount(data.train.y, minlength=len(data.labels)),
+        train_counts=np.bincount(
+            np.zeros(len(data.train), np.int64) if data.multilabel else data.train.y, minlength=len(data.labels)
+        ),
+        multilabel=data.multilabel,
         history=history,
         arguments=arguments if "epochs" in arguments else {},
         is_image=data.input.is_image,
@@ -82,15 +86,28 @@ def facts_of(
     )
 
 
+def confusion_of(metrics: Mapping[str, Any]) -> npt.NDArray[np.int64]:
+    """The confusion matrix of a document of metrics; of multi-label data, the counts of right and wrong answers."""
+    if metrics.get("exact_match") is None:
+        return np.asarray(metrics["confusion_matrix"], np.int64)
+    return right_and_wrong(round(metrics["exact_match"] * metrics["count"]), metrics["count"])
+
+
+def right_and_wrong(right: int, count: int) -> npt.NDArray[np.int64]:
+    """What takes the place of a confusion matrix where answers are sets of labels: its trace is the right answers."""
+    return np.array([[right, count - right], [0, 0]], np.int64)
+
+
 def accuracy_of_groups(data: DataSet, predicted: npt.ArrayLike) -> dict[str, Any] | None:
     """The accuracy by item and by group on the test split (`group_figures`); None if no groups were kept together.
 
     Args:
         data: The data, as the model takes them.
-        predicted: Predicted class of each test item, shape (N,).
+        predicted: The answer to each test item, of the shape of its labels.
     """
     groups = data.test.groups
-    return None if groups is None else group_figures(np.asarray(predicted) == data.test.y, groups, data.group)
+    right = same_answers(np.asarray(predicted), data.test.y)
+    return None if groups is None else group_figures(right, groups, data.group)
 
 
 def _transfer_command(data: DataSet, skip_unreadable: bool) -> str:

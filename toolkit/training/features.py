@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgepress.toolkit.data.threads import in_threads
 from edgepress.toolkit.data.types import Split
+from edgepress.toolkit.truth import is_multilabel, strata
 
 Floats = npt.NDArray[np.float32]
 INVERSE_PENALTY = 0.01
@@ -26,6 +27,8 @@ ITERATIONS = 100
 """Most iterations of the solver."""
 HEAD_ITEMS = 20_000
 """Most training items that the classifier is fitted to, so that features and time stay bounded."""
+SURE = 4.0
+"""Logit of a label that all training items have; its probability is 0.98."""
 BATCH = 32
 """Items whose features are computed at once."""
 WORKERS = 4
@@ -82,9 +85,10 @@ def frozen_features(body: Body, split: Split, *, flipped: bool = False, rows: np
 
 
 def spread_rows(y: npt.NDArray[np.int64], most: int = HEAD_ITEMS) -> npt.NDArray[np.int64]:
-    """Rows of at most so many items, as evenly over the classes as these allow, in order; labels of shape (N,)."""
+    """Rows of at most so many items, as evenly over the classes or labels as these allow, in order."""
     if len(y) <= most:
         return np.arange(len(y))
+    y = strata(y)
     place = np.empty(len(y), np.int64)  # of each item in its class
     for label in np.unique(y):
         rows = np.flatnonzero(y == label)
@@ -97,15 +101,19 @@ def fit_head(
 ) -> tuple[Floats, Floats]:
     """Fit logistic regression to standardized features; returns it for the features as they are.
 
+    Labels that do not exclude each other have one of their own each.
+
     Args:
         features: Shape (n, f).
-        y: Classes, shape (n,); every class occurs.
+        y: Classes, shape (n,), every one of which occurs; or rows of 0 and 1 for each label, shape (n, classes).
         classes: Number of classes, >= 2.
         weights: Weight of each class, shape (classes,); None if all weigh the same.
 
     Returns:
-        Kernel (f, classes) and bias (classes,) of a dense layer before softmax.
+        Kernel (f, classes) and bias (classes,) of a dense layer before softmax, or before sigmoids.
     """
+    if is_multilabel(y):
+        return _fit_labels(features, y)
     from sklearn.linear_model import LogisticRegression
 
     mean = features.mean(axis=0)
@@ -118,3 +126,19 @@ def fit_head(
     if classes == 2:  # one row of coefficients, which is the difference of both classes
         kernel, bias = (np.concatenate([-a / 2, a / 2]) for a in (kernel, bias))
     return kernel.T.astype(np.float32), bias.astype(np.float32)
+
+
+def _fit_labels(features: Floats, y: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Kernel and bias of a dense layer before sigmoids; a label that all items have, or none, depends on no feature.
+
+    Args:
+        features: Shape (n, f).
+        y: Rows of 0 and 1 for each label, shape (n, labels).
+    """
+    kernel = np.zeros((features.shape[1], y.shape[1]), np.float32)
+    bias = np.where(y[0] == 1, SURE, -SURE).astype(np.float32)
+    for label in np.flatnonzero(y.min(axis=0) != y.max(axis=0)).tolist():
+        absent_and_present, biases = fit_head(features, y[:, label], classes=2)
+        kernel[:, label] = absent_and_present[:, 1] - absent_and_present[:, 0]
+        bias[label] = biases[1] - biases[0]
+    return kernel, bias

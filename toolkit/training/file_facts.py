@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.files import sha256_of
 from edgepress.runtime import Contract
+from edgepress.runtime.decisions import same_answers
 from edgepress.runtime.filetypes import MODEL
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError
@@ -19,7 +20,7 @@ from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.remarks.facts import Facts, FloatPair
 from edgepress.toolkit.results.run_files import run_model
 from edgepress.toolkit.training import run_folder
-from edgepress.toolkit.training.facts import MORE, facts_of
+from edgepress.toolkit.training.facts import MORE, confusion_of, facts_of, right_and_wrong
 
 
 def facts_of_file(
@@ -39,7 +40,7 @@ def facts_of_file(
         file: The file.
         contract: Its contract.
         data: The data, opened as the file takes them.
-        predicted: The class that it gives each test item, shape (N,).
+        predicted: The answer that it gives to each test item, of the shape of its labels.
         command: The command that measures it again, without data and hints.
         hints: What the user said of a file that others made, which commands repeat.
         pair: The quantized file that too few items leave unproven.
@@ -50,17 +51,15 @@ def facts_of_file(
     # A training on data that a file is only measured on is no advice: it might be the user's test set.
     own = same or (contract.data is not None and contract.data.source == data.source)
     known = {"arch": contract.arch} if own else {}
-    classes = len(data.labels)
     described = (hints or Hints()).words
     named = [] if same else ["--data", data.source]
-    codes = data.test.y * classes + predicted
     if own and contract.data is not None:  # opened by the rule of its training, "none" if that named and found none
         data = replace(data, group=contract.data.group)
     return facts_of(
         data,
-        np.bincount(codes, minlength=classes**2).reshape(classes, classes),
+        _confusion(data, predicted),
         arguments=run.metrics["arguments"] if run else known,
-        val_confusion=run.metrics["val"]["confusion_matrix"] if run else None,
+        val_confusion=confusion_of(run.metrics["val"]) if run else None,
         history=[row for row in run.history if row.get("epoch", 1)] if run else (),
         look=shell_line("edgepress", "evaluate", file, *named, *described),
         more=shell_line(*command, "--data", MORE, *described),
@@ -68,6 +67,15 @@ def facts_of_file(
         max_drop_pp=max_drop_pp,
         foreign=not contract.arch,
     )
+
+
+def _confusion(data: DataSet, predicted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Of the test items: true class down, predicted class across; of multi-label data, right and wrong answers."""
+    if data.multilabel:
+        return right_and_wrong(int(same_answers(predicted, data.test.y).sum()), len(data.test))
+    classes = len(data.labels)
+    codes = data.test.y * classes + predicted
+    return np.bincount(codes, minlength=classes**2).reshape(classes, classes)
 
 
 def _run_of(file: Path, contract: Contract) -> run_folder.TrainResult | None:
@@ -78,8 +86,8 @@ def _run_of(file: Path, contract: Contract) -> run_folder.TrainResult | None:
             if not model.samefile(file) and sha256_of(model) != contract.parent_sha256:
                 continue
             result = run_folder.load_result(folder)
-            classes = len(contract.labels)
-            matrix = np.asarray(result.metrics["val"]["confusion_matrix"], np.int64)
+            classes = len(contract.labels) if contract.task != "multilabel" else 2
+            matrix = confusion_of(result.metrics["val"])
             if matrix.shape == (classes, classes) and (matrix >= 0).all() and _is_whole(result):
                 return result
         except (OSError, EdgepressError, LookupError, TypeError, ValueError):

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import NotANumberError
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.bar import Advance, training_bar
 from edgepress.toolkit.training.checkpoint import TrainingState
+from edgepress.toolkit.training.label_kinds import loss_and_accuracy
 from edgepress.toolkit.training.learners import Learner
 
 TIMED = 5
@@ -120,13 +120,6 @@ def _epoch(run: Fitting, state: TrainingState, *, epochs: int, advance: Advance)
     _require_number(row["val_loss"], epoch)
     advance(epoch, row)
     return row
-
-
-def loss_and_accuracy(scores: npt.NDArray[np.float32], y: npt.NDArray[np.int64]) -> dict[str, float]:
-    """Cross-entropy and accuracy of validation items: scores of shape (N, classes), labels of shape (N,)."""
-    chosen = scores[np.arange(len(y)), y].astype(np.float64)
-    loss = -np.log(np.maximum(chosen, 1e-7)).mean()  # Keras' own bound; NaN passes through
-    return {"val_loss": float(loss), "val_accuracy": float((scores.argmax(axis=1) == y).mean())}
 
 
 def _require_number(loss: float, epoch: int) -> None:

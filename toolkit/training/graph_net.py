@@ -17,6 +17,7 @@ from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.runtime.contract import Contract
 from edgepress.toolkit.training.base_net import BaseNet
 from edgepress.toolkit.training.features import Body, keras_body
+from edgepress.toolkit.training.label_kinds import ONE_LABEL, LabelKind
 
 MEASURED = 64
 """Training items on which the size of outputs is measured."""
@@ -35,16 +36,18 @@ class GraphNet:
         base: Its body.
         items: Some items, shape (n, *item shape), which tell how large outputs are.
         classes: Number of classes.
+        kind: What is learned of an item.
 
     Attributes:
         body: What the second step trains.
         head: Kernel (features, classes) and bias (classes,), variables of TensorFlow.
     """
 
-    def __init__(self, base: BaseNet, items: npt.NDArray[Any], *, classes: int) -> None:
+    def __init__(self, base: BaseNet, items: npt.NDArray[Any], *, classes: int, kind: LabelKind = ONE_LABEL) -> None:
         import tensorflow as tf
 
         self._parent = base.sha256
+        self._kind = kind
         program = Program(base.graph, checked=True)
         self._trainee = Trainee(program, channel_moments(program, items), factor=FACTOR)
         self._sink = program.sink
@@ -63,7 +66,8 @@ class GraphNet:
         import tensorflow as tf
 
         kernel, bias = self.head
-        return tf.nn.softmax(tf.matmul(self._features(items), kernel) + bias)
+        end = tf.nn.softmax if self._kind is ONE_LABEL else tf.nn.sigmoid
+        return end(tf.matmul(self._features(items), kernel) + bias)
 
     def predict_on_batch(self, items: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Probabilities of items of shape (n, *item shape): float32, shape (n, classes)."""
@@ -77,7 +81,7 @@ class GraphNet:
     def file(self, contract: Contract) -> bytes:
         """The float `.tflite` with the trained constants, the classifier, and a contract of all but its scheme."""
         kernel, bias = (variable.numpy() for variable in self.head)
-        graph = with_classifier(self._trainee.model(), kernel, bias)
+        graph = with_classifier(self._trainee.model(), kernel, bias, end=self._kind.activation)
         float_file = with_scheme(graph, SCHEMES[SCHEME], None, uint8=contract.input.is_image)
         return tflite_with_contract(float_file, contract.replace(scheme=SCHEME, parent_sha256=self._parent))
 

@@ -11,14 +11,13 @@ import numpy.typing as npt
 
 from edgepress.toolkit.training import batches
 from edgepress.toolkit.training.features import Body
+from edgepress.toolkit.training.label_kinds import ANY_LABELS, ONE_LABEL, LabelKind, exact_match
 from edgepress.toolkit.training.teacher import distillation_loss, label_accuracy
 
 BODY_RATE = 0.3
 """Learning rate of the body as a share of the classifier's."""
 DECAY = 0.02
 """Weight decay of kernels (Loshchilov and Hutter 2017, arXiv:1711.05101)."""
-SMOOTHING = 0.1
-"""Share of the target that all classes have equally (Szegedy et al. 2015, arXiv:1512.00567)."""
 CLIP = 5.0
 """Largest norm of all gradients together."""
 WARM_UP = 0.1
@@ -54,13 +53,22 @@ class Learner(Protocol):
 class ModelLearner:
     """Trains all layers of a Keras model with Adam, and a learning rate that falls to zero along half a cosine."""
 
-    def __init__(self, model: Any, *, learning_rate: float, weights: Weights, has_teacher: bool) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        learning_rate: float,
+        weights: Weights,
+        has_teacher: bool,
+        kind: LabelKind = ONE_LABEL,
+    ) -> None:
         import keras
 
+        right = label_accuracy if has_teacher else exact_match if kind is ANY_LABELS else None
         model.compile(
             optimizer=keras.optimizers.Adam(learning_rate),
-            loss=distillation_loss if has_teacher else "sparse_categorical_crossentropy",
-            metrics=[keras.metrics.MeanMetricWrapper(label_accuracy, name="accuracy") if has_teacher else "accuracy"],
+            loss=distillation_loss if has_teacher else kind.loss,
+            metrics=[keras.metrics.MeanMetricWrapper(right, name="accuracy") if right else "accuracy"],
             jit_compile=False,  # on a CPU, compiling a small network takes longer than it saves
         )
         model.optimizer.build(model.trainable_variables)
@@ -96,6 +104,7 @@ class FineTuning:
         weights: Weight of each class.
         has_teacher: Whether batches have a teacher's answers.
         seed: Seed of dropout.
+        kind: What is learned of an item.
     """
 
     def __init__(
@@ -108,6 +117,7 @@ class FineTuning:
         weights: Weights,
         has_teacher: bool,
         seed: int,
+        kind: LabelKind = ONE_LABEL,
     ) -> None:
         import tensorflow as tf
 
@@ -118,6 +128,7 @@ class FineTuning:
         self._weights = weights
         self._has_teacher = has_teacher
         self._seed = seed
+        self._kind = kind
         self.variables: Sequence[Any] = [*body.variables, *head]
         self._count = tf.Variable(0, dtype=tf.int64)
         self._means = [[tf.Variable(tf.zeros(v.shape)) for v in self.variables] for _ in MOMENTS]
@@ -136,7 +147,7 @@ class FineTuning:
         import tensorflow as tf
 
         x, y = batch
-        labels = labels_of(y)
+        labels = labels_of(y) if self._kind is ONE_LABEL else y
         weights = np.ones(len(labels), np.float32) if self._weights is None else self._weights[labels]
         taught = y if self._has_teacher else np.zeros((len(labels), 1), np.float32)
         numbers = (tf.constant(rate, tf.float32), tf.constant([self._seed, number], tf.int64))
@@ -147,7 +158,6 @@ class FineTuning:
         import tensorflow as tf
 
         kernel, bias = self._head
-        classes = kernel.shape[1]
         with tf.GradientTape() as tape:
             features = self._body.run(x)
             if self._dropout:
@@ -156,13 +166,12 @@ class FineTuning:
             if self._has_teacher:
                 losses = distillation_loss(taught, tf.nn.softmax(logits))
             else:
-                wanted = tf.one_hot(labels, classes) * (1 - SMOOTHING) + SMOOTHING / classes
-                losses = tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
+                losses = self._kind.losses(labels, logits)
             loss = tf.reduce_mean(losses * weights)
         gradients = tape.gradient(loss, self.variables, unconnected_gradients="zero")
         gradients, _ = tf.clip_by_global_norm(gradients, CLIP)
         self._apply(gradients, rate)
-        return loss, tf.reduce_mean(tf.cast(tf.argmax(logits, axis=1) == labels, tf.float32))
+        return loss, tf.reduce_mean(tf.cast(self._kind.right(labels, logits), tf.float32))
 
     def _apply(self, gradients: Sequence[Any], rate: Any) -> None:
         """AdamW, without decay of vectors: biases, and scale and shift of normalization."""

@@ -34,6 +34,7 @@ from edgepress.toolkit.training.checkpoint import TrainingState
 from edgepress.toolkit.training.features import Body
 from edgepress.toolkit.training.fitting import Fitting
 from edgepress.toolkit.training.graph_net import MEASURED, GraphNet, parts_of
+from edgepress.toolkit.training.label_kinds import kind_of, refuse_for_multilabel
 from edgepress.toolkit.training.learners import Learner, ModelLearner
 from edgepress.toolkit.training.settling import resolve_arguments
 from edgepress.toolkit.training.teacher import StudentTargets, Teacher
@@ -76,14 +77,15 @@ def train(
     """Train a net from nothing, or a pre-trained one in two steps; docs/training.md says how.
 
     Args:
-        data: A name or path as for `open_data`, or an opened data set. The test split is used once, at the end.
+        data: A name or path as for `open_data`, or an opened data set. The test split is used once, at the end. Of
+            multi-label data (rows of 0 and 1), the net ends in a sigmoid for each label.
         arch: A name in `architectures.ARCHITECTURES`, or "auto" to choose by the data (`choosing`).
         out: Folder to write the model, its metrics, history and plots to; None for `runs/DATA-ARCH`.
         epochs: Passes over the training split; None for the architecture's default, as for the next two.
         batch_size: Largest number of items in a step.
         learning_rate: Learning rate of the first step, above 0.
         patience: Epochs without improvement after which training stops; None never stops early.
-        class_weights: Weight each class by the inverse of its number of training items.
+        class_weights: Weight each class by the inverse of its number of training items; not of multi-label data.
         augmentation: A name in `augment.AUGMENTATIONS`.
         width: Multiplier of the number of channels; see `architectures.build`, as for the next four.
         depth: Number of layers.
@@ -144,6 +146,7 @@ def train(
     # Left out otherwise, so that runs from before these options can be resumed.
     given |= {"continued": True} if continued else {}
     given |= {} if minutes is None else {"minutes": minutes}
+    refuse_for_multilabel(opened, class_weights=class_weights, teacher=teacher)
     choice = choosing.choose(opened, arch, weights, net)
     arguments = resolve_arguments(given, choice, opened)
     folder = run_folder.default_folder(opened.source, choice.arch) if out is None else run_folder.named_folder(out)
@@ -201,9 +204,10 @@ def _new_model(data: DataSet, arguments: dict[str, Any], base: BaseNet | None) -
     deviation = None if variance is None else np.sqrt(variance)
     if base is not None:
         items = data.train.read(calibration_rows(data.train, MEASURED))
-        return GraphNet(base, items, classes=len(data.labels)), deviation
+        return GraphNet(base, items, classes=len(data.labels), kind=kind_of(data)), deviation
     options = {key: arguments[key] for key in BUILD_OPTIONS if key in arguments} | {"mean": mean, "variance": variance}
-    return architectures.build(arguments["arch"], data.input, classes=len(data.labels), **options), deviation
+    options |= {"classes": len(data.labels), "activation": kind_of(data).activation}
+    return architectures.build(arguments["arch"], data.input, **options), deviation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +259,8 @@ class _Training:
 
         def make(body: Body) -> Fitting:
             taught = self.targets is not None
-            learner = transfer.fine_tuning(body, head, arguments, weights=self._weights, taught=taught)
+            kind = kind_of(self.data)
+            learner = transfer.fine_tuning(body, head, arguments, weights=self._weights, taught=taught, kind=kind)
             return self._fitting(learner, keeps_last=True)
 
         if not state.history and not arguments.get("continued"):
@@ -285,8 +290,8 @@ class _Training:
         return batches.balanced_weights(self.data.train.y, len(self.data.labels))
 
     def _model_learner(self) -> Learner:
-        rate = self.arguments["learning_rate"]
-        return ModelLearner(self.model, learning_rate=rate, weights=self._weights, has_teacher=self.targets is not None)
+        options = {"learning_rate": self.arguments["learning_rate"], "has_teacher": self.targets is not None}
+        return ModelLearner(self.model, weights=self._weights, kind=kind_of(self.data), **options)
 
     def _fitting(self, learner: Learner, *, keeps_last: bool) -> Fitting:
         arguments = self.arguments

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.files import whole_file
+from edgepress.runtime.decisions import decide, same_answers
 from edgepress.runtime.text import one_line
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.plots import plain_texts
+from edgepress.toolkit.truth import is_multilabel, label_text
 
 MISTAKES = 25
 """Most wrong answers in the plot."""
@@ -77,9 +79,10 @@ def plot_mistakes(split: Split, scores: npt.NDArray[np.float32], labels: Sequenc
         labels: Class names.
         path: The PNG; without mistakes it contains only a sentence.
     """
-    guess = scores.argmax(axis=1)
-    wrong = np.flatnonzero(guess != split.y)
-    wrong = wrong[np.argsort(-scores[wrong, guess[wrong]], kind="stable")][:MISTAKES]
+    guess, each = decide(scores, multilabel=is_multilabel(split.y))
+    confidence = each if each.ndim == 1 else each.min(axis=1)  # of its least sure label
+    wrong = np.flatnonzero(~same_answers(guess, split.y))
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]
     columns = min(5, max(1, len(wrong)))
     lines = max(1, -(-len(wrong) // columns))
     figure = _figure(max(4.0, 1.9 * columns), 0.5 + 2.2 * lines)
@@ -89,10 +92,10 @@ def plot_mistakes(split: Split, scores: npt.NDArray[np.float32], labels: Sequenc
         axes = figure.add_subplot(lines, columns, position)
         axes.imshow(split.read([row])[0].squeeze(), cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
-        predicted = one_line(labels[guess[row]], 16)
-        true = one_line(labels[split.y[row]], 16)
+        predicted = one_line(label_text(guess[row], labels), 16)
+        true = one_line(label_text(split.y[row], labels), 16)
         name = one_line(Path(split.name(row)).name, 20)
-        axes.set_title(f"predicted {predicted} ({scores[row, guess[row]]:.0%})\ntrue {true}\n{name}", fontsize=8)
+        axes.set_title(f"predicted {predicted} ({confidence[row]:.0%})\ntrue {true}\n{name}", fontsize=8)
     if len(wrong):
         figure.suptitle("Most confident mistakes in the test split", fontsize=10)
     _save(figure, path)

@@ -19,6 +19,7 @@ from typing import Any
 from edgepress.converters.contract.write import write_keras_contract
 from edgepress.converters.files import whole_file, write_bytes, write_csv, write_json
 from edgepress.runtime.contract import Contract
+from edgepress.runtime.decisions import decide
 from edgepress.runtime.filetypes import MODEL, VARIANTS
 from edgepress.toolkit.data.remembered import to_remember
 from edgepress.toolkit.data.types import DataSet
@@ -29,12 +30,13 @@ from edgepress.toolkit.notebooks.printed import Printed
 from edgepress.toolkit.notebooks.views import training_html
 from edgepress.toolkit.remarks.checks import remarks
 from edgepress.toolkit.results.run_files import GRAPH, METRICS, run_model
-from edgepress.toolkit.stats.metrics import classification_metrics
+from edgepress.toolkit.stats.metrics import metrics_of
 from edgepress.toolkit.text import short_repr
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
-from edgepress.toolkit.training.facts import MORE, accuracy_of_groups, facts_of
+from edgepress.toolkit.training.facts import MORE, accuracy_of_groups, confusion_of, facts_of
 from edgepress.toolkit.training.graph_net import GraphNet
+from edgepress.toolkit.training.label_kinds import kind_of
 from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
 
 HISTORY = "history.csv"
@@ -203,13 +205,15 @@ def finish(
     batch_size = arguments["batch_size"]
     labels = data.labels
     scores, val_scores = (batches.predict_scores(model, s, batch_size=batch_size) for s in (data.test, data.val))
-    test = classification_metrics(data.test.y, scores, labels=labels)
-    val = classification_metrics(data.val.y, val_scores, labels=labels)
+    kind = kind_of(data)
+    (predicted, _), (val_predicted, _) = (decide(s, multilabel=data.multilabel) for s in (scores, val_scores))
+    test = metrics_of(data.test.y, predicted, scores, labels=labels)
+    val = metrics_of(data.val.y, val_predicted, val_scores, labels=labels)
     facts = facts_of(
         data,
-        test["confusion_matrix"],
+        confusion_of(test),
         arguments=arguments,
-        val_confusion=val["confusion_matrix"],
+        val_confusion=confusion_of(val),
         history=[row for row in state.history if row["epoch"]],
         look=shell_line("edgepress", "evaluate", target),
         more=f"{shell_line('edgepress', 'evaluate', target)} --data {MORE}",
@@ -219,7 +223,7 @@ def finish(
         "schema_version": 1,
         "arch": arguments["arch"],
         **test,
-        "groups": accuracy_of_groups(data, scores.argmax(axis=1)),
+        "groups": accuracy_of_groups(data, predicted),
         "val": val,
         "cross_validation": state.planned.get("cross_validation"),
         "best_epoch": int(state.history[state.best_epoch - 1]["epoch"]),
@@ -235,13 +239,14 @@ def finish(
         "tools": tools,
     }
     plot_learning_curves(state.history, folder / "learning_curves.png", best_epoch=metrics["best_epoch"])
-    plot_confusion_matrix(test["confusion_matrix"], data.labels, folder / "confusion_matrix.png")
+    if not data.multilabel:
+        plot_confusion_matrix(test["confusion_matrix"], data.labels, folder / "confusion_matrix.png")
     if data.input.is_image:
         plot_mistakes(data.test, scores, data.labels, folder / "mistakes.png")
     write_csv(folder / HISTORY, list(state.history[0]), state.history)
     write_json(folder / METRICS, metrics)
     contract = Contract(
-        task="softmax",
+        task=kind.task,
         labels=data.labels,
         input=data.input,
         scheme="keras",

@@ -21,6 +21,7 @@ from edgepress.toolkit.training.batches import balanced_weights
 from edgepress.toolkit.training.features import Body, Floats, fit_head, frozen_features, spread_rows
 from edgepress.toolkit.training.few_items import FewItems
 from edgepress.toolkit.training.fitting import Fitting
+from edgepress.toolkit.training.label_kinds import ONE_LABEL, LabelKind, kind_of, loss_and_accuracy
 from edgepress.toolkit.training.learners import FineTuning, Weights
 
 EPOCHS = 12
@@ -54,7 +55,7 @@ def fit_classifier(
 
     Returns:
         Its row of the history, epoch 0; and what cross-validation of training and validation items says, if the test
-        split is small and each class has enough items.
+        split is small, each class has enough items, and items have one label each.
     """
     started = time.monotonic()
     rows = spread_rows(data.train.y)
@@ -62,15 +63,18 @@ def fit_classifier(
     plain = frozen_features(body, data.train, rows=rows)
     mirrored = frozen_features(body, data.train, rows=rows, flipped=True) if flipped else None
     features = plain if mirrored is None else np.concatenate([plain, mirrored])
-    values = fit_head(features, np.resize(y, len(features)), classes=len(data.labels), weights=weights)
+    again = np.arange(len(features)) % len(y)
+    values = fit_head(features, y[again], classes=len(data.labels), weights=weights)
     for variable, value in zip(head, values, strict=True):
         variable.assign(value)
     val_features = frozen_features(body, data.val)
-    train = fitting.loss_and_accuracy(_scores(plain, *values), y)
-    val = fitting.loss_and_accuracy(_scores(val_features, *values), data.val.y)
+    kernel, bias = values
+    kind = kind_of(data)
+    train = loss_and_accuracy(kind.scores(plain @ kernel + bias), y)
+    val = loss_and_accuracy(kind.scores(val_features @ kernel + bias), data.val.y)
     row = {"epoch": 0, "loss": train["val_loss"], "accuracy": train["val_accuracy"], **val, "learning_rate": 0.0}
     judged = None
-    if len(data.test) < few_items.FEW:
+    if len(data.test) < few_items.FEW and not data.multilabel:
         also = None if mirrored is None else np.concatenate([mirrored, frozen_features(body, data.val, flipped=True)])
         splits = data.train.take(rows), data.val
         judged = _judge(np.concatenate([plain, val_features]), also, splits, balanced=weights is not None)
@@ -103,12 +107,6 @@ def _judge(features: Floats, mirrored: Floats | None, splits: Sequence[Split], *
     )
 
 
-def _scores(features: Floats, kernel: Floats, bias: Floats) -> Floats:
-    logits = features @ kernel + bias
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
-
-
 def last_layers(body: Body) -> Body:
     """The same body, of which the later half of the variables is trained."""
     return dataclasses.replace(body, variables=body.variables[len(body.variables) // 2 :])
@@ -131,8 +129,14 @@ def plan_time(make: Callable[[Body], Fitting], body: Body, *, epochs: int, secon
 
 
 def fine_tuning(
-    body: Body, head: list[Any], arguments: dict[str, Any], *, weights: Weights, taught: bool
+    body: Body,
+    head: list[Any],
+    arguments: dict[str, Any],
+    *,
+    weights: Weights,
+    taught: bool,
+    kind: LabelKind = ONE_LABEL,
 ) -> FineTuning:
     """The learner of the second step, with the arguments of a run."""
     options = {name: arguments[name] for name in ("learning_rate", "dropout", "seed")}
-    return FineTuning(body, head, weights=weights, has_teacher=taught, **options)
+    return FineTuning(body, head, weights=weights, has_teacher=taught, kind=kind, **options)

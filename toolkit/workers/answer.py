@@ -16,7 +16,7 @@ from edgepress.runtime import Contract
 from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.decisions import decide
 from edgepress.runtime.errors import InputError
-from edgepress.toolkit.workers.opening import engine_errors, open_model
+from edgepress.toolkit.workers.opening import decides_each, engine_errors, open_model
 
 CALL_BYTES = 1 << 20
 """Approximate size of the items in one call, which limits the engine's memory to that of a few large images."""
@@ -44,10 +44,11 @@ class Part(NamedTuple):
     """Answers to a shard, or to its beginning if time ran out.
 
     Attributes:
-        columns: The class of each item, int64, its calibrated score, float32, whether it is accepted, int8
-            (`NOT_JUDGED` if the file does not say), and its certainty, float32 (`AnswerLimits.certainty`), all of shape
-            (n,); the `RANKED` best classes, int64, and their scores, float32, of shape (n, ranked). Of a model without
-            labels its outputs alone, float32, shape (n, outputs).
+        columns: The answer to each item, int64, and its calibrated score, float32, both of shape (n,), or (n, labels)
+            of multi-label answers (`runtime.decisions.decide`); whether it is accepted, int8 (`NOT_JUDGED` if the file
+            does not say), and its certainty, float32 (`AnswerLimits.certainty`), of shape (n,); the `RANKED` best
+            classes, int64, and their scores, float32, of shape (n, ranked), or all of multi-label answers. Of a model
+            without labels its outputs alone, float32, shape (n, outputs).
         seconds: Time that the engine took.
     """
 
@@ -79,20 +80,27 @@ def answer_shard(shard: AnswerShard, emit: Emit) -> None:
         seconds += time.perf_counter() - began
         if not np.isfinite(answers).all():
             raise InputError(f"Its {'scores' if model.labels else 'outputs'} contain NaN or infinity.")
-        parts.append(judge(answers, model.contract) if model.labels else (answers.reshape(len(answers), -1),))
+        parts.append(
+            judge(answers, model.contract, multilabel=decides_each())
+            if model.labels
+            else (answers.reshape(len(answers), -1),)
+        )
         if seconds > shard.left_s:
             break
     emit(Part(tuple(np.concatenate(column) for column in zip(*parts, strict=True)), seconds))
 
 
-def judge(scores: npt.NDArray[np.float32], contract: Contract | None) -> tuple[npt.NDArray[Any], ...]:
+def judge(
+    scores: npt.NDArray[np.float32], contract: Contract | None, *, multilabel: bool = False
+) -> tuple[npt.NDArray[Any], ...]:
     """The columns of `Part` for scores of items, float32, shape (n, labels)."""
-    predicted, confidence = decide(scores, contract)
+    predicted, confidence = decide(scores, contract, multilabel=multilabel)
     limits = contract.limits if contract is not None else AnswerLimits()
     if limits.probability is not None:
         probabilities = limits.probabilities(scores)
         confidence = np.take_along_axis(probabilities, predicted[:, np.newaxis], axis=1)[:, 0]
     accepted = limits.accepted(scores)
     kept = np.full(len(scores), NOT_JUDGED, np.int8) if accepted is None else accepted.astype(np.int8)
-    classes = np.argsort(-scores, axis=1, kind="stable")[:, :RANKED].astype(np.int64)
+    ranked = scores.shape[1] if multilabel else RANKED
+    classes = np.argsort(-scores, axis=1, kind="stable")[:, :ranked].astype(np.int64)
     return predicted, confidence, kept, limits.certainty(scores), classes, np.take_along_axis(scores, classes, axis=1)

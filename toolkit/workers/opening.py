@@ -49,12 +49,14 @@ class Opening:
         labels: Class names that the file must have.
         input: What an item looks like, as the file must take it.
         cpus: CPUs that the process may run on; empty: those of the parent process.
+        multilabel: Whether items have any number of labels, so that each label is decided by itself.
     """
 
     candidate: Candidate
     labels: tuple[str, ...]
     input: InputSpec
     cpus: tuple[int, ...] = ()
+    multilabel: bool = False
 
 
 def open_candidate(opening: Opening, emit: Emit) -> None:
@@ -63,11 +65,16 @@ def open_candidate(opening: Opening, emit: Emit) -> None:
         pin(opening.cpus)
     with engine_errors(opening.candidate.file):
         model = _State.model = opening.candidate.load()
+    _State.multilabel = opening.multilabel
     contract = model.contract
     if contract is None:
         raise InputError("The file has no contract, so the preparation of its input is unknown.")
     if contract.labels != opening.labels:
         raise InputError(f"Its labels ({_some(contract.labels)}) are not those of the data ({_some(opening.labels)}).")
+    if opening.multilabel and contract.task != "multilabel":
+        raise InputError(
+            f"It gives one label an item (its task is {contract.task}); items of the data have any number."
+        )
     if contract.input != opening.input:
         raise InputError(f"It takes {list(contract.input.shape)}; the data were opened as {list(opening.input.shape)}.")
     emit(model.engine)
@@ -79,6 +86,11 @@ def open_model() -> Model:
     return _State.model
 
 
+def decides_each() -> bool:
+    """Whether items have any number of labels, so that each label is decided by itself."""
+    return _State.multilabel
+
+
 def engine_errors(file: Path) -> AbstractContextManager[None]:
     """Engines raise exceptions of any type: turn them into errors, which do not stop other candidates."""
     return parsing(file, "Try another engine, or convert it again.", failed="does not run", error=EngineError)
@@ -86,6 +98,7 @@ def engine_errors(file: Path) -> AbstractContextManager[None]:
 
 class _State:
     model: Model | None = None
+    multilabel = False
 
 
 def _some(labels: tuple[str, ...]) -> str:
