@@ -26,11 +26,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgepress.converters.arrays import Array, Floats
+from edgepress.converters.arrays import Array, Floats, each_input
 from edgepress.runtime.adapted import adapted
 from edgepress.runtime.adapter import Adapter, PerImage
 from edgepress.runtime.contract import Contract, Task
 from edgepress.runtime.decisions import sigmoid, softmax
+from edgepress.runtime.input_record import inputs_of
 from edgepress.runtime.input_spec import InputSpec
 
 End = Literal["softmax", "sigmoid"]
@@ -74,6 +75,7 @@ class InputAdapter:
         channels_first: Whether the model takes channels x height x width.
         per_image: How each image is scaled by its own values; see `edgepress.runtime.adapter.Adapter`.
         end: What is put behind a model whose outputs are logits; None for nothing.
+        parts: Those of the inputs of a model of several, in their order; the model takes rows (`ModelFacts.inputs`).
     """
 
     item: InputSpec
@@ -84,10 +86,16 @@ class InputAdapter:
     channels_first: bool = False
     per_image: PerImage | None = None
     end: End | None = None
+    parts: tuple[InputAdapter, ...] = ()
 
     def split(self) -> tuple[InputAdapter, InputAdapter]:
         """An adapter that only scales each image, and one that does the rest, after it."""
         return InputAdapter(self.item, self.item.shape, per_image=self.per_image), replace(self, per_image=None)
+
+    @property
+    def inputs(self) -> tuple[InputAdapter, ...]:
+        """The adapter of each input: the parts, or itself."""
+        return self.parts or (self,)
 
     def _statistics(self) -> list[AdapterStep]:
         """The steps of `per_image`."""
@@ -145,13 +153,17 @@ class InputAdapter:
     def of(cls, contract: Contract) -> InputAdapter:
         """What a model needs whose contract is known, the inverse of `in_runtime`."""
         if (adapter := contract.adapter) is None:
-            return cls(contract.input, contract.input.shape)
+            parts = tuple(cls(each, each.shape) for each in inputs_of(contract.input))
+            return cls(contract.input, contract.input.shape, parts=parts)
         layout: dict[str, Any] = {name: getattr(adapter, name) for name in ("bgr", "channels_first", "per_image")}
         end: End | None = "sigmoid" if adapter.sigmoid else None
         return cls(contract.input, adapter.shape, mean=adapter.mean, std=adapter.std, end=end, **layout)
 
     def apply(self, items: Array) -> Floats:
         """Items (N, *item.shape) as the model takes them: float32, (N, *model_shape)."""
+        if self.parts:
+            inputs = zip(self.parts, each_input(items), strict=True)
+            return np.concatenate([part.apply(values).reshape(len(items), -1) for part, values in inputs], axis=1)
         return adapted(items, self.in_runtime)
 
     def finish(self, outputs: Scores) -> Scores:

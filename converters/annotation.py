@@ -167,6 +167,10 @@ def _open_bare(path: Path, size: Size | None) -> tuple[Model, ModelFacts]:
     """A file opened without its contract, which takes and returns real numbers as the file has them, and its facts."""
     engine, session = open_session(path, None, 1)
     known = session.contract
+    if session.dtype.names:
+        names = ", ".join(session.dtype.names)
+        hint = "edgepress convert makes files with a contract of such a model: take those."
+        raise InputError(f"{path} has the inputs {names}; only a file of one input can be described as it is.", hint)
     session.contract = None
     content = path.read_bytes()
     tflite = is_tflite(content)

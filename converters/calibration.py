@@ -9,25 +9,39 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepress.converters.arrays import Array, Floats
+from edgepress.converters.arrays import Array, each_input, in_float
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.statistics import CalibrationMethods, Ranges, Statistics
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.runtime.errors import first_line
+from edgepress.runtime.input_record import inputs_of
+from edgepress.runtime.input_spec import InputSpec
 
 if TYPE_CHECKING:
     import onnx
 
 Batches = Callable[[], Iterable[Array]]
 """Returns the calibration items, from the start at each call: batches of shape (n, *item shape)."""
-InputRange = tuple[float, float] | None
-"""Range of the input, if it is known beforehand."""
+InputRange = tuple[float, float] | Mapping[str, tuple[float, float]] | None
+"""Range of the input, if it is known beforehand; of several inputs, those that are known, by name."""
+
+
+def known_range(spec: InputSpec) -> InputRange:
+    """What is known of the range of an input before any item was seen; nothing of integers, which are not quantized."""
+    if inputs := inputs_of(spec):
+        return {each.name: each.value_range for each in inputs if each.value_range is not None and not each.is_integer}
+    return None if spec.is_integer else spec.value_range
+
+
+def ranges_by_name(names: Sequence[str], known: InputRange) -> Mapping[str, tuple[float, float]]:
+    """Known ranges of the inputs of these names; one that is given without a name is that of the first."""
+    return known if isinstance(known, Mapping) else {} if known is None else {names[0]: known}
 
 
 @dataclass(frozen=True)
@@ -75,21 +89,24 @@ def tflite_statistics(model: bytes, batches: Batches, input_range: InputRange) -
     root.signatureDefs = []
     interpreter = Interpreter(model_content=flat.write(root), num_threads=os.cpu_count())
     interpreter.allocate_tensors()
-    source = interpreter.get_input_details()[0]
+    sources = interpreter.get_input_details()
     statistics = Statistics()
     for batch in _check_batches(batches):
-        for item in batch:
+        for item in zip(*each_input(batch), strict=True):
             interpreter.reset_all_variables()  # the state of a fused LSTM: each item begins anew
             try:
-                interpreter.set_tensor(source["index"], item[np.newaxis].astype(source["dtype"]))
+                for source, values in zip(sources, item, strict=True):
+                    interpreter.set_tensor(source["index"], values[np.newaxis].astype(source["dtype"]))
                 interpreter.invoke()
             except (RuntimeError, ValueError) as e:
                 raise _does_not_take(e) from e
-            if source["dtype"] == np.float32:
-                statistics.add(source["name"], item)
+            for source, values in zip(sources, item, strict=True):
+                if source["dtype"] == np.float32:
+                    statistics.add(source["name"], values)
             for index in watched:
                 statistics.add(names[index], interpreter.tensor(index)())
-    return _limit(statistics, steps, ends, source=source["name"], known=input_range)
+    known = ranges_by_name([source["name"] for source in sources], input_range)
+    return _limit(statistics, steps, ends, known=known)
 
 
 def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> Statistics:
@@ -98,7 +115,7 @@ def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: Input
     Args:
         model: A model whose tensor types are inferred (`onnx.shape_inference`).
         batches: The calibration items.
-        input_range: Range of the tensor that holds the input as float, if it is known beforehand.
+        input_range: Range of the tensors that hold the inputs as float, if it is known beforehand.
     """
     import onnx
     import onnxruntime
@@ -114,26 +131,32 @@ def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: Input
     # Threads that spin while they wait would slow the histograms.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    source = session.get_inputs()[0]
     names = [o.name for o in session.get_outputs()]
+    sources = [port.name for port in session.get_inputs()]
+    kinds = [port.type.removeprefix("tensor(").removesuffix(")") for port in session.get_inputs()]
+    dtypes = [np.dtype(kind.replace("float", "float32")) for kind in kinds]
     seen = Statistics()
-    dtype = np.dtype(source.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32"))
     for batch in _check_batches(batches):
-        for item in batch[:, np.newaxis]:  # one by one: every tensor of a batch of photos would fill the memory
+        for item in zip(*each_input(batch), strict=True):  # one by one: all tensors of a batch would fill the memory
+            feeds = {name: x[np.newaxis].astype(of) for name, x, of in zip(sources, item, dtypes, strict=True)}
             try:
-                values = session.run(names, {source.name: item.astype(dtype)})
+                values = session.run(names, feeds)
             except Exception as e:  # ONNX Runtime's own, which share no base class
                 raise _does_not_take(e) from e
-            for name, value in zip(names, values, strict=True):
+            for name, value in zip((*names, *sources), (*values, *item), strict=True):
                 seen.add(name, value)
-            seen.add(source.name, item)
-    as_float = next((n.output[0] for n in graph.node if n.op_type == "Cast" and n.input[0] == source.name), source.name)
+    casts = {node.input[0]: node.output[0] for node in reversed(graph.node) if node.op_type == "Cast"}
+    known = {casts.get(name, name): limits for name, limits in ranges_by_name(sources, input_range).items()}
     steps = [(node.op_type, tuple(node.input), tuple(node.output)) for node in model.graph.node]
-    return _limit(seen, steps, [v.name for v in model.graph.output], source=as_float, known=input_range)
+    return _limit(seen, steps, [v.name for v in model.graph.output], known=known)
 
 
 def _limit(
-    statistics: Statistics, steps: Iterable[Step], ends: Iterable[str], *, source: str, known: InputRange
+    statistics: Statistics,
+    steps: Iterable[Step],
+    ends: Iterable[str],
+    *,
+    known: Mapping[str, tuple[float, float]],
 ) -> Statistics:
     """Set what is known of tensors, and protect those that must not be clipped.
 
@@ -147,8 +170,8 @@ def _limit(
         if kind in PASSING and protected.intersection(outputs):
             protected.update(inputs)
     statistics.protect(protected)
-    if known is not None:
-        statistics.know(source, *known)
+    for name, limits in known.items():
+        statistics.know(name, *limits)
     return statistics
 
 
@@ -161,11 +184,11 @@ def _does_not_take(error: Exception) -> ConversionError:
     return ConversionError(message, "Give data like its training data.")
 
 
-def _check_batches(batches: Batches) -> Iterable[Floats]:
+def _check_batches(batches: Batches) -> Iterable[Array]:
     count = 0
     for batch in batches():
         count += len(batch)
-        yield batch.astype(np.float32)
+        yield in_float(batch)
     if not count:
         raise no_items()
 

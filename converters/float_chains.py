@@ -15,7 +15,7 @@ filters make of the input, such as the energies of a sound, they are exact from 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -106,7 +106,7 @@ def role_of_power(exponent: float) -> Role:
     return "squares" if exponent > 1 else "narrows"
 
 
-def operations_in_float(links: Sequence[Link], source: Hashable) -> list[Any]:
+def operations_in_float(links: Sequence[Link], sources: Collection[Hashable]) -> list[Any]:
     """The operations that compute in float, in the order of the graph.
 
     These are all quotients and roundings, and each chain from an operation that stretches to one that narrows. An
@@ -116,9 +116,9 @@ def operations_in_float(links: Sequence[Link], source: Hashable) -> list[Any]:
 
     Args:
         links: All operations of a graph, each behind those that make what it reads.
-        source: The input of the graph.
+        sources: The inputs of the graph.
     """
-    ranges = _Ranges(links, source)
+    ranges = _Ranges(links, sources)
     needed: set[Hashable] = set()
     exact: set[Hashable] = set()
     logged: set[Hashable] = set()
@@ -149,18 +149,18 @@ class _Ranges:
     """What is known of the ranges of a graph's tensors.
 
     Attributes:
-        stretched: Those of a chain that stretches, and the input.
+        stretched: Those of a chain that stretches, and the inputs.
         grown: Those that an operation of such a chain has made large.
         masked: Those that hold masked values.
         filtered: What filters make of the input.
     """
 
-    def __init__(self, links: Sequence[Link], source: Hashable) -> None:
-        self.stretched: set[Hashable] = {source}
+    def __init__(self, links: Sequence[Link], sources: Collection[Hashable]) -> None:
+        self.stretched: set[Hashable] = {*sources}
         self.grown: set[Hashable] = set()
         self.masked: set[Hashable] = set()
         self.filtered: set[Hashable] = set()
-        raw: set[Hashable] = {source}
+        raw: set[Hashable] = {*sources}
         bases: dict[Hashable, set[Hashable]] = {}
         for link in links:
             keeps = link.role in ("keeps", "multiplies") and bool(link.inputs)

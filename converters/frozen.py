@@ -28,50 +28,56 @@ _COPIES = ("Identity", "StopGradient", "Reshape", "Squeeze")
 
 @dataclass(frozen=True)
 class Frozen:
-    """A graph without variables, of one input and one output.
+    """A graph without variables, of one output.
 
     Attributes:
         definition: A `GraphDef`.
-        source: Name of the input tensor, such as "input:0".
+        sources: The input tensors by name, such as "input:0", with their shapes; None where any size goes.
         sink: Name of the output tensor.
-        shape: Of the input; None where any size goes.
+        names: What the inputs are called in files.
     """
 
     definition: Any
-    source: str
+    sources: dict[str, tuple[int | None, ...]]
     sink: str
-    shape: tuple[int | None, ...]
+    names: tuple[str, ...] = (INPUT,)
 
 
-def trace(infer: Callable[[Any], Any], shape: tuple[int | None, ...], dtype: str) -> Any:
+def trace(infer: Callable[..., Any], shape: tuple[int | None, ...], dtype: str, *more: tuple[Any, str]) -> Any:
     """A function as a graph, with its variables beside it.
 
     Args:
-        infer: Maps one tensor to one tensor.
+        infer: Maps a tensor for each input to one tensor.
         shape: Of the input; a batch of 1 leaves no SHAPE/PACK operations in a TFLite file, None leaves it free.
         dtype: Of the input, such as "float32".
+        more: Shape and type of each further input.
 
     Returns:
-        A `ConcreteFunction` from one tensor to one.
+        A `ConcreteFunction` from these tensors to one.
     """
     import tensorflow as tf
 
-    def named(x: Any) -> Any:
-        return tf.identity(infer(x), name=OUTPUT)
+    def named(*x: Any) -> Any:
+        return tf.identity(infer(*x), name=OUTPUT)
 
-    spec = tf.TensorSpec(shape, dtype, name=INPUT)
+    ends = [(shape, dtype), *more]
+    specs = [tf.TensorSpec(*end, name=f"{INPUT}_{place}" if place else INPUT) for place, end in enumerate(ends)]
     eagerly = tf.config.functions_run_eagerly()
     # So that functions inside it are traced as part of it. One compiled by XLA, such as Keras' grouped convolution in
     # ConvNeXt, would stay a call that freezing does not inline and ONNX can't express.
     tf.config.run_functions_eagerly(True)
     try:
-        return tf.function(named, input_signature=[spec], autograph=False).get_concrete_function()
+        return tf.function(named, input_signature=specs, autograph=False).get_concrete_function()
     finally:
         tf.config.run_functions_eagerly(eagerly)
 
 
-def freeze(function: Any) -> Frozen:
+def freeze(function: Any, names: tuple[str, ...] = ()) -> Frozen:
     """A traced function with its variables as constants, and all calls in it resolved.
+
+    Args:
+        function: The function.
+        names: What several inputs are called in files.
 
     Raises:
         ConversionError: It is too large for any file.
@@ -96,9 +102,9 @@ def freeze(function: Any) -> Frozen:
     free_memory(definition.ByteSize())  # of the values of the variables
     write_lookups(definition, {placeholder.op.name: captured for captured, placeholder in function.graph.captures})
     fix(definition)
-    source = function.inputs[0]
-    sink = function.outputs[0]
-    return Frozen(definition, source.name, sink.name, tuple(source.shape.as_list()))
+    captured = {placeholder.name for _, placeholder in function.graph.captures}
+    sources = {each.name: tuple(each.shape.as_list()) for each in function.inputs if each.name not in captured}
+    return Frozen(definition, sources, function.outputs[0].name, names or (INPUT,))
 
 
 def last_operation(function: Any) -> str:

@@ -15,7 +15,7 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,12 +39,17 @@ def classify(args: argparse.Namespace) -> Documents:
     from edgepress.runtime.frames import images_in
 
     model = _model(args)
+    others: dict[str, Any] = {}
+    if args.input:
+        from edgepress.runtime.several import parsed_inputs
+
+        others = parsed_inputs(args.input)
     for name in args.images:
         images: list[Any] = [sys.stdin.buffer.read() if name == "-" else Path(name)]
         if name != "-" and images[0].is_dir() and not (images := images_in(images[0])):
             raise InputError(f"The folder {name} contains no images.", "Accepted: JPEG, PNG, BMP, GIF, WebP and .npy.")
         for image in images:
-            yield _answer(model, image, name if name == "-" else str(image), args.top)
+            yield _answer(model, image, name if name == "-" else str(image), args.top, others)
 
 
 def watch(args: argparse.Namespace) -> Documents:
@@ -87,6 +92,8 @@ def info(args: argparse.Namespace) -> Documents:
     contract = None if model.contract is None else dataclasses.asdict(model.contract)
     document = {"file": str(model.path), "size_bytes": model.path.stat().st_size, "engine": model.engine}
     document |= {"shape": list(model.shape), "stateful": model.stateful}
+    if model.inputs:
+        document["inputs"] = list(model.inputs)
     if promise := model.limits.promise(model.engine):
         document["promise"] = promise
     yield document | {"labels": list(model.labels), "contract": contract}
@@ -129,9 +136,10 @@ def _stream(args: argparse.Namespace, frames: Iterable[Any]) -> Documents:
             yield answer | {"frames_per_s": round((len(times) - 1) / (times[-1] - times[0]), 2) if count > 1 else None}
 
 
-def _answer(model: Model, image: Any, name: str, top: int) -> dict[str, Any]:
+def _answer(model: Model, image: Any, name: str, top: int, others: Mapping[str, Any] | None = None) -> dict[str, Any]:
     try:
-        return {"image": name, **model.judge(image, top).to_dict()}
+        item = model.prepare(image, **others) if others else image
+        return {"image": name, **model.judge(item, top).to_dict()}
     except InputError as e:  # of this image only
         return {"image": name, "error": e.to_dict()}
 
@@ -144,6 +152,8 @@ def _model(args: argparse.Namespace) -> Model:
     keep = getattr(args, "keep_state", False)
     model = load(args.model, args.engine, int(args.threads), args.contract, keep_state=keep)
     model.require_labels()
+    if args.run is not classify:
+        model.require_one_input(f"{args.run.__name__} can't give them")
     accept = model.limits.accept
     if accept is not None and accept.engine != model.engine:
         _tell(f"Note: {model.limits.promise(model.engine)}")
@@ -205,6 +215,8 @@ def _parser() -> argparse.ArgumentParser:
             add_stream_options(option)
         if run is classify:
             option("images", nargs="+", help="images, .npy arrays, folders of them, or - for standard input")
+            text = "another input of a model of several: numbers, as values=1.5,2,3, or a file; repeatable"
+            option("--input", metavar="NAME=VALUE", action="append", default=[], help=text)
         elif run is watch:
             option("folder", type=Path, help="folder to watch")
         elif run is camera:

@@ -31,6 +31,12 @@ def with_contract(path: Path, session: Session, contract: Contract) -> Session:
         ModelFileError: The file contradicts the contract.
     """
     shape = (contract.adapter or contract.input).shape
+    several = session.dtype.names is not None or hasattr(contract.input, "inputs")
+    if several:
+        from edgepress.runtime.input_record import check_records
+
+        check_records(path, session.dtype, contract.input)
+        shape = session.shape  # () of records
     if len(shape) == len(session.shape):
         session.shape = tuple(new if n < 1 else n for n, new in zip(session.shape, shape, strict=True))
     has_rows = len(session.output_shape) > 1 and contract.task != "none"

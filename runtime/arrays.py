@@ -1,9 +1,10 @@
-"""Arrays as callers give them: what stands for an image, and `.npy` files."""
+"""Arrays as callers give them: what stands for an image, and `.npy` and `.npz` files."""
 
 from __future__ import annotations
 
 import io
 import os
+import zipfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -36,3 +37,17 @@ def load_array(file: Any, name: str) -> npt.NDArray[Any]:
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive of arrays, .npz")
     return array
+
+
+def load_arrays(file: str | os.PathLike[str], name: str) -> dict[str, npt.NDArray[Any]]:
+    """The arrays in a `.npz` file, by their names; `name` is for messages.
+
+    Raises:
+        InputError: It is damaged, of another kind, or too large.
+    """
+    with parsing(name, "Save it with numpy.savez.", failed="can't be read as arrays", error=InputError):
+        with open_regular(file, MOST_BYTES) as opened, zipfile.ZipFile(opened) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
+                raise ValueError(f"its arrays take more than {MOST_BYTES >> 20} MiB")
+        with open_regular(file, MOST_BYTES) as opened, np.load(opened, allow_pickle=False) as arrays:
+            return dict(arrays)

@@ -120,7 +120,7 @@ def _open_models(
         if min(model.shape, default=1) < 1:
             problem = f"{path} leaves the size of its input open: {list(model.shape)}."
             raise InputError(problem, "Fix the size when exporting the model.")
-        items = list(random_items(model.contract, (8, *model.ready[0])).astype(model.ready[1]))
+        items = list(random_items(model.contract, (8, *model.ready[0]), model.ready[1]))
         opened.append({"threads": n, "load_ms": load_ms, "first_us": float(_time_calls(model, items, 0)[0])})
     return models, opened, items
 

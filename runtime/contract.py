@@ -29,7 +29,7 @@ from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.input_spec import InputSpec, input_spec_from
 from edgepress.runtime.records import record
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Newest version that is read; a contract has the lowest one that says all of it."""
 MEMBER = "edgepress.json"
 """Name of the contract in a zip, and of its key in ONNX `metadata_props`."""
@@ -152,8 +152,9 @@ class Contract:
         accept: Which answers are accepted, and what is promised of them; None if all are.
         unknown: What known items look like; an answer to others is not accepted.
         drift: How certain answers to known items are, to notice that images change; None if it was not measured.
-        schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 3 with
-            `probability`, `accept` or `unknown`, 2 with an `adapter`, which a reader must not ignore, else 1.
+        schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 5 of
+            several inputs (`edgepress.runtime.input_record`), 4 with a slope of `probability`, 3 with `probability`,
+            `accept` or `unknown`, 2 with an `adapter`, which a reader must not ignore, else 1.
     """
 
     task: Task
@@ -235,7 +236,7 @@ class Contract:
             contract: Contract = record(
                 cls,
                 {"item_by_item": scheme in _OLD_ITEM_BY_ITEM} | raw,
-                input=input_spec_from,
+                input=_input_from,
                 data=partial(record, DataRecord),
                 made_with=partial(record, DataRecord),
                 verification=partial(record, Verification),
@@ -275,8 +276,19 @@ class Contract:
         if self.unknown is not None and self.unknown.labels != len(self.labels):
             raise ValueError(f"references of {self.unknown.labels} labels; it has {len(self.labels)}")
         sloped = self.probability is not None and self.probability.slope != 0
-        version = 4 if sloped else 3 if limited else 1 if self.adapter is None else 2
+        several = hasattr(self.input, "inputs")
+        if several and self.adapter is not None:
+            raise ValueError("an adapter is for one input")
+        version = 5 if several else 4 if sloped else 3 if limited else 1 if self.adapter is None else 2
         object.__setattr__(self, "schema_version", version)
+
+
+def _input_from(raw: Any) -> InputSpec:
+    if not isinstance(raw, dict) or "inputs" not in raw:
+        return input_spec_from(raw)
+    from edgepress.runtime.input_record import input_record_from
+
+    return input_record_from(raw)
 
 
 def _finite(text: str) -> float:

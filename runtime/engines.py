@@ -38,6 +38,7 @@ class Engine(NamedTuple):
         built: Whether each model is compiled into its own library; such an engine is never chosen automatically.
         one_thread: Whether it computes with one thread, however many it is given.
         bundled: Whether bundles can install its package on boards.
+        several_inputs: Whether its adapter takes several inputs.
     """
 
     formats: tuple[str, ...]
@@ -56,6 +57,7 @@ class Engine(NamedTuple):
     built: bool = False
     one_thread: bool = False
     bundled: bool = False
+    several_inputs: bool = False
 
 
 def _later(module: str, name: str) -> Callable[[Path, Any, int], Session]:
@@ -73,13 +75,15 @@ def _later(module: str, name: str) -> Callable[[Path, Any, int], Session]:
 ENGINES: dict[str, Engine] = {
     "litert": Engine(
         ("tflite",), "ai_edge_litert.interpreter", "ai-edge-litert", "tflite", TFLiteSession, "#1b6ca8",
-        profiler="LiteRT's own profiler, with the kernels of its delegate XNNPACK", delegates=True, bundled=True),
+        profiler="LiteRT's own profiler, with the kernels of its delegate XNNPACK", delegates=True, bundled=True,
+        several_inputs=True),
     "tflite-runtime": Engine(
         ("tflite",), "tflite_runtime.interpreter", "tflite-runtime", "tflite-runtime", TFLiteSession, "#6f9f3c",
-        requirements=("tflite-runtime>=2.14", "numpy<2"), newest_python=(3, 11), slow_int8_on_x86=True, bundled=True),
+        requirements=("tflite-runtime>=2.14", "numpy<2"), newest_python=(3, 11), slow_int8_on_x86=True, bundled=True,
+        several_inputs=True),
     "onnxruntime": Engine(
         ("onnx",), "onnxruntime", "onnxruntime", "onnx", OnnxSession, "#c8641b",
-        profiler="ONNX Runtime's own profiling", bundled=True),
+        profiler="ONNX Runtime's own profiling", bundled=True, several_inputs=True),
     "openvino": Engine(
         ("tflite", "onnx"), "openvino", "openvino", "openvino",
         _later("openvino_session", "OpenVinoSession"), "#7b4fa3",

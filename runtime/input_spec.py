@@ -45,6 +45,11 @@ class InputSpec:
         return self.color is None and self.dtype != "float32"
 
     @property
+    def item(self) -> np.dtype[Any]:
+        """What an item holds: `np.empty(n, spec.item)` are n items."""
+        return np.dtype((self.dtype, self.shape))
+
+    @property
     def limits(self) -> tuple[float, float]:
         """Smallest and largest value of made-up items: the value range; if unbounded, one that the type holds."""
         return self.value_range or {"float32": (-1.7254, 1.7254), "uint8": (0.0, 255.0)}.get(self.dtype, (0.0, 127.0))

@@ -35,8 +35,11 @@ class ItemReader:
         self._scale = session.scale
         self._batch = 1 if session.contract and session.contract.item_by_item else session.batch
 
-    def prepare(self, image: ImageLike) -> npt.NDArray[Any]:
+    def prepare(self, image: ImageLike, /, **others: ImageLike) -> npt.NDArray[Any]:
         """One item as the model takes it, from anything that `Model.classify` accepts."""
+        if others:
+            problem = f"{self._path.name} has one input, so {', '.join(others)} can't be given."
+            raise InputError(problem, "Give the item alone.")
         if isinstance(image, np.ndarray):
             return self._fit_array(image)
         if isinstance(image, (str, os.PathLike)) and os.fspath(image).lower().endswith(".npy"):
@@ -81,6 +84,7 @@ class ItemReader:
 
     def batched(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The array with a batch dimension, and with the channel of grey images if it was left out."""
+        array = np.asarray(array)
         if array.shape[1:] == self._shape:
             return array
         if array.shape == self._shape:
@@ -121,7 +125,7 @@ class ItemReader:
 
     def answers(self, run: Run, batch: npt.NDArray[Any], columns: int) -> npt.NDArray[np.float32]:
         """Answers, shape (N, columns), to items of any accepted type, in calls of the size that the file takes."""
-        items = self.stored(self.batched(np.asarray(batch)))
+        items = self.stored(self.batched(batch))
         size = self._batch
         if size is None:
             return run(items)
@@ -134,8 +138,20 @@ class ItemReader:
         return np.concatenate(parts) if parts else np.empty((0, columns), np.float32)
 
 
-def random_items(contract: Contract | None, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """Random whole numbers for timing: pixels 0-255, or what the contract of a model of integers allows."""
+def random_items(contract: Contract | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Random whole numbers for timing: pixels 0-255, or what the contract of a model of integers allows.
+
+    Args:
+        contract: That of the file; None if it has none.
+        shape: Shape of the items.
+        dtype: Their type; one of records is filled input by input.
+    """
     spec = contract.input if contract is not None and contract.input.is_integer else None
     low, high = map(int, spec.limits) if spec else (0, 255)
-    return np.random.default_rng(0).integers(low, high + 1, shape)
+    rng = np.random.default_rng(0)
+    if not dtype.names:
+        return rng.integers(low, high + 1, shape).astype(dtype)
+    items = np.empty(shape, dtype)
+    for name in dtype.names:
+        items[name] = rng.integers(low, high + 1, items[name].shape)
+    return items

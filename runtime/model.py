@@ -49,7 +49,8 @@ class Model:
         answer: `scores`, or `outputs` if there are no labels: what is timed and compared with other machines.
         threshold: Decision threshold of a label, as a probability; None if the best label is the answer.
         limits: How scores become calibrated probabilities, and which answers are accepted.
-        shape: Shape of one item, (height, width, channels) for images.
+        shape: Shape of one item, (height, width, channels) for images; () of several inputs, whose item is a record.
+        inputs: Names of the inputs of a model of several; empty of one.
         ready: Shape and dtype of a batch that `answer` passes to the engine unchanged.
         stateful: Whether the file has state, such as that of a fused LSTM.
         keeps_state: Whether that state is kept from item to item (`load`).
@@ -82,6 +83,7 @@ class Model:
         self.threshold = threshold_of(contract)
         self.limits = contract.limits if contract else AnswerLimits()
         self.shape = session.shape
+        self.inputs = session.dtype.names or ()
         self._session = session
         self.stateful = session.stateful
         self.keeps_state = session.keep_state
@@ -93,7 +95,7 @@ class Model:
         self._run = guarded(run, failed) if has_labels else self._no_scores
         self.output_shape = session.output_shape if has_labels or not contract else contract.output_shape
         self.answer = self.scores if has_labels else self.outputs
-        self._items = ItemReader(path, session)
+        self._items = _reader_of(path, session)
         self._dtype = session.dtype
         self._ready = (session.batch or 1, *session.shape)
         self.ready = self._ready, self._dtype
@@ -102,7 +104,8 @@ class Model:
         """Scores of items.
 
         Args:
-            batch: Items, shape (N, *shape), or one item, shape `shape`; the channel of grey images may be left out.
+            batch: Items, shape (N, *shape), or one item, shape `shape`; the channel of grey images may be left out. Of
+                several inputs: an array for each, as a dictionary or a tuple in their order, or one structured array.
                 uint8 arrays are raw pixels; floats are in the same units (0-255 for pixels, not 0-1) and are
                 quantized by the file's parameters. Models of integers, such as tokens, take whole numbers.
 
@@ -130,13 +133,16 @@ class Model:
             values = self._items.answers(self._raw, batch, self._session.classes)
         return values.reshape(len(values), *self.output_shape)
 
-    def classify(self, image: ImageLike, top: int = 5) -> list[Prediction]:
+    def classify(self, image: ImageLike, top: int = 5, **others: ImageLike) -> list[Prediction]:
         """Classify an image.
 
         Args:
             image: Path of an image or of a `.npy` array, such a file's bytes, a PIL image, or an array of one item. An
                 image of another size or colour is converted to what the model takes, as in training.
             top: Largest number of classes to return.
+            others: The other inputs of a model of several, by their names, each as for `image`, or numbers:
+                `classify("part.jpg", values=[20.5, 0.3])`. `image` is then the first input; or a dictionary of all, an
+                `.npz` of them, or an item of a structured array.
 
         Returns:
             The classes with the highest scores, best first, regardless of the threshold (see `decide`). The scores are
@@ -146,28 +152,29 @@ class Model:
         Raises:
             InputError: The image can't be read or does not fit.
         """
-        return self.judge(image, top).classes
+        return self.judge(image, top, **others).classes
 
-    def judge(self, image: ImageLike, top: int = 5) -> Answer:
+    def judge(self, image: ImageLike, top: int = 5, **others: ImageLike) -> Answer:
         """Classify an image, and say whether the answer is accepted.
 
         Args:
             image: As for `classify`.
             top: Largest number of classes to return.
+            others: As for `classify`.
 
         Returns:
             The classes as `classify` returns them, and whether the answer is accepted.
         """
-        return self.judge_in(image, top)[0]
+        return self.judge_in(image, top, **others)[0]
 
-    def judge_in(self, image: ImageLike, top: int = 5) -> tuple[Answer, float]:
+    def judge_in(self, image: ImageLike, top: int = 5, **others: ImageLike) -> tuple[Answer, float]:
         """The same, and the milliseconds that it took without keeping the picture."""
         begin = time.perf_counter()
         if top < 1:
             raise InputError(f"top is {top}; at least 1 is needed.")
         self.require_labels()
         if self.crop is None:
-            item = self.prepare(image)
+            item = self.prepare(image, **others)
         else:
             item, image = self._items.prepare_part(image, self.crop)
         scores = self.scores(item[np.newaxis])
@@ -212,6 +219,7 @@ class Model:
             InputError: There is no reference for this engine, or `learn` is out of range.
         """
         self.require_labels()
+        self.require_one_input("drift is not watched")
         contract = self.contract
         stored = contract.drift if contract is not None else None
         reference = reference_in(str(self.path), stored, engine=self.engine, learn=learn)
@@ -233,23 +241,25 @@ class Model:
             MissingExtraError: Pillow is not installed.
         """
         self.require_labels()
+        self.require_one_input("no pictures can be kept")
         if self.contract is None or not self.contract.input.is_image:
             problem = "has no contract" if self.contract is None else "takes tensors, not images"
             raise InputError(f"{self.path} {problem}, so no pictures can be kept.", "Leave out --keep.")
         about: dict[str, Any] = {"labels": self.labels, "model": self.path.name}
         self.keeper = Keeper(Path(folder), quota, **about, prepare=self.prepare, on_trouble=on_trouble)
 
-    def decide(self, image: ImageLike) -> list[Prediction]:
+    def decide(self, image: ImageLike, **others: ImageLike) -> list[Prediction]:
         """Classify an image, applying the threshold if there is one.
 
         Args:
             image: As for `classify`.
+            others: As for `classify`.
 
         Returns:
             The best class; `unknown` if the answer is not accepted; for "sigmoid" the positive class if it reaches the
             threshold, else the negative; for "multilabel" every label that reaches it, best first, possibly none.
         """
-        return self.decision(self.scores(self.prepare(image)[np.newaxis]))
+        return self.decision(self.scores(self.prepare(image, **others)[np.newaxis]))
 
     def decision(self, batch: npt.NDArray[np.float32]) -> list[Prediction]:
         """What `decide` returns, from scores of one item, shape (1, labels)."""
@@ -259,9 +269,9 @@ class Model:
             return [Prediction(UNKNOWN, float(scores.max()))]
         return self._with_name(scores, decided_rows(batch[0], self.contract))
 
-    def prepare(self, image: ImageLike) -> npt.NDArray[Any]:
+    def prepare(self, image: ImageLike, /, **others: ImageLike) -> npt.NDArray[Any]:
         """One item as the model takes it, an array of shape `shape`, from anything that `classify` accepts."""
-        return self._items.prepare(image)
+        return self._items.prepare(image, **others)
 
     def require_labels(self) -> None:
         """Raise InputError if the model has no labels, so that nothing can be classified with it."""
@@ -271,12 +281,25 @@ class Model:
             hint = "Model.outputs(batch) returns what it computes; bench and selftest need no labels."
             raise InputError(f"{self.path} has no labels ({why}), so it classifies nothing.", hint)
 
+    def require_one_input(self, therefore: str) -> None:
+        """Raise InputError, which says what follows, if the model has several inputs."""
+        if self.inputs:
+            raise InputError(f"{self.path} has the inputs {', '.join(self.inputs)}, so {therefore}.", "Use classify.")
+
     def _no_scores(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         self.require_labels()
         raise AssertionError("it has labels")
 
     def _with_name(self, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.integer]) -> list[Prediction]:
         return [Prediction(self.labels[i], float(scores[i])) for i in rows]
+
+
+def _reader_of(path: Path, session: Session) -> ItemReader:
+    if session.dtype.names is None:
+        return ItemReader(path, session)
+    from edgepress.runtime.several import RecordReader
+
+    return RecordReader(path, session)
 
 
 def load(

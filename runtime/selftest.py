@@ -134,8 +134,13 @@ def seeded_item(spec: InputSpec, seed: int) -> npt.NDArray[Any]:
     In three dimensions: 5 x 5 random levels, interpolated, at one of four contrasts (filters would average white noise
     away); otherwise a random level for each value. Levels 0-255 are the pixels of an image; for tensors they are scaled
     to the value range; if there is none, to unit variance for floats, 0-127
-    for signed integers.
+    for signed integers. Of several inputs, a record of such items.
     """
+    if inputs := getattr(spec, "inputs", ()):
+        record = np.empty((), spec.item)
+        for number, each in enumerate(inputs):  # of another seed each: equal values would hide inputs that were swapped
+            record[each.name] = seeded_item(each, seed + (number << 16))
+        return record
     raw = np.random.PCG64(seed).random_raw
     if len(spec.shape) == 3:
         height, width, channels = spec.shape

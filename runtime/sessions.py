@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,8 +38,9 @@ class Session:
     Attributes:
         contract: The contract in the file, None for a file that edgepress did not make.
         shape: Shape of one item; -1 for sizes not fixed.
-        dtype: Type of the file's input.
+        dtype: Type of the file's input; of several inputs, that of a record of them, and `shape` is ().
         scale: Input scale and zero point: real value = scale * (stored value - zero point); (1, 0) if not quantized.
+        scales: The same of several inputs, by name.
         output_shape: Shape of the output for one item: (classes,) if only one axis counts; -1 for sizes not fixed.
         classes: Number of outputs for one item, -1 if not fixed.
         batch: The file's fixed batch size, None if it is free.
@@ -50,11 +52,13 @@ class Session:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     scale: tuple[float, int] = (1.0, 0)
+    scales: Mapping[str, tuple[float, int]] = {}
     output_shape: tuple[int, ...]
     classes: int
     batch: int | None
-    stateful = keep_state = False
+    stateful = keep_state = takes_several = False
     _table: npt.NDArray[np.float32] | None
+    _half = False
 
     def reset(self) -> None:
         """Begin anew; of use only while state is kept."""
@@ -69,11 +73,18 @@ class Session:
 
     def _describe(self, path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> None:
         """Set the shapes; arguments and errors are those of `outputs_of`."""
-        self.output_shape, self._flat = outputs_of(path, inputs, outputs)
+        self.output_shape, self._flat = outputs_of(path, inputs, outputs, several=self.takes_several)
         self.classes = math.prod(self.output_shape) if min(self.output_shape) > 0 else -1
         size, *shape = (n if isinstance(n, int) and n > 0 else -1 for n in inputs[0])
         self.shape = tuple(shape)
         self.batch = size if size > 0 else None
+
+    def _join(self, path: Path, ports: list[tuple[str, list[Any], Any, tuple[float, int]]]) -> None:
+        """Take records of several inputs; arguments and errors are those of `describe_several`."""
+        from edgepress.runtime.input_record import describe_several
+
+        self.shape, self._half = (), False
+        self.dtype, self.scales = describe_several(path, ports)
 
 
 class TFLiteSession(Session):
@@ -82,6 +93,8 @@ class TFLiteSession(Session):
     State is reset before every call, so no item depends on another, unless `keep_state` is set: variable tensors, such
     as those of a fused LSTM, by the interpreter; resource variables, which it can't reset, by opening the file again.
     """
+
+    takes_several = True
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
         self.contract = read_contract(path)
@@ -96,6 +109,8 @@ class TFLiteSession(Session):
         self._describe(path, input_shapes, output_shapes)
         self.dtype, self._half = _session_type(np.dtype(inputs[0]["dtype"]))
         self.scale = input_scale(inputs[0])
+        if len(inputs) > 1:
+            self._join(path, [(d["name"], d["shape"].tolist(), d["dtype"], input_scale(d)) for d in inputs])
         self._table = dequantization_table(outputs[0])
         self._reopens = assigns_resources(path, data)
         self.keep_state = False
@@ -133,6 +148,10 @@ class TFLiteSession(Session):
             except (ValueError, RuntimeError) as e:
                 raise (unsupported_operations(path, path.read_bytes()) or e) from e
         self._set = interpreter.set_tensor
+        if len(inputs := interpreter.get_input_details()) > 1:
+            from edgepress.runtime.input_record import feed_each, input_name
+
+            self._set = feed_each(self._set, {input_name(d["name"]): d["index"] for d in inputs})
         self._invoke = interpreter.invoke
         self._get = interpreter.get_tensor
         self._clear = interpreter.reset_all_variables
@@ -151,6 +170,8 @@ def _refuse_free_sizes(path: Path, inputs: list[dict[str, Any]]) -> None:
 class OnnxSession(Session):
     """An `.onnx` file in ONNX Runtime."""
 
+    takes_several = True
+
     def __init__(self, path: Path, module: Any, threads: int) -> None:
         settings = {"intra_op_num_threads": threads, "inter_op_num_threads": 1}
         with parsing(path, _NEWER, failed="can't be opened by onnxruntime"):
@@ -162,10 +183,15 @@ class OnnxSession(Session):
             text = session.get_modelmeta().custom_metadata_map.get(MEMBER)
         self.contract = Contract.from_json(text, where=str(path)) if text is not None else None
         self._describe(path, [port.shape for port in inputs], [port.shape for port in outputs])
-        if inputs[0].type not in _ONNX_TYPES:
-            raise ModelFileError(f"{path} takes {inputs[0].type}; accepted: {', '.join(_ONNX_TYPES)}.")
+        if other := [port.type for port in inputs if port.type not in _ONNX_TYPES]:
+            raise ModelFileError(f"{path} takes {other[0]}; accepted: {', '.join(_ONNX_TYPES)}.")
         self.dtype, self._half = _session_type(np.dtype(_ONNX_TYPES[inputs[0].type]))
         self._run = session.run
+        if len(inputs) > 1:
+            from edgepress.runtime.input_record import input_name, run_each
+
+            self._join(path, [(port.name, port.shape, _ONNX_TYPES[port.type], (1.0, 0)) for port in inputs])
+            self._run = run_each(session.run, {input_name(port.name): port.name for port in inputs})
         self._input = inputs[0].name
         self._outputs = [outputs[0].name]
 
@@ -230,21 +256,27 @@ def file_format(path: Path) -> str:
     return format_of(path, ("tflite", "onnx"), ".tflite and .onnx files")
 
 
-def outputs_of(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> tuple[tuple[int, ...], bool]:
+def outputs_of(
+    path: Path, inputs: list[list[Any]], outputs: list[list[Any]], *, several: bool = False
+) -> tuple[tuple[int, ...], bool]:
     """`Session.output_shape`, and whether the file returns (batch, outputs), so that nothing must be flattened.
 
     Args:
         path: The file, for messages.
         inputs: Shapes of the inputs, with the batch; free sizes are negative or no numbers.
         outputs: Shapes of the outputs, likewise.
+        several: Whether the engine's adapter takes several inputs.
 
     Raises:
-        ModelFileError: There is not one input and one output.
+        ModelFileError: There is not one output, or not one input, or several that the adapter does not take.
     """
-    if len(inputs) != 1 or len(outputs) != 1 or not inputs[0] or not outputs[0]:
+    if len(outputs) == 1 and len(inputs) > 1 and all((*inputs, *outputs)) and not several:
+        hint = "Use litert or onnxruntime."
+        raise ModelFileError(f"{path} has {len(inputs)} inputs, and this engine runs files of one here.", hint)
+    if not inputs or len(outputs) != 1 or not all((*inputs, *outputs)):
         raise ModelFileError(
             f"{path} is not a classifier: inputs {inputs}, outputs {outputs}.",
-            "One input and one output are needed: (batch, classes), or any shape for models without labels.",
+            "One output is needed: (batch, classes), or any shape for models without labels.",
         )
     shape = [n if isinstance(n, int) and n > 0 else -1 for n in outputs[0]]
     item = shape[1:] if shape[0] == -1 or outputs[0][0] == inputs[0][0] else shape

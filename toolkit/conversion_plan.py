@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -18,9 +17,11 @@ from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.proof.compare import FEW, ITEMS
 from edgepress.runtime import Contract
+from edgepress.runtime.input_record import NamedInput
 from edgepress.toolkit.data import calibration_rows, open_data
 from edgepress.toolkit.data.for_model import data_for, require_each_decided, resize_note, with_labels_of
-from edgepress.toolkit.data.npz import stored_item
+from edgepress.toolkit.data.input_arrays import stored_inputs
+from edgepress.toolkit.data.npz import headers, stored_item
 from edgepress.toolkit.data.remembered import to_remember
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import DataError, InputError
@@ -64,7 +65,7 @@ def plan_for(
     else:
         hints, numbers = _without_images(hints, facts, data)
         try:
-            guess = guess_contract(facts, hints)
+            guess = guess_contract(facts, hints, _tensors_in(data, facts, hints))
         except InputError as e:
             raise InputError(f"{path}: {e.message}", e.hint) from e
         plan = ConversionPlan(guess.contract, guess.adapter, None, (*numbers, *guess.notes))
@@ -110,6 +111,17 @@ def _without_images(hints: Hints, facts: ModelFacts, data: str | DataSet | None)
         return hints, ()
     note = f"input: {data} holds numbers in the model's shape, so they are not images; if they are, give --color"
     return dataclasses.replace(hints, color="none"), (note,)
+
+
+def _tensors_in(data: str | DataSet | None, facts: ModelFacts, hints: Hints) -> list[str]:
+    """The inputs, of several, for which an `.npz` holds numbers and not pixels."""
+    if not isinstance(data, str) or Path(data).suffix != ".npz" or not facts.inputs or hints.image_options:
+        return []
+    members = headers(Path(data))
+    named = [NamedInput(shape=shape, dtype="float32", name=name) for name, shape in facts.inputs]
+    keys = stored_inputs(Path(data), members, named)
+    stored = [members.get(key) or members.get(f"{key}_train") or members.get(f"{key}_test") for key in keys]
+    return [each.name for each, header in zip(named, stored, strict=True) if header and header.dtype != np.uint8]
 
 
 def _with_labels_of(data: DataSet, plan: ConversionPlan) -> ConversionPlan:
@@ -168,7 +180,7 @@ def items_for(data: DataSet | None, count: int, contract: Contract) -> dict[str,
     rows = calibration_rows(data.train, count)
     split = Split(data.train.source, data.train.indices[rows], data.train.y[rows])
     parts = [data.val] if len(data.val) >= FEW else [part for part in (data.val, data.train) if len(part)]
-    item_bytes = math.prod(contract.input.shape) * np.dtype(contract.input.dtype).itemsize
+    item_bytes = contract.input.item.itemsize
     most = max(FEW, min(ITEMS, PROOF_BYTES // item_bytes))
     rows_of = [(part, calibration_rows(part, most)) for part in parts]
     items = {

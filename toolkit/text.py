@@ -13,6 +13,9 @@ import reprlib
 from collections.abc import Sequence
 from typing import Any
 
+from edgepress.runtime.input_record import inputs_of
+from edgepress.runtime.input_spec import InputSpec
+
 MINUS = "\N{MINUS SIGN}"
 REPR_CHARACTERS = 60
 """Characters that `short_repr` shows of one value."""
@@ -139,3 +142,10 @@ def short_repr(record: Any) -> str:
         if value is not None and not (hasattr(value, "__len__") and len(value) == 0)
     ]
     return f"{type(record).__name__}({', '.join(parts)})"
+
+
+def input_text(spec: InputSpec) -> str:
+    """What one item looks like: "28 x 28 x 1 pixels", or of several inputs, "photo 28 x 28 x 1 pixels, size 2"."""
+    if inputs := inputs_of(spec):
+        return ", ".join(f"{each.name} {input_text(each)}" for each in inputs)
+    return " x ".join(map(str, spec.shape)) + (" pixels" if spec.is_image else "")

@@ -114,6 +114,7 @@ ROOMS = {
     "results": Room("toolkit/results/*.py", "results results_file"),
     "splits": Room("toolkit/data/splits.py", "splits data_splits"),
     "contract": Room("runtime/contract.py", "contract_fields contract"),
+    "several inputs": Room("runtime/input_record.py runtime/several.py", "input_record record_reader"),
     "selftest": Room("runtime/selftest.py", "selftest_tolerance selftest"),
     "advice": Room(
         "toolkit/benchmarking/advice.py toolkit/benchmarking/needed.py toolkit/benchmarking/engine_advice.py", "advice"

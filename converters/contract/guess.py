@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from edgepress.converters.adapter import End, InputAdapter, end_for
-from edgepress.converters.contract.hints import Hints, ModelFacts
+from edgepress.converters.contract.hints import OF_IMAGES, Hints, ModelFacts
 from edgepress.converters.contract.kinds import not_classes
 from edgepress.converters.contract.metadata import ChannelOrder, Metadata
 from edgepress.converters.contract.outputs import SIGMOIDS
@@ -26,6 +26,7 @@ from edgepress.converters.contract.pixels import pixel_scaling
 from edgepress.converters.contract.probe import takes_integers
 from edgepress.runtime.contract import Contract, Task
 from edgepress.runtime.errors import InputError
+from edgepress.runtime.input_record import InputRecord, NamedInput
 from edgepress.runtime.input_spec import InputSpec, InputType
 
 SMALLEST_SIDE = 8
@@ -47,8 +48,13 @@ class Guess:
     notes: tuple[str, ...] = ()
 
 
-def guess_contract(facts: ModelFacts, hints: Hints | None = None) -> Guess:
+def guess_contract(facts: ModelFacts, hints: Hints | None = None, tensors: Collection[str] = ()) -> Guess:
     """The contract of a foreign model, and the adapter that its files need.
+
+    Args:
+        facts: What can be seen of the model.
+        hints: What the user knows of it; of several inputs, options of images are about each that holds images.
+        tensors: Names of inputs, of several, that are known to hold no images.
 
     Raises:
         InputError: The shape is not fixed, or a hint contradicts it or another hint.
@@ -63,13 +69,41 @@ def guess_contract(facts: ModelFacts, hints: Hints | None = None) -> Guess:
         )
     task, task_note = _task(facts, hints)
     labels, label_note = _labels(facts.outputs, task, hints.label_names(), metadata)
-    image = _image(facts, hints)
-    adapter, notes = _of_images(facts, hints, image) if image else _of_tensors(facts, hints)
+    adapter, notes = _of_several(facts, hints, tensors) if facts.inputs else _of_one(facts, hints)
     shape = (facts.output_shape or (facts.outputs,)) if task == "none" else ()
     contract = Contract(
         task=task, labels=labels, input=adapter.item, scheme="foreign", threshold=hints.threshold, output_shape=shape
     )
     return Guess(contract=contract, adapter=adapter, notes=(*notes, task_note, *label_note, *metadata.notes))
+
+
+def _of_one(facts: ModelFacts, hints: Hints) -> tuple[InputAdapter, list[str]]:
+    """The adapter for the one input, and notes on it."""
+    image = _image(facts, hints)
+    return _of_images(facts, hints, image) if image else _of_tensors(facts, hints)
+
+
+def _of_several(facts: ModelFacts, hints: Hints, tensors: Collection[str]) -> tuple[InputAdapter, list[str]]:
+    """The adapter for several inputs, and notes on each."""
+    if hints.input is not None or hints.size is not None:
+        options = [f"--{name}" for name in ("input", "size") if getattr(hints, name) is not None]
+        raise InputError(f"{', '.join(options)} can't be used for a model of several inputs.", "Leave them out.")
+    no_images: dict[str, Any] = dict.fromkeys(OF_IMAGES)
+    of_tensors = replace(hints, **no_images | {"color": "none"})
+    parts: list[InputAdapter] = []
+    notes: list[str] = []
+    for name, shape in facts.inputs:
+        own = replace(facts, shape=shape, inputs=())
+        is_image = name not in tensors and len(shape) == 3 and _image(own, hints) is not None
+        part, texts = _of_one(own, hints if is_image else of_tensors)
+        parts.append(part)
+        notes += [f"input {name}: {text.removeprefix('input: ')}" for text in texts]
+    if hints.color != "none" and hints.image_options and not any(part.item.is_image for part in parts):
+        listed = ", ".join(f"{name} {list(shape)}" for name, shape in facts.inputs)
+        raise InputError(f"{', '.join(hints.image_options)} can't be used: no input is an image ({listed}).")
+    names = [each.name for each in facts.inputs]
+    specs = [NamedInput(**vars(part.item), name=name) for part, name in zip(parts, names, strict=True)]
+    return InputAdapter(InputRecord.of(specs), facts.shape, parts=tuple(parts), end=_end(facts, hints)), notes
 
 
 def _of_images(

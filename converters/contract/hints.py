@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
+import numpy as np
+
+from edgepress.converters.arrays import Array
 from edgepress.converters.contract.metadata import ChannelOrder, Metadata, are_text, read_labels
 from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.contract.size import Size
@@ -19,7 +23,29 @@ from edgepress.runtime.resize import Resize, resize_rule
 Color = Literal[ChannelOrder, "none"]
 Numbers = str | Sequence[float]
 """Numbers, or text in which commas separate them."""
-_OF_IMAGES = ("color", "resize", "channels_first", "input_range", "mean", "std", "input")
+OF_IMAGES = ("color", "resize", "channels_first", "input_range", "mean", "std", "input")
+"""Hints that only images have."""
+
+
+class SourceInput(NamedTuple):
+    """One of several inputs: its name, and the shape of an item, without the batch."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+def row_shape(inputs: Sequence[SourceInput]) -> tuple[int]:
+    """Shape of a row: the numbers of all inputs."""
+    return (sum(math.prod(each.shape) for each in inputs),)
+
+
+def split_rows(rows: Array, inputs: Sequence[SourceInput]) -> list[Array]:
+    """The arrays (N, *shape) of the inputs that rows (N, numbers) hold; of a model of one input, the items alone."""
+    if not inputs:
+        return [rows]
+    ends = np.cumsum([math.prod(each.shape) for each in inputs])
+    parts = np.split(rows, ends[:-1], axis=1)
+    return [part.reshape(len(rows), *each.shape) for part, each in zip(parts, inputs, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -29,6 +55,8 @@ class ModelFacts:
     Attributes:
         shape: Shape of one item as the model takes it, without the batch.
         outputs: Number of outputs for one item.
+        inputs: The inputs of a model of several. It is then a function of rows: the numbers of all inputs, in their
+            order, which `shape` counts. Empty for a model of one input.
         output_shape: Shape of the output for one item where more than one of its axes counts; else empty.
         format: "keras", "savedmodel", "tflite" or "onnx".
         dtype: Type of the input. A model whose input is not float scales it itself.
@@ -45,6 +73,7 @@ class ModelFacts:
     shape: tuple[int, ...]
     outputs: int
     _: KW_ONLY
+    inputs: tuple[SourceInput, ...] = ()
     output_shape: tuple[int, ...] = ()
     format: str = ""
     dtype: str = "float32"
@@ -127,7 +156,7 @@ class Hints:
     @property
     def image_options(self) -> tuple[str, ...]:
         """Options given that only images have, by their names on the command line."""
-        options = [name for name in _OF_IMAGES if getattr(self, name) is not None]
+        options = [name for name in OF_IMAGES if getattr(self, name) is not None]
         names = ["channels-last" if name == "channels_first" and not self.channels_first else name for name in options]
         return tuple(f"--{name.replace('_', '-')}" for name in names)
 

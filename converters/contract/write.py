@@ -14,14 +14,17 @@ import io
 import json
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepress.converters.files import weight_files, whole_file
+from edgepress.converters.to_tflite.interface import input_scales
 from edgepress.converters.to_tflite.metadata import NAME, write_block
 from edgepress.converters.to_tflite.passes import with_metadata
 from edgepress.runtime.contract import LABELS_MEMBER, MEMBER, Contract
 from edgepress.runtime.errors import InputError
+from edgepress.runtime.input_record import InputRecord
 
 if TYPE_CHECKING:
     import onnx
@@ -29,11 +32,21 @@ if TYPE_CHECKING:
 
 def tflite_with_contract(model: bytes, contract: Contract) -> bytes:
     """The bytes of a TFLite model that carries `contract`, without anything that was appended to its flatbuffer."""
+    contract = _with_quantization(model, contract)
     whole = io.BytesIO(with_metadata(model, NAME, write_block(contract)))
     with zipfile.ZipFile(whole, "a") as archive:
         for name, text in _members(contract).items():
             _write(archive, name, text)
     return whole.getvalue()
+
+
+def _with_quantization(model: bytes, contract: Contract) -> Contract:
+    """The contract with the scale and zero point of each of several inputs."""
+    if not isinstance(record := contract.input, InputRecord):
+        return contract
+    scales = input_scales(model)
+    inputs = tuple(replace(each, quantization=scales[each.name]) for each in record.inputs)
+    return contract.replace(input=replace(record, inputs=inputs))
 
 
 def onnx_with_contract(model: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast, get_args
 import numpy as np
 
 from edgepress.converters.adapter import End, InputAdapter
-from edgepress.converters.calibration import Batches, tflite_statistics
+from edgepress.converters.calibration import Batches, known_range, tflite_statistics
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.conversion.float_graph import FloatGraph, unexpected_error
 from edgepress.converters.errors import ConversionError
@@ -39,6 +39,7 @@ from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_onnx.logits import without_end as onnx_without_end
 from edgepress.converters.to_onnx.names import shorten_names
 from edgepress.converters.to_tflite import convert as to_tflite
+from edgepress.converters.to_tflite.interface import with_pixels
 from edgepress.converters.to_tflite.passes import without_end
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import first_line
@@ -113,7 +114,8 @@ class Encoder:
         self.input = job.contract.input
         self.reference = reference
         self._scored: dict[tuple[str, RepairKind], tuple[Any, dict[str, int]]] = {}
-        self.range = None if self.input.is_integer else self.input.value_range  # integers are not quantized
+        self.range = known_range(self.input)
+        self._uint8 = with_pixels(self.input)
 
     def _graph(self, kind: RepairKind) -> bytes:
         """The float TFLite graph, without what is left off."""
@@ -137,7 +139,7 @@ class Encoder:
         is_own = self.source.facts.format == "onnx" or self.source.loops
         if isinstance(float_graph.model, ConversionError) or (is_own and not is_changed):
             return self._source_onnx()
-        bare = InputAdapter(self.input, self.input.shape)  # the graph contains the adapter
+        bare = InputAdapter.of(self.job.contract.replace(adapter=None))  # the graph contains the adapter
         graph = self._graph(kind)
         if kind in CALIBRATED and self.job.rewrite:  # scored so: a product has one scale, a convolution one a channel
             graph, _ = rewritten_tflite(graph, CHANNEL_AFFINE)
@@ -176,7 +178,7 @@ class Encoder:
             ranges = self.once(self._statistics, before, kind).ranges(self.job.float_graph.methods, bits=scheme.bits)
         in_recipe = rewritten_tflite(model, recipe)[1]
         quantized = to_tflite.with_scheme(
-            model, scheme, ranges, in_recipe, uint8=self.input.is_image, float_layers=float_layers
+            model, scheme, ranges, in_recipe, uint8=self._uint8, float_layers=float_layers
         )
         flat, done_after = rewritten_tflite(quantized, after)
         return lambda contract: tflite_with_contract(flat, contract), done_before | in_recipe | done_after

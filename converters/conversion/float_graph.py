@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.adapter import InputAdapter
-from edgepress.converters.calibration import Batches
+from edgepress.converters.calibration import Batches, known_range
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.contract.probe import probe_facts
@@ -34,6 +34,7 @@ from edgepress.converters.sources.open import open_source
 from edgepress.converters.statistics import CalibrationMethod, CalibrationMethods
 from edgepress.converters.targets import Target
 from edgepress.converters.to_tflite.constants import with_plain_constants
+from edgepress.converters.to_tflite.interface import with_pixels
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import EdgepressError, first_line, parsing
 
@@ -172,7 +173,7 @@ def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatG
             model,
             job.calibration,
             _scorer(model, job),
-            input_range=None if item.is_integer else item.value_range,
+            input_range=known_range(item),
             wanted=kinds,
             repairs=job.repairs,
             calibration_method=job.calibration_method,
@@ -205,7 +206,7 @@ def _scorer(model: bytes, job: FloatGraphJob) -> Scorer:
         items,
         labels,
         labelled=job.labelled,
-        uint8=job.adapter.item.is_image,
+        uint8=with_pixels(job.adapter.item),
         before=CHANNEL_AFFINE if job.rewrite else (),
         recipe=rewrites_for(SCHEMES["tflite-int8"], job.target, "recipe") if job.rewrite else (),
     )

@@ -58,6 +58,8 @@ class Program:
                 self.constants[graph.name(index)] = values
         if len(self.shapes) != len(graph.table.tensors) or "" in self.shapes:
             raise UnknownOperationError("Several tensors have the same name, or one has none.")
+        if len(graph.table.inputs) > 1:
+            raise UnknownOperationError(f"it has {len(graph.table.inputs)} inputs, and one is needed")
         self.source = graph.name(int(graph.table.inputs[0]))
         self.sink = graph.name(int(graph.table.outputs[0]))
         self.dtype = graph.dtype(int(graph.table.inputs[0]))

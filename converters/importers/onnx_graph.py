@@ -41,25 +41,25 @@ _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_.\\/>-]")
 """What a scope of TensorFlow may not be called."""
 
 
-def import_graph(model: onnx.ModelProto, *, channels_last: bool) -> Callable[[Any], Any]:
+def import_graph(model: onnx.ModelProto, *, channels_last: bool) -> Callable[..., Any]:
     """A function that computes what a model does.
 
     Args:
-        model: A valid float model of one input and one output.
+        model: A valid float model of one output.
         channels_last: Whether the function takes its item with the channels last, and not as the model does.
 
     Returns:
-        A function from a tensor of a known shape to the output in ONNX' order of axes. It raises `UnsupportedError` for
-        what can't be imported.
+        A function from a tensor of a known shape for each input to the output in ONNX' order of axes. It raises
+        `UnsupportedError` for what can't be imported.
     """
     graph = model.graph
     weights = _constants(graph)
-    (source,) = (value.name for value in graph.input if value.name not in weights)
+    sources = [value.name for value in graph.input if value.name not in weights]
     opsets = _opsets(model.opset_import)
 
-    def infer(item: Any) -> Any:
-        taken = of_last(item) if channels_last else plain(item)
-        (result,) = _Scope(opsets, weights | {source: taken}).run(graph.node, [graph.output[0].name])
+    def infer(*items: Any) -> Any:
+        taken = dict(zip(sources, map(of_last if channels_last else plain, items), strict=True))
+        (result,) = _Scope(opsets, weights | taken).run(graph.node, [graph.output[0].name])
         return first(result)
 
     return infer

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.arrays import Array, Floats
-from edgepress.converters.calibration import Batches, tflite_statistics
+from edgepress.converters.calibration import Batches, known_range, tflite_statistics
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.float_layers import NOTHING, FloatLayer, FloatLayers, KeepOptions, matching
 from edgepress.converters.graph.program import Program, UnknownOperationError
@@ -30,6 +30,7 @@ from edgepress.converters.statistics import CalibrationMethods
 from edgepress.converters.temperature import LEAST_FIT, fit_temperature
 from edgepress.converters.to_tflite import passes
 from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.to_tflite.interface import with_pixels
 from edgepress.runtime.decisions import softmax
 from edgepress.runtime.input_spec import InputSpec
 
@@ -71,9 +72,11 @@ def choose_float_layers(
     scheme = SCHEMES["tflite-mixed"]
 
     def maker(graph: bytes) -> Callable[[FloatLayers], bytes]:
-        ranges = tflite_statistics(graph, calibration, None if item.is_integer else item.value_range).ranges(methods)
+        ranges = tflite_statistics(graph, calibration, known_range(item)).ranges(methods)
         in_recipe = rewritten_tflite(graph, rewrites_for(scheme, "cpu", "recipe"))[1] if rewrite else {}
-        return lambda layers: with_scheme(graph, scheme, ranges, in_recipe, uint8=item.is_image, float_layers=layers)
+        return lambda layers: with_scheme(
+            graph, scheme, ranges, in_recipe, uint8=with_pixels(item), float_layers=layers
+        )
 
     rewritten, _ = rewritten_tflite(model, rewrites_for(scheme, "cpu", "float") if rewrite else ())
     items = first_items(calibration, SIMULATED)

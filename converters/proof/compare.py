@@ -22,6 +22,7 @@ from edgepress.converters.proof.labels import lost_labels
 from edgepress.converters.schemes import Scheme
 from edgepress.runtime.contract import Task, Verification
 from edgepress.runtime.decisions import decide, same_answers, sigmoid, softmax
+from edgepress.runtime.input_record import inputs_of
 from edgepress.runtime.input_spec import InputSpec
 
 ITEMS = 512
@@ -277,6 +278,13 @@ def seeded_items(spec: InputSpec, count: int = SEEDED_ITEMS, seed: int = 0, scal
     White noise would be a poor image: filters average it away, so that all items look the same to a net. A `scale`
     below 1 makes images darker and numbers smaller.
     """
+    if inputs := inputs_of(spec):
+        records = np.empty(count, spec.item)
+        for number, each in enumerate(
+            inputs
+        ):  # of another seed each: equal numbers would hide inputs that were swapped
+            records[each.name] = seeded_items(each, count, seed + number, scale)
+        return records
     rng = np.random.default_rng(seed)
     if spec.is_integer:
         low, high = map(int, spec.limits)

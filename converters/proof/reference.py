@@ -14,6 +14,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.proof.compare import SEEDED, seeded_items, varies
 from edgepress.converters.proof.selftest import candidates, chosen_seeds
 from edgepress.converters.sources.base import SourceModel
+from edgepress.converters.to_tflite.interface import with_pixels
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.decisions import softmax, two_columns
 
@@ -56,7 +57,8 @@ class ReferenceOutputs:
     @property
     def takes_scaling(self) -> bool:
         """Whether options can say how its items, images, are scaled."""
-        return self.input.is_image and self.source.facts.takes_scaling
+        pixels = with_pixels(self.input)
+        return bool(pixels) and self.source.facts.takes_scaling
 
     def proof(self, count: int) -> tuple[Array, Floats]:
         """The first items to verify on, and the answers to them, of which only those still missing are computed."""
@@ -113,10 +115,10 @@ class ReferenceOutputs:
         """A black and a white image, as dark rooms and bright skies give them, if the answers to them are finite.
 
         Returns:
-            uint8, shape (n, *item shape), n being 0 to 2; 0 if items are not images.
+            uint8, shape (n, *item shape), n being 0 to 2; 0 if items are not images, or have other parts.
         """
         if not self.input.is_image:
-            return np.zeros((0, *self.input.shape), np.uint8)
+            return np.zeros(0, self.input.item)
         images = np.stack([np.full(self.input.shape, pixel, np.uint8) for pixel in (0, 255)])
         outputs = self._source_outputs(images).reshape(len(images), -1)
         return images[np.isfinite(outputs).all(axis=1)]

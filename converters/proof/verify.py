@@ -120,4 +120,4 @@ def outputs_of(data: bytes, items: Array) -> Answers:
         path = Path(folder) / ("model.tflite" if is_tflite(data) else "model.onnx")
         path.write_bytes(data)
         model = load(path)
-        return np.concatenate([model.answer(item[np.newaxis]).reshape(1, -1) for item in items])
+        return np.concatenate([model.answer(items[n : n + 1]).reshape(1, -1) for n in range(len(items))])

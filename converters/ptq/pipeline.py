@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -84,7 +84,9 @@ class Pipeline:
                 if not all(np.isfinite(side).all() for pair in self.measured.values() for side in pair):
                     raise ConversionError("A tensor is NaN or infinite on calibration data.")
             except UnknownOperationError as e:
-                self.notes.append(f"no repairs were tried: the graph has an operation that they do not know ({e})")
+                self.notes.append(
+                    f"no repairs were tried: the graph is of a form or has an operation that they do not know ({e})"
+                )
             except ConversionError:
                 raise
             except Exception as e:  # a bug of ours or of a library must not cost a conversion that works without
@@ -223,6 +225,7 @@ class Pipeline:
 
     def _ranges(self, measured: ChannelRanges) -> Ranges:
         assert self.program is not None
+        assert not isinstance(self.input_range, Mapping)  # a program has one input
         return tensor_ranges(measured, self.program.source, self.input_range)
 
     def _reuse_equalized(self, tensorwise: tuple[str, ...]) -> _Change | None:

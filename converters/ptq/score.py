@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.arrays import Array, Floats
+from edgepress.converters.arrays import Array, Floats, each_input
 from edgepress.converters.macs import TFLITE, Shape, count
 from edgepress.converters.metrics import EXACT_DB, decibels, decisions_of
 from edgepress.converters.ptq.collapse import constant_flags, why_collapsed, why_noise
@@ -25,6 +25,7 @@ from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import passes
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.interface import Uint8
 
 MACS = 3e10
 """Multiply-accumulates that one score may take, about a second."""
@@ -125,7 +126,7 @@ class Scorer:
         items: Validation items (n, *item shape), of which as many are used as `MACS` allow.
         labels: Right answers: labels (n,), or (n, outputs) of 0 and 1 where an item may have several; None if unknown.
         labelled: Whether answers are scores of labels; if not, only their noise counts.
-        uint8: Whether the files take uint8, as those of images do.
+        uint8: Whether the files take uint8, as those of images do, or the places of the inputs that do.
         before: Rewrites of float graphs that are made before files are, and that keep the names of tensors.
         recipe: Further rewrites that the recipes of files of integers make.
     """
@@ -137,7 +138,7 @@ class Scorer:
         labels: Array | None = None,
         *,
         labelled: bool = True,
-        uint8: bool = False,
+        uint8: Uint8 = False,
         before: tuple[Rewrite, ...] = (),
         recipe: tuple[Rewrite, ...] = (),
     ) -> None:
@@ -289,24 +290,29 @@ def macs(model: bytes) -> int:
 def answers_before_end(model: bytes, items: Array) -> Floats:
     """What a file of batch 1 computes before its final softmax or sigmoid, if it has one, shape (n, outputs)."""
     answer = runner(passes.before_end(model) or model)
-    return np.stack([answer(item) for item in items]).reshape(len(items), -1)
+    return np.stack([answer(*item) for item in zip(*each_input(items), strict=True)]).reshape(len(items), -1)
 
 
-def runner(model: bytes) -> Callable[[Array], Floats]:
-    """A function from an item to a file's answer, as LiteRT computes it by default; integers are (de)quantized."""
+def runner(model: bytes) -> Callable[..., Floats]:
+    """A function from an item, an array for each input, to a file's answer, as LiteRT computes it by default.
+
+    Integers are (de)quantized.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=model, num_threads=os.cpu_count())
     interpreter.allocate_tensors()
-    (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()
+    sources = interpreter.get_input_details()
+    (sink,) = interpreter.get_output_details()
 
-    def answer(item: Array) -> Floats:
-        scale, zero = source["quantization"]
-        if scale:
-            limits = np.iinfo(source["dtype"])
-            item = np.clip(np.rint(item / scale) + zero, limits.min, limits.max)
+    def answer(*item: Array) -> Floats:
         interpreter.reset_all_variables()
-        interpreter.set_tensor(source["index"], item[np.newaxis].astype(source["dtype"]))
+        for source, values in zip(sources, item, strict=True):
+            scale, zero = source["quantization"]
+            if scale:
+                limits = np.iinfo(source["dtype"])
+                values = np.clip(np.rint(values / scale) + zero, limits.min, limits.max)
+            interpreter.set_tensor(source["index"], values[np.newaxis].astype(source["dtype"]))
         interpreter.invoke()
         output = interpreter.get_tensor(sink["index"])
         scale, zero = sink["quantization"]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = False, output: str = "") -> keras.Model:
-    """Load a model for inference, without its optimizer, as a function of one tensor to one.
+    """Load a model for inference, without its optimizer, as a function of its inputs to one tensor.
 
     Args:
         path: A `.keras`, `.h5` or `.hdf5` file.
@@ -38,7 +38,7 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
 
     Raises:
         ModelFileError: The file is missing, damaged, of another kind, holds only weights, code or layers that are not
-            part of Keras, or has not one input and one output.
+            part of Keras, or has not one output.
         InputError: A custom class can't be imported, or there is no output of this name.
     """
     path = Path(path)
@@ -62,7 +62,7 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
     inputs = getattr(model, "inputs", None) or []
     outputs = getattr(model, "outputs", None) or []
     shapes = [[list(t.shape) for t in tensors] for tensors in (inputs, outputs)]
-    if len(inputs) != 1 or len(outputs) != 1:
+    if not inputs or len(outputs) != 1:
         raise other_ends(path, *shapes, names=list(getattr(model, "output_names", ())))
     return model
 

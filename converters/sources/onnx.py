@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,8 @@ import numpy as np
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.arrays import Array, Floats
-from edgepress.converters.contract.hints import ModelFacts
-from edgepress.converters.contract.kinds import count_outputs, item_output, other_ends
+from edgepress.converters.contract.hints import ModelFacts, SourceInput, row_shape, split_rows
+from edgepress.converters.contract.kinds import count_outputs, item_output, other_ends, refuse_types, source_inputs
 from edgepress.converters.contract.metadata import onnx_metadata
 from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
@@ -26,6 +27,8 @@ from edgepress.converters.to_onnx.convert import OPSET
 from edgepress.converters.to_onnx.upgrade import opset_of
 from edgepress.runtime.contract import MEMBER, Contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line
+from edgepress.runtime.input_record import inputs_of
+from edgepress.runtime.input_spec import InputSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -43,6 +46,8 @@ Each scheme is verified more strictly later; this finds out whether the float fi
 """
 UPGRADED = 1e-4
 """Largest error of a model that was brought to a newer opset, as a share of the largest output."""
+_TYPES = {"tensor(float)": "float32"} | {f"tensor({name})": name for name in INTEGERS}
+"""Types of inputs by ONNX Runtime's names of them."""
 _MADE = "The TFLite file made of it"
 _ONNX_ONLY = "ONNX schemes may still work."
 
@@ -60,6 +65,8 @@ class OnnxSource:
             sizes = [dim.dim_value or None for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
             shape = fixed_shape(sizes, size, str(path))
             model = opening.with_shape(model, shape, str(path)) if None in sizes else model
+        else:
+            model = interface.float_inputs(model)
         self._model = model
         if quantized := interface.quantized_operations(model):
             raise ConversionError(
@@ -73,20 +80,20 @@ class OnnxSource:
                 f"ONNX Runtime can't open {path}: {first_line(e)}.",
                 f"Export it with opset {OPSET} and standard operations only.",
             ) from e
-        source, sink = _checked_ends(path, self._session)
+        source, sink, inputs = _checked_ends(path, self._session)
         count, output_shape = count_outputs(item_output(path, [source.shape], [sink.shape]))
         if not output_shape and len(sink.shape) != 2:
             self._model = interface.flat_output(model, count)
-        types = {"tensor(float)": "float32"} | {f"tensor({name})": name for name in INTEGERS}
-        if source.type not in types:
-            raise ModelFileError(f"{path} takes {source.type}.", f"Accepted: {', '.join(types)}.")
+        if source.type not in _TYPES:
+            raise ModelFileError(f"{path} takes {source.type}.", f"Accepted: {', '.join(_TYPES)}.")
         props = {p.key: p.value for p in model.metadata_props}
         self.facts = ModelFacts(
-            tuple(source.shape[1:]),
+            row_shape(inputs) if inputs else tuple(source.shape[1:]),
             count,
+            inputs=inputs,
             output_shape=output_shape,
             format="onnx",
-            dtype=types[source.type],
+            dtype=_TYPES[source.type],
             ends_in=interface.last_operation(model),
             chosen_from=interface.chosen_from(model),
             metadata=onnx_metadata(props),
@@ -108,11 +115,11 @@ class OnnxSource:
         """Whether the model, whose batch is free, answers items together as it answers each of them."""
         items = _random_items(self.facts.shape, self.facts.dtype).astype(self.facts.dtype)
         try:
-            alone = _answers(self._session, items)
+            alone = _answers(self._session, items, self.facts.inputs)
         except ConversionError:  # such as a model of words; its own data will show
             return True
         try:
-            together = self._session.run(None, {self._session.get_inputs()[0].name: items})[0]
+            together = self._session.run(None, _feeds(self._session, split_rows(items, self.facts.inputs)))[0]
         except Exception:  # ONNX Runtime's errors share no base class
             return False
         if together.size != alone.size:
@@ -140,7 +147,7 @@ class OnnxSource:
             reference = self.answer(items)
         except ConversionError:  # such as a model of words; its own data will show
             return
-        updated = _answers(newer, items)
+        updated = _answers(newer, items, self.facts.inputs)
         error = np.abs(updated - reference).max()
         largest = np.abs(reference).max()
         if not error <= UPGRADED * largest and np.isfinite(reference).all():
@@ -154,7 +161,7 @@ class OnnxSource:
 
     def answer(self, items: Array) -> Floats:
         """See `SourceModel`."""
-        return _answers(self._session, items.astype(self.facts.dtype))
+        return _answers(self._session, items.astype(self.facts.dtype), self.facts.inputs)
 
     def tflite(self, adapter: InputAdapter) -> bytes:
         """See `SourceModel`. The channels of images move to the end; other items keep their order of axes."""
@@ -168,17 +175,12 @@ class OnnxSource:
         if (converted.facts.shape, converted.facts.outputs) != (inner.model_shape, self.facts.outputs):
             differs = f"takes {list(converted.facts.shape)} and returns {converted.facts.outputs} values"
             raise ConversionError(f"{_MADE} {differs}, unlike the model.", _ONNX_ONLY)
-        random = np.random.default_rng(0)
-        shape = (TRIED, *adapter.item.shape)
-        items: Array = random.normal(size=shape)
-        if adapter.item.is_image or adapter.item.is_integer:
-            low, high = map(int, adapter.item.limits)
-            items = random.integers(low, high, shape, endpoint=True)
+        items = _trial_items(adapter.item)
         reference = self.answer(adapter.apply(items))
         error = np.abs(_answers_of_converted(converted, inner.apply(items)) - reference).max()
         largest = np.abs(reference).max()
         darkest = adapter.item.limits[0] if adapter.item.is_image else 0.0
-        dark = np.full_like(items[:1], darkest)  # of which a norm or a deviation is 0
+        dark = np.full_like(items[:1], darkest) if items.dtype.names is None else np.zeros_like(items[:1])  # of norm 0
         is_answered = np.isfinite(self.answer(adapter.apply(dark))).all()
         if is_answered and not np.isfinite(_answers_of_converted(converted, inner.apply(dark))).all():
             raise ConversionError(f"{_MADE} returns NaN or infinity for an item of {darkest:g} alone.", _ONNX_ONLY)
@@ -197,9 +199,10 @@ class OnnxSource:
         from edgepress.converters.to_tflite.transposes import without_last_transposes
 
         infer = import_graph(join_steps(interface.of_one_item(self._model)), channels_last=channels_last)
-        channels, *space = self.facts.shape
-        shape = (1, *space, channels) if channels_last else (1, *self.facts.shape)
-        made = without_last_transposes(float_tflite(freeze(trace(infer, shape, self.facts.dtype))))
+        shapes = [each.shape for each in self.facts.inputs] or [self.facts.shape]
+        first, *more = [((1, *s[1:], s[0]) if channels_last else (1, *s), self.facts.dtype) for s in shapes]
+        names = tuple(each.name for each in self.facts.inputs)
+        made = without_last_transposes(float_tflite(freeze(trace(infer, *first, *more), names)))
         free_memory(len(made))  # of the frozen graph and of what the converter made of it
         return made
 
@@ -224,14 +227,39 @@ def _session(model: onnx.ModelProto) -> Any:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _answers(session: Any, items: Array) -> Floats:
-    """Answers of an open model, one item at a time."""
-    name = session.get_inputs()[0].name
+def _feeds(session: Any, values: Iterable[Array]) -> dict[str, Array]:
+    """What an open model runs on: an array for each input, in their order."""
+    return {port.name: value for port, value in zip(session.get_inputs(), values, strict=True)}
+
+
+def _answers(session: Any, items: Array, inputs: tuple[SourceInput, ...] = ()) -> Floats:
+    """Answers of an open model to items, or to rows of several inputs, one at a time."""
+    arrays = split_rows(items, inputs)
     try:
-        parts = [session.run(None, {name: item[np.newaxis]})[0].ravel() for item in items]
+        feeds = (_feeds(session, (array[n : n + 1] for array in arrays)) for n in range(len(items)))
+        parts = [session.run(None, feed)[0].ravel() for feed in feeds]
     except Exception as e:  # ONNX Runtime's errors share no base class
         raise does_not_run(e) from e
     return np.array(parts, np.float32)
+
+
+def _trial_items(item: InputSpec) -> Array:
+    """Items, or records of several inputs, on which the file is tried that is made of a model."""
+    random = np.random.default_rng(0)
+    values: list[Array] = []
+    for each in inputs_of(item) or (item,):
+        shape = (TRIED, *each.shape)
+        if each.is_image or each.is_integer:
+            low, high = map(int, each.limits)
+            values.append(random.integers(low, high, shape, endpoint=True))
+        else:
+            values.append(random.normal(size=shape))
+    if not inputs_of(item):
+        return values[0]
+    records = np.empty(TRIED, item.item)
+    for name, value in zip(records.dtype.names or (), values, strict=True):
+        records[name] = value
+    return records
 
 
 def _random_items(shape: tuple[int, ...], dtype: str) -> Array:
@@ -261,18 +289,21 @@ def _open_converted(path: Path) -> TFLiteSource:
         raise ConversionError(f"{_MADE} can't be used: {e.message.replace(str(path), 'it')}", _ONNX_ONLY) from e
 
 
-def _checked_ends(path: Path, session: Any) -> tuple[Any, Any]:
-    """The one input and the one output of a model.
+def _checked_ends(path: Path, session: Any) -> tuple[Any, Any, tuple[SourceInput, ...]]:
+    """The first input and the one output of a model, and its inputs if they are several.
 
     Raises:
         ModelFileError: There are others, or a size or the batch is not as needed.
     """
     inputs = session.get_inputs()
     outputs = session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1 or not inputs[0].shape or not outputs[0].shape:
+    if not inputs or len(outputs) != 1 or not inputs[0].shape or not outputs[0].shape:
         shapes = [[v.shape for v in ends] for ends in (inputs, outputs)]
         raise other_ends(path, *shapes, names=[v.name for v in outputs])
-    (source,), (sink,) = inputs, outputs
+    source, (sink,) = inputs[0], outputs
+    names = [port.name for port in inputs]
+    if several := source_inputs(path, names, [port.shape for port in inputs]):
+        refuse_types(path, names, [_TYPES.get(port.type, port.type) for port in inputs])
     if isinstance(source.shape[0], int) and source.shape[0] != 1:
         raise ModelFileError(
             f"{path} takes {source.shape[0]} items at once.", "Export it with a batch of 1 or a free one."
@@ -282,7 +313,7 @@ def _checked_ends(path: Path, session: Any) -> tuple[Any, Any]:
             f"{path} takes {source.shape} and returns {sink.shape}: the number of outputs is not known.",
             "Export it with an output of fixed size.",
         )
-    return source, sink
+    return source, sink, several
 
 
 def _answers_of_converted(converted: TFLiteSource, items: Array) -> Floats:

@@ -11,8 +11,10 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from edgepress.converters.contract.hints import Hints
+from edgepress.converters.contract.hints import Hints, SourceInput, row_shape
+from edgepress.converters.contract.kinds import refuse_types, source_inputs
 from edgepress.converters.contract.size import fixed_shape
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import SourceModel
@@ -44,11 +46,20 @@ def open_source(path: Path, hints: Hints | None = None) -> SourceModel:
 
 def _source_of_saved_model(path: Path, hints: Hints) -> SourceModel:
     signature = serving_signature(path, trust=hints.trust)
-    infer, batch, shape, declared, dtype = function_of(path, signature, hints.output)
-    fixed = fixed_shape(shape, hints.size, str(path))
-    _refuse_text(path, dtype)
+    function = function_of(path, signature, hints.output)
+    inputs = function.inputs
+    fixed = row_shape(inputs) if inputs else fixed_shape(function.shape, hints.size, str(path))
+    _refuse_text(path, function.dtype)
     return TensorFlowSource(
-        "savedmodel", infer, fixed, declared, dtype=dtype, where=path, batch=batch, notes=signature.notes
+        "savedmodel",
+        function.infer,
+        fixed,
+        function.declared,
+        inputs=inputs,
+        dtype=function.dtype,
+        where=path,
+        batch=function.batch,
+        notes=signature.notes,
     )
 
 
@@ -59,8 +70,9 @@ def _keras_source(path: Path, hints: Hints) -> SourceModel:
             f"{path} is quantized already ({len(quantized)} layers, such as {quantized[0]}).",
             "Give the float model, as it was before model.quantize.",
         )
-    batch = model.input_shape[0]
-    fixed = fixed_shape(model.input_shape[1:], hints.size, str(path))
+    inputs = _inputs_of(path, model)
+    batch = model.inputs[0].shape[0]
+    fixed = row_shape(inputs) if inputs else fixed_shape(model.input_shape[1:], hints.size, str(path))
     if stateful := [layer.name for layer in recurrent_layers(model) if layer.stateful]:
         fixed_batch = f"takes {batch} items at once and " if batch not in (None, 1) else ""
         raise ModelFileError(
@@ -69,16 +81,17 @@ def _keras_source(path: Path, hints: Hints) -> SourceModel:
         )
     dtype = getattr(model.inputs[0].dtype, "name", str(model.inputs[0].dtype))
     _refuse_text(path, dtype)
-    if dtype == "float32" and takes_tokens(model):
+    if dtype == "float32" and not inputs and takes_tokens(model):
         dtype = "int32"
     contract = read_contract(path) if zipfile.is_zipfile(path) else None
-    infer = partial(model, training=False)
+    infer = _of_each(model) if inputs else partial(model, training=False)
     try:
         return TensorFlowSource(
             "keras",
             infer,
             fixed,
             model.output_shape,
+            inputs=inputs,
             dtype=dtype,
             where=path,
             contract=contract,
@@ -90,6 +103,25 @@ def _keras_source(path: Path, hints: Hints) -> SourceModel:
         raise ModelFileError(
             f"{path} takes {batch} items at once.", "Save it with a batch of 1 or a free one (None)."
         ) from e
+
+
+def _inputs_of(path: Path, model: Any) -> tuple[SourceInput, ...]:
+    """The inputs of a Keras model of several; () of one."""
+    names = [str(each.name).partition(":")[0] for each in model.inputs]
+    inputs = source_inputs(path, names, [list(each.shape) for each in model.inputs])
+    if inputs:
+        refuse_types(path, names, [getattr(each.dtype, "name", str(each.dtype)) for each in model.inputs])
+    return inputs
+
+
+def _of_each(model: Any) -> Callable[..., Any]:
+    """A Keras model of several inputs as a function of a tensor for each, in whatever structure it takes them."""
+    import tensorflow as tf
+
+    def infer(*tensors: Any) -> Any:
+        return model(tf.nest.pack_sequence_as(model.input, tensors), training=False)
+
+    return infer
 
 
 _OPENERS: dict[str, Callable[[Path, Hints], SourceModel]] = {

@@ -43,7 +43,7 @@ def without_dropout(model: Any) -> Any:
     return model
 
 
-def unroll_loops(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any] | None:
+def unroll_loops(model: Any, infer: Callable[..., Any]) -> Callable[..., Any] | None:
     """`infer`, which calls the model, with every loop over time unrolled; None if there is none.
 
     Calling it raises ConversionError if the number of steps is above `LARGEST_STEPS` or not fixed.
@@ -52,7 +52,7 @@ def unroll_loops(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any
     if not loops:
         return None
 
-    def call(x: Any) -> Any:
+    def call(*x: Any) -> Any:
         for layer, steps in _steps(loops, infer, x):
             if steps is None or steps > LARGEST_STEPS:
                 raise ConversionError(
@@ -68,7 +68,7 @@ def unroll_loops(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any
             for layer in turned:
                 layer.call = partial(_with_turned_mask, layer, layer.call)
             with _unrolled_convolutions(keras_of(model)):
-                return infer(x)
+                return infer(*x)
         finally:
             for layer in turned:
                 del layer.call
@@ -114,8 +114,8 @@ def _with_turned_mask(layer: Any, call: Callable[..., Any], *args: Any, mask: An
     return type(outputs)([sequence, *states]) if states else sequence
 
 
-def _steps(layers: list[Any], infer: Callable[[Any], Any], x: Any) -> list[tuple[Any, int | None]]:
-    """The layers, with the number of steps (None if not fixed) of each of their calls in `infer(x)`, traced apart.
+def _steps(layers: list[Any], infer: Callable[..., Any], x: tuple[Any, ...]) -> list[tuple[Any, int | None]]:
+    """The layers, with the number of steps (None if not fixed) of each of their calls in `infer(*x)`, traced apart.
 
     The shapes that they were built with do not tell: a file may leave the length free.
     """
@@ -128,7 +128,8 @@ def _steps(layers: list[Any], infer: Callable[[Any], Any], x: Any) -> list[tuple
     try:
         for layer in layers:
             layer.call = partial(noting, layer, layer.call)
-        trace(infer, tuple(x.shape), x.dtype.name)
+        first, *more = [(tuple(each.shape), each.dtype.name) for each in x]
+        trace(infer, *first, *more)
     finally:
         for layer in layers:
             del layer.call  # that of its class again

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.contract.kinds import other_ends
+from edgepress.converters.contract.hints import SourceInput
+from edgepress.converters.contract.kinds import other_ends, refuse_types, source_inputs
 from edgepress.converters.ends import chosen_output
 from edgepress.converters.sources.graph_operations import harmless
 from edgepress.runtime.errors import ModelFileError, first_line
@@ -173,17 +174,32 @@ def _choose_signature(path: Path, names: list[str]) -> tuple[str, tuple[str, ...
     return name, tuple(sorted({*names} - {name}))
 
 
-def function_of(
-    path: Path, signature: Signature, output: str = ""
-) -> tuple[Callable[[Any], Any], int | None, tuple[Any, ...], tuple[Any, ...], str]:
-    """A signature as a function of one tensor, to `output` if there are several.
+@dataclass(frozen=True)
+class Function:
+    """A signature as a function of a tensor for each input to one.
 
-    Returns:
-        A function from one tensor to one, the batch that it takes (None for any), the shape of one item, that of the
-        output with its batch (None for sizes that are free), and the input's type.
+    Attributes:
+        infer: The function.
+        batch: The batch that it takes, None for any.
+        shape: Shape of one item of its first input; None for sizes that are free.
+        declared: Shape of the output with its batch, likewise.
+        dtype: Type of the inputs.
+        inputs: The inputs, if they are several.
+    """
+
+    infer: Callable[..., Any]
+    batch: int | None
+    shape: tuple[Any, ...]
+    declared: tuple[Any, ...]
+    dtype: str
+    inputs: tuple[SourceInput, ...] = ()
+
+
+def function_of(path: Path, signature: Signature, output: str = "") -> Function:
+    """A signature as a function, to `output` if there are several.
 
     Raises:
-        ModelFileError: It has not one input and one output.
+        ModelFileError: It has not one output, or several inputs that can't be taken.
     """
     inputs = signature.inputs
     outputs = signature.outputs
@@ -192,13 +208,20 @@ def function_of(
     shapes: list[list[Any]] = [
         [s.shape.as_list() if s.shape.rank is not None else [] for s in ends.values()] for ends in (inputs, outputs)
     ]
-    if len(inputs) != 1 or len(outputs) != 1 or not shapes[0][0]:
+    if not inputs or len(outputs) != 1 or not shapes[0][0]:
         raise other_ends(path, *shapes, names=list(outputs))
     batch, *shape = shapes[0][0]
     if batch not in (None, 1):
         raise ModelFileError(
             f"{path} takes {batch} items at once.", "Export it with a batch of 1 or a free one (None)."
         )
-    (source,), (sink,) = inputs, outputs
-    dtype = inputs[source].dtype.name
-    return lambda x: signature.call(**{source: x})[sink], batch, tuple(shape), tuple(shapes[1][0]), dtype
+    several = source_inputs(path, list(inputs), shapes[0])
+    types = [spec.dtype.name for spec in inputs.values()]
+    if several:
+        refuse_types(path, list(inputs), types)
+    (sink,) = outputs
+
+    def infer(*tensors: Any) -> Any:
+        return signature.call(**dict(zip(inputs, tensors, strict=True)))[sink]
+
+    return Function(infer, batch, tuple(shape), tuple(shapes[1][0]), types[0], several)

@@ -12,8 +12,8 @@ import numpy as np
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.arrays import Array, Floats
-from edgepress.converters.contract.hints import ModelFacts
-from edgepress.converters.contract.kinds import count_outputs, item_output, other_ends
+from edgepress.converters.contract.hints import ModelFacts, SourceInput, row_shape, split_rows
+from edgepress.converters.contract.kinds import count_outputs, item_output, other_ends, refuse_types, source_inputs
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
@@ -24,6 +24,7 @@ from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite import flatbuffer, passes, plain_forms, resize
 from edgepress.converters.to_tflite.dequantize import dequantized
+from edgepress.converters.to_tflite.interface import with_input_names
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError, first_line
 from edgepress.runtime.flatbuffer import check_model, unsupported_operations
@@ -50,6 +51,7 @@ class TFLiteSource:
             layer = "" if "Edge TPU" in error.message else f" The first makes {passes.output_of(whole, first)}."
             raise ConversionError(error.message + layer, error.hint)
         self._model, notes = _with_output(self._model, path, output)
+        inputs = self._inputs = _named_inputs(self._model, path)
         stored_as = passes.input_storage(self._model)
         if (quantized := passes.quantized_tensors(self._model)) and dequantize:
             self._model = dequantized(self._model)
@@ -59,9 +61,10 @@ class TFLiteSource:
                 "Give the float model that it was made from.",
             )
         input_shape = resize.item_shape(self._model)
-        shape = fixed_shape(input_shape, size, str(path))
+        shape = row_shape(inputs) if inputs else fixed_shape(input_shape, size, str(path))
         if None in input_shape:
             self._model = resize.with_shape(self._model, shape, str(path))
+        self._model = with_input_names(self._model, [each.name for each in inputs])
         plain = plain_forms.zero_padding(passes.float_input(self._model))
         self._model = _name_tensors(plain_forms.as_dense(plain_forms.as_log_softmax(plain)))
         try:
@@ -71,9 +74,9 @@ class TFLiteSource:
             raise _refusal(path, first_line(e)) from e
         if not (last := passes.last_operation(self._model)):
             raise ModelFileError(f"{path} has no operation that computes its output.", "Export it again.")
-        self._source = interpreter.get_input_details()[0]
+        self._sources = interpreter.get_input_details()
         self._sink = interpreter.get_output_details()[0]
-        whole_input = self._source["shape"].tolist()
+        whole_input = self._sources[0]["shape"].tolist()
         sizes = self._sink["shape"].tolist()
         if whole_input[:1] != [1]:
             raise ModelFileError(
@@ -83,13 +86,17 @@ class TFLiteSource:
         outputs, output_shape = count_outputs(item_output(path, [whole_input], [sizes]))
         if not output_shape and sizes != [1, outputs]:
             self._model = passes.flat_output(self._model, outputs)
-        dtype, quantization = stored_as or (np.dtype(self._source["dtype"]).name, (1.0, 0))
+        types = [np.dtype(each["dtype"]).name for each in self._sources]
+        if inputs:
+            refuse_types(path, [each.name for each in inputs], types)
+        dtype, quantization = stored_as or (types[0], (1.0, 0))
         if dtype not in ("float32", *INTEGERS):
             accepted = ", ".join(INTEGERS)
             raise ModelFileError(f"{path} takes {dtype}.", f"Export it with an input of float32 or {accepted}.")
         self.facts = ModelFacts(
             shape,
             outputs,
+            inputs=inputs,
             output_shape=output_shape,
             format="tflite",
             dtype=dtype,
@@ -104,9 +111,10 @@ class TFLiteSource:
     def answer(self, items: Array) -> Floats:
         """See `SourceModel`."""
         answers = []
-        for item in items:
+        for item in zip(*split_rows(items, self._inputs), strict=True):
             self._interpreter.reset_all_variables()  # the state of a fused LSTM: each item begins anew
-            self._interpreter.set_tensor(self._source["index"], item[np.newaxis].astype(self._source["dtype"]))
+            for values, source in zip(item, self._sources, strict=True):
+                self._interpreter.set_tensor(source["index"], values[np.newaxis].astype(source["dtype"]))
             try:
                 self._interpreter.invoke()
                 answer = self._interpreter.get_tensor(self._sink["index"])
@@ -124,6 +132,20 @@ class TFLiteSource:
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
         """See `SourceModel`."""
         return interface.prepend_adapter(float_onnx_of(self._model), adapter)
+
+
+def _named_inputs(model: bytes, path: Path) -> tuple[SourceInput, ...]:
+    """The inputs of a model of several, by the names of its signature or else of its tensors; () of one."""
+    root, graph = flatbuffer.read(model, several=True)
+    names = {int(place): (graph.tensors[place].name or b"").decode(errors="replace") for place in graph.inputs}
+    for signature in (root.signatureDefs or [])[:1]:
+        names |= {end.tensorIndex: end.name.decode() for end in signature.inputs or [] if end.tensorIndex in names}
+    shapes = []
+    for place in names:
+        tensor = graph.tensors[place]
+        signs = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
+        shapes.append([int(n) if free >= 0 else None for n, free in zip(tensor.shape, signs, strict=True)])
+    return source_inputs(path, list(names.values()), shapes)
 
 
 def _with_output(model: bytes, path: Path, output: str) -> tuple[bytes, tuple[str, ...]]:

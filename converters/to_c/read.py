@@ -71,13 +71,13 @@ def _graph(content: bytes) -> Graph:
     graph = graphs[0]
     tensors = [_tensor(number, table, buffers, content) for number, table in enumerate(graph.tables(0))]
     kinds = [_kind(code) for code in model.tables(1)]
+    ends = [_integers(graph, field, content) for field in (1, 2)]
+    if any(len(end) != 1 for end in ends):
+        raise unsupported("this file", f"it has {len(ends[0])} inputs and {len(ends[1])} outputs; accepted: 1 and 1")
     tables = graph.tables(3)
     if len(tables) > MAX_OPERATIONS:
         raise unsupported("this file", f"it has {len(tables)} operations; accepted: up to {MAX_OPERATIONS}")
     operations = [_operation(n, table, kinds, tensors, content) for n, table in enumerate(tables)]
-    ends = [_integers(graph, field, content) for field in (1, 2)]
-    if any(len(end) != 1 for end in ends):
-        raise unsupported("this file", f"it has {len(ends[0])} inputs and {len(ends[1])} outputs; accepted: 1 and 1")
     source, result = (_named(tensors, end[0]) for end in ends)
     _check_order(source, result, operations)
     return Graph(source, result, tuple(operations))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.frozen import INPUT, OUTPUT, Frozen
+from edgepress.converters.frozen import OUTPUT, Frozen
 from edgepress.converters.system import free_memory
 from edgepress.converters.to_onnx.graph import sort_nodes
 
@@ -28,7 +28,7 @@ ASIDE_BYTES = 1 << 20
 
 
 def float_onnx(frozen: Frozen) -> onnx.ModelProto:
-    """A frozen graph, which is consumed, as a float ONNX model with input "input" and output "scores".
+    """A frozen graph, which is consumed, as a float ONNX model with the inputs `frozen.names` and output "scores".
 
     Raises:
         ConversionError: An operation can't be expressed in ONNX; the message names it.
@@ -71,7 +71,7 @@ def _optimize(frozen: Frozen) -> tuple[Any, dict[str, bytes]]:
             del node.attr["value"]
     free_memory(sum(map(len, weights.values())))
     with tf.Graph().as_default():
-        definition = tf_loader.tf_optimize([frozen.source], [frozen.sink], frozen.definition)
+        definition = tf_loader.tf_optimize([*frozen.sources], [frozen.sink], frozen.definition)
     for node in definition.node:
         if node.name in values:
             node.op = "Const"
@@ -96,10 +96,10 @@ def _tf2onnx(definition: Any, weights: dict[str, bytes], frozen: Frozen, *, care
         converted = process_tf_graph(
             graph,
             const_node_values=weights,
-            input_names=[frozen.source],
+            input_names=[*frozen.sources],
             output_names=[frozen.sink],
             opset=OPSET,
-            tensors_to_rename={frozen.source: INPUT, frozen.sink: OUTPUT},
+            tensors_to_rename={**dict(zip(frozen.sources, frozen.names, strict=True)), frozen.sink: OUTPUT},
             custom_op_handlers={"Erfc": (_erfc, []), "Bucketize": (_bucketize, [])},
         )
     _scalars_as_vectors(converted)

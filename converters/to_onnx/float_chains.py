@@ -64,7 +64,7 @@ def float_chains(graph: OnnxGraph) -> list[Any]:
             role = "divides"
             inputs = [*(name for name in inputs if name not in roots), *roots]
         links.append(Link(node, role, tuple(inputs), tuple(node.output)))
-    return operations_in_float(links, graph.proto.input[0].name)
+    return operations_in_float(links, [value.name for value in graph.proto.input])
 
 
 def _role(graph: OnnxGraph, node: Any) -> Role:

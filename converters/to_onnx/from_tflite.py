@@ -96,7 +96,7 @@ def _by_tf2onnx(model: bytes) -> onnx.ModelProto:
     single = finish(_number_constants(proto))
     free = _with_free_batch(single)
     items = _random_items_for(single)
-    return free if _gives_answers(free, items, _run(single, np.split(items, len(items))), at_once=True) else single
+    return free if _gives_answers(free, items, _run(single, items, at_once=False), at_once=True) else single
 
 
 def _number_constants(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -166,13 +166,14 @@ def _slice_whole_batches(graph: onnx.GraphProto) -> None:
             node.input[2] = name
 
 
-def _random_items_for(model: onnx.ModelProto) -> Array:
-    """Random items for the input of a model."""
+def _random_items_for(model: onnx.ModelProto) -> list[Array]:
+    """Random items for the inputs of a model."""
     import onnx
 
-    source = model.graph.input[0].type.tensor_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(source.elem_type)
-    return _random_items([d.dim_value for d in source.shape.dim][1:], dtype)
+    types = [value.type.tensor_type for value in model.graph.input]
+    dtypes = [onnx.helper.tensor_dtype_to_np_dtype(each.elem_type) for each in types]
+    shapes = [[d.dim_value for d in each.shape.dim][1:] for each in types]
+    return [_random_items(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
 
 
 def _random_items(shape: Sequence[int], dtype: Any) -> Array:
@@ -188,18 +189,19 @@ def _random_items(shape: Sequence[int], dtype: Any) -> Array:
     return np.concatenate([positive, normal[TRIAL_ITEMS:].astype(dtype)]) if is_float else positive
 
 
-def _items_and_litert_answers(model: bytes) -> tuple[Array, Array]:
-    """Random items for the input of a TFLite model, and LiteRT's answers to them."""
+def _items_and_litert_answers(model: bytes) -> tuple[list[Array], Array]:
+    """Random items for the inputs of a TFLite model, and LiteRT's answers to them."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=model, num_threads=1)
     interpreter.allocate_tensors()
-    source = interpreter.get_input_details()[0]
+    sources = interpreter.get_input_details()
     sink = interpreter.get_output_details()[0]
-    items = _random_items(source["shape"][1:], source["dtype"])
+    items = [_random_items(source["shape"][1:], source["dtype"]) for source in sources]
     answers = []
-    for item in items:
-        interpreter.set_tensor(source["index"], item[np.newaxis])
+    for item in zip(*items, strict=False):
+        for source, values in zip(sources, item, strict=True):
+            interpreter.set_tensor(source["index"], values[np.newaxis])
         interpreter.invoke()
         answers.append(interpreter.get_tensor(sink["index"]))
     return items, np.concatenate(answers)
@@ -214,23 +216,25 @@ def _session(model: onnx.ModelProto) -> Any:
     return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
 
-def _run(model: onnx.ModelProto, batches: Sequence[Array]) -> Array:
+def _run(model: onnx.ModelProto, items: Sequence[Array], *, at_once: bool) -> Array:
+    """Answers to items, an array for each input, in one batch or one by one."""
     session = _session(model)
-    name = model.graph.input[0].name
-    return np.concatenate([session.run(None, {name: batch})[0] for batch in batches])
+    names = [value.name for value in model.graph.input]
+    batches = [items] if at_once else zip(*(np.split(array, len(array)) for array in items), strict=False)
+    return np.concatenate([session.run(None, dict(zip(names, batch, strict=True)))[0] for batch in batches])
 
 
-def _gives_answers(model: onnx.ModelProto, items: Array, expected: Array, *, at_once: bool) -> bool:
+def _gives_answers(model: onnx.ModelProto, items: Sequence[Array], expected: Array, *, at_once: bool) -> bool:
     """Whether a model, after `finish`, which changes it in place, gives the expected answers.
 
     Args:
         model: The model.
-        items: Its inputs.
+        items: An array for each input.
         expected: The answers to them.
         at_once: Whether to run it with all items in one batch, or with one item at a time.
     """
     try:
-        answers = _run(finish(model), [items] if at_once else np.split(items, len(items)))
+        answers = _run(finish(model), items, at_once=at_once)
     except Exception:  # ONNX Runtime's errors share no base class, and finish() refuses wrong shapes
         return False
     largest = np.abs(expected[np.isfinite(expected)]).max(initial=0)

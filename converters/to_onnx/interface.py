@@ -110,6 +110,23 @@ def of_one_item(model: onnx.ModelProto) -> onnx.ModelProto:
     return one
 
 
+def float_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, or a copy whose inputs of bytes that are cast to float32 first, as converted files do, are float32."""
+    import onnx
+
+    whole = copy.deepcopy(model)
+    graph = whole.graph
+    for value in graph.input:
+        readers = [node for node in graph.node if value.name in node.input]
+        casts = [node for node in readers if node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT]
+        if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8 and readers and casts == readers:
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+            for node in casts:
+                node.op_type = "Identity"
+                del node.attribute[:]
+    return whole
+
+
 def flat_output(model: onnx.ModelProto, outputs: int) -> onnx.ModelProto:
     """A copy of a model whose output, of another shape, is (batch, outputs)."""
     import onnx
@@ -134,7 +151,8 @@ def prepend_adapter(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.Model
     whole = copy.deepcopy(model)
     graph = whole.graph
     prefix = free_prefix(_names(graph))
-    _put_in_front(whole, adapter, prefix)
+    for place, part in enumerate(adapter.inputs):
+        _put_in_front(whole, part, f"{prefix}_{place}" if place else prefix, place)
     if adapter.end:
         sink = graph.output[0]
         kind, options = ("Softmax", {"axis": -1}) if adapter.end == "softmax" else ("Sigmoid", {})
@@ -148,11 +166,12 @@ _KINDS = {"mean": "ReduceMean", "min": "ReduceMin", "max": "ReduceMax", "maximum
 """ONNX' names of steps that are not the step's own in title case."""
 
 
-def _put_in_front(model: onnx.ModelProto, adapter: InputAdapter, prefix: str) -> None:
+def _put_in_front(model: onnx.ModelProto, adapter: InputAdapter, prefix: str, place: int) -> None:
+    """The adapter's steps in front of an input."""
     from onnx import TensorProto, helper, numpy_helper
 
     graph = model.graph
-    (source,) = graph.input
+    source = graph.input[place]
     front: list[Any] = []
     results = [f"{prefix}_input"]
 
@@ -202,8 +221,7 @@ def _put_in_front(model: onnx.ModelProto, adapter: InputAdapter, prefix: str) ->
     batch = source.type.tensor_type.shape.dim[0].dim_value or None
     kind = TensorProto.UINT8 if pixels else TensorProto.FLOAT
     graph.value_info.append(source)
-    del graph.input[:]
-    graph.input.append(helper.make_tensor_value_info(front[0].input[0], kind, [batch, *adapter.item.shape]))
+    source.CopyFrom(helper.make_tensor_value_info(front[0].input[0], kind, [batch, *adapter.item.shape]))
 
 
 def _names(graph: onnx.GraphProto) -> set[str]:
@@ -219,10 +237,13 @@ def _rename(nodes: Iterable[Any], old: str, new: str) -> None:
 
 
 def name_ends(model: onnx.ModelProto) -> None:
-    """Give the input and the output the names that they have in all ONNX files made here, unless others have them."""
+    """Give the input and the output the names that they have in all ONNX files made here, unless others have them.
+
+    Several inputs keep the names by which callers know them.
+    """
     graph = model.graph
-    used_names = _names(graph)
-    for value, name in ((graph.input[0], INPUT), (graph.output[0], OUTPUT)):
+    used_names = _names(graph) | {value.name for value in graph.input}
+    for value, name in ((graph.output[0], OUTPUT), *([(graph.input[0], INPUT)] if len(graph.input) == 1 else [])):
         if name not in used_names:
             _rename(graph.node, value.name, name)
             value.name = name

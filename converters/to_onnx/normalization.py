@@ -16,7 +16,11 @@ VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast")
 
 def normalization(graph: OnnxGraph) -> list[Any]:
     """The nodes in front of a float model that shift or scale each feature by a constant of its own; may be none."""
-    at = graph.proto.input[0].name
+    return [node for value in graph.proto.input for node in _behind(graph, value.name)]
+
+
+def _behind(graph: OnnxGraph, at: str) -> list[Any]:
+    """The same behind one input."""
     shape = graph.shape(at) or ()
     alike = shape[-1] if len(shape) > MOST_DIMENSIONS else 1
     chain: list[Any] = []

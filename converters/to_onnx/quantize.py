@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.adapter import EXACT
-from edgepress.converters.calibration import Batches, Calibration, InputRange, onnx_statistics
+from edgepress.converters.calibration import Batches, Calibration, InputRange, onnx_statistics, ranges_by_name
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.float_layers import NOTHING, FloatLayers
 from edgepress.converters.schemes import Scheme
@@ -78,9 +78,8 @@ def _float16(model: onnx.ModelProto, calibration: Calibration, rewrites: Collect
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    ends = [model.graph.output[0].name]
-    if model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
-        ends.append(model.graph.input[0].name)
+    floats = [v.name for v in model.graph.input if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
+    ends = [model.graph.output[0].name, *floats]
     float_model = _with_node_names(copy.deepcopy(model))
     opset = OnnxGraph(model).opset
     wide = [node.name for node in float_model.graph.node if _lacks_float16(node, opset) or _moves_batch(node)]
@@ -150,7 +149,7 @@ def _static(
     statistics = onnx_statistics(ready, calibration.batches, calibration.input_range)
     statistics.learn(calibration.learned)
     ranges = statistics.ranges(calibration.methods)
-    if calibration.input_range is not None and "uint8-activations" in rewrites:
+    if calibration.input_range and "uint8-activations" in rewrites:
         ranges |= ranges_of_pixels(ready, calibration.input_range)
     few = four_bit_weights(ready) if weight_bits == 4 else {}
     coarse = with_coarse_weights(copy.deepcopy(ready), few) if few else ready
@@ -269,16 +268,17 @@ def _with_node_names(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def ranges_of_pixels(model: onnx.ModelProto, pixels: tuple[float, float]) -> dict[str, tuple[float, float]]:
+def ranges_of_pixels(model: onnx.ModelProto, known: InputRange) -> dict[str, tuple[float, float]]:
     """Ranges of the pixels as float, and scaled and shifted by numbers, whatever pixels were seen."""
     graph = OnnxGraph(model)
+    known_ranges = ranges_by_name([value.name for value in graph.proto.input], known)
     ranges = {}
     for cast in graph.nodes("Cast"):
         start = cast.input[0]
         while (maker := graph.maker(start)) is not None and maker.op_type in VIEWS:
             start = maker.input[0]
-        if start == graph.proto.input[0].name:
-            ranges[cast.output[0]] = (low, high) = pixels
+        if start in known_ranges:
+            ranges[cast.output[0]] = (low, high) = known_ranges[start]
             node = graph.only_reader(cast.output[0])
             while node is not None and node.op_type in ("Add", "Mul", *VIEWS):
                 if node.op_type in VIEWS:

@@ -29,6 +29,7 @@ from edgepress.converters.to_tflite.comparisons import with_marks_on_grids
 from edgepress.converters.to_tflite.float_chains import float_chain_names, reads_input
 from edgepress.converters.to_tflite.four_bits import four_bit_names
 from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.interface import Uint8, with_input_names
 from edgepress.converters.to_tflite.normalization import normalization_names
 from edgepress.converters.to_tflite.passes import with_short_names
 from edgepress.converters.to_tflite.products import small_products, with_constant_left
@@ -51,13 +52,14 @@ def float_tflite(frozen: Frozen) -> bytes:
     import tensorflow as tf
 
     # The converter for graph definitions: those for functions and models would freeze again, or save and load.
-    source, sink = (name.partition(":")[0] for name in (frozen.source, frozen.sink))
-    converter = tf.compat.v1.lite.TFLiteConverter(frozen.definition, None, None, [(source, frozen.shape)], [sink])
+    sources = [(name.partition(":")[0], shape) for name, shape in frozen.sources.items()]
+    sink = frozen.sink.partition(":")[0]
+    converter = tf.compat.v1.lite.TFLiteConverter(frozen.definition, None, None, sources, [sink])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     # To note its own version, the converter would read and write the whole file again.
     converter.exclude_conversion_metadata = True
     try:
-        return with_short_names(bytes(converter.convert()))
+        return with_short_names(with_input_names(bytes(converter.convert()), frozen.names))
     except Exception as e:  # the converter raises its own ConverterError and bare Exceptions alike
         raise _refusal(str(e), frozen) from e
 
@@ -89,7 +91,7 @@ def with_scheme(
     ranges: Ranges | None,
     rewrites: Collection[str] = (),
     *,
-    uint8: bool,
+    uint8: Uint8,
     float_layers: FloatLayers = NOTHING,
 ) -> bytes:
     """Derive a file of the scheme table from a float one.
@@ -99,7 +101,8 @@ def with_scheme(
         scheme: A TFLite scheme.
         ranges: What `tflite_statistics` measured on `float_model`; needed for calibrated schemes.
         rewrites: Names of the rewrites that the recipe makes.
-        uint8: Whether the file takes uint8 (images); one with uint8 output does in any case.
+        uint8: Whether the file takes uint8 (images), or the places of the inputs that do; one with uint8 output does in
+            any case.
         float_layers: What stays float in a file of mixed precision.
     """
     recipe = RECIPES[scheme.precision]
@@ -112,12 +115,12 @@ def with_scheme(
         refuse_scales(result)
         in_float = scheme.is_mixed or FLOAT_NORMALIZATION in rewrites
         in_float |= "float-chains" in rewrites and reads_input(Graph(float_model))
-        result = interface.uint8_interface(result, ranges or {}, float_input=in_float and not uint8)
+        result = interface.uint8_interface(result, ranges or {}, float_input=in_float, pixels=uint8)
         result = with_marks_on_grids(result, float_model, ranges or {})
-        return interface.uint8_input(result) if uint8 else result
+        return interface.uint8_input(result, uint8) if uint8 else result
     if scheme.calibrated:
         result = passes.int16_kernels(with_marks_on_grids(result, float_model, ranges or {}))
-    return interface.uint8_input(result) if uint8 else passes.inline_buffers(result)
+    return interface.uint8_input(result, uint8) if uint8 else passes.inline_buffers(result)
 
 
 def _float16(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]) -> None:

@@ -80,11 +80,12 @@ def quantization(scales: Sequence[float], zero_points: Sequence[int], axis: int 
     )
 
 
-def redirect(root: Any, graph: Any, new: int, *, inputs: bool) -> None:
-    """Make a tensor the graph's input or output, in its signatures too."""
+def redirect(root: Any, graph: Any, new: int, *, inputs: bool, place: int = 0) -> None:
+    """Make a tensor the graph's input or output at a place, in its signatures too."""
     side = "inputs" if inputs else "outputs"
-    (old,) = getattr(graph, side)
-    setattr(graph, side, [new])
+    ends = [int(i) for i in getattr(graph, side)]
+    old = ends[place]
+    setattr(graph, side, [*ends[:place], new, *ends[place + 1 :]])
     for signature in root.signatureDefs or []:
         for item in getattr(signature, side):
             item.tensorIndex = new if item.tensorIndex == old else item.tensorIndex
@@ -110,11 +111,11 @@ def _check_indices(root: Any, graph: Any) -> None:
 
 
 def read(model: bytes, *, several: bool = False) -> tuple[Any, Any]:
-    """A model's tables as objects: the root, and its one graph of one input and one output, or `several` outputs.
+    """A model's tables as objects: the root, and its one graph, of one output or `several`.
 
     Raises:
         ModelFileError: The bytes are damaged.
-        ConversionError: There are several graphs, inputs or outputs.
+        ConversionError: There are several graphs or outputs, or there is no input.
     """
     from ai_edge_litert import schema_py_generated as fb
 
@@ -134,13 +135,13 @@ def read(model: bytes, *, several: bool = False) -> tuple[Any, Any]:
     except Exception as e:  # on damaged bytes, flatbuffers raises what Python raises for wrong indices and types
         problem = f"The TFLite model is damaged or cut off: {reason_of(e)}."
         raise ModelFileError(problem, "Copy or export it again.") from e
-    if graphs != [(1, 1)] and not (several and len(graphs) == 1 and graphs[0][0] == 1):
+    if len(graphs) != 1 or not graphs[0][0] or (graphs[0][1] != 1 and not several):
         raise _refusal_of_graphs(root, graphs)
     return root, root.subgraphs[0]
 
 
 def _refusal_of_graphs(root: Any, graphs: list[tuple[int, int]]) -> ConversionError:
-    """Why a model with several graphs, inputs or outputs is refused."""
+    """Why a model with several graphs or outputs is refused."""
     kinds = {kind(root, op) for graph in root.subgraphs[:1] for op in graph.operators}
     signatures = [(s.signatureKey or b"").decode(errors="replace") for s in root.signatureDefs]
     if flow := sorted(kinds.intersection(CONTROL_FLOW)):
@@ -154,8 +155,8 @@ def _refusal_of_graphs(root: Any, graphs: list[tuple[int, int]]) -> ConversionEr
         hint = "Save the function that classifies alone."
     else:
         problem = f"has graphs with (inputs, outputs) {graphs}"
-        hint = "Save it with one input and one output."
-    return ConversionError(f"The model must be one graph with one input and one output, but {problem}.", hint)
+        hint = "Save it with one output."
+    return ConversionError(f"The model must be one graph with inputs and one output, but {problem}.", hint)
 
 
 def write(root: Any) -> bytes:

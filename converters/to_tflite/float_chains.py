@@ -69,12 +69,13 @@ def float_chains(graph: Graph) -> list[Any]:
             role = "divides"
             inputs = [*(i for i in inputs if i not in roots), *roots]
         links.append(Link(op, role, tuple(inputs), tuple(int(i) for i in op.outputs)))
-    return operations_in_float(links, int(graph.table.inputs[0]))
+    return operations_in_float(links, [int(i) for i in graph.table.inputs])
 
 
 def reads_input(graph: Graph) -> bool:
-    """Whether such a chain begins at the input."""
-    return any(graph.table.inputs[0] in op.inputs for op in float_chains(graph))
+    """Whether such a chain begins at an input."""
+    sources = {int(i) for i in graph.table.inputs}
+    return any(not sources.isdisjoint(map(int, op.inputs)) for op in float_chains(graph))
 
 
 def float_chain_names(graph: Graph) -> list[str]:

@@ -24,6 +24,7 @@ from edgepress.converters.to_tflite.tables import first, root
 from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.contract import LABELS_MEMBER, Contract
 from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.input_record import inputs_of
 from edgepress.runtime.input_spec import Color
 
 NAME = "TFLITE_METADATA"
@@ -75,7 +76,7 @@ def write_block(contract: Contract) -> bytes:
     root = {
         _Model.NAME: contract.arch or ("model" if contract.task == "none" else "classifier"),
         _Model.DESCRIPTION: f"{contract.scheme}, described by edgepress",
-        _Model.SUBGRAPHS: [{_Subgraph.INPUTS: [_input(contract)], _Subgraph.OUTPUTS: [_output(contract)]}],
+        _Model.SUBGRAPHS: [{_Subgraph.INPUTS: _inputs(contract), _Subgraph.OUTPUTS: [_output(contract)]}],
         _Model.MIN_PARSER_VERSION: "1.0.0",
     }
     builder.Finish(_pack(builder, root), IDENTIFIER)
@@ -93,6 +94,13 @@ def read_block(model: bytes) -> MetadataBlock | None:
         return None if data is None else _parse(data)
     except (struct.error, ValueError, IndexError) as e:
         raise ModelFileError(f"The TFLite metadata is damaged: {e}.", "Copy the file again.") from e
+
+
+def _inputs(contract: Contract) -> list[dict[int, Any]]:
+    """The descriptions of the inputs; several are known by their names."""
+    several = inputs_of(contract.input)
+    parts = [_input(contract.replace(input=each)) | {_Tensor.NAME: each.name} for each in several]
+    return parts or [_input(contract)]
 
 
 def _input(contract: Contract) -> dict[int, Any]:

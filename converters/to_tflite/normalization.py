@@ -27,7 +27,11 @@ def normalization(graph: Graph) -> list[Any]:
     Those that treat all features alike count, too, if another one beside them does not. Constants of each channel of an
     image are no reason.
     """
-    at = int(graph.table.inputs[0])
+    return [op for source in graph.table.inputs for op in _behind(graph, int(source))]
+
+
+def _behind(graph: Graph, at: int) -> list[Any]:
+    """The same behind one input."""
     if graph.dtype(at) != np.float32:
         return []
     shape = graph.shape(at)

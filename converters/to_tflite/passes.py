@@ -193,16 +193,25 @@ def float_input(model: bytes) -> bytes:
         graph.operators.remove(ends[0])
         flat.redirect(root, graph, int(ends[0].inputs[0]), inputs=False)
         model = flat.write(root)
-    readers = [op for op in graph.operators if graph.inputs[0] in op.inputs]
-    half = graph.tensors[graph.inputs[0]].type == flat.FLOAT16
+    changed = [place for place in range(len(graph.inputs)) if _drop_cast(root, graph, place)]
+    return flat.write(root) if changed else model
+
+
+def _drop_cast(root: Any, graph: Any, place: int) -> bool:
+    """Remove the operation that makes float32 of an input, which then is of that type; False if there is none."""
+    source = graph.tensors[graph.inputs[place]]
+    readers = [op for op in graph.operators if graph.inputs[place] in op.inputs]
+    half = source.type == flat.FLOAT16
     if len(readers) != 1 or flat.kind(root, readers[0]) not in ("CAST", *(("DEQUANTIZE",) if half else ())):
-        return model
+        return False
     inner = int(readers[0].outputs[0])
     if graph.tensors[inner].type != flat.FLOAT32:
-        return model
+        return False
     graph.operators.remove(readers[0])
-    flat.redirect(root, graph, inner, inputs=True)
-    return flat.write(root)
+    flat.redirect(root, graph, inner, inputs=True, place=place)
+    if len(graph.inputs) > 1:  # which callers know by name
+        source.name, graph.tensors[inner].name = graph.tensors[inner].name, source.name
+    return True
 
 
 def flat_output(model: bytes, outputs: int) -> bytes:
@@ -230,9 +239,22 @@ def prepend_adapter(model: bytes, adapter: InputAdapter) -> bytes:
     """A float model with the adapter's steps in front of it, so that it takes its items as float32, and its end."""
     root, graph = flat.read(model)
     prefix = free_prefix([(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors])
+    for place, part in enumerate(adapter.inputs):
+        _put_in_front(root, graph, part, f"{prefix}_{place}" if place else prefix, place)
+    if adapter.end:
+        old = graph.outputs[0]
+        new = flat.tensor(graph, list(graph.tensors[old].shape), f"{prefix}_scores")
+        kind, beta = ("SOFTMAX", {"beta": 1.0}) if adapter.end == "softmax" else ("LOGISTIC", {})
+        graph.operators.append(flat.operator(root, kind, [old], new, **beta))
+        flat.redirect(root, graph, new, inputs=False)
+    return flat.write(root)
+
+
+def _put_in_front(root: Any, graph: Any, adapter: InputAdapter, prefix: str, place: int) -> None:
+    """The adapter's steps in front of an input."""
     front: list[Any] = []
     steps = adapter.steps
-    old_input = graph.inputs[0]
+    old_input = int(graph.inputs[place])
     results = [flat.tensor(graph, [1, *adapter.item.shape], f"{prefix}_input")] if steps else []
     for number, step in enumerate(steps, 1):
         shape: list[int] = [1, *step.shape]
@@ -253,14 +275,10 @@ def prepend_adapter(model: bytes, adapter: InputAdapter) -> bytes:
         front.append(flat.operator(root, kind, inputs, results[-1], **options.get(step.kind, {})))
     if front:
         graph.operators[:0] = front
-        flat.redirect(root, graph, results[0], inputs=True)
-    if adapter.end:
-        old = graph.outputs[0]
-        new = flat.tensor(graph, list(graph.tensors[old].shape), f"{prefix}_scores")
-        kind, beta = ("SOFTMAX", {"beta": 1.0}) if adapter.end == "softmax" else ("LOGISTIC", {})
-        graph.operators.append(flat.operator(root, kind, [old], new, **beta))
-        flat.redirect(root, graph, new, inputs=False)
-    return flat.write(root)
+        flat.redirect(root, graph, results[0], inputs=True, place=place)
+        if len(graph.inputs) > 1:  # which callers know by name
+            old, new = graph.tensors[old_input], graph.tensors[results[0]]
+            old.name, new.name = new.name, old.name
 
 
 def with_short_names(model: bytes) -> bytes:

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.runtime.errors import InputError, first_line
 
 
 def item_shape(model: bytes) -> tuple[int | None, ...]:
-    """Shape of one item that a model takes; None where the file leaves a size free."""
+    """Shape of one item that a model takes in its first input; None where the file leaves a size free."""
     _, graph = flat.read(model)
     source = graph.tensors[graph.inputs[0]]
     shape = source.shape if source.shape is not None else []
@@ -31,10 +32,13 @@ def with_shape(model: bytes, shape: tuple[int, ...], where: str, *, fold: bool =
 
     Raises:
         InputError: The interpreter can't run it at this shape.
+        ConversionError: It has several inputs.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     root, graph = flat.read(model)
+    if len(graph.inputs) > 1:
+        raise ConversionError(f"{where} has {len(graph.inputs)} inputs; only one can be resized.", "Leave out --size.")
     with warnings.catch_warnings(action="ignore"):  # that keeping every tensor takes memory: it is what we want
         # A delegate would not report the shapes, or values, of tensors inside its part.
         interpreter = Interpreter(

@@ -63,9 +63,10 @@ def test_what_keras_files_are_refused_for(net: Any, tmp_path: Path, foreign_laye
     model.save_weights(tmp_path / "only.weights.h5")
     assert "weights alone" in refused(tmp_path / "only.weights.h5")
 
-    left, right = keras.Input((4,)), keras.Input((4,))
-    keras.Model([left, right], keras.layers.Softmax()(left + right)).save(tmp_path / "two.keras")
-    assert "Several inputs" in refused(tmp_path / "two.keras")
+    left, right = keras.Input((4,)), keras.Input((4,), dtype="int32", name="right")
+    added = left + keras.ops.cast(right, "float32")
+    keras.Model([left, right], keras.layers.Softmax()(added)).save(tmp_path / "two.keras")
+    assert "not float32: right (int32)" in refused(tmp_path / "two.keras")
 
     lambda_net = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2), keras.layers.Softmax()])
     lambda_net.save(tmp_path / "lambda.keras")

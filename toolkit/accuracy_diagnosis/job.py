@@ -22,7 +22,7 @@ from edgepress.runtime.contract import Contract
 from edgepress.toolkit.conversion import items_for
 from edgepress.toolkit.conversion_plan import SAMPLES, plan_for
 from edgepress.toolkit.data import calibration_rows
-from edgepress.toolkit.data.for_model import data_for, describe, without_labels
+from edgepress.toolkit.data.for_model import data_for, describe, require_one_input, without_labels
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError, ModelFileError
 
@@ -113,6 +113,7 @@ def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: i
     file = subject.file
     contract = subject.contract
     hints = subject.hints
+    require_one_input(contract, file, "diagnose")
     plan = plan_for(path, facts, hints, data=subject.data, count=layer_items, skip_unreadable=True)
     if plan.contract.input.shape != contract.input.shape or plan.contract.outputs != contract.outputs:
         raise InputError(

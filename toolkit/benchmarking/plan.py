@@ -10,6 +10,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.schemes import BASELINES, SCHEMES
 from edgepress.runtime import ENGINES, Contract
 from edgepress.runtime.filetypes import kind_of
+from edgepress.runtime.input_record import inputs_of
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.data.for_model import Described, data_for, describe, without_labels
 from edgepress.toolkit.data.types import DataSet
@@ -97,9 +98,9 @@ def make_plan(
     notes[:0] = [note for about in described.values() for note in about.notes]
     for path, engine in possible:
         if (path, engine) not in measured and path.name not in left_out:
-            notes.append(
-                f"{path.name} is not measured on {engine}, which can't open {described[path].contract.scheme} files."
-            )
+            contract = described[path].contract
+            several = " of several inputs" if inputs_of(contract.input) and not ENGINES[engine].several_inputs else ""
+            notes.append(f"{path.name} is not measured on {engine}, which can't open {contract.scheme} files{several}.")
     if left_out:
         notes.append(f"Skipped, because no engine of {', '.join(engines)} opens them: {', '.join(left_out)}.")
     return BenchmarkPlan(
@@ -117,7 +118,10 @@ def make_plan(
 def lacking(contract: Contract) -> tuple[str, ...]:
     """The engines that do not open a file, although they open others of its format."""
     scheme = SCHEMES.get(contract.scheme)
-    return scheme.lacking if scheme is not None else ()
+    of_one = (
+        [name for name, engine in ENGINES.items() if not engine.several_inputs] if inputs_of(contract.input) else []
+    )
+    return (*(scheme.lacking if scheme is not None else ()), *of_one)
 
 
 def have_labels(contracts: Mapping[Path, Contract]) -> bool:

@@ -43,6 +43,7 @@ from edgepress.toolkit.data.for_model import data_for, describe
 from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.errors import InputError, ModelFileError
 from edgepress.toolkit.escaping import markdown
+from edgepress.toolkit.text import input_text
 
 if TYPE_CHECKING:
     from edgepress.toolkit.published.folder import Repository
@@ -285,7 +286,7 @@ def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest
         "SCHEME": markdown(contract.scheme),
         "SIZE": str(file.stat().st_size),
         "WHAT": f"A classifier with {len(contract.labels)} labels" if contract.labels else "A model without labels",
-        "INPUT": " x ".join(map(str, contract.input.shape)) + (" pixels" if contract.input.is_image else ""),
+        "INPUT": input_text(contract.input),
         "VERSION": manifest.edgepress,
         "BOARDS": board_lines(manifest.boards),
     }

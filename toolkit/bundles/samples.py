@@ -3,7 +3,7 @@
 There is one item per class, or per set of labels, the first that the model answers correctly. Images are PNG (decoded
 identically everywhere); every second one is enlarged by half, so that the board's resizing is tested as well. Items are
 prepared already, so for a model whose images are cropped ("crop:F") a margin is put around them, which the board cuts
-off again. Tensors are `.npy`.
+off again. Tensors are `.npy`, and items of several inputs `.npz`.
 The answers are computed from the written files. Format: `runtime.selftest`.
 """
 
@@ -80,6 +80,10 @@ def write_samples(job: SampleJob, emit: Emit) -> None:
 
 
 def _write(model: Model, item: npt.NDArray[Any], path: Path, *, enlarged: bool) -> Path:
+    if item.dtype.names is not None:
+        path = path.with_suffix(".npz")
+        np.savez(path, **{name: item[name] for name in item.dtype.names})  # type: ignore[arg-type]
+        return path
     if model.contract is None or not model.contract.input.is_image:
         path = path.with_suffix(".npy")
         np.save(path, item)

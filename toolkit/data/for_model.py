@@ -22,6 +22,7 @@ from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER, DataRecord
 from edgepress.runtime.filetypes import format_of
+from edgepress.runtime.input_record import inputs_of
 from edgepress.toolkit.data import how_all_test
 from edgepress.toolkit.data.remembered import find_remembered, open_in_groups
 from edgepress.toolkit.data.types import DataSet, Purpose, Split, notes_of_skipped
@@ -121,6 +122,18 @@ def describe(path: Path, hints: Hints | None = None, *, alone: bool = True) -> D
             "Leave them out, or change the contract: edgepress annotate.",
         )
     return Described(path, contract)
+
+
+def require_one_input(contract: Contract, where: Path, command: str) -> None:
+    """Refuse a model of several inputs, which a command can't show or change.
+
+    Raises:
+        InputError: It has several.
+    """
+    if inputs := inputs_of(contract.input):
+        names = ", ".join(each.name for each in inputs)
+        hint = "convert, evaluate, benchmark, compare, calibrate, predict, bundle and the runtime take such models."
+        raise InputError(f"{where} has the inputs {names}; edgepress {command} takes models of one input.", hint)
 
 
 def describe_published(path: Path, hints: Hints) -> FileDescription:

@@ -7,14 +7,15 @@ splits them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from edgepress.runtime.image import resize_array
+from edgepress.runtime.input_record import inputs_of
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import Resize, resize_rule
 from edgepress.toolkit.data.splits import Ints, Names
@@ -85,6 +86,7 @@ class ReadOptions:
 
     def image(self, height: int, width: int, color: Color, *, shorter: float | None = None) -> InputSpec:
         """The input for images whose own size and colour are these, and whose shorter sides have this median."""
+        self._require_one("images")
         if self.input is None:
             chosen = self.color or color
             size = self.size or (height, width)
@@ -104,6 +106,7 @@ class ReadOptions:
     def tensor(self, shape: tuple[int, ...]) -> InputSpec:
         """The input for float32 tensors of this shape."""
         description = f"The data are float32 tensors of shape {shape}"
+        self._require_one("tensors")
         if self.input is None:
             if self.size or self.color:
                 raise DataError(
@@ -118,6 +121,31 @@ class ReadOptions:
                 f"{description}, but the model takes {self.input.dtype} tensors of shape {self.input.shape}."
             )
         return self.input
+
+    def array(self, x: npt.NDArray[Any]) -> InputSpec:
+        """The input for arrays: images of uint8, tensors of float32, or records of both (N,).
+
+        Raises:
+            DataError: The model takes others.
+        """
+        if inputs := inputs_of(self.input) if x.dtype.names else ():
+            for each in inputs:
+                try:
+                    replace(self, input=each).array(x[each.name])
+                except DataError as e:
+                    raise DataError(f"Input {each.name}: {e.message}", e.hint) from e
+            assert self.input is not None
+            return self.input
+        if x.dtype == np.uint8:
+            return self.image(x.shape[1], x.shape[2], "rgb" if x.shape[3:] == (3,) else "grey")
+        return self.tensor(x.shape[1:])
+
+    def _require_one(self, kind: str) -> None:
+        """Raise an error if the model has several inputs, and the data one array."""
+        if inputs := inputs_of(self.input):
+            names = ", ".join(each.name for each in inputs)
+            hint = 'Give an .npz with an array for each: docs/data.md, "Several inputs".'
+            raise DataError(f"The data are {kind}, but the model takes several inputs: {names}.", hint)
 
     def whole_numbers(self, x: npt.NDArray[Any]) -> bool:
         """Whether the model takes these items as integers.
@@ -157,12 +185,12 @@ class ArraySource:
     def read(self, indices: Ints) -> npt.NDArray[Any]:
         """The items as one array, shape (len(indices), *spec.shape)."""
         x = self.x[indices]
-        if not self.spec.is_image or _core(x.shape[1:]) == _core(self.spec.shape):
-            return x.reshape(-1, *self.spec.shape).astype(self.spec.dtype, copy=False)
-        out = np.empty((len(x), *self.spec.shape), np.uint8)
-        for i, item in enumerate(x):
-            out[i] = resize_array(item, self.spec)
-        return out
+        if not (inputs := inputs_of(self.spec)):
+            return _prepared(x, self.spec)
+        records = np.empty(len(x), self.spec.item)
+        for each in inputs:
+            records[each.name] = _prepared(x[each.name], each)
+        return records
 
     def stored_size(self, index: int) -> tuple[int, int] | None:
         """See `Source`."""
@@ -175,6 +203,16 @@ class ArraySource:
     def part(self, indices: Ints) -> ArraySource:
         """A source of only these items."""
         return ArraySource(self.x[indices], [self.names[i] for i in indices], self.spec)
+
+
+def _prepared(x: npt.NDArray[Any], spec: InputSpec) -> npt.NDArray[Any]:
+    """Items as an input takes them, shape (N, *spec.shape)."""
+    if not spec.is_image or _core(x.shape[1:]) == _core(spec.shape):
+        return x.reshape(-1, *spec.shape).astype(spec.dtype, copy=False)
+    out = np.empty((len(x), *spec.shape), np.uint8)
+    for i, item in enumerate(x):
+        out[i] = resize_array(item, spec)
+    return out
 
 
 class Columns(Protocol):
@@ -237,21 +275,26 @@ def array_items(
     x = np.concatenate([np.ascontiguousarray(x) for x, _ in parts.values()])
     if options.whole_numbers(x):
         x = x.astype(np.float32)  # as if they were floats, so that hashes do not depend on the type
-    if x.dtype == np.uint8:
-        spec = options.image(x.shape[1], x.shape[2], "rgb" if x.shape[3:] == (3,) else "grey")
-    else:
-        spec = options.tensor(x.shape[1:])
+    spec = options.array(x)
     one = len(parts) == 1  # "train 17" would mislead if there is no official split
     names = [f"item {i}" if one else f"{part} {i}" for part, (_, y) in parts.items() for i in range(len(y))]
     return Items(
         source=ArraySource(x, names, spec),
-        hashes=np.array([hashlib.sha256(row).hexdigest() for row in x], np.bytes_),
+        hashes=np.array([hashlib.sha256(row).hexdigest() for row in _rows(x)], np.bytes_),
         y=np.concatenate([y for _, y in parts.values()]).astype(np.int64),
         labels=labels,
         stored_split=np.repeat(list(parts), [len(y) for _, y in parts.values()]),
         spec=spec,
         columns=columns,
     )
+
+
+def _rows(x: npt.NDArray[Any]) -> Iterator[Any]:
+    """What is hashed of each item; of records the inputs in the order of their names, whatever that of a model is."""
+    if x.dtype.names is None:
+        return iter(x)
+    fields = [np.ascontiguousarray(x[name]) for name in sorted(x.dtype.names)]
+    return (b"".join(field[i].tobytes() for field in fields) for i in range(len(x)))
 
 
 def in_order(labels: Sequence[str]) -> list[str]:

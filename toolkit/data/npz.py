@@ -2,6 +2,7 @@
 
     np.savez("data.npz", x=x, y=y, labels=["cat", "dog"])
 
+For a model of several inputs, an array of the name of each input takes the place of `x`, with the same ends.
 `x` of uint8 with shape (N, height, width) or (N, height, width, 1 or 3) are images; any other `x` are tensors, read as
 float32. `y` has whole numbers or strings, shape (N,), or rows of 0 and 1, shape (N, labels). With `labels`, numbers are
 indices into it and columns are in its order; without, the distinct values are the labels, or the numbers of the
@@ -16,7 +17,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -27,6 +28,8 @@ import numpy.typing as npt
 from edgepress.converters.unpacking import ArchivePart, refuse_bomb, require_memory
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.filetypes import open_regular
+from edgepress.runtime.input_record import inputs_of
+from edgepress.toolkit.data.input_arrays import stored_inputs
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, array_items
 from edgepress.toolkit.data.npz_labels import as_text, checked_y, classes_of, has_rows, names_in, rows_of_labels
 from edgepress.toolkit.errors import DataError
@@ -56,12 +59,15 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
             type, or contains NaN or infinity.
     """
     members = headers(path)
-    parts = {"train": ("x", "y")} if "x" in members else {p: (f"x_{p}", f"y_{p}") for p in ("train", "val", "test")}
-    keys_of_parts = {part: keys for part, keys in parts.items() if any(key in members for key in keys)}
-    if options.lacks_training(keys_of_parts):
-        keys_of_parts["train"] = parts["train"]
-    bare = options.unlabelled and not any(y in members for _, y in parts.values())
-    names = [key for keys in keys_of_parts.values() for key in keys[: 1 if bare else 2]]
+    inputs = stored_inputs(path, members, inputs_of(options.input)) or ("x",)
+    whole = any(x in members for x in inputs)
+    ends = {"train": ""} if whole else {part: f"_{part}" for part in ("train", "val", "test")}
+    stems = (*inputs, "y")
+    parts = {part: end for part, end in ends.items() if any(f"{stem}{end}" in members for stem in stems)}
+    if options.lacks_training(parts):
+        parts["train"] = ends["train"]
+    bare = options.unlabelled and not any(f"y{end}" in members for end in ends.values())
+    names = [f"{stem}{end}" for end in parts.values() for stem in (inputs if bare else stems)]
     for key in names:
         if key not in members:
             hint = f"Accepted: {_ACCEPTED}. {UNLABELLED if key.startswith('y') else ''}".strip()
@@ -70,28 +76,28 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
     for key in names:
         if members[key].dtype.hasobject:
             numbers = f"items of one shape, {key}.astype(np.float32) or np.stack(list({key}))"
-            hint = f"Save {numbers if key.startswith('x') else f'{key}.astype(str)'}."
+            hint = f"Save {f'{key}.astype(str)' if key.startswith(('y', 'labels')) else numbers}."
             raise DataError(f"{path}: {key} has Python objects; accepted: numbers and strings.", hint)
     require_memory(path, sum(_memory(members[key]) for key in names), "Give fewer items.", error=DataError)
     arrays = read_arrays(path, names)
-    columns = ArrayColumns(path, members, {part: x.removeprefix("x") for part, (x, _) in keys_of_parts.items()})
-    xs = {part: _items(arrays[x], f"{path}: {x}") for part, (x, _) in keys_of_parts.items()}
+    columns = ArrayColumns(path, members, parts, inputs)
+    xs = {part: _items_of(path, arrays, [f"{x}{end}" for x in inputs], options) for part, end in parts.items()}
     if bare:
         return array_items(
             {part: (x, np.zeros(len(x), np.int64)) for part, x in xs.items()}, labels=(), options=options
         )
-    ys = {part: checked_y(arrays[y], f"{path}: {y}") for part, (_, y) in keys_of_parts.items()}
-    for part, (x_key, y_key) in keys_of_parts.items():
+    ys = {part: checked_y(arrays[f"y{end}"], f"{path}: y{end}") for part, end in parts.items()}
+    for part, end in parts.items():
         if len(xs[part]) != len(ys[part]):
-            hint = "Both need the same number."
-            raise DataError(f"{path}: {x_key} has {len(xs[part])} items and {y_key} {len(ys[part])} labels.", hint)
-    kinds = {keys_of_parts[part][0]: f"{x.dtype} {x.shape[1:]}" for part, x in xs.items()}
+            counts = f"{inputs[0]}{end} has {len(xs[part])} items and y{end} {len(ys[part])} labels"
+            raise DataError(f"{path}: {counts}.", "Both need the same number.")
+    kinds = {f"{inputs[0]}{parts[part]}": f"{x.dtype} {x.shape[1:]}" for part, x in xs.items()}
     if len(set(kinds.values())) > 1:
         raise DataError(f"{path} contains items of different shapes or types: {kinds}.", "Use the same for all.")
     named = None if "labels" not in arrays else names_in(arrays["labels"], path)
     numbered = rows_of_labels if has_rows(ys, options) else classes_of
     labels, ys = numbered(ys, named, path)
-    parts_of_items = {part: (xs[part], ys[part]) for part in keys_of_parts}
+    parts_of_items = {part: (xs[part], ys[part]) for part in parts}
     return array_items(parts_of_items, labels=labels, options=options, columns=columns)
 
 
@@ -103,21 +109,25 @@ class ArrayColumns:
         path: The file.
         members: The headers of its arrays.
         ends: What stands behind the name of each split's array.
+        inputs: The names of the arrays that hold the items, without these ends.
     """
 
     path: Path
     members: Mapping[str, Header]
     ends: Mapping[str, str]
+    inputs: tuple[str, ...] = ("x",)
 
     def names(self) -> list[str]:
         """The names of the arrays that have a value for each item."""
         end = next(iter(self.ends.values()))
         names = [key.removesuffix(end) for key in self.members if key.endswith(end)]
-        return [name for name in names if name not in ("x", "y", "labels") and self._has(name)]
+        return [name for name in names if name not in (*self.inputs, "y", "labels") and self._has(name)]
 
     def _has(self, name: str) -> bool:
         return all(
-            header is not None and header.dtype.kind in "biuUS" and header.shape == self.members[f"x{end}"].shape[:1]
+            header is not None
+            and header.dtype.kind in "biuUS"
+            and header.shape == self.members[f"{self.inputs[0]}{end}"].shape[:1]
             for end in self.ends.values()
             for header in [self.members.get(f"{name}{end}")]
         )
@@ -190,6 +200,28 @@ def stored_item(path: Path) -> Header | None:
         return None
     x = arrays.get("x") or arrays.get("x_train")
     return Header(x.dtype, x.shape[1:]) if x and not x.dtype.hasobject else None
+
+
+def _items_of(path: Path, arrays: Mapping[str, Array], keys: Sequence[str], options: ReadOptions) -> Array:
+    """Items of one array, or records of several, one an input of the model, in the order of the inputs."""
+    inputs = inputs_of(options.input)
+    if not inputs:
+        return _items(arrays[keys[0]], f"{path}: {keys[0]}")
+    counts = {key: arrays[key].shape[0] if arrays[key].ndim else 0 for key in keys}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{key} has {count}" for key, count in counts.items())
+        raise DataError(f"{path} has different numbers of items: {listed}.", "All inputs need the same number.")
+    values = [arrays[key] for key in keys]
+    values = [
+        x[:, np.newaxis] if x.ndim == 1 and each.shape == (1,) else x for x, each in zip(values, inputs, strict=True)
+    ]
+    parts = [_items(x, f"{path}: {key}") for x, key in zip(values, keys, strict=True)]
+    records = np.empty(
+        counts[keys[0]], [(each.name, x.dtype, x.shape[1:]) for each, x in zip(inputs, parts, strict=True)]
+    )
+    for each, x in zip(inputs, parts, strict=True):
+        records[each.name] = x
+    return records
 
 
 def _header(file: IO[bytes]) -> Header:

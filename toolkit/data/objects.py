@@ -18,13 +18,14 @@ import numpy.typing as npt
 from edgepress.converters.files import whole_file
 from edgepress.runtime.filetypes import MODEL
 from edgepress.toolkit.caches import default_cache
+from edgepress.toolkit.data.input_arrays import ORDERED
 from edgepress.toolkit.data.types import SPLITS, DataSet
 from edgepress.toolkit.errors import DataError
 
 Data = str | Path | DataSet | tuple[Any, ...] | Mapping[str, Any]
 """What public functions take as data: a name or path as for `open_data`, an opened data set, a pair (x, y) of arrays,
 two or three such pairs (training and test items, or training, validation and test items), or the arrays of an `.npz` by
-their names."""
+their names. For a model of several inputs, x is a tuple of arrays in their order, or a dictionary by their names."""
 NAME = 40
 """Characters of a model's name in that of its folder."""
 DIGITS = 16
@@ -71,7 +72,7 @@ def source_of(data: Data | None) -> str | None:
     if isinstance(data, DataSet):
         arrays = _arrays_of_set(data)
     else:
-        named = data if isinstance(data, Mapping) else _named(data)
+        named = _of_inputs(data if isinstance(data, Mapping) else _named(data))
         arrays = {name: _array(name, value) for name, value in named.items()}
     path = default_cache("arrays") / f"{_hash_of(arrays)}.npz"
     if not path.exists():
@@ -119,9 +120,22 @@ def _named(data: tuple[Any, ...]) -> dict[str, Any]:
     return {"x": data[0], "y": data[1]}
 
 
+def _of_inputs(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The same where each x that is several inputs, by their names or as a tuple in their order, is as many arrays."""
+    named: dict[str, Any] = {}
+    for key, value in arrays.items():
+        if not key.startswith("x") or not isinstance(value, (tuple, Mapping)):
+            named[key] = value
+        elif isinstance(value, Mapping):
+            named |= {f"{name}{key[1:]}": array for name, array in value.items()}
+        else:
+            named |= {f"{ORDERED}{place}{key[1:]}": array for place, array in enumerate(value, 1)}
+    return named
+
+
 def _is_row(pair: Any) -> bool:
     """Whether two values are numbers or texts, as labels are, and not arrays."""
-    return all(np.ndim(value) == 0 for value in pair)
+    return all(not isinstance(value, (tuple, Mapping)) and np.ndim(value) == 0 for value in pair)
 
 
 def _array(name: str, value: Any) -> npt.NDArray[Any]:
@@ -140,7 +154,11 @@ def _arrays_of_set(data: DataSet) -> dict[str, npt.NDArray[Any]]:
     for part in SPLITS:
         split = getattr(data, part)
         if len(split):
-            arrays |= {f"x_{part}": split.read(slice(None)), f"y_{part}": split.y}
+            x = split.read(slice(None))
+            fields = (
+                {f"x_{part}": x} if x.dtype.names is None else {f"{name}_{part}": x[name] for name in x.dtype.names}
+            )
+            arrays |= fields | {f"y_{part}": split.y}
     return arrays
 
 

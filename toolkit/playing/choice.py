@@ -10,7 +10,7 @@ from pathlib import Path
 from edgepress.converters.contract.hints import Hints
 from edgepress.runtime import Contract
 from edgepress.toolkit.benchmarking.plan import describe_files, find_baseline, find_engines, find_files, lacking
-from edgepress.toolkit.data.for_model import Described, data_for
+from edgepress.toolkit.data.for_model import Described, data_for, require_one_input
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import usable_engines
 from edgepress.toolkit.errors import InputError
@@ -106,6 +106,7 @@ def choose(
     for path, about in described.items():
         if about.contract.task == "none":
             raise InputError(f"{path} has no labels (its task is none), so it classifies nothing.", "Leave it out.")
+        require_one_input(about.contract, path, "play")
     opening = {
         path: [e for e in usable_engines(path.suffix[1:]) if e not in lacking(about.contract)]
         for path, about in described.items()

@@ -87,7 +87,7 @@ class PruneTrainer(Trainer[PruneJob]):
     def __init__(self, job: PruneJob, model: bytes, emit: Emit) -> None:
         super().__init__(job, model, emit)
         ranges = tflite_statistics(model, job.calibration, self.input_range).ranges()
-        self.sizes = Sizes(ranges, job.contract, uint8=self.judge.uint8)
+        self.sizes = Sizes(ranges, job.contract, uint8=bool(self.judge.uint8))
         self.measure: Measure = AUTO if job.importance == "auto" else job.importance  # type: ignore[assignment]
 
     @cached_property

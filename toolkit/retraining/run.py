@@ -19,6 +19,7 @@ from edgepress.converters.worker import Emit
 from edgepress.toolkit.conversion import JUDGED, items_for
 from edgepress.toolkit.conversion_plan import SAMPLES, plan_for
 from edgepress.toolkit.data import calibration_rows
+from edgepress.toolkit.data.for_model import require_one_input
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.retraining.job import GraphJob, Progress, Trained
@@ -173,6 +174,7 @@ def job_arguments(
     facts = conversion.facts
     hints = run.hints or Hints()
     plan = plan_for(conversion.path, facts, hints, data=run.data, count=EVERY, skip_unreadable=run.skip_unreadable)
+    require_one_input(plan.contract, conversion.path, "tune" if run.verb == "tuned" else "prune")
     for text in (*facts.notes, *plan.notes):
         note(text)
     if plan.data is None or not len(plan.data.train):

@@ -108,6 +108,10 @@ def _traces(job: ProfileJob) -> Traces:
             f"{job.file} has state (variable tensors, as of a fused LSTM), which LiteRT's profiler does not support.",
             "Use edgepress benchmark, which times the whole file; inspect lists its operations.",
         )
+    if session.dtype.names:
+        names = ", ".join(session.dtype.names)
+        hint = "Use edgepress benchmark, which times the whole file."
+        raise InputError(f"{job.file} has the inputs {names}; edgepress profile takes files of one input.", hint)
     if any(n < 1 for n in session.shape):
         raise InputError(
             f"{job.file} takes items of shape {['?' if n < 1 else n for n in session.shape]}; no time can be given "
@@ -142,7 +146,7 @@ def _read_batches(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
     size = session.batch or 1
     items = job.items
     if items is None:
-        items = random_items(session.contract, (8, *session.shape)).astype(np.float32)
+        items = random_items(session.contract, (8, *session.shape), np.dtype(np.float32))
     elif session.contract is not None and session.contract.adapter is not None:
         items = adapted(items, session.contract.adapter)
     if items.dtype != session.dtype:

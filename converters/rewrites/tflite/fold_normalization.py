@@ -39,7 +39,11 @@ WIDEST = 8.0
 
 def rewrite(graph: Graph) -> int:
     """Fold what is between the graph's input and its first convolution; returns the number of operations."""
-    (source,) = map(int, graph.table.inputs)
+    return sum(_rewrite_behind(graph, int(source)) for source in graph.table.inputs)
+
+
+def _rewrite_behind(graph: Graph, source: int) -> int:
+    """The same behind one input."""
     if not is_image(graph, source) or graph.dtype(source) != np.float32:
         return 0
     *_, channels = graph.shape(source)

@@ -36,7 +36,11 @@ is 60."""
 
 def rewrite(graph: Graph) -> int:
     """Replace the means that are taken off the graph's input; returns 1 if there are any."""
-    (source,) = map(int, graph.table.inputs)
+    return sum(_rewrite_behind(graph, int(source)) for source in graph.table.inputs)
+
+
+def _rewrite_behind(graph: Graph, source: int) -> int:
+    """The same behind one input."""
     readers = graph.readers()
     sub = only_reader(readers, source)
     if sub is None or graph.kind(sub) != "SUB" or int(sub.inputs[0]) != source or activation(sub):
