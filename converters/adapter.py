@@ -1,4 +1,4 @@
-"""The adapter around a source model: it prepares the items that a converted file takes, and finishes the outputs.
+"""The adapter around a source model: it prepares items, finishes outputs, and says which of several outputs is kept.
 
 A converted image model takes raw uint8 pixels, height x width x channels. The source model may expect blue first,
 scaled values or channels first, and may end in logits. `InputAdapter` records these differences, and
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from edgepress.runtime.adapted import adapted
 from edgepress.runtime.adapter import Adapter, PerImage
 from edgepress.runtime.contract import Contract, Task
 from edgepress.runtime.decisions import sigmoid, softmax
+from edgepress.runtime.errors import InputError
 from edgepress.runtime.input_record import inputs_of
 from edgepress.runtime.input_spec import InputSpec
 
@@ -191,3 +192,45 @@ def free_prefix(names: Collection[str]) -> str:
     while any(name.startswith(f"{prefix}_") for name in names):
         prefix += "_again"
     return prefix
+
+
+LOGITS = "logits"
+"""The value of `--output` that leaves the last softmax or sigmoid off."""
+IF_ANY = "?"
+"""Ends the name of an output that is wanted only if the model has it."""
+
+
+def chosen_output(where: str, outputs: Mapping[str, bool], wanted: str, inner: Collection[str] = ()) -> str | None:
+    """The name of the output to keep of several; None if there is one, or if it is not known which is meant.
+
+    Args:
+        where: The file, for messages.
+        outputs: By name, whether it is of real numbers; labels, which some classifiers return as well, are not.
+        wanted: The name that the user gave; "" for the only output of real numbers. With `IF_ANY` behind it, the only
+            one of real numbers is meant if there is none of this name; a value inside the model is never taken for it.
+        inner: Names of values inside the model, which can be given, too.
+
+    Raises:
+        InputError: There is no output of the name given.
+    """
+    if wanted.endswith(IF_ANY) and wanted not in {*outputs, *inner}:
+        name = wanted.removesuffix(IF_ANY)
+        wanted = name if name in outputs else ""
+    if wanted in inner:
+        return wanted
+    if wanted and wanted not in outputs:
+        hint = f"Accepted for --output: {', '.join(outputs)}."
+        if wanted == LOGITS:
+            hint += " Only edgepress convert takes logits to leave the last softmax or sigmoid to the runtime."
+        raise InputError(f"{where} has no output {wanted!r}.", hint)
+    floats = [name for name, real in outputs.items() if real]
+    if len(outputs) < 2 or not (wanted or len(floats) == 1):
+        return None
+    return wanted or floats[0]
+
+
+def chosen_note(chosen: str, names: Iterable[str], wanted: str) -> str:
+    """A remark on which output was kept."""
+    others = ", ".join(name for name in names if name != chosen)
+    why = "as given" if chosen in (wanted, wanted.removesuffix(IF_ANY)) else "the only one of real numbers"
+    return f"output: {chosen}, {why}; {others} left out"

@@ -16,21 +16,20 @@ import numpy as np
 
 from edgepress.converters import inspection
 from edgepress.converters.adapter import InputAdapter
-from edgepress.converters.contract.hints import Hints, ModelFacts
+from edgepress.converters.contract.hints import Hints, ModelFacts, Size, fixed_shape
+from edgepress.converters.contract.kinds import probe_facts
 from edgepress.converters.contract.metadata import onnx_metadata, tflite_metadata
 from edgepress.converters.contract.outputs import refuse_other_outputs
-from edgepress.converters.contract.probe import probe_facts
-from edgepress.converters.contract.published import published_contract
-from edgepress.converters.contract.size import Size, fixed_shape
-from edgepress.converters.contract.write import onnx_annotated, tflite_with_contract
+from edgepress.converters.contract.write import onnx_annotated, published_contract, tflite_with_contract
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file, write_text
+from edgepress.converters.process.worker import Emit
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx import interface
-from edgepress.converters.to_tflite import passes, resize
+from edgepress.converters.to_tflite import interface as resize
+from edgepress.converters.to_tflite import passes
 from edgepress.converters.to_tflite.flatbuffer import is_tflite
-from edgepress.converters.worker import Emit
 from edgepress.runtime import Contract, Model, load
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import InputError, ModelFileError, parsing

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgepress.converters.arrays import Array, each_input, in_float
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.statistics import CalibrationMethods, Ranges, Statistics
+from edgepress.converters.numeric.statistics import CalibrationMethods, Ranges, Statistics
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.runtime.errors import first_line
 from edgepress.runtime.input_record import inputs_of

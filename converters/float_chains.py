@@ -54,7 +54,7 @@ LARGEST_SCORE = 88.0
 windows of Swin transformers are masked by -100."""
 INFINITE = 1e4
 """Size from which a constant stands for infinity."""
-LEAST = 0.9e-5
+MIN_SQUARE = 0.9e-5
 """Square from which an inverse root is small, at most 330.
 
 Normalizations add 1e-5 to 1e-3 to variances of values near 1; lengths of vectors are bounded by 1e-12.
@@ -98,7 +98,9 @@ def is_positive(weights: Array | None) -> bool:
 
 def is_least(constant: Array | None) -> bool:
     """Whether a constant that is added to a square, or bounds it, keeps its inverse root small."""
-    return constant is not None and constant.dtype.kind == "f" and constant.size > 0 and bool(constant.min() >= LEAST)
+    return (
+        constant is not None and constant.dtype.kind == "f" and constant.size > 0 and bool(constant.min() >= MIN_SQUARE)
+    )
 
 
 def role_of_power(exponent: float) -> Role:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any, Literal, get_args
 
-from edgepress.runtime.records import record
+from edgepress.runtime.input_spec import record
 
 PerImage = Literal["standardize", "minmax"]
 

@@ -26,8 +26,7 @@ from edgepress.runtime.adapter import Adapter, adapter_from
 from edgepress.runtime.drift import DriftReference
 from edgepress.runtime.errors import ModelFileError, parsing
 from edgepress.runtime.filetypes import open_regular
-from edgepress.runtime.input_spec import InputSpec, input_spec_from
-from edgepress.runtime.records import record
+from edgepress.runtime.input_spec import InputSpec, input_spec_from, record
 
 SCHEMA_VERSION = 5
 """Newest version that is read; a contract has the lowest one that says all of it."""

@@ -28,7 +28,7 @@ from shared_folders import once_per_run
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `converters.worker` sets it
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `converters.process.worker` sets it
 TESTS = Path(__file__).parent
 EXAMPLES = os.environ.get("EDGEPRESS_EXAMPLES")
 """Examples of a property, always the same ones, where `benchmarks/development/mutation.py` asks for few."""
@@ -123,7 +123,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Run:
     """LeNet on digits and a variant of each scheme; read-only: copy a file before changing it."""
 
     def make(folder: Path) -> None:
-        from edgepress.toolkit.conversion import convert
+        from edgepress.toolkit.conversion.convert import convert
         from edgepress.toolkit.training.loop import train
 
         train(digits, "lenet", out=folder, epochs=6, seed=0)
@@ -173,7 +173,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def keras_found(run: Any) -> Any:
     """What inspection finds in the Keras model."""
-    from edgepress.toolkit.inspection import inspect
+    from edgepress.toolkit.conversion.inspection import inspect
 
     return inspect(run.model)
 

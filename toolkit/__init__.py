@@ -19,61 +19,60 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.accuracy_diagnosis.diagnose import diagnose_accuracy
-    from edgepress.toolkit.annotation import annotate
-    from edgepress.toolkit.benchmarking.benchmark import benchmark
-    from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-    from edgepress.toolkit.bundles.build import bundle
-    from edgepress.toolkit.bundles.verify import verify
-    from edgepress.toolkit.calibrating.calibrate import calibrate
-    from edgepress.toolkit.comparison.compare import compare
-    from edgepress.toolkit.compression.compress import compress
-    from edgepress.toolkit.conversion import Hints, convert
+    from edgepress.toolkit.conversion.convert import Hints, convert
+    from edgepress.toolkit.conversion.inspection import annotate, inspect
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.demonstration import demo
-    from edgepress.toolkit.engine_diagnosis.diagnose import diagnose_engines
-    from edgepress.toolkit.evaluation import evaluate
-    from edgepress.toolkit.exporting.export import export
-    from edgepress.toolkit.improving.improve import improve
-    from edgepress.toolkit.inspection import inspect
-    from edgepress.toolkit.prediction import predict
-    from edgepress.toolkit.profiling.profile import profile
-    from edgepress.toolkit.publishing.publish import publish
+    from edgepress.toolkit.diagnosis.accuracy.diagnose import diagnose_accuracy
+    from edgepress.toolkit.diagnosis.engines.diagnose import diagnose_engines
+    from edgepress.toolkit.diagnosis.profiling.profile import profile
+    from edgepress.toolkit.diagnosis.speed.diagnose import diagnose
+    from edgepress.toolkit.improvement.improving.improve import improve
+    from edgepress.toolkit.measurement.benchmarking.benchmark import benchmark
+    from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+    from edgepress.toolkit.measurement.calibrating.calibrate import calibrate
+    from edgepress.toolkit.measurement.comparison.compare import compare
+    from edgepress.toolkit.measurement.evaluation import evaluate
+    from edgepress.toolkit.measurement.prediction import predict
     from edgepress.toolkit.reports.report import report
-    from edgepress.toolkit.retraining.prune import prune
-    from edgepress.toolkit.retraining.tune import tune
-    from edgepress.toolkit.speed_diagnosis.diagnose import diagnose
-    from edgepress.toolkit.sweeping.sweep import sweep
+    from edgepress.toolkit.search.compression.compress import compress
+    from edgepress.toolkit.search.sweeping.sweep import sweep
+    from edgepress.toolkit.shipping.bundles.build import bundle
+    from edgepress.toolkit.shipping.bundles.verify import verify
+    from edgepress.toolkit.shipping.exporting.export import export
+    from edgepress.toolkit.shipping.publishing.publish import publish
+    from edgepress.toolkit.training.graphs.prune import prune
+    from edgepress.toolkit.training.graphs.tune import tune
     from edgepress.toolkit.training.loop import train
 
 _MODULES = {
-    "BenchmarkOptions": "benchmarking.options",
-    "Hints": "conversion",
-    "annotate": "annotation",
-    "benchmark": "benchmarking.benchmark",
-    "bundle": "bundles.build",
-    "calibrate": "calibrating.calibrate",
-    "compare": "comparison.compare",
-    "compress": "compression.compress",
-    "convert": "conversion",
+    "BenchmarkOptions": "measurement.benchmarking.options",
+    "Hints": "conversion.convert",
+    "annotate": "conversion.inspection",
+    "benchmark": "measurement.benchmarking.benchmark",
+    "bundle": "shipping.bundles.build",
+    "calibrate": "measurement.calibrating.calibrate",
+    "compare": "measurement.comparison.compare",
+    "compress": "search.compression.compress",
+    "convert": "conversion.convert",
     "demo": "demonstration",
-    "diagnose": "speed_diagnosis.diagnose",
-    "diagnose_accuracy": "accuracy_diagnosis.diagnose",
-    "diagnose_engines": "engine_diagnosis.diagnose",
-    "evaluate": "evaluation",
-    "export": "exporting.export",
-    "improve": "improving.improve",
-    "inspect": "inspection",
+    "diagnose": "diagnosis.speed.diagnose",
+    "diagnose_accuracy": "diagnosis.accuracy.diagnose",
+    "diagnose_engines": "diagnosis.engines.diagnose",
+    "evaluate": "measurement.evaluation",
+    "export": "shipping.exporting.export",
+    "improve": "improvement.improving.improve",
+    "inspect": "conversion.inspection",
     "open_data": "data",
-    "predict": "prediction",
-    "profile": "profiling.profile",
-    "prune": "retraining.prune",
-    "publish": "publishing.publish",
+    "predict": "measurement.prediction",
+    "profile": "diagnosis.profiling.profile",
+    "prune": "training.graphs.prune",
+    "publish": "shipping.publishing.publish",
     "report": "reports.report",
-    "sweep": "sweeping.sweep",
+    "sweep": "search.sweeping.sweep",
     "train": "training.loop",
-    "tune": "retraining.tune",
-    "verify": "bundles.verify",
+    "tune": "training.graphs.tune",
+    "verify": "shipping.bundles.verify",
 }
 """The module of each public name."""
 

@@ -1,4 +1,4 @@
-"""Calls of the public functions: an argument of a wrong type is named, with what was given and what is accepted."""
+"""What public functions take: arguments, of which a wrong type is named, and callbacks that show progress."""
 
 from __future__ import annotations
 
@@ -162,3 +162,7 @@ def _nearest(named: dict[str, Any], signature: inspect.Signature) -> str:
     words = options | {name: repr(name) for name in signature.parameters}
     near = difflib.get_close_matches(unknown, words, n=1, cutoff=0.6)
     return f" Did you mean {words[near[0]]}?" if near else ""
+
+
+OnProgress = Callable[[str, float], None]
+"""Called with the name of a phase ("accuracy", "latency", ...) and the share of it that is done, 0-1."""

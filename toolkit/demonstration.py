@@ -16,12 +16,12 @@ import numpy as np
 from edgepress.converters.files import whole_file
 from edgepress.converters.variant import Variant
 from edgepress.runtime.filetypes import VARIANTS
-from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
-from edgepress.toolkit.conversion import convert, summary
+from edgepress.toolkit.arguments import OnProgress
+from edgepress.toolkit.conversion.convert import convert, summary
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.prediction import ImageResult, as_dicts, predict
-from edgepress.toolkit.progress import OnProgress
+from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
+from edgepress.toolkit.measurement.prediction import ImageResult, as_dicts, predict
 from edgepress.toolkit.results.records import Benchmark
 from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
 from edgepress.toolkit.training.loop import train

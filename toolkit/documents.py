@@ -1,4 +1,4 @@
-"""Files of edgepress's own kinds, read within limits: somebody else may have replaced them.
+"""Files of edgepress's own kinds: read within limits; plots; and folders of results that can be made again.
 
 What a file claims is limited before it is parsed or walked, so that a hostile one is a `ValueError` and not the end of
 the memory, a number that no arithmetic takes, or a `RecursionError` in whatever reads the values.
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.filetypes import open_regular
+from edgepress.toolkit.errors import InputError
 
 MAX_BYTES = 64 << 20
 """Largest document; that of 30 candidates with 1,000 classes each has about a tenth."""
@@ -128,3 +132,35 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"it holds the number {text[:24]}")
     return value
+
+
+def default_cache(name: str = "answers") -> Path:
+    """A folder by its name, for answers by default: below `EDGEPRESS_CACHE`, or below the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("EDGEPRESS_CACHE") or platformdirs.user_cache_path("edgepress")) / name
+
+
+SUFFIXES = (".png", ".svg")
+
+
+def checked_suffix(path: Path) -> None:
+    """Check the file name of a plot, before anything is measured.
+
+    Raises:
+        InputError: It does not end in `.png` or `.svg`.
+    """
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path} cannot hold a plot.", f"Accepted suffixes: {', '.join(SUFFIXES)}.")
+
+
+@contextmanager
+def plain_texts() -> Iterator[None]:
+    r"""While it lasts, or in a function that it decorates, matplotlib takes no text for a formula.
+
+    Otherwise a class named "$5" would be drawn in italics, and one named "$\frac$" would end in an exception.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
+        yield

@@ -2,7 +2,7 @@
 
 Each function takes what `edgepress.runtime.text.one_line` returns one step further. Pages need none of them: Jinja,
 ElementTree and `textContent` escape HTML. CSV is written by `edgepress.converters.files.write_csv`, terminals by
-`edgepress.toolkit.terminal`, and plots by what `edgepress.toolkit.plots.plain_texts` decorates.
+`edgepress.toolkit.terminal`, and plots by what `edgepress.toolkit.documents.plain_texts` decorates.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from accuracy_data import CIFAR_SOURCE, REAL
 from accuracy_lines import Line
 from accuracy_nets import Place
 
-from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.machine.host import describe_host
 
 ROWS = {
     **dict.fromkeys(("natural", "hurt", "hard", "harmless"), "accuracy_int8"),

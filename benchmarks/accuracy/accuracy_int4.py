@@ -127,7 +127,7 @@ def _tuned(net: Net, bits: int) -> tuple[Path | None, float, str]:
 
 def _tune(model: Path, data: Path, hints: dict[str, Any], bits: int, out: Path) -> str:
     from edgepress.toolkit import tune
-    from edgepress.toolkit.conversion import Hints
+    from edgepress.toolkit.conversion.convert import Hints
 
     told = Hints(**hints) if hints else None
     return str(tune(model, str(data), bits=bits, minutes=TUNE_MINUTES, hints=told, out=out, overwrite=True).model)

@@ -27,10 +27,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.runtime import load
-from edgepress.toolkit.bundles.boards import BOARDS
-from edgepress.toolkit.bundles.build import bundle
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import contract_of
+from edgepress.toolkit.shipping.bundles.boards import BOARDS
+from edgepress.toolkit.shipping.bundles.build import bundle
 
 ARM = Path(__file__).resolve().parents[2] / "tests" / "support" / "arm"
 HEADS = ("scheme", "engine", "selftest", "steps", ">1 step", "differ %", "labels", "here %", "there %", "built-in")

@@ -24,7 +24,7 @@ from tf_keras import layers
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.runtime import load
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 
 SCHEMES = ("tflite-float32", "onnx-float32")
 ITEMS = 16

@@ -24,7 +24,7 @@ from edgepress.converters.variant import Variant
 from edgepress.runtime import load
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.conversion import Hints, convert
+from edgepress.toolkit.conversion.convert import Hints, convert
 
 ITEMS = 256
 MNIST = Path("onnx", "mnist-8.onnx")

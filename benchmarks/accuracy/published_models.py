@@ -36,11 +36,11 @@ from edgepress.converters.sources.keras import load_keras
 from edgepress.runtime import InputSpec, load
 from edgepress.runtime.image import load_image
 from edgepress.runtime.selftest import seeded_item
-from edgepress.toolkit.conversion import Hints, convert
+from edgepress.toolkit.conversion.convert import Hints, convert
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import describe
-from edgepress.toolkit.evaluation import evaluate
-from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.machine.host import describe_host
+from edgepress.toolkit.measurement.evaluation import evaluate
 
 CROPS = 200
 

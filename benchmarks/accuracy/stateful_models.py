@@ -31,7 +31,7 @@ from PIL import Image
 
 from edgepress.runtime.selftest import selftest
 from edgepress.toolkit import annotate, convert, evaluate, predict
-from edgepress.toolkit.conversion import Hints
+from edgepress.toolkit.conversion.convert import Hints
 from edgepress.toolkit.data import open_data
 
 TOLERANCE = 0.001

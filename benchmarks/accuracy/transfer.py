@@ -23,10 +23,10 @@ import numpy as np
 from edgepress.toolkit import benchmark, convert
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.training import augment
-from edgepress.toolkit.training.architectures import build
+from edgepress.toolkit.training import batches
 from edgepress.toolkit.training.features import fit_head, frozen_features, keras_body
 from edgepress.toolkit.training.loop import train
+from edgepress.toolkit.training.nets.architectures import build
 
 SCHEMES = ("tflite-float32", "tflite-dynamic", "tflite-int8", "onnx-float32", "onnx-dynamic", "onnx-int8")
 
@@ -58,7 +58,7 @@ def frozen_table(data: DataSet, options: argparse.Namespace) -> None:
     started = cpu_seconds()
     model = build(options.arch, data.input, classes=len(data.labels), weights="imagenet")
     body, _ = keras_body(model)
-    flips = augment.resolve("auto", data.input, pretrained=True) in augment.FLIPPING
+    flips = batches.resolve("auto", data.input, pretrained=True) in batches.FLIPPING
     train_sides = [
         frozen_features(body, data.train, flipped=flipped) for flipped in ([False, True] if flips else [False])
     ]

@@ -23,9 +23,9 @@ from typing import Any
 from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.training.architectures import build
-from edgepress.toolkit.training.base_net import open_base
 from edgepress.toolkit.training.loop import train
+from edgepress.toolkit.training.nets.architectures import build
+from edgepress.toolkit.training.nets.base_net import open_base
 
 WEIGHTS = "pretrained/mobilenet_v1_025_224_no_top.h5"
 """ImageNet's weights of MobileNetV1 of a quarter of the width, in the folder of models."""

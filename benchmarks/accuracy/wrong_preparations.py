@@ -4,7 +4,8 @@
     python benchmarks/accuracy/wrong_preparations.py --real FOLDER --nets 10 --seed 1
 
 Nets of drawn shapes and lengths of training learn MNIST, hand signs and photos of waste from `FOLDER/data`, each with a
-drawn preparation of pixels. Then each is measured as `convert` does (`edgepress.toolkit.source_check`), on drawn test
+drawn preparation of pixels. Then each is measured as `convert` does (`edgepress.toolkit.conversion.source_check`), on
+drawn test
 items: with drawn wrong preparations (40 pairs) and with the right one (100 times). A wrong one counts only if it costs
 at least 5 points of accuracy on all test items, because what costs nothing is no error; how many cost less is printed.
 
@@ -30,10 +31,9 @@ import numpy as np
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints, ModelFacts
-from edgepress.converters.contract.preparations import other_preparations
 from edgepress.runtime import InputSpec
+from edgepress.toolkit.conversion.source_check import MEASURED, check_source, other_preparations
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.source_check import MEASURED, check_source
 
 WRONG = 40
 RIGHT = 100

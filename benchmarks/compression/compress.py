@@ -39,16 +39,15 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit import evaluate
-from edgepress.toolkit.compression import compress as compressing
-from edgepress.toolkit.compression import smaller, strategies
-from edgepress.toolkit.compression.builder import Builder
-from edgepress.toolkit.compression.limits import KINDS, Limits
-from edgepress.toolkit.compression.measure import Measurer
-from edgepress.toolkit.compression.search import StrategySearch
-from edgepress.toolkit.compression.step_cache import CompressOptions, StepCache
-from edgepress.toolkit.compression.trial import Trial, best_of
+from edgepress.toolkit.search.compression import compress as compressing
+from edgepress.toolkit.search.compression import smaller, strategies
+from edgepress.toolkit.search.compression.builder import Builder
+from edgepress.toolkit.search.compression.measure import Measurer
+from edgepress.toolkit.search.compression.search import StrategySearch
+from edgepress.toolkit.search.compression.step_cache import CompressOptions, StepCache
+from edgepress.toolkit.search.compression.trial import KINDS, Limits, Trial, best_of
+from edgepress.toolkit.search.sweeping.store import Store
 from edgepress.toolkit.stats.choice import Rule
-from edgepress.toolkit.sweeping.store import Store
 
 SHARES = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
 """The grid of prunings: shares of the bytes, and of the MACs; --shares names others."""
@@ -219,7 +218,7 @@ def killed(case: Case, arguments: argparse.Namespace) -> bool:
 CHILD = """
 import json, sys
 from pathlib import Path
-from edgepress.toolkit.compression.compress import compress
+from edgepress.toolkit.search.compression.compress import compress
 words = json.loads(sys.argv[1])
 print(compress(Path(words.pop("model")), **words, out=sys.argv[2]).document["why"])
 """

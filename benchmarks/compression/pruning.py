@@ -33,9 +33,9 @@ from edgepress.converters.ptq.score import macs, runner
 from edgepress.runtime.bench import bench
 from edgepress.toolkit import convert, prune, train
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.machine.host import describe_host
 from edgepress.toolkit.stats.intervals import paired_drop
-from edgepress.toolkit.training import layers
+from edgepress.toolkit.training.nets import layers
 
 SHARE, MOST_PP, LEAST_RATIO, AIMED_RATIO = 0.5, 0.3, 1.5, 1.55
 """Multiply-accumulates that are left at most, percentage points that may be lost, and how many times as fast it is:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.distillation.distill import Distillation, Teaching, Trainee, logits_of
+from edgepress.converters.graph.distill import Distillation, Teaching, Trainee, logits_of
 from edgepress.converters.graph.program import Program
 from edgepress.converters.pruning.importance import MEASURES, channel_moments, importance_of
 from edgepress.converters.pruning.plan import PruningCosts, chosen_units, normalize

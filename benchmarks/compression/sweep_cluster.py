@@ -27,13 +27,13 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgepress.toolkit.sweeping import loop
-from edgepress.toolkit.sweeping.cluster import ClusterRunner
-from edgepress.toolkit.sweeping.cluster_options import Where
-from edgepress.toolkit.sweeping.jobs import Job, Made
-from edgepress.toolkit.sweeping.plan import plan_of
-from edgepress.toolkit.sweeping.space import Grid, Space
-from edgepress.toolkit.sweeping.store import Entry, Store
+from edgepress.toolkit.search.cluster.cluster import ClusterRunner
+from edgepress.toolkit.search.cluster.setup import Where
+from edgepress.toolkit.search.sweeping import loop
+from edgepress.toolkit.search.sweeping.jobs import Job, Made
+from edgepress.toolkit.search.sweeping.plan import plan_of
+from edgepress.toolkit.search.sweeping.space import Grid, Space
+from edgepress.toolkit.search.sweeping.store import Entry, Store
 
 EVERY_S = 20.0
 WORK = 0.5

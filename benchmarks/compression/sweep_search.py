@@ -24,19 +24,19 @@ import numpy as np
 
 from edgepress.converters.files import write_json
 from edgepress.toolkit import convert, train
-from edgepress.toolkit.benchmarking.collect import collect_answers
-from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.quiet import Watch
-from edgepress.toolkit.benchmarking.timing import latency_figures, time_candidates
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.host.cpus import choose_cpus
-from edgepress.toolkit.sweeping.front import front
-from edgepress.toolkit.sweeping.jobs import Job
-from edgepress.toolkit.sweeping.proposals import Tried
-from edgepress.toolkit.sweeping.search import Search
-from edgepress.toolkit.sweeping.space import PointJobs
-from edgepress.toolkit.sweeping.store import Store
+from edgepress.toolkit.machine.host import choose_cpus
+from edgepress.toolkit.measurement.benchmarking.collect import collect_answers
+from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.measurement.benchmarking.quiet import Watch
+from edgepress.toolkit.measurement.benchmarking.timing import latency_figures, time_candidates
+from edgepress.toolkit.search.sweeping.jobs import Job
+from edgepress.toolkit.search.sweeping.proposals import Tried
+from edgepress.toolkit.search.sweeping.search import Search
+from edgepress.toolkit.search.sweeping.space import PointJobs
+from edgepress.toolkit.search.sweeping.store import Store
+from edgepress.toolkit.search.sweeping.sweep import front
 from edgepress.toolkit.workers.opening import Candidate, Opening
 
 NETS: dict[str, dict[str, Any]] = {

@@ -21,85 +21,78 @@ class Room(NamedTuple):
 TESTS = {
     "adaround": "adaround tuning_rounding",
     "layer_rounding": "rounding_samples layer_rounding tuning_rounding",
-    "bias_absorption": "bias_absorption tuning_centre",
-    "bias_correction": "bias_means tuning_centre tuning_repair",
+    "bias": "bias_absorption tuning_centre bias_means tuning_repair",
     "calibration": "methods",
     "channel_links": "channel_links tuning_groups",
-    "channel_ranges": "channel_ranges tuning_centre tuning_limits",
-    "channel_scales": "channel_scales tuning_groups tuning_equalize",
+    "channel_scales": "channel_ranges tuning_centre tuning_limits channel_scales tuning_groups tuning_equalize",
     "equalization": "equalize_layers equalize tuning_limits tuning_equalize tuning_repair",
-    "feature_scaling": "feature_scaling feature_ranges",
+    "repair": "feature_scaling feature_ranges tuning_repair",
     "pipeline": "pipeline_methods pipeline_run tuning_repair",
-    "repair": "feature_scaling tuning_repair",
     "plan": "pruning_plan pruning_constants pruning",
     "importance": "pruning_constants pruning",
-    "links": "pruning_links pruning",
-    "remove": "pruning_constants pruning",
     "units": "pruning_links pruning",
+    "remove": "pruning_constants pruning",
     "score": "scorer judge methods tuning_repair",
     "stages": "tuning_repair",
-    "channel_affine": "rewrite_guards rewrite_joins rewrite_more_joins",
-    "body_inputs": "onnx_bodies",
-    "concat_tree": "rewrite_joins rewrite_more_joins",
-    "fold_pool": "rewrite_joins rewrite_more_joins",
-    "dense_products": "rewrite_more_joins",
-    "float16_biases": "rewrite_float16",
-    "single_mean": "rewrite_guards rewrite_pixels rewrite_fold_normalization",
-    "fold_normalization": "rewrite_guards rewrite_pixels rewrite_fold_normalization",
-    "depthwise_multiplier": "rewrite_guards rewrite_depthwise_multiplier",
-    "grouped_depthwise": "rewrite_guards rewrite_grouped_depthwise",
-    "split_depthwise": "rewrite_guards rewrite_split_depthwise",
-    "unused_taps": "rewrite_guards rewrite_unused_taps",
-    "wide_taps": "rewrite_guards rewrite_wide_taps",
-    "windows": "rewrite_guards rewrite_pixels rewrite_line_pads rewrite_wide_taps rewrite_unused_taps "
-    "rewrite_grouped_depthwise rewrite_depthwise_multiplier rewrite_split_depthwise rewrite_joins "
-    "rewrite_fold_normalization rewrite_norm_bounds rewrite_more_joins",
-    "lookup_islands": "rewrite_lookup_bounds rewrite_lookup_islands",
-    "int8": "rewrite_integer_kernels rewrite_integer_hard_swish rewrite_lookup_islands",
+    "folding": "rewrite_guards rewrite_joins rewrite_more_joins rewrite_pixels rewrite_fold_normalization",
+    "bytes": "onnx_bodies rewrite_onnx_channels rewrite_onnx_int8 rewrite_onnx_neighbours rewrite_onnx_bytes",
+    "operations": "rewrite_joins rewrite_more_joins rewrite_float16",
+    "depthwise": "rewrite_guards rewrite_depthwise_multiplier rewrite_grouped_depthwise rewrite_split_depthwise",
+    "taps": "rewrite_guards rewrite_unused_taps rewrite_wide_taps",
+    "convolutions": "rewrite_guards rewrite_pixels rewrite_line_pads rewrite_wide_taps "
+    "rewrite_unused_taps rewrite_grouped_depthwise rewrite_depthwise_multiplier "
+    "rewrite_split_depthwise rewrite_joins rewrite_fold_normalization "
+    "rewrite_norm_bounds rewrite_more_joins rewrite_onnx_products rewrite_onnx_dense "
+    "rewrite_onnx_neighbours rewrite_onnx_first rewrite_onnx_int8_input "
+    "rewrite_onnx_gates rewrite_onnx_float",
+    "windows": "rewrite_guards rewrite_pixels rewrite_line_pads rewrite_wide_taps "
+    "rewrite_unused_taps rewrite_grouped_depthwise rewrite_depthwise_multiplier "
+    "rewrite_split_depthwise rewrite_joins rewrite_fold_normalization "
+    "rewrite_norm_bounds rewrite_more_joins rewrite_integer_kernels "
+    "rewrite_integer_hard_swish rewrite_lookup_islands",
+    "integers": "rewrite_lookup_bounds rewrite_lookup_islands",
+    "activations": "rewrite_norm_bounds rewrite_layer_norm rewrite_onnx_norms rewrite_onnx_dense "
+    "rewrite_onnx_neighbours rewrite_onnx_products onnx_emission_turns "
+    "rewrite_onnx_bytes rewrite_onnx_int8 rewrite_onnx_gates rewrite_onnx_float",
     "layer_norm": "rewrite_norm_bounds rewrite_layer_norm rewrite_onnx_norms rewrite_onnx_dense "
     "rewrite_onnx_neighbours",
     "dense": "rewrite_onnx_products rewrite_onnx_dense rewrite_onnx_neighbours",
-    "gelu": "rewrite_onnx_products rewrite_onnx_dense rewrite_onnx_neighbours",
-    "float_gelu": "rewrite_onnx_products rewrite_onnx_dense onnx_emission_turns",
-    "depthwise_channels": "rewrite_onnx_channels rewrite_onnx_int8 rewrite_onnx_neighbours",
-    "quantized_hard_sigmoid": "rewrite_onnx_bytes rewrite_onnx_int8",
-    "relu_bytes": "rewrite_onnx_bytes rewrite_onnx_int8",
-    "swish": "rewrite_onnx_bytes rewrite_onnx_int8",
-    "first_convolution": "rewrite_onnx_first rewrite_onnx_int8_input rewrite_onnx_neighbours",
-    "input_bytes": "rewrite_onnx_input_bytes rewrite_onnx_int8_input rewrite_onnx_neighbours",
-    "input_zero": "rewrite_onnx_pixels rewrite_onnx_int8_input rewrite_onnx_neighbours",
-    "hard_gates": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
-    "hard_sigmoid": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
-    "input_scale": "rewrite_onnx_pixels rewrite_onnx_float rewrite_onnx_neighbours",
+    "inputs": "rewrite_onnx_input_bytes rewrite_onnx_int8_input rewrite_onnx_neighbours "
+    "rewrite_onnx_pixels rewrite_onnx_float",
     "float_chains": "float_chains onnx_float_chains float_front_ends",
-    "comparisons": "comparisons",
-    "constants": "plain_constants foreign_forms",
-    "forms": "foreign_forms plain_constants",
+    "float_layers": "float_chains onnx_float_chains float_front_ends",
+    "constants": "comparisons plain_constants foreign_forms",
+    "grids": "comparisons",
+    "forms": "foreign_forms plain_constants classical frozen_fixes",
+    "products": "foreign_forms",
     "resizes": "foreign_forms",
     "plain_forms": "foreign_forms matmul",
-    "classical": "classical",
-    "frozen_fixes": "frozen_fixes",
-    "frozen_patches": "frozen_fixes",
-    "names": "onnx_names",
-    "pads": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
-    "plain_shapes": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
-    "pool_strides": "rewrite_onnx_gates rewrite_onnx_float rewrite_onnx_neighbours",
+    "fixes": "frozen_fixes",
+    "convert": "onnx_names",
 }
 """The tests of files of repairs, pruning and rewrites; those of another rewrite are in "rewrite_" and its name."""
-PUBLISHING = "toolkit/publishing/entries.py toolkit/publishing/expiry.py toolkit/publishing/publish.py"
+PUBLISHING = (
+    "toolkit/shipping/publishing/entries.py toolkit/shipping/publishing/trust.py toolkit/shipping/publishing/publish.py"
+)
 """What decides about releases; the rest of that room writes files."""
 INSTALLING = "runtime/updates/update.py runtime/updates/confirm.py runtime/updates/installer.py"
 """What decides whether a board switches to a release; `watching` decides whether it stays."""
 SWEEPING = (
-    "toolkit/sweeping/front.py toolkit/sweeping/proposals.py toolkit/sweeping/search.py toolkit/sweeping/space.py"
+    "toolkit/search/sweeping/sweep.py "
+    "toolkit/search/sweeping/proposals.py "
+    "toolkit/search/sweeping/search.py "
+    "toolkit/search/sweeping/space.py"
 )
 """What decides about configurations; the rest of that room runs jobs."""
 FORMS = (
-    "converters/float_chains.py converters/to_*/float_chains.py converters/to_*/comparisons.py "
+    "converters/float_chains.py "
+    "converters/to_*/float_layers.py "
+    "converters/to_tflite/constants.py "
+    "converters/to_onnx/grids.py "
     "converters/to_tflite/constants.py converters/to_tflite/plain_forms.py converters/to_onnx/forms.py "
-    "converters/to_onnx/resizes.py converters/to_onnx/classical.py "
-    "converters/to_onnx/names.py "
-    "converters/frozen_fixes.py converters/frozen_patches.py"
+    "converters/to_onnx/products.py converters/to_onnx/forms.py "
+    "converters/to_onnx/convert.py "
+    "converters/freezing/fixes.py converters/freezing/forms.py"
 )
 """What changes graphs before and after quantization, and decides what stays float."""
 ROOMS = {
@@ -108,7 +101,7 @@ ROOMS = {
         "stats intervals metrics item_plans remarks_items advice expected promises",
     ),
     "comparison": Room(
-        "toolkit/comparison/*.py",
+        "toolkit/measurement/comparison/*.py",
         "comparison gates matching comparison_text compare_models compare",
     ),
     "results": Room("toolkit/results/*.py", "results results_file"),
@@ -117,44 +110,53 @@ ROOMS = {
     "several inputs": Room("runtime/input_record.py runtime/several.py", "input_record record_reader"),
     "selftest": Room("runtime/selftest.py", "selftest_tolerance selftest"),
     "advice": Room(
-        "toolkit/benchmarking/advice.py toolkit/benchmarking/needed.py toolkit/benchmarking/engine_advice.py", "advice"
+        "toolkit/measurement/benchmarking/advice.py "
+        "toolkit/measurement/benchmarking/expected.py "
+        "toolkit/measurement/benchmarking/remarks.py",
+        "advice",
     ),
-    "recommendation": Room("toolkit/stats/posterior.py toolkit/stats/choice.py", "choice posterior advice"),
+    "recommendation": Room("toolkit/stats/choice.py", "choice posterior advice"),
     "source check": Room(
-        "toolkit/source_check.py toolkit/stats/largest_class.py converters/contract/preparations.py",
+        "toolkit/conversion/source_check.py toolkit/stats/metrics.py",
         "source_check remarks",
     ),
-    "more": Room("toolkit/benchmarking/more.py", "benchmark_more"),
-    "formats": Room("toolkit/data/idx.py toolkit/data/npz.py toolkit/text.py", "data_npz data_idx data text"),
-    "archive": Room("toolkit/bundles/archive.py toolkit/bundles/manifest.py", "archive"),
-    "expected": Room("toolkit/benchmarking/expected.py toolkit/benchmarking/accepted.py", "expected accepted"),
-    "temperature": Room("converters/temperature.py", "temperature"),
+    "more": Room("toolkit/measurement/benchmarking/more.py", "benchmark_more"),
+    "formats": Room(
+        "toolkit/data/readers/idx.py toolkit/data/readers/npz.py toolkit/text.py", "data_npz data_idx data text"
+    ),
+    "archive": Room("toolkit/shipping/bundles/archive.py toolkit/shipping/bundles/verify.py", "archive"),
+    "expected": Room(
+        "toolkit/measurement/benchmarking/expected.py toolkit/measurement/benchmarking/accuracy.py", "expected accepted"
+    ),
+    "temperature": Room("converters/numeric/metrics.py", "temperature"),
     "acceptance": Room(
-        "runtime/acceptance.py toolkit/stats/acceptance.py toolkit/calibrating/fit.py",
+        "runtime/acceptance.py toolkit/stats/acceptance.py toolkit/measurement/calibrating/fit.py",
         "acceptance promises calibration_fit accepted",
     ),
     "calibrating": Room(
-        "toolkit/calibrating/calibrate.py toolkit/calibrating/items.py toolkit/calibrating/references.py",
+        "toolkit/measurement/calibrating/calibrate.py toolkit/measurement/calibrating/references.py",
         "calibrate_steps calibration_references calibration_fit drift calibrate",
     ),
     "drift": Room("runtime/drift.py runtime/scenes.py", "drift drift_watch scenes drift_proof"),
     "keeping": Room("runtime/keeping.py", "keeping"),
-    "collecting": Room("toolkit/boards/collect.py", "collect"),
-    "labelling": Room("toolkit/labelling/*.py", "labelling label"),
-    "improving": Room("toolkit/improving/*.py", "improving improving_steps"),
+    "collecting": Room("toolkit/shipping/boards/collect.py", "collect"),
+    "labelling": Room("toolkit/improvement/labelling/*.py", "labelling label"),
+    "improving": Room("toolkit/improvement/improving/*.py", "improving improving_steps"),
     "compression": Room(
-        "toolkit/compression/limits.py toolkit/compression/search.py toolkit/compression/trial.py",
+        "toolkit/search/compression/trial.py toolkit/search/compression/search.py",
         "trial compress",
     ),
     "sweeping": Room(SWEEPING, "search sweep_plan"),
     "publishing": Room(PUBLISHING, "release_entries publishing publishing_dates publishing_keys"),
-    "published": Room("toolkit/published/*.py", "publishing_trust published published_commands publishing_keys"),
-    "roots": Room("runtime/updates/roots.py runtime/updates/left.py", "update_sources updates update_steps"),
+    "published": Room(
+        "toolkit/shipping/published/*.py", "publishing_trust published published_commands publishing_keys"
+    ),
+    "roots": Room("runtime/updates/roots.py runtime/updates/confirm.py", "update_sources updates update_steps"),
     "multi-label": Room(
         "toolkit/truth.py toolkit/stats/multilabel.py toolkit/data/npz_labels.py",
         "multilabel_metrics multilabel_data data_npz data",
     ),
-    "few items": Room("toolkit/training/few_items.py toolkit/stats/learning_curve.py", "few_items"),
+    "few items": Room("toolkit/training/features.py toolkit/stats/metrics.py", "few_items"),
     "updates": Room(
         "runtime/updates/releases.py runtime/updates/state.py",
         "releases release_lists update_state publishing publishing_dates",
@@ -162,11 +164,9 @@ ROOMS = {
     "installing": Room(INSTALLING, "releases update_confirm update_installer update_steps"),
     "watching": Room("runtime/updates/watch.py", "watch_limits"),
     "shadow": Room("runtime/updates/shadow.py", "shadow_limits"),
-    "arithmetic": Room(
-        "converters/to_c/arithmetic.py converters/to_c/bounds.py", "c_bounds c_arithmetic to_c_sums to_c"
-    ),
+    "arithmetic": Room("converters/to_c/arithmetic.py", "c_bounds c_arithmetic to_c_sums to_c"),
     "placement": Room(
-        "converters/to_c/placement.py converters/to_c/tables.py converters/to_c/removal.py",
+        "converters/to_c/placement.py converters/to_c/passes.py",
         "c_placement to_c_tables to_c_removal to_c_footprint to_c",
     ),
     "proof": Room(
@@ -177,7 +177,7 @@ ROOMS = {
     "pruning": Room("converters/pruning/*.py", "*"),
     "forms": Room(FORMS, "*"),
     "importers": Room("converters/importers/*.py", "importers"),
-    "retraining": Room("toolkit/retraining/sizes.py", "retraining_sizes"),
+    "retraining": Room("toolkit/training/graphs/sizes.py", "retraining_sizes"),
     "rewrites": Room("converters/rewrites/*/*.py", "*"),
 }
 """Rooms by name: what computes and decides."""

@@ -21,11 +21,10 @@ from damaged_nets import channel_scaled, onnx_widened, ranged, tflite_widened
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import tflite_statistics
+from edgepress.converters.diagnosis.files import OnnxFile, TFLiteFile
 from edgepress.converters.diagnosis.layers import measure_layers
 from edgepress.converters.diagnosis.matched import Matched
 from edgepress.converters.diagnosis.matching import match_by_name, match_by_reference
-from edgepress.converters.diagnosis.onnx_file import OnnxFile
-from edgepress.converters.diagnosis.tflite_file import TFLiteFile
 from edgepress.converters.graph.program import Program
 from edgepress.converters.rewrites.table import rewrites_for, rewritten_onnx, rewritten_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme

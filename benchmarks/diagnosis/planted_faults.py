@@ -36,14 +36,14 @@ from edgepress.converters.conversion.float_graph import OpenJob, open_model
 from edgepress.converters.diagnosis.examine import examine
 from edgepress.converters.diagnosis.job import Examined
 from edgepress.converters.diagnosis.layer import QuantizedLayer
+from edgepress.converters.process.worker import Worker
 from edgepress.converters.sources.open import open_source
-from edgepress.converters.worker import Worker
 from edgepress.runtime import load, read_contract
 from edgepress.toolkit import convert, diagnose_accuracy
-from edgepress.toolkit.accuracy_diagnosis.diagnose import SILENCE_S
-from edgepress.toolkit.accuracy_diagnosis.job import describe_subject, job_for
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.diagnosis.accuracy.diagnose import SILENCE_S
+from edgepress.toolkit.diagnosis.accuracy.job import describe_subject, job_for
 
 Array = npt.NDArray[Any]
 JUDGED = 60

@@ -26,7 +26,7 @@ from typing import Any
 
 from evidence_parts import CACHE, CLAIMS, ELSEWHERE, REAL, Claim
 
-from edgepress.toolkit.host.describe import describe_host, host_title
+from edgepress.toolkit.machine.host import describe_host, host_title
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 MEASURED = Path(__file__).resolve().with_name("evidence")

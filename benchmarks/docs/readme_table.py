@@ -30,13 +30,13 @@ from accuracy_nets import Net, Place, alone
 from accuracy_peers import peer_files
 
 from edgepress.converters.schemes import ALL
-from edgepress.toolkit.annotation import annotate
-from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
-from edgepress.toolkit.benchmarking.plots import plot_benchmark
-from edgepress.toolkit.conversion import Hints
+from edgepress.toolkit.conversion.convert import Hints
+from edgepress.toolkit.conversion.inspection import annotate
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import SPLITS
-from edgepress.toolkit.host.describe import host_title
+from edgepress.toolkit.machine.host import host_title
+from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
+from edgepress.toolkit.measurement.benchmarking.plots import plot_benchmark
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.records import Benchmark, Measurement
 from edgepress.toolkit.training.choosing import PHOTO_SIDE

@@ -45,14 +45,14 @@ import psutil
 from corruption import SHARES, damaged, files_by_kind, make_files
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.converters.worker import ChildDied, Emit, Worker
+from edgepress.converters.process.worker import ChildDied, Emit, Worker
 from edgepress.runtime import load
 from edgepress.runtime.board import usable_cpus
 from edgepress.runtime.errors import EdgepressError
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
+from edgepress.toolkit.conversion.inspection import inspect
 from edgepress.toolkit.data.for_model import contract_of
-from edgepress.toolkit.inspection import inspect
-from edgepress.toolkit.prediction import predict
+from edgepress.toolkit.measurement.prediction import predict
 
 A = TypeVar("A")
 

@@ -26,11 +26,11 @@ sys.path.append(str(ROOT / "tests" / "support"))
 import psutil  # noqa: E402
 from export_mutants import EXTREMES, mutated  # noqa: E402
 
-from edgepress.converters.worker import ChildDied, Worker  # noqa: E402
+from edgepress.converters.process.worker import ChildDied, Worker  # noqa: E402
 from edgepress.runtime.errors import EdgepressError  # noqa: E402
-from edgepress.toolkit.exporting import job  # noqa: E402
-from edgepress.toolkit.exporting.export import export  # noqa: E402
-from edgepress.toolkit.exporting.folder import REPORT  # noqa: E402
+from edgepress.toolkit.shipping.exporting import job  # noqa: E402
+from edgepress.toolkit.shipping.exporting.export import export  # noqa: E402
+from edgepress.toolkit.shipping.exporting.folder import REPORT  # noqa: E402
 
 SAMPLES = 2
 """Items of each self-test."""

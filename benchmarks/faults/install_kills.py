@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FILES = REPOSITORY / "toolkit" / "bundles" / "files"
+FILES = REPOSITORY / "toolkit" / "shipping" / "bundles" / "files"
 RUNTIME = REPOSITORY / "runtime"
 NUMBERS = {
     "x86_64": {

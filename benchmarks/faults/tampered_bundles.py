@@ -24,12 +24,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from edgepress.toolkit.bundles.archive import read_archive, write_archive
-from edgepress.toolkit.bundles.build import bundle
-from edgepress.toolkit.bundles.manifest import NAME, describe_files, parse_manifest
-from edgepress.toolkit.bundles.signature import signature_path
-from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.errors import BundleError
+from edgepress.toolkit.shipping.bundles.archive import read_archive, signature_path, write_archive
+from edgepress.toolkit.shipping.bundles.build import bundle
+from edgepress.toolkit.shipping.bundles.verify import NAME, describe_files, parse_manifest, verify
 
 Tamper = Callable[[bytes, random.Random], bytes]
 Files = dict[str, bytes]
@@ -357,7 +355,7 @@ def _unpack(files: Files, folder: Path) -> None:
 
 
 def _lenet(folder: Path) -> Path:
-    from edgepress.toolkit.conversion import convert
+    from edgepress.toolkit.conversion.convert import convert
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.training.loop import train
 

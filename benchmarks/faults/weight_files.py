@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.toolkit.errors import ModelFileError
-from edgepress.toolkit.training.torch_file import MAGIC, read_torch_file
+from edgepress.toolkit.training.nets.packaged import MAGIC, read_torch_file
 
 RAN: list[str] = []
 """What hostile files have called."""

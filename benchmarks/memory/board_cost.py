@@ -32,10 +32,10 @@ from attack_world import serve
 from simulated import Board, Publisher
 
 from edgepress.runtime.updates.place import board_type
-from edgepress.toolkit.bundles.boards import BOARDS
+from edgepress.toolkit.shipping.bundles.boards import BOARDS
 
 ARM = Path(__file__).resolve().parents[2] / "tests" / "support" / "arm" / "arm_python.sh"
-PINS = Path(__file__).resolve().parents[2] / "toolkit" / "bundles" / "pins" / "updates.txt"
+PINS = Path(__file__).resolve().parents[2] / "toolkit" / "shipping" / "bundles" / "pins" / "updates.txt"
 """The packages of bundles with updates."""
 HERE = "here"
 """Name of this machine among the boards."""

@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 from edgepress.converters.conversion.processes import COPIES
-from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.machine.host import describe_host
 
 PEAK = """
 import resource

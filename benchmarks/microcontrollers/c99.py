@@ -89,7 +89,7 @@ def flash(folder: Path) -> int:
 
 def sizes(files: list[Path]) -> None:
     """Print a table with a row for each file and kind of kernels."""
-    from edgepress.toolkit.exporting.export import export
+    from edgepress.toolkit.shipping.exporting.export import export
 
     head = (
         "file",
@@ -128,7 +128,7 @@ def sizes(files: list[Path]) -> None:
 
 def mve(files: list[Path]) -> None:
     """Print the instructions on an emulated Cortex-M55 with and without its vectors; wrong answers are an error."""
-    from edgepress.toolkit.exporting.export import export
+    from edgepress.toolkit.shipping.exporting.export import export
 
     print("| file | instructions | without vectors | times fewer |\n|---|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as name:
@@ -145,7 +145,7 @@ def mve(files: list[Path]) -> None:
 def native(files: list[Path]) -> None:
     """Print the least latency of the engine native and of LiteRT with one thread, timed in turns."""
     from edgepress.runtime import load
-    from edgepress.toolkit.bundles.native import build_library, write_native
+    from edgepress.toolkit.shipping.bundles.native import build_library, write_native
 
     with tempfile.TemporaryDirectory() as name:
         for number, file in enumerate(files):

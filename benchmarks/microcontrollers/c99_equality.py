@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.runtime import read_contract
-from edgepress.toolkit.exporting.export import export
-from edgepress.toolkit.exporting.layouts import selftest_words
-from edgepress.toolkit.exporting.texts import fill
-from edgepress.toolkit.exporting.vectors import ProgramSession, Vectors, make_vectors
+from edgepress.toolkit.shipping.exporting.c99 import selftest_words
+from edgepress.toolkit.shipping.exporting.export import export
+from edgepress.toolkit.shipping.exporting.folder import fill
+from edgepress.toolkit.shipping.exporting.vectors import ProgramSession, Vectors, make_vectors
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tests" / "support"))
@@ -102,8 +102,7 @@ def equal(count: int, files: list[Path], images: Path | None) -> None:
     from building_c import Library
     from c99_answers import tflm_answers
 
-    from edgepress.converters.to_c.removal import without_constant_channels
-    from edgepress.converters.to_c.tables import place_smallest
+    from edgepress.converters.to_c.passes import place_smallest, without_constant_channels
 
     with tempfile.TemporaryDirectory() as name:
         for number, file in enumerate(files):

@@ -31,7 +31,7 @@ def make_file(architecture: str, target: Path) -> None:
 
 def main(folder: Path) -> None:
     """Make the files and print their paths."""
-    from edgepress.toolkit.training.architectures import ARCHITECTURES
+    from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
 
     folder.mkdir(parents=True, exist_ok=True)
     for architecture in ARCHITECTURES:

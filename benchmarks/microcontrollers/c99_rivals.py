@@ -33,10 +33,10 @@ from c99_equality import random_items  # noqa: E402
 from c99_rival_code import HEADER, RIVALS, SOURCE, RefusedError, Rival  # noqa: E402
 
 from edgepress.converters.to_c.lowering import lower  # noqa: E402
-from edgepress.toolkit.exporting.export import export  # noqa: E402
-from edgepress.toolkit.exporting.layouts import selftest_words  # noqa: E402
-from edgepress.toolkit.exporting.texts import fill  # noqa: E402
-from edgepress.toolkit.exporting.vectors import Vectors  # noqa: E402
+from edgepress.toolkit.shipping.exporting.c99 import selftest_words  # noqa: E402
+from edgepress.toolkit.shipping.exporting.export import export  # noqa: E402
+from edgepress.toolkit.shipping.exporting.folder import fill  # noqa: E402
+from edgepress.toolkit.shipping.exporting.vectors import Vectors  # noqa: E402
 
 ITEMS = 4
 """Random ones, one of equal numbers and a ramp."""

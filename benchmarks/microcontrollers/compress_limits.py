@@ -23,8 +23,8 @@ def measure(model: Path, out: Path, max_ram: str, max_flash: str) -> list[str]:
     from building_c import emulate
     from c99 import flash
 
-    from edgepress.toolkit.compression.compress import compress
-    from edgepress.toolkit.exporting.export import export
+    from edgepress.toolkit.search.compression.compress import compress
+    from edgepress.toolkit.shipping.exporting.export import export
 
     result = compress(model, max_drop=MAX_DROP, max_ram=max_ram, max_flash=max_flash, out=out)
     document = result.document

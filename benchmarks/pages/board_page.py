@@ -34,7 +34,7 @@ from serve_load import start
 from edgepress.runtime import load
 from edgepress.runtime.image import load_image
 from edgepress.runtime.web import page_files
-from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.machine.host import describe_host
 
 MAX_MS, MAX_BYTES = 1000.0, 12_000
 PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}

@@ -29,7 +29,7 @@ from serve_load import picture
 
 from edgepress.toolkit import convert, train
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.machine.host import describe_host
 
 MAX_SECONDS = 1.0
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.schemes import SCHEMES
-from edgepress.toolkit.benchmarking.accuracy import in_words
 from edgepress.toolkit.columns import ACCEPTED, ACCEPTED_ERROR
-from edgepress.toolkit.remarks.remark import Remark
+from edgepress.toolkit.measurement.benchmarking.accuracy import in_words
 from edgepress.toolkit.results.figures import ClassChange, OperationTime
 from edgepress.toolkit.results.records import (
     DROP,
@@ -26,6 +25,7 @@ from edgepress.toolkit.results.records import (
     Measurement,
     Noise,
 )
+from edgepress.toolkit.results.remarks.facts import Remark
 from edgepress.toolkit.stats.intervals import Interval
 from edgepress.toolkit.stats.samples import share_interval
 

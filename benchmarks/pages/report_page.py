@@ -22,7 +22,7 @@ from typing import Any
 
 from report_document import made_up_benchmark
 
-from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.machine.host import describe_host
 from edgepress.toolkit.reports.page import page
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.records import Benchmark

@@ -39,8 +39,8 @@ from edgepress.runtime import Model, load
 from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.drift import ALPHA, BENDS, BINS, LEAST_P, POWER, SHARE, SLOPES, STILL, WAKE, edges_of
 from edgepress.runtime.scenes import other_scene, thumbnail
-from edgepress.toolkit.calibrating.fit import fit
-from edgepress.toolkit.calibrating.items import Wish
+from edgepress.toolkit.measurement.calibrating.fit import fit
+from edgepress.toolkit.measurement.calibrating.references import Wish
 
 LENGTH = 10_000
 """Items or frames of a stream."""
@@ -93,7 +93,7 @@ def main() -> int:
 
 def trained(net: str, data: str, real: Path, cache: Path) -> tuple[Model, Array, Array]:
     """An int8 file of a net, and the test items with their labels."""
-    from edgepress.toolkit.conversion import convert
+    from edgepress.toolkit.conversion.convert import convert
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.training.loop import train
 

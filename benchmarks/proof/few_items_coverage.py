@@ -19,8 +19,8 @@ import math
 import numpy as np
 from scipy.stats import t
 
-from edgepress.toolkit.training import few_items
-from edgepress.toolkit.training.few_items import Fit, Floats, Ints, judge_few_items
+from edgepress.toolkit.training import features
+from edgepress.toolkit.training.features import Fit, Floats, Ints, judge_few_items
 
 DIMENSIONS = 32
 OTHERS = 2000
@@ -69,7 +69,7 @@ class World:
 def corrected_t(x: Floats, y: Ints, groups: Ints, fit: Fit) -> tuple[float, float]:
     """The interval of Nadeau and Bengio over all folds."""
     rates, ratios = [], []
-    for learned, tested in few_items._rounds(y, groups, seed=0):
+    for learned, tested in features._rounds(y, groups, seed=0):
         rates.append(accuracy(fit, x[learned], y[learned], x[tested], y[tested]))
         ratios.append(len(tested) / len(learned))
     deviation = math.sqrt((1 / len(rates) + np.mean(ratios)) * np.var(rates, ddof=1))

@@ -1,4 +1,4 @@
-"""How often the interval of an accuracy on items in groups holds (`edgepress.toolkit.stats.clusters.group_interval`).
+"""How often the interval of an accuracy on items in groups holds (`edgepress.toolkit.stats.samples.group_interval`).
 
     python benchmarks/proof/group_coverage.py
 
@@ -14,8 +14,7 @@ from itertools import product
 
 import numpy as np
 
-from edgepress.toolkit.stats.clusters import group_interval
-from edgepress.toolkit.stats.samples import share_interval
+from edgepress.toolkit.stats.samples import group_interval, share_interval
 
 OUTCOMES = 1000
 LEAST_COVERAGE = 0.93

@@ -41,10 +41,10 @@ from recommendation_pairs import NETS, SIDE, TRAIN, data_file, spoilt
 from edgepress.runtime.image import load_image
 from edgepress.runtime.keeping import NAME, Keeper
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.joined import join
+from edgepress.toolkit.data.collected import join
 from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.improving.improve import train_on
-from edgepress.toolkit.improving.proof import prove_better, prove_not_worse
+from edgepress.toolkit.improvement.improving.improve import train_on
+from edgepress.toolkit.improvement.improving.proof import prove_better, prove_not_worse
 from edgepress.toolkit.stats.intervals import paired_drop
 from edgepress.toolkit.training.loop import train
 

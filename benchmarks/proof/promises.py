@@ -39,10 +39,10 @@ from recommendation_pairs import NETS, data_file
 from scipy.ndimage import gaussian_filter
 from scipy.stats import binom
 
-from edgepress.converters.temperature import NONE, fit_plain, fit_temperature, negative_log_likelihood
+from edgepress.converters.numeric.metrics import NONE, fit_plain, fit_temperature, negative_log_likelihood
 from edgepress.runtime.acceptance import AnswerLimits, certainty_of
-from edgepress.toolkit.calibrating.fit import expected_error, fit, with_acceptance
-from edgepress.toolkit.calibrating.items import Wish, divide_items
+from edgepress.toolkit.measurement.calibrating.fit import expected_error, fit, with_acceptance
+from edgepress.toolkit.measurement.calibrating.references import Wish, divide_items
 from edgepress.toolkit.stats.acceptance import STEPS, outcome_at, pass_probabilities
 from edgepress.toolkit.stats.metrics import calibration_error
 
@@ -198,7 +198,7 @@ def scored(pair: str, real: Path, cache: Path, *, damage: bool) -> Any:
     """For each scheme: its name, scores of all test items, their labels, and scores of damaged images."""
     from edgepress.converters.schemes import SCHEMES
     from edgepress.runtime import load
-    from edgepress.toolkit.conversion import Hints, convert
+    from edgepress.toolkit.conversion.convert import Hints, convert
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.training.loop import train
 

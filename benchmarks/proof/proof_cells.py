@@ -31,7 +31,7 @@ from edgepress.converters.conversion.float_graph import (
 )
 from edgepress.converters.conversion.make import Done, make_files
 from edgepress.converters.proof.compare import seeded_items
-from edgepress.converters.proof.reference import ProofItems
+from edgepress.converters.proof.selftest import ProofItems
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_tflite import passes

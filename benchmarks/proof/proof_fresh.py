@@ -16,7 +16,7 @@ from proof_models import Subject
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.data.idx import read_idx
+from edgepress.toolkit.data.readers.idx import read_idx
 
 Array = npt.NDArray[Any]
 TRAIN = 5000

@@ -37,10 +37,9 @@ import numpy as np
 import numpy.typing as npt
 from recommendation_pairs import CASES, DATA, NETS, Pair, clothing, made, simulated
 
-from edgepress.toolkit.benchmarking.expected import Odds
-from edgepress.toolkit.stats.choice import CONFIDENCE, Costs, Rule
+from edgepress.toolkit.measurement.benchmarking.expected import Odds
+from edgepress.toolkit.stats.choice import CONFIDENCE, Costs, Evidence, Rule, probability_within
 from edgepress.toolkit.stats.intervals import score_interval
-from edgepress.toolkit.stats.posterior import Evidence, probability_within
 
 LIMIT = 0.01
 ITEMS = (200, 500)

@@ -88,9 +88,9 @@ def tempting(pair: Pair) -> Pair:
 def _made(net: str, data: Path, run: Path) -> dict[str, Any]:
     """Train, convert, and answer all items with the files and with damaged nets."""
     from edgepress.converters.sources.keras import load_keras
-    from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
-    from edgepress.toolkit.conversion import convert
+    from edgepress.toolkit.conversion.convert import convert
     from edgepress.toolkit.data.for_model import contract_of, data_for
+    from edgepress.toolkit.measurement.benchmarking.collect import Answers, collect_answers
     from edgepress.toolkit.training.loop import train
     from edgepress.toolkit.workers.opening import Candidate
 
@@ -115,9 +115,9 @@ def clothing(real: Path, folder: Path) -> Any:
     """The benchmark of a MobileNetV2 on few clothing photos, by the rule and with the options of users."""
     from PIL import Image
 
-    from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark
-    from edgepress.toolkit.conversion import convert
+    from edgepress.toolkit.conversion.convert import convert
     from edgepress.toolkit.data import open_data
+    from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions, benchmark
     from edgepress.toolkit.training.loop import train
 
     path = folder / "clothing.npz"

@@ -37,8 +37,8 @@ from edgepress.converters.schemes import ALL, SCHEMES
 from edgepress.converters.variant import Variant
 from edgepress.runtime import InputSpec
 from edgepress.toolkit import benchmark, convert
-from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.data import open_data
+from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
 
 EPOCHS = (0, 0, 1, 1, 2, 3, 4, 6, 10, 20)
 MOST_TRAINED = 2000

@@ -31,7 +31,7 @@ from rewrite_timing import file_hash, key_of
 
 from edgepress.runtime import load
 from edgepress.toolkit import convert
-from edgepress.toolkit.conversion import Hints
+from edgepress.toolkit.conversion.convert import Hints
 
 Array = npt.NDArray[Any]
 SIDES: dict[str, dict[str, Any]] = {

@@ -31,8 +31,7 @@ import numpy.typing as npt
 from edgepress.runtime import load
 from edgepress.runtime.board import usable_cpus
 from edgepress.runtime.engines import open_session
-from edgepress.toolkit.host.cpus import choose_cpus
-from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.machine.host import choose_cpus, describe_host
 
 Array = npt.NDArray[Any]
 ROUNDS = 15

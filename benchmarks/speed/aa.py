@@ -35,13 +35,11 @@ import numpy as np
 from timing_models import files_in
 
 from edgepress.runtime.board import usable_cpus
-from edgepress.toolkit.benchmarking.quiet import Watch
-from edgepress.toolkit.benchmarking.timing import ITEMS, time_candidates
 from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.host.cpus import choose_cpus
-from edgepress.toolkit.host.describe import describe_host
-from edgepress.toolkit.host.system import turns
+from edgepress.toolkit.machine.host import choose_cpus, describe_host, turns
+from edgepress.toolkit.measurement.benchmarking.quiet import Watch
+from edgepress.toolkit.measurement.benchmarking.timing import ITEMS, time_candidates
 from edgepress.toolkit.stats.intervals import paired_ratio
 from edgepress.toolkit.workers.opening import Candidate, Opening
 

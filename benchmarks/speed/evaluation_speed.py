@@ -31,10 +31,10 @@ from zoo_models import build
 
 from edgepress.converters.conversion.conversion import Conversion
 from edgepress.runtime import Contract, InputSpec
-from edgepress.toolkit.benchmarking.collect import collect_answers
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import EdgepressError
+from edgepress.toolkit.measurement.benchmarking.collect import collect_answers
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
 from edgepress.toolkit.workers.opening import Candidate
 

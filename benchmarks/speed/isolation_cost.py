@@ -38,9 +38,8 @@ from edgepress.converters.conversion.encode import FilesJob
 from edgepress.converters.conversion.float_graph import FloatGraphJob, OpenJob, make_float_graph, open_model
 from edgepress.converters.conversion.make import Done, make_files
 from edgepress.converters.files import sha256_of
-from edgepress.converters.proof.reference import ProofItems
-from edgepress.converters.schemes import parse_schemes
-from edgepress.converters.targets import file_paths
+from edgepress.converters.proof.selftest import ProofItems
+from edgepress.converters.schemes import file_paths, parse_schemes
 from edgepress.runtime import Contract, InputSpec
 
 IMAGES, SIZE = 100, 224

@@ -39,7 +39,7 @@ from rewrite_timing import add_options, options_of, sqnr_db, timed, words
 from side_by_side import summarize
 
 from edgepress.converters.schemes import SCHEMES, parse_schemes
-from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.machine.host import describe_host
 
 ROUTES = ("frozen", "tflite")
 SCHEME_NAMES = "onnx-float32,onnx-dynamic,onnx-int8"
@@ -136,7 +136,7 @@ def convert(net: Net, route: str, schemes: Sequence[str]) -> dict[str, Any]:
     from edgepress.converters.adapter import InputAdapter
     from edgepress.converters.contract.guess import guess_contract
     from edgepress.converters.contract.hints import Hints
-    from edgepress.converters.contract.probe import probe_facts
+    from edgepress.converters.contract.kinds import probe_facts
     from edgepress.converters.rewrites.table import Stage, rewrites_for, rewritten_onnx
     from edgepress.converters.sources.open import open_source
     from edgepress.converters.to_onnx.from_tflite import float_onnx_of

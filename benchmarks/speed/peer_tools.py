@@ -31,13 +31,12 @@ sys.path.append(str(Path(__file__).parents[1] / "shared"))
 from side_by_side import summarize
 from timing_models import files_in
 
-from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.quiet import Watch
-from edgepress.toolkit.benchmarking.timing import ITEMS, time_candidates
 from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.host.cpus import choose_cpus
-from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.machine.host import choose_cpus, describe_host
+from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.measurement.benchmarking.quiet import Watch
+from edgepress.toolkit.measurement.benchmarking.timing import ITEMS, time_candidates
 from edgepress.toolkit.workers.opening import Candidate, Opening
 
 WITHIN = 0.05

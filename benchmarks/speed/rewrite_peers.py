@@ -43,7 +43,7 @@ from side_by_side import Comparison, summarize
 
 from edgepress.runtime.engines import import_engine
 from edgepress.runtime.openvino_session import openvino_options
-from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.machine.host import describe_host
 
 PEERS = {
     "tflite-converter": ("tflite", "tflite-int8"),

@@ -38,7 +38,7 @@ from side_by_side import Comparison, summarize
 
 from edgepress.converters.inspection import read
 from edgepress.converters.schemes import SCHEMES, parse_schemes
-from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.machine.host import describe_host
 
 SCHEME_NAMES = (
     *("tflite-float32", "tflite-float16", "tflite-dynamic", "tflite-int8"),

@@ -78,7 +78,7 @@ def make_files(folder: Path) -> None:
     """Train and convert in a process of its own, so that TensorFlow is not in the one that is timed."""
     code = """
 import sys
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.training.loop import train
 train(open_data("digits"), "lenet", out=sys.argv[1] + "/run", epochs=3)

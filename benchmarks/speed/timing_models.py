@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
     """Make the files."""
     import keras
 
-    from edgepress.toolkit.training.architectures import build
+    from edgepress.toolkit.training.nets.architectures import build
 
     keras.utils.set_random_seed(SEED)
     grey, rgb = (SIDE, SIDE, "grey"), (96, 96, "rgb")

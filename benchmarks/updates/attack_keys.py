@@ -13,9 +13,9 @@ from attack_world import World, clock, sign_as
 from simulated import Publisher
 from tuf.api.metadata import Metadata, Root, Timestamp
 
-from edgepress.toolkit.published.folder import read_repository
-from edgepress.toolkit.publishing.repository import Signers, write_root
-from edgepress.toolkit.publishing.start import rotate
+from edgepress.toolkit.shipping.published.folder import read_repository
+from edgepress.toolkit.shipping.publishing.repository import Signers, write_root
+from edgepress.toolkit.shipping.publishing.start import rotate
 
 
 def arbitrary_keys(world: World) -> list[str]:

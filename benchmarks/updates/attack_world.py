@@ -22,11 +22,11 @@ from simulated import APPLICATION, Board, Publisher, make_bundle
 
 from edgepress.runtime.updates import trust, update
 from edgepress.runtime.updates.releases import ReleaseList, list_target
-from edgepress.toolkit.published.folder import read_repository
-from edgepress.toolkit.published.record import RECORD
-from edgepress.toolkit.publishing.keys import find_signers
-from edgepress.toolkit.publishing.repository import Signers, add_target, write_state
-from edgepress.toolkit.publishing.start import TUF_ROLES
+from edgepress.toolkit.shipping.published.files import RECORD
+from edgepress.toolkit.shipping.published.folder import read_repository
+from edgepress.toolkit.shipping.publishing.keys import find_signers
+from edgepress.toolkit.shipping.publishing.repository import Signers, add_target, write_state
+from edgepress.toolkit.shipping.publishing.start import TUF_ROLES
 
 DAYS = datetime.timedelta(days=1)
 NOW = datetime.datetime.now(datetime.UTC)

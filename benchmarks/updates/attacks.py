@@ -35,9 +35,9 @@ from attack_keys import (
 from attack_world import MEMORY, World, broken, bundle_of, clock, dripping, endless, serve, sign_as
 from simulated import APPLICATION
 
-import edgepress.toolkit.publishing.publish as publishing
+import edgepress.toolkit.shipping.publishing.publish as publishing
 from edgepress.runtime.updates import transfer
-from edgepress.toolkit.publishing.repository import Signers
+from edgepress.toolkit.shipping.publishing.repository import Signers
 
 
 def arbitrary_bundle(world: World) -> list[str]:

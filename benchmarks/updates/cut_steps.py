@@ -21,10 +21,10 @@ from simulated import Publisher, complete
 
 from edgepress.runtime.installed import add_report, write_list
 from edgepress.runtime.updates import installer, update
-from edgepress.runtime.updates.left import LEFT
+from edgepress.runtime.updates.confirm import LEFT
 from edgepress.runtime.updates.place import Place, read_release
-from edgepress.toolkit.published.folder import read_repository
-from edgepress.toolkit.publishing.publish import publish
+from edgepress.toolkit.shipping.published.folder import read_repository
+from edgepress.toolkit.shipping.publishing.publish import publish
 
 MEMORY = Path("/dev/shm")
 """A folder in memory: there, to flush files to the disk takes no time."""

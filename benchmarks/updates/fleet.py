@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "updates"))
 from simulated import Board, Publisher
 
 from edgepress.runtime.updates.releases import position
-from edgepress.toolkit.publishing.publish import publish
+from edgepress.toolkit.shipping.publishing.publish import publish
 
 CHECKS_A_DAY = 24
 """Checks of a board in a day, as the timer does them."""

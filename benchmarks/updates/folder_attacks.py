@@ -19,11 +19,11 @@ from securesystemslib.signer import CryptoSigner
 from simulated import Board, Publisher
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
-from edgepress.toolkit.bundles.verify import verify
-from edgepress.toolkit.published.folder import read_repository
-from edgepress.toolkit.publishing.publish import withdraw
-from edgepress.toolkit.publishing.repository import Signers, add_target, utc_now, write_state
-from edgepress.toolkit.publishing.start import role_signers, rotate
+from edgepress.toolkit.shipping.bundles.verify import verify
+from edgepress.toolkit.shipping.published.folder import read_repository
+from edgepress.toolkit.shipping.publishing.publish import withdraw
+from edgepress.toolkit.shipping.publishing.repository import Signers, add_target, utc_now, write_state
+from edgepress.toolkit.shipping.publishing.start import role_signers, rotate
 
 FAR = datetime.timedelta(days=3000)
 """How long ago or ahead lists of the attacker end."""

@@ -35,8 +35,8 @@ from simulated import complete, make_bundle
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import state, update
 from edgepress.runtime.updates.place import read_place
-from edgepress.toolkit.publishing import publish as publishing
-from edgepress.toolkit.publishing import start
+from edgepress.toolkit.shipping.publishing import publish as publishing
+from edgepress.toolkit.shipping.publishing import start
 
 NOW = "2026-12-01T12:00:00Z"
 """When releases are left by hand."""

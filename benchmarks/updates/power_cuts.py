@@ -36,7 +36,7 @@ from install_kills import MEMORY, Kills, parse_arguments, traced
 from simulated import APPLICATION, Board, Publisher, complete
 
 from edgepress.runtime.updates.state import RESERVE
-from edgepress.toolkit.publishing.start import rotate
+from edgepress.toolkit.shipping.publishing.start import rotate
 
 KEPT = {
     "board-id",

@@ -30,10 +30,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "updates"))
 from folder_attacks import ATTACKS, STEPS, Folder
 
 from edgepress.runtime.errors import EdgepressError
-from edgepress.toolkit.bundles.updates import open_published
-from edgepress.toolkit.publishing.expiry import check
-from edgepress.toolkit.publishing.publish import publish, renew, withdraw
-from edgepress.toolkit.publishing.start import init, rotate
+from edgepress.toolkit.shipping.bundles.updates import open_published
+from edgepress.toolkit.shipping.publishing.publish import publish, renew, withdraw
+from edgepress.toolkit.shipping.publishing.start import init, rotate
+from edgepress.toolkit.shipping.publishing.trust import check
 
 THRESHOLDS = {
     "1 of 1": {"root_keys": 1, "root_threshold": 1},

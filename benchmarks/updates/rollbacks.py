@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "updates"))
 
 from simulated import Board, Publisher
 
-from edgepress.runtime.updates.left import LEFT
-from edgepress.toolkit.publishing.publish import withdraw
+from edgepress.runtime.updates.confirm import LEFT
+from edgepress.toolkit.shipping.publishing.publish import withdraw
 
 MEMORY = Path("/dev/shm")
 """A folder in memory: there, to flush files to the disk takes no time."""

@@ -27,16 +27,15 @@ from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.text import json_text
 from edgepress.runtime.updates.place import board_type, read_place
 from edgepress.runtime.updates.update import status, update
-from edgepress.toolkit.bundles.archive import write_archive
-from edgepress.toolkit.bundles.manifest import NAME as MANIFEST
-from edgepress.toolkit.bundles.manifest import Manifest, describe_files
-from edgepress.toolkit.bundles.updates import add_updates, open_published
-from edgepress.toolkit.bundles.verify import dos_date
-from edgepress.toolkit.publishing.publish import Published, publish
-from edgepress.toolkit.publishing.start import init
+from edgepress.toolkit.shipping.bundles.archive import write_archive
+from edgepress.toolkit.shipping.bundles.updates import add_updates, open_published
+from edgepress.toolkit.shipping.bundles.verify import NAME as MANIFEST
+from edgepress.toolkit.shipping.bundles.verify import Manifest, describe_files, dos_date
+from edgepress.toolkit.shipping.publishing.publish import Published, publish
+from edgepress.toolkit.shipping.publishing.start import init
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FILES = REPOSITORY / "toolkit" / "bundles" / "files"
+FILES = REPOSITORY / "toolkit" / "shipping" / "bundles" / "files"
 RUNTIME = REPOSITORY / "runtime"
 DATED = "1980-01-01T00:00:00Z"
 """Date of the members of bundles."""

@@ -19,11 +19,9 @@ from typing import Any, cast
 
 from edgepress.converters.adapter import End, InputAdapter, end_for
 from edgepress.converters.contract.hints import OF_IMAGES, Hints, ModelFacts
-from edgepress.converters.contract.kinds import not_classes
+from edgepress.converters.contract.kinds import not_classes, pixel_scaling, takes_integers
 from edgepress.converters.contract.metadata import ChannelOrder, Metadata
 from edgepress.converters.contract.outputs import SIGMOIDS
-from edgepress.converters.contract.pixels import pixel_scaling
-from edgepress.converters.contract.probe import takes_integers
 from edgepress.runtime.contract import Contract, Task
 from edgepress.runtime.errors import InputError
 from edgepress.runtime.input_record import InputRecord, NamedInput

@@ -1,15 +1,23 @@
-"""Tell classifiers from other models, by the shapes of inputs and outputs and by what is known of the values."""
+"""What a model takes and gives, as its shapes, its file and a run on made-up items tell: pixels, classes or not."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from edgepress.converters.contract.hints import ModelFacts, SourceInput
-from edgepress.runtime.errors import ModelFileError
+import numpy as np
+
+from edgepress.converters.adapter import Scores
+from edgepress.converters.arrays import Array
+from edgepress.converters.contract.hints import Hints, ModelFacts, Numbers, SourceInput
+from edgepress.converters.contract.metadata import usable_scaling
+from edgepress.converters.contract.outputs import looks_of
+from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError
 from edgepress.runtime.input_record import MOST_INPUTS, input_name
+from edgepress.runtime.input_spec import InputType
 
 LEAST_RESTORED = 16
 """Values from which on as many outputs as inputs are an autoencoder's; fewer may be features and classes."""
@@ -108,3 +116,159 @@ def item_output(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -
 def count_outputs(item: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
     """Number of outputs, and their shape if more than one axis counts: two attributes of `ModelFacts`."""
     return math.prod(item), item if sum(n != 1 for n in item) > 1 else ()
+
+
+INTEGERS = tuple(name for name in get_args(InputType) if name != "float32")
+Answer = Callable[[Array], Scores]
+LARGEST = 1 << 20
+"""Largest number that is tried."""
+
+
+def takes_integers(facts: ModelFacts) -> bool:
+    """Whether a model takes whole numbers, and not the quantized form of others."""
+    return facts.dtype in INTEGERS and facts.quantization == (1.0, 0)
+
+
+def probe_facts(facts: ModelFacts, answer: Answer) -> ModelFacts:
+    """The facts with `looks` and, of a model of integers, `value_range`; `answer` as for `accepted_range`."""
+    limits = accepted_range(answer, facts.shape, facts.dtype) if takes_integers(facts) else None
+    return dataclasses.replace(facts, looks=looks_of(answer, facts.shape, limits and limits[1]), value_range=limits)
+
+
+def accepted_range(answer: Answer, shape: tuple[int, ...], dtype: str) -> tuple[float, float] | None:
+    """Smallest and largest whole number that a model accepts; None if it has no limit, or does not run at all.
+
+    An index beyond a table is an error in TensorFlow, LiteRT and ONNX Runtime alike, so that about twenty calls tell
+    the size of the smallest table, whatever the graph around it looks like.
+
+    Args:
+        answer: Runs the model on items (N, *shape), float32, which it casts.
+        shape: Shape of one item.
+        dtype: Type of the model's input, one of `INTEGERS`.
+    """
+    limits = np.iinfo(dtype)
+
+    def accepts(number: int) -> bool:
+        try:
+            answer(np.full((1, *shape), number, np.float32))
+        except EdgepressError:
+            return False
+        return True
+
+    low = 0
+    high = min(limits.max, LARGEST)
+    if accepts(high):
+        return (float(limits.min), float(limits.max)) if limits.bits == 8 else None
+    if not accepts(low):
+        return None
+    while high - low > 1:  # `low` is accepted, `high` is not
+        middle = (low + high) // 2
+        low, high = (middle, high) if accepts(middle) else (low, middle)
+    return 0.0, float(low)
+
+
+Scaling = tuple[tuple[float, ...], tuple[float, ...]]
+NONE: Scaling = (0.0,), (1.0,)
+_PER_IMAGE = {
+    "standardize": "each image to mean 0 and standard deviation 1",
+    "minmax": "each image to 0 to 1",
+}
+
+
+def pixel_scaling(facts: ModelFacts, hints: Hints, channels: int) -> tuple[Scaling, str]:
+    """Mean and standard deviation of pixels 0-255, each one number or one per channel, and a note of their source."""
+    metadata = facts.metadata
+    given = scaling_given(hints)
+    numbers = [name for name in ("input_range", "mean", "std") if getattr(hints, name) is not None]
+    if hints.input is not None and numbers:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in numbers)
+        raise InputError(
+            f"{flags} can't be used together with --input {hints.input}, which scales each image by its own values.",
+            "Give one or the other.",
+        )
+    if not facts.dtype.startswith("float"):
+        if not given:
+            return _as_stored(facts)
+        if not facts.takes_scaling:
+            raise InputError(
+                f"The model takes {facts.dtype} and scales it itself, so no range, mean, std or input can be given.",
+                "Leave --input-range, --mean, --std and --input out.",
+            )
+    if hints.input is not None:
+        return NONE, f"{_PER_IMAGE[hints.input]}, as given"
+    if given:
+        return _scaling_from_hints(hints, channels)
+    if len(metadata.mean) in (1, channels):
+        scaling = metadata.mean, metadata.std
+        return scaling, f"{_range(scaling)}, from the file's mean {_list(metadata.mean)}, std {_list(metadata.std)}"
+    why = f"the file's mean has {len(metadata.mean)} numbers" if metadata.mean else "the file names no range"
+    return (
+        NONE,
+        f"{why}: assumed 0 to 255 in front of its first layer; change it with --input-range, or --mean and --std",
+    )
+
+
+def scaling_given(hints: Hints) -> bool:
+    """Whether the user says how pixels are scaled."""
+    return (hints.input_range, hints.mean, hints.std, hints.input) != (None, None, None, None)
+
+
+def _as_stored(facts: ModelFacts) -> tuple[Scaling, str]:
+    """Pixels as an integer input stores them, or, if that is signed, pixels less 128: the scaling before quantization.
+
+    This is how TensorFlow's tools read quantized images, whatever the metadata say of float ones.
+    """
+    scale, zero_point = facts.quantization
+    shift = 128 if facts.dtype == "int8" else 0
+    if facts.quantization == (1.0, 0) and not shift:
+        return NONE, f"{facts.dtype}, 0 to 255, as the model takes them"
+    scaling = (float(zero_point + shift),), (1 / scale,)
+    stored = f"as {facts.dtype} {-shift} to {255 - shift}, which it reads as {_range(scaling)}"
+    fixed = facts.quantization == (1.0, 0)
+    return scaling, stored if fixed else f"{stored}; change it with --input-range, or --mean and --std"
+
+
+def _scaling_from_hints(hints: Hints, channels: int) -> tuple[Scaling, str]:
+    shift = _numbers(hints.mean, "--mean") or (0.0,)
+    divisor = _numbers(hints.std, "--std") or (1.0,)
+    unit = hints.input_range is None and hints.std is not None and all(abs(s) < 1 for s in divisor)
+    low, high = _bounds(hints.input_range) if hints.input_range is not None else (0.0, 1.0 if unit else 255.0)
+    step = 255 / (high - low)
+    length = max(len(shift), len(divisor))
+    shift, divisor = (v * length if len(v) == 1 else v for v in (shift, divisor))
+    if length not in (1, channels) or not usable_scaling(shift, divisor):
+        raise InputError(
+            f"The mean {_list(shift)} and std {_list(divisor)} can't be used for {channels} channels.",
+            "Give one number or one per channel, and no standard deviation of 0.",
+        )
+    scaling = tuple(step * (m - low) for m in shift), tuple(step * s for s in divisor)
+    return scaling, f"{_range(scaling)}, as given" + ("; mean and std are taken for those of 0-1" if unit else "")
+
+
+def _bounds(value: Numbers) -> tuple[float, float]:
+    bounds = _numbers(value, "--input-range")
+    if len(bounds) != 2 or not bounds[0] < bounds[1]:
+        raise InputError(f"The input range is {_list(bounds)}; two numbers are needed, the smaller first.")
+    return bounds[0], bounds[1]
+
+
+def _numbers(value: Numbers | None, flag: str) -> tuple[float, ...]:
+    parts = value.split(",") if isinstance(value, str) else value or ()
+    try:
+        numbers = tuple(map(float, parts))
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise InputError(f"{flag} is {value!r}; accepted: numbers separated by commas, such as 0,1.")
+    return numbers
+
+
+def _range(scaling: Scaling) -> str:
+    """The values that pixels 0 and 255 become."""
+    mean, std = scaling
+    ends = [" to ".join(f"{(pixel - m) / s:.4g}" for pixel in (0, 255)) for m, s in zip(mean, std, strict=True)]
+    return " | ".join(ends)
+
+
+def _list(numbers: Iterable[float]) -> str:
+    return ", ".join(f"{n:.6g}" for n in numbers)

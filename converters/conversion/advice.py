@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgepress.converters.proof.compare import is_fragile
-from edgepress.converters.schemes import SCHEMES, Scheme
-from edgepress.converters.targets import Target, finer
+from edgepress.converters.schemes import SCHEMES, Scheme, Target, finer
 from edgepress.converters.variant import Variant
 
 LONGER = "train the source model longer, until small differences no longer decide its answers"

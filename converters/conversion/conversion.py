@@ -30,15 +30,14 @@ from edgepress.converters.conversion.make import Began, Done
 from edgepress.converters.conversion.processes import Processes
 from edgepress.converters.files import sha256_of
 from edgepress.converters.float_layers import KeepOptions
-from edgepress.converters.proof.reference import ProofItems
+from edgepress.converters.numeric.statistics import CalibrationMethod
+from edgepress.converters.process.scratch import ScratchFolder
+from edgepress.converters.process.worker import ChildDied, Emit
+from edgepress.converters.proof.selftest import ProofItems
 from edgepress.converters.proof.verify import end_of
 from edgepress.converters.ptq.calibration import Validation
-from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.scratch import ScratchFolder
-from edgepress.converters.statistics import CalibrationMethod
-from edgepress.converters.targets import Target, file_paths, refuse_other_schemes
+from edgepress.converters.schemes import SCHEMES, Target, file_paths, refuse_other_schemes
 from edgepress.converters.variant import Variant, across
-from edgepress.converters.worker import ChildDied, Emit
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, unknown
 from edgepress.runtime.filetypes import kind_of

@@ -16,8 +16,9 @@ from edgepress.converters.contract.write import onnx_with_contract, tflite_with_
 from edgepress.converters.conversion.float_graph import FloatGraph, unexpected_error
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.float_layers import NOTHING, FloatLayers
+from edgepress.converters.numeric.statistics import Ranges, Statistics
 from edgepress.converters.proof.compare import apply_end
-from edgepress.converters.proof.reference import ProofItems, ReferenceOutputs
+from edgepress.converters.proof.selftest import ProofItems, ReferenceOutputs
 from edgepress.converters.proof.verify import outputs_of
 from edgepress.converters.ptq.score import SOUND_DB
 from edgepress.converters.ptq.stages import CALIBRATED
@@ -29,15 +30,13 @@ from edgepress.converters.rewrites.table import (
     rewritten_onnx,
     rewritten_tflite,
 )
-from edgepress.converters.schemes import RepairKind, Scheme
+from edgepress.converters.schemes import RepairKind, Scheme, Target
 from edgepress.converters.sources.base import SourceModel
-from edgepress.converters.statistics import Ranges, Statistics
-from edgepress.converters.targets import Target
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx import quantize as to_onnx
+from edgepress.converters.to_onnx.convert import shorten_names
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
-from edgepress.converters.to_onnx.logits import without_end as onnx_without_end
-from edgepress.converters.to_onnx.names import shorten_names
+from edgepress.converters.to_onnx.interface import without_end as onnx_without_end
 from edgepress.converters.to_tflite import convert as to_tflite
 from edgepress.converters.to_tflite.interface import with_pixels
 from edgepress.converters.to_tflite.passes import without_end

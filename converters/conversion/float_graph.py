@@ -1,4 +1,4 @@
-"""Open a model in a worker process, and make its float TFLite graph, from which the files of both formats are made.
+"""A model opened in a worker process: its float TFLite graph, of which all files are made, and its answers to items.
 
 The model stays open between the jobs of one process. The graph and its repaired forms are made once, in one process,
 before the files: each format's process reads them from a temporary folder. A model that can't be TFLite (a loop, an
@@ -14,28 +14,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.arrays import Array
 from edgepress.converters.calibration import Batches, known_range
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.contract.kinds import probe_facts
 from edgepress.converters.contract.outputs import Looks
-from edgepress.converters.contract.probe import probe_facts
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
 from edgepress.converters.float_layers import NOTHING, FloatLayers, KeepOptions
 from edgepress.converters.mixed_precision.choose import choose_float_layers
+from edgepress.converters.numeric.statistics import CalibrationMethod, CalibrationMethods
+from edgepress.converters.process.worker import Emit
 from edgepress.converters.ptq.calibration import Validation, first_items
 from edgepress.converters.ptq.repair import repair
-from edgepress.converters.ptq.score import Scorer, enough
+from edgepress.converters.ptq.score import Scorer, scoring_items
 from edgepress.converters.ptq.stages import CALIBRATED
 from edgepress.converters.rewrites.table import CHANNEL_AFFINE, rewrites_for
-from edgepress.converters.schemes import SCHEMES, RepairKind
+from edgepress.converters.schemes import SCHEMES, RepairKind, Target
 from edgepress.converters.sources.base import SourceModel
 from edgepress.converters.sources.open import open_source
-from edgepress.converters.statistics import CalibrationMethod, CalibrationMethods
-from edgepress.converters.targets import Target
 from edgepress.converters.to_tflite.constants import with_plain_constants
 from edgepress.converters.to_tflite.interface import with_pixels
-from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import EdgepressError, first_line, parsing
 
 
@@ -199,7 +201,7 @@ def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatG
 
 
 def _scorer(model: bytes, job: FloatGraphJob) -> Scorer:
-    count = enough(model)
+    count = scoring_items(model)
     items, labels = job.validation(count) if job.validation else (first_items(job.calibration, count), None)
     return Scorer(
         model,
@@ -237,3 +239,24 @@ def unexpected_error(error: Exception) -> ConversionError:
     """What ends a scheme for a bug of ours or of a library, whose traceback is printed for the log."""
     traceback.print_exc()
     return ConversionError(f"It failed unexpectedly: {type(error).__name__}: {first_line(error)}.", "Please report it.")
+
+
+BATCH = 32
+"""Items that are prepared at once."""
+
+
+@dataclass(frozen=True)
+class SourceJob:
+    """Answer items with the model that is open, and report the answers, float32, (n, outputs), for each adapter."""
+
+    items: Array
+    adapters: tuple[InputAdapter, ...]
+
+
+def answer_source(job: SourceJob, emit: Emit) -> None:
+    """Do such a job."""
+    source = get_open_model()
+    for adapter in job.adapters:
+        parts = [job.items[at : at + BATCH] for at in range(0, len(job.items), BATCH)]
+        answers = np.concatenate([source.answer(adapter.apply(part)) for part in parts])
+        emit(adapter.finish(answers.reshape(len(job.items), -1)))

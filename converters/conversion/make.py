@@ -1,6 +1,6 @@
 """The part of a conversion that runs in a child process for each format: make and verify one file after another.
 
-`encode` makes the bytes of a file, `proof.reference` what it should answer. What several schemes share is made when it
+`encode` makes the bytes of a file, `proof.selftest` what it should answer. What several schemes share is made when it
 is first needed and kept, and so is its failure.
 """
 
@@ -19,16 +19,14 @@ from edgepress.converters.conversion.encode import Encoder, FilesJob, Once
 from edgepress.converters.conversion.float_graph import get_open_model, unexpected_error
 from edgepress.converters.errors import ConversionError, ScaleError, UnlikeError
 from edgepress.converters.files import whole_file
+from edgepress.converters.process.worker import Emit
 from edgepress.converters.proof.compare import unusual
-from edgepress.converters.proof.reference import ReferenceOutputs
-from edgepress.converters.proof.selftest import make_selftest
-from edgepress.converters.proof.still_float import refuse_floats, remainder
-from edgepress.converters.proof.verify import answers, enough, verify
+from edgepress.converters.proof.selftest import ReferenceOutputs, make_selftest
+from edgepress.converters.proof.verify import answers, proof_items, refuse_floats, remainder, verify
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.sources.base import SourceModel
 from edgepress.converters.to_tflite.passes import operations
 from edgepress.converters.variant import Cause, Variant
-from edgepress.converters.worker import Emit
 from edgepress.runtime import Model, load
 from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.contract import Contract, Task, Verification
@@ -153,7 +151,7 @@ class _FileMaker:
         Raises:
             ConversionError: It does not run, or its answers are too far from the source model's.
         """
-        items, reference = self.once(self.reference.proof, enough(file, scheme))
+        items, reference = self.once(self.reference.proof, proof_items(file, scheme))
         extreme_images = self.once(self.reference.extreme_images)
         try:
             model = load(file)

@@ -16,9 +16,9 @@ from edgepress.converters.conversion.make import Began, Done, make_files
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import temporary_path
 from edgepress.converters.inspection.report import file_size
+from edgepress.converters.process.worker import ChildDied, Emit, Worker, merge
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.variant import Variant
-from edgepress.converters.worker import ChildDied, Emit, Worker, merge
 from edgepress.runtime.errors import ModelFileError
 
 COPIES = 16

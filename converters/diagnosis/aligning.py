@@ -13,12 +13,11 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.arrays import Array
 from edgepress.converters.conversion.float_graph import FloatGraph, get_open_model, make_float_graph
 from edgepress.converters.diagnosis.damage import other_weights
+from edgepress.converters.diagnosis.files import OnnxFile, TFLiteFile
 from edgepress.converters.diagnosis.job import ExamineJob
 from edgepress.converters.diagnosis.matched import Matched
 from edgepress.converters.diagnosis.matching import match_by_name, match_by_reference, match_by_value
-from edgepress.converters.diagnosis.onnx_file import OnnxFile
 from edgepress.converters.diagnosis.refit import refit_factors
-from edgepress.converters.diagnosis.tflite_file import TFLiteFile
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import UnknownOperationError

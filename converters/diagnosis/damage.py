@@ -1,4 +1,4 @@
-"""What a layer of a file would be if nothing of it were damaged: its weights, its bias, and the range of its values.
+"""What a layer of a file would be if nothing of it were damaged, and a float graph run again from a change.
 
 Rounding moves a weight by a step between two codes at most, the correction of biases moves one by what the rounding of
 weights shifts, and a range holds the values that it was made for. What is farther off did not come from quantization:
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.diagnosis.matched import Matched
-from edgepress.converters.diagnosis.rounding import Rounding
-from edgepress.converters.graph.program import Program
+from edgepress.converters.diagnosis.matched import Matched, Rounding
+from edgepress.converters.graph.program import Program, run_step
 from edgepress.converters.graph.step import WEIGHTED, Step
 
 BEYOND = 2.0
@@ -219,3 +218,29 @@ def is_tied(program: Program, held: Matched, step: Step) -> bool:
         return True
     joined = [s for s in program.steps if s.kind == "CONCATENATION" and step.output in s.inputs]
     return any(held.roundings.get(s.output) == own for s in joined)
+
+
+Values = Mapping[str, Any]
+
+
+def effect(program: Program, base: Values, changed: Values, *, reads: Mapping[tuple[str, str], Any], end: str) -> Any:
+    """The tensor `end` after a change, computing only what depends on it.
+
+    Args:
+        program: The float graph.
+        base: Its tensors before the change, of some items, by name.
+        changed: The tensors that differ.
+        reads: What a step reads in place of a tensor, by the names of the step's first output and of the tensor.
+        end: Name of the tensor.
+    """
+    new: dict[str, Any] = dict(changed)
+    readers = {step for step, _ in reads}
+    for step in program.steps:
+        if step.output in changed:
+            continue
+        if step.output in readers or any(name in new for name in step.inputs):
+            own = {name: value for (reader, name), value in reads.items() if reader == step.output}
+            new.update(run_step(step, own, new, base))
+        if end in new and end in step.outputs:
+            break
+    return new.get(end, base[end])

@@ -12,9 +12,9 @@ from edgepress.converters.diagnosis.aligning import compare_graphs
 from edgepress.converters.diagnosis.damage import extents_of
 from edgepress.converters.diagnosis.job import AnswerJob, Examined, ExamineJob, Share
 from edgepress.converters.diagnosis.layers import measure_layers
-from edgepress.converters.metrics import Decision
+from edgepress.converters.numeric.metrics import Decision
+from edgepress.converters.process.worker import Emit
 from edgepress.converters.ptq.score import macs
-from edgepress.converters.worker import Emit
 from edgepress.runtime import Model, load
 from edgepress.runtime.decisions import softmax, two_columns
 from edgepress.runtime.errors import parsing

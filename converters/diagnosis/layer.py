@@ -9,10 +9,9 @@ import numpy as np
 
 from edgepress.converters.arrays import Array
 from edgepress.converters.diagnosis.damage import Extent, Sound, fault_of_range, held_part
-from edgepress.converters.diagnosis.matched import Matched
-from edgepress.converters.diagnosis.rounding import Rounding
+from edgepress.converters.diagnosis.matched import Matched, Rounding
 from edgepress.converters.graph.step import WEIGHTED, Step
-from edgepress.converters.metrics import decibels
+from edgepress.converters.numeric.metrics import decibels
 
 DEAD = 1e-6
 """Share of the largest channel's size below which a channel is dead."""
@@ -26,7 +25,7 @@ WIDE = 0.25
 """Share of the codes below which a range is too wide."""
 WRONG = 0.5
 """Error of weights from which on they are wrong where the steps between codes are unknown."""
-LEAST = 0.005
+MIN_ERROR_SHARE = 0.005
 """Share of the error below which a layer has no fault."""
 FLAGRANT = 2.5
 """Factor by which an outlier, and its root by which a range, exceeds its limit in a flagrant fault."""
@@ -237,7 +236,7 @@ def fault_of(layer: QuantizedLayer, of_range: Fault = "", *, tied: bool, blamed:
     """
     if layer.cost < TRACE:
         return ""
-    if layer.excess >= LEAST:
+    if layer.excess >= MIN_ERROR_SHARE:
         weights = layer.weights_error is not None and layer.weights_error > WRONG
         if layer.weights_steps or weights:
             return "weights"
@@ -245,7 +244,7 @@ def fault_of(layer: QuantizedLayer, of_range: Fault = "", *, tied: bool, blamed:
             return "bias"
         if of_range:
             return of_range
-    costly = layer.cost >= LEAST
+    costly = layer.cost >= MIN_ERROR_SHARE
     wide = WIDE if costly else WIDE / np.sqrt(FLAGRANT)
     if layer.kind not in FIXED and not tied and layer.range_used is not None and layer.range_used < wide:
         return "range"

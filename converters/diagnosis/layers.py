@@ -15,15 +15,13 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.diagnosis.damage import Extent, extents_of, is_tied, sound_of
+from edgepress.converters.diagnosis.damage import Extent, effect, extents_of, is_tied, sound_of
 from edgepress.converters.diagnosis.layer import DEAD, FIXED, INPUT, OUTLIER, QuantizedLayer, Sums, layer_of
-from edgepress.converters.diagnosis.matched import Matched
-from edgepress.converters.diagnosis.replay import effect
-from edgepress.converters.diagnosis.rounding import Rounding
+from edgepress.converters.diagnosis.matched import Matched, Rounding
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program, run_step
 from edgepress.converters.graph.step import OperationFunction, Step
-from edgepress.converters.metrics import Decision, agreement, squared_margins
+from edgepress.converters.numeric.metrics import Decision, agreement, squared_margins
 
 PASSING = ("MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "PAD", "RELU")
 """Kinds of operations whose channels have ranges in proportion to those of what they read."""

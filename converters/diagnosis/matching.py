@@ -8,12 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from edgepress.converters.arrays import Array
+from edgepress.converters.diagnosis.files import OnnxFile, TFLiteFile
 from edgepress.converters.diagnosis.matched import CHANNEL_MULTIPLE, Matched, QuantizedFile, _in_layout
-from edgepress.converters.diagnosis.onnx_file import OnnxFile
-from edgepress.converters.diagnosis.tflite_file import TFLiteFile
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import WEIGHTED, Step
-from edgepress.converters.rewrites.onnx.first_convolution import narrow_weights
+from edgepress.converters.rewrites.onnx.convolutions import narrow_weights
 
 FLOAT_TOLERANCE = 0.02
 """Largest relative difference between the same tensor in two float graphs, of which one is rewritten."""

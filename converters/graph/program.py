@@ -19,7 +19,7 @@ from edgepress.runtime.errors import first_line
 
 BATCH_BYTES = 64 << 20
 """Size of the activations of the items that are run at once, unless the caller says how many."""
-TRIED = 3
+TRIALS = 3
 """Number of items on which a program is tried."""
 TOLERANCE = 1e-3
 """Error allowed there, as a share of the largest answer: nets that amplify differences have one of 1e-4 from the order
@@ -248,15 +248,15 @@ def run_step(step: Step, *sources: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def trial_items(shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> Array:
-    """Seeded items of the shape and type of an input: `TRIED` different ones in 0-255, or of whole numbers 0 and 1."""
+    """Seeded items of the shape and type of an input: `TRIALS` different ones in 0-255, or of whole numbers 0 and 1."""
     random = np.random.default_rng(0)
-    size = (TRIED, *shape[1:])
+    size = (TRIALS, *shape[1:])
     if dtype == np.uint8:
         return random.integers(0, 256, size, np.uint8)
     if dtype is None or dtype.kind != "f":
         return random.integers(0, 2, size).astype(dtype)
     # Of these ranges, a model that takes others saturates at most on some.
-    scales = np.array([1.0, 16.0, 255.0]).reshape(TRIED, *[1] * (len(size) - 1))
+    scales = np.array([1.0, 16.0, 255.0]).reshape(TRIALS, *[1] * (len(size) - 1))
     return np.asarray(random.uniform(size=size) * scales, dtype)
 
 

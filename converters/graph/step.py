@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.macs import TFLITE, count
+from edgepress.converters.numeric.macs import TFLITE, count
 
 WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 """The kinds of operations that have weights, and the axis of their weights that holds the output channels."""

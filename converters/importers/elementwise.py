@@ -14,8 +14,7 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
-from edgepress.converters.importers.node import Node, Operation, Results
-from edgepress.converters.importers.values import Value, aligned, filled
+from edgepress.converters.importers.node import Node, Operation, Results, Value, aligned, filled
 
 ERF_NUMERATOR = (
     -2.72614225801306e-10,

@@ -9,10 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.importers.node import Node, Operation
+from edgepress.converters.importers.convolutions import filled_around
+from edgepress.converters.importers.node import Node, Operation, Value, constant, first, in_order, own_order, plain
 from edgepress.converters.importers.reductions import without_axes
-from edgepress.converters.importers.values import Value, constant, first, in_order, own_order, plain
-from edgepress.converters.importers.windows import filled_around
 
 
 def slice_(node: Node, value: Value, *given: Value | None) -> Value:

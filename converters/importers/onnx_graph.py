@@ -19,11 +19,9 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgepress.converters.importers.elementwise import NARY
-from edgepress.converters.importers.functions import function_body, with_attributes
-from edgepress.converters.importers.node import Node, UnsupportedError
-from edgepress.converters.importers.operations import OPERATIONS
+from edgepress.converters.importers.node import Node, UnsupportedError, Value, constant, first, of_last, plain
+from edgepress.converters.importers.operations import OPERATIONS, function_body, with_attributes
 from edgepress.converters.importers.shapes import OF_SHAPES_ALONE
-from edgepress.converters.importers.values import Value, constant, first, of_last, plain
 from edgepress.converters.to_onnx.graph import STANDARD, read_names
 from edgepress.runtime.errors import first_line
 

@@ -16,8 +16,7 @@ import tensorflow as tf
 
 from edgepress.converters.arrays import Array
 from edgepress.converters.importers.activations import hard_sigmoid, softplus
-from edgepress.converters.importers.node import Node, Operation, Results
-from edgepress.converters.importers.values import Value, first, plain
+from edgepress.converters.importers.node import Node, Operation, Results, Value, first, plain
 
 MOST_STEPS = 1024
 """Of one layer: each becomes a dozen operations."""
@@ -91,7 +90,7 @@ def recurrent(node: Node, value: Value, *given: Value | None) -> Results:
         raise node.refused("its gates of input and forgetting are coupled")
     made = []
     for number in range(weights.shape[0]):
-        direction = _direction(node, number, weights, states, bias, peepholes)
+        direction = _direction(node, number, weights, states, bias=bias, peepholes=peepholes)
         begin = [_begin(node, each, number, batch, direction.hidden) for each in (hidden, cell)]
         is_backward = node.get("direction", "forward") == "reverse" or number == 1
         made.append(_run(node.kind, direction, x, begin, is_backward=is_backward))
@@ -111,7 +110,7 @@ def _results(node: Node, made: Sequence[tuple[list[Any], Any, Any]]) -> Results:
 
 
 def _direction(
-    node: Node, number: int, weights: Value, states: Value, bias: Value | None, peepholes: Value | None
+    node: Node, number: int, weights: Value, states: Value, *, bias: Value | None, peepholes: Value | None
 ) -> Direction:
     hidden = states.shape[2]
     size = GATES[node.kind] * hidden

@@ -9,8 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from edgepress.converters.importers.node import Node, Operation
-from edgepress.converters.importers.values import Value, first, plain
+from edgepress.converters.importers.node import Node, Operation, Value, first, plain
 
 Reduction = Callable[..., Any]
 

@@ -15,8 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.importers.node import Node, Operation
-from edgepress.converters.importers.values import Value, constant, in_order, last, of_last
+from edgepress.converters.importers.node import Node, Operation, Value, constant, in_order, last, of_last
 
 SPACE = (2, 3)
 """The axes of ONNX that TFLite's operations resize."""

@@ -10,8 +10,7 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
-from edgepress.converters.importers.node import Node, Operation
-from edgepress.converters.importers.values import Value, constant, first, in_order, last, of_last, plain
+from edgepress.converters.importers.node import Node, Operation, Value, constant, first, in_order, last, of_last, plain
 
 Group = tuple[list[int], list[int]]
 """Axes before and after a Reshape that hold the same numbers."""

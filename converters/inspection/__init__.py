@@ -1,8 +1,8 @@
 """The content of a model file, whatever its format: interface, operations, memory, size, oldest engines.
 
 `read` parses a file without running it; `open_in_engine` adds what this machine's engine reports. Both work in this
-process, and native code that meets a damaged file may end it: `edgepress.toolkit.inspection` calls them in a child
-process. Nothing here changes a file.
+process, and native code that meets a damaged file may end it: `edgepress.toolkit.conversion.inspection` calls them in a
+child process. Nothing here changes a file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.contract.size import Size
+from edgepress.converters.contract.hints import Size
 from edgepress.converters.inspection.report import EngineCheck, Inspection, Node, Port, Runtime, Weight
 from edgepress.runtime import filetypes
 from edgepress.runtime.errors import EdgepressError, first_line, parsing

@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from edgepress.converters.macs import LEFT_OUT, Shape
+from edgepress.converters.numeric.macs import LEFT_OUT, Shape
 
 FLOATS = ("float32", "float16", "float64", "bfloat16")
 BITS = {"bool": 8, "int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "complex64": 64, "complex128": 128, "bfloat16": 16}

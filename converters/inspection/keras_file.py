@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.contract.size import Size
+from edgepress.converters.contract.hints import Size
 from edgepress.converters.inspection.report import Inspection, Node, Port, Weight, with_size
-from edgepress.converters.sources.bombs import refuse_unsafe
+from edgepress.converters.sources.saved_keras import refuse_unsafe
 from edgepress.runtime.contract import MEMBER, read_contract
 
 CONFIG = "config.json"

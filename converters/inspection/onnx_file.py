@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepress.converters.contract.hints import Size, fixed_shapes
 from edgepress.converters.contract.metadata import onnx_metadata
-from edgepress.converters.contract.size import Size, fixed_shapes
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.onnx_steps import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from edgepress.converters import macs
 from edgepress.converters.inspection import graph as g
+from edgepress.converters.numeric import macs
 
 if TYPE_CHECKING:
     import onnx

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.contract.hints import Size, fixed_shapes
 from edgepress.converters.contract.metadata import Metadata
-from edgepress.converters.contract.size import Size, fixed_shapes
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.versions import engine_name, installed_version, package_of, version_of
 from edgepress.runtime.contract import Contract

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters import macs
-from edgepress.converters.contract.size import Size
+from edgepress.converters.contract.hints import Size
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.report import Inspection, Port, Weight, file_size, with_size
+from edgepress.converters.numeric import macs
 from edgepress.converters.sources.saved_model import Signature, serving_signature
 from edgepress.runtime.errors import ModelFileError, first_line
 

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters import macs
+from edgepress.converters.contract.hints import Size, fixed_shape
 from edgepress.converters.contract.metadata import tflite_metadata
-from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe, island_implementations
 from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, metadata_dict
 from edgepress.converters.inspection.versions import Use, oldest_release, on_pypi, required_version
-from edgepress.converters.to_tflite import resize
+from edgepress.converters.numeric import macs
+from edgepress.converters.to_tflite import interface
 from edgepress.converters.to_tflite.flatbuffer import names_of
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import InputError
@@ -51,9 +51,9 @@ def read(path: Path, size: Size | None = None) -> Inspection:
 
 def _resize_input(path: Path, content: bytes, size: Size) -> bytes:
     try:
-        shape = resize.item_shape(content)
+        shape = interface.item_shape(content)
         fixed = fixed_shape(shape, size, str(path))
-        return resize.with_shape(content, fixed, str(path), fold=False) if None in shape else content
+        return interface.with_shape(content, fixed, str(path), fold=False) if None in shape else content
     except ConversionError as e:
         raise InputError(f"--size can't be used for {path}. {e.message}", "Leave --size out.") from e
 

@@ -19,15 +19,14 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.float_layers import NOTHING, FloatLayer, FloatLayers, KeepOptions, matching
 from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.graph.tflite_scales import scales_of_tflite
-from edgepress.converters.mixed_precision.layers import SourceLayer
 from edgepress.converters.mixed_precision.ranking import FloatSet, Ranking
-from edgepress.converters.mixed_precision.sensitivity import BUDGET_MACS, LayerSimulation, affordable
+from edgepress.converters.mixed_precision.sensitivity import BUDGET_MACS, LayerSimulation, SourceLayer, affordable
+from edgepress.converters.numeric.metrics import LEAST_FIT, fit_temperature
+from edgepress.converters.numeric.statistics import CalibrationMethods
 from edgepress.converters.ptq.calibration import first_items, trials
 from edgepress.converters.ptq.score import Score, Scorer, answers_before_end
 from edgepress.converters.rewrites.table import rewrites_for, rewritten_tflite
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.statistics import CalibrationMethods
-from edgepress.converters.temperature import LEAST_FIT, fit_temperature
 from edgepress.converters.to_tflite import passes
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.interface import with_pixels

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgepress.converters.graph.step import Step
-from edgepress.converters.mixed_precision.layers import SourceLayer, layers_of
-from edgepress.converters.mixed_precision.sensitivity import LayerSimulation
+from edgepress.converters.mixed_precision.sensitivity import LayerSimulation, SourceLayer, layers_of
 
 MAC_NS = {"CONV_2D": (1 / 58, 1 / 215), "FULLY_CONNECTED": (1 / 58, 1 / 215), "DEPTHWISE_CONV_2D": (1 / 19, 1 / 19)}
 """Nanoseconds of a multiplication in float and in 8 bits, of XNNPACK on x86-64 with VNNI (docs/speed.md)."""

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from edgepress.converters.arrays import Array, Doubles, Floats
-from edgepress.converters.metrics import EXACT_DB, agreement, decibels
+from edgepress.converters.numeric.metrics import EXACT_DB, agreement, decibels
 from edgepress.converters.proof.labels import lost_labels
 from edgepress.converters.schemes import Scheme
 from edgepress.runtime.contract import Task, Verification
@@ -33,9 +33,9 @@ FEW = 8
 """Number of items below which validation items are too few, and training items are taken, too."""
 VARIES = 0.01
 """Share of the largest answer by which answers must differ between items for a comparison to mean anything."""
-LEAST = 1e-30
+MIN_PROBABILITY = 1e-30
 """Smallest probability that has a logarithm."""
-LEAST_ROUNDED = 1 / 256
+MIN_ROUNDED_PROBABILITY = 1 / 256
 """The same where probabilities are stored as float16 or eight bits."""
 SIGMOID_LIMIT = 1e-3
 """Sigmoids are compared from here to 1 - here: float32 rounds them near 1, ONNX Runtime approximates them near 0."""
@@ -93,7 +93,7 @@ def compare(
     """
     error = variant.astype(np.float64) - source
     exact = variant if before_end is None else apply_end(before_end, end)
-    least = LEAST if before_end is not None or not end else LEAST_ROUNDED
+    least = MIN_PROBABILITY if before_end is not None or not end else MIN_ROUNDED_PROBABILITY
     true, other = (_comparable(answers, end, least) for answers in (source, exact))
     saturated = end == "softmax" and _is_saturated(source, least)
     noise = other - true

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgepress.converters.arrays import Array, Doubles, Floats
-from edgepress.converters.temperature import LEAST_FIT, fit_temperature
+from edgepress.converters.numeric.metrics import LEAST_FIT, fit_temperature
 from edgepress.runtime.contract import Task
 from edgepress.runtime.decisions import decide, same_answers, softmax
 

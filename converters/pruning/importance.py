@@ -17,11 +17,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from edgepress.converters.arrays import Array, Doubles
-from edgepress.converters.distillation.distill import Kind, logits_of
+from edgepress.converters.graph.distill import Kind, logits_of
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import Step
-from edgepress.converters.pruning.links import by_channel
-from edgepress.converters.pruning.units import Units
+from edgepress.converters.pruning.units import Units, by_channel
 from edgepress.converters.ptq.channel_links import output_channels
 
 Moments = Mapping[str, tuple[Doubles, Doubles]]

@@ -21,8 +21,7 @@ import numpy.typing as npt
 from edgepress.converters.arrays import Array, Doubles
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import Step
-from edgepress.converters.pruning.links import by_channel
-from edgepress.converters.pruning.units import Family, Keep, Units, all_kept
+from edgepress.converters.pruning.units import Family, Keep, Units, all_kept, by_channel
 from edgepress.converters.ptq.score import macs
 
 Cost = Literal["macs", "bytes"]

@@ -16,8 +16,7 @@ import numpy as np
 from edgepress.converters.arrays import Array, Doubles, Floats
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.step import WEIGHTED, Step
-from edgepress.converters.pruning.links import BINARY, by_channel, groups_of
-from edgepress.converters.pruning.units import Keep, Units
+from edgepress.converters.pruning.units import BINARY, Keep, Units, by_channel, groups_of
 from edgepress.converters.ptq.channel_links import has_channels, input_channels
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.graph import Graph

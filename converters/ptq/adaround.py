@@ -6,7 +6,7 @@ its bias (Nagel et al. 2019, arXiv:1906.04721, section 4.2), as it is where weig
 up for what those before it lost.
 
 The largest weight of a channel lies at the end of its grid. Quantizers that take the scale from the largest weight, as
-litert-quantizer and `to_onnx.four_bits` do, therefore find exactly this grid again.
+litert-quantizer and `to_onnx.grids` do, therefore find exactly this grid again.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from edgepress.converters.arrays import Array
 from edgepress.converters.graph.layers import ACTIVATIONS, activate
 from edgepress.converters.graph.program import Program, UnknownOperationError, run_step
 from edgepress.converters.graph.step import WEIGHTED, Step
-from edgepress.converters.grids import round_to_grid as eight_bits
-from edgepress.converters.ptq.bias_correction import live_bytes
+from edgepress.converters.numeric.grids import round_to_grid as eight_bits
+from edgepress.converters.numeric.statistics import Ranges
+from edgepress.converters.ptq.bias import live_bytes
 from edgepress.converters.ptq.layer_rounding import (
     BOUNDS,
     LayerWeights,
@@ -31,8 +32,7 @@ from edgepress.converters.ptq.layer_rounding import (
     round_for_outputs,
     sampler,
 )
-from edgepress.converters.statistics import Ranges
-from edgepress.converters.to_tflite.four_bits import LEVELS, four_bit_names
+from edgepress.converters.to_tflite.grids import LEVELS, four_bit_names
 
 LARGEST = 1 << 25
 """Values that a layer multiplies, squared, up to which its weights are rounded together."""

@@ -18,8 +18,8 @@ import numpy as np
 from edgepress.converters.arrays import Array
 from edgepress.converters.calibration import Batches, no_items
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.numeric.statistics import METHODS, CalibrationMethods, Method, Statistics
 from edgepress.converters.ptq.score import Score, macs
-from edgepress.converters.statistics import METHODS, CalibrationMethods, Method, Statistics
 
 Validation = Callable[[int], tuple[Array, Array | None]]
 """Returns up to a number of items (n, *item shape) and their labels, or None if these are unknown; picklable."""

@@ -4,7 +4,7 @@ An operation is known here if a positive factor for each channel of its inputs g
 output, for all values. Channels are the last axis. Convolutions and dense layers need no link: their weights take any
 factors of their inputs and outputs. Operations that are not in `RULES` pin their tensors, which is always right.
 
-What channels can only be removed together (`pruning.links`) follows from the same rules and a few others.
+What channels can only be removed together (`pruning.units`) follows from the same rules and a few others.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ so a factor balances the range of a channel in its tensors with the range of the
 other weights of the same output; depthwise weights have a scale for each channel, and need no balance. Where dense
 weights have one scale a tensor, as in dynamic files, both sides are weights, too: the row that makes a channel and the
 columns that read it share the levels of their tensors. `limit_factors` keeps all within what integer kernels can
-compute (`to_tflite.requantization`).
+compute (`to_tflite.grids`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ import numpy.typing as npt
 from edgepress.converters.arrays import Array
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import Step
+from edgepress.converters.numeric.statistics import Ranges
 from edgepress.converters.ptq.channel_links import PINNED, input_channels, largest_by_input, output_channels
-from edgepress.converters.ptq.channel_ranges import ChannelRanges
-from edgepress.converters.ptq.channel_scales import Factors, ScaleGroups
-from edgepress.converters.statistics import Ranges
-from edgepress.converters.to_tflite.requantization import LARGEST, requantization
+from edgepress.converters.ptq.channel_scales import ChannelRanges, Factors, ScaleGroups
+from edgepress.converters.to_tflite.grids import LARGEST, requantization
 
 SWEEPS = 5
 """Rounds of balancing."""

@@ -13,18 +13,23 @@ import numpy as np
 from edgepress.converters.calibration import Batches, InputRange, tflite_statistics
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program, UnknownOperationError
+from edgepress.converters.numeric.statistics import CalibrationMethod, CalibrationMethods, Ranges
 from edgepress.converters.ptq.adaround import round_weights
-from edgepress.converters.ptq.bias_absorption import absorb_shifts, find_shifts
-from edgepress.converters.ptq.bias_correction import correct_biases, with_own_biases
+from edgepress.converters.ptq.bias import absorb_shifts, correct_biases, find_shifts, with_own_biases
 from edgepress.converters.ptq.calibration import ChosenMethods, choose_methods, first_items, trials
-from edgepress.converters.ptq.channel_ranges import ChannelRanges, channel_ranges, move_ranges, tensor_ranges
-from edgepress.converters.ptq.channel_scales import Factors, scale_groups
+from edgepress.converters.ptq.channel_scales import (
+    ChannelRanges,
+    Factors,
+    channel_ranges,
+    move_ranges,
+    scale_groups,
+    tensor_ranges,
+)
 from edgepress.converters.ptq.equalization import equalizing_factors, find_fixed, limit_factors
-from edgepress.converters.ptq.score import Score, Scorer, enough
+from edgepress.converters.ptq.score import Score, Scorer, scoring_items
 from edgepress.converters.ptq.stages import CALIBRATED, KEPT_UNLESS_WORSE, RECIPES, Repaired, Stage, StageName
 from edgepress.converters.schemes import SCHEMES, RepairKind
-from edgepress.converters.statistics import CalibrationMethod, CalibrationMethods, Ranges
-from edgepress.converters.to_tflite.four_bits import four_bit_names
+from edgepress.converters.to_tflite.grids import four_bit_names
 from edgepress.runtime.errors import first_line
 
 MACS = 2e10
@@ -77,7 +82,7 @@ class Pipeline:
         self._by_scales: dict[tuple[str, ...], _Change | None] = {}
         self.measured: ChannelRanges = {}
         if repairs:
-            self.items = first_items(batches, enough(model, MACS))
+            self.items = first_items(batches, scoring_items(model, MACS))
             try:
                 self.program = self._programs[model] = Program(model)
                 self.measured = channel_ranges(self.program, self.items)

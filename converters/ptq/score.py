@@ -16,12 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.arrays import Array, Floats, each_input
-from edgepress.converters.macs import TFLITE, Shape, count
-from edgepress.converters.metrics import EXACT_DB, decibels, decisions_of
-from edgepress.converters.ptq.collapse import constant_flags, why_collapsed, why_noise
+from edgepress.converters.numeric.macs import TFLITE, Shape, count
+from edgepress.converters.numeric.metrics import (
+    EXACT_DB,
+    constant_flags,
+    decibels,
+    decisions_of,
+    why_collapsed,
+    why_noise,
+)
+from edgepress.converters.numeric.statistics import Ranges
 from edgepress.converters.rewrites.table import Rewrite, rewritten_tflite
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import passes
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.graph import Graph
@@ -142,7 +148,7 @@ class Scorer:
         before: tuple[Rewrite, ...] = (),
         recipe: tuple[Rewrite, ...] = (),
     ) -> None:
-        self.items = items[: enough(model)]
+        self.items = items[: scoring_items(model)]
         self.labels = None if labels is None else np.asarray(labels)[: len(self.items)]
         self._labelled = labelled
         self.uint8 = uint8
@@ -205,7 +211,7 @@ class Scorer:
 
     def _count(self, model: bytes, precision: str) -> int:
         """Number of items on which files of a scheme are scored: 16-bit activations have slow kernels."""
-        return len(self.items) if SCHEMES[f"tflite-{precision}"].arithmetic else enough(model, SLOW_MACS)
+        return len(self.items) if SCHEMES[f"tflite-{precision}"].arithmetic else scoring_items(model, SLOW_MACS)
 
     def score_file(self, file: bytes, items: int | None = None) -> Score:
         """Score a finished `.tflite` file of any scheme, on the first `items`, by default on all."""
@@ -268,7 +274,7 @@ def _are_of_few_classes(labels: Array, classes: int) -> bool:
     return len(np.unique(labels)) <= expected / 2
 
 
-def enough(model: bytes, limit: float = MACS) -> int:
+def scoring_items(model: bytes, limit: float = MACS) -> int:
     """Number of items on which a model's files are scored in as many multiply-accumulates."""
     return max(FEWEST_ITEMS, int(limit / (macs(model) + CALL_MACS)))
 

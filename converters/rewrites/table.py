@@ -20,17 +20,32 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgepress.converters.schemes import SCHEMES, Scheme
-from edgepress.converters.targets import TARGETS, Target
-from edgepress.converters.to_tflite.float_chains import float_chains
+from edgepress.converters.schemes import SCHEMES, TARGETS, Scheme, Target
+from edgepress.converters.to_tflite.float_layers import float_chains, is_small_product, normalization
 from edgepress.converters.to_tflite.graph import Graph
-from edgepress.converters.to_tflite.normalization import normalization
-from edgepress.converters.to_tflite.products import is_small_product
 
 if TYPE_CHECKING:
     from edgepress.converters.to_onnx.graph import OnnxGraph
 
 Stage = Literal["float", "recipe", "quantized"]
+
+SUBJECTS = {
+    "onnx": {
+        "activations": "gelu float_gelu swish hard_sigmoid quantized_hard_sigmoid hard_gates layer_norm",
+        "inputs": "input_bytes input_scale input_zero",
+        "convolutions": "first_convolution pads pool_strides dense plain_shapes",
+        "bytes": "depthwise_channels relu_bytes body_inputs",
+    },
+    "tflite": {
+        "depthwise": "split_depthwise depthwise_multiplier grouped_depthwise",
+        "folding": "fold_normalization fold_pool channel_affine single_mean",
+        "taps": "unused_taps wide_taps line_pads",
+        "integers": "lookup_islands integer_hard_swish integer_kernels ends",
+        "operations": "concat_tree plain_reshapes dense_products float16_biases",
+        "layer_norm": "layer_norm",
+    },
+}
+"""The modules of each format, one a subject, and the rewrites in each."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +76,31 @@ class Rewrite:
 
     @property
     def module(self) -> str:
-        """Its module, in the folder of its format."""
+        """Its module, in the folder of its format; its functions there end in its name."""
         format = SCHEMES[self.schemes[0]].format
-        return f"edgepress.converters.rewrites.{format}.{self.name.removeprefix('onnx-').replace('-', '_')}"
+        subject = next(subject for subject, names in SUBJECTS[format].items() if self._stem in names.split())
+        return f"edgepress.converters.rewrites.{format}.{subject}"
+
+    @property
+    def _stem(self) -> str:
+        return self.name.removeprefix("onnx-").replace("-", "_")
+
+    def function(self, verb: str) -> Callable[..., Any] | None:
+        """The function that does "find", "change" or "rewrite" for it; None if it has no such function."""
+        return getattr(importlib.import_module(self.module), f"{verb}_{self._stem}", None)
 
     def apply(self, graph: Graph | OnnxGraph) -> int:
         """Change a graph in place; returns at how many places."""
         if self.concerns is not None:
             return len(self.concerns(graph))
-        module = importlib.import_module(self.module)
-        if not hasattr(module, "matches"):
-            return int(module.rewrite(graph))
+        find, change, rewrite = (self.function(verb) for verb in ("find", "change", "rewrite"))
+        if rewrite is not None:
+            return int(rewrite(graph))
+        assert find is not None, self.module
+        assert change is not None, self.module
         count = 0
-        for match in module.matches(graph):  # one by one: a change may make or unmake others
-            module.change(graph, match)
+        for match in find(graph):  # one by one: a change may make or unmake others
+            change(graph, match)
             count += 1
         return count
 
@@ -94,13 +120,13 @@ def _float_convolutions(graph: OnnxGraph) -> list[Any]:
 
 
 def _onnx_normalization(graph: OnnxGraph) -> list[Any]:
-    from edgepress.converters.to_onnx.normalization import normalization
+    from edgepress.converters.to_onnx.float_layers import normalization
 
     return normalization(graph)
 
 
 def _onnx_float_chains(graph: OnnxGraph) -> list[Any]:
-    from edgepress.converters.to_onnx import float_chains as onnx
+    from edgepress.converters.to_onnx import float_layers as onnx
 
     return onnx.float_chains(graph)
 
@@ -155,10 +181,10 @@ REWRITES: tuple[Rewrite, ...] = (
     # tflite/delegates/xnnpack/xnnpack_delegate.cc, `VisitDepthwiseConv2DNode`.)
     Rewrite("depthwise-weights", "compute depthwise convolutions in float, from 8-bit weights", ("tflite-dynamic",),
             stage="recipe", changes="int8 rounding", concerns=_depthwise),
-    # The same for small 1x1 convolutions; `to_tflite.products` says which, and why.
+    # The same for small 1x1 convolutions; `to_tflite.float_layers` says which, and why.
     Rewrite("small-products", "compute small 1x1 convolutions in float, from 8-bit weights", ("tflite-dynamic",),
             stage="recipe", changes="int8 rounding", concerns=_small_products),
-    # Features of tensors differ in their ranges; `to_tflite.normalization` says why that matters.
+    # Features of tensors differ in their ranges; `to_tflite.float_layers` says why that matters.
     Rewrite("float-normalization", "scale the features of a tensor in float, before they are quantized",
             (*_INT8, "tflite-int16x8"), stage="recipe", changes="int8 rounding", concerns=normalization),
     # Such as softplus and roots of mean squares; `float_chains` says why.

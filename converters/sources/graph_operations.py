@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.scratch import ScratchFolder
+from edgepress.converters.process.scratch import ScratchFolder
 from edgepress.runtime.errors import ModelFileError
 
 COMPUTING = {

@@ -14,12 +14,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepress.converters.adapter import chosen_output
 from edgepress.converters.contract.kinds import other_ends
-from edgepress.converters.ends import chosen_output
 from edgepress.converters.sources import keras_2
-from edgepress.converters.sources.bombs import refuse_unsafe
 from edgepress.converters.sources.keras_2 import objects_of
-from edgepress.converters.sources.saved_keras import Saved, read_saved, repair_file
+from edgepress.converters.sources.saved_keras import Saved, read_saved, refuse_unsafe, repair_file
 from edgepress.runtime.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, first_line, parsing
 from edgepress.runtime.filetypes import format_of
 

@@ -12,16 +12,21 @@ import numpy as np
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.arrays import Array, Floats
-from edgepress.converters.contract.hints import ModelFacts, SourceInput, row_shape, split_rows
-from edgepress.converters.contract.kinds import count_outputs, item_output, other_ends, refuse_types, source_inputs
+from edgepress.converters.contract.hints import ModelFacts, Size, SourceInput, fixed_shape, row_shape, split_rows
+from edgepress.converters.contract.kinds import (
+    INTEGERS,
+    count_outputs,
+    item_output,
+    other_ends,
+    refuse_types,
+    source_inputs,
+)
 from edgepress.converters.contract.metadata import onnx_metadata
-from edgepress.converters.contract.probe import INTEGERS
-from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.scratch import ScratchFolder
+from edgepress.converters.process.scratch import ScratchFolder
+from edgepress.converters.process.system import free_memory
 from edgepress.converters.sources.base import does_not_run, refuse_broken_weights
 from edgepress.converters.sources.tflite import TFLiteSource
-from edgepress.converters.system import free_memory
 from edgepress.converters.to_onnx import interface, opening
 from edgepress.converters.to_onnx.convert import OPSET
 from edgepress.converters.to_onnx.upgrade import opset_of
@@ -33,7 +38,7 @@ from edgepress.runtime.input_spec import InputSpec
 if TYPE_CHECKING:
     import onnx
 
-TRIED = 4
+TEST_ITEMS = 4
 """Number of items on which the file is tried that is made of a model."""
 LAST_BITS = 2.0**-22
 """Relative change of a value by its last bits in float32."""
@@ -186,17 +191,17 @@ class OnnxSource:
             raise ConversionError(f"{_MADE} returns NaN or infinity for an item of {darkest:g} alone.", _ONNX_ONLY)
         is_near = error <= WORST * largest or error <= ROUNDINGS * self._rounding(adapter.apply(items), reference)
         if not is_near and np.isfinite(reference).all():
-            on = f"on {TRIED} random items, the largest output is {largest:.3g} and the largest error {error:.3g}"
+            on = f"on {TEST_ITEMS} random items, the largest output is {largest:.3g} and the largest error {error:.3g}"
             raise ConversionError(f"{_MADE} does not answer like the model: {on}.", _ONNX_ONLY)
         return converted.tflite(inner)
 
     def _import(self, *, channels_last: bool) -> bytes:
         """The model as a float TFLite file that takes items as it does, or images with their channels last."""
-        from edgepress.converters.frozen import freeze, trace
-        from edgepress.converters.importers.joined_steps import join_steps
+        from edgepress.converters.freezing.frozen import freeze, trace
         from edgepress.converters.importers.onnx_graph import import_graph
+        from edgepress.converters.importers.operations import join_steps
         from edgepress.converters.to_tflite.convert import float_tflite
-        from edgepress.converters.to_tflite.transposes import without_last_transposes
+        from edgepress.converters.to_tflite.plain_forms import without_last_transposes
 
         infer = import_graph(join_steps(interface.of_one_item(self._model)), channels_last=channels_last)
         shapes = [each.shape for each in self.facts.inputs] or [self.facts.shape]
@@ -248,7 +253,7 @@ def _trial_items(item: InputSpec) -> Array:
     random = np.random.default_rng(0)
     values: list[Array] = []
     for each in inputs_of(item) or (item,):
-        shape = (TRIED, *each.shape)
+        shape = (TEST_ITEMS, *each.shape)
         if each.is_image or each.is_integer:
             low, high = map(int, each.limits)
             values.append(random.integers(low, high, shape, endpoint=True))
@@ -256,7 +261,7 @@ def _trial_items(item: InputSpec) -> Array:
             values.append(random.normal(size=shape))
     if not inputs_of(item):
         return values[0]
-    records = np.empty(TRIED, item.item)
+    records = np.empty(TEST_ITEMS, item.item)
     for name, value in zip(records.dtype.names or (), values, strict=True):
         records[name] = value
     return records
@@ -265,7 +270,7 @@ def _trial_items(item: InputSpec) -> Array:
 def _random_items(shape: tuple[int, ...], dtype: str) -> Array:
     """Normal numbers and pixels; of integers, which may be places in a short table, 0 and 1."""
     random = np.random.default_rng(0)
-    half = (TRIED, *shape)
+    half = (TEST_ITEMS, *shape)
     if dtype != "float32":
         return random.integers(0, 2, half)
     return np.concatenate([random.normal(size=half), random.uniform(0, 255, half)]).astype(np.float32)

@@ -13,16 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.contract.hints import Hints, SourceInput, row_shape
+from edgepress.converters.contract.hints import Hints, SourceInput, fixed_shape, row_shape
 from edgepress.converters.contract.kinds import refuse_types, source_inputs
-from edgepress.converters.contract.size import fixed_shape
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import SourceModel
 from edgepress.converters.sources.keras import load_keras, takes_tokens
 from edgepress.converters.sources.onnx import OnnxSource
-from edgepress.converters.sources.recurrent import nested_layers, recurrent_layers, unroll_loops, without_dropout
 from edgepress.converters.sources.saved_model import function_of, serving_signature
-from edgepress.converters.sources.tensorflow import TensorFlowSource
+from edgepress.converters.sources.tensorflow import (
+    TensorFlowSource,
+    nested_layers,
+    recurrent_layers,
+    unroll_loops,
+    without_dropout,
+)
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError, parsing

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.adapter import chosen_output
 from edgepress.converters.contract.hints import SourceInput
 from edgepress.converters.contract.kinds import other_ends, refuse_types, source_inputs
-from edgepress.converters.ends import chosen_output
 from edgepress.converters.sources.graph_operations import harmless
 from edgepress.runtime.errors import ModelFileError, first_line
 

@@ -1,8 +1,18 @@
-"""Keras models and SavedModels as a source: a function of TensorFlow, frozen."""
+"""Keras models and SavedModels as a source: a function of TensorFlow, frozen, its recurrent layers prepared first.
+
+Prepare recurrent Keras layers (LSTM, GRU, SimpleRNN, RNN around any cell) for conversion.
+
+They are loops over time. In ONNX they become LSTM or Loop; in TFLite they would become several graphs, which quantizers
+do not support. For TFLite they are therefore unrolled, as by `unroll=True` in Keras: the operations of a step are
+repeated for each step, with shared weights. Loops in SavedModels, which are no longer layers, are not supported.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +22,11 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.contract.hints import ModelFacts, SourceInput, split_rows
 from edgepress.converters.contract.kinds import count_outputs, item_output
-from edgepress.converters.frozen import freeze, last_operation, trace
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.freezing.frozen import freeze, last_operation, trace
+from edgepress.converters.process.system import free_memory
 from edgepress.converters.sources.base import does_not_run, refuse_broken_weights
-from edgepress.converters.system import free_memory
+from edgepress.converters.sources.keras import keras_of
 from edgepress.runtime.contract import Contract
 
 if TYPE_CHECKING:
@@ -103,7 +115,7 @@ class TensorFlowSource:
         """See `SourceModel`."""
         from edgepress.converters.to_tflite import passes
         from edgepress.converters.to_tflite.convert import float_tflite
-        from edgepress.converters.to_tflite.transposes import without_last_transposes
+        from edgepress.converters.to_tflite.plain_forms import without_last_transposes
 
         scaling, adapter = adapter.split()
         whole = adapter.item.is_integer
@@ -168,3 +180,122 @@ def _reason(message: str) -> str:
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     marked = next((i for i, line in enumerate(lines) if line.startswith("[[")), 1)
     return lines[max(0, marked - 1)] if lines else "no reason was given"
+
+
+LARGEST_STEPS = 256
+"""Largest number of steps that are unrolled: each adds operations to the file and time to the conversion."""
+
+
+def nested_layers(model: Any) -> list[Any]:
+    """All layers of a model, those inside other layers and models too. The only way is private to Keras 3.15.1.
+
+    See docs/architecture.md, "Interfaces that libraries do not document".
+    """
+    return list(model._flatten_layers())
+
+
+def recurrent_layers(model: Any) -> list[Any]:
+    """The recurrent layers of a model, those inside other layers and models too."""
+    rnn = keras_of(model).layers.RNN
+    return [layer for layer in nested_layers(model) if isinstance(layer, rnn)]
+
+
+def without_dropout(model: Any) -> Any:
+    """Disable dropout inside recurrent cells: Keras draws its mask, and counts the draw, even for inference."""
+    for layer in nested_layers(model):
+        if hasattr(layer, "get_dropout_mask"):
+            layer.dropout = layer.recurrent_dropout = 0.0
+    return model
+
+
+def unroll_loops(model: Any, infer: Callable[..., Any]) -> Callable[..., Any] | None:
+    """`infer`, which calls the model, with every loop over time unrolled; None if there is none.
+
+    Calling it raises ConversionError if the number of steps is above `LARGEST_STEPS` or not fixed.
+    """
+    loops = [layer for layer in recurrent_layers(model) if not layer.unroll]
+    if not loops:
+        return None
+
+    def call(*x: Any) -> Any:
+        for layer, steps in _steps(loops, infer, x):
+            if steps is None or steps > LARGEST_STEPS:
+                raise ConversionError(
+                    f"The recurrent layer {layer.name} runs over {steps or 'any number of'} steps; TFLite "
+                    f"files, in which they are unrolled, allow up to {LARGEST_STEPS}.",
+                    "Give the model a shorter input of fixed length, build the layer with unroll=True, or use ONNX "
+                    "schemes, which need no unrolling.",
+                )
+        turned = [layer for layer in loops if layer.go_backwards and getattr(layer, "zero_output_for_mask", False)]
+        try:
+            for layer in loops:
+                layer.unroll = True
+            for layer in turned:
+                layer.call = partial(_with_turned_mask, layer, layer.call)
+            with _unrolled_convolutions(keras_of(model)):
+                return infer(*x)
+        finally:
+            for layer in turned:
+                del layer.call
+            for layer in loops:
+                layer.unroll = False
+
+    return call
+
+
+@contextlib.contextmanager
+def _unrolled_convolutions(keras: Any) -> Iterator[None]:
+    """Let loops of tf_keras be unrolled where a layer does not say so: ConvLSTM of 2.21 ignores its own `unroll`."""
+    if keras.__name__ != "tf_keras":
+        yield
+        return
+    backend: Any = sys.modules["tf_keras.src.backend"]
+    loop = backend.rnn
+    backend.rnn = partial(loop, unroll=True)
+    try:
+        yield
+    finally:
+        backend.rnn = loop
+
+
+def _with_turned_mask(layer: Any, call: Callable[..., Any], *args: Any, mask: Any = None, **kwargs: Any) -> Any:
+    """What a layer that runs backwards and returns 0 for masked steps makes, as its loop does.
+
+    Unrolled, Keras 3.15.1 makes 0 of the steps that the mask leaves out when it is read from the other end.
+    """
+    import tensorflow as tf
+
+    if mask is None or not layer.return_sequences:
+        return call(*args, mask=mask, **kwargs)
+    layer.zero_output_for_mask = False
+    try:
+        outputs = call(*args, mask=mask, **kwargs)
+    finally:
+        layer.zero_output_for_mask = True
+    sequence, *states = outputs if isinstance(outputs, (list, tuple)) else (outputs,)
+    steps = tf.stack(tf.unstack(mask, axis=1)[::-1], axis=1)
+    steps = steps[(..., *[tf.newaxis] * (len(sequence.shape) - 2))]
+    sequence = tf.where(steps, sequence, tf.zeros_like(sequence))
+    return type(outputs)([sequence, *states]) if states else sequence
+
+
+def _steps(layers: list[Any], infer: Callable[..., Any], x: tuple[Any, ...]) -> list[tuple[Any, int | None]]:
+    """The layers, with the number of steps (None if not fixed) of each of their calls in `infer(*x)`, traced apart.
+
+    The shapes that they were built with do not tell: a file may leave the length free.
+    """
+    loops: list[tuple[Any, int | None]] = []
+
+    def noting(layer: Any, call: Callable[..., Any], sequences: Any, *args: Any, **kwargs: Any) -> Any:
+        loops.append((layer, sequences.shape[1]))
+        return call(sequences, *args, **kwargs)
+
+    try:
+        for layer in layers:
+            layer.call = partial(noting, layer, layer.call)
+        first, *more = [(tuple(each.shape), each.dtype.name) for each in x]
+        trace(infer, *first, *more)
+    finally:
+        for layer in layers:
+            del layer.call  # that of its class again
+    return loops

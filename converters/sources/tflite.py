@@ -10,21 +10,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.adapter import InputAdapter, chosen_note, chosen_output
 from edgepress.converters.arrays import Array, Floats
-from edgepress.converters.contract.hints import ModelFacts, SourceInput, row_shape, split_rows
-from edgepress.converters.contract.kinds import count_outputs, item_output, other_ends, refuse_types, source_inputs
+from edgepress.converters.contract.hints import ModelFacts, Size, SourceInput, fixed_shape, row_shape, split_rows
+from edgepress.converters.contract.kinds import (
+    INTEGERS,
+    count_outputs,
+    item_output,
+    other_ends,
+    refuse_types,
+    source_inputs,
+)
 from edgepress.converters.contract.metadata import tflite_metadata
-from edgepress.converters.contract.probe import INTEGERS
-from edgepress.converters.contract.size import Size, fixed_shape
-from edgepress.converters.ends import chosen_note, chosen_output
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import does_not_run
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
-from edgepress.converters.to_tflite import flatbuffer, passes, plain_forms, resize
-from edgepress.converters.to_tflite.dequantize import dequantized
+from edgepress.converters.to_tflite import flatbuffer, passes, plain_forms
+from edgepress.converters.to_tflite import interface as resize
 from edgepress.converters.to_tflite.interface import with_input_names
+from edgepress.converters.to_tflite.plain_forms import dequantized
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError, first_line
 from edgepress.runtime.flatbuffer import check_model, unsupported_operations

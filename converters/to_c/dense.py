@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.to_c.arithmetic import Integers, scaling
-from edgepress.converters.to_c.bounds import Range, sums
-from edgepress.converters.to_c.conv_kernels import is_unlike_dense, with_kernel
+from edgepress.converters.to_c.arithmetic import Integers, Range, scaling, sums
+from edgepress.converters.to_c.convolution import is_unlike_dense, with_kernel
 from edgepress.converters.to_c.graph import Operation
 from edgepress.converters.to_c.step import (
     SEPARATE,

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgepress.converters.to_c.arithmetic import (
     Integers,
+    Range,
     activation_range,
     divide,
     exp,
@@ -18,7 +19,6 @@ from edgepress.converters.to_c.arithmetic import (
     multiply_high,
     scale,
 )
-from edgepress.converters.to_c.bounds import Range
 from edgepress.converters.to_c.graph import Array, Operation, Tensor
 from edgepress.converters.to_c.step import SEPARATE, Step
 
@@ -60,7 +60,7 @@ def add(operation: Operation, _: Range) -> Step:
         "low": low,
         "high": high,
     }
-    return _step_of_two(operation, "add", layer, (a, b), answer)
+    return _step_of_two(operation, "add", layer, (a, b), answer=answer)
 
 
 def _term(values: Integers, zero_point: int, multiplier: int, right: int) -> Integers:
@@ -85,7 +85,7 @@ def multiply(operation: Operation, _: Range) -> Step:
         return np.clip(scale(product, multiplier, right) + output.zero_point, low, high).reshape(output.shape)
 
     layer = _counts(a, b, output) | {"multiplier": multiplier, "right": right, "low": low, "high": high}
-    return _step_of_two(operation, "mul", layer, (a, b), answer)
+    return _step_of_two(operation, "mul", layer, (a, b), answer=answer)
 
 
 def _operands(operation: Operation) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,7 +117,7 @@ def _counts(a: Tensor, b: Tensor, output: Tensor) -> dict[str, int]:
 
 
 def _step_of_two(
-    operation: Operation, kernel: str, layer: dict[str, int], operands: tuple[Tensor, Tensor], answer: Function
+    operation: Operation, kernel: str, layer: dict[str, int], operands: tuple[Tensor, Tensor], *, answer: Function
 ) -> Step:
     output = operation.output
     distances = tuple(0 if tensor.size == output.size else SEPARATE for tensor in operands)

@@ -15,9 +15,8 @@ from typing import Any
 
 from edgepress.converters.to_c.emission import Sources, emit, largest_window
 from edgepress.converters.to_c.lowering import Program, lower
+from edgepress.converters.to_c.passes import place_smallest, without_constant_channels
 from edgepress.converters.to_c.placement import Placement
-from edgepress.converters.to_c.removal import without_constant_channels
-from edgepress.converters.to_c.tables import place_smallest
 
 CALL = 18
 """Bytes of code for calling a kernel."""

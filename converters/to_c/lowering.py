@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepress.converters.to_c import convolution, dense, elementwise, pooling, shapes
-from edgepress.converters.to_c.arithmetic import Integers
-from edgepress.converters.to_c.bounds import Range
+from edgepress.converters.to_c import convolution, dense, elementwise, shapes, window
+from edgepress.converters.to_c.arithmetic import Integers, Range
 from edgepress.converters.to_c.graph import Array, Graph, Operation, Tensor, unsupported
 from edgepress.converters.to_c.read import read
 from edgepress.converters.to_c.step import Step
@@ -18,13 +17,13 @@ from edgepress.runtime.errors import ModelFileError
 
 LOWERINGS: Mapping[str, Callable[[Operation, Range], Step]] = {
     "ADD": elementwise.add,
-    "AVERAGE_POOL_2D": pooling.pool,
+    "AVERAGE_POOL_2D": window.pool,
     "CONV_2D": convolution.convolution,
     "DEPTHWISE_CONV_2D": convolution.depthwise,
     "FULLY_CONNECTED": dense.fully_connected,
     "LOGISTIC": elementwise.logistic,
-    "MAX_POOL_2D": pooling.pool,
-    "MEAN": pooling.mean,
+    "MAX_POOL_2D": window.pool,
+    "MEAN": window.mean,
     "MUL": elementwise.multiply,
     "PAD": shapes.pad,
     "QUANTIZE": elementwise.quantize,

@@ -1,4 +1,4 @@
-"""Put the tensors of a program into one arena, as small as a search finds.
+"""The tensors of a program in one arena, as small as a search and smaller windows make it.
 
 A tensor takes memory from the step that writes it to the last one that reads it. Two that are needed at the same time
 may share bytes in one case: the output of a step and an input that is not needed later, at a distance that follows from
@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgepress.converters.to_c.graph import unsupported
 from edgepress.converters.to_c.lowering import Program
-from edgepress.converters.to_c.step import SEPARATE
+from edgepress.converters.to_c.step import SEPARATE, Step
 
 ALIGNMENT = 4
 TRIES = 4000
@@ -160,7 +160,7 @@ def needs(blocks: Sequence[Block]) -> list[int]:
     return totals
 
 
-def may_share(blocks: Sequence[Block], i: int, at: int, j: int, other: int) -> bool:
+def may_share(blocks: Sequence[Block], i: int, at: int, j: int, *, other: int) -> bool:
     """Whether a block at an offset and another one at its offset do not harm each other, needed at the same time."""
     begin, end = _harmed(blocks, i, j, other)
     return not begin < at < end
@@ -194,3 +194,24 @@ def _placed(
 
 def _up(offset: int) -> int:
     return -(-offset // ALIGNMENT) * ALIGNMENT
+
+
+SLACK = 0.1
+"""Share by which faster kernels may make the arena larger than the smallest one."""
+
+
+def with_smaller_windows(program: Program) -> Program:
+    """The same answers, with `Step.smaller` where a step would need more memory than `SLACK` allows."""
+    whole = needs(blocks_of(program)[1])
+    by_step = whole[1:]
+    least = [need - _saved(step) for need, step in zip(by_step, program.steps, strict=False)]
+    limit = (1 + SLACK) * max(whole[0], whole[-1], *least)
+    steps = tuple(
+        step.smaller if step.smaller is not None and need > limit else step
+        for need, step in zip(by_step, program.steps, strict=False)
+    )
+    return replace(program, steps=steps) if steps != program.steps else program
+
+
+def _saved(step: Step) -> int:
+    return (step.scratch or 0) - (step.smaller.scratch or 0) if step.smaller is not None else 0

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgepress.converters.to_c.graph import REPLACE, Array, Graph, Operation, Tensor, unsupported
 from edgepress.converters.to_tflite.flatbuffer import builtin_name
-from edgepress.converters.to_tflite.tables import FlatTable, root
+from edgepress.converters.to_tflite.metadata import FlatTable, root
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.flatbuffer import check_model
 
@@ -77,7 +77,7 @@ def _graph(content: bytes) -> Graph:
     tables = graph.tables(3)
     if len(tables) > MAX_OPERATIONS:
         raise unsupported("this file", f"it has {len(tables)} operations; accepted: up to {MAX_OPERATIONS}")
-    operations = [_operation(n, table, kinds, tensors, content) for n, table in enumerate(tables)]
+    operations = [_operation(n, table, kinds, tensors, content=content) for n, table in enumerate(tables)]
     source, result = (_named(tensors, end[0]) for end in ends)
     _check_order(source, result, operations)
     return Graph(source, result, tuple(operations))
@@ -89,7 +89,7 @@ def _kind(code: FlatTable) -> str:
     return KINDS.get(number) or (f"custom operation {name}" if name else builtin_name(number))
 
 
-def _operation(number: int, table: FlatTable, kinds: list[str], tensors: list[Tensor], content: bytes) -> Operation:
+def _operation(number: int, table: FlatTable, kinds: list[str], tensors: list[Tensor], *, content: bytes) -> Operation:
     kind = kinds[table.number(0, "<I")]
     if kind not in KINDS.values():
         known = ", ".join(sorted(KINDS.values()))

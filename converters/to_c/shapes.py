@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.to_c.arithmetic import Integers, divide, exp, inverse, multiplier_of, multiply_high
-from edgepress.converters.to_c.bounds import Range
+from edgepress.converters.to_c.arithmetic import Integers, Range, divide, exp, inverse, multiplier_of, multiply_high
 from edgepress.converters.to_c.graph import Operation, Tensor
 from edgepress.converters.to_c.step import Step
 

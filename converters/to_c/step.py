@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.to_c.arithmetic import Integers, Scaling
-from edgepress.converters.to_c.bounds import Range
+from edgepress.converters.to_c.arithmetic import Integers, Range, Scaling
 from edgepress.converters.to_c.graph import Operation, Tensor
 
 MAX_CHANNELS = 1 << 16

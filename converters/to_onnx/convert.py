@@ -1,7 +1,12 @@
-"""Convert a frozen graph to float ONNX by tf2onnx, and bring every ONNX file to its final form.
+"""A frozen graph as float ONNX by tf2onnx, and every ONNX file in its final form, with short names.
 
 The frozen graph takes uint8 and casts inside (images) or takes float32 (tensors), NHWC, with a free batch dimension;
 the output is float32.
+
+Short names for what ONNX Runtime's quantizer adds to a model.
+
+Around each quantized tensor it puts two nodes, two values, a scale and a zero point, each of which repeats the tensor's
+name: two thirds of a small file. Names of tensors, layers and weights stay, because a diagnosis finds them by these.
 """
 
 from __future__ import annotations
@@ -14,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.frozen import OUTPUT, Frozen
-from edgepress.converters.system import free_memory
-from edgepress.converters.to_onnx.graph import sort_nodes
+from edgepress.converters.freezing.frozen import OUTPUT, Frozen
+from edgepress.converters.process.system import free_memory
+from edgepress.converters.to_onnx.graph import OnnxGraph, sort_nodes
 
 if TYPE_CHECKING:
     import onnx
+
 
 OPSET = 17
 """ONNX Runtime 1.13 and newer read it, and it has all operations that the schemes need."""
@@ -221,3 +227,39 @@ def quiet(logger: str) -> Iterator[None]:
         yield
     finally:
         log.setLevel(level)
+
+
+def shorten_names(model: onnx.ModelProto) -> None:
+    """Rename, in place, the scales, zero points and values of quantized activations."""
+    graph = OnnxGraph(model)
+    pairs = graph.nodes("QuantizeLinear", "DequantizeLinear")
+    used_names = set(_all_names(model.graph))
+    new: dict[str, str] = {}
+    for number, node in enumerate(pairs):
+        node.name = ""
+        if graph.constant(node.input[0]) is not None:
+            continue
+        value = "q" if node.op_type == "QuantizeLinear" else "d"
+        for letter, name in zip(("s", "z", value), (*node.input[1:3], node.output[0]), strict=False):
+            short = f"{letter}{number}"
+            if short not in used_names and len(short) < len(name) and None not in graph.readers(name):
+                new.setdefault(name, short)
+    for node in model.graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+    for tensor in model.graph.initializer:
+        tensor.name = new.get(tensor.name, tensor.name)
+    others = [value for value in model.graph.value_info if value.name not in new]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(others)
+
+
+def _all_names(graph: onnx.GraphProto) -> Iterator[str]:
+    """The names of a graph's values, and of those of the graphs inside its nodes."""
+    for value in (*graph.input, *graph.initializer):
+        yield value.name
+    for node in graph.node:
+        yield from (*node.input, *node.output)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _all_names(inner)

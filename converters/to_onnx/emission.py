@@ -33,7 +33,7 @@ MATRIX = 2
 _ACTIVATIONS = {1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
 """Operations by the schema's `ActivationFunctionType`; LiteRT's kernels leave its others out without an error."""
 
-Ends = list[int]
+TensorIndices = list[int]
 """Indices of the tensors that an operation reads or makes."""
 
 
@@ -309,7 +309,7 @@ class Emission:
         return self._numbers[wanted]
 
 
-Write = Callable[[Emission, Ends, Ends], None]
+Write = Callable[[Emission, TensorIndices, TensorIndices], None]
 """Writes an operation: takes its inputs and its outputs."""
 
 

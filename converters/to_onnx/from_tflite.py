@@ -19,7 +19,7 @@ import numpy as np
 
 from edgepress.converters.arrays import Array
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.scratch import ScratchFolder
+from edgepress.converters.process.scratch import ScratchFolder
 from edgepress.converters.to_onnx.convert import OPSET, finish
 from edgepress.converters.to_onnx.emission import Emission
 from edgepress.converters.to_onnx.operations import TABLE, of_one

@@ -1,4 +1,4 @@
-"""Passes over ONNX models: inspect and change their inputs and outputs, and put an adapter in front."""
+"""Passes over ONNX models: inputs and outputs inspected and changed, an adapter in front, the last softmax left off."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
-from edgepress.converters.frozen import INPUT, OUTPUT
+from edgepress.converters.adapter import End, InputAdapter, free_prefix, step_name
+from edgepress.converters.errors import not_at_end
+from edgepress.converters.freezing.frozen import INPUT, OUTPUT
 from edgepress.converters.to_onnx.convert import finish
 
 if TYPE_CHECKING:
     import onnx
+
 
 _QUANTIZED = re.compile(r"Q(?!uick)|.*([Qq]uantize|Integer|NBits|Bnb4|FpQ4|Float8)")
 """Names of quantized operations, those of the standard and of ONNX Runtime; QuickGelu is a float operation."""
@@ -247,3 +249,29 @@ def name_ends(model: onnx.ModelProto) -> None:
         if name not in used_names:
             _rename(graph.node, value.name, name)
             value.name = name
+
+
+def without_end(model: onnx.ModelProto, end: End) -> onnx.ModelProto:
+    """A copy of a float model without its final softmax or sigmoid, so that it returns logits; copies behind it stay.
+
+    Raises:
+        ConversionError: It does not end in one of this kind.
+    """
+    whole = copy.deepcopy(model)
+    graph = whole.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers.get(graph.output[0].name)
+    while node is not None and node.op_type in COPIES:
+        node = makers.get(node.input[0])
+    if node is None or node.op_type != end.title():
+        raise not_at_end(end)
+    scores = node.output[0]
+    logits = node.input[0]
+    graph.node.remove(node)
+    for reader in graph.node:
+        for place, name in enumerate(reader.input):
+            if name == scores:
+                reader.input[place] = logits
+    if graph.output[0].name == scores:
+        graph.output[0].name = logits
+    return finish(whole)

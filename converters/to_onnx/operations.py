@@ -18,8 +18,8 @@ from edgepress.converters.to_onnx.emission import (
     IMAGE,
     MATRIX,
     Emission,
-    Ends,
     Order,
+    TensorIndices,
     UnsupportedError,
     Write,
     channels_first,
@@ -27,10 +27,8 @@ from edgepress.converters.to_onnx.emission import (
     plain,
     same_memory,
 )
-from edgepress.converters.to_onnx.indices import INDICES
 from edgepress.converters.to_onnx.shapes import SHAPES
-from edgepress.converters.to_onnx.spatial import SPATIAL
-from edgepress.converters.to_onnx.spectra import SPECTRA
+from edgepress.converters.to_onnx.spatial import INDICES, SPATIAL, SPECTRA
 
 _UNARY = {
     kind: kind.title()
@@ -102,14 +100,14 @@ def _part(e: Emission, output: str, kind: str, inputs: list[str], **attributes: 
     return e.node(kind, inputs, e.fresh(f"{output}_{kind.lower()}"), **attributes)
 
 
-def _unary(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _unary(kind: str, e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (source,), (target,) = inputs, outputs
     order = e.order(source)
     value = e.in_order(source, order)
     e.make(target, order, lambda name: of_one(e, kind, value, name))
 
 
-def _binary(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _binary(kind: str, e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (target,) = outputs
     rank = len(e.shape(target))
     order = common_order(e, inputs, rank)
@@ -147,14 +145,14 @@ def _operand(e: Emission, index: int, order: Order, shape: tuple[int, ...]) -> s
     return e.stored(index, value.reshape((1,) * (rank - value.ndim) + value.shape).transpose(order), order)
 
 
-def _prelu(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _prelu(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (source, slope), (target,) = inputs, outputs
     order = e.order(source)
     values = [e.in_order(source, order), _operand(e, slope, order, e.shape(target))]
     e.make(target, order, lambda name: e.node("PRelu", values, name))
 
 
-def _softmax(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _softmax(kind: str, e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (source,), (target,) = inputs, outputs
     order = e.order(source)
     value = e.in_order(source, order)
@@ -165,7 +163,7 @@ def _softmax(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.make(target, order, lambda name: e.node(kind, [value], name, axis=-1 if axis == len(order) - 1 else axis))
 
 
-def _l2_normalize(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _l2_normalize(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (source,), (target,) = inputs, outputs
     order = e.order(source)
     value = e.in_order(source, order)
@@ -175,7 +173,7 @@ def _l2_normalize(e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.make(target, order, lambda name: e.node("Div", [value, divisor], name))
 
 
-def _reduce(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _reduce(kind: str, e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (source, axes_tensor), (target,) = inputs, outputs
     rank = len(e.shape(source))
     keeps = bool(e.option("keepDims"))
@@ -204,7 +202,7 @@ def _reduce(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
         e.make(target, stored, lambda name: e.node(_REDUCED[kind], [value], name, axes=places, keepdims=int(keeps)))
 
 
-def _dense(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _dense(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (source, weights, *rest), (target,) = inputs, outputs
     matrix = e.known(weights)
     shape = e.shape(source)
@@ -227,7 +225,7 @@ def _dense(e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.make(target, own, lambda name: e.node("Add", added, name))
 
 
-def _matmul(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _matmul(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (target,) = outputs
     values = []
     for index, turned in zip(inputs, (e.option("adjX"), e.option("adjY")), strict=True):

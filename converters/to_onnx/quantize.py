@@ -20,17 +20,20 @@ from edgepress.converters.adapter import EXACT
 from edgepress.converters.calibration import Batches, Calibration, InputRange, onnx_statistics, ranges_by_name
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.float_layers import NOTHING, FloatLayers
+from edgepress.converters.numeric.statistics import CalibrationMethods, Ranges
+from edgepress.converters.process.scratch import ScratchFolder
 from edgepress.converters.schemes import Scheme
-from edgepress.converters.scratch import ScratchFolder
-from edgepress.converters.statistics import CalibrationMethods, Ranges
-from edgepress.converters.to_onnx.bias import biases_of, fit_biases
-from edgepress.converters.to_onnx.comparisons import put_marks_on_grids
 from edgepress.converters.to_onnx.convert import finish, quiet
-from edgepress.converters.to_onnx.float_chains import float_chains
-from edgepress.converters.to_onnx.float_layers import float_nodes, store_in_bytes
-from edgepress.converters.to_onnx.four_bits import four_bit_weights, pack, with_coarse_weights
+from edgepress.converters.to_onnx.float_layers import float_chains, float_nodes, normalization, store_in_bytes
 from edgepress.converters.to_onnx.graph import STANDARD, VIEWS, OnnxGraph, attribute
-from edgepress.converters.to_onnx.normalization import normalization
+from edgepress.converters.to_onnx.grids import (
+    biases_of,
+    fit_biases,
+    four_bit_weights,
+    pack,
+    put_marks_on_grids,
+    with_coarse_weights,
+)
 
 if TYPE_CHECKING:
     import onnx

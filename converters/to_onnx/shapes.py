@@ -12,7 +12,7 @@ from edgepress.converters.to_onnx.emission import (
     IMAGE,
     MATRIX,
     Emission,
-    Ends,
+    TensorIndices,
     UnsupportedError,
     Write,
     channels_first,
@@ -22,7 +22,7 @@ from edgepress.converters.to_onnx.emission import (
 )
 
 
-def _reshape(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _reshape(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     source, (target,) = inputs[0], outputs
     old = e.shape(source)
     new = e.shape(target)
@@ -59,7 +59,7 @@ def _spread(shape: tuple[int, ...]) -> tuple[list[int], int, int]:
     return [size for size in shape[1:-1] if size != 1], shape[0], shape[-1]
 
 
-def _transpose(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _transpose(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (source, order_tensor), (target,) = inputs, outputs
     perm = [int(a) for a in e.known(order_tensor)]
     if (value := e.constant(source)) is not None:
@@ -77,7 +77,7 @@ def _transpose(e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.make(target, new, lambda name: e.node("Transpose", [value_name], name, perm=places))
 
 
-def _concatenate(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _concatenate(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (target,) = outputs
     rank = len(e.shape(target))
     order = common_order(e, inputs, rank)
@@ -86,7 +86,7 @@ def _concatenate(e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.make(target, order, lambda name: e.node("Concat", values, name, axis=axis))
 
 
-def _split(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _split(kind: str, e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     source, axis = (inputs[1], inputs[0]) if kind == "SPLIT" else (inputs[0], inputs[2])
     order = e.order(source)
     at = int(e.known(axis).ravel()[0]) % len(order)
@@ -95,13 +95,13 @@ def _split(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.nodes_of("Split", [value, lengths], [e.reserve(i, order) for i in outputs], axis=order.index(at))
 
 
-def _slice(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _slice(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     source, begins, sizes = inputs
     both = zip(map(int, e.known(begins)), map(int, e.known(sizes)), strict=True)
     _cut(e, source, outputs[0], [slice(begin, begin + size if size >= 0 else None) for begin, size in both])
 
 
-def _strided_slice(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _strided_slice(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     source, (target,) = inputs[0], outputs
     starts, ends, strides = ([int(v) for v in e.known(i)] for i in inputs[1:4])
     names = ("beginMask", "endMask", "newAxisMask", "shrinkAxisMask")
@@ -120,7 +120,7 @@ def _strided_slice(e: Emission, inputs: Ends, outputs: Ends) -> None:
     _cut(e, source, target, parts, drops_axes=bool(new or shrink))
 
 
-def _reverse(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _reverse(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     source, axes_tensor = inputs
     rank = len(e.shape(source))
     axes = {int(axis) % rank for axis in e.known(axes_tensor).ravel()}
@@ -153,7 +153,7 @@ def _cut(e: Emission, source: int, target: int, parts: Sequence[slice], *, drops
     e.make(target, plain(len(left)), lambda name: e.node("Reshape", [part, e.sizes(left)], name))
 
 
-def _gather(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _gather(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (source, picked), (target,) = inputs, outputs
     axis = e.option("axis")
     if (batch := e.option("batchDims")) != 0:
@@ -170,7 +170,7 @@ def _gather(e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.make(target, stored, lambda name: e.node("Gather", values, name, axis=axis))
 
 
-def _cast(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _cast(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (source,), (target,) = inputs, outputs
     if (value := e.constant(source)) is not None:  # float16 weights
         e.fold(target, value.astype(e.dtype(target)))
@@ -181,7 +181,7 @@ def _cast(e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.make(target, order, lambda name: e.node("Cast", [named], name, to=to))
 
 
-def _pack(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _pack(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (target,) = outputs
     axis = e.option("axis") % len(e.shape(target))
     where = e.extra(np.array([axis], np.int64), e.step(target, "axis"))
@@ -189,7 +189,7 @@ def _pack(e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.make(target, plain(len(e.shape(target))), lambda name: e.node("Concat", parts, name, axis=axis))
 
 
-def _tile(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _tile(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (source, repeats_tensor), (target,) = inputs, outputs
     order = e.order(source)
     value = e.in_order(source, order)
@@ -197,7 +197,7 @@ def _tile(e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.make(target, order, lambda name: e.node("Tile", [value, repeats], name))
 
 
-def _broadcast(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _broadcast(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     source, (target,) = inputs[0], outputs
     shape = e.shape(target)
     if (value := e.constant(source)) is not None:
@@ -208,7 +208,7 @@ def _broadcast(e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.make(target, plain(len(shape)), lambda name: e.node("Expand", named, name))
 
 
-def _unpack(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _unpack(e: Emission, inputs: TensorIndices, outputs: TensorIndices) -> None:
     (source,) = inputs
     order = plain(len(e.shape(source)))
     axis = e.option("axis") % len(order)

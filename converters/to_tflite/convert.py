@@ -20,23 +20,25 @@ import numpy as np
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.float_layers import NOTHING, FloatLayers
-from edgepress.converters.frozen import Frozen
+from edgepress.converters.freezing.frozen import Frozen
+from edgepress.converters.numeric.statistics import Ranges
 from edgepress.converters.schemes import Scheme
-from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
-from edgepress.converters.to_tflite.bias import with_fitting_biases
-from edgepress.converters.to_tflite.comparisons import with_marks_on_grids
-from edgepress.converters.to_tflite.float_chains import float_chain_names, reads_input
-from edgepress.converters.to_tflite.four_bits import four_bit_names
+from edgepress.converters.to_tflite.constants import with_marks_on_grids
+from edgepress.converters.to_tflite.float_layers import (
+    float_chain_names,
+    normalization_names,
+    reads_input,
+    small_products,
+    with_constant_left,
+)
 from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.grids import four_bit_names, refuse_scales, with_fitting_biases
 from edgepress.converters.to_tflite.interface import Uint8, with_input_names
-from edgepress.converters.to_tflite.normalization import normalization_names
 from edgepress.converters.to_tflite.passes import with_short_names
-from edgepress.converters.to_tflite.products import small_products, with_constant_left
-from edgepress.converters.to_tflite.requantization import refuse_scales
 
 FLOAT_NORMALIZATION = "float-normalization"
-"""The rewrite that leaves `to_tflite.normalization` in float."""
+"""The rewrite that leaves `to_tflite.float_layers` in float."""
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 ISLAND_MARK = "float"
 ISLAND = re.compile(r"^edgepress(_again)*_float_")

@@ -240,7 +240,7 @@ def prepend_adapter(model: bytes, adapter: InputAdapter) -> bytes:
     root, graph = flat.read(model)
     prefix = free_prefix([(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors])
     for place, part in enumerate(adapter.inputs):
-        _put_in_front(root, graph, part, f"{prefix}_{place}" if place else prefix, place)
+        _put_in_front(root, graph, part, f"{prefix}_{place}" if place else prefix, place=place)
     if adapter.end:
         old = graph.outputs[0]
         new = flat.tensor(graph, list(graph.tensors[old].shape), f"{prefix}_scores")
@@ -250,7 +250,7 @@ def prepend_adapter(model: bytes, adapter: InputAdapter) -> bytes:
     return flat.write(root)
 
 
-def _put_in_front(root: Any, graph: Any, adapter: InputAdapter, prefix: str, place: int) -> None:
+def _put_in_front(root: Any, graph: Any, adapter: InputAdapter, prefix: str, *, place: int) -> None:
     """The adapter's steps in front of an input."""
     front: list[Any] = []
     steps = adapter.steps

@@ -8,7 +8,6 @@ transfer.py    bytes from a web server or a folder, within limits
 roots.py       the trusted keys of this board, which no bundle and no folder replaces
 trust.py       The Update Framework's client, and its refusals in words
 installer.py   unpacks a bundle and runs its install.sh
-lock.py        one update at a time
 frames.py      frames that the running service keeps while an update asks for them
 shadow.py      the shadow run: both releases answer the same frames, and limits decide
 shadow_process.py  a child process that answers with one release

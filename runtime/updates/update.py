@@ -18,7 +18,7 @@ from typing import Any
 
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.installed import HINT, damage_of
-from edgepress.runtime.updates.confirm import MAX_ATTEMPTS, confirm
+from edgepress.runtime.updates.confirm import MAX_ATTEMPTS, Left, alone, command_forward, confirm, is_running, read_left
 from edgepress.runtime.updates.frames import REQUEST, keeps_no_frames
 from edgepress.runtime.updates.installer import (
     UnsureError,
@@ -31,8 +31,6 @@ from edgepress.runtime.updates.installer import (
     system_error,
     unpack,
 )
-from edgepress.runtime.updates.left import Left, command_forward, read_left
-from edgepress.runtime.updates.lock import alone, is_running
 from edgepress.runtime.updates.place import Place, board_id, read_release
 from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, offered
 from edgepress.runtime.updates.roots import accept_roots, read_trust, restore_roots

@@ -10,7 +10,7 @@ import forked_workers
 import pytest
 from brokers import mosquitto
 
-from edgepress.converters.worker import Worker
+from edgepress.converters.process.worker import Worker
 
 
 @pytest.fixture(scope="session", autouse=True)

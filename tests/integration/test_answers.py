@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from edgepress.runtime import Contract, EngineError, InputSpec, Model, load
 from edgepress.runtime.decisions import decide
 from edgepress.runtime.sessions import Session
-from edgepress.toolkit.benchmarking import cache as answers_cache
-from edgepress.toolkit.benchmarking import collect
-from edgepress.toolkit.benchmarking.collect import Answers, collect_answers, shards
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
+from edgepress.toolkit.measurement.benchmarking import cache as answers_cache
+from edgepress.toolkit.measurement.benchmarking import collect
+from edgepress.toolkit.measurement.benchmarking.collect import Answers, collect_answers, shards
 from edgepress.toolkit.workers import answer
 from edgepress.toolkit.workers.answer import AnswerShard, Part, answer_shard
 from edgepress.toolkit.workers.opening import Candidate

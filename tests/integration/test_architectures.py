@@ -12,7 +12,7 @@ keras = pytest.importorskip("keras")
 
 from edgepress.runtime.input_spec import InputSpec  # noqa: E402
 from edgepress.toolkit.errors import InputError, TrainingError  # noqa: E402
-from edgepress.toolkit.training.architectures import ARCHITECTURES, build  # noqa: E402
+from edgepress.toolkit.training.nets.architectures import ARCHITECTURES, build  # noqa: E402
 
 DOCS = Path(__file__).parents[2] / "docs" / "architectures.md"
 GREY = InputSpec.image(28, 28, "grey")

@@ -15,9 +15,9 @@ from configuring import GROUP
 
 import edgepress.toolkit as toolkit
 from edgepress.toolkit.arguments import call_with, check_arguments, fits, in_words
-from edgepress.toolkit.boards.bench import board_bench
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.playing.play import play
+from edgepress.toolkit.improvement.playing.play import play
+from edgepress.toolkit.shipping.boards.bench import board_bench
 
 VERBS = [name for name in toolkit.__all__ if name in GROUP.commands]
 OTHERWISE = {

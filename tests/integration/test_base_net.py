@@ -13,10 +13,10 @@ pytest.importorskip("tensorflow")
 from base_nets import KINDS, classifier, saved
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.converters.features.cut import with_classifier
+from edgepress.converters.graph.features import with_classifier
 from edgepress.converters.graph.program import Program, litert_answers
 from edgepress.toolkit.errors import EdgepressError, InputError
-from edgepress.toolkit.training.base_net import BaseNet, open_base
+from edgepress.toolkit.training.nets.base_net import BaseNet, open_base
 
 UNIT = Hints(input_range="-1,1")
 PIXELS = np.random.default_rng(5).integers(0, 256, (7, 16, 16, 3), dtype=np.uint8)

@@ -15,10 +15,10 @@ from sklearn.metrics import accuracy_score
 
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import EngineError, load
-from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
-from edgepress.toolkit.benchmarking.collect import collect_answers
-from edgepress.toolkit.benchmarking.plots import pareto_front
 from edgepress.toolkit.errors import DataError, InputError, MissingExtraError, ModelFileError
+from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
+from edgepress.toolkit.measurement.benchmarking.collect import collect_answers
+from edgepress.toolkit.measurement.benchmarking.plots import pareto_front
 from edgepress.toolkit.results.file import correct_items, items_of, load_benchmark
 from edgepress.toolkit.results.records import Benchmark
 from edgepress.toolkit.stats.intervals import paired_drop
@@ -94,7 +94,7 @@ def test_the_accuracy_of_a_slow_file_is_estimated_and_said_to_be(
         assert {pair.file.stem for pair in estimated} == {"model-int16x8"}, "the baseline answers all"
         return [o.at(rows) if p in estimated else o for p, o in zip(pairs, outcomes, strict=True)]
 
-    monkeypatch.setattr("edgepress.toolkit.benchmarking.benchmark.collect_answers", answers)
+    monkeypatch.setattr("edgepress.toolkit.measurement.benchmarking.benchmark.collect_answers", answers)
     files = [run.variants["tflite-float32"], run.variants["tflite-int16x8"]]
     result = benchmark(files, options=BenchmarkOptions(engine="litert", rounds=1))
     float32, int16x8 = result.results
@@ -242,7 +242,7 @@ def test_what_the_cpu_can_do_may_stay_unknown(run: Any, monkeypatch: pytest.Monk
     def fails(threads: int) -> None:
         raise EngineError("Neither is installed.")
 
-    monkeypatch.setattr("edgepress.toolkit.benchmarking.explain.measure_ceiling", fails)
+    monkeypatch.setattr("edgepress.toolkit.measurement.benchmarking.explain.measure_ceiling", fails)
     result = benchmark([run.variants["tflite-int8"]], options=BenchmarkOptions(engine="litert", rounds=1, limits=True))
     assert result.ceiling is None
     assert result.results[0].p50_us is not None

@@ -14,11 +14,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edgepress.toolkit import benchmark, compare
-from edgepress.toolkit.benchmarking import benchmark as module
-from edgepress.toolkit.benchmarking import collect
-from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.measurement.benchmarking import benchmark as module
+from edgepress.toolkit.measurement.benchmarking import collect
+from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions
 from edgepress.toolkit.results.file import load_benchmark
 
 TEST = 90
@@ -119,8 +119,8 @@ def digests_of(files: list[Path]) -> list[str]:
 
 def predicted_by(files: Path, new: Path, digests: list[str], data: str) -> tuple[dict[str, int], dict[str, int]]:
     """What the float file answers to the images of these digests, and the class after that."""
-    from edgepress.toolkit.benchmarking.more import open_more
-    from edgepress.toolkit.benchmarking.plan import make_plan
+    from edgepress.toolkit.measurement.benchmarking.more import open_more
+    from edgepress.toolkit.measurement.benchmarking.plan import make_plan
 
     plan = make_plan(files, data, BenchmarkOptions(**QUICK))
     more = open_more(str(new), plan.data)

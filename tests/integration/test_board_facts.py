@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.toolkit.boards import remote_probe
-from edgepress.toolkit.boards.bench import board_bench
-from edgepress.toolkit.boards.facts import SINCE_START, THROTTLED, describe_board, doubts, throttled_words
-from edgepress.toolkit.boards.ssh import checked_host
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.shipping.boards import remote_probe
+from edgepress.toolkit.shipping.boards.bench import board_bench
+from edgepress.toolkit.shipping.boards.facts import SINCE_START, THROTTLED, describe_board, doubts, throttled_words
+from edgepress.toolkit.shipping.boards.ssh import checked_host
 
 
 @pytest.mark.parametrize("host", ["-oProxyCommand=id", "", "a b", "a;b", "a\nb", "user@-oX", "$(id)", "ssh://-x"])

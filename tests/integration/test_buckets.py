@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from rewriting import Net
 
-from edgepress.converters.to_tflite.float_chains import float_chain_names, reads_input
+from edgepress.converters.to_tflite.float_layers import float_chain_names, reads_input
 from edgepress.converters.to_tflite.graph import Graph
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 
 
 def test_what_is_put_into_buckets_is_exact() -> None:

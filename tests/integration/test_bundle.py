@@ -22,12 +22,11 @@ from serving import Running
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import ModelFileError, load, read_contract
 from edgepress.runtime.errors import EdgepressError
-from edgepress.toolkit.bundles import boards
-from edgepress.toolkit.bundles.build import Bundle, bundle
-from edgepress.toolkit.bundles.manifest import NAME
-from edgepress.toolkit.bundles.signature import signature_path
-from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.errors import BundleError
+from edgepress.toolkit.shipping.bundles import boards
+from edgepress.toolkit.shipping.bundles.archive import signature_path
+from edgepress.toolkit.shipping.bundles.build import Bundle, bundle
+from edgepress.toolkit.shipping.bundles.verify import NAME, verify
 
 
 def test_a_bundle_is_not_taken_for_a_model(digits_bundle: Bundle) -> None:
@@ -223,7 +222,7 @@ def test_pinned_sets_resolve_for_their_boards(board: str) -> None:
 @pytest.mark.parametrize("path", ["app/run", "my board/run", "it's $HOME/`run`", "-a", "/é/run"])
 def test_a_path_in_a_command_that_the_installer_names_is_one_word(path: str) -> None:
     """Before, the command to try did not run if the folder had a space in its name."""
-    script = (REPOSITORY / "toolkit" / "bundles" / "files" / "install.sh").read_text()
+    script = (REPOSITORY / "toolkit" / "shipping" / "bundles" / "files" / "install.sh").read_text()
     functions = "".join(re.findall(r"^(?:say\(\) .*\n|quoted\(\) \{[\s\S]*?^\}\n)", script, re.MULTILINE))
     told = subprocess.check_output(["sh", "-c", f'{functions}quoted "$1"', "sh", path], text=True)
     assert shlex.split(told) == [path]

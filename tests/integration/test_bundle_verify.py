@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepress.runtime.errors import EdgepressError
-from edgepress.toolkit.bundles.build import Bundle
-from edgepress.toolkit.bundles.signature import NAMESPACE, sign, signature_path
-from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.errors import BundleError
+from edgepress.toolkit.shipping.bundles.archive import NAMESPACE, sign, signature_path
+from edgepress.toolkit.shipping.bundles.build import Bundle
+from edgepress.toolkit.shipping.bundles.verify import verify
 
 
 @pytest.mark.slow
@@ -49,7 +49,7 @@ def test_any_byte_changed_is_refused(digits_bundle: Bundle, data: st.DataObject)
 def test_verifying_imports_nothing_heavy(digits_bundle: Bundle) -> None:
     code = f"""
 import sys
-from edgepress.toolkit.bundles.verify import verify
+from edgepress.toolkit.shipping.bundles.verify import verify
 verify({str(digits_bundle.path)!r})
 print(*sorted({{"tensorflow", "keras", "typer", "PIL", "ai_edge_litert", "onnx", "sklearn"}} & set(sys.modules)))
 """

@@ -16,11 +16,11 @@ from edgepress.runtime import load
 from edgepress.runtime.__main__ import main as board
 from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.toolkit import annotate, benchmark, calibrate, convert, evaluate, predict, report
-from edgepress.toolkit.annotation import write_annotated
-from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, write_benchmark
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.conversion import Hints
+from edgepress.toolkit.conversion.convert import Hints
+from edgepress.toolkit.conversion.inspection import write_annotated
 from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions, write_benchmark
 
 
 def main_exits(words: list[str]) -> int:

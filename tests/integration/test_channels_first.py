@@ -13,7 +13,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime import load
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 
 SHAPE = (16, 16, 3)
 

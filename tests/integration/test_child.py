@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgepress.converters.worker import ChildDied, Worker, run_in_child
+from edgepress.converters.process.worker import ChildDied, Worker, run_in_child
 from edgepress.runtime import InputError
 
 pytestmark = pytest.mark.usefixtures("plain_workers")
@@ -61,7 +61,7 @@ def test_memory_and_time_of_a_worker_are_bounded(tmp_path: Path, monkeypatch: py
     with pytest.raises(ChildDied, match=r"more than 0\.4 GB of memory"):
         list(run_in_child(greedy.eat, None, memory_bytes=400_000_000))
     # Without a number, a share of the machine's memory is the limit.
-    monkeypatch.setattr("edgepress.converters.worker.MEMORY_SHARE", 4e8 / psutil.virtual_memory().total)
+    monkeypatch.setattr("edgepress.converters.process.worker.MEMORY_SHARE", 4e8 / psutil.virtual_memory().total)
     with pytest.raises(ChildDied, match=r"more than 0\.4 GB of memory"):
         list(run_in_child(greedy.eat, None))
 
@@ -87,7 +87,7 @@ def test_a_child_that_computes_ends_soon_after_its_parent_was_killed(tmp_path: P
     (tmp_path / "long.py").write_text(
         "import os\n\ndef compute(_, emit):\n    emit(os.getpid())\n    while True:\n        sum(range(10**6))\n"
     )
-    script = "from edgepress.converters.worker import run_in_child; import long\n"
+    script = "from edgepress.converters.process.worker import run_in_child; import long\n"
     script += "for pid in run_in_child(long.compute, None): print(pid, flush=True)\n"
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     with subprocess.Popen(

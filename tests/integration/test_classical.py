@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from edgepress.converters.to_onnx.classical import with_layers
+from edgepress.converters.to_onnx.forms import with_layers
 
 FEATURES = 4
 ML = "ai.onnx.ml"

@@ -16,7 +16,7 @@ import pytest
 from configuring import GROUP, edgepress
 
 from edgepress.toolkit.cli import app as application
-from edgepress.toolkit.cli import logs, screen
+from edgepress.toolkit.cli import frame, screen
 from edgepress.toolkit.cli.commands import COMMANDS
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.cli.options import complete_data, list_of
@@ -271,14 +271,14 @@ def test_interrupt_and_a_full_disk_are_errors_not_tracebacks(
     def fail(*_: Any, **__: Any) -> None:
         raise raised
 
-    monkeypatch.setattr("edgepress.toolkit.evaluation.evaluate", fail)
+    monkeypatch.setattr("edgepress.toolkit.measurement.evaluation.evaluate", fail)
     assert edgepress("evaluate", "x.keras", "--json") == code
     out = capfd.readouterr().out
     assert (json.loads(out)["error"]["kind"] if out else None) == kind
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("edgepress.toolkit.evaluation.evaluate", lambda *_, **__: {}["bug"])
+    monkeypatch.setattr("edgepress.toolkit.measurement.evaluation.evaluate", lambda *_, **__: {}["bug"])
     with pytest.raises(KeyError):
         main(["evaluate", "x.keras", "--json"])
     assert json.loads(capfd.readouterr().out)["error"]["kind"] == "bug"
@@ -300,7 +300,7 @@ def test_a_command_that_misses_a_package_says_which_extra_to_install(
     def lacking(*_: Any, **__: Any) -> None:
         raise ModuleNotFoundError(f"No module named '{module}'", name=f"{module}.metrics")
 
-    monkeypatch.setattr("edgepress.toolkit.evaluation.evaluate", lacking)
+    monkeypatch.setattr("edgepress.toolkit.measurement.evaluation.evaluate", lacking)
     assert edgepress("evaluate", "x.keras", "--json") == 1
     error = json.loads(capfd.readouterr().out)["error"]
     assert error["kind"] == "missing_extra"
@@ -339,21 +339,21 @@ def test_native_noise_and_warnings_go_into_the_log_and_words_to_the_screen(capfd
 
 def test_an_empty_log_is_removed_and_old_ones_are_pruned(tmp_path: Path) -> None:
     folder = tmp_path / "state" / "edgepress" / "log"
-    with logs.off_screen() as log:
+    with frame.off_screen() as log:
         assert log.parent == folder
     assert not log.exists()
     for n in range(30):
         (folder / f"2000{n:02}.log").touch()
-    with logs.off_screen():
+    with frame.off_screen():
         kept = list(folder.iterdir())
-    assert len(kept) == logs.KEPT_LOGS
+    assert len(kept) == frame.KEPT_LOGS
     assert log.parent / "200000.log" not in kept
 
 
 def test_without_a_place_for_logs_commands_still_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    with logs.off_screen() as log, warnings.catch_warnings():
+    with frame.off_screen() as log, warnings.catch_warnings():
         assert str(log) == os.devnull
 
 

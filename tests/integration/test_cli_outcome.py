@@ -17,7 +17,7 @@ from edgepress.runtime.contract import Contract, DataRecord, Verification
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.cli.convert import data_words, outcome
 from edgepress.toolkit.cli.frame import code_of
-from edgepress.toolkit.conversion import _note_if_weak, convert
+from edgepress.toolkit.conversion.convert import _note_if_weak, convert
 from edgepress.toolkit.errors import InputError
 
 __all__ = ["apart"]

@@ -14,11 +14,11 @@ import pytest
 from sshd import serve
 
 from edgepress.runtime.keeping import ABOUT, MOST_BYTES, NAME, Keeper
-from edgepress.toolkit.boards import collect as module
-from edgepress.toolkit.boards.collect import board_collect, default_folder
-from edgepress.toolkit.boards.ssh import Connection, TooSlowError
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.errors import BoardError, DataError, InputError
+from edgepress.toolkit.shipping.boards import collect as module
+from edgepress.toolkit.shipping.boards.collect import board_collect, default_folder
+from edgepress.toolkit.shipping.boards.ssh import Connection, TooSlowError
 
 OTHER = "20261128T120000000Z-000-0900-0000000a.png"
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.comparison.compare import compare
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.measurement.comparison.compare import compare
 
 V1 = Path(__file__).parents[1] / "support" / "benchmark_v1.json"
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import result
 
-from edgepress.toolkit.comparison.gates import FAILED, OPEN, PASSED
-from edgepress.toolkit.comparison.latency import ratio_interval
+from edgepress.toolkit.measurement.comparison.gates import FAILED, OPEN, PASSED
+from edgepress.toolkit.measurement.comparison.latency import ratio_interval
 from edgepress.toolkit.results.records import Benchmark, Measurement, Noise
 
 

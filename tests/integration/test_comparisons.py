@@ -14,7 +14,7 @@ from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.ptq.score import runner
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx.quantize import with_scheme as onnx_with_scheme
-from edgepress.converters.to_tflite.comparisons import is_mark, on_grid, with_marks_on_grids
+from edgepress.converters.to_tflite.constants import is_mark, on_grid, with_marks_on_grids
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime.sessions import onnx_session

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from edgepress.converters.files import sha256_of
 from edgepress.toolkit.cli.app import app
-from edgepress.toolkit.compression import builder, measure
-from edgepress.toolkit.compression.compress import compress
-from edgepress.toolkit.compression.earlier import file_of, set_aside
-from edgepress.toolkit.compression.trial import Trial
 from edgepress.toolkit.errors import BoardError, EdgepressError, TrainingError
+from edgepress.toolkit.search.compression import builder, measure
+from edgepress.toolkit.search.compression.compress import compress
+from edgepress.toolkit.search.compression.report import file_of, set_aside
+from edgepress.toolkit.search.compression.trial import Trial
 
 
 @pytest.fixture(scope="module")
@@ -175,9 +175,9 @@ def test_what_is_no_result_stays(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from edgepress.toolkit.compression import builder, measure
-from edgepress.toolkit.compression.compress import compress
-from edgepress.toolkit.sweeping.store import Store
+from edgepress.toolkit.search.compression import builder, measure
+from edgepress.toolkit.search.compression.compress import compress
+from edgepress.toolkit.search.sweeping.store import Store
 
 real, measure.ROUNDS = Store.put, 2
 def put(self, *arguments, **options):
@@ -275,7 +275,7 @@ def test_the_command_shows_the_strategies_and_the_best_file(compressed, run):
 def test_what_keeps_ram_and_flash_fits_an_emulated_board(run, tmp_path, monkeypatch):
     from building_c import emulate, missing
 
-    from edgepress.toolkit.exporting.export import export
+    from edgepress.toolkit.shipping.exporting.export import export
 
     if absent := missing("arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm"):
         pytest.skip(f"{absent} is not installed")

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.toolkit.compression import smaller
-from edgepress.toolkit.compression.builder import FloatModel
-from edgepress.toolkit.compression.limits import Limits
-from edgepress.toolkit.compression.report import why_best
-from edgepress.toolkit.compression.search import StrategySearch
-from edgepress.toolkit.compression.trial import Trial, with_drop
-from edgepress.toolkit.results.packed import pack
+from edgepress.toolkit.results.figures import pack
+from edgepress.toolkit.search.compression import smaller
+from edgepress.toolkit.search.compression.builder import FloatModel
+from edgepress.toolkit.search.compression.report import why_best
+from edgepress.toolkit.search.compression.search import StrategySearch
+from edgepress.toolkit.search.compression.trial import Limits, Trial, with_drop
 from edgepress.toolkit.stats.choice import Rule
 
 COUNT, WHOLE = 400, 100_000

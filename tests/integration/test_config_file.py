@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from edgepress.toolkit.cli import settings
 from edgepress.toolkit.cli.commands import COMMANDS, NAME, READS
 from edgepress.toolkit.cli.found_files import JUDGED
-from edgepress.toolkit.cli.option_table import accepted_type, kind_of, option_names, options_of, words_of
+from edgepress.toolkit.cli.option_table import accepted_type, option_names, option_type, options_of, words_of
 from edgepress.toolkit.cli.settings_file import LARGEST, SHARED, line_of, load
 from edgepress.toolkit.cli.template import toml
 from edgepress.toolkit.errors import UsageError
@@ -304,7 +304,7 @@ def test_what_a_file_holds_is_told_in_the_words_of_toml() -> None:
     kinds = {"epochs": "a whole number", "dropout": "a number", "freeze": "true or false", "out": "a text"}
     command = GROUP.commands["train"]
     for name, words in kinds.items():
-        assert accepted_type(kind_of(command, name)) == words
+        assert accepted_type(option_type(command, name)) == words
 
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")

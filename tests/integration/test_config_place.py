@@ -104,14 +104,14 @@ def swept(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
         seen.append(tables)
         raise _StoppedError
 
-    monkeypatch.setattr("edgepress.toolkit.sweeping.sweep.sweep", work)
+    monkeypatch.setattr("edgepress.toolkit.search.sweeping.sweep.sweep", work)
     with pytest.raises(_StoppedError):
         main(("sweep", *arguments))
     return {name: table for name, table in seen[0].items() if table}
 
 
 def test_sweep_takes_options_and_the_tables_of_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgepress.toolkit.sweeping.plan import plan_of
+    from edgepress.toolkit.search.sweeping.plan import plan_of
 
     write("""
         data = "digits"

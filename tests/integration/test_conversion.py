@@ -17,10 +17,10 @@ from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.contract.write import write_keras_contract
 from edgepress.converters.conversion.conversion import Conversion
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.frozen import freeze, trace
+from edgepress.converters.freezing.frozen import freeze, trace
+from edgepress.converters.numeric.statistics import SMALLEST
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.keras import load_keras
-from edgepress.converters.statistics import SMALLEST
 from edgepress.converters.to_onnx.convert import float_onnx
 from edgepress.converters.to_tflite.convert import float_tflite
 from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, load, read_contract
@@ -157,7 +157,7 @@ def test_a_model_larger_than_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
     import tensorflow as tf
 
     kernel = tf.Variable(np.ones((6, 50), np.float32))
-    monkeypatch.setattr("edgepress.converters.frozen.LARGEST_BYTES", 1000)
+    monkeypatch.setattr("edgepress.converters.freezing.frozen.LARGEST_BYTES", 1000)
     with pytest.raises(ConversionError, match=r"weights take 0\.0 GB"):
         freeze(trace(lambda x: tf.matmul(x, kernel), (1, 6), "float32"))
 

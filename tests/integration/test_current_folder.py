@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from test_data_shards import pairs, shard
 
-from edgepress.converters.worker import Worker
+from edgepress.converters.process.worker import Worker
 from edgepress.runtime.errors import EngineError
-from edgepress.toolkit.bundles.boards import resolve
-from edgepress.toolkit.engines.environments import add_engine
 from edgepress.toolkit.errors import BundleError
+from edgepress.toolkit.machine.environments import add_engine
+from edgepress.toolkit.shipping.bundles.boards import resolve
 
 TRAPS = ("joblib", "multiprocessing", "numpy", "pickle", "pip", "random", "tempfile", "typing", "venv", "zipfile")
 """Modules that Python, pip or a library imports in a process of its own."""

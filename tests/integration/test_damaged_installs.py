@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import scripts
 
-from edgepress.toolkit.publishing.publish import withdraw
+from edgepress.toolkit.shipping.publishing.publish import withdraw
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 damages = scripts.script("benchmarks/faults/damaged_installs.py")

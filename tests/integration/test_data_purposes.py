@@ -16,11 +16,11 @@ from test_data_folder import classes, files, image
 from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.runtime.contract import Contract, DataRecord
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.conversion import items_for
-from edgepress.toolkit.conversion_plan import plan_for
-from edgepress.toolkit.data import folder as folder_module
+from edgepress.toolkit.conversion.convert import items_for
+from edgepress.toolkit.conversion.plan import plan_for
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import data_for, resize_note
+from edgepress.toolkit.data.readers import folder as folder_module
 from edgepress.toolkit.errors import DataError
 
 RGB = InputSpec.image(30, 30, "rgb")

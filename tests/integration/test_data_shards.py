@@ -18,7 +18,8 @@ from test_data_folder import classes, image
 
 from edgepress.runtime.image import load_image
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.data import open_data, shard_cache, shard_scan
+from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.readers import shard_scan
 from edgepress.toolkit.errors import DataError
 
 Member = tuple[str | tarfile.TarInfo, bytes]
@@ -295,7 +296,7 @@ def test_index_is_kept_and_made_again_if_it_is_damaged(tmp_path: Path, monkeypat
     assert len(built) == 2
     (kept.parent / "other.npz").write_bytes(bytes(100))
     os.utime(kept.parent / "other.npz", (1, 1))
-    monkeypatch.setattr(shard_cache, "CACHE_BYTES", kept.stat().st_size + 50)
+    monkeypatch.setattr(shard_scan, "CACHE_BYTES", kept.stat().st_size + 50)
     kept.unlink()
     open_data(path)
     assert [*kept.parent.iterdir()] == [kept]
@@ -332,7 +333,7 @@ def test_hash_is_that_of_the_file(tmp_path: Path) -> None:
     image(tmp_path / "1.png", 7)
     content = (tmp_path / "1.png").read_bytes()
     path = shard(tmp_path / "0.tar", [("1.png", content), ("1.cls", b"3")])
-    index = shard_cache.index_of(shard_cache.Shard.of(str(path)))
+    index = shard_scan.index_of(shard_scan.Shard.of(str(path)))
     assert index.hashes.tolist() == [hashlib.sha256(content).hexdigest().encode()]
     assert index.labels == ("3",)
     assert content == path.read_bytes()[index.offset[0] : index.offset[0] + index.length[0]]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.to_onnx.bias import biases_of, fit_biases
-from edgepress.converters.to_tflite.bias import with_fitting_biases
+from edgepress.converters.to_onnx.grids import biases_of, fit_biases
 from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.grids import with_fitting_biases
 from edgepress.runtime import load
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 
 INTEGERS = [name for name, scheme in SCHEMES.items() if scheme.calibrated and not scheme.is_mixed]
 SHAPE = (12, 12, 1)

@@ -11,9 +11,9 @@ pytest.importorskip("ai_edge_litert")
 
 from edgepress.converters.graph.program import litert_answers
 from edgepress.converters.to_tflite import flatbuffer as flat
-from edgepress.converters.to_tflite.dequantize import dequantized
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.passes import input_storage, operations, quantized_tensors
+from edgepress.converters.to_tflite.plain_forms import dequantized
 
 INPUT = (0.5, 3)
 WEIGHT = 0.25

@@ -15,17 +15,17 @@ from typer.testing import CliRunner
 from edgepress.converters.inspection import Inspection
 from edgepress.runtime import EngineError, available_engines
 from edgepress.toolkit import diagnose
-from edgepress.toolkit.benchmarking.explain import explain
-from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.cli.app import run as cli
-from edgepress.toolkit.profiling.profile import NodeTime, Profile
+from edgepress.toolkit.diagnosis.profiling.profile import NodeTime, Profile
+from edgepress.toolkit.diagnosis.speed import about
+from edgepress.toolkit.diagnosis.speed.diagnosis import DEPTHWISE, PRODUCT, sort
+from edgepress.toolkit.measurement.benchmarking.explain import explain
+from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.reports.markdown import markdown
 from edgepress.toolkit.reports.page import page
 from edgepress.toolkit.results.figures import FileFigures, Finding
 from edgepress.toolkit.results.records import Advice, Benchmark, Ceiling, Measurement
-from edgepress.toolkit.speed_diagnosis import about
-from edgepress.toolkit.speed_diagnosis.sorting import DEPTHWISE, PRODUCT, sort
 from edgepress.toolkit.workers.opening import Candidate
 
 
@@ -79,7 +79,7 @@ if "openvino" in available_engines():
 def test_a_real_file_is_diagnosed_on_every_engine(
     engine: str, scheme: str, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgepress.toolkit.speed_diagnosis.diagnose.measure_ceiling", lambda threads: CEILING)
+    monkeypatch.setattr("edgepress.toolkit.diagnosis.speed.diagnose.measure_ceiling", lambda threads: CEILING)
     (one,) = diagnose(run.variants[scheme], engine=[engine], runs=20)
     assert (one.engine, one.scheme, one.ceiling) == (engine, scheme, CEILING)
     assert one.text
@@ -92,7 +92,7 @@ def test_a_real_file_is_diagnosed_on_every_engine(
 
 
 def test_the_command_to_mend_a_file_names_its_model(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgepress.toolkit.speed_diagnosis.diagnose.measure_ceiling", lambda threads: CEILING)
+    monkeypatch.setattr("edgepress.toolkit.diagnosis.speed.diagnose.measure_ceiling", lambda threads: CEILING)
     (one,) = diagnose(run.variants["tflite-int16x8"], runs=10)
     fixed = next(f for f in one.findings if f.fix)
     assert fixed.command == f"edgepress convert {run.model} --to tflite-int8"
@@ -104,7 +104,7 @@ def test_what_can_not_be_measured_is_a_note_and_the_rest_is_told(
     def fails(threads: int) -> Ceiling:
         raise EngineError("no engine")
 
-    monkeypatch.setattr("edgepress.toolkit.speed_diagnosis.diagnose.measure_ceiling", fails)
+    monkeypatch.setattr("edgepress.toolkit.diagnosis.speed.diagnose.measure_ceiling", fails)
     cut = tmp_path / "cut.tflite"
     cut.write_bytes(run.variants["tflite-int8"].read_bytes()[:3000])
     assert cli(["diagnose", str(run.variants["tflite-int8"]), str(cut), "--runs", "5", "--json"]) == 4
@@ -120,7 +120,7 @@ def test_what_can_not_be_measured_is_a_note_and_the_rest_is_told(
 
 
 def test_the_screen_shows_sentence_shares_and_fix(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgepress.toolkit.speed_diagnosis.diagnose.measure_ceiling", lambda threads: CEILING)
+    monkeypatch.setattr("edgepress.toolkit.diagnosis.speed.diagnose.measure_ceiling", lambda threads: CEILING)
     monkeypatch.setenv("COLUMNS", "200")
     shown = CliRunner().invoke(app, ["diagnose", str(run.variants["tflite-int16x8"]), "--runs", "5"])
     assert shown.exit_code == 0
@@ -161,7 +161,7 @@ def test_reports_show_the_diagnosis_and_escape_it() -> None:
 
 
 def test_a_benchmark_with_profiles_has_diagnoses(run: Any, digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgepress.toolkit.benchmarking.explain.measure_ceiling", lambda threads: CEILING)
+    monkeypatch.setattr("edgepress.toolkit.measurement.benchmarking.explain.measure_ceiling", lambda threads: CEILING)
     candidate, items = Candidate(run.variants["tflite-int16x8"], "litert"), digits.test.read(slice(0, 2))
     told = explain([candidate], items, BenchmarkOptions(profile=True, limits=True), None)
     row = FileFigures(file="a", scheme="tflite-int16x8", engine="litert", threads=1, size_bytes=9)

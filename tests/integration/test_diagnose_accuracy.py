@@ -14,14 +14,14 @@ from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
-from edgepress.converters.diagnosis.rounding import Rounding
-from edgepress.converters.diagnosis.tflite_file import TFLiteFile
+from edgepress.converters.diagnosis.files import TFLiteFile
+from edgepress.converters.diagnosis.matched import Rounding
 from edgepress.converters.to_tflite import flatbuffer
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime import read_contract
-from edgepress.toolkit.accuracy_diagnosis.diagnose import diagnose_accuracy
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.cli.app import run as cli
+from edgepress.toolkit.diagnosis.accuracy.diagnose import diagnose_accuracy
 from edgepress.toolkit.errors import EdgepressError
 
 FEW: dict[str, Any] = {"data": "digits", "test_items": 60, "samples": 8, "attempt": False}
@@ -138,7 +138,7 @@ def test_a_wrong_weight_where_a_rewrite_put_zeros_is_named(run: Any, tmp_path: P
 @pytest.mark.slow
 def test_a_channel_that_is_larger_than_all_others_is_named(run: Any, tmp_path: Path) -> None:
     from edgepress.converters.graph.program import Program
-    from edgepress.toolkit.conversion import convert
+    from edgepress.toolkit.conversion.convert import convert
 
     plain = tmp_path / "model.tflite"
     shutil.copy(run.variants["tflite-float32"], plain)

@@ -13,11 +13,11 @@ from c99_graphs import graph
 from sshd import serve
 
 from edgepress.converters.to_c.lowering import lower
-from edgepress.toolkit.boards import remote_outputs
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.engine_diagnosis.diagnose import diagnose_engines
-from edgepress.toolkit.engine_diagnosis.on_board import HEADER_BYTES, read_outputs
+from edgepress.toolkit.diagnosis.engines.diagnose import diagnose_engines
+from edgepress.toolkit.diagnosis.engines.outputs import HEADER_BYTES, read_outputs
 from edgepress.toolkit.errors import BoardError, InputError
+from edgepress.toolkit.shipping.boards import remote_outputs
 
 NESTED = b"[" * 200_000 + b"\n"
 PADDED = b'{"engine": "a", "version": "1", "machine": "%s"}\n' % (b"x" * HEADER_BYTES)

@@ -15,9 +15,8 @@ from edgepress.converters.to_c import arithmetic
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.runtime import available_engines
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.engine_diagnosis import diagnose
-from edgepress.toolkit.engine_diagnosis.causes import UNKNOWN, cause_of
-from edgepress.toolkit.engine_diagnosis.diagnose import diagnose_engines
+from edgepress.toolkit.diagnosis.engines import diagnose
+from edgepress.toolkit.diagnosis.engines.diagnose import UNKNOWN, cause_of, diagnose_engines
 from edgepress.toolkit.errors import InputError, MissingExtraError, ModelFileError
 
 BUILT_IN = "litert-built-in"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from frozen_graphs import check, kinds, weights
 
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 
 
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])

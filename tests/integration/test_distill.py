@@ -7,7 +7,7 @@ import pytest
 from rewriting import Net
 
 from edgepress.converters.calibration import tflite_statistics
-from edgepress.converters.distillation.distill import Distillation, Student, Teaching, kind_of_answers, logits_of
+from edgepress.converters.graph.distill import Distillation, Student, Teaching, kind_of_answers, logits_of
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.tflite_scales import scales_of_tflite
 from edgepress.converters.ptq.score import runner

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgepress.converters.process.worker import Worker
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.worker import Worker
 from edgepress.runtime import ENGINES, EngineError, ModelFileError, available_engines, load
 from edgepress.runtime.errors import InputError
 from edgepress.toolkit.cli.app import run as cli
-from edgepress.toolkit.engines.environments import add_engine, engine_version, python_for, remove_engine, usable_engines
+from edgepress.toolkit.machine.environments import add_engine, engine_version, python_for, remove_engine, usable_engines
 from edgepress.toolkit.workers.trace import TRACERS
 from edgepress.toolkit.workers.try_engine import try_engine
 

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from edgepress.converters.contract.write import write_keras_contract
 from edgepress.converters.errors import ConversionError
 from edgepress.toolkit.cli.app import app
-from edgepress.toolkit.conversion import convert, summary
+from edgepress.toolkit.conversion.convert import convert, summary
 from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.errors import DataError, EdgepressError, InputError, ModelFileError
-from edgepress.toolkit.evaluation import evaluate
-from edgepress.toolkit.prediction import _images, as_dicts, predict
+from edgepress.toolkit.measurement.evaluation import evaluate
+from edgepress.toolkit.measurement.prediction import _images, as_dicts, predict
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_a_model_that_names_no_data_must_be_given_some(run: Any, tmp_path: Path)
 def test_conversion_writes_beside_the_model_and_reads_only_the_training_split(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgepress.toolkit import conversion as module
+    from edgepress.toolkit.conversion import convert as module
 
     used: list[Any] = []
     real = module.calibration_rows

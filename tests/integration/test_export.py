@@ -16,12 +16,12 @@ from c99_graphs import graph
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.to_c.footprint import compute_footprint
 from edgepress.converters.to_c.lowering import lower
-from edgepress.toolkit.annotation import annotate
 from edgepress.toolkit.cli.main import main
+from edgepress.toolkit.conversion.inspection import annotate
 from edgepress.toolkit.errors import InputError, ModelFileError
-from edgepress.toolkit.exporting.export import Exported, export
-from edgepress.toolkit.exporting.layouts import library_name
-from edgepress.toolkit.exporting.microcontrollers import MICROCONTROLLERS
+from edgepress.toolkit.shipping.exporting.c99 import library_name
+from edgepress.toolkit.shipping.exporting.export import Exported, export
+from edgepress.toolkit.shipping.exporting.job import MICROCONTROLLERS
 
 CHAIN = "chain-0"
 """A graph that takes uint8 images of 12 x 10 x 3 and has six outputs."""
@@ -328,7 +328,7 @@ def test_the_table_of_sizes_is_what_the_compiler_makes(tmp_path: Path, monkeypat
 
 @pytest.mark.slow
 def test_a_trained_net_answers_the_same_from_training_to_an_emulated_board(run: Any, tmp_path: Path) -> None:
-    from edgepress.toolkit.conversion import convert
+    from edgepress.toolkit.conversion.convert import convert
 
     if absent := missing("arm-none-eabi-gcc", "qemu-system-arm"):
         pytest.skip(f"{absent} is not installed")

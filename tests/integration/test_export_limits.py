@@ -17,8 +17,8 @@ from export_mutants import EXTREMES, mutated
 from edgepress.converters.to_c import placement
 from edgepress.converters.to_c.lowering import lower
 from edgepress.toolkit.errors import EdgepressError, ModelFileError
-from edgepress.toolkit.exporting import c99, job
-from edgepress.toolkit.exporting.export import export
+from edgepress.toolkit.shipping.exporting import c99, job
+from edgepress.toolkit.shipping.exporting.export import export
 
 SECONDS = 20
 """Of the CPU, for a file whose answers are not computed."""

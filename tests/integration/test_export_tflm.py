@@ -19,11 +19,11 @@ from micro_package import Install
 from edgepress.converters.inspection import Inspection, Node, Port
 from edgepress.runtime import MissingExtraError, load
 from edgepress.toolkit.cli.main import main
+from edgepress.toolkit.conversion.inspection import inspect
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.exporting import tflm
-from edgepress.toolkit.exporting.export import export
-from edgepress.toolkit.exporting.texts import fill
-from edgepress.toolkit.inspection import inspect
+from edgepress.toolkit.shipping.exporting import tflm
+from edgepress.toolkit.shipping.exporting.export import export
+from edgepress.toolkit.shipping.exporting.folder import fill
 
 CHAIN = "chain-0"
 USED = 4321

@@ -26,8 +26,8 @@ from edgepress.runtime.image import ImageTooLargeError, load_image, peek, resize
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.serve import MAX_DECODING
 from edgepress.toolkit.data import decoding
-from edgepress.toolkit.data.folder import FolderSource
-from edgepress.toolkit.data.jpeg import load_bytes, load_file
+from edgepress.toolkit.data.decoding import load_bytes, load_file
+from edgepress.toolkit.data.readers.folder import FolderSource
 
 extremes = script("benchmarks/faults/extreme_pictures.py")
 SPEC = InputSpec.image(96, 96, "rgb")

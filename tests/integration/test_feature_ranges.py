@@ -10,11 +10,11 @@ import pytest
 
 from edgepress.converters.ptq.repair import SCALED
 from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_tflite.float_layers import normalization_names
 from edgepress.converters.to_tflite.graph import Graph
-from edgepress.converters.to_tflite.normalization import normalization_names
 from edgepress.runtime import load
-from edgepress.toolkit.accuracy_diagnosis.diagnose import diagnose_accuracy
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
+from edgepress.toolkit.diagnosis.accuracy.diagnose import diagnose_accuracy
 
 FEATURES = 8
 RANGES = np.array([0.01, 0.1, 1, 5, 20, 100, 500, 2000.0])

@@ -13,9 +13,9 @@ from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.ptq.score import runner
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
-from edgepress.converters.to_tflite.float_chains import float_chain_names
+from edgepress.converters.to_tflite.float_layers import float_chain_names
 from edgepress.converters.to_tflite.graph import Graph
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 
 BOOL = 6
 """Of the schema's `TensorType`."""

@@ -17,10 +17,10 @@ from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.graph.program import Program
 from edgepress.converters.ptq.score import runner
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.to_onnx.float_chains import float_chains
+from edgepress.converters.to_onnx.float_layers import float_chains
 from edgepress.converters.to_onnx.graph import OnnxGraph
 from edgepress.converters.to_tflite.convert import with_scheme
-from edgepress.converters.to_tflite.float_chains import float_chain_names, reads_input
+from edgepress.converters.to_tflite.float_layers import float_chain_names, reads_input
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.toolkit import convert
 

@@ -13,7 +13,7 @@ from edgepress.converters.conversion.conversion import Conversion
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.schemes import ALL, SCHEMES
 from edgepress.runtime import Contract, InputSpec, load
-from edgepress.toolkit.conversion import Hints, convert
+from edgepress.toolkit.conversion.convert import Hints, convert
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.inspection import read
 from edgepress.converters.sources.open import open_source
 from edgepress.runtime import Contract, InputSpec, load
-from edgepress.toolkit.conversion import Hints, convert
+from edgepress.toolkit.conversion.convert import Hints, convert
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.errors import DataError
 

@@ -26,12 +26,12 @@ from PIL import Image
 from edgepress.toolkit.cli import found_files, settings
 from edgepress.toolkit.cli.commands import NAME, READS
 from edgepress.toolkit.cli.found_files import JUDGED, TABLE
-from edgepress.toolkit.cli.option_table import kind_of, options_of
+from edgepress.toolkit.cli.option_table import option_type, options_of
 from edgepress.toolkit.cli.settings_file import TEXT_PATHS
 from edgepress.toolkit.cli.template import toml
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.errors import DataError, UsageError
-from edgepress.toolkit.sweeping.plan import TABLES
+from edgepress.toolkit.search.sweeping.plan import TABLES
 
 pytestmark = pytest.mark.usefixtures("apart")
 EVERY = [(command, option.name) for command in READS for option in options_of(GROUP.commands[command])]
@@ -70,7 +70,7 @@ def test_what_nobody_has_judged_is_refused() -> None:
 @pytest.mark.parametrize(("command", "name"), EVERY, ids=[".".join(each) for each in EVERY])
 def test_what_is_free_names_no_file(command: str, name: str) -> None:
     if JUDGED[command, name].kind == "free":
-        assert kind_of(GROUP.commands[command], name) is not Path
+        assert option_type(GROUP.commands[command], name) is not Path
         assert name not in TEXT_PATHS
 
 

@@ -18,7 +18,7 @@ import pytest
 from edgepress.runtime import load
 from edgepress.runtime.crop import read_crop
 from edgepress.toolkit import convert
-from edgepress.toolkit.conversion import Hints
+from edgepress.toolkit.conversion.convert import Hints
 
 SIDE = 224
 """Height and width of what Frigate gives a model."""

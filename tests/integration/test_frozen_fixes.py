@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from frozen_graphs import answer, check, definition_of, kinds, weights
 
-from edgepress.converters.frozen import freeze, trace
-from edgepress.converters.frozen_fixes import fix
+from edgepress.converters.freezing.fixes import fix
+from edgepress.converters.freezing.frozen import freeze, trace
 from edgepress.converters.to_tflite.convert import float_tflite
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 
 
 @pytest.mark.parametrize("batch", [1, None])

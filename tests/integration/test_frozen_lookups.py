@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters.frozen import freeze, trace
-from edgepress.converters.frozen_lookups import LARGEST_SPAN
-from edgepress.toolkit.conversion import convert
+from edgepress.converters.freezing.forms import LARGEST_SPAN
+from edgepress.converters.freezing.frozen import freeze, trace
+from edgepress.toolkit.conversion.convert import convert
 
 NUMBERS = np.array([[-(2**31), -4, -3, 0, 1, 7, 8, 2**31 - 1]], np.int32)
 

@@ -179,8 +179,8 @@ def test_a_name_in_another_domain_or_with_another_overload_is_another_function()
 
 
 def test_commands_refuse_them_all(tmp_path: Path) -> None:
-    from edgepress.toolkit.conversion import convert
-    from edgepress.toolkit.inspection import inspect
+    from edgepress.toolkit.conversion.convert import convert
+    from edgepress.toolkit.conversion.inspection import inspect
 
     for name, content in (
         ("net.tflite", calling(CIRCLES["two bodies"])),

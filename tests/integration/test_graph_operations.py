@@ -13,7 +13,7 @@ from rewriting import Net as Windows
 
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program, UnknownOperationError, litert_answers
-from edgepress.converters.ptq.channel_ranges import channel_ranges
+from edgepress.converters.ptq.channel_scales import channel_ranges
 
 SHAPE, LINE = (1, 4, 6, 3), (1, 1, 1, 5)
 IMAGE = np.linspace(-2, 2, 72, dtype=np.float32).reshape(SHAPE)

@@ -22,9 +22,9 @@ from edgepress.runtime import load
 from edgepress.runtime.errors import ModelFileError
 from edgepress.runtime.flatbuffer import check_model
 from edgepress.toolkit import evaluate, predict
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
+from edgepress.toolkit.conversion.inspection import inspect
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.inspection import inspect
 
 MEBI = 1 << 20
 LIMIT_S = 60.0
@@ -196,7 +196,7 @@ COMMANDS: dict[str, Callable[[Path], Any]] = {
 )
 def test_it_is_refused_with_one_message(name: str, command: str, hostile: Path, monkeypatch: Any) -> None:
     path, start = hostile / name, time.monotonic()
-    monkeypatch.setattr("edgepress.converters.worker.MEMORY_SHARE", LIMIT_BYTES[path.suffix] / total_memory())
+    monkeypatch.setattr("edgepress.converters.process.worker.MEMORY_SHARE", LIMIT_BYTES[path.suffix] / total_memory())
     try:
         found = COMMANDS[command](path)
     except EdgepressError as e:

@@ -69,7 +69,7 @@ def test_what_a_board_says_is_text(board: Any, screens: Any) -> None:
 
 @pytest.mark.slow
 def test_a_hostile_model_on_a_hostile_board_is_text(foreign: Foreign, board: Any, screens: Any, tmp_path: Path) -> None:
-    from edgepress.toolkit.bundles.build import bundle
+    from edgepress.toolkit.shipping.bundles.build import bundle
 
     made = bundle(foreign.model, tmp_path / f"{NAMES[1]}.zip", name="app", samples=1, data=str(foreign.data))
     quick = ["--items", 20, "--rounds", 1, "--seconds", 0.1, "--threads", 1, "--out", tmp_path / NAMES[2]]

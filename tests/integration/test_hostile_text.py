@@ -194,10 +194,12 @@ def test_a_report_in_each_form_shows_texts(foreign: Foreign, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_csv_of_a_stranger_has_no_formulas(foreign: Foreign, tmp_path: Path, monkeypatch: Any) -> None:
-    from edgepress.toolkit.benchmarking.benchmark import write_benchmark
+    from edgepress.toolkit.measurement.benchmarking.benchmark import write_benchmark
     from edgepress.toolkit.results.file import load_benchmark
 
-    monkeypatch.setattr("edgepress.toolkit.benchmarking.plots.plot_benchmark", lambda *_: None)  # it takes seconds
+    monkeypatch.setattr(
+        "edgepress.toolkit.measurement.benchmarking.plots.plot_benchmark", lambda *_: None
+    )  # it takes seconds
     for folder in foreign.results[: len(LABELS)]:
         result = load_benchmark(folder)
         paths = write_benchmark(result, tmp_path / folder.name)

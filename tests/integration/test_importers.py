@@ -13,10 +13,10 @@ from ai_edge_litert.interpreter import Interpreter
 from onnx import helper
 from onnx_rewriting import OnnxNet, answer
 
-from edgepress.converters.frozen import freeze, trace
-from edgepress.converters.importers.joined_steps import join_steps
+from edgepress.converters.freezing.frozen import freeze, trace
 from edgepress.converters.importers.node import UnsupportedError
 from edgepress.converters.importers.onnx_graph import import_graph
+from edgepress.converters.importers.operations import join_steps
 from edgepress.converters.to_tflite.convert import float_tflite
 from edgepress.converters.to_tflite.graph import Graph
 
@@ -362,7 +362,7 @@ def test_transforms_are_products(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     model = net.model(opset=opset)
     found, expected = plain_answers(model, net.items(1))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    monkeypatch.setattr("edgepress.converters.importers.spectra.MOST", 10)
+    monkeypatch.setattr("edgepress.converters.importers.products.MOST", 10)
     with pytest.raises(UnsupportedError, match=rf"^{kind} \(node_0\) can't be converted to TFLite: "):
         plain_answers(model, net.items(1))
 

@@ -75,7 +75,7 @@ def test_the_plain_file_sets_nothing_and_every_line_of_it_can_be_used_alone() ->
 
 
 def test_all_lines_of_it_can_be_used_together() -> None:
-    from edgepress.toolkit.sweeping.plan import TABLES, plan_of
+    from edgepress.toolkit.search.sweeping.plan import TABLES, plan_of
 
     Path(NAME).write_text(OPTION.sub("", PLAIN))
     settings = read()

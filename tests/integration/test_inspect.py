@@ -19,9 +19,9 @@ from edgepress.converters.inspection import Inspection, tflite_file
 from edgepress.converters.inspection.report import Node, Port
 from edgepress.converters.inspection.versions import operations
 from edgepress.converters.to_tflite.flatbuffer import names_of
-from edgepress.toolkit.cli import inspect_table
+from edgepress.toolkit.cli import inspect as inspect_table
 from edgepress.toolkit.cli import screen as screen_module
-from edgepress.toolkit.inspection import inspect
+from edgepress.toolkit.conversion.inspection import inspect
 
 TFLITE = ("float32", "float16", "dynamic", "int8", "int16x8")
 ONNX = ("float32", "float16", "dynamic", "int8")

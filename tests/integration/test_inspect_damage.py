@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from inspecting import LENET_PARAMETERS, tflite_model
 
 from edgepress.converters.inspection import Inspection, read
+from edgepress.toolkit.conversion.inspection import inspect
 from edgepress.toolkit.errors import ModelFileError
-from edgepress.toolkit.inspection import inspect
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from inspecting import LENET_MACS, LENET_PARAMETERS, row_of
 
 from edgepress.converters.inspection import Inspection, read
+from edgepress.toolkit.conversion.inspection import inspect
 from edgepress.toolkit.errors import ModelFileError
-from edgepress.toolkit.inspection import inspect
 
 
 def test_keras_layers(keras_found: Inspection) -> None:

@@ -11,7 +11,7 @@ from inspecting import row_of
 
 from edgepress.converters.inspection import Inspection, read
 from edgepress.converters.inspection.report import Port
-from edgepress.toolkit.inspection import inspect
+from edgepress.toolkit.conversion.inspection import inspect
 
 
 def test_onnx_of_others(tmp_path: Path) -> None:

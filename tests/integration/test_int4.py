@@ -13,18 +13,18 @@ from rewriting import Net, answer, rewrite
 
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.inspection import read
-from edgepress.converters.proof.still_float import remainder
+from edgepress.converters.proof.verify import remainder
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx import quantize
-from edgepress.converters.to_onnx.four_bits import four_bit_weights, pack
+from edgepress.converters.to_onnx.grids import four_bit_weights, pack
 from edgepress.converters.to_tflite.convert import with_scheme
-from edgepress.converters.to_tflite.four_bits import LEVELS, four_bit_layers
 from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.grids import LEVELS, four_bit_layers
 from edgepress.runtime import load
 from edgepress.runtime.sessions import onnx_session
-from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.plan import make_plan
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.measurement.benchmarking.plan import make_plan
 
 INT4 = 17
 """The schema's number of the type."""

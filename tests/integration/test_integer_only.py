@@ -11,12 +11,11 @@ from int8_graphs import EVERY, Net, rewritten
 
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.inspection import read
-from edgepress.converters.proof.still_float import refuse_floats, remainder
-from edgepress.converters.rewrites.tflite import ends, lookup_islands
+from edgepress.converters.proof.verify import refuse_floats, remainder
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.variant import Variant
-from edgepress.toolkit.conversion import Hints, convert
+from edgepress.toolkit.conversion.convert import Hints, convert
 
 INT8, SHAPE = SCHEMES["tflite-int8"], EVERY.shape
 
@@ -108,7 +107,7 @@ def test_files_are_refused_for_a_float_anywhere(tmp_path: Path) -> None:
     net.op("HARD_SWISH", [net.input], SHAPE)
     refuse_floats(file_of(net, tmp_path / "a.tflite"))
     with pytest.raises(ConversionError, match="HARD_SWISH"):
-        refuse_floats(file_of(net, tmp_path / "b.tflite", lookup_islands))
+        refuse_floats(file_of(net, tmp_path / "b.tflite", "lookup-islands"))
     net.op("DEQUANTIZE", [net.graph.operators[-1].outputs[0]], SHAPE, 0.0, dtype=np.float32)
     with pytest.raises(ConversionError, match="no float operation"):
         refuse_floats(file_of(net, tmp_path / "c.tflite"))
@@ -118,9 +117,9 @@ def test_only_what_the_quantizer_left_is_noted(tmp_path: Path) -> None:
     net = Net(SHAPE, dtype=np.uint8)
     inner = net.op("TANH", [net.op("QUANTIZE", [net.input], SHAPE)], SHAPE, 1 / 128)
     inner = net.op("SQUARED_DIFFERENCE", [net.op("HARD_SWISH", [inner], SHAPE), inner], SHAPE)
-    assert remainder(file_of(net, tmp_path / "a.tflite", ends, lookup_islands), INT8) == ()
+    assert remainder(file_of(net, tmp_path / "a.tflite", "ends", "lookup-islands"), INT8) == ()
     left = net.op("DEQUANTIZE", [inner], SHAPE, 0.0, dtype=np.float32)
     left = net.op("CUMSUM", [left, net.constant(np.array(1, np.int32))], SHAPE, 0.0, dtype=np.float32)
     net.op("QUANTIZE", [left], SHAPE)
-    (note,) = remainder(file_of(net, tmp_path / "b.tflite", ends, lookup_islands), INT8)
+    (note,) = remainder(file_of(net, tmp_path / "b.tflite", "ends", "lookup-islands"), INT8)
     assert note.endswith("does not support it: CUMSUM")

@@ -10,14 +10,14 @@ import pytest
 
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import ModelFacts
-from edgepress.converters.contract.probe import accepted_range
+from edgepress.converters.contract.kinds import accepted_range
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.sources.open import open_source
 from edgepress.runtime import InputError, InputSpec, load
 from edgepress.runtime.__main__ import main as board
 from edgepress.runtime.selftest import seeded_item, selftest
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.errors import DataError
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from edgepress.toolkit.cli import interrupts
+from edgepress.toolkit.cli import frame
 
 
 def test_an_interrupt_inside_a_destructor_still_stops_the_command() -> None:
@@ -18,7 +18,7 @@ def test_an_interrupt_inside_a_destructor_still_stops_the_command() -> None:
             raise KeyboardInterrupt
 
     def work() -> None:
-        with interrupts.not_swallowed():
+        with frame.not_swallowed():
             Slow()
             for _ in range(500):
                 time.sleep(0.01)
@@ -30,11 +30,11 @@ def test_an_interrupt_inside_a_destructor_still_stops_the_command() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("number", interrupts.ENDING)
+@pytest.mark.parametrize("number", frame.ENDING)
 def test_a_scheduler_or_a_closed_terminal_that_ends_a_command_interrupts_it(number: int) -> None:
     inherited = signal.signal(number, signal.SIG_DFL)  # nohup leaves one ignored
     try:
-        with pytest.raises(KeyboardInterrupt), interrupts.not_swallowed():
+        with pytest.raises(KeyboardInterrupt), frame.not_swallowed():
             signal.raise_signal(number)
         assert signal.getsignal(number) == signal.SIG_DFL
     finally:
@@ -45,7 +45,7 @@ def test_a_scheduler_or_a_closed_terminal_that_ends_a_command_interrupts_it(numb
 def test_after_nohup_a_closed_terminal_is_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with interrupts.not_swallowed():
+        with frame.not_swallowed():
             signal.raise_signal(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgepress.converters.inspection import read
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 
 SHAPE = (8, 6, 1)
 

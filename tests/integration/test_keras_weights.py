@@ -16,7 +16,7 @@ keras = pytest.importorskip("keras")
 
 from edgepress.runtime.input_spec import InputSpec  # noqa: E402
 from edgepress.toolkit.errors import TrainingError  # noqa: E402
-from edgepress.toolkit.training.architectures import build  # noqa: E402
+from edgepress.toolkit.training.nets.architectures import build  # noqa: E402
 
 NAME = "mobilenet_2_5_128_tf_no_top.h5"
 SPEC = InputSpec.image(32, 32, "rgb")

@@ -19,9 +19,9 @@ from PIL import Image
 from playing_page import Client
 
 from edgepress.runtime.keeping import ABOUT
-from edgepress.toolkit.labelling.desk import OUT, TO_DO, Desk
-from edgepress.toolkit.labelling.site import LabelSite
-from edgepress.toolkit.playing.web import Server, start_server
+from edgepress.toolkit.improvement.labelling.desk import OUT, TO_DO, Desk
+from edgepress.toolkit.improvement.labelling.label import LabelSite
+from edgepress.toolkit.improvement.playing.web import Server, start_server
 
 COMMAND = [sys.executable, "-m", "edgepress.toolkit.cli.main", "label"]
 HOSTILE = '<img src=x onerror="alert(1)">'

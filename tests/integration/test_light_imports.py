@@ -20,9 +20,9 @@ ALLOWED = (
     "numpy",
     "edgepress.runtime",
     "edgepress.toolkit.workers",
-    "edgepress.converters.worker",
-    "edgepress.converters.scratch",
-    "edgepress.converters.system",
+    "edgepress.converters.process.worker",
+    "edgepress.converters.process.scratch",
+    "edgepress.converters.process.system",
 )
 
 
@@ -34,7 +34,7 @@ def test_a_worker_loads_numpy_and_the_runtime_only(name: str) -> None:
         "print(*(m for m in set(sys.modules) - before if m.partition('.')[0] not in sys.stdlib_module_names))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    packages = {"edgepress", "edgepress.toolkit", "edgepress.converters"}
+    packages = {"edgepress", "edgepress.toolkit", "edgepress.converters", "edgepress.converters.process"}
     others = {m for m in done.stdout.split() if not m.startswith(("_", *ALLOWED)) and m not in packages}
     assert others == set()
 
@@ -63,7 +63,7 @@ def test_guessing_a_contract_needs_no_heavy_package() -> None:
     "start",
     [
         "from edgepress.toolkit.cli.main import _run; _run(['--version'], as_json=False)",
-        "import socket; from edgepress.converters.worker_child import serve; job, pipe = socket.socketpair();"
+        "import socket; from edgepress.converters.process.worker_child import serve; job, pipe = socket.socketpair();"
         "job.shutdown(socket.SHUT_WR); serve(pipe.detach(), 'none')",
     ],
     ids=["command", "worker"],

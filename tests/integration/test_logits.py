@@ -12,10 +12,9 @@ import pytest
 from building_c import STRICT, missing
 from foreign_models import onnx_with, small_net
 
-from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.adapter import IF_ANY, LOGITS, InputAdapter, chosen_output
 from edgepress.converters.diagnosis import examine
 from edgepress.converters.diagnosis.job import ExamineJob
-from edgepress.converters.ends import IF_ANY, LOGITS, chosen_output
 from edgepress.converters.inspection import read
 from edgepress.runtime import load
 from edgepress.runtime.contract import Contract
@@ -23,9 +22,9 @@ from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.selftest import selftest
 from edgepress.toolkit import calibrate, convert, evaluate
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.conversion import Hints
+from edgepress.toolkit.conversion.convert import Hints
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.exporting.export import export
+from edgepress.toolkit.shipping.exporting.export import export
 
 AS_LOGITS = Hints(output="logits")
 ENDS = {"SOFTMAX", "LOGISTIC", "Softmax", "Sigmoid"}

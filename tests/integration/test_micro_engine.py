@@ -17,14 +17,14 @@ from edgepress.converters.to_c.lowering import lower
 from edgepress.runtime import EngineError, ModelFileError, available_engines, load
 from edgepress.runtime.bench import bench
 from edgepress.runtime.micro_session import MicroSession
-from edgepress.toolkit.benchmarking.benchmark import benchmark
-from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.plan import find_engines
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.compression.compress import compress
+from edgepress.toolkit.conversion.inspection import inspect
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.evaluation import evaluate
-from edgepress.toolkit.inspection import inspect
+from edgepress.toolkit.measurement.benchmarking.benchmark import benchmark
+from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.measurement.benchmarking.plan import find_engines
+from edgepress.toolkit.measurement.evaluation import evaluate
+from edgepress.toolkit.search.compression.compress import compress
 
 NAME = "tflite-micro"
 CHAIN = "chain-0"

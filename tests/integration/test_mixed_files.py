@@ -14,11 +14,10 @@ from rewriting import Net
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.float_layers import NOTHING, FloatLayer, FloatLayers, layer_name
 from edgepress.converters.graph.program import Program
-from edgepress.converters.mixed_precision.layers import layers_of
+from edgepress.converters.mixed_precision.sensitivity import layers_of
 from edgepress.converters.ptq.score import Scorer
 from edgepress.converters.rewrites.table import rewrites_for, rewritten_tflite
-from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.targets import schemes_for
+from edgepress.converters.schemes import SCHEMES, schemes_for
 from edgepress.converters.to_onnx import quantize as to_onnx
 from edgepress.converters.to_onnx.float_layers import float_nodes
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
@@ -26,7 +25,7 @@ from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.convert import _with_extensions, with_scheme
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime import InputError, load
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 
 
 @pytest.fixture

@@ -12,13 +12,12 @@ import pytest
 from edgepress.converters import annotation
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints
-from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.schemes import SCHEMES, finer, schemes_for
 from edgepress.converters.sources.open import open_source
-from edgepress.converters.targets import finer, schemes_for
 from edgepress.runtime import Contract, InputError, ModelFileError, load
 from edgepress.runtime.errors import EdgepressError
-from edgepress.toolkit.conversion import convert
-from edgepress.toolkit.evaluation import evaluate
+from edgepress.toolkit.conversion.convert import convert
+from edgepress.toolkit.measurement.evaluation import evaluate
 
 LABELS = ("ant", "bee", "cat")
 

@@ -18,12 +18,12 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from edgepress.runtime import load
 from edgepress.runtime.contract import read_contract
 from edgepress.toolkit import benchmark, bundle, calibrate, compare, convert, evaluate, predict, report, train, tune
-from edgepress.toolkit.benchmarking.benchmark import write_benchmark
-from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.columns import LABELS
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError
+from edgepress.toolkit.measurement.benchmarking.benchmark import write_benchmark
+from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.results.file import load_benchmark
 
 SCHEMES = "tflite-float32,tflite-int8,onnx-int8"

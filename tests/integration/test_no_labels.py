@@ -20,10 +20,10 @@ from edgepress.runtime import InputError, load, read_contract
 from edgepress.runtime.__main__ import main as board
 from edgepress.runtime.selftest import selftest
 from edgepress.toolkit.cli.app import run as cli
-from edgepress.toolkit.conversion import Hints, convert
-from edgepress.toolkit.engines.toy_models import dense_model
-from edgepress.toolkit.evaluation import evaluate
-from edgepress.toolkit.prediction import predict
+from edgepress.toolkit.conversion.convert import Hints, convert
+from edgepress.toolkit.diagnosis.profiling.ceiling import dense_model
+from edgepress.toolkit.measurement.evaluation import evaluate
+from edgepress.toolkit.measurement.prediction import predict
 
 NONE = Hints(task="none")
 
@@ -208,7 +208,7 @@ def test_commands_that_need_labels_say_so(restored: Path, tmp_path: Path, capsys
 def test_a_bundle_needs_no_labels(restored: Path, tmp_path: Path) -> None:
     import zipfile
 
-    from edgepress.toolkit.bundles.build import bundle
+    from edgepress.toolkit.shipping.bundles.build import bundle
 
     made = bundle(restored, tmp_path / "app.zip", board=["pi64-py311"])
     assert made.selftest["passed"]

@@ -11,7 +11,7 @@ from foreign_models import onnx_with
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.sources.open import open_source
 from edgepress.runtime import load
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 
 
 def flat_keras(path: Path, shape: tuple[int, ...]) -> Path:

@@ -9,8 +9,6 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_rewriting import FLOAT, OnnxNet, answer, kinds, rewritten
 
-from edgepress.converters.rewrites.onnx import body_inputs
-
 ROWS = (None, None)
 """Shape of a sum of rows, in the body of Loop."""
 VALUES = (None, None, None)
@@ -54,7 +52,7 @@ def check(net: OnnxNet) -> None:
     Without the rewrite, ONNX Runtime 1.32 aborts: only its answers without optimization can be asked for.
     """
     model = net.model()
-    changed, count = rewritten(model, body_inputs)
+    changed, count = rewritten(model, "onnx-body-inputs")
     assert count == 1
     assert kinds(changed).count("Concat") + kinds(changed).count("Max") == 1
     items = net.items()
@@ -86,11 +84,11 @@ def test_only_values_that_bodies_read_are_copied() -> None:
     net = OnnxNet((4, 6))
     read = net.quantized(0.05, 128)
     net.add("Transpose", read, perm=[0, 2, 1])
-    _, count = rewritten(net.model(), body_inputs)
+    _, count = rewritten(net.model(), "onnx-body-inputs")
     assert count == 0
     net = OnnxNet((4, 6))
     loop(net, net.add("Transpose", perm=[0, 2, 1]), rows=6)  # of floats, which nothing dequantized
-    _, count = rewritten(net.model(), body_inputs)
+    _, count = rewritten(net.model(), "onnx-body-inputs")
     assert count == 0
 
 
@@ -99,7 +97,7 @@ def test_other_readers_keep_reading_what_was_copied() -> None:
     read = net.quantized(0.05, 128)
     inside = loop(net, read, rows=4)
     net.add("Add", net.add("Reshape", net.add("ReduceSum", read, np.array([1]), keepdims=0), np.array([-1])), inside)
-    changed, _ = rewritten(net.model(), body_inputs)
+    changed, _ = rewritten(net.model(), "onnx-body-inputs")
     reads = [name for node in changed.graph.node if node.op_type == "ReduceSum" for name in node.input[:1]]
     assert read not in reads
     check(net)

@@ -11,7 +11,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from onnx_cases import Case, file_cases, node_cases
 
-from edgepress.converters.frozen import freeze, trace
+from edgepress.converters.freezing.frozen import freeze, trace
 from edgepress.converters.importers.node import UnsupportedError
 from edgepress.converters.importers.onnx_graph import import_graph
 from edgepress.converters.to_tflite.convert import float_tflite

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from edgepress.converters.frozen import freeze, trace
+from edgepress.converters.freezing.frozen import freeze, trace
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite.convert import float_tflite
 

@@ -17,7 +17,6 @@ from onnx_emitting import between, check, dense, emitted, put, turns
 from rewriting import Net, rewrite
 
 from edgepress.converters.adapter import EXACT, InputAdapter
-from edgepress.converters.rewrites.onnx import float_gelu, hard_gates, hard_sigmoid
 from edgepress.converters.to_onnx.emission import Emission, UnsupportedError
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_onnx.operations import TABLE, of_one
@@ -324,7 +323,11 @@ def test_names_of_nodes_stay_different_over_several_rewrites() -> None:
     net.conv(8)
     net.add("GELU", [net.now], net.shape)
     model = float_onnx_of(net.model())
-    assert [rewrite(module, model) for module in (hard_sigmoid, float_gelu, hard_gates)] == [1, 1, 1]
+    assert [rewrite(module, model) for module in ("onnx-hard-sigmoid", "onnx-float-gelu", "onnx-hard-gates")] == [
+        1,
+        1,
+        1,
+    ]
     names = [node.name for node in model.graph.node]
     assert len(set(names)) == len(names)
     assert {net.graph.name(int(op.outputs[0])) for op in net.graph.operators[1:]} <= set(names)

@@ -15,7 +15,7 @@ from onnx_rewriting import OnnxNet
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx.quantize import with_scheme
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 
 
 def opens(net: OnnxNet, half: Path) -> bool:

@@ -9,10 +9,10 @@ from onnx_rewriting import OnnxNet
 from rewriting import Net
 
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.to_onnx.float_chains import float_chains
+from edgepress.converters.to_onnx.float_layers import float_chains
 from edgepress.converters.to_onnx.graph import OnnxGraph
 from edgepress.converters.to_onnx.quantize import with_scheme as onnx_with_scheme
-from edgepress.converters.to_tflite.float_chains import float_chain_names
+from edgepress.converters.to_tflite.float_layers import float_chain_names
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime.sessions import onnx_session
 

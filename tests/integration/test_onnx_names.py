@@ -9,7 +9,7 @@ from onnx import helper
 from onnx_rewriting import OnnxNet
 
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.to_onnx.names import shorten_names
+from edgepress.converters.to_onnx.convert import shorten_names
 from edgepress.converters.to_onnx.quantize import with_scheme
 
 SHAPE = (3, 6, 5)

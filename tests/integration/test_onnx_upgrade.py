@@ -17,7 +17,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources import onnx as source_module
 from edgepress.converters.sources.onnx import OnnxSource
 from edgepress.converters.to_onnx import opening, upgrade
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
 
 SHAPE = (4, 10, 11)
 OUTPUTS = 5

@@ -18,7 +18,7 @@ from edgepress.converters.sources.onnx import OnnxSource
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.runtime import InputSpec, load
-from edgepress.toolkit.conversion import Hints, convert
+from edgepress.toolkit.conversion.convert import Hints, convert
 
 
 @pytest.fixture

@@ -20,14 +20,13 @@ from edgepress.converters.conversion.encode import FilesJob
 from edgepress.converters.conversion.float_graph import FloatGraphJob, make_float_graph
 from edgepress.converters.conversion.make import Began, make_files
 from edgepress.converters.proof.compare import seeded_items, varies
-from edgepress.converters.proof.reference import ProofItems
-from edgepress.converters.proof.still_float import remainder
-from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.proof.selftest import ProofItems
+from edgepress.converters.proof.verify import remainder
+from edgepress.converters.schemes import SCHEMES, file_paths
 from edgepress.converters.sources.open import open_source
-from edgepress.converters.targets import file_paths
 from edgepress.converters.to_onnx.graph import MICROSOFT
 from edgepress.runtime import InputError, ModelFileError, load
-from edgepress.toolkit.conversion import convert, notes_by_text
+from edgepress.toolkit.conversion.convert import convert, notes_by_text
 
 QUANTIZED = "tflite-float32,tflite-int8,onnx-float32,onnx-int8"
 
@@ -180,7 +179,7 @@ def test_a_note_that_can_not_be_made_ends_nothing(run: Any, monkeypatch: pytest.
 
     scheme, path = SCHEMES["tflite-int8"], run.variants["tflite-int8"]
     assert remainder(path, scheme) == ()
-    monkeypatch.setattr("edgepress.converters.proof.still_float.read", read)
+    monkeypatch.setattr("edgepress.converters.proof.verify.read", read)
     assert remainder(path, scheme) == ("float operations could not be listed: no such thing",)
 
 

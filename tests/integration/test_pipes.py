@@ -21,7 +21,7 @@ from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.image import load_image, peek
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.idx import read_idx
+from edgepress.toolkit.data.readers.idx import read_idx
 from edgepress.toolkit.results.file import load_benchmark
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")

@@ -24,13 +24,12 @@ from edgepress.runtime import Contract, InputSpec, read_contract
 from edgepress.toolkit import convert, predict
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.errors import EdgepressError, InputError
-from edgepress.toolkit.playing.choice import choose
-from edgepress.toolkit.playing.differences import find_differences
-from edgepress.toolkit.playing.drawing import draw_item
-from edgepress.toolkit.playing.panel import CRASHES, Panel, decision
-from edgepress.toolkit.playing.site import Site
-from edgepress.toolkit.playing.web import Reply, Request, Server, json_reply, start_server
-from edgepress.toolkit.workers.look import Seen
+from edgepress.toolkit.improvement.playing.choice import choose, find_differences
+from edgepress.toolkit.improvement.playing.drawing import draw_item
+from edgepress.toolkit.improvement.playing.panel import CRASHES, Panel, decision
+from edgepress.toolkit.improvement.playing.play import Site
+from edgepress.toolkit.improvement.playing.web import Reply, Request, Server, json_reply, start_server
+from edgepress.toolkit.workers.answer import Seen
 
 
 @pytest.fixture(scope="module")
@@ -423,7 +422,7 @@ def test_the_sentence_holds_where_a_threshold_decides(
 
 @pytest.mark.slow
 def test_files_without_labels_are_refused(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgepress.toolkit.playing import choice
+    from edgepress.toolkit.improvement.playing import choice
 
     describe = choice.describe_files
 

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.runtime import EngineError, InputError, ModelFileError, available_engines
-from edgepress.toolkit.benchmarking.explain import limit_figures
 from edgepress.toolkit.cli.app import run as cli
-from edgepress.toolkit.profiling.ceiling import measure_ceiling
-from edgepress.toolkit.profiling.pairing import align
-from edgepress.toolkit.profiling.plot import _paths, plot_profile
-from edgepress.toolkit.profiling.profile import NodeTime, _operations, profile
+from edgepress.toolkit.diagnosis.profiling.ceiling import measure_ceiling
+from edgepress.toolkit.diagnosis.profiling.pairing import align
+from edgepress.toolkit.diagnosis.profiling.plot import _paths, plot_profile
+from edgepress.toolkit.diagnosis.profiling.profile import NodeTime, _operations, profile
+from edgepress.toolkit.measurement.benchmarking.explain import limit_figures
 from edgepress.toolkit.results.records import Ceiling, Measurement
 
 ENGINES = [("litert", "tflite-int8"), ("litert", "tflite-int16x8"), ("onnxruntime", "onnx-float32")]

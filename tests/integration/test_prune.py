@@ -16,12 +16,12 @@ from edgepress.runtime.contract import read_contract
 from edgepress.toolkit import convert, evaluate, prune
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.errors import InputError, TrainingError
-from edgepress.toolkit.retraining import prune as pruning
-from edgepress.toolkit.retraining import run as runs
-from edgepress.toolkit.retraining import sizes
-from edgepress.toolkit.retraining.prune_job import Targets
-from edgepress.toolkit.retraining.prune_trainer import PLAN
 from edgepress.toolkit.training import checkpoint
+from edgepress.toolkit.training.graphs import prune as pruning
+from edgepress.toolkit.training.graphs import run as runs
+from edgepress.toolkit.training.graphs import sizes
+from edgepress.toolkit.training.graphs.job import Targets
+from edgepress.toolkit.training.graphs.prune_trainer import PLAN
 
 MOMENT: dict[str, Any] = {"steps": 24, "augmentation": "none"}
 """The least training that there is, as many steps each time."""

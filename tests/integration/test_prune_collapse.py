@@ -10,7 +10,7 @@ import pytest
 
 from edgepress.converters.errors import CollapseError
 from edgepress.toolkit import prune
-from edgepress.toolkit.retraining import prune as pruning
+from edgepress.toolkit.training.graphs import prune as pruning
 
 pytestmark = pytest.mark.slow
 CLASSES = 6

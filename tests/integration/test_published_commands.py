@@ -14,7 +14,6 @@ from published import CLASSES, RGB, bare, onnx_of, tflite_of
 from edgepress.converters.contract.hints import Hints
 from edgepress.runtime import InputError, ModelFileError, load
 from edgepress.toolkit import annotate, benchmark, bundle, compare, convert, evaluate, predict, profile
-from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.cli import benchmark as benchmark_command
 from edgepress.toolkit.cli import bundle as bundle_command
 from edgepress.toolkit.cli import compare as compare_command
@@ -24,6 +23,7 @@ from edgepress.toolkit.cli import predict as predict_command
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.cli.options import model_hints
 from edgepress.toolkit.errors import DataError
+from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
 
 UNIT = Hints(input_range="0,1")
 OPTIONS = BenchmarkOptions(rounds=1)
@@ -32,7 +32,7 @@ LABELS = ("ant", "bee", "cat", "dog")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two published files of the same net, `m.tflite` and `m.onnx`, and images with labels, `data.npz`."""
+    """Two published files of the same net, `m.tflite` and `m.onnx`, and images with labels, `readers.npz`."""
     made = tmp_path_factory.mktemp("published")
     tflite_of(made / "m.tflite")
     onnx_of(made / "m.onnx")

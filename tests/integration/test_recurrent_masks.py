@@ -7,7 +7,7 @@ import importlib
 import numpy as np
 import pytest
 
-from edgepress.converters.sources.recurrent import unroll_loops
+from edgepress.converters.sources.tensorflow import unroll_loops
 
 STEPS = 3
 

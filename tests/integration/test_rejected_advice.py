@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from edgepress.converters.conversion.advice import Given, fragile_file, with_advice
-from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.targets import finer
+from edgepress.converters.schemes import SCHEMES, finer
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
 from edgepress.runtime.contract import DataRecord, Verification
-from edgepress.toolkit.conversion import items_for
+from edgepress.toolkit.conversion.convert import items_for
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.evaluation import evaluate
-from edgepress.toolkit.remarks.remark import Remark
+from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
+from edgepress.toolkit.measurement.evaluation import evaluate
 from edgepress.toolkit.reports.markdown import markdown
 from edgepress.toolkit.reports.page import page
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.records import Benchmark
+from edgepress.toolkit.results.remarks.facts import Remark
 from edgepress.toolkit.training.loop import train
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from configuring import apart, edgepress
 
 from edgepress.runtime.contract import Contract, read_contract
 from edgepress.toolkit import Hints, open_data
-from edgepress.toolkit.conversion_plan import _remembering
+from edgepress.toolkit.conversion.plan import _remembering
 from edgepress.toolkit.data.for_model import data_for
 from edgepress.toolkit.data.remembered import find_remembered, to_remember
 from edgepress.toolkit.errors import DataError
@@ -103,8 +103,8 @@ def test_files_of_a_model_of_others_remember_the_data_that_they_were_made_with(
     import keras
 
     from edgepress.toolkit import benchmark, bundle, convert, evaluate
-    from edgepress.toolkit.benchmarking.options import BenchmarkOptions
     from edgepress.toolkit.errors import InputError
+    from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
 
     rng = np.random.default_rng(1)
     items: dict[str, Any] = {"x": rng.integers(0, 256, (60, 8, 8, 1), np.uint8), "y": np.arange(60) % 3}

@@ -18,7 +18,7 @@ from configuring import (
     write,
 )
 
-from edgepress.toolkit.cli import written
+from edgepress.toolkit.cli import settings_paths
 from edgepress.toolkit.cli.found_files import JUDGED
 
 pytestmark = pytest.mark.usefixtures("apart")
@@ -52,17 +52,17 @@ def test_the_signature_beside_a_bundle_is_not_removed() -> None:
 
 def test_what_edgepress_wrote_it_may_replace() -> None:
     target = Path("out")
-    assert written.foreign(target) == ""
+    assert settings_paths.foreign(target) == ""
     write("1", "out/a/metrics.json")
-    written.end(target)
-    assert written.foreign(target) == ""
+    settings_paths.end(target)
+    assert settings_paths.foreign(target) == ""
     write("my notes", "out/notes.txt")
-    assert written.foreign(target) == str(Path("out/notes.txt"))
+    assert settings_paths.foreign(target) == str(Path("out/notes.txt"))
     Path("out/notes.txt").unlink()
     os.utime("out/a/metrics.json", ns=(1, 1))
-    assert written.foreign(target) == str(Path("out/a/metrics.json")), "somebody has changed it"
+    assert settings_paths.foreign(target) == str(Path("out/a/metrics.json")), "somebody has changed it"
     shutil.copytree("out", "copy")
-    assert written.foreign(Path("copy")) != "", "the note is about a place"
+    assert settings_paths.foreign(Path("copy")) != "", "the note is about a place"
 
 
 KILLED = """
@@ -82,7 +82,7 @@ def test_after_a_kill_only_what_was_noted_is_edgepresss(earlier: bool) -> None:
     write("[report]\nout = 'out/report.md'\n[bundle]\nout = 'out'\n")
     if earlier:
         write("1", "out/a.zip")
-        written.end(Path("out"))
+        settings_paths.end(Path("out"))
     killed = subprocess.run([sys.executable, "-c", KILLED, "bundle", "a.tflite"], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     for name in ("notes.txt", ".hidden", "deep/er/thesis.tex"):
@@ -99,8 +99,8 @@ def test_after_a_kill_only_what_was_noted_is_edgepresss(earlier: bool) -> None:
 def test_what_can_not_be_looked_at_is_foreign(monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that can't be listed, a file that can't be reached."""
     write("1", "out/sub/a")
-    written.end(Path("out"))
-    assert written.foreign(Path("out")) == ""
+    settings_paths.end(Path("out"))
+    assert settings_paths.foreign(Path("out")) == ""
 
     def refuse(path: Path, *_: Any) -> Any:
         if path.name == name:
@@ -111,16 +111,16 @@ def test_what_can_not_be_looked_at_is_foreign(monkeypatch: pytest.MonkeyPatch) -
         real = getattr(Path, method)
         with monkeypatch.context() as patch:
             patch.setattr(Path, method, refuse)
-            assert Path(written.foreign(Path("out"))).name == name
+            assert Path(settings_paths.foreign(Path("out"))).name == name
 
 
 @pytest.mark.parametrize("damage", ["", "{}", "[1]", '{"files": 3}', '{"files": {"a": [1]}}', "\udce9"])
 def test_a_damaged_note_counts_as_none(damage: str) -> None:
     write("1", "out/a")
-    written.end(Path("out"))
+    settings_paths.end(Path("out"))
     (note,) = (Path(os.environ["XDG_STATE_HOME"]) / "edgepress" / "written").iterdir()
     note.write_bytes(damage.encode(errors="surrogateescape"))
-    assert written.foreign(Path("out")) == str(Path("out/a"))
+    assert settings_paths.foreign(Path("out")) == str(Path("out/a"))
 
 
 @pytest.mark.slow

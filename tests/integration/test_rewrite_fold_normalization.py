@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewriting import Net, answer, kinds, rewrite
 
-from edgepress.converters.rewrites.tflite import fold_normalization, single_mean
 from edgepress.converters.to_tflite.graph import Graph
 
 MEANS, STDS = np.array([123.7, 116.3, 103.5], np.float32), np.array([58.4, 57.1, 57.4], np.float32)
@@ -61,7 +60,7 @@ def test_answers_stay(steps, same, stride, pad, depthwise):
     else:
         net.conv(4, (3, 3), stride=stride, same=same)
     model = net.model()
-    changed, (count,) = change(model, fold_normalization)
+    changed, (count,) = change(model, "fold-normalization")
     assert near(answer(model), answer(changed))
     if count:
         assert [k for k in kinds(changed) if k in ("MUL", "ADD", "DIV", "GATHER")] == []
@@ -82,7 +81,7 @@ def normalized(*, same: bool, order: str = "SM", stride: int = 2, size: int = 8)
 )
 def test_what_is_left_of_usual_normalizations(same, order, left):
     model = normalized(same=same, order=order).model()
-    changed, (count,) = change(model, fold_normalization)
+    changed, (count,) = change(model, "fold-normalization")
     assert count == len(order)
     assert kinds(changed) == ["SUB"] * left + ["CONV_2D"]
     assert near(pixels(model), pixels(changed))
@@ -91,7 +90,7 @@ def test_what_is_left_of_usual_normalizations(same, order, left):
 @pytest.mark.parametrize(("same", "limit"), [(False, 1e-4), (True, 0.25)])
 def test_one_mean_is_whole_and_exact_inside(same, limit):
     model = normalized(same=same, stride=1, size=96).model()
-    changed, counts = change(model, fold_normalization, single_mean)
+    changed, counts = change(model, "fold-normalization", "single-mean")
     assert counts == [2, 1]
     graph = Graph(changed)
     mean = graph.constant(int(graph.operators[0].inputs[1]))
@@ -110,14 +109,14 @@ def test_means_stay_where_many_taps_meet_the_borders(pad):
     if pad:
         net.pad([(1, 1), (1, 1)])
     net.conv(4, (3, 3), same=not pad)
-    assert change(net.model(), single_mean)[1] == [0]
+    assert change(net.model(), "single-mean")[1] == [0]
 
 
 def test_means_that_differ_much_stay():
     net = Net((8, 8), 3)
     net.add("SUB", [net.now, np.array([10, 100, 200], np.float32)], net.shape)
     net.conv(4, (3, 3))
-    assert change(net.model(), single_mean)[1] == [0]
+    assert change(net.model(), "single-mean")[1] == [0]
 
 
 @pytest.mark.parametrize("kind", ["activation", "turned", "other reader", "addition"])
@@ -130,7 +129,7 @@ def test_means_stay_that_are_taken_off_otherwise(kind):
     net.conv(4, (3, 3), same=False)
     if kind == "other reader":
         net.slice(pixels, net.shape)
-    assert change(net.model(), single_mean)[1] == [0]
+    assert change(net.model(), "single-mean")[1] == [0]
 
 
 def test_other_readers_and_activations_stop_it():
@@ -138,18 +137,18 @@ def test_other_readers_and_activations_stop_it():
     scaled = net.add("MUL", [net.now, np.array(2, np.float32)], net.shape)
     net.conv(3, (3, 3))
     net.slice(scaled, net.shape)
-    assert change(net.model(), fold_normalization)[1] == [0]
+    assert change(net.model(), "fold-normalization")[1] == [0]
     net = Net((8, 8), 3)
     net.add("MUL", [net.now, np.array(2, np.float32)], net.shape, fusedActivationFunction=1)
     net.conv(3, (3, 3))
-    assert change(net.model(), fold_normalization)[1] == [0]
+    assert change(net.model(), "fold-normalization")[1] == [0]
 
 
 def test_a_channel_that_is_multiplied_by_nothing_stays():
     net = Net((8, 8), 3)
     net.add("MUL", [net.now, np.array([0, 1, 1], np.float32)], net.shape)
     net.conv(3, (3, 3))
-    assert change(net.model(), fold_normalization)[1] == [0]
+    assert change(net.model(), "fold-normalization")[1] == [0]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +165,7 @@ def test_shifts_and_factors_that_would_cost_digits_stay(steps, count):
     for kind, constant in steps:
         net.add(kind, [net.now, np.array(constant, np.float32)], net.shape)
     net.conv(4, (3, 3))
-    assert change(net.model(), fold_normalization)[1] == [count]
+    assert change(net.model(), "fold-normalization")[1] == [count]
 
 
 @pytest.mark.parametrize(
@@ -184,4 +183,4 @@ def test_one_mean_is_near_the_others_and_most_taps_are_inside(means, same, size,
     net = Net((size, size), 3)
     net.add("SUB", [net.now, np.array(means, np.float32)], net.shape)
     net.conv(4, (3, 3), same=same)
-    assert change(net.model(), single_mean)[1] == [made]
+    assert change(net.model(), "single-mean")[1] == [made]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from int8_graphs import EVERY, Net, answers, kinds, rewritten, steps
 from rewriting import rewrite
 
-from edgepress.converters.rewrites.tflite.int8 import add_scalar, is_int8, real_values
+from edgepress.converters.rewrites.tflite.windows import add_scalar, is_int8, real_values
 from edgepress.converters.to_tflite.graph import Graph
 
 SHAPE = EVERY.shape

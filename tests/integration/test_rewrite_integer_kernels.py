@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from int8_graphs import EVERY, Net, answers, kinds, rewritten, steps
 
-from edgepress.converters.rewrites.tflite.integer_kernels import KERNELS
+from edgepress.converters.rewrites.tflite.integers import KERNELS
 
 SHAPE = EVERY.shape
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewriting import Net, answer, kinds, rewrite
 
-from edgepress.converters.rewrites.tflite import channel_affine, concat_tree, fold_pool
+from edgepress.converters.rewrites.tflite import folding, operations
 from edgepress.converters.to_tflite.graph import Graph
-from edgepress.toolkit.speed_diagnosis import about
+from edgepress.toolkit.diagnosis.speed import about
 
 
 def change(net: Net, what) -> tuple[bytes, bytes, int]:
@@ -43,7 +43,7 @@ def test_pools_become_strides(kind, size, stride, padded):
     net.now = pooled
     net.conv(3, same=not padded)
     net.add("ADD", [first, net.now], net.shape)
-    before, after, made = change(net, fold_pool)
+    before, after, made = change(net, "fold-pool")
     assert made == 1
     assert sorted(kinds(after)) == ["ADD", "CONV_2D", "CONV_2D"]
     assert same(before, after, 1e-5)
@@ -54,7 +54,7 @@ def test_pools_that_copy_stay(kind):
     net = Net((8, 8), 4)
     pool(net, kind, stride=1)
     net.conv(4)
-    assert change(net, fold_pool)[2] == 0
+    assert change(net, "fold-pool")[2] == 0
 
 
 def test_pools_that_others_read_stay():
@@ -62,12 +62,12 @@ def test_pools_that_others_read_stay():
         net = Net((8, 8), 4)
         pool(net)
         build(net)
-        assert change(net, fold_pool)[2] == 0
+        assert change(net, "fold-pool")[2] == 0
     for options in ({"filter": 2}, {"act": 1}):
         net = Net((8, 8), 4)
         pool(net, **options)
         net.conv(3)
-        assert change(net, fold_pool)[2] == 0
+        assert change(net, "fold-pool")[2] == 0
 
 
 @settings(max_examples=10)
@@ -79,7 +79,7 @@ def test_concatenation_of_many(channels, axis):
         net.now = source
         parts.append(net.conv(count))
     net.add("CONCATENATION", parts, (1, 4, 4, sum(channels)), axis=axis)
-    before, after, made = change(net, concat_tree)
+    before, after, made = change(net, "concat-tree")
     assert made == (len(channels) > 5)
     assert same(before, after)
     graph = Graph(after)
@@ -94,7 +94,7 @@ def test_a_factor_and_a_shift(kind, act, shape):
     factor, shift = (net.random.uniform(0.1, 2, size=shape).astype(np.float32) for _ in range(2))
     net.add("MUL", [net.now, factor], net.shape)
     net.add(kind, [net.now, shift], net.shape, fusedActivationFunction=act)
-    before, after, made = change(net, channel_affine)
+    before, after, made = change(net, "channel-affine")
     assert made == 1
     assert kinds(after) == ["DEPTHWISE_CONV_2D"]
     assert same(before, after, 1e-6)
@@ -107,7 +107,7 @@ def test_other_constants_stay(constant):
     net = Net((5, 4), 12)
     net.add("MUL", [net.now, constant], net.shape)
     net.add("ADD", [net.now, np.ones(12, np.float32)], net.shape)
-    assert change(net, channel_affine)[2] == 0
+    assert change(net, "channel-affine")[2] == 0
 
 
 @pytest.mark.parametrize(("channels", "places"), [(7, 0), (8, 1)])
@@ -115,14 +115,14 @@ def test_few_channels_stay(channels, places):
     net = Net((5, 4), channels)
     for kind in ("MUL", "ADD"):
         net.add(kind, [net.now, np.ones(channels, np.float32)], net.shape)
-    assert change(net, channel_affine)[2] == places
+    assert change(net, "channel-affine")[2] == places
 
 
 def test_a_constant_minus_the_images_stays():
     net = Net((5, 4), 12)
     net.add("MUL", [net.now, np.ones(12, np.float32)], net.shape)
     net.add("SUB", [np.ones(12, np.float32), net.now], net.shape)
-    assert change(net, channel_affine)[2] == 0
+    assert change(net, "channel-affine")[2] == 0
 
 
 @pytest.mark.parametrize("factor", [0.0, 1e-12, 1e-4])
@@ -132,7 +132,7 @@ def test_shifts_that_no_integer_bias_holds_stay(factor):
     factors[3] = factor
     net.add("MUL", [net.now, factors], net.shape)
     net.add("ADD", [net.now, np.full(12, -0.5, np.float32)], net.shape)
-    assert change(net, channel_affine)[2] == 0
+    assert change(net, "channel-affine")[2] == 0
 
 
 def test_concatenation_of_integers_is_divided_too():
@@ -143,7 +143,7 @@ def test_concatenation_of_integers_is_divided_too():
     joined = net.graph.add_tensor((1, 4, 4, 12), "joined", like=integers)
     net.graph.operators.append(net.graph.operator("CONCATENATION", [integers] * 6, joined, axis=3))
     net.now = joined
-    before, after, made = change(net, concat_tree)
+    before, after, made = change(net, "concat-tree")
     assert made == 1
     assert same(before, after)
 
@@ -160,9 +160,12 @@ def test_a_diagnosis_marks_the_operations_that_these_rewrites_would_change(tmp_p
     _, marks = about._of_tflite(file, nodes)
     special = {place: mark for place, mark in marks.items() if mark != about.SMALL}
     assert special == {"0": about.PICKING, str(len(nodes) - 1): about.WIDE}
-    for module in (fold_pool, concat_tree):  # and asking changes nothing
+    for name, find in (
+        ("fold-pool", folding.find_fold_pool),
+        ("concat-tree", operations.find_concat_tree),
+    ):  # and asking changes nothing
         graph = Graph(file.read_bytes())
-        assert len(list(module.matches(graph))) == 1
+        assert len(list(find(graph))) == 1
         assert kinds(graph.to_bytes()) == kinds(file.read_bytes())
-        assert rewrite(module, graph) == 1
-        assert not list(module.matches(graph))
+        assert rewrite(name, graph) == 1
+        assert not list(find(graph))

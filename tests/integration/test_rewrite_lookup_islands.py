@@ -14,7 +14,7 @@ from int8_graphs import EVERY, Array, Net, answers, interpreter, kinds, rewritte
 from rewriting import rewrite
 
 from edgepress.converters.inspection.engines import delegated_places
-from edgepress.converters.rewrites.tflite.lookup_islands import TABLES
+from edgepress.converters.rewrites.tflite.integers import TABLES
 from edgepress.converters.to_tflite.graph import Graph
 
 SHAPE = EVERY.shape

@@ -9,8 +9,6 @@ import onnx
 import pytest
 from onnx_rewriting import FLOAT, OnnxNet, answer, kinds, near, rewritten
 
-from edgepress.converters.rewrites.onnx import quantized_hard_sigmoid, relu_bytes, swish
-
 STEP = 0.04
 COARSE = 0.08
 """Of a value that a ReLU and others read, and of the ReLU's result."""
@@ -80,7 +78,7 @@ def even(net: OnnxNet) -> Any:
 def check(net: OnnxNet, *, tolerance: float = 1e-5) -> onnx.ModelProto:
     """The only ReLU of a net becomes a Clip, and no answer changes."""
     model, items = net.model(), even(net)
-    changed, made = rewritten(model, relu_bytes)
+    changed, made = rewritten(model, "onnx-relu-bytes")
     assert made == 1
     assert ("Relu" in kinds(changed), "Clip" in kinds(changed)) == (False, True)
     for optimized in (True, False):
@@ -141,7 +139,7 @@ def test_zeros_around_limited_bytes_are_bytes(zeros: str) -> None:
     ]
 
 
-def left(net: OnnxNet, what: Any = relu_bytes) -> bool:
+def left(net: OnnxNet, what: Any = "onnx-relu-bytes") -> bool:
     return rewritten(net.model(), what)[1] == 0
 
 
@@ -223,7 +221,7 @@ def test_a_relu_behind_one_that_stays_is_limited() -> None:
     net.add("Relu")
     net.quantized(COARSE, 0)
     net.add("Add", value, net.now)
-    assert rewritten(net.model(), relu_bytes)[1] == 1
+    assert rewritten(net.model(), "onnx-relu-bytes")[1] == 1
 
 
 # Hard sigmoid and swish.
@@ -236,7 +234,7 @@ def test_hard_sigmoids_of_either_sign_become_additions(dtype: type, attributes: 
     net.quantized(0.04, 20, dtype)
     net.add("HardSigmoid", **attributes)
     net.quantized(1.0009 / 255, np.iinfo(dtype).min, dtype)
-    changed = near(net, quantized_hard_sigmoid, tolerance=1.01 / 255)
+    changed = near(net, "onnx-quantized-hard-sigmoid", tolerance=1.01 / 255)
     assert "HardSigmoid" not in kinds(changed)
 
 
@@ -266,7 +264,7 @@ def test_hard_sigmoids_behind_others_are_found(kind: str, places: int) -> None:
         net.quantized(0.01, 0)
     net.add("HardSigmoid")
     net.quantized(1 / 255, 0)
-    assert rewritten(net.model(), quantized_hard_sigmoid)[1] == places
+    assert rewritten(net.model(), "onnx-quantized-hard-sigmoid")[1] == places
 
 
 @pytest.mark.parametrize(
@@ -288,6 +286,6 @@ def test_swishes_behind_others_are_found(kind: str, places: int) -> None:
     net.add("Sigmoid")
     net.add("Mul", net.quantized(1 / 255, 0), value)
     net.quantized(0.04, 20)
-    changed, made = rewritten(net.model(), swish)
+    changed, made = rewritten(net.model(), "onnx-swish")
     assert made == places
     assert kinds(changed).count("QuickGelu") == places

@@ -9,8 +9,6 @@ import onnx
 import pytest
 from onnx_rewriting import OnnxNet, kinds, near, rewritten
 
-from edgepress.converters.rewrites.onnx import depthwise_channels
-
 
 def numbers(net: OnnxNet, *shape: int) -> np.ndarray:
     return net.random.uniform(1, 2, shape).astype(np.float32)
@@ -39,9 +37,9 @@ def test_channels_grow_by_half_at_most(count: int, wide: int) -> None:
     depthwise(net, count)
     net.conv(2, count, (2, 1))
     if wide == count:
-        assert rewritten(net.model(), depthwise_channels)[1] == 0
+        assert rewritten(net.model(), "onnx-depthwise-channels")[1] == 0
     else:
-        assert groups(near(net, depthwise_channels)) == [wide]
+        assert groups(near(net, "onnx-depthwise-channels")) == [wide]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +59,7 @@ def test_what_works_on_each_channel_by_itself_is_widened(kind: str, attributes: 
     depthwise(net)
     net.add(kind, **attributes)
     net.conv(2, 24, (1, 1))
-    near(net, depthwise_channels)
+    near(net, "onnx-depthwise-channels")
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -73,7 +71,7 @@ def test_numbers_for_each_channel_are_widened(kind: str, shape: tuple[int, ...],
     constant = numbers(net, *shape)
     net.add(kind, *([constant, net.now] if first else [constant]))
     net.conv(2, 24, (1, 1))
-    near(net, depthwise_channels, tolerance=1e-4)
+    near(net, "onnx-depthwise-channels", tolerance=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(24,), (1, 24), (1, 24, 1), (24, 1), (24, 24, 1), (24, 24, 24), (1, 24, 24, 1)])
@@ -83,7 +81,7 @@ def test_numbers_along_other_axes_stay(shape: tuple[int, ...]) -> None:
     depthwise(net, 24, 1, 1)
     net.add("Add", numbers(net, *shape))
     net.conv(2, 24, (1, 1))
-    assert rewritten(net.model(), depthwise_channels)[1] == 0
+    assert rewritten(net.model(), "onnx-depthwise-channels")[1] == 0
 
 
 @pytest.mark.parametrize(
@@ -102,9 +100,9 @@ def test_pads_of_rows_and_columns_are_kept(pads: list[int], places: int, value: 
     net.add("Pad", np.array(pads), *value)
     net.conv(2, 24 + pads[1] + pads[5], (1, 1))
     if places:
-        near(net, depthwise_channels)
+        near(net, "onnx-depthwise-channels")
     else:
-        assert rewritten(net.model(), depthwise_channels)[1] == 0
+        assert rewritten(net.model(), "onnx-depthwise-channels")[1] == 0
 
 
 def test_all_depthwise_convolutions_of_the_same_channels_are_counted() -> None:
@@ -120,7 +118,7 @@ def test_all_depthwise_convolutions_of_the_same_channels_are_counted() -> None:
     net.conv(22, 2, (1, 1))
     depthwise(net, 22, 1, 2)
     net.conv(2, 22, (1, 1))
-    assert groups(near(net, depthwise_channels, places=4)) == [32] * 4
+    assert groups(near(net, "onnx-depthwise-channels", places=4)) == [32] * 4
 
 
 def test_values_that_convolutions_make_beside_each_other_are_widened() -> None:
@@ -131,7 +129,7 @@ def test_values_that_convolutions_make_beside_each_other_are_widened() -> None:
     depthwise(net, 24, 1, 1)
     net.add("Sub", one, net.now)
     net.conv(2, 24, (1, 1))
-    assert kinds(near(net, depthwise_channels)).count("Conv") == 4
+    assert kinds(near(net, "onnx-depthwise-channels")).count("Conv") == 4
     assert two != one
 
 
@@ -143,7 +141,7 @@ def test_channels_that_are_not_kept_apart_stay(kind: str) -> None:
     if kind == "three axes":
         depthwise(net, 24, 3)
         net.conv(2, 24, (1,))
-        assert rewritten(net.model(), depthwise_channels)[1] == 0
+        assert rewritten(net.model(), "onnx-depthwise-channels")[1] == 0
         return
     value = depthwise(net, bias=kind != "weights")
     match kind:
@@ -164,4 +162,4 @@ def test_channels_that_are_not_kept_apart_stay(kind: str) -> None:
             net._nodes[-1].output.append("indices")
     if kind != "weights":
         net.conv(2, {"Concat": 48, "multiplier": 48, "grouped": 12}.get(kind, 24), (1, 1))
-    assert rewritten(net.model(), depthwise_channels)[1] == 0
+    assert rewritten(net.model(), "onnx-depthwise-channels")[1] == 0

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_rewriting import FLOAT, UINT8, OnnxNet, near, rewritten
 
-from edgepress.converters.rewrites.onnx import first_convolution
+from edgepress.converters.rewrites.onnx import convolutions
 from edgepress.converters.to_onnx.graph import OnnxGraph
 
 
@@ -53,7 +53,7 @@ def test_windows_of_any_height_and_width_are_widened(kernel: tuple[int, int], op
     else:
         net.add(end)
     net.conv(2, 5, (1, 1))
-    assert columns(near(net, first_convolution)) == 12
+    assert columns(near(net, "onnx-first-convolution")) == 12
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_only_windows_that_gain_are_widened(
     net.conv(outputs, channels, (kernel, kernel), **options)
     net.conv(2, outputs, (1, 1))
     if places:
-        near(net, first_convolution)
+        near(net, "onnx-first-convolution")
     else:
-        assert rewritten(net.model(), first_convolution)[1] == 0
+        assert rewritten(net.model(), "onnx-first-convolution")[1] == 0
 
 
 @pytest.mark.parametrize(("width", "places"), [(8, 1), (10, 0), (12, 1), (4, 1)])
@@ -93,7 +93,7 @@ def test_the_width_is_a_multiple_of_four(width: int, places: int) -> None:
     net = image(width=width)
     net.conv(5, 3, (3, 3), strides=[2, 2], pads=[0, 0, 1, 1])
     net.conv(2, 5, (1, 1))
-    assert rewritten(net.model(), first_convolution)[1] == places
+    assert rewritten(net.model(), "onnx-first-convolution")[1] == places
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_one_number_is_added_without_more_axes(add: Any, places: int) -> None:
         net.conv(5, 1, (1, 1))
     net.conv(2, 5, (1, 1))
     if places:
-        near(net, first_convolution)
+        near(net, "onnx-first-convolution")
     else:
-        assert rewritten(net.model(), first_convolution)[1] == 0
+        assert rewritten(net.model(), "onnx-first-convolution")[1] == 0
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_other_steps_before_the_first_convolution_stay(steps: list[str]) -> None
                 net.add(kind)
     net.conv(5, 8 if steps.count("Turn") == 2 else 3, (1, 1))
     net.conv(2, 5, (1, 1))
-    assert rewritten(net.model(), first_convolution)[1] == 0
+    assert rewritten(net.model(), "onnx-first-convolution")[1] == 0
 
 
 def test_images_of_three_colors_that_are_read_as_grey_ones_stay() -> None:
@@ -157,7 +157,7 @@ def test_images_of_three_colors_that_are_read_as_grey_ones_stay() -> None:
     net.add("Reshape", np.array([-1, 1, 12, 16]))
     net.conv(5, 1, (1, 1))
     net.conv(2, 5, (1, 1))
-    assert rewritten(net.model(), first_convolution)[1] == 0
+    assert rewritten(net.model(), "onnx-first-convolution")[1] == 0
 
 
 def test_images_whose_shape_is_computed_stay() -> None:
@@ -166,7 +166,7 @@ def test_images_whose_shape_is_computed_stay() -> None:
     net.add("Reshape", value, net.add("Abs", net.constant(np.array([-1, 1, 12, 16]))))
     net.conv(5, 1, (1, 1))
     net.conv(2, 5, (1, 1))
-    assert rewritten(net.model(), first_convolution)[1] == 0
+    assert rewritten(net.model(), "onnx-first-convolution")[1] == 0
 
 
 def changed(kind: str) -> onnx.ModelProto:
@@ -205,7 +205,7 @@ def changed(kind: str) -> onnx.ModelProto:
     ],
 )
 def test_one_input_of_bytes_of_known_size_is_widened(kind: str, places: int) -> None:
-    assert rewritten(changed(kind), first_convolution)[1] == places
+    assert rewritten(changed(kind), "onnx-first-convolution")[1] == places
 
 
 def test_images_without_an_axis_for_channels_stay() -> None:
@@ -214,7 +214,7 @@ def test_images_without_an_axis_for_channels_stay() -> None:
     net.add("Reshape", np.array([-1, 1, 12, 16]))
     net.conv(5, 1, (1, 1))
     net.conv(2, 5, (1, 1))
-    assert rewritten(net.model(), first_convolution)[1] == 0
+    assert rewritten(net.model(), "onnx-first-convolution")[1] == 0
 
 
 @pytest.mark.parametrize("end", ["Relu", ""])
@@ -223,7 +223,7 @@ def test_a_first_convolution_that_is_the_output_stays(end: str) -> None:
     net.conv(5, 3, (3, 3), pads=[1] * 4)
     if end:
         net.add(end)
-    assert rewritten(net.model(), first_convolution)[1] == 0
+    assert rewritten(net.model(), "onnx-first-convolution")[1] == 0
 
 
 @pytest.mark.parametrize(
@@ -240,4 +240,4 @@ def test_a_first_convolution_that_is_the_output_stays(end: str) -> None:
     ],
 )
 def test_weights_of_another_size_are_no_widened_ones(wide: tuple[int, ...]) -> None:
-    assert first_convolution.narrow_weights(np.ones(wide, np.float32), (5, 3, 3, 5)) == []
+    assert convolutions.narrow_weights(np.ones(wide, np.float32), (5, 3, 3, 5)) == []

@@ -9,9 +9,6 @@ from hypothesis import strategies as st
 from onnx import helper
 from onnx_rewriting import FLOAT, UINT8, OnnxNet, kinds, near, rewritten
 
-from edgepress.converters.rewrites.onnx import hard_gates, hard_sigmoid, input_scale, plain_shapes, pool_strides
-from edgepress.converters.rewrites.onnx import pads as convolution_pads
-
 
 def f32(*values: float, shape: tuple[int, ...] = ()) -> np.ndarray:
     return np.array(values if len(values) > 1 or shape else values[0], np.float32).reshape(
@@ -27,7 +24,7 @@ def test_shapes_that_change_nothing_are_left_out() -> None:
     net.conv(4, 6, (1, 1))
     net.add("Reshape", np.array([-1, 4, 1, 1]))
     net.conv(3, 4, (1, 1))
-    assert kinds(near(net, plain_shapes, places=2)) == ["GlobalAveragePool", "Conv", "Conv"]
+    assert kinds(near(net, "onnx-plain-shapes", places=2)) == ["GlobalAveragePool", "Conv", "Conv"]
 
 
 def test_shapes_that_change_something_stay() -> None:
@@ -35,14 +32,14 @@ def test_shapes_that_change_something_stay() -> None:
     net.add("Reshape", np.array([-1, 6, 3, 2]))
     net.add("Relu")
     net.add("Reshape", np.array([-1, 36]))
-    assert rewritten(net.model(), plain_shapes)[1] == 0
+    assert rewritten(net.model(), "onnx-plain-shapes")[1] == 0
 
 
 def test_the_output_keeps_its_name_and_its_reshape() -> None:
     net = OnnxNet((6,))
     net.add("Relu")
     net.add("Reshape", np.array([-1, 6]))
-    assert rewritten(net.model(), plain_shapes)[1] == 0
+    assert rewritten(net.model(), "onnx-plain-shapes")[1] == 0
 
 
 def branch(net: OnnxNet, value: str) -> None:
@@ -59,7 +56,7 @@ def test_graphs_inside_nodes_read_what_was_made_before() -> None:
     net.add("Reshape", net.add("Relu"), np.array([-1, 6, 5, 5]))
     net.conv(4, 6, (1, 1))
     branch(net, net.now)
-    assert kinds(near(net, plain_shapes))[:2] == ["Relu", "Conv"]
+    assert kinds(near(net, "onnx-plain-shapes"))[:2] == ["Relu", "Conv"]
 
 
 def test_what_graphs_inside_nodes_read_stays() -> None:
@@ -67,7 +64,7 @@ def test_what_graphs_inside_nodes_read_stays() -> None:
     value = net.add("Reshape", net.add("Relu"), np.array([-1, 6, 5, 5]))
     branch(net, value)
     net.add("Add", net.now, value)
-    assert rewritten(net.model(), plain_shapes)[1] == 0
+    assert rewritten(net.model(), "onnx-plain-shapes")[1] == 0
 
 
 def add_hard_sigmoid(
@@ -88,7 +85,7 @@ def test_three_steps_become_a_hard_sigmoid(divide: bool, first: bool, shape: tup
     value = net.add("Neg", "input")
     add_hard_sigmoid(net, divide=divide, first=first, shape=shape)
     net.add("Mul", value, net.now)
-    assert kinds(near(net, hard_sigmoid)) == ["Neg", "HardSigmoid", "Mul"]
+    assert kinds(near(net, "onnx-hard-sigmoid")) == ["Neg", "HardSigmoid", "Mul"]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +96,7 @@ def test_other_steps_stay(options) -> None:
     net = OnnxNet((3, 4, 4))
     add_hard_sigmoid(net, **options)
     net.add("Neg")
-    assert rewritten(net.model(), hard_sigmoid)[1] == 0
+    assert rewritten(net.model(), "onnx-hard-sigmoid")[1] == 0
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -110,7 +107,7 @@ def test_hard_sigmoids_become_part_of_convolutions(bias: bool, alpha: float, bet
     net.conv(5, 3, (3, 3), bias=bias)
     net.add("HardSigmoid", alpha=alpha, beta=beta)
     net.conv(2, 5, (1, 1))
-    assert kinds(near(net, hard_gates, tolerance=1e-4)) == ["Conv", "Clip", "Conv"]
+    assert kinds(near(net, "onnx-hard-gates", tolerance=1e-4)) == ["Conv", "Clip", "Conv"]
 
 
 def test_hard_sigmoids_of_values_that_others_read_stay() -> None:
@@ -118,7 +115,7 @@ def test_hard_sigmoids_of_values_that_others_read_stay() -> None:
     value = net.conv(5, 3, (3, 3))
     net.add("HardSigmoid", value)
     net.add("Mul", value, net.now)
-    assert rewritten(net.model(), hard_gates)[1] == 0
+    assert rewritten(net.model(), "onnx-hard-gates")[1] == 0
 
 
 @pytest.mark.parametrize("more", [(0, 0, 0, 0), (1, 0, 2, 1)])
@@ -129,7 +126,7 @@ def test_pads_become_the_convolutions_own(more, stride) -> None:
     one = net.conv(4, 3, (3, 3), strides=[stride] * 2, pads=list(more))
     net.now = padded
     net.add("Add", one, net.conv(4, 3, (3, 3), strides=[stride] * 2, pads=list(more)))
-    assert "Pad" not in kinds(near(net, convolution_pads))
+    assert "Pad" not in kinds(near(net, "onnx-pads"))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +141,7 @@ def test_other_pads_stay(pads, value, reader) -> None:
         net.conv(4, 5 if pads[1] else 3, (3, 3))
     else:
         net.add(reader, kernel_shape=[2, 2])
-    assert rewritten(net.model(), convolution_pads)[1] == 0
+    assert rewritten(net.model(), "onnx-pads")[1] == 0
 
 
 @pytest.mark.parametrize("kind", ["AveragePool", "MaxPool"])
@@ -154,7 +151,7 @@ def test_pools_of_one_become_strides(kind, size, stride) -> None:
     net = OnnxNet((4, *size))
     net.add(kind, kernel_shape=[1, 1], strides=[2, stride])
     net.conv(3, 4, (1, 1), strides=[1, 2])
-    assert kinds(near(net, pool_strides)) == ["Conv"]
+    assert kinds(near(net, "onnx-pool-strides")) == ["Conv"]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +166,7 @@ def test_other_pools_stay(options) -> None:
     net = OnnxNet((4, 7, 7))
     net.add("MaxPool", strides=[2, 2], **options)
     net.conv(3, 4, (1, 1))
-    assert rewritten(net.model(), pool_strides)[1] == 0
+    assert rewritten(net.model(), "onnx-pool-strides")[1] == 0
 
 
 def pixels(steps, *, pad="", padding=1, seed=0) -> OnnxNet:
@@ -196,7 +193,7 @@ step = st.tuples(st.sampled_from(["Mul", "Div", "Add", "Sub"]), channel | st.flo
 @settings(max_examples=10, deadline=None)
 def test_the_scale_of_pixels_becomes_that_of_weights(steps, pad) -> None:
     steps = [(kind, value, first and kind != "Div") for kind, value, first in steps]
-    found = kinds(near(pixels(steps, pad=pad), input_scale, tolerance=1e-4))
+    found = kinds(near(pixels(steps, pad=pad), "onnx-input-scale", tolerance=1e-4))
     assert found[:2] == ["Transpose", "Cast"]
     assert found[-1] == "Conv"
     assert set(found[2:-1]) <= {"Add"}
@@ -204,4 +201,4 @@ def test_the_scale_of_pixels_becomes_that_of_weights(steps, pad) -> None:
 
 @pytest.mark.parametrize("steps", [[], [("Div", 3.0, True)], [("Mul", [0.0, 1.0, 2.0], False)]])
 def test_other_steps_of_pixels_stay(steps) -> None:
-    assert rewritten(pixels(steps).model(), input_scale)[1] == 0
+    assert rewritten(pixels(steps).model(), "onnx-input-scale")[1] == 0

@@ -9,9 +9,6 @@ import onnx
 import pytest
 from onnx_rewriting import FLOAT, OnnxNet, answer, kinds, near, rewritten
 
-from edgepress.converters.rewrites.onnx import hard_gates, hard_sigmoid, plain_shapes, pool_strides
-from edgepress.converters.rewrites.onnx import pads as convolution_pads
-
 SIXTH = np.float32(1 / 6)
 
 
@@ -68,7 +65,7 @@ def test_a_hard_sigmoid_behind_what_is_none_is_found(change: str) -> None:
     steps(net, change)
     steps(net)
     steps(net, "convolution")
-    near(net, hard_sigmoid, places=2)
+    near(net, "onnx-hard-sigmoid", places=2)
 
 
 def test_a_convolution_that_others_read_is_no_hard_sigmoid() -> None:
@@ -76,7 +73,7 @@ def test_a_convolution_that_others_read_is_no_hard_sigmoid() -> None:
     value = net.conv(3, 3, (1, 1))
     net.add("Clip", np.float32(0), np.float32(6))
     net.add("Add", net.add("Mul", SIXTH), value)
-    assert rewritten(net.model(), hard_sigmoid)[1] == 0
+    assert rewritten(net.model(), "onnx-hard-sigmoid")[1] == 0
 
 
 def converted(net: OnnxNet, dtype: str, *, rank: bool = True) -> onnx.ModelProto:
@@ -102,7 +99,7 @@ def converted(net: OnnxNet, dtype: str, *, rank: bool = True) -> onnx.ModelProto
 def test_hard_sigmoids_of_other_types_or_unknown_rank_stay(kind: str, dtype: str, rank: bool, places: int) -> None:
     net = OnnxNet((3, 4, 5))
     steps(net, kind)
-    assert rewritten(converted(net, dtype, rank=rank), hard_sigmoid)[1] == places
+    assert rewritten(converted(net, dtype, rank=rank), "onnx-hard-sigmoid")[1] == places
 
 
 @pytest.mark.parametrize("kind", ["Neg", "read", "computed weights", "computed bias"])
@@ -125,7 +122,7 @@ def test_a_gate_behind_one_that_stays_becomes_part_of_its_convolution(kind: str)
         net.add("Mul", value, net.now)
     net.conv(2, 3, (1, 2), bias=False)
     net.add("HardSigmoid")
-    near(net, hard_gates, tolerance=1e-4)
+    near(net, "onnx-hard-gates", tolerance=1e-4)
 
 
 @pytest.mark.parametrize(("dtype", "places"), [("float32", 1), ("float64", 0)])
@@ -133,7 +130,7 @@ def test_gates_of_doubles_stay(dtype: str, places: int) -> None:
     net = OnnxNet((3, 4, 5))
     net.conv(3, 3, (1, 1))
     net.add("HardSigmoid")
-    assert rewritten(converted(net, dtype), hard_gates)[1] == places
+    assert rewritten(converted(net, dtype), "onnx-hard-gates")[1] == places
 
 
 # Pads.
@@ -169,7 +166,7 @@ def test_a_pad_behind_one_that_stays_becomes_a_convolutions_own(kind: str) -> No
     model = net.model()
     if kind == "output":
         model.graph.output.append(onnx.helper.make_tensor_value_info(padded, FLOAT, ["batch", 3, 7, 12]))
-    changed, made = rewritten(model, convolution_pads)
+    changed, made = rewritten(model, "onnx-pads")
     assert made == 1
     assert kinds(changed).count("Pad") == 1
     np.testing.assert_allclose(answer(changed, items := net.items()), answer(model, items), rtol=1e-4, atol=1e-3)
@@ -180,7 +177,7 @@ def test_a_pad_of_weights_stays() -> None:
     value = net.now
     weights = net.add("Neg", net.constant(net.random.normal(size=(4, 3, 2, 2)).astype(np.float32)))
     net.add("Conv", value, net.add("Pad", weights, AROUND))
-    assert rewritten(net.model(), convolution_pads)[1] == 0
+    assert rewritten(net.model(), "onnx-pads")[1] == 0
 
 
 def test_a_pad_that_nothing_reads_is_not_counted() -> None:
@@ -188,7 +185,7 @@ def test_a_pad_that_nothing_reads_is_not_counted() -> None:
     value = net.now
     net.add("Pad", AROUND)
     net.add("Relu", value)
-    assert rewritten(net.model(), convolution_pads)[1] == 0
+    assert rewritten(net.model(), "onnx-pads")[1] == 0
 
 
 # Pools.
@@ -221,7 +218,7 @@ def test_pools_of_one_value_become_strides(pool: Any, conv: Any, places: int) ->
     net.conv(3, 4, conv.pop("kernel", (1, 1)), **conv)
     net.add("AveragePool", kernel_shape=[1, 1], strides=[2, 1])
     net.conv(2, 3, (1, 1))
-    near(net, pool_strides, places=places + 1)
+    near(net, "onnx-pool-strides", places=places + 1)
 
 
 @pytest.mark.parametrize("kind", ["weights", "computed weights", "line"])
@@ -234,7 +231,7 @@ def test_pools_before_other_convolutions_stay(kind: str) -> None:
     else:
         pooled = net.add("MaxPool", kernel_shape=[1] if kind == "line" else [1, 1])
         net.add("Conv", pooled, net.add("Neg", weights) if kind == "computed weights" else weights)
-    assert rewritten(net.model(), pool_strides)[1] == 0
+    assert rewritten(net.model(), "onnx-pool-strides")[1] == 0
 
 
 # Shapes.
@@ -264,6 +261,6 @@ def test_chains_of_shapes_that_end_as_they_began_are_left_out(shape: Any, chain:
         else:
             net.add("Reshape", np.array(step))
     net.add("Neg")
-    changed, made = rewritten(net.model(), plain_shapes)
+    changed, made = rewritten(net.model(), "onnx-plain-shapes")
     assert made == places
     assert kinds(changed).count("Reshape") <= sum(not isinstance(step, str) for step in chain) - places

@@ -10,8 +10,6 @@ import pytest
 from onnx import TensorProto
 from onnx_rewriting import FLOAT, UINT8, OnnxNet, answer, kinds, near, rewritten
 
-from edgepress.converters.rewrites.onnx import input_bytes
-
 
 def pixels(*views: str) -> OnnxNet:
     """The input as float, behind views of it."""
@@ -35,7 +33,7 @@ def test_bytes_are_read_through_several_views(views: list[str]) -> None:
     net = pixels(*views)
     net.quantized(1.0, 0)
     net.add("GlobalAveragePool")
-    changed = near(net, input_bytes, tolerance=0)
+    changed = near(net, "onnx-input-bytes", tolerance=0)
     assert kinds(changed) == [*views, "DequantizeLinear", "GlobalAveragePool"]
 
 
@@ -63,7 +61,7 @@ def test_other_bytes_stay(kind: str) -> None:
         model.graph.node.pop()
         model.graph.output[0].name = model.graph.node[-1].output[0]
         model.graph.output[0].type.tensor_type.elem_type = UINT8
-    assert rewritten(model, input_bytes)[1] == 0
+    assert rewritten(model, "onnx-input-bytes")[1] == 0
 
 
 def test_bytes_that_are_the_output_stay_and_those_behind_them_are_read() -> None:
@@ -77,7 +75,7 @@ def test_bytes_that_are_the_output_stay_and_those_behind_them_are_read() -> None
     net.add("Add", net.add("DequantizeLinear", again, np.float32(1), np.uint8(0)), other)
     model = net.model()
     model.graph.output.append(onnx.helper.make_tensor_value_info(bytes_, UINT8, None))
-    assert rewritten(model, input_bytes)[1] == 1
+    assert rewritten(model, "onnx-input-bytes")[1] == 1
 
 
 def test_float_input_stays() -> None:
@@ -85,7 +83,7 @@ def test_float_input_stays() -> None:
     net.quantized(1.0, 0)
     net.add("Relu")
     net.quantized(1.0, 0)
-    assert rewritten(net.model(), input_bytes)[1] == 0
+    assert rewritten(net.model(), "onnx-input-bytes")[1] == 0
 
 
 def stepped(
@@ -99,7 +97,7 @@ def stepped(
     net.add(kind, *((term, value) if first else (value, term)))
     net.quantized(result, zero)
     model = net.model()
-    return model, *rewritten(model, input_bytes), net.items()
+    return model, *rewritten(model, "onnx-input-bytes"), net.items()
 
 
 @pytest.mark.parametrize(
@@ -164,4 +162,4 @@ def test_steps_of_other_bytes_stay(kind: str) -> None:
     else:
         zero = 0 if kind == "no zero" else 7
         net.quantized([0.125] if kind != "result" else [0.125] * 16, [zero] if kind != "result" else [zero] * 16)
-    assert rewritten(net.model(), input_bytes)[1] == 0
+    assert rewritten(net.model(), "onnx-input-bytes")[1] == 0

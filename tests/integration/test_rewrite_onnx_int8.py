@@ -11,13 +11,6 @@ from hypothesis import strategies as st
 from onnx_rewriting import EVERY_BYTE, UINT8, OnnxNet, answer, kinds, near, rewritten
 from rewriting import rewrite
 
-from edgepress.converters.rewrites.onnx import (
-    depthwise_channels,
-    quantized_hard_sigmoid,
-    relu_bytes,
-    swish,
-)
-
 
 def depthwise(net: OnnxNet, count: int, size: int = 3, *, bias: bool = True, **options: Any) -> str:
     return net.conv(count, 1, (size, size), bias=bias, group=count, **options)
@@ -49,7 +42,7 @@ def block(count: int, *, excite: bool, stride: int, act: str) -> OnnxNet:
 @pytest.mark.parametrize(("count", "wide"), [(11, 16), (22, 32), (24, 32), (44, 48)])
 def test_depthwise_convolutions_get_a_multiple_of_16_channels(count, wide, excite, stride) -> None:
     net = block(count, excite=excite, stride=stride, act="HardSigmoid" if excite else "Sigmoid")
-    changed = near(net, depthwise_channels, tolerance=1e-5)
+    changed = near(net, "onnx-depthwise-channels", tolerance=1e-5)
     (group,) = (a.i for n in changed.graph.node for a in n.attribute if a.name == "group")
     assert group == wide
 
@@ -61,12 +54,12 @@ def test_differences_and_quotients_of_channels_are_widened(kind: str) -> None:
     depthwise(net, 24)
     net.add(kind, net.random.uniform(1, 2, (1, 24, 1, 1)).astype(np.float32))
     net.conv(4, 24, (1, 1))
-    near(net, depthwise_channels)
+    near(net, "onnx-depthwise-channels")
 
 
 @pytest.mark.parametrize("count", [8, 16, 17])
 def test_channels_that_would_grow_too_much_or_fit_stay(count: int) -> None:
-    assert rewritten(block(count, excite=False, stride=1, act="Relu").model(), depthwise_channels)[1] == 0
+    assert rewritten(block(count, excite=False, stride=1, act="Relu").model(), "onnx-depthwise-channels")[1] == 0
 
 
 def test_channels_behind_others_that_stay_are_widened() -> None:
@@ -75,7 +68,7 @@ def test_channels_behind_others_that_stay_are_widened() -> None:
     net.conv(22, 24, (1, 1))
     depthwise(net, 22)
     net.conv(4, 22, (1, 1))
-    assert rewritten(net.model(), depthwise_channels)[1] == 1
+    assert rewritten(net.model(), "onnx-depthwise-channels")[1] == 1
 
 
 @pytest.mark.parametrize("kind", ["Softmax", "output", "input", "group"])
@@ -88,7 +81,7 @@ def test_channels_that_others_need_stay(kind: str) -> None:
         net.add("Softmax", axis=1)
     if kind != "output":
         net.conv(4, 24, (1, 1))
-    assert rewritten(net.model(), depthwise_channels)[1] == 0
+    assert rewritten(net.model(), "onnx-depthwise-channels")[1] == 0
 
 
 # Activations.
@@ -104,7 +97,7 @@ def test_hard_sigmoids_of_bytes_become_additions(scale, zero, high, alpha, beta)
     step = np.float32(high / 255)
     net.quantized(step, 0)
     model = net.model()
-    changed, made = rewritten(model, quantized_hard_sigmoid)
+    changed, made = rewritten(model, "onnx-quantized-hard-sigmoid")
     assert made == 1
     for optimized in (True, False):
         off = np.abs(answer(model, EVERY_BYTE, optimized=optimized) - answer(changed, EVERY_BYTE, optimized=optimized))
@@ -122,7 +115,7 @@ def test_other_hard_sigmoids_of_bytes_stay(high: float, zero: int, alpha: float,
     net.quantized(0.05, 100)
     net.add("HardSigmoid", alpha=alpha, beta=beta)
     net.quantized(high / 255, zero)
-    assert rewritten(net.model(), quantized_hard_sigmoid)[1] == 0
+    assert rewritten(net.model(), "onnx-quantized-hard-sigmoid")[1] == 0
 
 
 @pytest.mark.parametrize("zeros", [1, 16])
@@ -131,7 +124,7 @@ def test_hard_sigmoids_whose_bytes_have_several_scales_stay(zeros: int) -> None:
     net.quantized(0.05, 100)
     net.add("HardSigmoid", alpha=0.2, beta=0.5)
     net.quantized(np.full(16, 1 / 255), np.zeros(zeros))
-    assert rewritten(net.model(), quantized_hard_sigmoid)[1] == 0
+    assert rewritten(net.model(), "onnx-quantized-hard-sigmoid")[1] == 0
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -143,7 +136,7 @@ def test_swish_of_bytes_is_one_operation_in_float(first: bool) -> None:
     net.add("Mul", *((value, gate) if first else (gate, value)))
     step = 8.6 / 255
     net.quantized(step, 9)
-    changed, made = rewritten(net.model(), swish)
+    changed, made = rewritten(net.model(), "onnx-swish")
     assert made == 1
     assert kinds(changed) == ["DequantizeLinear", "QuickGelu", "QuantizeLinear", "DequantizeLinear"]
     x = (EVERY_BYTE.astype(np.float64) - 90) * 0.05
@@ -159,7 +152,7 @@ def test_a_product_with_another_sigmoid_stays() -> None:
     gate = net.quantized(1 / 255, 0)
     net.add("Mul", value, gate)
     net.quantized(0.05, 90)
-    assert rewritten(net.model(), swish)[1] == 0
+    assert rewritten(net.model(), "onnx-swish")[1] == 0
 
 
 STEP = 0.04 * 135 / 255
@@ -202,7 +195,7 @@ def shared_relu(reader: str, *, bias: bool = True, pad: bool = False, by: float 
 def test_relus_of_shared_bytes_are_their_limit(reader: str, bias: bool, pad: bool) -> None:
     net = shared_relu(reader, bias=bias, pad=pad)
     model = net.model()
-    changed, made = rewritten(model, relu_bytes)
+    changed, made = rewritten(model, "onnx-relu-bytes")
     assert made == 1
     assert "Relu" not in kinds(changed)
     assert "Clip" in kinds(changed)
@@ -216,12 +209,12 @@ def test_relus_whose_bytes_are_the_output_stay() -> None:
     end = model.graph.node.pop()
     model.graph.output[0].name = end.input[0]
     model.graph.output[0].type.tensor_type.elem_type = UINT8
-    assert rewritten(model, relu_bytes)[1] == 0
+    assert rewritten(model, "onnx-relu-bytes")[1] == 0
 
 
 def test_relus_that_a_pool_or_a_pad_by_another_number_reads_stay() -> None:
-    assert rewritten(shared_relu("MaxPool").model(), relu_bytes)[1] == 0
-    assert rewritten(shared_relu("Conv", pad=True, by=1).model(), relu_bytes)[1] == 0
+    assert rewritten(shared_relu("MaxPool").model(), "onnx-relu-bytes")[1] == 0
+    assert rewritten(shared_relu("Conv", pad=True, by=1).model(), "onnx-relu-bytes")[1] == 0
 
 
 def test_activations_are_counted_where_weights_are() -> None:

@@ -12,7 +12,7 @@ from onnx_rewriting import EVERY_BYTE, FLOAT, UINT8, OnnxNet, answer, kinds, nea
 from pairwise import pairwise
 from rewriting import rewrite
 
-from edgepress.converters.rewrites.onnx import first_convolution, input_bytes, input_zero
+from edgepress.converters.rewrites.onnx import convolutions
 from edgepress.converters.to_onnx.graph import OnnxGraph
 from edgepress.converters.to_onnx.quantize import ranges_of_pixels
 
@@ -39,18 +39,18 @@ def test_bytes_are_read_through_a_view_of_the_input(view: str, scale: float, pla
     assert ranges_of_pixels(net.model(), (0.0, 255.0)) == {cast: (0.0, 255.0), net.now: (0.0, 255.0)}
     net.quantized(scale, 0)
     net.conv(4, 1, (3, 3))
-    changed, made = rewritten(net.model(), input_bytes)
+    changed, made = rewritten(net.model(), "onnx-input-bytes")
     assert made == places
     if places:
         assert kinds(changed) == [view, "DequantizeLinear", "Conv"]
-        near(net, input_bytes, tolerance=0)
+        near(net, "onnx-input-bytes", tolerance=0)
 
 
 @pytest.mark.parametrize("mean", [0.0, 127.5, [123.68, 116.28, 103.53]])
 def test_the_offset_of_pixels_becomes_one_whole_number(mean: Any) -> None:
     net = image(mean=mean, scale=[0.017, 0.018, 0.02])
     net.conv(4, 3, (3, 3))
-    changed = near(net, input_zero, tolerance=1e-4)
+    changed = near(net, "onnx-input-zero", tolerance=1e-4)
     whole = round(float(np.mean(mean)))
     assert kinds(changed) == ["Transpose", "Cast", *(["Add"] if whole else []), "Conv"]
     pixels = (0.0, 255.0)
@@ -69,7 +69,7 @@ def test_padded_pixels_are_off_by_a_few_grey_levels() -> None:
     net = image(mean=[120.0, 110.0, 100.0])
     net.conv(1, 3, (3, 3), pads=[1] * 4, bias=False)
     model = net.model()
-    changed, _ = rewritten(model, input_zero)
+    changed, _ = rewritten(model, "onnx-input-zero")
     off = np.abs(answer(model, items := net.items()) - answer(changed, items))[:, 0]
     weights = np.abs(numpy_helper.to_array(model.graph.initializer[-1])).sum()
     assert off[:, 1:-1, 1:-1].max() < 1e-2
@@ -83,7 +83,7 @@ def test_padded_pixels_are_off_by_a_few_grey_levels() -> None:
 def test_offsets_that_are_far_apart_or_no_bytes_stay(mean: Any, places: int) -> None:
     net = image(mean=mean)
     net.conv(4, 3, (3, 3))
-    assert rewritten(net.model(), input_zero)[1] == places
+    assert rewritten(net.model(), "onnx-input-zero")[1] == places
 
 
 @pytest.mark.parametrize("zero", [0, 114])
@@ -97,7 +97,7 @@ def test_bytes_are_read_as_they_are(zero: int) -> None:
             "Add", now, net.add("DequantizeLinear", net.constant(np.uint8(0)), np.float32(zero / 255), np.uint8(255))
         )
         net.quantized(1.0, zero)
-    changed = near(net, input_bytes, places=2 if zero else 1, tolerance=0)
+    changed = near(net, "onnx-input-bytes", places=2 if zero else 1, tolerance=0)
     assert kinds(changed) == ["Transpose", "DequantizeLinear"]
 
 
@@ -106,7 +106,7 @@ def test_bytes_of_another_scale_stay(scale: float, zero: int) -> None:
     net = OnnxNet((4, 4, 3), UINT8)
     net.add("Cast", to=FLOAT)
     net.quantized(scale, zero)
-    assert rewritten(net.model(), input_bytes)[1] == 0
+    assert rewritten(net.model(), "onnx-input-bytes")[1] == 0
 
 
 @pairwise(
@@ -127,13 +127,13 @@ def test_the_first_convolution_takes_four_columns(window, end, bias) -> None:
     net.conv(2, 5, (1, 1))
     onnx_input_zero_model = net.model()
     rewrite("onnx-input-zero", onnx_input_zero_model)
-    changed, made = rewritten(onnx_input_zero_model, first_convolution)
+    changed, made = rewritten(onnx_input_zero_model, "onnx-first-convolution")
     assert made == 1
     before, after = answer(onnx_input_zero_model, items := net.items()), answer(changed, items)
     assert before.shape == after.shape
     assert np.abs(before - after).max() <= 1e-5 * np.abs(before).max()
     plain, wide = first_weights(onnx_input_zero_model), first_weights(changed)
-    again = [copies for copies in first_convolution.narrow_weights(wide, plain.shape) if (copies == plain).all()]
+    again = [copies for copies in convolutions.narrow_weights(wide, plain.shape) if (copies == plain).all()]
     assert [copies.shape for copies in again] == [(4 // stride, *plain.shape)]
 
 
@@ -156,7 +156,7 @@ def test_other_first_convolutions_stay(options: dict[str, list[int]]) -> None:
     net.conv(2, outputs, (1, 1))
     model = net.model()
     rewrite("onnx-input-zero", model)
-    assert rewritten(model, first_convolution)[1] == 0
+    assert rewritten(model, "onnx-first-convolution")[1] == 0
 
 
 @pytest.mark.parametrize("kind", ["", "no convolution", "other reader", "unknown height", "unknown width"])
@@ -175,7 +175,7 @@ def test_images_that_no_first_convolution_reads_stay(kind: str) -> None:
         del model.graph.value_info[:]
         model = onnx.shape_inference.infer_shapes(model)
     rewrite("onnx-input-zero", model)
-    assert rewritten(model, first_convolution)[1] == (not kind)
+    assert rewritten(model, "onnx-first-convolution")[1] == (not kind)
 
 
 @pytest.mark.parametrize(("channels", "count"), [(3, 1), (6, 0), (31, 0)])
@@ -185,7 +185,7 @@ def test_images_of_many_channels_are_widened_only_if_few_products_are_added(chan
     net.conv(2, 5, (1, 1))
     model = net.model()
     rewrite("onnx-input-zero", model)
-    assert rewritten(model, first_convolution)[1] == count
+    assert rewritten(model, "onnx-first-convolution")[1] == count
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_grey_images_are_read_by_four_columns(order: str, size: int, stride: int
             net.add("Transpose", perm=[0, 3, 1, 2])
     net.conv(5, 1, (size, size), strides=[stride] * 2, pads=pads)
     net.conv(2, 5, (1, 1))
-    changed = near(net, first_convolution, tolerance=1e-5)
+    changed = near(net, "onnx-first-convolution", tolerance=1e-5)
     first = next(node for node in changed.graph.node if node.op_type == "Conv")
     assert OnnxGraph(changed).shape(first.input[0])[1] == 4
 
@@ -225,7 +225,7 @@ def test_other_reshapes_of_the_input_stay(shape: list[int]) -> None:
     net.add("Reshape", np.array(shape, np.int64))
     net.conv(5, shape[1], (5, 5), pads=[2] * 4)
     net.conv(2, 5, (1, 1))
-    assert rewritten(net.model(), first_convolution)[1] == 0
+    assert rewritten(net.model(), "onnx-first-convolution")[1] == 0
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_factor_or_a_shift_of_bytes_is_a_change_of_scale(
     restored = net.add("DequantizeLinear", *(net.constant(value) for value in (constant, step, middle)))
     net.add(kind, bytes_, restored)
     net.quantized((number if kind == "Mul" else 1.0) * (1 + off), zero)
-    changed, made = rewritten(model := net.model(), input_bytes)
+    changed, made = rewritten(model := net.model(), "onnx-input-bytes")
     assert made == 1 + same
     before, after = (answer(m, EVERY_BYTE) for m in (model, changed))
     np.testing.assert_allclose(before, after, rtol=1e-5, atol=1e-6)

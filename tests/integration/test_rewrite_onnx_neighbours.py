@@ -9,25 +9,6 @@ import pytest
 from onnx_neighbours import check_neighbours
 from onnx_rewriting import FLOAT, UINT8, OnnxNet
 
-from edgepress.converters.rewrites.onnx import (
-    dense,
-    depthwise_channels,
-    first_convolution,
-    float_gelu,
-    gelu,
-    hard_gates,
-    hard_sigmoid,
-    input_bytes,
-    input_scale,
-    input_zero,
-    layer_norm,
-    plain_shapes,
-    pool_strides,
-    quantized_hard_sigmoid,
-    swish,
-)
-from edgepress.converters.rewrites.onnx import pads as convolution_pads
-
 
 def f32(values: Any) -> np.ndarray:
     return np.array(values, np.float32)
@@ -157,20 +138,20 @@ def widened(net: OnnxNet) -> None:
 @pytest.mark.parametrize(
     ("add", "what", "kind", "foreign"),
     [
-        (first, first_convolution, UINT8, ""),
-        (scale, input_scale, UINT8, "Cast Mul Sub Conv"),
-        (zero, input_zero, UINT8, "Cast Sub Conv"),
-        (shapes, plain_shapes, FLOAT, "Squeeze Reshape"),
-        (gate, hard_sigmoid, FLOAT, "Conv Clip"),
-        (sum_gate, hard_sigmoid, FLOAT, "Add Clip"),
-        (convolution_gate, hard_gates, FLOAT, "HardSigmoid"),
-        (padded, convolution_pads, FLOAT, "Pad Conv"),
-        (pooled, pool_strides, FLOAT, "MaxPool Conv"),
-        (products, dense, FLOAT, "MatMul Reshape"),
-        (normalized, layer_norm, FLOAT, "ReduceMean Sqrt Reciprocal"),
-        (erfc, gelu, FLOAT, "Erf Sub"),
-        (erf, float_gelu, FLOAT, "Erf Div"),
-        (widened, depthwise_channels, FLOAT, "Conv Relu Pad Sub Add AveragePool"),
+        (first, "onnx-first-convolution", UINT8, ""),
+        (scale, "onnx-input-scale", UINT8, "Cast Mul Sub Conv"),
+        (zero, "onnx-input-zero", UINT8, "Cast Sub Conv"),
+        (shapes, "onnx-plain-shapes", FLOAT, "Squeeze Reshape"),
+        (gate, "onnx-hard-sigmoid", FLOAT, "Conv Clip"),
+        (sum_gate, "onnx-hard-sigmoid", FLOAT, "Add Clip"),
+        (convolution_gate, "onnx-hard-gates", FLOAT, "HardSigmoid"),
+        (padded, "onnx-pads", FLOAT, "Pad Conv"),
+        (pooled, "onnx-pool-strides", FLOAT, "MaxPool Conv"),
+        (products, "onnx-dense", FLOAT, "MatMul Reshape"),
+        (normalized, "onnx-layer-norm", FLOAT, "ReduceMean Sqrt Reciprocal"),
+        (erfc, "onnx-gelu", FLOAT, "Erf Sub"),
+        (erf, "onnx-float-gelu", FLOAT, "Erf Div"),
+        (widened, "onnx-depthwise-channels", FLOAT, "Conv Relu Pad Sub Add AveragePool"),
     ],
 )
 def test_answers_stay_if_a_graph_differs_at_one_place(add: Any, what: Any, kind: int, foreign: str) -> None:
@@ -192,7 +173,9 @@ def swish_bytes(net: OnnxNet) -> None:
     net.quantized(0.05, 10)
 
 
-@pytest.mark.parametrize(("add", "what"), [(hard_sigmoid_bytes, quantized_hard_sigmoid), (swish_bytes, swish)])
+@pytest.mark.parametrize(
+    ("add", "what"), [(hard_sigmoid_bytes, "onnx-quantized-hard-sigmoid"), (swish_bytes, "onnx-swish")]
+)
 def test_answers_of_8_bits_stay_if_a_graph_differs_at_one_place(add: Any, what: Any) -> None:
     net = OnnxNet((3, 6, 8))
     net.quantized(0.06, 130)
@@ -209,4 +192,4 @@ def test_bytes_of_the_input_stay_if_a_graph_differs_at_one_place() -> None:
     restored = net.add("DequantizeLinear", *(net.constant(v) for v in (np.uint8(255), f32(0.5 / 255), np.uint8(0))))
     net.add("Mul", bytes_, restored)
     net.quantized(0.5, 0)
-    check_neighbours(net, input_bytes, tolerance=0.02, places=2, numbers=False)
+    check_neighbours(net, "onnx-input-bytes", tolerance=0.02, places=2, numbers=False)

@@ -9,8 +9,7 @@ import onnx
 import pytest
 from onnx_rewriting import OnnxNet, kinds, near, rewritten
 
-from edgepress.converters.importers.joined_steps import join_steps
-from edgepress.converters.rewrites.onnx import layer_norm
+from edgepress.converters.importers.operations import join_steps
 
 
 def normalize(
@@ -60,7 +59,7 @@ def normalize(
 def count(net: OnnxNet) -> int:
     """How many normalizations are replaced, but for one that is added behind them."""
     normalize(net, [-1])
-    return rewritten(net.model(), layer_norm)[1] - 1
+    return rewritten(net.model(), "onnx-layer-norm")[1] - 1
 
 
 SHAPES = [(5, 4, 6), (4, 6), (2, 5, 4, 6), (6,), (1, 3, 2)]
@@ -74,7 +73,7 @@ def test_any_axis_but_the_batch_is_normalized(shape: tuple[int, ...], axis: int,
     net = OnnxNet(shape)
     normalize(net, [axis], beta=beta, epsilon=0.3)
     last = axis % (len(shape) + 1) == len(shape)
-    found = kinds(near(net, layer_norm))
+    found = kinds(near(net, "onnx-layer-norm"))
     assert found == [
         "Neg",
         *([] if last else ["Transpose"]),
@@ -89,7 +88,7 @@ def test_a_vector_is_normalized(flat: Any) -> None:
     net = OnnxNet((5, 4))
     net.add("ReduceMax", axes=[0, 2], keepdims=0)
     normalize(net, [0], flat=flat, gamma=[2.0, 3.0, -1.0, 0.5, 7.0])
-    assert "LayerNormalization" in kinds(near(net, layer_norm))
+    assert "LayerNormalization" in kinds(near(net, "onnx-layer-norm"))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +169,7 @@ def test_the_normalized_axis_has_a_known_size(axis: int, free: str, flat: Any, p
     else:
         shape.shape.dim[1 if free == "channels" else 2].Clear()
     del model.graph.value_info[:]
-    assert rewritten(onnx.shape_inference.infer_shapes(model), layer_norm)[1] == places
+    assert rewritten(onnx.shape_inference.infer_shapes(model), "onnx-layer-norm")[1] == places
 
 
 def test_each_of_several_normalizations_is_replaced() -> None:
@@ -179,7 +178,7 @@ def test_each_of_several_normalizations_is_replaced() -> None:
     normalize(net, [3], beta=False)
     net.add("Add", "input", net.now)
     normalize(net, [1], gamma=np.arange(1, 6).reshape(5, 1, 1))
-    near(net, layer_norm, places=2)
+    near(net, "onnx-layer-norm", places=2)
 
 
 def in_steps(net: OnnxNet, root: str, square: str, scaled: str) -> None:
@@ -215,7 +214,7 @@ def test_all_ways_to_write_the_steps_are_one_operation(root: str, square: str, s
     in_steps(net, root, square, scaled)
     net.add("Neg")
     expected = ["Neg", "LayerNormalization", "Neg"]
-    assert kinds(near(net, layer_norm)) == expected
+    assert kinds(near(net, "onnx-layer-norm")) == expected
     assert kinds(join_steps(net.model())) == kinds(join_steps(net.model(opset=16))) == expected
 
 
@@ -226,7 +225,7 @@ def test_axes_may_be_an_input() -> None:
     in_steps(net, "Div", "Mul", "plain")
     upgraded = onnx.version_converter.convert_version(net.model(), 18)
     assert all(len(node.input) == 2 for node in upgraded.graph.node if node.op_type == "ReduceMean")
-    changed, places = rewritten(upgraded, layer_norm)
+    changed, places = rewritten(upgraded, "onnx-layer-norm")
     assert places == 1
     assert "ReduceMean" not in kinds(changed)
 
@@ -242,7 +241,7 @@ def test_a_shift_of_another_sign_is_no_normalization(turned: bool) -> None:
         (sum_,) = (node for node in model.graph.node if shift.output[0] in node.input)
         sum_.op_type = "Sub"
     shift.input[list(shift.input).index(negated.output[0])] = negated.input[0]
-    assert rewritten(model, layer_norm)[1] == 0
+    assert rewritten(model, "onnx-layer-norm")[1] == 0
 
 
 @pytest.mark.parametrize("scaled", ["plain", "keras"])
@@ -258,4 +257,4 @@ def test_mean_and_variance_are_over_one_axis_and_the_root_is_inverted(change: st
         division = next(node for node in model.graph.node if node.op_type == "Div")
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(2, np.float32), "two"))
         division.input[0] = "two"
-    assert rewritten(model, layer_norm)[1] == places
+    assert rewritten(model, "onnx-layer-norm")[1] == places

@@ -10,8 +10,6 @@ import pytest
 from onnx import TensorProto, helper
 from onnx_rewriting import FLOAT, UINT8, OnnxNet, kinds, near, rewritten
 
-from edgepress.converters.rewrites.onnx import input_scale, input_zero
-
 NUMBERS = [5.0, 0.25, 40.0]
 
 
@@ -35,7 +33,7 @@ def image(
 def test_two_steps_of_pixels_become_those_of_weights(first: str, second: str, shape: tuple[int, ...]) -> None:
     size = int(np.prod(shape))
     one, two = (np.reshape(numbers[:size], shape) for numbers in (NUMBERS, [3.0, 7.0, 0.5]))
-    found = kinds(near(image([(first, one), (second, two)]), input_scale, tolerance=1e-5))
+    found = kinds(near(image([(first, one), (second, two)]), "onnx-input-scale", tolerance=1e-5))
     adds = ["Add"] if {first, second} & {"Add", "Sub"} else []
     assert found == ["Transpose", "Cast", *adds, "Conv"]
 
@@ -61,7 +59,7 @@ def test_pixels_may_be_turned_before_they_are_scaled(first: str, shape: tuple[in
     if pads:
         net.add("Pad", np.array([0, 0, 1, 0, 0, 0, 0, 2]))
     net.conv(4, 3, (2, 3))
-    assert kinds(near(net, input_scale, tolerance=1e-5)) == ["Transpose", "Cast", "Add", "Conv"]
+    assert kinds(near(net, "onnx-input-scale", tolerance=1e-5)) == ["Transpose", "Cast", "Add", "Conv"]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +81,7 @@ def test_other_turns_and_casts_of_pixels_stay(between: list[tuple[str, dict[str,
         net.add("Relu")
     net.add("Mul", np.array([1, 2, 3, 4], np.float32).reshape(1, 4, 1, 1))
     net.conv(4, 4, (2, 2))
-    assert rewritten(net.model(), input_scale)[1] == 0
+    assert rewritten(net.model(), "onnx-input-scale")[1] == 0
 
 
 @pytest.mark.parametrize("what", ["Cast", "Pad"])
@@ -100,7 +98,7 @@ def test_steps_in_an_order_that_changes_more_stay(what: str) -> None:
         net.add("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]))
     net.add("Add", np.array(2, np.float32))
     net.conv(4, 3, (2, 2))
-    assert rewritten(net.model(), input_scale)[1] == 0
+    assert rewritten(net.model(), "onnx-input-scale")[1] == 0
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 1, 1, 3), (1, 1, 3, 1)])
@@ -110,13 +108,13 @@ def test_numbers_along_another_axis_than_the_turned_channels_stay(shape: tuple[i
     net.add("Transpose", perm=[0, 3, 1, 2])
     net.add("Mul", np.array(NUMBERS, np.float32).reshape(shape))
     net.conv(4, 3, (2, 2))
-    assert rewritten(net.model(), input_scale)[1] == 0
+    assert rewritten(net.model(), "onnx-input-scale")[1] == 0
 
 
 @pytest.mark.parametrize("steps", [["Sub"], ["Mul", "Sub"], ["Sub", "Sub"], ["Sub", "Add"]])
 def test_pixels_may_be_taken_from_numbers(steps: list[str]) -> None:
     net = image([(kind, np.array(NUMBERS) + i) for i, kind in enumerate(steps)], first=True)
-    assert kinds(near(net, input_scale, tolerance=1e-5)) == ["Transpose", "Cast", "Add", "Conv"]
+    assert kinds(near(net, "onnx-input-scale", tolerance=1e-5)) == ["Transpose", "Cast", "Add", "Conv"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +134,7 @@ def test_pixels_may_be_taken_from_numbers(steps: list[str]) -> None:
     ],
 )
 def test_other_steps_of_pixels_stay(steps: Any, options: Any) -> None:
-    assert rewritten(image(steps, **options).model(), input_scale)[1] == 0
+    assert rewritten(image(steps, **options).model(), "onnx-input-scale")[1] == 0
 
 
 def test_sums_of_pixels_with_themselves_stay() -> None:
@@ -145,7 +143,7 @@ def test_sums_of_pixels_with_themselves_stay() -> None:
     net.add("Add", net.now, net.now)
     net.add("Transpose", perm=[0, 3, 1, 2])
     net.conv(4, 3, (2, 3))
-    assert rewritten(net.model(), input_scale)[1] == 0
+    assert rewritten(net.model(), "onnx-input-scale")[1] == 0
 
 
 @pytest.mark.parametrize("size", [3, 5])
@@ -155,7 +153,7 @@ def test_numbers_along_another_axis_as_long_as_the_channels_stay(size: int) -> N
     net.add("Mul", np.array(NUMBERS, np.float32).reshape(3, 1))
     net.add("Transpose", perm=[0, 3, 1, 2])
     net.conv(4, 3, (2, 2))
-    assert rewritten(net.model(), input_scale)[1] == 0
+    assert rewritten(net.model(), "onnx-input-scale")[1] == 0
 
 
 @pytest.mark.parametrize(
@@ -182,7 +180,7 @@ def test_zeros_around_pixels_become_padding(pads: Any, value: float, behind: boo
         net.add("Pad", np.array(pads), np.float32(value))
     net.conv(4, 3 + (pads[1] if behind else pads[3]), (2, 3), **own)
     model = net.model()
-    changed, made = rewritten(model, input_scale)
+    changed, made = rewritten(model, "onnx-input-scale")
     assert made == places
     if places:
         convolution = changed.graph.node[-1]
@@ -200,7 +198,7 @@ def test_both_paddings_of_pixels_are_added(behind: bool) -> None:
     net.add("Transpose", perm=[0, 3, 1, 2])
     net.add("Pad", np.array([0, 0, 2, 1, 0, 0, 1, 0]), np.float32(0))
     net.conv(4, 3, (2, 3), **({"pads": [2, 0, 1, 3]} if behind else {}))
-    assert "Pad" not in kinds(near(net, input_scale, tolerance=1e-5))
+    assert "Pad" not in kinds(near(net, "onnx-input-scale", tolerance=1e-5))
 
 
 def model_of(kind: str) -> onnx.ModelProto:
@@ -240,13 +238,13 @@ def model_of(kind: str) -> onnx.ModelProto:
 STAY = ["two inputs", "int8", "no rank", "free channels", "exact cast", "exact sub", "perm", "double", "half"]
 
 
-@pytest.mark.parametrize("what", [input_scale, input_zero])
+@pytest.mark.parametrize("what", ["onnx-input-scale", "onnx-input-zero"])
 @pytest.mark.parametrize(("kind", "places"), [("", 1), *((kind, 0) for kind in STAY)])
 def test_bytes_that_become_float_are_scaled(kind: str, places: int, what: Any) -> None:
     assert rewritten(model_of(kind), what)[1] == places
 
 
-@pytest.mark.parametrize(("what", "places"), [(input_scale, 1), (input_zero, 0)])
+@pytest.mark.parametrize(("what", "places"), [("onnx-input-scale", 1), ("onnx-input-zero", 0)])
 def test_a_computed_bias_takes_no_offset(what: Any, places: int) -> None:
     assert rewritten(model_of("bias is computed"), what)[1] == places
 
@@ -270,10 +268,10 @@ def test_the_zero_of_pixels_is_near_a_whole_number(offsets: list[float], places:
     scale = [0.5, 2.0, 3.0]
     net = image([("Sub", offsets), ("Mul", scale)], bias=bias)
     if places:
-        changed = near(net, input_zero, tolerance=1e-4)
+        changed = near(net, "onnx-input-zero", tolerance=1e-4)
         whole = round(float(np.mean(offsets)))
         assert kinds(changed) == ["Transpose", "Cast", *(["Add"] if whole else []), "Conv"]
         constants = [onnx.numpy_helper.to_array(t) for t in changed.graph.initializer]
         assert not whole or any(c.ndim == 0 and c == -whole for c in constants)
     else:
-        assert rewritten(net.model(), input_zero)[1] == 0
+        assert rewritten(net.model(), "onnx-input-zero")[1] == 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rewriting import Net, answer, kinds, rewrite
 
 from edgepress.converters.calibration import tflite_statistics
-from edgepress.converters.rewrites.tflite.split_depthwise import LARGEST, divide
+from edgepress.converters.rewrites.tflite.depthwise import LARGEST, divide
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.graph import Graph

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from rewriting import rewrite
 
-from edgepress.converters.grids import round_to_grid
+from edgepress.converters.numeric.grids import round_to_grid
 from edgepress.converters.proof import verify as proof
 from edgepress.converters.to_onnx import interface
 

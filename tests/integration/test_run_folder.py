@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from configuring import apart, edgepress
 
-from edgepress.converters.schemes import SCHEMES, parse_schemes
-from edgepress.converters.targets import schemes_from
+from edgepress.converters.schemes import SCHEMES, parse_schemes, schemes_from
 from edgepress.runtime.errors import InputError
-from edgepress.toolkit.benchmarking.plan import find_files, folder_of
+from edgepress.toolkit.measurement.benchmarking.plan import find_files, folder_of
 from edgepress.toolkit.reports.report import report
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.run_files import MODEL_FILES, folder_with
@@ -68,7 +67,7 @@ def test_without_either_the_error_names_the_folder_given(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_predict_runs_the_keras_model(run: Any, pictures: Path, apart: None, capfd: pytest.CaptureFixture[str]) -> None:
-    from edgepress.toolkit.prediction import predict
+    from edgepress.toolkit.measurement.prediction import predict
 
     images = [pictures / "a.png", pictures / "b.npy"]
     ours, theirs = (predict(file, images, top=10) for file in (run.model, run.variants["tflite-float32"]))

@@ -168,7 +168,7 @@ def test_litert_works_on_macs_and_windows(machine: str, system: str) -> None:
 
 @pytest.mark.slow
 def test_the_workstations_doctor_tells_the_toolkits_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgepress.toolkit.host import doctor as module
+    from edgepress.toolkit.machine import host as module
 
     found = module.doctor()
     assert found["ok"]

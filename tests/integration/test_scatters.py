@@ -61,6 +61,6 @@ def test_other_scatters_stay(name: str) -> None:
 
 
 def test_sums_of_too_many_places_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgepress.converters.to_onnx.scatters.MOST", 19)
+    monkeypatch.setattr("edgepress.converters.to_onnx.products.MOST", 19)
     model, _ = scatter(*WHOLE["rows"])
     assert [node.op_type for node in with_plain_forms(model).graph.node] == ["ScatterElements"]

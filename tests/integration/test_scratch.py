@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgepress.converters import scratch
-from edgepress.converters.scratch import EMPTY_S, LOCK, ScratchFolder, remove_abandoned
-from edgepress.converters.worker import Worker
+from edgepress.converters.process import scratch
+from edgepress.converters.process.scratch import EMPTY_S, LOCK, ScratchFolder, remove_abandoned
+from edgepress.converters.process.worker import Worker
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="kills processes"),
@@ -25,7 +25,7 @@ pytestmark = [
 ]
 MAKES = """
 import os, sys, time
-from edgepress.converters.scratch import ScratchFolder
+from edgepress.converters.process.scratch import ScratchFolder
 with ScratchFolder() as folder:
     open(os.path.join(folder, "left"), "w").close()
     print(folder, flush=True)
@@ -128,7 +128,7 @@ def test_folders_of_other_users_stay(tmp_path: Path) -> None:
 
 def test_one_that_another_process_takes_for_left_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the lines in which its lock is made and locked."""
-    from edgepress.converters import scratch
+    from edgepress.converters.process import scratch
 
     made: list[int] = []
     real = scratch.lock
@@ -171,7 +171,7 @@ def test_one_that_another_process_removes_before_it_is_locked_is_made_again(
 
 
 def test_without_locks_a_folder_is_nobodys_to_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgepress.converters import scratch
+    from edgepress.converters.process import scratch
 
     def none(number: int) -> None:
         raise OSError(38, "no locks")
@@ -186,8 +186,8 @@ def test_without_locks_a_folder_is_nobodys_to_remove(tmp_path: Path, monkeypatch
 
 PARENT = """
 import os, sys, tempfile
-from edgepress.converters.scratch import ScratchFolder
-from edgepress.converters.worker import Worker
+from edgepress.converters.process.scratch import ScratchFolder
+from edgepress.converters.process.worker import Worker
 import scratch_child
 own = ScratchFolder()
 with Worker() as worker:
@@ -229,9 +229,9 @@ def test_the_folder_of_a_worker_is_where_its_libraries_put_files() -> None:
 
 
 ALLOWED = {
-    "converters/scratch.py": "makes them",
-    "toolkit/bundles/pyz_main.py": "runs without the toolkit",
-    "toolkit/sweeping/cluster_nodes.py": "in the folder of the cluster",
+    "converters/process/scratch.py": "makes them",
+    "toolkit/shipping/bundles/pyz_main.py": "runs without the toolkit",
+    "toolkit/search/cluster/setup.py": "in the folder of the cluster",
     "toolkit/workers/trace.py": "in the folder of the child process",
     "toolkit/workers/try_engine.py": "in the folder of the child process",
     "runtime/board.py": "runs without the toolkit; in the folder of a child process, or for a second",

@@ -11,8 +11,8 @@ pytest.importorskip("keras")
 from typer.testing import CliRunner
 
 from edgepress.toolkit.cli.app import app
-from edgepress.toolkit.sweeping.jobs import Job, run_job
-from edgepress.toolkit.sweeping.store import Store
+from edgepress.toolkit.search.sweeping.jobs import Job, run_job
+from edgepress.toolkit.search.sweeping.store import Store
 from edgepress.toolkit.training import checkpoint
 from edgepress.toolkit.training.loop import train
 

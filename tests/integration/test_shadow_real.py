@@ -22,9 +22,9 @@ from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import frames
 from edgepress.runtime.updates.place import read_place
 from edgepress.runtime.updates.update import status, update
-from edgepress.toolkit.bundles.build import bundle
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.publishing.publish import publish
+from edgepress.toolkit.shipping.bundles.build import bundle
+from edgepress.toolkit.shipping.publishing.publish import publish
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 simulated = scripts.script("benchmarks/updates/simulated.py")

@@ -196,7 +196,7 @@ def test_whatever_is_printed_is_plain(width: str, terminal: type[io.StringIO], m
 
 
 def test_bars_of_progress_read_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgepress.toolkit.cli.bar import training_bar
+    from edgepress.toolkit.cli.graph_run import training_bar
     from edgepress.toolkit.terminal import console, status
 
     out = Terminal()

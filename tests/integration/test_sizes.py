@@ -15,7 +15,7 @@ from edgepress.converters.sources.open import open_source
 from edgepress.runtime import load
 from edgepress.runtime.errors import InputError, ModelFileError
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.profiling.profile import profile
+from edgepress.toolkit.diagnosis.profiling.profile import profile
 
 KINDS = ["free.keras", "free_saved_model", "free.onnx", "free.tflite", "shapes.tflite"]
 MACS = {"free.onnx": 22 * 30 * 27 * 8 + 32, "shapes.tflite": 22 * 30 * 27 * 8 + 32}

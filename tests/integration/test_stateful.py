@@ -19,7 +19,7 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.inspection import saved_model
-from edgepress.converters.proof.still_float import remainder
+from edgepress.converters.proof.verify import remainder
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.sources.tflite import TFLiteSource
@@ -28,7 +28,7 @@ from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.runtime import InputSpec, frames, load
 from edgepress.runtime.__main__ import main
 from edgepress.runtime.errors import EngineError, ModelFileError
-from edgepress.toolkit.profiling.profile import profile
+from edgepress.toolkit.diagnosis.profiling.profile import profile
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,11 @@ import numpy as np
 import pytest
 
 from edgepress.toolkit.errors import InputError, SweepError
-from edgepress.toolkit.results.packed import pack
+from edgepress.toolkit.results.figures import pack
+from edgepress.toolkit.search.sweeping.result import Row, load_sweep, sweep_schema
+from edgepress.toolkit.search.sweeping.store import Store
+from edgepress.toolkit.search.sweeping.sweep import _relative, configurations_of, sweep, winners_of
 from edgepress.toolkit.stats.choice import Rule
-from edgepress.toolkit.sweeping.collect import _relative, configurations_of, winners_of
-from edgepress.toolkit.sweeping.result import Row, load_sweep, sweep_schema
-from edgepress.toolkit.sweeping.store import Store
-from edgepress.toolkit.sweeping.sweep import sweep
 
 
 def test_files_are_found_through_links(tmp_path: Path) -> None:

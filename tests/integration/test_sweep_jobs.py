@@ -28,11 +28,11 @@ from edgepress.toolkit.errors import (
     StoreError,
     SweepError,
 )
-from edgepress.toolkit.sweeping import jobs, loop
-from edgepress.toolkit.sweeping.jobs import Job, run_job
-from edgepress.toolkit.sweeping.local import LocalRunner
-from edgepress.toolkit.sweeping.loop import ATTEMPTS, Event, run
-from edgepress.toolkit.sweeping.store import ENTRY, Entry, Store
+from edgepress.toolkit.search.sweeping import jobs, loop
+from edgepress.toolkit.search.sweeping.jobs import Job, run_job
+from edgepress.toolkit.search.sweeping.loop import ATTEMPTS, Event, run
+from edgepress.toolkit.search.sweeping.runners import LocalRunner
+from edgepress.toolkit.search.sweeping.store import ENTRY, Entry, Store
 
 HERE = Path(__file__).parents[1] / "support"
 JSON = st.recursive(
@@ -269,8 +269,8 @@ def test_timing_jobs_are_alone_on_the_machine(store: Store) -> None:
 def test_timing_is_alone_beside_other_sweeps_too(tmp_path: Path) -> None:
     """Two processes that know nothing of each other."""
     text = (
-        "import json, sys; from edgepress.toolkit.sweeping.jobs import Job, run_job;"
-        "from edgepress.toolkit.sweeping.store import Store;"
+        "import json, sys; from edgepress.toolkit.search.sweeping.jobs import Job, run_job;"
+        "from edgepress.toolkit.search.sweeping.store import Store;"
         "alone = sys.argv[2] == 'alone';"
         "print(json.dumps([run_job(Job('sweep_jobs:sleep', {'seconds': .1, 'n': n, 'alone': alone}, alone=alone),"
         " Store(sys.argv[1])).made['span'] for n in range(4)]))"
@@ -395,7 +395,7 @@ def test_a_file_that_can_not_be_judged_is_one_error(missing: str, monkeypatch: p
     from dataclasses import replace
 
     from edgepress.toolkit.data import open_data
-    from edgepress.toolkit.sweeping import work
+    from edgepress.toolkit.search.sweeping import work
 
     data = open_data("digits")
     whole = getattr(data, missing)
@@ -406,7 +406,7 @@ def test_a_file_that_can_not_be_judged_is_one_error(missing: str, monkeypatch: p
     def answered(candidates: Any, part: Any, jobs: int) -> Any:
         return [SimpleNamespace(predicted=part.test.y, engine="litert")]
 
-    monkeypatch.setattr("edgepress.toolkit.benchmarking.collect.collect_answers", answered)
+    monkeypatch.setattr("edgepress.toolkit.measurement.benchmarking.collect.collect_answers", answered)
     job = Job("convert", {"scheme": "tflite-int8", "data": data.sha256}, {}, {"data": "digits"})
     with pytest.raises(SweepError, match=rf"has no {missing} items, so a\.tflite can't be judged"):
         work._test_file(Path("a.tflite"), job)

@@ -15,9 +15,8 @@ from edgepress.toolkit.cli.sweep import _show
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.reports import sweep_view
 from edgepress.toolkit.reports.report import report
-from edgepress.toolkit.reports.sweep_effects import effects_of, seed_spread_pp
 from edgepress.toolkit.reports.sweep_page import sweep_page
-from edgepress.toolkit.reports.sweep_view import sweep_markdown
+from edgepress.toolkit.reports.sweep_view import effects_of, seed_spread_pp, sweep_markdown
 
 CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 HOSTILE = '</style><script>window.hacked = 1</script><img src=x onerror="window.hacked = 2">'

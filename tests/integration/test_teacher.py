@@ -13,7 +13,7 @@ keras = pytest.importorskip("keras")
 from edgepress.runtime import read_contract  # noqa: E402
 from edgepress.toolkit.data import open_data  # noqa: E402
 from edgepress.toolkit.errors import EdgepressError, InputError, TrainingError  # noqa: E402
-from edgepress.toolkit.training import augment, checkpoint, fitting, teacher  # noqa: E402
+from edgepress.toolkit.training import batches, checkpoint, fitting, teacher  # noqa: E402
 from edgepress.toolkit.training.loop import train  # noqa: E402
 from edgepress.toolkit.training.teacher import Teacher  # noqa: E402
 
@@ -25,8 +25,8 @@ def student(out: Path, data="digits", arch: str = "dense", **options):
 def scores_of(path: Path, data, count: int = 24, augmentation: str = "none"):
     """A teacher's answers for the first training items."""
     rows = np.arange(count)
-    draws = augment.draw(len(data.train), seed=0, epoch=0)[rows]
-    x = augment.augment(data.train.read(rows), draws, name=augmentation)
+    draws = batches.draw(len(data.train), seed=0, epoch=0)[rows]
+    x = batches.augment(data.train.read(rows), draws, name=augmentation)
     with Teacher(path, data, print) as found:
         return found.scores(x, rows, draws, augmentation)
 
@@ -68,8 +68,8 @@ def test_answers_come_in_the_order_of_the_datas_labels(run, digits, keras_scores
 def test_a_teacher_of_another_size_and_color_sees_the_same_view_of_the_original(tmp_path, digits):
     model = student(tmp_path, open_data("digits", size=40, color="rgb")).model
     small = open_data("digits", size=16)
-    rows, draws = np.arange(8), augment.draw(len(small.train), seed=0, epoch=0)[:8]
-    views = augment.augment(open_data("digits", size=40, color="rgb").train.read(rows), draws, name="affine")
+    rows, draws = np.arange(8), batches.draw(len(small.train), seed=0, epoch=0)[:8]
+    views = batches.augment(open_data("digits", size=40, color="rgb").train.read(rows), draws, name="affine")
     right = keras.models.load_model(model).predict(views.astype(np.float32), verbose=0)
     assert scores_of(model, small, 8, "affine") == pytest.approx(right, abs=1e-4)
 

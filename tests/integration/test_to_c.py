@@ -21,7 +21,7 @@ from edgepress.converters.to_c.arithmetic import divide, multiplier_of, multiply
 from edgepress.converters.to_c.emission import KERNELS, c_string, emit
 from edgepress.converters.to_c.footprint import footprint, kernel_sizes
 from edgepress.converters.to_c.lowering import Program, lower
-from edgepress.converters.to_c.removal import without_constant_channels
+from edgepress.converters.to_c.passes import without_constant_channels
 from edgepress.converters.to_c.step import SEPARATE
 
 ANSWERS = json.loads((Path(__file__).parents[1] / "support" / "c99" / "answers.json").read_text())["sha256"]

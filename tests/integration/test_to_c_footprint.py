@@ -10,7 +10,7 @@ from c99_graphs import Maker, items
 
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.converters.to_c.placement import place
-from edgepress.toolkit.exporting.export import export
+from edgepress.toolkit.shipping.exporting.export import export
 
 
 def saved(maker: Maker, folder: Path) -> Path:

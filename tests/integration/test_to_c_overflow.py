@@ -14,9 +14,9 @@ from c99_graphs import graph, items
 from edgepress.converters.to_c.emission import emit
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.converters.to_c.placement import place
-from edgepress.toolkit.exporting.layouts import selftest_words
-from edgepress.toolkit.exporting.texts import fill
-from edgepress.toolkit.exporting.vectors import Vectors
+from edgepress.toolkit.shipping.exporting.c99 import selftest_words
+from edgepress.toolkit.shipping.exporting.folder import fill
+from edgepress.toolkit.shipping.exporting.vectors import Vectors
 
 TRAPS = ("-fsanitize=signed-integer-overflow", "-fsanitize-trap=signed-integer-overflow")
 """A program ends at the first overflow; traps need no library of clang's."""

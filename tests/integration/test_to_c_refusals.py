@@ -13,7 +13,7 @@ from c99_graphs import Maker, graph
 from edgepress.converters.to_c import placement
 from edgepress.converters.to_c.emission import emit
 from edgepress.converters.to_c.lowering import lower
-from edgepress.converters.to_c.removal import without_constant_channels
+from edgepress.converters.to_c.passes import without_constant_channels
 from edgepress.runtime.errors import ModelFileError
 
 

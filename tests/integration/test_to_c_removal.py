@@ -7,7 +7,7 @@ from pathlib import Path
 from c99_graphs import GRAPHS, Maker, items
 
 from edgepress.converters.to_c.lowering import Program, lower
-from edgepress.converters.to_c.removal import without_constant_channels
+from edgepress.converters.to_c.passes import without_constant_channels
 
 
 def lowered(content: bytes, folder: Path) -> Program:

@@ -10,9 +10,9 @@ import pytest
 from building_c import Library, missing
 from c99_graphs import Maker, items
 
-from edgepress.converters.to_c import placement, tables
+from edgepress.converters.to_c import passes, placement
 from edgepress.converters.to_c.lowering import Program, lower
-from edgepress.converters.to_c.tables import merged_operations, place_smallest, with_tables
+from edgepress.converters.to_c.passes import merged_operations, place_smallest, with_tables
 
 
 def lowered(maker: Maker, folder: Path) -> Program:
@@ -103,7 +103,7 @@ def test_the_smaller_arena_is_chosen_and_of_equal_ones_the_tables(
 ) -> None:
     program = lowered(Maker("arena", (6, 5, 4)).hard_swish(), tmp_path)
     arenas = {3: 100, 1: 100}
-    monkeypatch.setattr(tables, "place", lambda p, _: placement.Placement(arenas[len(p.steps)], {}, {}))
+    monkeypatch.setattr(passes, "place", lambda p, _: placement.Placement(arenas[len(p.steps)], {}, {}))
     assert kernels(place_smallest(program)[0]) == ["table"]
     arenas[1] = 101
     chosen, placed = place_smallest(program)

@@ -11,12 +11,11 @@ from c99_cases import compiled_graphs
 from c99_graphs import GRAPHS, Maker, graph, items
 from c99_overlap import least_distance, with_overlap
 
-from edgepress.converters.to_c.conv_kernels import FEW
+from edgepress.converters.to_c.convolution import FEW
 from edgepress.converters.to_c.emission import emit
 from edgepress.converters.to_c.footprint import kernel_sizes
 from edgepress.converters.to_c.lowering import Program, lower
-from edgepress.converters.to_c.placement import place
-from edgepress.converters.to_c.smaller_windows import SLACK, with_smaller_windows
+from edgepress.converters.to_c.placement import SLACK, place, with_smaller_windows
 
 needs_gcc = pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")
 

@@ -23,9 +23,8 @@ from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.results.run_files import folder_with, model_in, run_model
-from edgepress.toolkit.training.base_net import open_base
 from edgepress.toolkit.training.facts import facts_of
-from edgepress.toolkit.training.graph_net import GraphNet
+from edgepress.toolkit.training.nets.base_net import GraphNet, open_base
 
 LABELS = ("left", "right", "lower", "upper")
 MOMENT: dict[str, Any] = {"epochs": 1, "progress": False, "augmentation": "none"}

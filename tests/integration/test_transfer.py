@@ -19,8 +19,8 @@ tf = pytest.importorskip("tensorflow")
 from edgepress.runtime.input_spec import InputSpec  # noqa: E402
 from edgepress.toolkit.data import open_data  # noqa: E402
 from edgepress.toolkit.errors import InputError, ModelFileError, TrainingError  # noqa: E402
-from edgepress.toolkit.training import choosing, few_items, packaged, run_folder, transfer  # noqa: E402
-from edgepress.toolkit.training.architectures import build  # noqa: E402
+from edgepress.toolkit.training import choosing, run_folder, transfer  # noqa: E402
+from edgepress.toolkit.training import features as few_items  # noqa: E402
 from edgepress.toolkit.training.batches import balanced_weights  # noqa: E402
 from edgepress.toolkit.training.checkpoint import TrainingState  # noqa: E402
 from edgepress.toolkit.training.features import (  # noqa: E402
@@ -31,6 +31,8 @@ from edgepress.toolkit.training.features import (  # noqa: E402
     spread_rows,
 )
 from edgepress.toolkit.training.loop import train  # noqa: E402
+from edgepress.toolkit.training.nets import packaged  # noqa: E402
+from edgepress.toolkit.training.nets.architectures import build  # noqa: E402
 
 NET = "efficientnet-lite0"
 COLORS = {"blue": (40, 60, 200), "green": (40, 180, 60), "red": (200, 50, 40)}

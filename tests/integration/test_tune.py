@@ -15,11 +15,11 @@ from edgepress.runtime.contract import read_contract
 from edgepress.toolkit import convert, tune
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.errors import InputError, TrainingError
-from edgepress.toolkit.retraining import job as jobs
-from edgepress.toolkit.retraining import run as runs
-from edgepress.toolkit.retraining import tune as tuning
-from edgepress.toolkit.retraining import tune_trainer
 from edgepress.toolkit.training import checkpoint
+from edgepress.toolkit.training.graphs import job as jobs
+from edgepress.toolkit.training.graphs import run as runs
+from edgepress.toolkit.training.graphs import tune as tuning
+from edgepress.toolkit.training.graphs import tune_trainer
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,16 @@ import tensorflow as tf
 from rewriting import Net
 
 from edgepress.converters.graph.program import Program
-from edgepress.converters.ptq import bias_correction as module
-from edgepress.converters.ptq.bias_absorption import absorb_shifts, find_shifts
-from edgepress.converters.ptq.bias_correction import _mean_error, correct_biases, live_bytes, with_own_biases
-from edgepress.converters.ptq.channel_ranges import channel_ranges, move_ranges
+from edgepress.converters.ptq import bias as module
+from edgepress.converters.ptq.bias import (
+    _mean_error,
+    absorb_shifts,
+    correct_biases,
+    find_shifts,
+    live_bytes,
+    with_own_biases,
+)
+from edgepress.converters.ptq.channel_scales import channel_ranges, move_ranges
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
 

@@ -15,8 +15,13 @@ from edgepress.converters.conversion import float_graph as opening
 from edgepress.converters.conversion.float_graph import FloatGraph, FloatGraphJob, make_float_graph
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program
-from edgepress.converters.ptq.channel_ranges import ChannelRanges, channel_ranges, tensor_ranges
-from edgepress.converters.ptq.channel_scales import ScaleGroups, scale_groups
+from edgepress.converters.ptq.channel_scales import (
+    ChannelRanges,
+    ScaleGroups,
+    channel_ranges,
+    scale_groups,
+    tensor_ranges,
+)
 from edgepress.converters.ptq.equalization import equalizing_factors
 from edgepress.converters.ptq.repair import repair
 from edgepress.converters.ptq.score import Score, Scorer

@@ -8,13 +8,12 @@ from rewriting import Net
 
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program
-from edgepress.converters.ptq.channel_ranges import channel_ranges, move_ranges, tensor_ranges
-from edgepress.converters.ptq.channel_scales import scale_groups
+from edgepress.converters.ptq.channel_scales import channel_ranges, move_ranges, scale_groups, tensor_ranges
 from edgepress.converters.ptq.equalization import ROOM, equalizing_factors, find_fixed, limit_factors
 from edgepress.converters.ptq.score import runner
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
-from edgepress.converters.to_tflite.requantization import LARGEST, requantization
+from edgepress.converters.to_tflite.grids import LARGEST, requantization
 
 ITEMS = np.random.default_rng(0).normal(size=(16, 4, 4, 3)).astype(np.float32)
 

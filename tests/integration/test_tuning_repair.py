@@ -11,16 +11,15 @@ from rewriting import Net
 
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.graph.program import Program
+from edgepress.converters.numeric.statistics import CalibrationMethods, Statistics
 from edgepress.converters.ptq import pipeline as module
-from edgepress.converters.ptq.bias_correction import correct_biases, with_own_biases
+from edgepress.converters.ptq.bias import correct_biases, with_own_biases
 from edgepress.converters.ptq.calibration import ChosenMethods
-from edgepress.converters.ptq.channel_ranges import channel_ranges, tensor_ranges
-from edgepress.converters.ptq.channel_scales import scale_groups
+from edgepress.converters.ptq.channel_scales import channel_ranges, scale_groups, tensor_ranges
 from edgepress.converters.ptq.equalization import equalizing_factors
 from edgepress.converters.ptq.repair import repair
-from edgepress.converters.ptq.score import CALL_MACS, FEWEST_ITEMS, Score, Scorer, enough, macs
+from edgepress.converters.ptq.score import CALL_MACS, FEWEST_ITEMS, Score, Scorer, macs, scoring_items
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.statistics import CalibrationMethods, Statistics
 from edgepress.converters.to_tflite.convert import with_scheme
 
 RELU, RELU6 = 1, 3
@@ -122,8 +121,8 @@ def test_a_large_net_is_scored_on_fewer_items() -> None:
     made.add("FULLY_CONNECTED", [made.now, made.random.normal(size=(5, 432)).astype(np.float32)], (1, 5))
     products = 36 * 9 * 3 * 12 + 432 * 5
     assert macs(made.model()) == products
-    assert enough(made.model(), 100 * (products + CALL_MACS)) == 100
-    assert enough(made.model(), 10 * (products + CALL_MACS)) == FEWEST_ITEMS
+    assert scoring_items(made.model(), 100 * (products + CALL_MACS)) == 100
+    assert scoring_items(made.model(), 10 * (products + CALL_MACS)) == FEWEST_ITEMS
 
 
 def test_labels_that_do_not_fit_the_answers_are_left_out() -> None:

@@ -17,7 +17,7 @@ from test_int4 import integers, net
 
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.graph.program import Program
-from edgepress.converters.grids import round_to_grid
+from edgepress.converters.numeric.grids import round_to_grid
 from edgepress.converters.ptq import adaround
 from edgepress.converters.ptq.adaround import round_weights
 from edgepress.converters.ptq.layer_rounding import (
@@ -32,7 +32,7 @@ from edgepress.converters.ptq.repair import repair
 from edgepress.converters.ptq.score import Scorer
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
-from edgepress.converters.to_tflite.four_bits import LEVELS
+from edgepress.converters.to_tflite.grids import LEVELS
 
 ITEMS = np.random.default_rng(5).normal(size=(96, 8, 8, 3)).astype(np.float32)
 

@@ -14,11 +14,11 @@ import pytest
 
 from edgepress.runtime import load
 from edgepress.runtime.board import usable_cpus
-from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.quiet import Watch
-from edgepress.toolkit.benchmarking.timing import Timing, time_candidates
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.host.cpus import choose_cpus
+from edgepress.toolkit.machine.host import choose_cpus
+from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.measurement.benchmarking.quiet import Watch
+from edgepress.toolkit.measurement.benchmarking.timing import Timing, time_candidates
 from edgepress.toolkit.workers import turn
 from edgepress.toolkit.workers.opening import Candidate, Opening
 from edgepress.toolkit.workers.turn import OpenTurn, Start, Turn, begin

@@ -23,15 +23,15 @@ from test_hostile_files import CONFIG, hdf5, keras_of
 import edgepress.converters
 import edgepress.toolkit
 from edgepress.converters.inspection import read
-from edgepress.converters.sources.bombs import MAX_LAYERS, MAX_REBUILT, refuse_many_layers, refuse_unsafe
 from edgepress.converters.sources.keras import load_keras
+from edgepress.converters.sources.saved_keras import MAX_LAYERS, MAX_REBUILT, refuse_many_layers, refuse_unsafe
 from edgepress.runtime import ModelFileError
-from edgepress.toolkit.data import npz as npz_module
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.npz import stored_item
+from edgepress.toolkit.data.readers import npz as npz_module
+from edgepress.toolkit.data.readers.npz import stored_item
 from edgepress.toolkit.errors import DataError, EdgepressError, TrainingError
 from edgepress.toolkit.training import checkpoint
-from edgepress.toolkit.training.pretrained import load_all_but
+from edgepress.toolkit.training.nets.pretrained import load_all_but
 
 MEBI = 1 << 20
 
@@ -389,8 +389,8 @@ def test_every_child_process_has_a_limit_on_time() -> None:
 def test_bundle_gives_up_on_a_model_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from calling_graphs import endless
 
-    from edgepress.toolkit.bundles import build
-    from edgepress.toolkit.bundles.samples import SampleJob
+    from edgepress.toolkit.shipping.bundles import build
+    from edgepress.toolkit.shipping.bundles.samples import SampleJob
 
     path = tmp_path / "endless.tflite"
     path.write_bytes(endless())
@@ -402,7 +402,7 @@ def test_bundle_gives_up_on_a_model_that_does_not_end(tmp_path: Path, monkeypatc
 
 
 def test_evaluate_opens_a_keras_file_in_a_child_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgepress.toolkit import evaluation
+    from edgepress.toolkit.measurement import evaluation
 
     def never(*_: Any) -> None:
         raise AssertionError("in this process")

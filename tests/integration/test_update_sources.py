@@ -18,16 +18,16 @@ from tuf.api.metadata import Metadata, Root, TargetFile
 
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import roots, transfer
+from edgepress.runtime.updates.confirm import is_running
 from edgepress.runtime.updates.installer import VerdictError, read_bundle
-from edgepress.runtime.updates.lock import is_running
 from edgepress.runtime.updates.place import board_id, read_place
 from edgepress.runtime.updates.roots import accept_roots
 from edgepress.runtime.updates.state import read_state
-from edgepress.toolkit.bundles.verify import verify
-from edgepress.toolkit.published.folder import read_repository
-from edgepress.toolkit.publishing.publish import publish
-from edgepress.toolkit.publishing.repository import Signers, add_target, utc_now, write_root, write_state
-from edgepress.toolkit.publishing.start import role_signers, rotate
+from edgepress.toolkit.shipping.bundles.verify import verify
+from edgepress.toolkit.shipping.published.folder import read_repository
+from edgepress.toolkit.shipping.publishing.publish import publish
+from edgepress.toolkit.shipping.publishing.repository import Signers, add_target, utc_now, write_root, write_state
+from edgepress.toolkit.shipping.publishing.start import role_signers, rotate
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 attacks = scripts.script("benchmarks/updates/attacks.py")

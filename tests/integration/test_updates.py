@@ -17,10 +17,10 @@ import pytest
 import scripts
 
 from edgepress.runtime.updates import __main__ as command
-from edgepress.runtime.updates.lock import alone
+from edgepress.runtime.updates.confirm import alone
 from edgepress.runtime.updates.place import board_id, read_place
 from edgepress.runtime.updates.releases import position
-from edgepress.toolkit.publishing.publish import publish, withdraw
+from edgepress.toolkit.shipping.publishing.publish import publish, withdraw
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 attacks = scripts.script("benchmarks/updates/attacks.py")

@@ -23,9 +23,9 @@ import pytest
 
 from edgepress.runtime import load, read_contract
 from edgepress.runtime.contract import SelfTest
-from edgepress.toolkit.bundles.boards import BOARDS
-from edgepress.toolkit.bundles.build import bundle
 from edgepress.toolkit.data.for_model import contract_of
+from edgepress.toolkit.shipping.bundles.boards import BOARDS
+from edgepress.toolkit.shipping.bundles.build import bundle
 
 SCRIPT = Path(__file__).parents[1] / "support" / "arm" / "arm_python.sh"
 TOP_LABELS = 1

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from edgepress.toolkit.boards.bench import board_bench, board_info
-from edgepress.toolkit.boards.ssh import Connection
-from edgepress.toolkit.bundles.build import bundle
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.errors import BoardError, LostError
 from edgepress.toolkit.results.file import load_benchmark
+from edgepress.toolkit.shipping.boards.bench import board_bench, board_info
+from edgepress.toolkit.shipping.boards.ssh import Connection
+from edgepress.toolkit.shipping.bundles.build import bundle
 
 QUICK: dict[str, Any] = {"data": "digits", "items": 40, "rounds": 1, "seconds": 0.1, "max_drop_pp": 20.0}
 """Of 40 items, 20 pp can be ruled out."""
@@ -170,7 +170,7 @@ def test_a_board_that_fails_leaves_the_others_results(server: Any, bundles: list
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_what_ssh_refuses_is_one_error_with_a_hint(shared: bool, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgepress.toolkit.boards.ssh.SHARED", shared)
+    monkeypatch.setattr("edgepress.toolkit.shipping.boards.ssh.SHARED", shared)
     for host, said, hint in (
         ("unknown", "Host key verification failed", "ssh unknown"),
         ("changed", "Host key verification failed", "ssh-keygen -R"),
@@ -202,7 +202,7 @@ def test_what_a_user_has_set_for_terminals_does_not_disturb(own: str, server: An
 
 @pytest.mark.parametrize("shared", [True, False], ids=["one connection", "a login each, as on Windows"])
 def test_words_reach_the_board_as_they_are(shared: bool, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgepress.toolkit.boards.ssh.SHARED", shared)
+    monkeypatch.setattr("edgepress.toolkit.shipping.boards.ssh.SHARED", shared)
     with Connection("board", config=server.config) as board:
         told = board.run([sys.executable, "-c", "import sys; print(ascii(sys.argv[1:]))", *NASTY])
         assert told.decode().strip() == ascii(NASTY)
@@ -237,7 +237,7 @@ def test_an_emulated_arm_board_stands_in_the_same_table(
     server: Any, run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The board's Python is Debian's for ARM, with LiteRT's ARM wheel; the workstation's results are beside it."""
-    from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
+    from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
 
     if os.uname().machine != "x86_64":
         pytest.skip("ARM is emulated on x86-64")

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import scripts
 
-from edgepress.toolkit.boards import fleet as fleets
-from edgepress.toolkit.boards import ssh
-from edgepress.toolkit.boards.fleet import fleet, read_hosts
-from edgepress.toolkit.boards.push import Installing, Pushed, checked_bundle, push
-from edgepress.toolkit.bundles.signature import sign
 from edgepress.toolkit.cli.app import run
 from edgepress.toolkit.errors import BoardError, BundleError, InputError
+from edgepress.toolkit.shipping.boards import fleet as fleets
+from edgepress.toolkit.shipping.boards import ssh
+from edgepress.toolkit.shipping.boards.fleet import fleet, read_hosts
+from edgepress.toolkit.shipping.boards.push import Installing, Pushed, checked_bundle, push
+from edgepress.toolkit.shipping.bundles.archive import sign
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 simulated = scripts.script("benchmarks/updates/simulated.py")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from bundling import install, reworked
 
-from edgepress.toolkit.bundles.build import bundle
+from edgepress.toolkit.shipping.bundles.build import bundle
 
 
 @pytest.fixture

@@ -28,14 +28,14 @@ from edgepress.toolkit.errors import (
     StoreError,
     SweepError,
 )
-from edgepress.toolkit.sweeping import cluster as cluster_module
-from edgepress.toolkit.sweeping import cluster_worker, loop
-from edgepress.toolkit.sweeping.cluster import ClusterRunner
-from edgepress.toolkit.sweeping.cluster_options import Where
-from edgepress.toolkit.sweeping.cluster_worker import do, error_of
-from edgepress.toolkit.sweeping.jobs import Job
-from edgepress.toolkit.sweeping.parcel import entry_files, entry_header, pack, put_entry, unpack
-from edgepress.toolkit.sweeping.store import Entry, Store, key_of
+from edgepress.toolkit.search.cluster import cluster as cluster_module
+from edgepress.toolkit.search.cluster import worker
+from edgepress.toolkit.search.cluster.cluster import ClusterRunner
+from edgepress.toolkit.search.cluster.setup import Where
+from edgepress.toolkit.search.cluster.worker import do, entry_files, entry_header, error_of, pack, put_entry, unpack
+from edgepress.toolkit.search.sweeping import loop
+from edgepress.toolkit.search.sweeping.jobs import Job
+from edgepress.toolkit.search.sweeping.store import Entry, Store, key_of
 
 
 class All:
@@ -141,7 +141,7 @@ def test_errors_travel_as_text() -> None:
         found = error_of({"error": kind, "message": "It failed.", "hint": "Fix it."})
         assert (type(found), found.message, found.hint) == (error, "It failed.", "Fix it.")
     for name, kind in (*kinds.items(), ("lost", StoreError), ("lost", OSError), ("failed", ValueError)):
-        assert cluster_worker._error(kind("It failed."))["error"] == name
+        assert worker._error(kind("It failed."))["error"] == name
     header, _ = unpack(do(b"rubbish"))
     assert header["error"] == "failed"
 
@@ -162,7 +162,7 @@ def test_a_full_disk_here_ends_the_sweep(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_worker_keeps_what_is_in_use_for_long(tmp_path: Path) -> None:
-    store, old = Store(tmp_path), time.time() - 2 * cluster_worker.KEEP_S
+    store, old = Store(tmp_path), time.time() - 2 * worker.KEEP_S
 
     def age(folder: Path) -> None:
         for path in (*folder.rglob("*"), folder):
@@ -180,7 +180,7 @@ def test_a_worker_keeps_what_is_in_use_for_long(tmp_path: Path) -> None:
     assert store.keep(kept)
     with store.working("running"):
         os.utime(store.folder / "partial" / "running", (old, old))
-        cluster_worker._tidy(store)
+        worker._tidy(store)
         assert sorted(path.name for path in (store.folder / "partial").iterdir()) == ["running", "training"]
     assert [entry.key for entry in store] == [kept]
 

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from edgepress.toolkit.cli.app import app
-from edgepress.toolkit.compression import measure
-from edgepress.toolkit.compression.compress import compress
+from edgepress.toolkit.search.compression import measure
+from edgepress.toolkit.search.compression.compress import compress
 
 
 @pytest.fixture

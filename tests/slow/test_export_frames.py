@@ -19,8 +19,8 @@ from edgepress.converters.to_c.lowering import lower
 from edgepress.runtime import Contract, InputSpec, Model
 from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.image import resize_array
-from edgepress.toolkit.exporting.export import Exported, export
-from edgepress.toolkit.exporting.frames import MAX_RATIO, MAX_SIDE, STACK, InputRecorder
+from edgepress.toolkit.shipping.exporting.export import Exported, export
+from edgepress.toolkit.shipping.exporting.frames import MAX_RATIO, MAX_SIDE, STACK, InputRecorder
 
 pytestmark = pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")
 CHANCE = np.random.default_rng(0)

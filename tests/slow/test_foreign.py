@@ -14,8 +14,8 @@ from foreign_models import FLOATS, onnx_of, refused
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import Conversion
 from edgepress.runtime import Contract, InputError, InputSpec, load
-from edgepress.toolkit.conversion import convert
-from edgepress.toolkit.evaluation import evaluate
+from edgepress.toolkit.conversion.convert import convert
+from edgepress.toolkit.measurement.evaluation import evaluate
 
 
 @pytest.mark.parametrize("name", ["net.keras", "net.h5", "net_saved"])

@@ -18,7 +18,7 @@ from edgepress.toolkit import calibrate, convert, improve
 from edgepress.toolkit.cli.frame import SOME_FAILED
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.improving.held_out import learned_by
+from edgepress.toolkit.improvement.improving.proof import learned_by
 from edgepress.toolkit.training.run_folder import begin, load_result
 
 
@@ -110,7 +110,7 @@ def test_target_and_ends_of_old_files_stay(promised: Path, inverted: Path, tmp_p
 def test_a_promise_that_is_not_kept_is_no_success(
     promised: Path, inverted: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
-    module = importlib.import_module("edgepress.toolkit.improving.promised")
+    module = importlib.import_module("edgepress.toolkit.improvement.improving.proof")
 
     def failing(*args: Any, **more: Any) -> None:
         raise InputError("No installed engine opens it.")

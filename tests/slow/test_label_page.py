@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from edgepress.runtime.keeping import ABOUT
-from edgepress.toolkit.labelling.desk import TO_DO, Desk
-from edgepress.toolkit.labelling.site import LabelSite
-from edgepress.toolkit.playing.web import Server, start_server
+from edgepress.toolkit.improvement.labelling.desk import TO_DO, Desk
+from edgepress.toolkit.improvement.labelling.label import LabelSite
+from edgepress.toolkit.improvement.playing.web import Server, start_server
 
 CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")

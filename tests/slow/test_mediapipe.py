@@ -98,7 +98,7 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Variants of a small classifier of coloured, noisy images, and some pixels that it has not seen."""
     from PIL import Image
 
-    from edgepress.toolkit.conversion import convert
+    from edgepress.toolkit.conversion.convert import convert
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.training.loop import train
 
@@ -162,7 +162,7 @@ def test_mediapipe_answers_as_we_do_with_an_annotated_file(stored: Any, tmp_path
     from published import PIXELS, tflite_of
 
     from edgepress.converters.contract.hints import Hints
-    from edgepress.toolkit.annotation import annotate
+    from edgepress.toolkit.conversion.inspection import annotate
 
     path, labels = tflite_of(tmp_path / "m.tflite", stored=stored), ("ant", "bee", "cat", "dog")
     hints = Hints(labels=labels, input_range=None if stored else "-1,1")

@@ -25,13 +25,13 @@ from edgepress.runtime import EngineError, ModelFileError, available_engines, lo
 from edgepress.runtime import board as board_module
 from edgepress.runtime.bench import bench, best_threads
 from edgepress.runtime.native_session import LIBRARY, NativeSession
-from edgepress.toolkit.benchmarking.plan import find_engines
-from edgepress.toolkit.bundles import native as native_module
-from edgepress.toolkit.bundles.build import Bundle, bundle
-from edgepress.toolkit.bundles.native import build_library, write_native
-from edgepress.toolkit.calibrating.calibrate import calibrate
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.errors import BundleError, InputError
+from edgepress.toolkit.measurement.benchmarking.plan import find_engines
+from edgepress.toolkit.measurement.calibrating.calibrate import calibrate
+from edgepress.toolkit.shipping.bundles import native as native_module
+from edgepress.toolkit.shipping.bundles.build import Bundle, bundle
+from edgepress.toolkit.shipping.bundles.native import build_library, write_native
 
 pytestmark = pytest.mark.skipif(missing("cc") != "", reason="there is no C compiler")
 CHAIN = "chain-0"
@@ -142,7 +142,7 @@ def test_an_item_of_another_size_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def native_bundle(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle of LeNet in integers for the engine native."""
-    from edgepress.toolkit.conversion import convert
+    from edgepress.toolkit.conversion.convert import convert
 
     folder = tmp_path_factory.mktemp("native")
     (variant,) = convert(run.model, "tflite-int8", target="integer-only", out=folder)

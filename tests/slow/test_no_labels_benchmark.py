@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 
 from edgepress.runtime import InputError, load, read_contract
-from edgepress.toolkit.benchmarking.advice import MIN_SQNR_DB, choose
-from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
-from edgepress.toolkit.benchmarking.plan import have_labels
 from edgepress.toolkit.cli.benchmark import show_benchmark
-from edgepress.toolkit.comparison.compare import compare
-from edgepress.toolkit.conversion import Hints, convert
+from edgepress.toolkit.conversion.convert import Hints, convert
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import without_labels
-from edgepress.toolkit.reports.card import model_card
-from edgepress.toolkit.reports.markdown import markdown
+from edgepress.toolkit.measurement.benchmarking.advice import MIN_SQNR_DB, choose
+from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
+from edgepress.toolkit.measurement.benchmarking.plan import have_labels
+from edgepress.toolkit.measurement.comparison.compare import compare
+from edgepress.toolkit.reports.markdown import markdown, model_card
 from edgepress.toolkit.reports.page import page
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.records import LARGE_ERROR, NO_BASELINE, USABLE, Benchmark

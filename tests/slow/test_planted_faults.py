@@ -13,8 +13,8 @@ from shared_folders import once_per_run
 
 from edgepress.converters.contract.write import tflite_with_contract
 from edgepress.runtime import load, read_contract
-from edgepress.toolkit.accuracy_diagnosis.diagnose import diagnose_accuracy
-from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.conversion.convert import convert
+from edgepress.toolkit.diagnosis.accuracy.diagnose import diagnose_accuracy
 from edgepress.toolkit.training.loop import train
 
 FEW: dict[str, Any] = {"data": "digits", "test_items": 60, "samples": 16, "attempt": False}

@@ -16,15 +16,15 @@ import numpy as np
 import psutil
 import pytest
 
-from edgepress.converters import system as file_system
 from edgepress.converters.files import write_bytes
-from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.quiet import Watch
-from edgepress.toolkit.benchmarking.timing import Timing, time_candidates
-from edgepress.toolkit.benchmarking.turns import SpawnedTurns, _fitting
+from edgepress.converters.process import system as file_system
 from edgepress.toolkit.errors import EdgepressError, InputError
-from edgepress.toolkit.host import system
-from edgepress.toolkit.host.cpus import choose_cpus, out_of_the_way, parse_cpus
+from edgepress.toolkit.machine import host
+from edgepress.toolkit.machine.host import choose_cpus, out_of_the_way, parse_cpus
+from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.measurement.benchmarking.quiet import Watch
+from edgepress.toolkit.measurement.benchmarking.timing import Timing, time_candidates
+from edgepress.toolkit.measurement.benchmarking.turns import SpawnedTurns, _fitting
 from edgepress.toolkit.workers.opening import Candidate, Opening
 from edgepress.toolkit.workers.turn import SLICES
 
@@ -42,8 +42,8 @@ for name in names:
         importlib.import_module(name)
 from edgepress.runtime.board import cpu_name, usable_cpus
 from edgepress.runtime.system import temperature_c
-from edgepress.toolkit.host.describe import describe_host
-from edgepress.toolkit.host.system import turns
+from edgepress.toolkit.machine.host import describe_host
+from edgepress.toolkit.machine.host import turns
 print(len(names), usable_cpus(), temperature_c(), describe_host()["load_1min"], turns())
 """
 
@@ -216,27 +216,27 @@ def test_a_spawned_turn_that_fails_dies_or_hangs_does_so_alone(
     assert said in str(failed)
     assert isinstance(alone, Timing)
     assert len(alone.taken) == 1
-    assert not [p for p in psutil.Process().children() if "converters.worker" in " ".join(p.cmdline())]
+    assert not [p for p in psutil.Process().children() if "converters.process.worker" in " ".join(p.cmdline())]
 
 
 def test_the_way_of_turns_can_be_chosen_where_the_system_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system, "FORKS", True)
-    monkeypatch.setattr(system, "PINS", True)
-    assert system.turns() == "fork"
+    monkeypatch.setattr(host, "FORKS", True)
+    monkeypatch.setattr(host, "PINS", True)
+    assert host.turns() == "fork"
     monkeypatch.setenv("EDGEPRESS_TURNS", "spoon")
     with pytest.raises(InputError, match="'spoon'") as caught:
-        system.turns()
+        host.turns()
     assert "fork or spawn" in caught.value.hint
-    monkeypatch.setattr(system, "PINS", False)
+    monkeypatch.setattr(host, "PINS", False)
     monkeypatch.setenv("EDGEPRESS_TURNS", "fork")
     with pytest.raises(InputError, match="'fork'"):
-        system.turns()
+        host.turns()
     monkeypatch.delenv("EDGEPRESS_TURNS")
-    assert system.turns() == "spawn"
+    assert host.turns() == "spawn"
 
 
 def test_where_processes_cannot_be_pinned_no_cpu_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgepress.toolkit.host.cpus.usable_cpus", lambda: ())
+    monkeypatch.setattr("edgepress.toolkit.machine.host.usable_cpus", lambda: ())
     with pytest.raises(InputError) as caught:
         parse_cpus("0")
     assert "cannot pin" in caught.value.hint
@@ -245,11 +245,11 @@ def test_where_processes_cannot_be_pinned_no_cpu_is_accepted(monkeypatch: pytest
 
 
 def test_other_processes_count_alone_where_those_of_children_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgepress.toolkit.benchmarking.quiet.own_seconds", lambda: None)
+    monkeypatch.setattr("edgepress.toolkit.measurement.benchmarking.quiet.own_seconds", lambda: None)
     others = iter([{1: ("a", 1.0), 2: ("b", 1.0)}, {1: ("a", 3.0), 2: ("new", 9.0), 3: ("c", 5.0)}])
-    monkeypatch.setattr("edgepress.toolkit.benchmarking.quiet._other_seconds", lambda: next(others))
+    monkeypatch.setattr("edgepress.toolkit.measurement.benchmarking.quiet._other_seconds", lambda: next(others))
     totals = iter([{"total": 0.0, "busy": 0.0, "steal": 0.0}, {"total": 10.0, "busy": 9.0, "steal": 0.0}])
-    monkeypatch.setattr("edgepress.toolkit.benchmarking.quiet._cpu_seconds", lambda: next(totals))
+    monkeypatch.setattr("edgepress.toolkit.measurement.benchmarking.quiet._cpu_seconds", lambda: next(totals))
     with Watch(()) as watch:
         pass
     assert watch.noise([]).busy_share == pytest.approx(0.2)

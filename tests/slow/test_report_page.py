@@ -14,9 +14,9 @@ import pytest
 from browsing import assert_nothing_gets_out
 
 from edgepress.toolkit import columns
-from edgepress.toolkit.remarks.remark import Remark
 from edgepress.toolkit.reports.page import page
 from edgepress.toolkit.results.records import Advice, Benchmark
+from edgepress.toolkit.results.remarks.facts import Remark
 
 CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")

@@ -25,7 +25,7 @@ from serving import Running
 from edgepress.converters.contract.write import onnx_annotated
 from edgepress.runtime.contract import MEMBER, Contract, SelfTest
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.bundles import pyz_main
+from edgepress.toolkit.shipping.bundles import pyz_main
 
 MESSAGE = "gave no answer in 1 s. If it is only slow, give --limit more."
 

@@ -25,7 +25,7 @@ from updating import Service, fake
 
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import confirm, installer, transfer, trust, update, watch, web
-from edgepress.runtime.updates.lock import alone
+from edgepress.runtime.updates.confirm import alone
 from edgepress.runtime.updates.place import read_place
 from edgepress.runtime.updates.state import State, read_state, write_state
 

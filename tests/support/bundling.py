@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from edgepress.toolkit.bundles.build import Bundle, bundle
-from edgepress.toolkit.bundles.manifest import NAME, Manifest, describe_files
+from edgepress.toolkit.shipping.bundles.build import Bundle, bundle
+from edgepress.toolkit.shipping.bundles.verify import NAME, Manifest, describe_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs OpenSSH")

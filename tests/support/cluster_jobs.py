@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgepress.toolkit.errors import SweepError
-from edgepress.toolkit.sweeping.jobs import Job, Made
-from edgepress.toolkit.sweeping.store import Entry
+from edgepress.toolkit.search.sweeping.jobs import Job, Made
+from edgepress.toolkit.search.sweeping.store import Entry
 
 
 def number(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
@@ -59,6 +59,6 @@ def send_rubbish(parcel: bytes) -> bytes:
 
 
 def send_other(parcel: bytes) -> bytes:
-    from edgepress.toolkit.sweeping.parcel import pack
+    from edgepress.toolkit.search.cluster.worker import pack
 
     return pack({"result": {"key": "0" * 64, "job": {}, "result": {}, "made": {}, "files": {}}})

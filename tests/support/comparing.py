@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import records
 
-from edgepress.toolkit.comparison.compare import Comparison, compare_results
-from edgepress.toolkit.comparison.figures import Figure
-from edgepress.toolkit.comparison.gates import parse_gate
+from edgepress.toolkit.measurement.comparison.compare import Comparison, compare_results
+from edgepress.toolkit.measurement.comparison.figures import Figure
+from edgepress.toolkit.measurement.comparison.gates import parse_gate
 from edgepress.toolkit.results.records import Benchmark, Measurement
 from edgepress.toolkit.stats.intervals import Interval
 

@@ -23,14 +23,15 @@ import threading
 import traceback
 from typing import Any, NoReturn
 
-from edgepress.converters import worker
-from edgepress.converters.worker import Worker
+from edgepress.converters.process import worker
+from edgepress.converters.process.worker import Worker
 
 PLAIN = os.environ.get("EDGEPRESS_PLAIN_WORKERS") == "1" or not hasattr(os, "fork") or not hasattr(os, "pidfd_open")
 """Whether no process is forked."""
 PACKAGES = (
     "numpy tensorflow keras ai_edge_litert.interpreter onnx tf2onnx litert_quantizer.quantizer psutil PIL.Image "
-    "edgepress.converters.conversion.processes edgepress.converters.worker_child edgepress.toolkit.conversion"
+    "edgepress.converters.conversion.processes edgepress.converters.process.worker_child "
+    "edgepress.toolkit.conversion.convert"
 )
 """What the template imports; ONNX Runtime would start a thread, which forks do not have."""
 LARGEST = 1 << 20

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.frozen_fixes import fix
+from edgepress.converters.freezing.fixes import fix
 
 
 def definition_of(function: Callable[[Any], Any], shape: tuple[int | None, ...]) -> tuple[Any, str]:

@@ -16,7 +16,7 @@ from hostile_text import BYTES_NAME, LABELS, LONG, NAMES
 from PIL import Image
 
 from edgepress.runtime.contract import read_contract
-from edgepress.toolkit.annotation import write_annotated
+from edgepress.toolkit.conversion.inspection import write_annotated
 
 ROOT = Path(__file__).parents[2]
 HELD = {"png", "sha256", "correct", "parent_sha256", "kind", "key", "train", "created", "to", "status"}

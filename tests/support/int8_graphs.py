@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -77,7 +76,7 @@ class Net:
         return flat.write(self.root)
 
 
-def rewritten(what: str | ModuleType, model: bytes) -> tuple[bytes, int]:
+def rewritten(what: str, model: bytes) -> tuple[bytes, int]:
     """A model after a rewrite, and at how many places it was changed."""
     graph = Graph(model)
     count = rewrite(what, graph)

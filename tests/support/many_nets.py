@@ -17,8 +17,8 @@ from building_c import EMULATION, NoRoomError, compile_for, link_for, run_on
 
 from edgepress.converters.to_c.emission import emit
 from edgepress.converters.to_c.lowering import Program, lower
+from edgepress.converters.to_c.passes import without_constant_channels
 from edgepress.converters.to_c.placement import place
-from edgepress.converters.to_c.removal import without_constant_channels
 
 TOGETHER = 48
 """Nets of a program at most; fewer where they do not fit the board."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -78,7 +77,7 @@ def answer(model: onnx.ModelProto, items: Any, *, optimized: bool = True) -> Any
     return session.run(None, {"input": items})[0]
 
 
-def rewritten(model: onnx.ModelProto, what: str | ModuleType) -> tuple[onnx.ModelProto, int]:
+def rewritten(model: onnx.ModelProto, what: str) -> tuple[onnx.ModelProto, int]:
     """A copy of a model after a rewrite, and at how many places it changed; unchanged if at none."""
     changed = copy.deepcopy(model)
     made = rewrite(what, changed)
@@ -90,7 +89,7 @@ def kinds(model: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in model.graph.node]
 
 
-def near(net: OnnxNet, what: str | ModuleType, *, places: int = 1, tolerance: float = 1e-5) -> onnx.ModelProto:
+def near(net: OnnxNet, what: str, *, places: int = 1, tolerance: float = 1e-5) -> onnx.ModelProto:
     """The net after a rewrite, which changed so many places and no answer by more than a share of the largest one."""
     model = net.model()
     changed, made = rewritten(model, what)

@@ -9,7 +9,7 @@ import scripts
 
 from edgepress.runtime import installed
 from edgepress.runtime.updates.releases import Release
-from edgepress.toolkit.published.folder import read_repository
+from edgepress.toolkit.shipping.published.folder import read_repository
 
 simulated = scripts.script("benchmarks/updates/simulated.py")
 

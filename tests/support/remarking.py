@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.toolkit.remarks.checks import remarks
-from edgepress.toolkit.remarks.facts import Facts, ImageSizes
+from edgepress.toolkit.results.remarks.checks import remarks
+from edgepress.toolkit.results.remarks.facts import Facts, ImageSizes
 
 ARGUMENTS = {
     "arch": "lenet",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,9 @@ from edgepress.converters.to_tflite.graph import Graph, same_padding
 BUILTIN = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
 
-def rewrite(what: str | ModuleType, graph: Any) -> int:
-    """Do a rewrite, given by its name or its module, in a `Graph` or an ONNX model; returns at how many places."""
-    row = next(row for row in REWRITES if row.name == what or row.module == getattr(what, "__name__", ""))
+def rewrite(name: str, graph: Any) -> int:
+    """Do a rewrite in a `Graph` or an ONNX model; returns at how many places."""
+    row = next(row for row in REWRITES if row.name == name)
     return row.apply(graph) if isinstance(graph, Graph) else apply_to_onnx(row, graph)
 
 

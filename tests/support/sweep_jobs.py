@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.sweeping.jobs import Job, Made
-from edgepress.toolkit.sweeping.store import Entry
+from edgepress.toolkit.search.sweeping.jobs import Job, Made
+from edgepress.toolkit.search.sweeping.store import Entry
 
 
 def spin(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:

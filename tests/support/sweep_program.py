@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.sweeping.jobs import Job
-from edgepress.toolkit.sweeping.local import LocalRunner
-from edgepress.toolkit.sweeping.loop import run
-from edgepress.toolkit.sweeping.store import Store
+from edgepress.toolkit.search.sweeping.jobs import Job
+from edgepress.toolkit.search.sweeping.loop import run
+from edgepress.toolkit.search.sweeping.runners import LocalRunner
+from edgepress.toolkit.search.sweeping.store import Store
 
 
 class All:

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from edgepress.runtime.contract import Verification
-from edgepress.toolkit.sweeping.jobs import Job
-from edgepress.toolkit.sweeping.store import key_of
+from edgepress.toolkit.search.sweeping.jobs import Job
+from edgepress.toolkit.search.sweeping.store import key_of
 
 MADE = {"host": "bench", "seconds": 1.5, "created": "2026-11-28T04:00:00+00:00"}
 TAKEN = {"seconds": 1.5}

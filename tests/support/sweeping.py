@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 
-from edgepress.toolkit.sweeping.collect import configurations_of, winners_of
-from edgepress.toolkit.sweeping.result import Row, Sweep
+from edgepress.toolkit.search.sweeping.result import Row, Sweep
+from edgepress.toolkit.search.sweeping.sweep import configurations_of, winners_of
 
 NETS = {"dense": (0.86, 4.0, 60_000), "lenet": (0.95, 30.0, 70_000), "mobilenet-v1": (0.97, 90.0, 240_000)}
 SCHEMES = {"tflite-float32": (0.0, 1.0, 1.0), "tflite-int8": (-0.002, 0.5, 0.3), "onnx-int8": (-0.003, 1.4, 0.35)}

@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.toolkit.benchmarking.accepted import accepted_counts, accepted_fields, are_judged, without_promise
-from edgepress.toolkit.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.accuracy import (
+    accepted_counts,
+    accepted_fields,
+    are_judged,
+    without_promise,
+)
+from edgepress.toolkit.measurement.benchmarking.collect import Answers
 from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.workers.answer import NOT_JUDGED
 

@@ -13,16 +13,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgepress.runtime import InputSpec
-from edgepress.toolkit.benchmarking.accuracy import (
+from edgepress.toolkit.data.items import ArraySource
+from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.measurement.benchmarking.accuracy import (
     MAX_DISAGREEMENTS,
     accuracy_figures,
     accuracy_status,
     disagreements,
     in_words,
 )
-from edgepress.toolkit.benchmarking.collect import Answers
-from edgepress.toolkit.data.items import ArraySource
-from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.measurement.benchmarking.collect import Answers
 from edgepress.toolkit.results.figures import FileFigures
 from edgepress.toolkit.results.records import DROP, NO_BASELINE, UNPROVEN, USABLE, Measurement, measurement
 from edgepress.toolkit.stats.intervals import Interval

@@ -9,7 +9,7 @@ import pytest
 import quantized_layers
 
 from edgepress.converters.diagnosis.layer import QuantizedLayer
-from edgepress.toolkit.accuracy_diagnosis.result import AccuracyDiagnosis, sentences
+from edgepress.toolkit.diagnosis.accuracy.result import AccuracyDiagnosis, sentences
 
 PLAIN = quantized_layers.PLAIN | {"name": "first", "cost": 0.4, "agreement": 0.9, "weights_error": 0.01}
 STANDS_OUT = "No layer stands out by a fault; first (CONV_2D) makes 40 % of the error"

@@ -12,7 +12,7 @@ from linking import step_of
 from edgepress.converters.graph.program import UnknownOperationError
 from edgepress.converters.ptq import adaround as module
 from edgepress.converters.ptq.layer_rounding import LayerWeights, nearest
-from edgepress.converters.to_tflite.four_bits import LEVELS
+from edgepress.converters.to_tflite.grids import LEVELS
 
 RANDOM = np.random.default_rng(0)
 

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from edgepress.runtime import ENGINES
-from edgepress.toolkit.benchmarking.advice import advice_of, choose, costs_of, front_of, shipping_engines
-from edgepress.toolkit.benchmarking.engine_advice import best_engines, engine_notes
-from edgepress.toolkit.bundles.boards import PACKAGES
+from edgepress.toolkit.measurement.benchmarking.advice import advice_of, choose, costs_of, front_of, shipping_engines
+from edgepress.toolkit.measurement.benchmarking.remarks import best_engines, engine_notes
 from edgepress.toolkit.results.records import DROP, NO_BASELINE, NOT_COMPARABLE, UNPROVEN, USABLE, Advice, Measurement
-from edgepress.toolkit.stats.choice import Rule
-from edgepress.toolkit.stats.posterior import Evidence, probability_within
+from edgepress.toolkit.shipping.bundles.boards import PACKAGES
+from edgepress.toolkit.stats.choice import Evidence, Rule, probability_within
 from edgepress.toolkit.stats.samples import items_to_be_sure, items_to_rule_out
 from edgepress.toolkit.text import estimate
 

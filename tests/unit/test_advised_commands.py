@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 from records import float_row, result, row
 
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.remarks.remark import Remark
-from edgepress.toolkit.reports.card import model_card
-from edgepress.toolkit.reports.markdown import markdown
+from edgepress.toolkit.reports.markdown import markdown, model_card
 from edgepress.toolkit.reports.page import page
-from edgepress.toolkit.results.advised import OPTIONS, advised
 from edgepress.toolkit.results.figures import Finding
-from edgepress.toolkit.results.file import load_benchmark
+from edgepress.toolkit.results.file import OPTIONS, advised, load_benchmark
+from edgepress.toolkit.results.remarks.facts import Remark
 
 OWN = (
     "edgepress train --data photos --arch lenet --size 32 --class-weights --epochs 40 --out runs/photos-lenet-40",

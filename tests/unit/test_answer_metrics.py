@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.converters.metrics import agreement, decibels, decisions_of, squared_margins
+from edgepress.converters.numeric.metrics import agreement, decibels, decisions_of, squared_margins
 
 SCORES = np.array([[4.0, 1.0, 0.0], [0.0, 2.0, 1.0]], np.float32)
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.training.augment import augment, draw, resolve
+from edgepress.toolkit.training.batches import augment, draw, resolve
 
 GREY, RGB = InputSpec.image(28, 28, "grey"), InputSpec.image(28, 28, "rgb")
 TENSOR = InputSpec(shape=(12,), dtype="float32")

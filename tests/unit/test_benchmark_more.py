@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgepress.toolkit.benchmarking.collect import Answers
-from edgepress.toolkit.benchmarking.more import Further, More, open_more, write_differences
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.stats.posterior import Evidence
+from edgepress.toolkit.measurement.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.more import Further, More, open_more, write_differences
+from edgepress.toolkit.stats.choice import Evidence
 from edgepress.toolkit.workers.opening import Candidate
 
 RNG = np.random.default_rng(5)
@@ -181,7 +181,7 @@ def test_a_folder_that_can_not_be_made_is_an_error_that_names_the_option(more: M
 def test_at_most_so_many_are_written_the_first_by_their_hashes(
     more: More, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgepress.toolkit.benchmarking import more as module
+    from edgepress.toolkit.measurement.benchmarking import more as module
 
     monkeypatch.setattr(module, "MOST_WRITTEN", 6)
     assert write_differences(more, np.zeros(40, np.int64), np.ones(40, np.int64), tmp_path / "x") == 6

@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from edgepress.runtime import InputSpec
-from edgepress.toolkit.benchmarking import cache
-from edgepress.toolkit.benchmarking.cache import Shelf, prune
-from edgepress.toolkit.benchmarking.quiet import Watch
-from edgepress.toolkit.benchmarking.timing import Timing, latency_figures
 from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.measurement.benchmarking import cache
+from edgepress.toolkit.measurement.benchmarking.cache import Shelf, prune
+from edgepress.toolkit.measurement.benchmarking.quiet import Watch
+from edgepress.toolkit.measurement.benchmarking.timing import Timing, latency_figures
 from edgepress.toolkit.results.records import Noise
 from edgepress.toolkit.stats.intervals import paired_ratio
 from edgepress.toolkit.workers.answer import Part

@@ -11,7 +11,7 @@ import pytest
 from linking import step_of
 
 from edgepress.converters.graph.step import Step
-from edgepress.converters.ptq.bias_absorption import absorb_shifts, find_shifts
+from edgepress.converters.ptq.bias import absorb_shifts, find_shifts
 
 SAME = 0
 VALID = 1

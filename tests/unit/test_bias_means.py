@@ -11,8 +11,8 @@ import pytest
 from linking import step_of
 from rewriting import Net
 
-from edgepress.converters.ptq import bias_correction as module
-from edgepress.converters.ptq.bias_correction import live_bytes, with_own_biases
+from edgepress.converters.ptq import bias as module
+from edgepress.converters.ptq.bias import live_bytes, with_own_biases
 from edgepress.converters.to_tflite.graph import Graph
 
 

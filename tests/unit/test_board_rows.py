@@ -10,12 +10,11 @@ from accepting import ACCEPT
 from test_board_facts import state
 
 from edgepress.runtime import Contract, InputSpec
-from edgepress.toolkit.boards import remote_probe
-from edgepress.toolkit.boards.parcels import Cargo
-from edgepress.toolkit.boards.rows import board_rows
-from edgepress.toolkit.boards.session import BoardResults, Parcel, Visit
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.shipping.boards import remote_probe
+from edgepress.toolkit.shipping.boards.rows import Cargo, board_rows
+from edgepress.toolkit.shipping.boards.session import BoardResults, Parcel, Visit
 from edgepress.toolkit.stats.choice import Rule
 
 

@@ -13,20 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.toolkit.boards import remote_probe, values
 from edgepress.toolkit.errors import BoardError
+from edgepress.toolkit.shipping.boards import facts, remote_probe
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the probe is for Linux")
-TIMING = {"threads": 1, "count": 9, **dict.fromkeys(values.TIMES, 1.5)}
+TIMING = {"threads": 1, "count": 9, **dict.fromkeys(facts.TIMES, 1.5)}
 DOCUMENTS: dict[str, tuple[Callable[[bytes], Any], dict[str, Any]]] = {
     "description": (
-        lambda content: values.read_description("pi", content),
+        lambda content: facts.read_description("pi", content),
         remote_probe.info() | {"state": remote_probe.state()},
     ),
-    "state": (lambda content: values.read_state("pi", content), remote_probe.state()),
-    "self-test": (lambda content: values.read_selftest("pi", content), {"engine": "litert", "passed": True}),
+    "state": (lambda content: facts.read_state("pi", content), remote_probe.state()),
+    "self-test": (lambda content: facts.read_selftest("pi", content), {"engine": "litert", "passed": True}),
     "timing": (
-        lambda content: values.read_timing("pi", content, [1, 2]),
+        lambda content: facts.read_timing("pi", content, [1, 2]),
         {"results": [TIMING, TIMING | {"threads": 2}]},
     ),
 }
@@ -75,17 +75,17 @@ def test_any_other_value_of_a_field_is_refused_or_of_the_same_kind(name: str, da
         )
 
 
-@pytest.mark.parametrize("field", [*values.TIMES, "threads", "count"])
+@pytest.mark.parametrize("field", [*facts.TIMES, "threads", "count"])
 def test_a_result_without_a_time_is_refused(field: str) -> None:
     result = {name: value for name, value in TIMING.items() if name != field}
     with pytest.raises(BoardError, match=f"{field} is missing"):
-        values.read_timing("pi", json.dumps({"results": [result]}).encode(), [1])
+        facts.read_timing("pi", json.dumps({"results": [result]}).encode(), [1])
 
 
 @pytest.mark.parametrize("threads", [[], [2], [1, 1]])
 def test_times_of_other_numbers_of_threads_are_refused(threads: list[int]) -> None:
     with pytest.raises(BoardError, match="numbers of threads"):
-        values.read_timing("pi", json.dumps({"results": [TIMING]}).encode(), threads)
+        facts.read_timing("pi", json.dumps({"results": [TIMING]}).encode(), threads)
 
 
 def test_scores_are_read_and_nothing_else() -> None:
@@ -95,8 +95,8 @@ def test_scores_are_read_and_nothing_else() -> None:
         return file.getvalue()
 
     scores = np.eye(3, dtype=np.float32)
-    assert np.array_equal(values.read_scores("pi", saved(scores)), scores)
+    assert np.array_equal(facts.read_scores("pi", saved(scores)), scores)
     others = (np.eye(3), scores[0], scores[np.newaxis], np.float32(3), np.array([None, {}], dtype=object))
     for content in (b"", b"Error: no engine", saved(scores)[:-1], *map(saved, others)):
         with pytest.raises(BoardError, match=r"^pi: its answers can't be used"):
-            values.read_scores("pi", content)
+            facts.read_scores("pi", content)

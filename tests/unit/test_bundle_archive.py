@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edgepress.toolkit.bundles.archive import write_archive
-from edgepress.toolkit.bundles.manifest import NAME, Manifest, describe_files
-from edgepress.toolkit.bundles.verify import dos_date, verify
 from edgepress.toolkit.errors import BundleError
+from edgepress.toolkit.shipping.bundles.archive import write_archive
+from edgepress.toolkit.shipping.bundles.verify import NAME, Manifest, describe_files, dos_date, verify
 
 
 def archive(members: dict[str, bytes], method: int = zipfile.ZIP_STORED, attributes: int = 0) -> bytes:

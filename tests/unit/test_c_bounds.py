@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.converters.to_c.bounds import Range, sums
+from edgepress.converters.to_c.arithmetic import Range, sums
 
 
 def made(low: list[int], high: list[int]) -> Range:

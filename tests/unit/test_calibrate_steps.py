@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from edgepress.converters.worker import ChildDied
+from edgepress.converters.process.worker import ChildDied
 from edgepress.runtime.decisions import decide as real_decide
-from edgepress.toolkit.calibrating import calibrate as module
-from edgepress.toolkit.calibrating.calibrate import Calibrated, answers_to, calibrate
-from edgepress.toolkit.calibrating.fit import Fit
-from edgepress.toolkit.calibrating.items import Wish
 from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.measurement.calibrating import calibrate as module
+from edgepress.toolkit.measurement.calibrating.calibrate import Calibrated, answers_to, calibrate
+from edgepress.toolkit.measurement.calibrating.fit import Fit
+from edgepress.toolkit.measurement.calibrating.references import Wish
 
 SCORES = np.float32([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
 

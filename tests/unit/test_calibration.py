@@ -10,7 +10,7 @@ from int8_graphs import Net
 
 from edgepress.converters.calibration import onnx_statistics, tflite_statistics
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.statistics import CalibrationMethods, Statistics
+from edgepress.converters.numeric.statistics import CalibrationMethods, Statistics
 
 ITEMS = np.random.default_rng(0).normal(size=(300, 64)).astype(np.float32)
 ITEMS[7, 5] = 30

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from edgepress.converters.temperature import LEAST_FIT, fit_temperature
+from edgepress.converters.numeric.metrics import LEAST_FIT, fit_temperature
 from edgepress.runtime.acceptance import AnswerLimits, certainty_of
-from edgepress.toolkit.calibrating.calibrate import Calibrated
-from edgepress.toolkit.calibrating.fit import _error_missing, fit, with_acceptance
-from edgepress.toolkit.calibrating.items import Wish, divide_items
-from edgepress.toolkit.calibrating.references import with_references
-from edgepress.toolkit.cli.calibrate_view import sentences
+from edgepress.toolkit.cli.calibrate import sentences
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.measurement.calibrating.calibrate import Calibrated
+from edgepress.toolkit.measurement.calibrating.fit import _error_missing, fit, with_acceptance
+from edgepress.toolkit.measurement.calibrating.references import Wish, divide_items, with_references
 from edgepress.toolkit.stats.acceptance import Accepted, least_items_to_promise
 
 

@@ -10,9 +10,8 @@ from scipy.stats import binom
 from test_calibration_fit import clustered
 
 from edgepress.runtime.acceptance import AnswerLimits
-from edgepress.toolkit.calibrating import references as module
-from edgepress.toolkit.calibrating.items import FIT_SHARE, Wish, divide_items
-from edgepress.toolkit.calibrating.references import with_references
+from edgepress.toolkit.measurement.calibrating import references as module
+from edgepress.toolkit.measurement.calibrating.references import FIT_SHARE, Wish, divide_items, with_references
 
 LABELS = 6
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters.ptq.channel_ranges import move_ranges, tensor_ranges
-from edgepress.converters.statistics import SMALLEST
+from edgepress.converters.numeric.statistics import SMALLEST
+from edgepress.converters.ptq.channel_scales import move_ranges, tensor_ranges
 
 RANGES: Any = {"x": (np.array([-3.0, 1.0]), np.array([2.0, 4.0])), "a": (np.array([5.0]), np.array([5.0]))}
 

@@ -135,4 +135,4 @@ def test_rules_are_read_as_users_write_them() -> None:
 
 
 def test_a_rule_can_not_be_changed() -> None:
-    assert_frozen(choice, by_position=frozenset({"Rule"}))
+    assert_frozen(choice, by_position=frozenset({"Evidence", "Rule"}))

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.toolkit.stats.clusters import group_figures, group_interval
-from edgepress.toolkit.stats.samples import share_interval
+from edgepress.toolkit.stats.samples import group_figures, group_interval, share_interval
 
 
 def test_the_interval_holds_where_items_of_a_group_are_right_together() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgepress.converters.ptq.collapse import (
+from edgepress.converters.numeric.metrics import (
     LEAST_KEPT,
     constant_flags,
     has_collapsed,

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepress.toolkit.compression.limits import Limits
-from edgepress.toolkit.compression.trial import Trial, best_of, with_drop
-from edgepress.toolkit.results.packed import pack
+from edgepress.toolkit.results.figures import pack
+from edgepress.toolkit.search.compression.trial import Limits, Trial, best_of, with_drop
 from edgepress.toolkit.stats.choice import Rule
 
 COUNT = 300

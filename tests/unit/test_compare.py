@@ -17,12 +17,11 @@ from hypothesis import strategies as st
 from records import result
 
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.comparison.compare import compare_results
-from edgepress.toolkit.comparison.figures import share_interval
-from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, OPERATORS, PASSED, RATIOS, parse_gate
-from edgepress.toolkit.comparison.schema import compare_schema
-from edgepress.toolkit.comparison.text import github_annotations, markdown
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.measurement.comparison.compare import compare_results
+from edgepress.toolkit.measurement.comparison.figures import share_interval
+from edgepress.toolkit.measurement.comparison.gates import FAILED, METRICS, OPEN, OPERATORS, PASSED, RATIOS, parse_gate
+from edgepress.toolkit.measurement.comparison.text import compare_schema, github_annotations, markdown
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.records import Benchmark, Measurement
 from edgepress.toolkit.stats.intervals import Interval

@@ -11,14 +11,14 @@ import pytest
 from comparing import judged
 from records import float_row, result, row
 
-from edgepress.toolkit.benchmarking import benchmark as benchmark_module
-from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions
-from edgepress.toolkit.comparison.compare import compare, compare_results
-from edgepress.toolkit.comparison.figures import _around, _latency, share_interval
-from edgepress.toolkit.comparison.gates import FAILED, OPEN, Gate, parse_gate
-from edgepress.toolkit.comparison.latency import Side, allow, latency_ratio
-from edgepress.toolkit.comparison.text import markdown, methods
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.measurement.benchmarking import benchmark as benchmark_module
+from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions
+from edgepress.toolkit.measurement.comparison.compare import compare, compare_results
+from edgepress.toolkit.measurement.comparison.figures import _around, _latency, share_interval
+from edgepress.toolkit.measurement.comparison.gates import FAILED, OPEN, Gate, parse_gate
+from edgepress.toolkit.measurement.comparison.latency import Side, allow, latency_ratio
+from edgepress.toolkit.measurement.comparison.text import markdown, methods
 from edgepress.toolkit.stats.intervals import Interval
 
 

@@ -12,11 +12,11 @@ from comparing import ends, figure, judged, outcomes, right
 from records import assert_frozen, float_row, result, row
 from scipy.stats import beta
 
-from edgepress.toolkit.comparison import compare as compare_module
-from edgepress.toolkit.comparison import figures, gates, match
-from edgepress.toolkit.comparison.figures import Figure, share_interval
-from edgepress.toolkit.comparison.gates import FAILED, PASSED, parse_gate
-from edgepress.toolkit.comparison.latency import ratio_interval
+from edgepress.toolkit.measurement.comparison import compare as compare_module
+from edgepress.toolkit.measurement.comparison import figures, gates, match
+from edgepress.toolkit.measurement.comparison.figures import Figure, share_interval
+from edgepress.toolkit.measurement.comparison.gates import FAILED, PASSED, parse_gate
+from edgepress.toolkit.measurement.comparison.latency import ratio_interval
 from edgepress.toolkit.results.figures import ClassChange
 from edgepress.toolkit.results.records import Measurement
 from edgepress.toolkit.stats.intervals import Interval, paired_drop

@@ -9,15 +9,10 @@ import pytest
 from comparing import failing, judged
 from records import float_row, result, row
 
-from edgepress.toolkit.comparison.compare import Comparison, compare_results
-from edgepress.toolkit.comparison.figures import Figure
-from edgepress.toolkit.comparison.gates import parse_gate
-from edgepress.toolkit.comparison.text import (
-    github_annotations,
-    markdown,
-    methods,
-    summary,
-)
+from edgepress.toolkit.measurement.comparison.compare import Comparison, compare_results
+from edgepress.toolkit.measurement.comparison.figures import Figure
+from edgepress.toolkit.measurement.comparison.gates import parse_gate
+from edgepress.toolkit.measurement.comparison.text import github_annotations, markdown, methods, summary
 from edgepress.toolkit.stats.intervals import Interval
 
 

@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 
-from edgepress.toolkit.compression import smaller, strategies
-from edgepress.toolkit.compression.builder import FloatModel, _by_target
-from edgepress.toolkit.compression.limits import Limits
-from edgepress.toolkit.compression.report import misses, on_test, plot_search, why_none
-from edgepress.toolkit.compression.search import TIME_IS_UP, StrategySearch
-from edgepress.toolkit.compression.trial import Trial
 from edgepress.toolkit.errors import EdgepressError, InputError
-from edgepress.toolkit.reports.compress_search import compress_search_of
+from edgepress.toolkit.reports.report import compress_search_of
+from edgepress.toolkit.search.compression import smaller, strategies
+from edgepress.toolkit.search.compression.builder import FloatModel, _by_target
+from edgepress.toolkit.search.compression.report import misses, on_test, plot_search, why_none
+from edgepress.toolkit.search.compression.search import TIME_IS_UP, StrategySearch
+from edgepress.toolkit.search.compression.trial import Limits, Trial
 from edgepress.toolkit.stats.choice import Rule
 
 COUNT = 1000
@@ -57,7 +56,7 @@ class Shop:
         return [Trial(scheme=scheme, seconds=1.0, file=source) for scheme in schemes]
 
     def measure(self, trial: Trial, reference: Trial) -> Trial:
-        from edgepress.toolkit.results.packed import pack
+        from edgepress.toolkit.results.figures import pack
 
         share = float(str(trial.file))
         correct = self.np.ones(COUNT, bool)
@@ -74,7 +73,7 @@ class Shop:
 def search_with(limits: Limits, **options: Any) -> tuple[StrategySearch, Shop]:
     import numpy as np
 
-    from edgepress.toolkit.results.packed import pack
+    from edgepress.toolkit.results.figures import pack
 
     shop = Shop(**options)
     state = StrategySearch(shop, shop, limits, Rule(), minutes=60, on_trial=lambda trial: None)  # type: ignore[arg-type]

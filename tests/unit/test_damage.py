@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from edgepress.converters.diagnosis.damage import Extent, fault_of_range, fitting, held_part, other_weights, sound_of
-from edgepress.converters.diagnosis.matched import Matched
-from edgepress.converters.diagnosis.rounding import Rounding
+from edgepress.converters.diagnosis.matched import Matched, Rounding
 from edgepress.converters.graph.step import Step
 
 STEP = 0.01

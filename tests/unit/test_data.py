@@ -13,8 +13,8 @@ import pytest
 
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import KINDS, DataSet, open_data
-from edgepress.toolkit.data.builtin import KERAS_LABELS
-from edgepress.toolkit.data.pixels import pixel_notes
+from edgepress.toolkit.data.readers.idx import KERAS_LABELS
+from edgepress.toolkit.data.types import pixel_notes
 from edgepress.toolkit.errors import DataError, InputError
 
 RNG = np.random.default_rng(0)

@@ -17,8 +17,8 @@ from PIL import Image
 
 from edgepress.runtime.image import load_image
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.data import folder as folder_module
 from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.readers import folder as folder_module
 from edgepress.toolkit.data.types import SHOWN, UNDECODED, UNSORTED, notes_of_skipped
 from edgepress.toolkit.errors import DataError
 

@@ -13,9 +13,10 @@ from PIL import Image
 from test_data_folder import classes, image  # type: ignore[import-not-found]
 
 from edgepress.runtime.contract import DataRecord
-from edgepress.toolkit.data import metadata_csv, open_data
-from edgepress.toolkit.data.joined import follow, join
-from edgepress.toolkit.data.metadata_csv import MetadataTable
+from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.collected import follow, join
+from edgepress.toolkit.data.readers import folder_layout
+from edgepress.toolkit.data.readers.folder_layout import MetadataTable
 from edgepress.toolkit.data.remembered import open_in_groups
 from edgepress.toolkit.data.types import SPLITS, DataSet, Split
 from edgepress.toolkit.errors import DataError, NoGroupsError
@@ -140,7 +141,7 @@ def test_bad_tables_are_refused(tmp_path: Path, content: str) -> None:
 
 def test_a_large_table_or_a_link_to_a_device_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     classes(table(tmp_path, [("cat/0.png", "a")]), count=4)
-    monkeypatch.setattr(metadata_csv, "MOST_BYTES", 20)
+    monkeypatch.setattr(folder_layout, "MOST_BYTES", 20)
     with pytest.raises(DataError, match="more than 20 bytes"):
         open_data(tmp_path, group="column:object")
 

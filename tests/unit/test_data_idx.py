@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 
 from edgepress.runtime import InputSpec
 from edgepress.toolkit.data import how_all_test, open_data
-from edgepress.toolkit.data.idx import read_idx
+from edgepress.toolkit.data.readers.idx import read_idx
 from edgepress.toolkit.errors import DataError
 
 X = np.random.default_rng(0).integers(0, 256, (80, 28, 28), np.uint8)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from edgepress.runtime import InputSpec
 from edgepress.toolkit.data import MOST_NAMES, open_data
-from edgepress.toolkit.data.npz import stored_item
+from edgepress.toolkit.data.readers.npz import stored_item
 from edgepress.toolkit.errors import DataError
 
 X = np.random.default_rng(0).integers(0, 256, (40, 6, 7), np.uint8)
@@ -227,7 +227,7 @@ def test_an_archive_that_claims_much_more_than_is_stored_is_refused_with_a_way_o
 ) -> None:
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros((4000, 16, 16), np.uint8), y=np.zeros(4000))
     assert stored_item(tmp_path / "a.npz") == (np.uint8, (16, 16))
-    monkeypatch.setattr("edgepress.toolkit.data.npz.FREE_BYTES", 1 << 19)
+    monkeypatch.setattr("edgepress.toolkit.data.readers.npz.FREE_BYTES", 1 << 19)
     with pytest.raises(DataError, match="decompression bomb") as refused:
         open_data(tmp_path / "a.npz")
     assert refused.value.hint == "Save it with numpy.savez, which packs nothing."
@@ -256,7 +256,9 @@ def test_the_memory_that_an_archive_takes_is_known_before(
     """Within 1.5 MB, from the headers of its arrays."""
     path = npz(tmp_path, x=x, y=np.arange(1000) % 4 if y is None else y)
     claims: list[int] = []
-    monkeypatch.setattr("edgepress.toolkit.data.npz.require_memory", lambda _, needed, *a, **k: claims.append(needed))
+    monkeypatch.setattr(
+        "edgepress.toolkit.data.readers.npz.require_memory", lambda _, needed, *a, **k: claims.append(needed)
+    )
     tracemalloc.start()
     open_data(path)
     peak = tracemalloc.get_traced_memory()[1]

@@ -15,17 +15,16 @@ from edgepress.converters.annotation import scheme_of
 from edgepress.converters.inspection import Node
 from edgepress.converters.rewrites.table import REWRITES, Rewrite
 from edgepress.converters.schemes import SCHEMES
-from edgepress.toolkit.profiling.pairing import Ports, in_partitions
-from edgepress.toolkit.profiling.profile import NodeTime, Profile
+from edgepress.toolkit.diagnosis.profiling.pairing import Ports, in_partitions
+from edgepress.toolkit.diagnosis.profiling.profile import NodeTime, Profile
+from edgepress.toolkit.diagnosis.speed import about, causes
+from edgepress.toolkit.diagnosis.speed import diagnose as diagnose_module
+from edgepress.toolkit.diagnosis.speed.about import About
+from edgepress.toolkit.diagnosis.speed.causes import missing
+from edgepress.toolkit.diagnosis.speed.diagnose import summary
+from edgepress.toolkit.diagnosis.speed.diagnosis import CONVERSION, DEPTHWISE, PRODUCT, TABLE, parts, sort
+from edgepress.toolkit.diagnosis.speed.finding import Case, findings
 from edgepress.toolkit.results.figures import Finding
-from edgepress.toolkit.speed_diagnosis import about, causes
-from edgepress.toolkit.speed_diagnosis import diagnose as diagnose_module
-from edgepress.toolkit.speed_diagnosis.about import About
-from edgepress.toolkit.speed_diagnosis.diagnose import summary
-from edgepress.toolkit.speed_diagnosis.diagnosis import parts
-from edgepress.toolkit.speed_diagnosis.finding import Case, findings
-from edgepress.toolkit.speed_diagnosis.instructions import missing
-from edgepress.toolkit.speed_diagnosis.sorting import CONVERSION, DEPTHWISE, PRODUCT, TABLE, sort
 
 VNNI = frozenset({"avx2", "avx512f", "avx512_vnni"})
 GEMM = "Fully Connected (NC, QS8, QC8W) GEMM"

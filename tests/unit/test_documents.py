@@ -20,9 +20,8 @@ from test_compress import document as compress_document
 from test_store_checks import ANYTHING, changed, places
 
 from edgepress.converters.files import sha256_of
-from edgepress.toolkit.cli import written
-from edgepress.toolkit.compression import earlier
-from edgepress.toolkit.data import shards
+from edgepress.toolkit.cli import settings_paths
+from edgepress.toolkit.data.readers import shards
 from edgepress.toolkit.documents import (
     DEEPEST,
     MAX_BYTES,
@@ -33,15 +32,15 @@ from edgepress.toolkit.documents import (
     with_halves_as_words,
 )
 from edgepress.toolkit.errors import EdgepressError, InputError
-from edgepress.toolkit.reports.compress_search import compress_search_of
-from edgepress.toolkit.reports.report import report
+from edgepress.toolkit.reports.report import compress_search_of, report
 from edgepress.toolkit.results.file import load_benchmark
-from edgepress.toolkit.retraining.job import read_ranges
-from edgepress.toolkit.retraining.prune_job import read_plan as read_pruning
-from edgepress.toolkit.retraining.run import finished_run
-from edgepress.toolkit.sweeping import plan
-from edgepress.toolkit.sweeping.result import load_sweep
+from edgepress.toolkit.search.compression import report as earlier
+from edgepress.toolkit.search.sweeping import plan
+from edgepress.toolkit.search.sweeping.result import load_sweep
 from edgepress.toolkit.training import run_folder
+from edgepress.toolkit.training.graphs.job import read_plan as read_pruning
+from edgepress.toolkit.training.graphs.job import read_ranges
+from edgepress.toolkit.training.graphs.run import finished_run
 
 
 def history_of(file: Path) -> Any:
@@ -274,12 +273,12 @@ def test_a_note_of_what_was_written_that_is_deep_or_huge_counts_as_none(tmp_path
     target = tmp_path / "out"
     target.mkdir()
     (target / "a").touch()
-    written.end(target)
-    assert written.foreign(target) == ""
+    settings_paths.end(target)
+    assert settings_paths.foreign(target) == ""
     for what in ("deep", "huge", "a list", "not a number", "many parts"):
-        written._note(target).unlink()
-        DAMAGE[what](written._note(target))
-        assert written.foreign(target) == str(target / "a")
+        settings_paths._note(target).unlink()
+        DAMAGE[what](settings_paths._note(target))
+        assert settings_paths.foreign(target) == str(target / "a")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")

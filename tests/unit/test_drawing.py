@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from edgepress.toolkit.playing.drawing import HEIGHT, LINES, MARGIN, MAX_CHANNELS, WIDTH, draw_item
+from edgepress.toolkit.improvement.playing.drawing import HEIGHT, LINES, MARGIN, MAX_CHANNELS, WIDTH, draw_item
 
 
 def drawn(item: np.ndarray) -> np.ndarray:

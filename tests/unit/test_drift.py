@@ -31,8 +31,8 @@ from edgepress.runtime.drift import (
     reference_in,
 )
 from edgepress.runtime.errors import InputError, ModelFileError
-from edgepress.toolkit.calibrating.fit import fit
-from edgepress.toolkit.calibrating.items import Wish, divide_items
+from edgepress.toolkit.measurement.calibrating.fit import fit
+from edgepress.toolkit.measurement.calibrating.references import Wish, divide_items
 
 
 @pytest.mark.parametrize(("count", "accepted"), [(0, False), (1, True), (255, True), (256, False)])

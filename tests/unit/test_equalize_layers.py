@@ -19,7 +19,7 @@ from edgepress.converters.ptq.equalization import (
     equalizing_factors,
     limit_factors,
 )
-from edgepress.converters.to_tflite.requantization import LARGEST
+from edgepress.converters.to_tflite.grids import LARGEST
 
 CHANNELS = 4
 

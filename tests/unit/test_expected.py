@@ -10,9 +10,9 @@ import pytest
 from records import assert_frozen
 
 from edgepress.runtime.acceptance import Temperature
-from edgepress.toolkit.benchmarking import expected
-from edgepress.toolkit.benchmarking.collect import Answers
-from edgepress.toolkit.benchmarking.expected import Odds, expected_lost
+from edgepress.toolkit.measurement.benchmarking import expected
+from edgepress.toolkit.measurement.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.expected import Odds, expected_lost
 from edgepress.toolkit.workers.answer import judge
 
 Floats = npt.NDArray[np.float32]

@@ -13,7 +13,7 @@ import pytest
 
 from edgepress.converters import files
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.exporting.folder import REPORT, WRITTEN, write_folder
+from edgepress.toolkit.shipping.exporting.folder import REPORT, WRITTEN, write_folder
 
 TEXTS = {"model.c": "int a;\n", "model.h": "int b;\n", "README.md": "# a\n", "src/model.c": "int c;\n"}
 NEW = {name: f"/* new */ {text}" for name, text in TEXTS.items()}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from rewriting import Net
 
-from edgepress.converters.grids import round_to_grid
+from edgepress.converters.numeric.grids import round_to_grid
 from edgepress.converters.ptq import repair
-from edgepress.converters.ptq.feature_scaling import rounding_db, with_scaled_features
+from edgepress.converters.ptq.repair import rounding_db, with_scaled_features
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime.engines import import_engine
 

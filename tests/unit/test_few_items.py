@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.toolkit.stats.learning_curve import forecast
-from edgepress.toolkit.training import few_items
-from edgepress.toolkit.training.few_items import FewItems, judge_few_items
+from edgepress.toolkit.stats.metrics import forecast
+from edgepress.toolkit.training import features
+from edgepress.toolkit.training.features import FewItems, judge_few_items
 
 
 def nearest_mean(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -63,15 +63,15 @@ def test_groups_are_not_divided_and_their_interval_is_wider() -> None:
     assert grouped.accuracy.low is not None
     assert grouped.accuracy.high is not None
     assert grouped.accuracy.high - grouped.accuracy.low > 0.15
-    for learned, tested in few_items._rounds(y, groups, seed=3):
+    for learned, tested in features._rounds(y, groups, seed=3):
         assert not {*groups[learned]} & {*groups[tested]}
 
 
 def test_each_repetition_tests_each_item_once() -> None:
     _, y = drawn(0)
-    rounds = few_items._rounds(y, np.arange(len(y)), seed=0)
+    rounds = features._rounds(y, np.arange(len(y)), seed=0)
     tested = np.concatenate([t for _, t in rounds])
-    assert np.bincount(tested).tolist() == [few_items.REPEATS] * len(y)
+    assert np.bincount(tested).tolist() == [features.REPEATS] * len(y)
 
 
 def test_the_curve_has_the_sizes_that_there_are_items_for() -> None:

@@ -8,12 +8,11 @@ import pytest
 from test_faults import PLAIN
 
 from edgepress.converters.diagnosis.layer import QuantizedLayer
-from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.statistics import METHODS
-from edgepress.converters.targets import schemes_for
+from edgepress.converters.numeric.statistics import METHODS
+from edgepress.converters.schemes import SCHEMES, schemes_for
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.accuracy_diagnosis.fixes import conversions
+from edgepress.toolkit.diagnosis.accuracy.fixes import conversions
 
 REPAIRED = {"repairs": [], "calibration": {"method": "minmax", "trials": len(METHODS)}}
 FAULTS = ("", "weights", "bias", "range", "zero point", "clipped", "outlier")

@@ -13,7 +13,7 @@ from edgepress.converters.contract import guess as guessing
 from edgepress.converters.contract.guess import Guess
 from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.contract.metadata import Metadata
-from edgepress.converters.contract.published import published_contract
+from edgepress.converters.contract.write import published_contract
 from edgepress.runtime import InputError, InputSpec, ModelFileError
 
 IMAGE = (8, 6, 3)

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import float_row, result, row
 
-from edgepress.toolkit.comparison.compare import Comparison
-from edgepress.toolkit.comparison.figures import share_interval
-from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, PASSED, Gate, parse_gate
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.measurement.comparison.compare import Comparison
+from edgepress.toolkit.measurement.comparison.figures import share_interval
+from edgepress.toolkit.measurement.comparison.gates import FAILED, METRICS, OPEN, PASSED, Gate, parse_gate
 from edgepress.toolkit.stats.intervals import Interval
 
 # What would settle a gate.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edgepress.converters.grids import scales_for_bias
+from edgepress.converters.numeric.grids import scales_for_bias
 
 LARGEST = 2.0**30
 SCALES = st.floats(1e-12, 1.0, width=64)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.toolkit.data.group_splits import assign_groups, unite
+from edgepress.toolkit.data.groups import assign_groups, unite
 from edgepress.toolkit.data.splits import SHARES
 
 SPLITS = ("train", "val", "test")

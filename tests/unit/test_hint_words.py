@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.runtime import Contract
-from edgepress.toolkit.accuracy_diagnosis.fixes import ProposedConversion
 from edgepress.toolkit.cli import options
 from edgepress.toolkit.data import open_data
+from edgepress.toolkit.diagnosis.accuracy.fixes import ProposedConversion
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.training.file_facts import facts_of_file
+from edgepress.toolkit.measurement.benchmarking.remarks import facts_of_file
 
 GIVEN = (
     Hints(),

@@ -13,14 +13,19 @@ import pytest
 
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.cli.improve import _show
+from edgepress.toolkit.data.collected import LEAST_REHEARSED, SHARE, JoinedSource, join
 from edgepress.toolkit.data.items import ArraySource
-from edgepress.toolkit.data.joined import LEAST_REHEARSED, SHARE, JoinedSource, join
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.improving import held_out as module
-from edgepress.toolkit.improving.held_out import learned_by, remember, without_learned_scenes
-from edgepress.toolkit.improving.improve import Improved
-from edgepress.toolkit.improving.proof import prove_better, prove_not_worse
+from edgepress.toolkit.improvement.improving import proof as module
+from edgepress.toolkit.improvement.improving.improve import Improved
+from edgepress.toolkit.improvement.improving.proof import (
+    learned_by,
+    prove_better,
+    prove_not_worse,
+    remember,
+    without_learned_scenes,
+)
 from edgepress.toolkit.stats.samples import items_to_prove_gain
 from edgepress.toolkit.training.run_folder import METRICS, TrainResult
 

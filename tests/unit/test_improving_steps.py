@@ -20,10 +20,10 @@ from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.improving import former, promised, proof
-from edgepress.toolkit.improving import improve as module
-from edgepress.toolkit.improving.former import FormerFile, kinds_to_make, not_repeated, promises
-from edgepress.toolkit.improving.improve import KEPT, Improved, improve, train_on
+from edgepress.toolkit.improvement.improving import improve as module
+from edgepress.toolkit.improvement.improving import proof
+from edgepress.toolkit.improvement.improving.improve import KEPT, Improved, improve, train_on
+from edgepress.toolkit.improvement.improving.proof import FormerFile, kinds_to_make, not_repeated, promises
 from edgepress.toolkit.stats.acceptance import upper_bound
 from edgepress.toolkit.stats.samples import items_to_rule_out
 from edgepress.toolkit.training.run_folder import MODEL, VARIANTS, TrainResult
@@ -69,7 +69,7 @@ class World:
         self.promised: list[tuple[Path, Acceptance]] = []
         self.kept = True
         self.said: list[str] = []
-        monkeypatch.setattr(former, "contract_of", _contract_of)
+        monkeypatch.setattr(proof, "contract_of", _contract_of)
         monkeypatch.setattr(module, "contract_of", _contract_of)
         monkeypatch.setattr(module, "load_result", lambda path: TrainResult(path / MODEL, self.metrics, []))
         monkeypatch.setattr(module, "data_for", lambda contract, given, **more: (self.old, [f"opened {given} {more}"]))
@@ -346,24 +346,24 @@ def test_the_promise_that_is_measured_is_that_of_the_old_file(
         asked.update(options, file=file)
         return ["calibrated"]
 
-    monkeypatch.setattr(promised, "calibrate", calibrate)
+    monkeypatch.setattr(proof, "calibrate", calibrate)
     old = replace(ACCEPT, promise=kind, limit=0.1, confidence=0.9, engine="onnxruntime")
     old_data = data(0, "old")
-    assert promised.promise_again(Path("a.tflite"), old, old_data) == "calibrated"
+    assert proof.promise_again(Path("a.tflite"), old, old_data) == "calibrated"
     assert asked == {"file": Path("a.tflite"), "data": old_data, "confidence": 0.9, "engine": "onnxruntime", wish: 0.1}
 
 
 def test_wrong_answers_are_counted_among_those_that_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     right = np.array([True, True, False, False, False, True])
     accepted = np.array([True, True, True, False, False, False])
-    monkeypatch.setattr(promised, "answers_to", lambda path, fresh, engine: (right, accepted))
+    monkeypatch.setattr(proof, "answers_to", lambda path, fresh, engine: (right, accepted))
     limits = types.SimpleNamespace(accept=replace(ACCEPT, confidence=0.9))
     calibrated: Any = types.SimpleNamespace(path=Path("a"), engine="litert", fit=types.SimpleNamespace(limits=limits))
-    answers = promised.new_answers(calibrated, data(0, "new"))
+    answers = proof.new_answers(calibrated, data(0, "new"))
     assert (answers.items, answers.accepted, answers.wrong, answers.confidence) == (6, 3, 1, 0.9)
     assert answers.at_most == upper_bound(1, 3, 0.9)
 
 
 def test_records_are_frozen() -> None:
-    for each, names in ((module, {"Improved"}), (promised, {"NewAnswers"}), (proof, {"Proof"})):
+    for each, names in ((module, {"Improved"}), (proof, {"NewAnswers", "Proof"})):
         assert_frozen(each, by_position=frozenset(names))

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.converters import macs
 from edgepress.converters.inspection import engines
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
@@ -20,6 +19,7 @@ from edgepress.converters.inspection.versions import (
     operations,
     required_version,
 )
+from edgepress.converters.numeric import macs
 
 
 def value(n: int | None, dtype: str = "float32", **flags: bool) -> g.Value:

@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
 from scipy.stats import norm
 
-from edgepress.toolkit.stats.posterior import Evidence, probability_within
+from edgepress.toolkit.stats.choice import Evidence, probability_within
 from edgepress.toolkit.stats.samples import (
     items_to_be_sure,
     items_to_prove_gain,

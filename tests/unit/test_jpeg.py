@@ -16,7 +16,7 @@ from PIL import Image
 from edgepress.runtime.errors import InputError
 from edgepress.runtime.image import load_image
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.data.jpeg import load_bytes, load_file
+from edgepress.toolkit.data.decoding import load_bytes, load_file
 
 
 def jpeg(seed: int, size: tuple[int, int], mode: str = "RGB", **options: Any) -> bytes:

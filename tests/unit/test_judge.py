@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters.metrics import EXACT_DB
+from edgepress.converters.numeric.metrics import EXACT_DB
 from edgepress.converters.ptq import score as module
 from edgepress.converters.ptq.score import HALVED_DB, MARGIN_DB, SOUND_DB, Score, Scorer
 
@@ -25,7 +25,7 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Any:
             return found[: len(items)].astype(np.float32)
 
         monkeypatch.setattr(module, "answers_before_end", answers)
-        monkeypatch.setattr(module, "enough", lambda model: len(TRUTH))
+        monkeypatch.setattr(module, "scoring_items", lambda model: len(TRUTH))
         monkeypatch.setattr(module.passes, "last_operation", lambda model: end)
         made = Scorer(b"model", np.zeros((4, 1), np.float32), **options)
         return lambda found: made.score_file(np.asarray(found, np.float64).tobytes())

@@ -15,8 +15,8 @@ from PIL import Image
 from edgepress.runtime.keeping import ABOUT
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.errors import DataError, InputError
-from edgepress.toolkit.labelling import desk as desk_module
-from edgepress.toolkit.labelling.desk import LEFT_OUT, OUT, TO_DO, Desk, order
+from edgepress.toolkit.improvement.labelling import desk as desk_module
+from edgepress.toolkit.improvement.labelling.desk import LEFT_OUT, OUT, TO_DO, Desk, order
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edgepress.toolkit.retraining.rate import FACTOR, RATES, TRIAL_STEPS, falling, find_rate, warmed_up
+from edgepress.toolkit.training.graphs.trainer import FACTOR, RATES, TRIAL_STEPS, falling, find_rate, warmed_up
 
 HIGHEST = 1e-2
 SEEDS = range(20)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepress.runtime.updates.left import LEFT, command_forward, read_left
+from edgepress.runtime.updates.confirm import LEFT, command_forward, read_left
 from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.shown import status_lines, update_lines
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
+from edgepress.converters.numeric.metrics import LEAST_FIT
 from edgepress.converters.proof import labels as module
 from edgepress.converters.proof.labels import CONFIDENCE, LEAST_CERTAINTY, lost_labels
-from edgepress.converters.temperature import LEAST_FIT
 from edgepress.runtime.decisions import softmax
 
 

@@ -12,8 +12,8 @@ from edgepress.runtime.contract import Contract, InputSpec
 from edgepress.runtime.image import load_image
 from edgepress.runtime.model import Model
 from edgepress.runtime.sessions import Session
-from edgepress.toolkit.bundles import samples
-from edgepress.toolkit.bundles.samples import SampleJob, write_samples
+from edgepress.toolkit.shipping.bundles import samples
+from edgepress.toolkit.shipping.bundles.samples import SampleJob, write_samples
 
 RANDOM = np.random.default_rng(0)
 

@@ -8,9 +8,9 @@ import pytest
 from comparing import failing
 from records import float_row, result, row
 
-from edgepress.toolkit.comparison import compare as compare_module
-from edgepress.toolkit.comparison import match
 from edgepress.toolkit.errors import InputError, ModelFileError
+from edgepress.toolkit.measurement.comparison import compare as compare_module
+from edgepress.toolkit.measurement.comparison import match
 from edgepress.toolkit.results.records import Benchmark
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.numeric.statistics import METHODS, CalibrationMethods, Statistics
 from edgepress.converters.ptq import calibration as module
 from edgepress.converters.ptq.calibration import TRIALS, ChosenMethods, choose_methods, first_items
 from edgepress.converters.ptq.score import Score
-from edgepress.converters.statistics import METHODS, CalibrationMethods, Statistics
 
 TENSORS = ("a", "b", "c", "d")
 Noise = Callable[[CalibrationMethods], float]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from multilabel import NAMES, pictures, saved
 
 from edgepress.toolkit.data import calibration_rows, open_data
-from edgepress.toolkit.data.group_splits import assign_groups, unite
-from edgepress.toolkit.data.joined import join
+from edgepress.toolkit.data.collected import join
+from edgepress.toolkit.data.groups import assign_groups, unite
 from edgepress.toolkit.data.objects import source_of
 from edgepress.toolkit.data.types import SPLITS, DataSet, Split
 from edgepress.toolkit.errors import DataError

@@ -9,24 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.converters.metrics import agreement
+from edgepress.converters.numeric.metrics import agreement
 from edgepress.converters.proof.compare import compare
 from edgepress.converters.proof.labels import lost_labels
 from edgepress.runtime.answers import Prediction
 from edgepress.runtime.document_text import text_lines
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.benchmarking.accuracy import accuracy_figures, disagreements, evidence_of
-from edgepress.toolkit.benchmarking.cache import Shelf
-from edgepress.toolkit.benchmarking.collect import Answers
-from edgepress.toolkit.benchmarking.expected import Odds
 from edgepress.toolkit.cli.tables import evaluation_table, predictions_table
 from edgepress.toolkit.columns import LABELS, SHORT, filled_columns, quality
+from edgepress.toolkit.conversion.source_check import check_source
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split
-from edgepress.toolkit.notebooks.views import evaluation_html
-from edgepress.toolkit.prediction import ImageResult
+from edgepress.toolkit.measurement.benchmarking.accuracy import accuracy_figures, disagreements, evidence_of
+from edgepress.toolkit.measurement.benchmarking.cache import Shelf
+from edgepress.toolkit.measurement.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.expected import Odds
+from edgepress.toolkit.measurement.prediction import ImageResult
+from edgepress.toolkit.reports.notebooks.views import evaluation_html
 from edgepress.toolkit.results.file import bounds_of
-from edgepress.toolkit.source_check import check_source
 from edgepress.toolkit.stats.multilabel import multilabel_metrics
 from edgepress.toolkit.workers.answer import Part, judge
 from edgepress.toolkit.workers.opening import Candidate
@@ -94,7 +94,7 @@ def test_answers_come_back_from_the_cache(tmp_path: Any, count: int) -> None:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgepress.toolkit.benchmarking import cache
+    from edgepress.toolkit.measurement.benchmarking import cache
 
     monkeypatch.setattr(cache, "engine_version", lambda _: "1.0")
 

@@ -19,15 +19,15 @@ from sweeping import made_up_sweep
 
 from edgepress.converters.variant import Variant
 from edgepress.runtime.contract import Verification
-from edgepress.toolkit.accuracy_diagnosis.result import AccuracyDiagnosis, Fix
-from edgepress.toolkit.comparison.compare import Comparison, compare_results
-from edgepress.toolkit.comparison.gates import parse_gate
-from edgepress.toolkit.compression.compress import CompressResult
-from edgepress.toolkit.conversion import Variants
-from edgepress.toolkit.evaluation import Evaluation
-from edgepress.toolkit.notebooks import html, views
+from edgepress.toolkit.conversion.convert import Variants
+from edgepress.toolkit.diagnosis.accuracy.result import AccuracyDiagnosis, Fix
+from edgepress.toolkit.measurement.comparison.compare import Comparison, compare_results
+from edgepress.toolkit.measurement.comparison.gates import parse_gate
+from edgepress.toolkit.measurement.evaluation import Evaluation
+from edgepress.toolkit.reports.notebooks import html, views
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.records import Advice, Benchmark
+from edgepress.toolkit.search.compression.compress import CompressResult
 from edgepress.toolkit.stats.metrics import classification_metrics
 from edgepress.toolkit.training.run_folder import TrainResult
 

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepress.converters.diagnosis.aligning import is_made_of
-from edgepress.converters.diagnosis.onnx_file import OnnxFile
+from edgepress.converters.diagnosis.files import OnnxFile
 
 WEIGHTS = np.random.default_rng(3).normal(size=(2, 4, 4)).astype(np.float32)
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.numeric.statistics import CalibrationMethods
 from edgepress.converters.ptq import pipeline as module
 from edgepress.converters.ptq.calibration import ChosenMethods
 from edgepress.converters.ptq.pipeline import Pipeline
 from edgepress.converters.ptq.score import SOUND_DB, Score
 from edgepress.converters.ptq.stages import CALIBRATED, RECIPES
-from edgepress.converters.statistics import CalibrationMethods
 
 MODEL = b"model"
 EVERY = tuple(RECIPES)

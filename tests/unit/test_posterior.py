@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, betabinom
 
-from edgepress.toolkit.stats.posterior import Evidence, least_items_for, probability_within
+from edgepress.toolkit.stats.choice import Evidence, least_items_for, probability_within
 
 counts = st.integers(0, 12)
 

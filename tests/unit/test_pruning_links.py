@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 from linking import letters, program_around, step_of, ties
 
-from edgepress.converters.pruning.links import BINARY, RULES, UNARY, by_channel, groups_of, removal_links
-from edgepress.converters.pruning.units import removable_units
+from edgepress.converters.pruning.units import (
+    BINARY,
+    RULES,
+    UNARY,
+    by_channel,
+    groups_of,
+    removable_units,
+    removal_links,
+)
 
 IMAGE = (1, 5, 3, 4)
 HALF = (1, 5, 3, 2)

@@ -18,15 +18,15 @@ from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.updates.releases import (
     offered,
 )
-from edgepress.toolkit.bundles.updates import open_published
 from edgepress.toolkit.errors import InputError, PublishError
-from edgepress.toolkit.published.folder import read_repository
-from edgepress.toolkit.publishing import expiry
-from edgepress.toolkit.publishing import publish as publishing
-from edgepress.toolkit.publishing import repository as files
-from edgepress.toolkit.publishing.expiry import check
-from edgepress.toolkit.publishing.publish import publish, renew, withdraw
-from edgepress.toolkit.publishing.start import rotate
+from edgepress.toolkit.shipping.bundles.updates import open_published
+from edgepress.toolkit.shipping.published.folder import read_repository
+from edgepress.toolkit.shipping.publishing import publish as publishing
+from edgepress.toolkit.shipping.publishing import repository as files
+from edgepress.toolkit.shipping.publishing import trust
+from edgepress.toolkit.shipping.publishing.publish import publish, renew, withdraw
+from edgepress.toolkit.shipping.publishing.start import rotate
+from edgepress.toolkit.shipping.publishing.trust import check
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_each_application_has_its_own_list_and_numbers(publisher: Any) -> None:
 
 
 def test_records_are_frozen() -> None:
-    assert_frozen(expiry, by_position=frozenset({"Expiry", "CheckedFolder"}))
+    assert_frozen(trust, by_position=frozenset({"CheckedFolder", "Expiry", "Trusted"}))
     assert_frozen(publishing, by_position=frozenset({"Published"}))
 
 

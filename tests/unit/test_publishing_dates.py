@@ -12,13 +12,13 @@ from releasing import simulated
 
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.updates.releases import date_of
-from edgepress.toolkit.bundles.updates import open_published
 from edgepress.toolkit.errors import PublishError
-from edgepress.toolkit.published.folder import read_repository
-from edgepress.toolkit.publishing import publish as publishing
-from edgepress.toolkit.publishing import repository as files
-from edgepress.toolkit.publishing.expiry import check
-from edgepress.toolkit.publishing.publish import renew
+from edgepress.toolkit.shipping.bundles.updates import open_published
+from edgepress.toolkit.shipping.published.folder import read_repository
+from edgepress.toolkit.shipping.publishing import publish as publishing
+from edgepress.toolkit.shipping.publishing import repository as files
+from edgepress.toolkit.shipping.publishing.publish import renew
+from edgepress.toolkit.shipping.publishing.trust import check
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_renewing_needs_the_online_key_alone_and_moves_the_end(publisher: Any, m
         key.unlink()
     before = {each.role: each for each in check(publisher.site, keys=publisher.keys).lists}
     later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=5)
-    monkeypatch.setattr("edgepress.toolkit.publishing.publish.utc_now", lambda: later)
+    monkeypatch.setattr("edgepress.toolkit.shipping.publishing.publish.utc_now", lambda: later)
     renew(publisher.site, keys=publisher.keys)
     after = {each.role: each for each in check(publisher.site, keys=publisher.keys).lists}
     assert after["timestamp"].expires == later + timedelta(days=14)

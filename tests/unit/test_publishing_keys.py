@@ -10,11 +10,11 @@ import pytest
 from releasing import CutError, cut_here, listed, simulated
 
 from edgepress.toolkit.errors import InputError, PublishError
-from edgepress.toolkit.publishing import keys, start
-from edgepress.toolkit.publishing.expiry import check
-from edgepress.toolkit.publishing.keys import PASSWORD
-from edgepress.toolkit.publishing.publish import renew
-from edgepress.toolkit.publishing.start import init, rotate
+from edgepress.toolkit.shipping.publishing import keys, start
+from edgepress.toolkit.shipping.publishing.keys import PASSWORD
+from edgepress.toolkit.shipping.publishing.publish import renew
+from edgepress.toolkit.shipping.publishing.start import init, rotate
+from edgepress.toolkit.shipping.publishing.trust import check
 
 
 @pytest.fixture

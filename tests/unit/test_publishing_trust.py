@@ -11,19 +11,18 @@ from typing import Any
 import pytest
 from releasing import CutError, listed, simulated
 
-from edgepress.toolkit.bundles.updates import open_published
 from edgepress.toolkit.errors import EdgepressError, InputError, PublishError
-from edgepress.toolkit.published import record as records
-from edgepress.toolkit.published.folder import read_repository
-from edgepress.toolkit.published.record import RECORD, folders_of, read_record
-from edgepress.toolkit.publishing import publish as publishing
-from edgepress.toolkit.publishing import repository as files
-from edgepress.toolkit.publishing import start
-from edgepress.toolkit.publishing.expiry import check
-from edgepress.toolkit.publishing.publish import publish, renew, withdraw
-from edgepress.toolkit.publishing.repository import Signers, write_state
-from edgepress.toolkit.publishing.start import init, role_signers, rotate
-from edgepress.toolkit.publishing.trust import Trusted, trust
+from edgepress.toolkit.shipping.bundles.updates import open_published
+from edgepress.toolkit.shipping.published import files as records
+from edgepress.toolkit.shipping.published.files import RECORD, folders_of, read_record
+from edgepress.toolkit.shipping.published.folder import read_repository
+from edgepress.toolkit.shipping.publishing import publish as publishing
+from edgepress.toolkit.shipping.publishing import repository as files
+from edgepress.toolkit.shipping.publishing import start
+from edgepress.toolkit.shipping.publishing.publish import publish, renew, withdraw
+from edgepress.toolkit.shipping.publishing.repository import Signers, write_state
+from edgepress.toolkit.shipping.publishing.start import init, role_signers, rotate
+from edgepress.toolkit.shipping.publishing.trust import Trusted, check, trust
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.quantities import DROP, SHARE, SIZE, TIME, parse
+from edgepress.toolkit.text import DROP, SHARE, SIZE, TIME, parse
 
 
 @pytest.mark.parametrize(

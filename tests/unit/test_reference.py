@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgepress.converters.adapter import InputAdapter
-from edgepress.converters.proof.reference import ProofItems, ReferenceOutputs
+from edgepress.converters.proof.selftest import ProofItems, ReferenceOutputs
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.input_spec import InputSpec
 

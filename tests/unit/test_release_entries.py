@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from edgepress.runtime.updates.place import ROOT
 from edgepress.runtime.updates.releases import Release, ReleaseList
 from edgepress.toolkit.errors import InputError, PublishError
-from edgepress.toolkit.publishing import entries as module
-from edgepress.toolkit.publishing.entries import describe, with_release
+from edgepress.toolkit.shipping.publishing import entries as module
+from edgepress.toolkit.shipping.publishing.entries import describe, with_release
 
 PI = "pi64-py313"
 PC = "pc64-py313"

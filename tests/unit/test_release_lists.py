@@ -20,7 +20,7 @@ from edgepress.runtime.updates.releases import (
     position,
 )
 from edgepress.toolkit.errors import PublishError
-from edgepress.toolkit.publishing import entries
+from edgepress.toolkit.shipping.publishing import entries
 
 
 def test_a_list_holds_so_many_releases_and_no_more() -> None:

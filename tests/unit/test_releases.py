@@ -10,7 +10,7 @@ import pytest
 from records import assert_frozen
 
 from edgepress.runtime.updates import releases
-from edgepress.runtime.updates.left import read_left
+from edgepress.runtime.updates.confirm import read_left
 from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.releases import MAX_RELEASE, Release, ReleaseList, offered, position
 from edgepress.runtime.updates.state import State

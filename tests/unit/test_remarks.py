@@ -14,9 +14,9 @@ from remarking import ARGUMENTS, HEALTHY, epochs, facts, kinds, matrix
 
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import Conflicts
-from edgepress.toolkit.evaluation import _new_steps
-from edgepress.toolkit.remarks.checks import CHECKS, remarks
-from edgepress.toolkit.remarks.facts import Facts, ImageSizes
+from edgepress.toolkit.measurement.evaluation import _new_steps
+from edgepress.toolkit.results.remarks.checks import CHECKS, remarks
+from edgepress.toolkit.results.remarks.facts import Facts, ImageSizes
 
 
 def test_a_healthy_model_has_no_remark() -> None:

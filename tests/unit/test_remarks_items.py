@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from remarking import facts, matrix
 
-from edgepress.toolkit.remarks.checks import CHECKS
-from edgepress.toolkit.remarks.facts import FloatPair
+from edgepress.toolkit.results.remarks.checks import CHECKS
+from edgepress.toolkit.results.remarks.facts import FloatPair
 from edgepress.toolkit.stats.intervals import score_interval
 from edgepress.toolkit.stats.samples import (
     difference_interval,

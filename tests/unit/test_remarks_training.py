@@ -12,7 +12,7 @@ from remarking import ARGUMENTS, epochs, facts, kinds, matrix
 
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.remarks.checks import CHECKS
+from edgepress.toolkit.results.remarks.checks import CHECKS
 from edgepress.toolkit.training.facts import train_command
 
 # a training that ended too early

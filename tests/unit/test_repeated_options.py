@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 
 from edgepress.toolkit.cli.app import app, run
-from edgepress.toolkit.cli.option_table import VECTORS, CommaList, join_lists, kind_of, options_of
+from edgepress.toolkit.cli.option_table import VECTORS, CommaList, join_lists, option_type, options_of
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 
@@ -20,7 +20,7 @@ def lists() -> Iterator[tuple[Any, str]]:
     for each in COMMANDS.values():
         for command in getattr(each, "commands", {"": each}).values():
             for option in options_of(command):
-                if kind_of(command, option.name) is CommaList and option.name not in VECTORS:
+                if option_type(command, option.name) is CommaList and option.name not in VECTORS:
                     yield command, option.opts[0]
 
 

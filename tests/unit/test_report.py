@@ -23,8 +23,7 @@ from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import markdown as escaped
 from edgepress.toolkit.reports import view
-from edgepress.toolkit.reports.card import model_card
-from edgepress.toolkit.reports.markdown import markdown
+from edgepress.toolkit.reports.markdown import markdown, model_card
 from edgepress.toolkit.reports.page import HERE, SCRIPTS, _tiles, embedded_json, page
 from edgepress.toolkit.reports.report import report
 from edgepress.toolkit.results.records import Advice, Benchmark, Measurement

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.converters.files import write_json
-from edgepress.toolkit.comparison.schema import compare_schema
 from edgepress.toolkit.documents import MAX_BYTES
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.measurement.comparison.text import compare_schema
 from edgepress.toolkit.results import figures, records
 from edgepress.toolkit.results.file import correct_items, items_of, load_benchmark
 from edgepress.toolkit.results.records import Advice, Benchmark, Disagreement, Measurement, Noise

@@ -11,9 +11,9 @@ import pytest
 
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.pruning.units import Family
-from edgepress.toolkit.retraining import sizes as module
-from edgepress.toolkit.retraining.prune_job import Targets
-from edgepress.toolkit.retraining.sizes import NEAR, Sizes, largest_share, shares
+from edgepress.toolkit.training.graphs import sizes as module
+from edgepress.toolkit.training.graphs.job import Targets
+from edgepress.toolkit.training.graphs.sizes import NEAR, Sizes, largest_share, shares
 
 
 class Measured(Sizes):

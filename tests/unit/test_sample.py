@@ -7,8 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from edgepress.toolkit.data.sample import sample
-from edgepress.toolkit.data.splits import assign
+from edgepress.toolkit.data.splits import assign, sample
 
 Rows = list[tuple[str, int, str]]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from rewriting import Net
 
-from edgepress.converters.metrics import EXACT_DB
+from edgepress.converters.numeric.metrics import EXACT_DB
 from edgepress.converters.ptq import score as module
-from edgepress.converters.ptq.score import CALL_MACS, FEWEST_ITEMS, MACS, SLOW_MACS, Scorer, enough, macs, runner
+from edgepress.converters.ptq.score import CALL_MACS, FEWEST_ITEMS, MACS, SLOW_MACS, Scorer, macs, runner, scoring_items
 
 TRUTH = np.array([[0.0, 2.0, -1.0], [3.0, 1.0, 0.0], [0.2, 0.4, 4.0], [-1.0, 0.2, -2.0]])
 
@@ -34,7 +34,7 @@ def scorer(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(module, "answers_before_end", answers)
         monkeypatch.setattr(module, "rewritten_tflite", rewritten)
         monkeypatch.setattr(module, "with_scheme", with_scheme)
-        monkeypatch.setattr(module, "enough", lambda model, limit=MACS: allowed if limit == MACS else 2)
+        monkeypatch.setattr(module, "scoring_items", lambda model, limit=MACS: allowed if limit == MACS else 2)
         monkeypatch.setattr(module.passes, "last_operation", lambda model: end)
         return Scorer(b"model", np.zeros((4, 1), np.float32), **options)
 
@@ -143,10 +143,10 @@ def test_the_macs_of_a_model_decide_how_many_items_are_scored() -> None:
     expected = 30 * (4 * 3 * 2 * 3 + 8 * 9 + 8 * 5)
     assert macs(model) == expected
     each = expected + CALL_MACS
-    assert enough(model) == int(MACS / each) > FEWEST_ITEMS
-    assert enough(model, SLOW_MACS) == int(SLOW_MACS / each) > FEWEST_ITEMS
-    assert enough(model, each * (FEWEST_ITEMS + 1.5)) == FEWEST_ITEMS + 1
-    assert enough(model, each) == FEWEST_ITEMS == 32
+    assert scoring_items(model) == int(MACS / each) > FEWEST_ITEMS
+    assert scoring_items(model, SLOW_MACS) == int(SLOW_MACS / each) > FEWEST_ITEMS
+    assert scoring_items(model, each * (FEWEST_ITEMS + 1.5)) == FEWEST_ITEMS + 1
+    assert scoring_items(model, each) == FEWEST_ITEMS == 32
 
 
 class Interpreter:

@@ -14,7 +14,7 @@ from configuring import edgepress
 from edgepress.runtime import Contract, InputSpec
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.benchmark import _show_remarks
-from edgepress.toolkit.remarks.remark import Remark
+from edgepress.toolkit.results.remarks.facts import Remark
 
 CLI = scripts.ROOT / "toolkit" / "cli"
 
@@ -58,7 +58,7 @@ def test_a_bundle_of_an_annotated_file_takes_samples_from_named_data(
     fields: dict[str, Any] = {"labels": (), "output_shape": (2,)} if task == "none" else {"labels": ("a", "b")}
     contract = Contract(task=task, input=InputSpec.image(8, 8, "grey"), scheme="onnx-float32", **fields)
     made = SimpleNamespace(path=Path("an other.onnx"), notes=(), contract=contract)
-    monkeypatch.setattr("edgepress.toolkit.annotation.annotate", lambda *args, **options: made)
+    monkeypatch.setattr("edgepress.toolkit.conversion.inspection.annotate", lambda *args, **options: made)
     assert edgepress("annotate", "net.onnx", "--out", "an other.onnx") == 0
     assert capsys.readouterr().out.endswith(f"Next: edgepress bundle 'an other.onnx'{more}\n")
 

@@ -11,13 +11,12 @@ import sweep_results
 pytest.importorskip("optuna")
 
 from edgepress.toolkit.errors import InputError, SweepError
-from edgepress.toolkit.sweeping.collect import _row
-from edgepress.toolkit.sweeping.front import front
-from edgepress.toolkit.sweeping.jobs import Job
-from edgepress.toolkit.sweeping.proposals import CostLimits
-from edgepress.toolkit.sweeping.search import PART, Search, Unpromising
-from edgepress.toolkit.sweeping.space import PointJobs
-from edgepress.toolkit.sweeping.store import Store
+from edgepress.toolkit.search.sweeping.jobs import Job
+from edgepress.toolkit.search.sweeping.proposals import CostLimits
+from edgepress.toolkit.search.sweeping.search import PART, Search, Unpromising
+from edgepress.toolkit.search.sweeping.space import PointJobs
+from edgepress.toolkit.search.sweeping.store import Store
+from edgepress.toolkit.search.sweeping.sweep import _row, front
 
 EPOCHS = 8
 

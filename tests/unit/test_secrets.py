@@ -15,7 +15,7 @@ from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.mqtt_options import read_address
 from edgepress.runtime.text import holds_login, without_login
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.publishing.start import init
+from edgepress.toolkit.shipping.publishing.start import init
 
 CANARY = "Tr0ub4dor"
 FORMS = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgepress.converters.contract.size import fixed_shape, fixed_shapes, parse_size
+from edgepress.converters.contract.hints import fixed_shape, fixed_shapes, parse_size
 from edgepress.runtime.errors import InputError
 
 

@@ -11,8 +11,7 @@ import pytest
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints, ModelFacts
-from edgepress.converters.contract.preparations import other_preparations
-from edgepress.toolkit.source_check import SourceCheck, check_source
+from edgepress.toolkit.conversion.source_check import SourceCheck, check_source, other_preparations
 
 CLASSES = 5
 SIDE = 8

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.histogram import BINS, SAMPLE, TAIL, Histogram
-from edgepress.converters.statistics import METHODS, SMALLEST, CalibrationMethods, Statistics
+from edgepress.converters.numeric.histogram import BINS, SAMPLE, TAIL, Histogram
+from edgepress.converters.numeric.statistics import METHODS, SMALLEST, CalibrationMethods, Statistics
 
 Values = npt.NDArray[np.float32]
 floats = st.floats(-1e6, 1e6, width=32).map(lambda x: x if abs(x) > 1e-20 else 0.0)  # smaller ones underflow in a bin

@@ -17,11 +17,11 @@ from sweep_results import WHOLE, whole_job, write_files
 
 from edgepress.converters.files import sha256_of_file
 from edgepress.toolkit.errors import LostProcessError, StoreError, SweepError
-from edgepress.toolkit.sweeping.cluster import ClusterRunner
-from edgepress.toolkit.sweeping.cluster_options import Where
-from edgepress.toolkit.sweeping.jobs import Job
-from edgepress.toolkit.sweeping.loop import run
-from edgepress.toolkit.sweeping.store import ENTRY, Entry, Store, digest
+from edgepress.toolkit.search.cluster.cluster import ClusterRunner
+from edgepress.toolkit.search.cluster.setup import Where
+from edgepress.toolkit.search.sweeping.jobs import Job
+from edgepress.toolkit.search.sweeping.loop import run
+from edgepress.toolkit.search.sweeping.store import ENTRY, Entry, Store, digest
 
 ANYTHING = st.recursive(
     st.none()

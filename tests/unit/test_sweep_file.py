@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.sweeping.result import Configuration, Row, Sweep, load_sweep
+from edgepress.toolkit.search.sweeping.result import Configuration, Row, Sweep, load_sweep
 
 ROW = Row(
     point={"arch": "lenet", "to": "tflite-int8"},

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.toolkit.errors import EdgepressError, InputError, SweepError
-from edgepress.toolkit.sweeping.jobs import Job
-from edgepress.toolkit.sweeping.plan import DIMENSIONS, TABLES, plan_of, read_plan
-from edgepress.toolkit.sweeping.space import Grid, Space
-from edgepress.toolkit.sweeping.work import training_options
+from edgepress.toolkit.search.sweeping.jobs import Job
+from edgepress.toolkit.search.sweeping.plan import DIMENSIONS, TABLES, plan_of, read_plan
+from edgepress.toolkit.search.sweeping.space import Grid, Space
+from edgepress.toolkit.search.sweeping.work import training_options
 
 DATA = {"source": "digits"}
 VALUES = (

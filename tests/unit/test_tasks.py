@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from edgepress.runtime import Contract, InputError, InputSpec, Model, ModelFileError
 from edgepress.runtime.acceptance import Temperature
 from edgepress.runtime.sessions import Session
-from edgepress.toolkit.playing.panel import decision
+from edgepress.toolkit.improvement.playing.panel import decision
 
 SPEC = InputSpec(shape=(4,), dtype="float32")
 logits = arrays.arrays(

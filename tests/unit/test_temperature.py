@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from records import assert_frozen
 
-from edgepress.converters import temperature
-from edgepress.converters.temperature import (
+from edgepress.converters.numeric import metrics
+from edgepress.converters.numeric.metrics import (
     NONE,
     _fit_slope,
     cross_fit,
@@ -41,7 +41,7 @@ def test_scores_too_sharp_and_too_soft_are_both_corrected(sharpness: float) -> N
 
 
 def test_records_are_frozen() -> None:
-    assert_frozen(temperature, by_position=frozenset({"CrossFit"}))
+    assert_frozen(metrics, by_position=frozenset({"CrossFit"}))
 
 
 def test_the_loss_is_the_mean_of_the_labels_own_logarithms() -> None:
@@ -161,12 +161,12 @@ def test_so_many_scores_are_fitted_at_most(monkeypatch: pytest.MonkeyPatch) -> N
         fitted.append((len(y), len(set(y.tolist()))))
         return Temperature(temperature=2.0, offset=0.001)
 
-    monkeypatch.setattr(temperature, "fit_plain", fit)
+    monkeypatch.setattr(metrics, "fit_plain", fit)
     rng = np.random.default_rng(0)
     scores = rng.dirichlet(np.full(6, 0.3), 300).astype(np.float32)
     y = np.arange(300) % 6
     for most, count in ((600, 100), (6 * 49, 50), (10**6, 300)):
-        monkeypatch.setattr(temperature, "MOST_SCORES", most)
+        monkeypatch.setattr(metrics, "MOST_SCORES", most)
         assert len(cross_fit(scores, y).held_out) == 300
         parts = [min(count, 225)] * 4
         assert fitted == [

@@ -16,8 +16,8 @@ from rich.console import Console
 from edgepress.toolkit import text
 from edgepress.toolkit.cli.benchmark import show_benchmark
 from edgepress.toolkit.cli.tables import benchmark_table
-from edgepress.toolkit.notebooks.views import benchmark_html
 from edgepress.toolkit.reports import markdown, page
+from edgepress.toolkit.reports.notebooks.views import benchmark_html
 from edgepress.toolkit.results.records import DROP, NOT_COMPARABLE, UNPROVEN, USABLE
 
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.runtime.board import usable_cpus
-from edgepress.toolkit.benchmarking.engine_advice import best_engines
-from edgepress.toolkit.benchmarking.quiet import Watch
-from edgepress.toolkit.benchmarking.timing import Timing, latency_figures
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.host.cpus import choose_cpus, out_of_the_way, parse_cpus
+from edgepress.toolkit.machine.host import choose_cpus, out_of_the_way, parse_cpus
+from edgepress.toolkit.measurement.benchmarking.quiet import Watch
+from edgepress.toolkit.measurement.benchmarking.remarks import best_engines
+from edgepress.toolkit.measurement.benchmarking.timing import Timing, latency_figures
 from edgepress.toolkit.results.records import DROP, USABLE, Measurement
 from edgepress.toolkit.stats.intervals import paired_ratio
 from edgepress.toolkit.workers import turn
@@ -211,9 +211,9 @@ def test_the_best_engine_is_the_fastest_of_those_that_answer_rightly() -> None:
 def test_the_busiest_process_is_named_even_if_a_quiet_one_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     others = iter([{5: ("python", 1.0), 6: ("python", 1.0)}, {5: ("python", 3.0), 6: ("python", 1.0), 7: ("", 0.5)}])
     seconds = iter([dict.fromkeys(("total", "busy", "steal"), 0.0), {"total": 4.0, "busy": 3.0, "steal": 0.0}])
-    monkeypatch.setattr("edgepress.toolkit.benchmarking.quiet._other_seconds", lambda: next(others))
-    monkeypatch.setattr("edgepress.toolkit.benchmarking.quiet._cpu_seconds", lambda: next(seconds))
-    monkeypatch.setattr("edgepress.toolkit.benchmarking.quiet.own_seconds", lambda: None)
+    monkeypatch.setattr("edgepress.toolkit.measurement.benchmarking.quiet._other_seconds", lambda: next(others))
+    monkeypatch.setattr("edgepress.toolkit.measurement.benchmarking.quiet._cpu_seconds", lambda: next(seconds))
+    monkeypatch.setattr("edgepress.toolkit.measurement.benchmarking.quiet.own_seconds", lambda: None)
     with Watch(()) as watch:
         pass
     noise = watch.noise([])

@@ -11,8 +11,8 @@ import pytest
 from scripts import script
 
 from edgepress.toolkit.errors import ModelFileError
-from edgepress.toolkit.training import torch_file
-from edgepress.toolkit.training.torch_file import read_torch_file
+from edgepress.toolkit.training.nets import packaged
+from edgepress.toolkit.training.nets.packaged import read_torch_file
 
 FILES = script("benchmarks/faults/weight_files.py")
 
@@ -45,7 +45,7 @@ def test_another_file_is_refused_before_it_is_unpickled(tmp_path: Path, monkeypa
     content = FILES.torch_file(*FILES.draw_whole(random.Random(0))[:2])
     path = tmp_path / "a.pth"
     path.write_bytes(content)
-    monkeypatch.setattr(torch_file, "_parse", lambda content: pytest.fail("it was unpickled"))
+    monkeypatch.setattr(packaged, "_parse", lambda content: pytest.fail("it was unpickled"))
     with pytest.raises(ModelFileError, match=r"SHA-256 is .* not 00.* Install the package again"):
         read_torch_file(path, "00" * 32)
 

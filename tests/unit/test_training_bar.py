@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.toolkit.training import bar
+from edgepress.toolkit.training import fitting
 
 
 @pytest.mark.parametrize("show", [True, False])
 def test_a_notebook_shows_a_bar_only_if_progress_is_wanted(monkeypatch: pytest.MonkeyPatch, show: bool) -> None:
     shown: list[Any] = []
-    monkeypatch.setattr(bar, "_notebook_display", lambda: shown.append("begun") or SimpleNamespace(update=shown.append))
-    with bar.training_bar(2, 3, done=1, show=show) as advance:
+    monkeypatch.setattr(
+        fitting, "_notebook_display", lambda: shown.append("begun") or SimpleNamespace(update=shown.append)
+    )
+    with fitting.training_bar(2, 3, done=1, show=show) as advance:
         for step in range(3):
             advance(1, {"loss": 0.5 - step / 10, "accuracy": 0.5})
         advance(1, {"loss": 0.3, "accuracy": 0.5, "val_accuracy": 0.75})
@@ -34,6 +36,6 @@ def test_a_notebook_shows_a_bar_only_if_progress_is_wanted(monkeypatch: pytest.M
 
 @given(count=st.integers(0, 10**6), total=st.integers(0, 10**6), loss=st.floats(allow_nan=True))
 def test_a_bar_is_xml_of_any_figures(count: int, total: int, loss: float) -> None:
-    words = bar._words(0, 1, {"loss": loss, "accuracy": 0.0})
-    root = ElementTree.fromstring(bar._Bar(count, total, words)._repr_html_())
+    words = fitting._words(0, 1, {"loss": loss, "accuracy": 0.0})
+    root = ElementTree.fromstring(fitting._Bar(count, total, words)._repr_html_())
     assert root.tag == "p"

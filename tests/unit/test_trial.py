@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.toolkit.compression.limits import Limits
-from edgepress.toolkit.compression.search import StrategySearch
-from edgepress.toolkit.compression.step_cache import FATAL
-from edgepress.toolkit.compression.strategies import Strategy, search
-from edgepress.toolkit.compression.trial import Trial, best_of, with_drop
 from edgepress.toolkit.errors import EdgepressError, InputError
-from edgepress.toolkit.results.packed import pack
-from edgepress.toolkit.stats.choice import Rule
-from edgepress.toolkit.stats.posterior import Evidence, probability_within
+from edgepress.toolkit.results.figures import pack
+from edgepress.toolkit.search.compression.search import StrategySearch
+from edgepress.toolkit.search.compression.step_cache import FATAL
+from edgepress.toolkit.search.compression.strategies import Strategy, search
+from edgepress.toolkit.search.compression.trial import Limits, Trial, best_of, with_drop
+from edgepress.toolkit.stats.choice import Evidence, Rule, probability_within
 
 COUNT = 200
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from edgepress.converters.metrics import EXACT_DB
+from edgepress.converters.numeric.metrics import EXACT_DB
 from edgepress.converters.proof.compare import SEEDED, allowed_loss, compare, seeded_items, shortcoming, unusual
 from edgepress.converters.proof.labels import lost_labels
 from edgepress.converters.schemes import SCHEMES, Scheme
@@ -423,7 +423,7 @@ def test_a_large_net_is_proven_on_fewer_items(monkeypatch: pytest.MonkeyPatch) -
 
     def count(macs: float, scheme: str = "tflite-int8") -> int:
         Found.macs = int(macs)
-        return verify.enough(Path("model.tflite"), SCHEMES[scheme])
+        return verify.proof_items(Path("model.tflite"), SCHEMES[scheme])
 
     monkeypatch.setattr(verify, "read", lambda path: Found)
     assert count(0) > count(56e6) > count(300e6) > count(20e9) == verify.PROOF_LEAST

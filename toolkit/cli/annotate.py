@@ -21,7 +21,7 @@ def annotate(
     json_output: Json = False,
 ) -> None:
     """Write labels, input and meaning of a classifier made elsewhere into a copy, for every command and board."""
-    from edgepress.toolkit.annotation import annotate as work
+    from edgepress.toolkit.conversion.inspection import annotate as work
 
     annotated = work(file, out, hints=hints)
     screen.note(*annotated.notes)

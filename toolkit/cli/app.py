@@ -21,7 +21,7 @@ from edgepress.toolkit.cli import screen, settings
 from edgepress.toolkit.cli.commands import COMMANDS, NAME
 from edgepress.toolkit.cli.frame import command
 from edgepress.toolkit.cli.help import WORDS, HelpfulCommand, HelpfulGroup, with_help_all
-from edgepress.toolkit.cli.option_table import join_lists, kind_of
+from edgepress.toolkit.cli.option_table import join_lists, option_type
 from edgepress.toolkit.errors import UsageError
 
 
@@ -50,7 +50,7 @@ class _JoiningCommand(HelpfulCommand):
         values, _, _ = self.make_parser(ctx).parse_args([*joined])
         for name, value in values.items():
             paths = value if isinstance(value, list | tuple) else [value]
-            if "" in paths and kind_of(self, name) in (Path, list[Path]):
+            if "" in paths and option_type(self, name) in (Path, list[Path]):
                 ctx.fail(f"The path '{name}' is empty. Is it a variable of the shell that is not set?")
         return list(super().parse_args(ctx, joined))
 

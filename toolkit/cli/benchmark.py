@@ -69,13 +69,13 @@ def benchmark(
 
     Files without labels (task none) are compared by the error of their outputs; their data need no labels.
     """
-    from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
-    from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, write_benchmark
-    from edgepress.toolkit.benchmarking.benchmark import benchmark as work
-    from edgepress.toolkit.benchmarking.more import TO_LABEL
-    from edgepress.toolkit.benchmarking.plan import folder_of, parse_counts
-    from edgepress.toolkit.caches import default_cache
-    from edgepress.toolkit.host.cpus import parse_cpus
+    from edgepress.toolkit.documents import default_cache
+    from edgepress.toolkit.machine.host import parse_cpus
+    from edgepress.toolkit.measurement.benchmarking.advice import MAX_DROP_PP
+    from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions, write_benchmark
+    from edgepress.toolkit.measurement.benchmarking.benchmark import benchmark as work
+    from edgepress.toolkit.measurement.benchmarking.more import TO_LABEL
+    from edgepress.toolkit.measurement.benchmarking.plan import folder_of, parse_counts
 
     folder = out or folder_of(files)
     require_folder(folder)
@@ -120,7 +120,7 @@ def next_line(result: Benchmark, folder: Path) -> str:
 
 def _show_remarks(result: Benchmark) -> None:
     """Print the remarks; of those that the training made, too, only which they are."""
-    from edgepress.toolkit.benchmarking.remarks import remarked_in_training
+    from edgepress.toolkit.measurement.benchmarking.remarks import remarked_in_training
 
     known = remarked_in_training(Path(result.baseline["file"])) if result.baseline else ()
     screen.remarks(remark.to_dict() for remark in result.remarks if remark.kind not in known)
@@ -131,7 +131,7 @@ def _show_remarks(result: Benchmark) -> None:
 def show_benchmark(result: Benchmark) -> None:
     """Print a benchmark: its table, failures, the advice, and the best engine of each file."""
     from edgepress.toolkit.cli.tables import benchmark_table, best_engine_lines
-    from edgepress.toolkit.host.describe import host_title
+    from edgepress.toolkit.machine.host import host_title
 
     items = "items" if result.by_error else "test items"
     about = [f"{result.data['count']} {items} of {result.data['source']}", host_title(result.host)]

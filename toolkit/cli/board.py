@@ -1,4 +1,4 @@
-"""The commands of `board`, which reach boards by ssh; those that install bundles are in `board_push`."""
+"""The commands of `board`, which reach boards by ssh: describe, measure, collect, and install bundles."""
 
 from __future__ import annotations
 
@@ -11,15 +11,116 @@ import typer
 from typer import Argument, Option
 
 from edgepress.toolkit.arguments import call_with
-from edgepress.toolkit.cli import board_push, options, screen
+from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import code_of, command
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.text import plural
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.boards.bench import BoardBench
     from edgepress.toolkit.results.records import Measurement
+    from edgepress.toolkit.shipping.boards.bench import BoardBench
+    from edgepress.toolkit.shipping.boards.push import Pushed
+
+
+Bundle = Annotated[Path, Argument(help="Bundle to install, of edgepress bundle")]
+Prefix = Annotated[
+    str, Option(help="Folder of the installation on the board", show_default="that of install.sh, for the user")
+]
+Sudo = Annotated[bool, Option("--sudo", help="Install as root, by sudo -n")]
+InstallPython = Annotated[
+    str,
+    Option(
+        help="Python on the board that has the packages, for a first installation",
+        show_default="python3, with the bundle's packages",
+    ),
+]
+Shadow = Annotated[
+    int | None,
+    Option(min=0, help="Frames that both releases answer before the switch", show_default="as the bundle says"),
+]
+Key = Annotated[
+    Path | None,
+    Option(help="Public key, or file of allowed signers, that must have signed the bundle", show_default="no check"),
+]
+TrustKeys = Annotated[
+    str,
+    Option(
+        metavar="SHA256",
+        help="Trust the keys of the bundle instead of those of the board; the board's refusal says the hash",
+        show_default="the board's",
+    ),
+]
+
+
+def push(
+    host: Annotated[str, Argument(help="Board, as for ssh: NAME, USER@NAME, ssh://USER@NAME:PORT")],
+    bundle: Bundle,
+    prefix: Prefix = "",
+    sudo: Sudo = False,
+    python: InstallPython = "",
+    shadow: Shadow = None,
+    key: Key = None,
+    trust_keys: TrustKeys = "",
+    ssh_config: SshConfig = None,
+    json_output: options.Json = False,
+) -> None:
+    """Install a bundle on a board as an update does: beside, self-test, shadow run, switch, watch."""
+    from edgepress.toolkit.shipping.boards.push import Installing
+    from edgepress.toolkit.shipping.boards.push import push as work
+
+    how = Installing(prefix, sudo, python, shadow, ssh_config, trust_keys)
+    pushed = work(host, bundle, key=key, how=how, on_step=screen.step)
+    if json_output:
+        screen.document(pushed.to_dict())
+        return
+    if pushed.state == "up to date":
+        screen.say(f"{host} has this release already.")
+    else:
+        screen.say(f"{host}: {_release(pushed.after)} is in use; before: {_release(pushed.before)}.")
+
+
+def fleet(
+    file: Annotated[Path, Argument(help="Boards, one a line, as for ssh; or a .toml file with hosts = [...]")],
+    bundle: Bundle,
+    jobs: Annotated[int, Option(min=1, max=200, help="Boards at a time")] = 8,
+    max_failures: Annotated[int, Option(min=1, help="Begin no further board when so many have failed")] = 1,
+    prefix: Prefix = "",
+    sudo: Sudo = False,
+    python: InstallPython = "",
+    shadow: Shadow = None,
+    key: Key = None,
+    trust_keys: TrustKeys = "",
+    ssh_config: SshConfig = None,
+    json_output: options.Json = False,
+) -> int:
+    """Install a bundle on many boards; boards that have the release are skipped, so a call can be repeated."""
+    from edgepress.toolkit.shipping.boards.fleet import DONE
+    from edgepress.toolkit.shipping.boards.fleet import fleet as work
+    from edgepress.toolkit.shipping.boards.push import Installing
+
+    how = Installing(prefix, sudo, python, shadow, ssh_config, trust_keys)
+    result = work(file, bundle, jobs=jobs, max_failures=max_failures, key=key, how=how, on_step=screen.step)
+    if json_output:
+        screen.document(result.to_dict())
+    else:
+        columns = [("Board", "left"), ("State", "left"), ("Before", "right"), ("Now", "right"), ("Time", "right")]
+        screen.show(screen.table([*columns, ("Why", "left")], [_row(board) for board in result.boards]))
+        screen.say(", ".join(f"{count} {state}" for state, count in result.counts.items()), style="bold")
+        if result.counts.get("not tried"):
+            screen.note("After the failures no further board was begun; see --max-failures, or call it again.")
+    return code_of(board.state in DONE for board in result.boards)
+
+
+def _row(board: Pushed) -> list[str]:
+    numbers = ["" if number is None else str(number) for number in (board.before, board.after)]
+    time = f"{board.seconds:.1f} s" if board.seconds else ""
+    return [board.host, board.state, *numbers, time, str(board.error) if board.error is not None else ""]
+
+
+def _release(number: int | None) -> str:
+    return "nothing" if number is None else f"release {number}" if number else "a release without a number"
+
 
 app = typer.Typer(help="Describe boards, measure files on them, and install bundles, over ssh.")
 
@@ -42,7 +143,7 @@ def info(
     json_output: options.Json = False,
 ) -> None:
     """Show a board's hardware, its temperature, whether it is throttled, and which engines it can install."""
-    from edgepress.toolkit.boards.bench import board_info as work
+    from edgepress.toolkit.shipping.boards.bench import board_info as work
 
     facts = work(host, python=python, ssh_config=ssh_config)
     if json_output:
@@ -88,9 +189,9 @@ def bench(
     json_output: options.Json = False,
 ) -> int:
     """Verify and measure files on boards, and add the results to the workstation's; removes the copied files."""
-    from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
-    from edgepress.toolkit.benchmarking.plan import parse_counts
-    from edgepress.toolkit.boards.bench import board_bench as work
+    from edgepress.toolkit.measurement.benchmarking.advice import MAX_DROP_PP
+    from edgepress.toolkit.measurement.benchmarking.plan import parse_counts
+    from edgepress.toolkit.shipping.boards.bench import board_bench as work
 
     files = [t for t in targets if Path(t).suffix in FILE_SUFFIXES or Path(t).exists()]
     hosts = [t for t in targets if t not in files]
@@ -130,8 +231,8 @@ def collect(
     json_output: options.Json = False,
 ) -> None:
     """Fetch the pictures that a board has kept with --keep, to label them; resumes, and deletes nothing there."""
-    from edgepress.toolkit.boards.collect import board_collect as work
     from edgepress.toolkit.data.types import notes_of_skipped
+    from edgepress.toolkit.shipping.boards.collect import board_collect as work
 
     with screen.progress({"pictures": f"Fetching from {host}"}) as advance:
         collected = work(host, folder=folder, out=out, ssh_config=ssh_config, on_progress=partial(advance, "pictures"))
@@ -145,13 +246,13 @@ def collect(
     screen.shell_command(f"Label them: {shell_line('edgepress', 'label', str(collected.folder))}")
 
 
-app.command()(command(board_push.push))
-app.command()(command(board_push.fleet))
+app.command()(command(push))
+app.command()(command(fleet))
 
 
 def _show_bench(result: BoardBench, boards: Sequence[Mapping[str, Any]], failed: Sequence[Measurement]) -> None:
-    from edgepress.toolkit.boards.facts import fixes
     from edgepress.toolkit.cli.tables import benchmark_table
+    from edgepress.toolkit.shipping.boards.facts import fixes
 
     if result.benchmark is not None:
         screen.show(benchmark_table(result.benchmark))

@@ -9,14 +9,14 @@ from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
-from edgepress.toolkit.bundles.boards import BOARDS
-from edgepress.toolkit.bundles.manifest import Format
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.shipping.bundles.boards import BOARDS
+from edgepress.toolkit.shipping.bundles.verify import Format
 from edgepress.toolkit.text import size
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.bundles.build import Bundle
+    from edgepress.toolkit.shipping.bundles.build import Bundle
 
 
 @options.with_model_hints
@@ -79,7 +79,7 @@ def bundle(
     json_output: options.Json = False,
 ) -> None:
     """Pack a model, the runtime, samples, an installer and pinned packages into one file for a board."""
-    from edgepress.toolkit.bundles.build import bundle as work
+    from edgepress.toolkit.shipping.bundles.build import bundle as work
 
     built = call_with(work, locals(), board=board or (), on_step=screen.step)
     screen.note(*built.notes)

@@ -1,7 +1,8 @@
-"""The command `calibrate`."""
+"""The command `calibrate`, and what it prints."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,85 @@ from typer import Argument, Option
 from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import Data, Json, PackagedEngine, SkipUnreadable, engine_option, skip_words
+from edgepress.toolkit.cli.screen import table
 from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.measurement.calibrating.calibrate import Calibrated
+from edgepress.toolkit.measurement.calibrating.fit import LIMITS
+from edgepress.toolkit.terminal import Table
+
+
+def calibration_table(results: Sequence[Calibrated]) -> Table:
+    """The calibrated files, one a row; the calibration error before and after, and what is accepted."""
+    columns = [("File", "left"), ("Engine", "left"), ("Items", "right"), ("Acc. %", "right"), ("ECE pp", "right")]
+    columns += [("Accepted %", "right"), ("Wrong of these", "right"), ("Promised %", "right")]
+    rows = []
+    for result in results:
+        fit = result.fit
+        accept = result.fit.limits.accept
+        about = [result.file.name, result.engine, str(fit.items), f"{100 * fit.accuracy:.1f}"]
+        about.append(f"{100 * fit.ece[0]:.1f} → {100 * fit.ece[1]:.1f}")
+        if accept is None:
+            rows.append([*about, "-", "-", "-"])
+        else:
+            share = accept.accepted / accept.items
+            wrong = f"{accept.errors} of {accept.accepted}"
+            rows.append([*about, f"{100 * share:.1f}", wrong, f"{100 * accept.limit:.3g}"])
+    return table(columns, rows)
+
+
+def sentences(results: Sequence[Calibrated]) -> Iterator[str]:
+    """Each promise with its condition, or what could be promised; and what unknown items do."""
+    for result in results:
+        accept = result.fit.limits.accept
+        yield f"{result.file.name}: {accept.words() if accept else _missing(result)}"
+        if result.fit.auroc is not None:
+            yield _unknown(result)
+
+
+def _missing(result: Calibrated) -> str:
+    fit = result.fit
+    wish = result.wish
+    assert fit.reachable is not None
+    limit = f"{100 * wish.limit:g} %"
+    reachable = f"{100 * fit.reachable:.3g} %"
+    if wish.promise == "error":
+        what = f"an error of at most {limit} can't be promised"
+        tried = f"no limit up to {100 * LIMITS[-1]:g} % can, either." if wish.limit < LIMITS[-1] else ""
+        nearest = f"{reachable} can." if fit.reachable < 1 else tried
+        needed = f"Even if all accepted answers are right, {limit} needs {fit.missing} of them."
+    else:
+        what = f"that at most {limit} of known items are rejected can't be promised"
+        nearest = f"{reachable} can."
+        needed = f"{limit} needs {fit.missing} more items."
+    if fit.tied is not None:
+        needed = f"{needed} {_describe_ties(result)}"
+    left = f" {result.earlier} is of an earlier calibration." if result.earlier is not None else ""
+    nearest = f"; {nearest}" if nearest else "."
+    return f"{what} with these {fit.items} items{nearest} {needed} No copy was written.{left}"
+
+
+def _describe_ties(result: Calibrated) -> str:
+    """A note that many answers share the highest certainty, with what to do."""
+    fit = result.fit
+    text = f"{fit.tied} answers share the highest certainty, and {fit.tied_wrong} of these are wrong."
+    if not result.ends:
+        return text
+    return f"{text} Files of logits tell such answers apart: convert the model with --output logits."
+
+
+def _unknown(result: Calibrated) -> str:
+    fit = result.fit
+    assert fit.auroc is not None
+    certainty, similarity = fit.auroc
+    kept = "is used, too" if fit.limits.unknown is not None else "is not used"
+    text = (
+        f"{result.file.name}: certainty tells unknown items from known ones with an AUROC of {certainty:.2f}, "
+        f"similarity to known answers with {similarity:.2f}, which {kept}"
+    )
+    return text + (
+        "." if fit.unknown_accepted is None else f"; {fit.unknown_accepted:.1%} of unknown items are accepted."
+    )
+
 
 NOT_PROMISED = 4
 """Exit code if a file can't promise what was asked for."""
@@ -37,9 +116,8 @@ def calibrate(
     json_output: Json = False,
 ) -> int:
     """Calibrate probabilities, and reject uncertain answers, with a promise that is measured on the test split."""
-    from edgepress.toolkit.calibrating.calibrate import calibrate as work
-    from edgepress.toolkit.cli.calibrate_view import calibration_table, sentences
     from edgepress.toolkit.cli.convert import data_words
+    from edgepress.toolkit.measurement.calibrating.calibrate import calibrate as work
 
     with screen.progress({"scores": "Answering test items"}) as on_progress:
         results = work(

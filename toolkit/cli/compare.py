@@ -17,7 +17,7 @@ from edgepress.toolkit.cli.benchmark import PHASES
 from edgepress.toolkit.terminal import Text
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.comparison.compare import Comparison
+    from edgepress.toolkit.measurement.comparison.compare import Comparison
 
 UNPROVEN = 5
 """Exit code if no limit is exceeded, and one is neither proven to be exceeded nor to be kept."""
@@ -74,10 +74,10 @@ def compare(
     json_output: options.Json = False,
 ) -> int:
     """Show what changed between two results or two model files, and check limits: a gate for CI."""
-    from edgepress.toolkit.comparison import text as texts
-    from edgepress.toolkit.comparison.compare import MODEL_SUFFIXES
-    from edgepress.toolkit.comparison.compare import compare as work
-    from edgepress.toolkit.comparison.match import APPEARED, BOTH
+    from edgepress.toolkit.measurement.comparison import text as texts
+    from edgepress.toolkit.measurement.comparison.compare import MODEL_SUFFIXES
+    from edgepress.toolkit.measurement.comparison.compare import compare as work
+    from edgepress.toolkit.measurement.comparison.match import APPEARED, BOTH
 
     with screen.progress(PHASES) as on_progress:
         result = call_with(work, locals(), fail_if=fail_if or ())
@@ -101,7 +101,7 @@ def compare(
 
 
 def _show(result: Comparison) -> None:
-    from edgepress.toolkit.comparison import text as texts
+    from edgepress.toolkit.measurement.comparison import text as texts
 
     heads, pairs = texts.pair_rows(result, HIDDEN if screen.width() < NARROW else ())
     columns = [("", "left"), *((name, "right") for name in heads[1:-1]), (heads[-1], "left")]

@@ -19,7 +19,7 @@ from edgepress.toolkit.columns import FOOTPRINT, TRIALS, filled_columns
 from edgepress.toolkit.terminal import Text, console, status
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.compression.trial import Trial
+    from edgepress.toolkit.search.compression.trial import Trial
 
 
 @options.with_source_hints
@@ -73,7 +73,7 @@ def compress(
     json_output: options.Json = False,
 ) -> int:
     """Find the cheapest way to make a file that meets your limits; exits with 3 if there is none."""
-    from edgepress.toolkit.compression.compress import compress as work
+    from edgepress.toolkit.search.compression.compress import compress as work
 
     with _live() as (step, tried):
         result = call_with(work, locals(), on_note=screen.note, on_step=step, on_trial=tried)

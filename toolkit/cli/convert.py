@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.converters.schemes import BASELINES, SCHEMES
-from edgepress.converters.statistics import CALIBRATION_METHODS
-from edgepress.converters.targets import TARGETS
+from edgepress.converters.numeric.statistics import CALIBRATION_METHODS
+from edgepress.converters.schemes import BASELINES, SCHEMES, TARGETS
 from edgepress.converters.variant import Variant
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
@@ -20,7 +19,7 @@ from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.text import first_sentence
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.conversion import Variants
+    from edgepress.toolkit.conversion.convert import Variants
 
 
 @options.with_source_hints
@@ -83,8 +82,8 @@ def convert(
     json_output: options.Json = False,
 ) -> int:
     """Convert any Keras, TFLite or ONNX classifier to quantized files, each verified against the source model."""
-    from edgepress.toolkit import conversion
     from edgepress.toolkit.cli.tables import repairs_table, rewrites_table, variants_table
+    from edgepress.toolkit.conversion import convert as conversion
 
     notes: list[str] = []
 

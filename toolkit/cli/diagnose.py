@@ -1,4 +1,4 @@
-"""The command `diagnose`."""
+"""The command `diagnose`: why files are slow; with data, inaccurate; with engines, different on each."""
 
 from __future__ import annotations
 
@@ -12,19 +12,153 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.board import SshConfig
-from edgepress.toolkit.cli.diagnose_accuracy import diagnose_accuracy
-from edgepress.toolkit.cli.diagnose_engines import diagnose_engines
 from edgepress.toolkit.cli.frame import code_of
 from edgepress.toolkit.cli.option_table import CommaList
 from edgepress.toolkit.data import ACCEPTED
-from edgepress.toolkit.engine_diagnosis.causes import ENGINES as COMPARED
+from edgepress.toolkit.diagnosis.engines.diagnose import ENGINES as COMPARED
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.terminal import Table, Text
-from edgepress.toolkit.text import duration, percent, plural, rate
+from edgepress.toolkit.text import duration, interval, number, percent, plural, rate
 from edgepress.toolkit.workers.trace import TRACERS
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.speed_diagnosis.diagnosis import Diagnosis
+    from edgepress.toolkit.diagnosis.accuracy.result import AccuracyDiagnosis
+    from edgepress.toolkit.diagnosis.engines.diagnose import EngineComparison
+    from edgepress.toolkit.diagnosis.speed.diagnosis import Diagnosis
+
+
+def diagnose_engines(
+    files: list[Path],
+    engines: str,
+    hints: Hints,
+    *,
+    data: str | None,
+    samples: int,
+    skip_unreadable: bool,
+    ssh_config: Path | None,
+    json_output: bool,
+) -> None:
+    """Compare engines on one file, and show the first operation that differs."""
+    from edgepress.toolkit.diagnosis.engines.diagnose import diagnose_engines as work
+
+    if len(files) != 1:
+        raise InputError(f"With --engines, one file is run; found {len(files)}.", "Give one .tflite file.")
+    names = [name.strip() for name in engines.split(",") if name.strip()]
+    comparison = call_with(work, locals(), file=files[0], engines=names, on_step=screen.step)
+    screen.note(*comparison.notes)
+    if json_output:
+        screen.document(comparison.to_dict())
+        return
+    _show_engines(comparison)
+
+
+def _show_engines(comparison: EngineComparison) -> None:
+    items = f"{plural(comparison.items, 'item')} ({comparison.source})"
+    screen.say(f"{comparison.file}, {plural(comparison.operations, 'operation')}, {items}", style="bold")
+    rows: list[list[str]] = []
+    for pair in comparison.pairs:
+        names = " and ".join(pair.engines)
+        first = pair.first
+        if first is None:
+            rows.append([names, "none: the same numbers everywhere", "", "", "", ""])
+            continue
+        what = f"{first.operation} {first.kind} {first.tensor}"
+        shown = [str(first.steps), f"{first.items} of {comparison.items}", percent(first.values)]
+        rows.append([names, what, *shown, f"{pair.answers} of {comparison.items}, up to {pair.answer_steps}"])
+    columns = [("Engines", "left"), ("First operation that differs", "left"), ("Steps", "right"), ("Items", "right")]
+    screen.show(screen.table([*columns, ("Numbers", "right"), ("Answers that differ", "right")], rows))
+    for pair in comparison.pairs:
+        if pair.first is not None:
+            screen.say(f"Cause, {' and '.join(pair.engines)}, {pair.first.kind}: {pair.first.why}.")
+
+
+KINDS_WIDTH = 120
+"""Width of the screen from which on the kinds of layers have room."""
+SHOWN = 12
+"""Layers in the table; the JSON document has all."""
+CLASSES = 5
+"""Classes in the table; the JSON document has all."""
+
+
+def diagnose_accuracy(
+    files: list[Path],
+    hints: Hints,
+    data: str | None,
+    *,
+    test_items: int,
+    samples: int,
+    attempt: bool,
+    skip_unreadable: bool,
+    plot: Path | None,
+    json_output: bool,
+) -> None:
+    """Diagnose a file beside its model, and show what was found."""
+    from edgepress.toolkit.diagnosis.accuracy.diagnose import diagnose_accuracy as work
+    from edgepress.toolkit.diagnosis.accuracy.plot import plot_accuracy
+    from edgepress.toolkit.documents import checked_suffix
+
+    if len(files) != 2:
+        raise InputError(
+            f"With --data, two files are compared; found {len(files)}.",
+            "Give the model, and then one quantized file that was converted from it.",
+        )
+    if plot is not None:
+        checked_suffix(plot)
+    with screen.progress({"layers": "Measuring layers"}) as on_progress:
+        diagnosis = call_with(work, locals(), model=files[0], file=files[1], data=data or None, on_start=screen.step)
+    if plot is not None:
+        plot_accuracy(diagnosis, plot)
+    screen.note(*diagnosis.notes)
+    if json_output:
+        screen.document(diagnosis.to_dict())
+        return
+    screen.say(diagnosis.text)
+    screen.say()
+    screen.show(_layers_table(diagnosis))
+    if diagnosis.classes:
+        screen.say()
+        screen.show(_classes_table(diagnosis))
+    if plot is not None:
+        screen.say()
+        screen.say(f"Plot: {plot}")
+
+
+def _layers_table(diagnosis: AccuracyDiagnosis) -> Table:
+    from edgepress.toolkit.diagnosis.accuracy.result import short
+
+    wide = screen.width() >= KINDS_WIDTH
+    columns = [("Layer", "left"), *([("Kind", "left"), ("Held as", "left")] if wide else [])]
+    columns += [("Error", "right"), ("Agreement", "right")]
+    columns += [("Own dB", "right"), ("Whole dB", "right"), ("Range used", "right"), ("Beyond", "right")]
+    columns += [("Channels", "right"), ("Fault", "left")]
+    rows: list[list[str | Text]] = []
+    for layer in diagnosis.layers[:SHOWN]:
+        dead = f", {layer.dead + layer.lost} dead" if layer.dead + layer.lost else ""
+        rows.append(
+            [
+                short(layer.name),
+                *([layer.kind, layer.stored] if wide else []),
+                percent(layer.cost, ".1f"),
+                percent(layer.agreement, ".1f"),
+                number(layer.channel_db),
+                number(layer.sqnr_db),
+                percent(layer.range_used, ".0f"),
+                percent(layer.clipped, ".1f"),
+                f"{layer.spread:.1f}×{dead}",
+                Text(layer.fault, style="red"),
+            ]
+        )
+    return screen.table(columns, rows)
+
+
+def _classes_table(diagnosis: AccuracyDiagnosis) -> Table:
+    columns = [("Class", "left"), ("Items", "right"), ("Model", "right"), ("File", "right"), ("Loss, pp", "right")]
+    rows = [
+        [c.label, str(c.support), percent(c.model), percent(c.file), interval(c.drop_pp, c.drop_low_pp, c.drop_high_pp)]
+        for c in diagnosis.classes[:CLASSES]
+    ]
+    return screen.table(columns, rows)
+
 
 Accuracy = partial(Option, rich_help_panel="Why a file is inaccurate")
 
@@ -93,7 +227,7 @@ def diagnose(
         return 0
     if plot is not None or hints != Hints():
         raise InputError("A plot, and options that describe a model, need --data.", "Give --data, or leave them out.")
-    from edgepress.toolkit.speed_diagnosis.diagnose import diagnose as work
+    from edgepress.toolkit.diagnosis.speed.diagnose import diagnose as work
 
     failed: list[dict[str, str]] = []
 

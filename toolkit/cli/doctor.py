@@ -8,7 +8,7 @@ from edgepress.toolkit.cli.options import Json
 
 def doctor(json_output: Json = False) -> int:
     """Check this machine: Python, memory, CPU extensions, whether each engine runs, and what is missing."""
-    from edgepress.toolkit.host.doctor import doctor as work
+    from edgepress.toolkit.machine.host import doctor as work
 
     facts = work()
     if json_output:

@@ -14,7 +14,7 @@ from edgepress.toolkit.cli.frame import command
 from edgepress.toolkit.cli.options import Json, PackagedEngine
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.engines.environments import EngineState
+    from edgepress.toolkit.machine.environments import EngineState
 
 EngineName = Argument(metavar="NAME", help=f"Engine: {', '.join(PACKAGED)}")
 app = typer.Typer(help="Manage engines that are installed in separate environments.")
@@ -24,7 +24,7 @@ app = typer.Typer(help="Manage engines that are installed in separate environmen
 @command
 def list_engines(json_output: Json = False) -> None:
     """List the engines, and where each is installed."""
-    from edgepress.toolkit.engines.environments import engine_states
+    from edgepress.toolkit.machine.environments import engine_states
 
     states = engine_states()
     if json_output:
@@ -45,7 +45,7 @@ def add(
     json_output: Json = False,
 ) -> None:
     """Install an engine into a separate environment, where the commands that need it find it."""
-    from edgepress.toolkit.engines.environments import add_engine as work
+    from edgepress.toolkit.machine.environments import add_engine as work
 
     state = work(name, python=python)
     if json_output:
@@ -58,7 +58,7 @@ def add(
 @command
 def remove(name: Annotated[PackagedEngine, EngineName], json_output: Json = False) -> None:
     """Remove an engine's environment; packages installed next to edgepress stay."""
-    from edgepress.toolkit.engines.environments import remove_engine as work
+    from edgepress.toolkit.machine.environments import remove_engine as work
 
     folder = work(name)
     if json_output:

@@ -35,9 +35,9 @@ def evaluate(
     json_output: options.Json = False,
 ) -> None:
     """Measure accuracy, precision, recall, F1, calibration error and confusion of one file on the test split."""
-    from edgepress.toolkit.caches import default_cache
     from edgepress.toolkit.cli.tables import confusion_table, evaluation_table, group_line
-    from edgepress.toolkit.evaluation import evaluate as work
+    from edgepress.toolkit.documents import default_cache
+    from edgepress.toolkit.measurement.evaluation import evaluate as work
 
     with screen.progress({"accuracy": "Checking accuracy"}) as on_progress:
         result = call_with(work, locals(), cache=default_cache() if cache else None)

@@ -12,7 +12,7 @@ from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import DATA_HELP, Json, SkipUnreadable, list_of, with_model_hints
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.exporting.microcontrollers import MICROCONTROLLERS
+from edgepress.toolkit.shipping.exporting.job import MICROCONTROLLERS
 from edgepress.toolkit.text import count, percent, size
 
 
@@ -62,7 +62,7 @@ def export(
     json_output: Json = False,
 ) -> None:
     """Write a file as C99 for a microcontroller, or for firmware with TensorFlow Lite Micro."""
-    from edgepress.toolkit.exporting.export import export as work
+    from edgepress.toolkit.shipping.exporting.export import export as work
 
     exported = call_with(work, locals(), on_step=screen.step)
     screen.note(*exported.notes)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.data import NAMES, paths_of
-from edgepress.toolkit.data.shards import CLASSES
+from edgepress.toolkit.data.readers.shards import CLASSES
 
 Kind = Literal["free", "reads", "writes", "named"]
 

@@ -1,8 +1,9 @@
-"""What the commands share that train a float graph, `tune` and `prune`: options, and what they print."""
+"""What `tune` and `prune`, which train a float graph, share: options, a progress bar, and what they print."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +12,11 @@ from typer import Option
 from edgepress.toolkit import text
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.terminal import BarColumn, Description, Progress, SpinnerColumn, TimeRemainingColumn, console
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.retraining.run import GraphResult
+    from edgepress.toolkit.training.graphs.run import GraphResult
+
 
 FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "macs": ("multiply-accumulates", "{:,}".format),
@@ -72,3 +75,30 @@ def show(result: GraphResult, title: str, data: str | None, skip_unreadable: boo
     words += options.skip_words(skip_unreadable)
     screen.say(f"Written to {result.model}", style="bold")
     screen.next_command(shell_line(*words))
+
+
+@contextmanager
+def training_bar() -> Iterator[Callable[[float, str], None]]:
+    """A progress bar on standard error with figures and the time left; the steps, if that is not a terminal."""
+    columns = (SpinnerColumn(), Description(), BarColumn(), TimeRemainingColumn(compact=True))
+    shown = console(stderr=True)
+    if not shown.is_terminal:
+        yield _Steps()
+        return
+    with Progress(*columns, console=shown) as progress:
+        task = progress.add_task("opening", total=1.0)
+        yield lambda share, text: progress.update(task, completed=share, description=text)
+
+
+class _Steps:
+    """Prints what begins, and the figures each time another tenth of the training is done."""
+
+    def __init__(self) -> None:
+        self._tenth = 0
+        screen.step("Opening the model")
+
+    def __call__(self, share: float, text: str) -> None:
+        tenth = int(10 * share)
+        if not share or tenth > self._tenth:
+            screen.step(f"{text[:1].upper()}{text[1:]}" if share in (0, 1) else f"{share:.0%}: {text}")
+        self._tenth = tenth

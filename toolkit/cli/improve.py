@@ -14,8 +14,8 @@ from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.text import interval, percent, plural
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.improving.improve import Improved
-    from edgepress.toolkit.improving.proof import Proof
+    from edgepress.toolkit.improvement.improving.improve import Improved
+    from edgepress.toolkit.improvement.improving.proof import Proof
 
 NOT_PROVEN = 3
 """Exit code if it is not proven that the model is better on new items and not worse on old ones."""
@@ -45,7 +45,7 @@ def improve(
     json_output: options.Json = False,
 ) -> int:
     """Train a model on with new pictures beside old ones, prove the gain on held-out items, convert, calibrate."""
-    from edgepress.toolkit.improving.improve import improve as work
+    from edgepress.toolkit.improvement.improving.improve import improve as work
 
     result = call_with(work, locals(), progress=not json_output, on_step=screen.step)
     screen.note(*result.notes)

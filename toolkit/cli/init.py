@@ -21,7 +21,7 @@ from edgepress.toolkit.cli.options import DATA_HELP, Json, PackagedEngine, engin
 from edgepress.toolkit.cli.settings_file import load, relative
 from edgepress.toolkit.errors import InputError, UsageError
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.quantities import DROP, SIZE, TIME, parse
+from edgepress.toolkit.text import DROP, SIZE, TIME, parse
 
 if TYPE_CHECKING:
     from edgepress.toolkit.cli.surroundings import Found, Surroundings
@@ -170,8 +170,8 @@ def _boards(words: str) -> tuple[str, list[str]]:
     Raises:
         InputError: It names two hosts, or none that can be one.
     """
-    from edgepress.toolkit.boards.ssh import checked_host
-    from edgepress.toolkit.bundles.boards import BOARDS
+    from edgepress.toolkit.shipping.boards.ssh import checked_host
+    from edgepress.toolkit.shipping.bundles.boards import BOARDS
 
     names = [word.strip() for word in words.split(",") if word.strip()]
     hosts = [checked_host(name) for name in names if name not in BOARDS]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.browser import open_in_browser
+from edgepress.toolkit.cli.frame import open_in_browser
 from edgepress.toolkit.cli.options import Json
 from edgepress.toolkit.text import plural
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.labelling.label import Labelling
+    from edgepress.toolkit.improvement.labelling.label import Labelling
 
 
 def label(
@@ -28,8 +28,8 @@ def label(
     json_output: Json = False,
 ) -> int:
     """Open a page on this machine to label pictures with the keyboard, until Ctrl-C; then run improve."""
-    from edgepress.toolkit.labelling.label import label as work
-    from edgepress.toolkit.labelling.label import next_command
+    from edgepress.toolkit.improvement.labelling.label import label as work
+    from edgepress.toolkit.improvement.labelling.label import next_command
 
     def on_ready(labelling: Labelling) -> None:
         screen.note(*labelling.notes)

@@ -43,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(given: list[str], *, as_json: bool) -> int:
-    from edgepress.converters.current_folder import ignore_found_settings
-    from edgepress.converters.lean_imports import import_less
+    from edgepress.converters.process.imports import ignore_found_settings, import_less
     from edgepress.runtime.text import traceback_of
     from edgepress.toolkit.errors import missing_extra
 

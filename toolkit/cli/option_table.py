@@ -51,7 +51,7 @@ def option_names(command: Any) -> dict[str, tuple[Any, bool]]:
     return named
 
 
-def kind_of(command: Any, name: str) -> Any:
+def option_type(command: Any, name: str) -> Any:
     """The type of a parameter, without `| None`: bool, int, float, str, Path, CommaList, list[str] or a Literal."""
     return _kinds(command.callback)[name]
 
@@ -109,7 +109,7 @@ def join_lists(command: Any, arguments: Sequence[str]) -> list[str]:
             others += [word, *(left if word == "--" else ())]
             continue
         values = [value] if has_value else [*itertools.islice(left, 1)]
-        if values and named[name].name not in VECTORS and kind_of(command, named[name].name) is CommaList:
+        if values and named[name].name not in VECTORS and option_type(command, named[name].name) is CommaList:
             joined[name] = ",".join([*([joined[name]] if name in joined else []), *values])
         else:
             others += [word] if has_value else [word, *values]

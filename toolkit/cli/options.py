@@ -29,8 +29,8 @@ from edgepress.toolkit.cli.help import FOREIGN
 from edgepress.toolkit.cli.option_table import CommaList
 from edgepress.toolkit.data import ACCEPTED, NAMES
 from edgepress.toolkit.stats.choice import Prefer
-from edgepress.toolkit.training.architectures import ARCHITECTURES
-from edgepress.toolkit.training.augment import AUGMENTATIONS
+from edgepress.toolkit.training.batches import AUGMENTATIONS
+from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
 from edgepress.toolkit.workers.trace import TRACERS
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
-from edgepress.toolkit.cli.browser import open_in_browser
+from edgepress.toolkit.cli.frame import open_in_browser
 from edgepress.toolkit.text import plural
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.playing.play import Playing
+    from edgepress.toolkit.improvement.playing.play import Playing
 
 
 @options.with_model_hints
@@ -40,8 +40,8 @@ def play(
     json_output: options.Json = False,
 ) -> int:
     """Open a page on this machine that shows what files answer to your photos, side by side, until Ctrl-C."""
-    from edgepress.toolkit.caches import default_cache
-    from edgepress.toolkit.playing.play import play as work
+    from edgepress.toolkit.documents import default_cache
+    from edgepress.toolkit.improvement.playing.play import play as work
 
     def on_ready(playing: Playing) -> None:
         screen.note(*playing.notes)

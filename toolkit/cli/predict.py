@@ -13,7 +13,7 @@ from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import code_of
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.prediction import ImageResult
+    from edgepress.toolkit.measurement.prediction import ImageResult
 
 
 @options.with_model_hints
@@ -28,8 +28,8 @@ def predict(
     json_output: options.Json = False,
 ) -> int:
     """Classify images with one file and print the classes with their scores."""
-    from edgepress.toolkit.prediction import as_dicts
-    from edgepress.toolkit.prediction import predict as work
+    from edgepress.toolkit.measurement.prediction import as_dicts
+    from edgepress.toolkit.measurement.prediction import predict as work
 
     results = work(file, images, engine=engine, top=top, hints=hints, on_note=screen.note)
     if json_output:

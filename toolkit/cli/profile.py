@@ -13,7 +13,7 @@ from edgepress.toolkit.text import duration, plural
 from edgepress.toolkit.workers.trace import TRACERS
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.profiling.profile import Profile
+    from edgepress.toolkit.diagnosis.profiling.profile import Profile
 
 SLOWDOWN = 1.1
 """Slowdown by tracing from which a warning is printed."""
@@ -29,9 +29,9 @@ def profile(
     json_output: options.Json = False,
 ) -> None:
     """Show where the time of one inference goes: by operation, by layer, and how much the delegate takes."""
-    from edgepress.toolkit.plots import checked_suffix
-    from edgepress.toolkit.profiling.plot import plot_profile
-    from edgepress.toolkit.profiling.profile import profile as work
+    from edgepress.toolkit.diagnosis.profiling.plot import plot_profile
+    from edgepress.toolkit.diagnosis.profiling.profile import profile as work
+    from edgepress.toolkit.documents import checked_suffix
 
     if plot is not None:
         checked_suffix(plot)

@@ -9,8 +9,7 @@ from typer import Option
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
-from edgepress.toolkit.cli.bar import training_bar
-from edgepress.toolkit.cli.graph_run import graph_run, show
+from edgepress.toolkit.cli.graph_run import graph_run, show, training_bar
 
 
 @options.with_options(hints=options.source_hints, run=graph_run)
@@ -28,7 +27,7 @@ def prune(
     json_output: options.Json = False,
 ) -> None:
     """Prune channels of a model of any format, then distil; convert makes the files."""
-    from edgepress.toolkit.retraining.prune import prune as work
+    from edgepress.toolkit.training.graphs.prune import prune as work
 
     with training_bar() as advance:
         result = call_with(work, locals(), on_progress=advance, **run)

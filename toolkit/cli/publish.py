@@ -9,16 +9,16 @@ import typer
 from typer import Argument, Option
 
 from edgepress.toolkit.arguments import call_with
-from edgepress.toolkit.bundles.boards import BOARDS
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import command
 from edgepress.toolkit.cli.help import HelpfulGroup
 from edgepress.toolkit.cli.publish_keys import KEEP, ask_password, new_password, show_trusted
 from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.shipping.bundles.boards import BOARDS
 from edgepress.toolkit.text import percent
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.publishing.publish import Published
+    from edgepress.toolkit.shipping.publishing.publish import Published
 
 LIMIT_NOT_MET = 3
 """Exit code of `publish check` if a list expires too soon."""
@@ -61,7 +61,7 @@ def init(
     json_output: options.Json = False,
 ) -> None:
     """Begin a published folder, and make the keys that sign it."""
-    from edgepress.toolkit.publishing.start import init as work
+    from edgepress.toolkit.shipping.publishing.start import init as work
 
     begun = call_with(work, locals(), password=new_password() if encrypt else None)
     if json_output:
@@ -97,7 +97,7 @@ def add(
     json_output: options.Json = False,
 ) -> None:
     """Publish bundles, or change channel and share of published ones; the word add may be left out."""
-    from edgepress.toolkit.publishing.publish import publish as work
+    from edgepress.toolkit.shipping.publishing.publish import publish as work
 
     published = call_with(work, locals(), board_type=board_type or "", ask=ask_password, on_step=screen.step)
     _show(published, json_output)
@@ -120,7 +120,7 @@ def rotate(
     json_output: options.Json = False,
 ) -> None:
     """Replace the keys of a role, such as stolen ones, or renew the list of trusted keys."""
-    from edgepress.toolkit.publishing.start import rotate as work
+    from edgepress.toolkit.shipping.publishing.start import rotate as work
 
     password = new_password() if encrypt else None
     begun = work(to, list(keys), role=role, lost=lost, new_keys=new_keys, password=password, ask=ask_password)
@@ -142,7 +142,7 @@ def withdraw(
     json_output: options.Json = False,
 ) -> None:
     """Let no further board install a release; boards that run it keep it until a newer one is published."""
-    from edgepress.toolkit.publishing.publish import withdraw as work
+    from edgepress.toolkit.shipping.publishing.publish import withdraw as work
 
     _show(work(name, release, to, keys=keys, ask=ask_password), json_output)
 
@@ -161,7 +161,7 @@ def renew(
     json_output: options.Json = False,
 ) -> None:
     """Sign the newest state again before its signatures expire; for cron, with the key of the role online."""
-    from edgepress.toolkit.publishing.publish import renew as work
+    from edgepress.toolkit.shipping.publishing.publish import renew as work
 
     _show(work(to, keys=keys, all_lists=all_lists, redate=redate, ask=ask_password), json_output)
 
@@ -177,7 +177,7 @@ def check(
     json_output: options.Json = False,
 ) -> int:
     """Check files and signatures, and exit with 3 if a list expires soon; also as publish --check."""
-    from edgepress.toolkit.publishing.expiry import check as work
+    from edgepress.toolkit.shipping.publishing.trust import check as work
 
     checked = work(to, keys=keys, days=days)
     if json_output:
@@ -217,7 +217,7 @@ def trust(
     json_output: options.Json = False,
 ) -> None:
     """Make trusted.json anew from a bundle or a board's root, or accept lists of bundles that were signed elsewhere."""
-    from edgepress.toolkit.publishing.trust import trust as work
+    from edgepress.toolkit.shipping.publishing.trust import trust as work
 
     trusted = work(to, keys, source=source, accept=lambda each: show_trusted(each.to_dict(), ask=not yes))
     if json_output:

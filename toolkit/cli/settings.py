@@ -108,10 +108,10 @@ def begin(context: Any) -> str:
 def end(context: Any) -> None:
     """Note what a command wrote for a file that was found."""
     if targets := context.meta.pop(TARGETS, ()):
-        from edgepress.toolkit.cli import written
+        from edgepress.toolkit.cli import settings_paths
 
         for target in targets:
-            written.end(target)
+            settings_paths.end(target)
 
 
 def command_words() -> list[str]:

@@ -26,17 +26,17 @@ from edgepress.toolkit.cli.commands import READS
 from edgepress.toolkit.cli.found_files import JUDGED, UNJUDGED, refusal
 from edgepress.toolkit.cli.option_table import (
     accepted_type,
-    kind_of,
     nearest,
     normal,
     option_names,
+    option_type,
     show_name,
     takes_list,
     words_of,
 )
 from edgepress.toolkit.documents import parse_toml
 from edgepress.toolkit.errors import UsageError
-from edgepress.toolkit.sweeping.plan import TABLES
+from edgepress.toolkit.search.sweeping.plan import TABLES
 
 _WITH_DATA = tuple(name for name in READS if name != "report")
 SHARED = {
@@ -254,7 +254,7 @@ class _Reader:
         Raises:
             _WrongTypeError: It is of another type.
         """
-        kind = kind_of(self.commands[command], option.name)
+        kind = option_type(self.commands[command], option.name)
         parts = value if isinstance(value, list) and value and takes_list(kind) else [value]
         if kind in (bool, int, float):
             if type(value) is kind or (kind is float and type(value) is int):

@@ -14,10 +14,10 @@ from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.filetypes import VARIANTS
 from edgepress.runtime.image import IMAGE_SUFFIXES
 from edgepress.toolkit import text
-from edgepress.toolkit.data.folder_layout import PARTS
-from edgepress.toolkit.data.idx import is_idx_folder
-from edgepress.toolkit.data.npz import headers
-from edgepress.toolkit.data.shards import is_shards
+from edgepress.toolkit.data.readers.folder_layout import PARTS
+from edgepress.toolkit.data.readers.idx import is_idx_folder
+from edgepress.toolkit.data.readers.npz import headers
+from edgepress.toolkit.data.readers.shards import is_shards
 from edgepress.toolkit.documents import read_json
 from edgepress.toolkit.results.run_files import RUN_MODELS
 

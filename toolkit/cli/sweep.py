@@ -15,13 +15,13 @@ from edgepress.toolkit.cli.frame import code_of
 from edgepress.toolkit.columns import CONFIGURATIONS, LATENCY, TEST, Column
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.quantities import SIZE, TIME, parse
-from edgepress.toolkit.training.architectures import ARCHITECTURES
-from edgepress.toolkit.training.augment import AUGMENTATIONS
+from edgepress.toolkit.text import SIZE, TIME, parse
+from edgepress.toolkit.training.batches import AUGMENTATIONS
+from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.sweeping.result import Sweep
-    from edgepress.toolkit.sweeping.sweep import MakeProposer, MakeRunner
+    from edgepress.toolkit.search.sweeping.result import Sweep
+    from edgepress.toolkit.search.sweeping.sweep import MakeProposer, MakeRunner
 
 DIMENSIONS = "Dimensions: values separated by commas"
 Dimension = partial(options.Several, rich_help_panel=DIMENSIONS)
@@ -110,8 +110,8 @@ def sweep(
 ) -> int:
     """Train, convert and time all combinations of architectures, sizes, seeds, schemes and others; shows the best."""
     from edgepress.toolkit.cli.sweep_view import view
-    from edgepress.toolkit.sweeping.plan import read_plan
-    from edgepress.toolkit.sweeping.sweep import sweep as work
+    from edgepress.toolkit.search.sweeping.plan import read_plan
+    from edgepress.toolkit.search.sweeping.sweep import sweep as work
 
     certificates = {"tls_ca": tls_ca, "tls_cert": tls_cert, "tls_key": tls_key}
     runner = runner_for(processes=processes, cluster=cluster, scheduler=scheduler, insecure=insecure, **certificates)
@@ -149,12 +149,12 @@ def sweep(
 
 def runner_for(*, processes: int | None, **cluster: Any) -> MakeRunner:
     """What the jobs are done by, as the options say; `cluster` has the arguments of `cluster_options.Where.of`."""
-    from edgepress.toolkit.sweeping.extras import import_extra
-    from edgepress.toolkit.sweeping.local import LocalRunner
+    from edgepress.toolkit.search.sweeping.proposals import import_extra
+    from edgepress.toolkit.search.sweeping.runners import LocalRunner
 
     if any(value not in (None, False) for value in cluster.values()):  # an empty address is a mistake, too
-        from edgepress.toolkit.sweeping.cluster import ClusterRunner
-        from edgepress.toolkit.sweeping.cluster_options import Where
+        from edgepress.toolkit.search.cluster.cluster import ClusterRunner
+        from edgepress.toolkit.search.cluster.setup import Where
 
         if processes is not None:
             raise InputError("A cluster has workers instead of processes.", "Leave out --processes.")
@@ -169,11 +169,10 @@ def proposer_for(
     count: int | None, store: Path, *, seed: int, limits: tuple[str | None, str | None], early_stopping: bool
 ) -> MakeProposer:
     """What proposes the combinations, as the options say: the grid of all, or a search."""
-    from edgepress.toolkit.sweeping.extras import import_extra
-    from edgepress.toolkit.sweeping.proposals import CostLimits
-    from edgepress.toolkit.sweeping.search import Search
-    from edgepress.toolkit.sweeping.space import Grid
-    from edgepress.toolkit.sweeping.store import Store
+    from edgepress.toolkit.search.sweeping.proposals import CostLimits, import_extra
+    from edgepress.toolkit.search.sweeping.search import Search
+    from edgepress.toolkit.search.sweeping.space import Grid
+    from edgepress.toolkit.search.sweeping.store import Store
 
     if count is None:
         if limits != (None, None):

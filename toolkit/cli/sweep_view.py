@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from edgepress.toolkit import text
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.sweeping.jobs import Job
-from edgepress.toolkit.sweeping.loop import Event
-from edgepress.toolkit.sweeping.runner import Runner
-from edgepress.toolkit.sweeping.store import Entry
+from edgepress.toolkit.search.sweeping.jobs import Job
+from edgepress.toolkit.search.sweeping.loop import Event
+from edgepress.toolkit.search.sweeping.runners import Runner
+from edgepress.toolkit.search.sweeping.store import Entry
 from edgepress.toolkit.terminal import Group, Live, ProgressBar, Text, console
 
 LAST = 5

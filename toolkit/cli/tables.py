@@ -11,7 +11,7 @@ from edgepress.runtime.answers import NO_LABEL
 from edgepress.runtime.contract import Verification
 from edgepress.toolkit.cli.screen import WIDE, table, width
 from edgepress.toolkit.columns import FILES, STATUS, filled_columns, varying
-from edgepress.toolkit.prediction import ImageResult
+from edgepress.toolkit.measurement.prediction import ImageResult
 from edgepress.toolkit.reports.view import row_names
 from edgepress.toolkit.results.records import DROP, LARGE_ERROR, UNPROVEN, USABLE, Benchmark, Measurement
 from edgepress.toolkit.terminal import Table, Text

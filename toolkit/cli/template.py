@@ -14,7 +14,7 @@ from edgepress.runtime.text import one_line
 from edgepress.toolkit.cli.commands import READS
 from edgepress.toolkit.cli.found_files import may_stand
 from edgepress.toolkit.cli.help import FOREIGN
-from edgepress.toolkit.cli.option_table import kind_of, options_of
+from edgepress.toolkit.cli.option_table import option_type, options_of
 from edgepress.toolkit.cli.settings_file import SHARED
 
 HEAD = """\
@@ -143,7 +143,7 @@ def example(commands: Mapping[str, Any], command: str, option: Any) -> Any:
     """The default of an option, or an example if it has none."""
     if (command, option.name) in OTHERS:
         return OTHERS[command, option.name]
-    kind = kind_of(commands[command], option.name)
+    kind = option_type(commands[command], option.name)
     if option.default not in (None, ""):
         return option.default if isinstance(option.default, (bool, int, float)) else str(option.default)
     return kind.__args__[0] if hasattr(kind, "__args__") and option.name not in EXAMPLES else EXAMPLES[option.name]

@@ -9,16 +9,15 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from edgepress.converters.contract.hints import Hints
+from edgepress.converters.contract.hints import Hints, parse_size
 from edgepress.converters.contract.metadata import ChannelOrder
-from edgepress.converters.contract.size import parse_size
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen, settings
 from edgepress.toolkit.columns import quality
 from edgepress.toolkit.data import ACCEPTED
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.training.architectures import ARCHITECTURES
+from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
 
 Images = partial(Option, rich_help_panel="Images")
 Net = partial(Option, rich_help_panel="Network")
@@ -108,11 +107,10 @@ def train(
         raise InputError("There is no training data.", f"Name them with --data: {ACCEPTED}.")
     from edgepress.toolkit.cli.tables import evaluation_table, group_line
     from edgepress.toolkit.data import open_data
-    from edgepress.toolkit.data.pixels import pixel_notes
-    from edgepress.toolkit.data.types import notes_of_skipped
-    from edgepress.toolkit.training.base_net import find_base
+    from edgepress.toolkit.data.types import notes_of_skipped, pixel_notes
     from edgepress.toolkit.training.choosing import photo_size
     from edgepress.toolkit.training.loop import train as work
+    from edgepress.toolkit.training.nets.base_net import find_base
 
     if base is not None and not settings.is_from_file("base"):  # what the file says of a net is about another one
         arch = "auto" if settings.is_from_file("arch") else arch

@@ -8,8 +8,7 @@ from typer import Option
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.cli import options, screen
-from edgepress.toolkit.cli.bar import training_bar
-from edgepress.toolkit.cli.graph_run import graph_run, show
+from edgepress.toolkit.cli.graph_run import graph_run, show, training_bar
 
 
 @options.with_options(hints=options.source_hints, run=graph_run)
@@ -22,7 +21,7 @@ def tune(
     json_output: options.Json = False,
 ) -> None:
     """Quantization-aware training of a model of any format; then run convert."""
-    from edgepress.toolkit.retraining.tune import tune as work
+    from edgepress.toolkit.training.graphs.tune import tune as work
 
     with training_bar() as advance:
         result = work(model, bits=bits, hints=hints, on_progress=advance, **run)

@@ -20,7 +20,7 @@ def verify(
     json_output: Json = False,
 ) -> None:
     """Check that a bundle is complete, unchanged and, with --key, signed; nothing is unpacked."""
-    from edgepress.toolkit.bundles.verify import verify as work
+    from edgepress.toolkit.shipping.bundles.verify import verify as work
 
     verified = work(bundle, key=key, signature=signature)
     if json_output:

@@ -26,15 +26,13 @@ from edgepress.converters.contract.metadata import are_text
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import Resize
 from edgepress.toolkit.arguments import call_with
-from edgepress.toolkit.data.builtin import NAMES, is_builtin, read_builtin
 from edgepress.toolkit.data.conflicts import find_conflicts
-from edgepress.toolkit.data.folder import read_folder
-from edgepress.toolkit.data.group_splits import assign_groups, unite
-from edgepress.toolkit.data.groups import Grouping, find_groups
-from edgepress.toolkit.data.idx import is_idx_folder, read_idx_folder
+from edgepress.toolkit.data.groups import Grouping, assign_groups, find_groups, unite
 from edgepress.toolkit.data.items import TO_NPZ, Items, ReadOptions
-from edgepress.toolkit.data.npz import is_npz, read_npz
-from edgepress.toolkit.data.shards import expand, is_shards, read_shards
+from edgepress.toolkit.data.readers.folder import read_folder
+from edgepress.toolkit.data.readers.idx import NAMES, is_builtin, is_idx_folder, read_builtin, read_idx_folder
+from edgepress.toolkit.data.readers.npz import is_npz, read_npz
+from edgepress.toolkit.data.readers.shards import expand, is_shards, read_shards
 from edgepress.toolkit.data.splits import (
     SHARES,
     Ints,

@@ -18,7 +18,7 @@ from edgepress.converters import annotation
 from edgepress.converters.annotation import FileDescription
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import onnx_props
-from edgepress.converters.worker import ChildDied, run_in_child
+from edgepress.converters.process.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER, DataRecord
 from edgepress.runtime.filetypes import format_of

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgepress.converters.worker import ChildDied, Emit, run_in_child
+from edgepress.converters.process.worker import ChildDied, Emit, run_in_child
 from edgepress.toolkit.data.splits import Ints
 from edgepress.toolkit.errors import InputError
 

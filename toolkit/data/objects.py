@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from edgepress.converters.files import whole_file
 from edgepress.runtime.filetypes import MODEL
-from edgepress.toolkit.caches import default_cache
 from edgepress.toolkit.data.input_arrays import ORDERED
 from edgepress.toolkit.data.types import SPLITS, DataSet
+from edgepress.toolkit.documents import default_cache
 from edgepress.toolkit.errors import DataError
 
 Data = str | Path | DataSet | tuple[Any, ...] | Mapping[str, Any]

@@ -14,8 +14,8 @@ from typing import Any
 
 from edgepress.runtime.contract import DataRecord
 from edgepress.toolkit.data import open_data, paths_of
-from edgepress.toolkit.data.builtin import is_builtin
 from edgepress.toolkit.data.groups import NONE
+from edgepress.toolkit.data.readers.idx import is_builtin
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import DataError, NoGroupsError
 

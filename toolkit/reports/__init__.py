@@ -1,5 +1,5 @@
 """Results shown to readers: a self-contained web page, Markdown, or a model card.
 
-`view` selects and formats what all forms show; `page`, `markdown` and `card` are one form each, `chart_data` is what
-the page's scripts draw. Nothing here measures or decides: every figure is read from `benchmark.json`.
+`view` selects and formats what all forms show; `page` and `markdown` are one form each, the
+model card among the latter. Nothing here measures or decides: every figure is read from `benchmark.json`.
 """

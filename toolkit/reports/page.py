@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from edgepress import __version__
 from edgepress.runtime.text import json_text, one_line
 from edgepress.toolkit import columns, text
-from edgepress.toolkit.host.describe import host_title
+from edgepress.toolkit.machine.host import host_title
 from edgepress.toolkit.reports import view
-from edgepress.toolkit.reports.chart_data import COLORS, chart_data, color_of, shape_of
+from edgepress.toolkit.reports.view import COLORS, chart_data, color_of, shape_of
 from edgepress.toolkit.results.records import DROP, LARGE_ERROR, UNPROVEN, USABLE, Benchmark, Disagreement, Measurement
 from edgepress.toolkit.text import is_sure
 

@@ -1,4 +1,4 @@
-"""Write the results of a benchmark or a sweep as a web page or Markdown, and those of a benchmark as a model card.
+"""Results as a web page, Markdown or a model card: `report`, with the section of a search by `compress`.
 
     edgepress report runs/a/variants                     runs/a/variants/report.html, one file that needs no network
     edgepress report runs/a/variants --format md         for a README or a pull request
@@ -12,10 +12,69 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from edgepress.converters.files import write_text
+from edgepress.toolkit.documents import read_json
 from edgepress.toolkit.errors import InputError, unknown
+from edgepress.toolkit.results.file import first_wrong
+
+NAME = "compress.json"
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Figure = Annotated[float, Field(ge=0, le=1e15)]
+Points = Annotated[float, Field(ge=-100, le=100)]
+
+
+def _object(**fields: Any) -> type[BaseModel]:
+    """A JSON object of which these fields are read; no value is turned into another type."""
+    pairs: dict[str, Any] = {name: (field, ...) for name, field in fields.items()}
+    return create_model("Object", __config__=ConfigDict(strict=True, extra="ignore"), **pairs)
+
+
+TRIAL: Any = _object(
+    number=Count,
+    scheme=str,
+    how=str,
+    size_bytes=Count | None,
+    drop_pp=Points | None,
+    drop_low_pp=Points | None,
+    drop_high_pp=Points | None,
+    latency_us=Figure | None,
+    memory_bytes=Count | None,
+    seconds=Figure,
+    error=str,
+)
+DOCUMENT: Any = _object(
+    why=str,
+    met=bool,
+    latency_on=str,
+    engine=str,
+    data=_object(validation=Count),
+    best=Count | None,
+    trials=list[TRIAL],
+    skipped=list[_object(strategy=str, why=str)],  # type: ignore[misc]
+    misses=list[_object(text=str)],  # type: ignore[misc]
+)
+"""What the section shows of the document."""
+
+
+def compress_search_of(folder: Path) -> dict[str, Any] | None:
+    """What the section shows of the `compress.json` in a folder; None if there is none.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    try:
+        document: dict[str, Any] = DOCUMENT.model_validate(read_json(path)).model_dump()
+    except (OSError, ValueError) as e:  # pydantic's error is a ValueError, too
+        raise InputError(f"{path} is damaged: {first_wrong(e)}.", "Run edgepress compress again, or remove it.") from e
+    return document
+
 
 Format = Literal["html", "md", "card"]
 FORMATS: dict[Format, str] = {
@@ -64,9 +123,7 @@ def report(
         >>> from edgepress.toolkit import report
         >>> print(report("edgepress-demo", format="md").text)
     """
-    from edgepress.toolkit.reports.card import model_card
-    from edgepress.toolkit.reports.compress_search import compress_search_of
-    from edgepress.toolkit.reports.markdown import markdown
+    from edgepress.toolkit.reports.markdown import markdown, model_card
     from edgepress.toolkit.reports.page import page
     from edgepress.toolkit.results.file import load_benchmark
     from edgepress.toolkit.results.run_files import folder_with
@@ -89,7 +146,7 @@ def report(
 def _of_sweep(file: Path, out: str | Path | None, format: Format) -> Report:
     from edgepress.toolkit.reports.sweep_page import sweep_page
     from edgepress.toolkit.reports.sweep_view import sweep_markdown
-    from edgepress.toolkit.sweeping.result import load_sweep
+    from edgepress.toolkit.search.sweeping.result import load_sweep
 
     if format == "card":
         raise InputError("A model card is about one model, not a sweep.", "Make it of a benchmark of the winner.")

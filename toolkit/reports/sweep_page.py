@@ -18,10 +18,10 @@ from edgepress import __version__
 from edgepress.toolkit import columns
 from edgepress.toolkit.columns import VALIDATION
 from edgepress.toolkit.reports import sweep_view, view
-from edgepress.toolkit.reports.chart_data import SHAPES, color_of
 from edgepress.toolkit.reports.page import style_sheet, template
-from edgepress.toolkit.reports.sweep_effects import effects_of
-from edgepress.toolkit.sweeping.result import Configuration, Sweep
+from edgepress.toolkit.reports.sweep_view import effects_of
+from edgepress.toolkit.reports.view import SHAPES, color_of
+from edgepress.toolkit.search.sweeping.result import Configuration, Sweep
 
 WIDTH = 480
 """Width of a plot, in units of its view box."""

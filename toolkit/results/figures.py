@@ -1,4 +1,4 @@
-"""The groups of figures that a `Measurement` is made of: one frozen record per step that measures.
+"""The groups of figures that a `Measurement` is made of, and which items are classified correctly, as text.
 
 Each step of a benchmark returns its own group, and `Measurement` inherits all of them, so a figure is declared and
 documented once. A figure that was not measured is None or empty.
@@ -6,7 +6,12 @@ documented once. A figure that was not measured is None or empty.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,3 +295,27 @@ class ExplainingFigures:
     delegated_share: float | None = None
     diagnosis: str = ""
     findings: tuple[Finding, ...] = ()
+
+
+def pack(correct: npt.NDArray[np.bool_]) -> str:
+    """Base64 of `numpy.packbits`.
+
+    Args:
+        correct: Whether each item is classified correctly, bool, shape (N,).
+    """
+    return base64.b64encode(np.packbits(correct).tobytes()).decode()
+
+
+def unpack(text: str, count: int) -> npt.NDArray[np.bool_]:
+    """The reverse of `pack`, for `count` items.
+
+    Raises:
+        ValueError: The text is damaged.
+    """
+    try:
+        bits = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+    except binascii.Error as e:
+        raise ValueError(f"correct is not Base64 ({e})") from e
+    if len(bits) != (count + 7) // 8:
+        raise ValueError(f"correct holds {len(bits)} bytes; {count} items take {(count + 7) // 8}")
+    return np.unpackbits(bits, count=count).astype(bool)

@@ -1,4 +1,4 @@
-"""Read `benchmark.json`.
+"""`benchmark.json` read, which anybody may have written: of its commands, those that edgepress advises are shown.
 
 A file may come from an older edgepress, from another machine, or from a stranger, so nothing in it is trusted: its size
 is limited, pydantic checks every field's type against the dataclasses of `records`, ranges are checked here, and damage
@@ -7,25 +7,78 @@ have their defaults.
 
     >>> load_benchmark("runs/a/variants").advice.ship     # doctest: +SKIP
     'runs/a/variants/model-int8.tflite'
+
+Which commands of a result's file are shown as advice: those of a form that edgepress advises, written anew.
+
+Anybody may have written the file, and readers copy what a report advises. So a stored command is taken apart, and only
+what it holds of known commands, safe options and names is put together again; another one is not shown. No option here
+runs code of a model, sends work elsewhere, installs, signs or replaces anything.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edgepress.toolkit.documents import parse_json, read_limited, with_halves_as_words
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.results.advised import with_own_commands
-from edgepress.toolkit.results.packed import unpack
+from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.results.figures import Finding, unpack
 from edgepress.toolkit.results.records import SCHEMA_VERSION, Benchmark, Measurement
+from edgepress.toolkit.results.remarks.facts import Remark
 from edgepress.toolkit.results.run_files import command_to_benchmark, folder_with
+
+READING = "--data --labels --input-range --mean --std --input --color --resize --channels-first --channels-last --size"
+MEANING = "--task --threshold --softmax --output --skip-unreadable"
+TRAINING = "--arch --width --depth --dropout --freeze --epochs --batch-size --learning-rate --patience --class-weights"
+OPTIONS = {
+    "train": f"{READING} {MEANING} {TRAINING} --augmentation --seed --weights --teacher --group --minutes --out",
+    "evaluate": f"{READING} {MEANING} --engine --threads",
+    "benchmark": f"{READING} {MEANING} --engine --baseline --max-drop --confidence --prefer --threads --more",
+    "convert": f"{READING} {MEANING} --to --target --calibration --samples --keep-float",
+}
+"""The options that advice has, by command."""
+NEW_FOLDER = re.compile(r"runs/(?!\.)[^/]+")
+"""Where a training that is advised writes: it replaces nothing, as `train` refuses a folder that holds something."""
+DROPPED = " (The file names a command here that edgepress does not advise; it is not shown.)"
+"""What stands behind a text whose command is left out."""
+_Advised = TypeVar("_Advised", Remark, Finding)
+
+
+def advised(command: str) -> str:
+    """The command as `shell_line` writes it, "" if it is none that edgepress advises."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ""
+    if words[:1] != ["edgepress"] or len(words) < 2 or words[1] not in OPTIONS or shell_line(*words) != command:
+        return ""
+    options = [word for word in words if word.startswith("-") and not re.fullmatch(r"-[\d.].*", word)]
+    places = [place for option, place in itertools.pairwise(words) if option == "--out"]
+    known = {*options} <= {*OPTIONS[words[1]].split()} and all(NEW_FOLDER.fullmatch(place) for place in places)
+    return command if known else ""
+
+
+def with_own_commands(result: Benchmark) -> Benchmark:
+    """A result without the commands that are not of edgepress."""
+    rows = tuple(dataclasses.replace(row, findings=tuple(map(_checked, row.findings))) for row in result.results)
+    return dataclasses.replace(result, results=rows, remarks=tuple(map(_checked, result.remarks)))
+
+
+def _checked(part: _Advised) -> _Advised:
+    if not part.command or advised(part.command):
+        return part
+    return dataclasses.replace(part, command="", text=part.text + DROPPED)
+
 
 NAME = "benchmark.json"
 KEYS: Mapping[str, Mapping[str, type]] = {

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgepress.toolkit.notebooks.printed import Printed
-from edgepress.toolkit.notebooks.views import benchmark_html
-from edgepress.toolkit.remarks.remark import Remark
+from edgepress.toolkit.reports.notebooks.printed import Printed
+from edgepress.toolkit.reports.notebooks.views import benchmark_html
 from edgepress.toolkit.results.figures import (
     AccuracyFigures,
     ErrorFigures,
@@ -17,6 +16,7 @@ from edgepress.toolkit.results.figures import (
     FileFigures,
     LatencyFigures,
 )
+from edgepress.toolkit.results.remarks.facts import Remark
 from edgepress.toolkit.text import short_repr
 
 SCHEMA_VERSION = 2
@@ -179,7 +179,7 @@ class Benchmark(Printed):
     """The content of `benchmark.json`.
 
     Attributes:
-        host: Where it was measured; see `edgepress.toolkit.host.describe`.
+        host: Where it was measured; see `edgepress.toolkit.machine.host`.
         boards: Other hosts whose results were merged, each like `host`; their rows name them in `host`.
         data: "source", "sha256", "split" ("test"; "all" for models without labels) and "count" of the answered items;
             "labels", up to 1000.

@@ -5,7 +5,7 @@
 pydantic turns the types into a schema; descriptions come from the "Attributes:" sections of the docstrings, ranges and
 required keys from `results.file`. The schema therefore describes what `load_benchmark` accepts, except for two rules
 that JSON Schema cannot express: that a host is named where it is used, and that `correct` holds one bit an item.
-Unknown fields are allowed, because later versions add some. `comparison.schema` uses `schema_of` in the same way.
+Unknown fields are allowed, because later versions add some. `comparison.text` uses `schema_of` in the same way.
 """
 
 from __future__ import annotations

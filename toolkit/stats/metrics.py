@@ -1,17 +1,24 @@
-"""Classification metrics, the same for a Keras model and for every converted file.
+"""Classification metrics, whether a model beats the largest class, and what more training items would bring.
 
 scikit-learn computes them. A class that is never predicted has precision 0, one without test items has recall 0. As in
 scikit-learn, macro averages leave out only classes that have no test items and are never predicted either.
+
+Whether a model answers hardly better than by always naming the largest class.
+
+One rule for every place that asks: the check of a source model before its conversion, the remarks, and the
+recommendation of a benchmark, so that none of them praises what another one warns of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.toolkit.stats.intervals import Interval, score_interval
 from edgepress.toolkit.stats.multilabel import multilabel_metrics
 from edgepress.toolkit.truth import is_multilabel
 
@@ -98,3 +105,107 @@ def calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> floa
     bins = np.clip(np.ceil(score * BINS).astype(np.int64) - 1, 0, BINS - 1)  # (0, 1/15], (1/15, 2/15], ...
     excess = np.bincount(bins, np.asarray(correct, np.float64).ravel() - score, BINS)  # sums, so the weights cancel
     return float(np.abs(excess).sum() / len(score))
+
+
+NEAR = 0.05
+"""A model is near the largest class's share if it is not proven to answer this share of the other classes' items
+correctly, net of what it loses in the largest class."""
+HALF = 0.5
+"""It must not seem to answer this share of them either, which would speak of few items instead."""
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearLargest:
+    """A model that is near the share of the largest class.
+
+    Attributes:
+        largest: The number of that class.
+        share: Share of the items that are of it, 0-1.
+        accuracy: Share of the items that the model answers correctly, 0-1.
+        low, high: 95 % interval of accuracy - share, paired over the items.
+    """
+
+    largest: int
+    share: float
+    accuracy: float
+    low: float
+    high: float
+
+
+def near_largest(support: Counts, right: Counts) -> NearLargest | None:
+    """Whether accuracy is hardly above the share of the largest class; None if it is well above, or there is one class.
+
+    Against answering always the largest class: items that only the model gets right, and that only this answer does.
+    The lower end of the interval of the difference decides.
+
+    Args:
+        support: Number of items of each class, shape (C,).
+        right: Number of these that the model answers correctly, shape (C,).
+    """
+    count = int(support.sum())
+    largest = int(np.argmax(support))
+    both = int(right[largest])
+    low, high = (float(end) for end in score_interval(int(right.sum()) - both, int(support[largest]) - both, count))
+    accuracy = int(right.sum()) / count
+    share = int(support[largest]) / count
+    rest = 1 - share
+    if rest == 0 or low > NEAR * rest or accuracy - share >= HALF * rest:
+        return None
+    return NearLargest(largest=largest, share=share, accuracy=accuracy, low=low, high=high)
+
+
+DRAWS = 4000
+"""Number of resamples of the items."""
+LEAST_POINTS = 3
+"""Points of a curve from which one is drawn on: two fit any power law."""
+WIDER = 1.25
+"""Factor on the spread of the draws: resampling the tested items leaves out that other items would be learned from."""
+LEAST_ERROR = 1e-3
+"""What takes the place of an error of 0, whose logarithm is none."""
+
+Floats = npt.NDArray[np.float64]
+
+
+def forecast(sizes: npt.ArrayLike, rates: npt.ArrayLike, groups: npt.ArrayLike, *, at: float) -> Interval | None:
+    """The accuracy with more items, with its 95 % interval, by an inverse power law.
+
+    The error is `a + b n^-c` for n items of a class. How much of it no number of items removes, `a`, is hardly to be
+    seen in few points. So items are resampled (whole groups), and in each sample `a` is drawn between 0 and the least
+    error, `b` and `c` are fitted to the logarithms, and the result counts by how well it fits. The estimate is the
+    weighted median; the ends of the interval are the weighted quantiles, moved outwards by `WIDER`.
+    Sources: C. Cortes et al., "Learning curves: asymptotic values and rate of convergence", NIPS 6 (1993), 327-334
+    (inverse power law with an asymptote); B. Efron and R. Tibshirani, An Introduction to the Bootstrap (1993), chapter
+    6. `benchmarks/proof/few_items_coverage.py` prints how often it holds.
+
+    Args:
+        sizes: Items of a class at each point of the curve, ascending, shape (P,).
+        rates: How often each item was right at each point, 0-1, shape (P, N).
+        groups: Number of the group of each item, shape (N,).
+        at: Number of items of a class to estimate the accuracy for, above the last of `sizes`.
+
+    Returns:
+        The estimate (deterministic); None with fewer than three points or two groups.
+    """
+    n = np.asarray(sizes, np.float64)
+    _, group, count = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    if len(n) < LEAST_POINTS or len(count) < 2:
+        return None
+    wrong = np.stack([np.bincount(group, 1 - row) for row in np.asarray(rates, np.float64)])
+    rng = np.random.default_rng(0)
+    weights = rng.multinomial(len(count), np.full(len(count), 1 / len(count)), DRAWS)
+    errors = np.maximum((weights @ wrong.T) / (weights @ count)[:, None], LEAST_ERROR)
+    rest = errors.min(axis=1) * rng.uniform(0, 1, DRAWS)
+    steps = np.log(n) - np.log(n).mean()
+    logs = np.log(np.maximum(errors - rest[:, None], LEAST_ERROR / 10))
+    slopes = np.minimum(logs @ steps / (steps @ steps), 0)  # more items do no harm
+    level = logs.mean(axis=1)
+    fitted = rest[:, None] + np.exp(level[:, None] + slopes[:, None] * steps)
+    noise = np.std(errors - errors.mean(axis=1, keepdims=True), axis=0) + LEAST_ERROR
+    fit = np.exp(-0.5 * np.mean(((fitted - errors) / noise) ** 2, axis=1)) + 1e-12
+    expected = 1 - (rest + np.exp(level + slopes * (np.log(at) - np.log(n).mean())))
+    order = np.argsort(expected)
+    shares = np.cumsum(fit[order]) / np.sum(fit)
+    low, middle, high = (float(expected[order][np.searchsorted(shares, q)]) for q in (0.025, 0.5, 0.975))
+    return Interval(middle, max(0.0, middle - WIDER * (middle - low)), min(1.0, middle + WIDER * (high - middle)))

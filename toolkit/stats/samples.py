@@ -1,16 +1,25 @@
-"""Intervals of single shares, and how many items it takes to prove a small accuracy drop.
+"""Intervals of single shares, on items alone or in groups, and how many items prove a small accuracy drop.
 
 `intervals` holds what two files on the same items need; here are the shares themselves, shares of different items, and
 the planning of tests.
+
+Intervals of an accuracy on items that come in groups, such as photos of one object.
+
+Items of one group are right or wrong together, so twenty photos of one object tell less than photos of twenty. What
+counts is the number of groups and how far their accuracies differ.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.toolkit.stats.choice import Evidence, least_items_for, probability_within
 from edgepress.toolkit.stats.intervals import Z95, Interval, score_interval
-from edgepress.toolkit.stats.posterior import Evidence, least_items_for, probability_within
 
 Z80 = 0.841621
 """Quantile of the normal distribution for a power of 80 %: four tests in five of that size succeed."""
@@ -130,7 +139,7 @@ def items_to_be_sure(evidence: Evidence, *, drop: float, confidence: float) -> i
     Args:
         evidence: The items so far, without further ones, at least 1.
         drop: The limit, above 0 and below 1.
-        confidence: The wanted probability (`edgepress.toolkit.stats.posterior`), 0.5 to 1.
+        confidence: The wanted probability (`edgepress.toolkit.stats.choice`), 0.5 to 1.
 
     Returns:
         The number, within a hundredth; None if the observed drop is not below the limit, so that more items would not
@@ -196,3 +205,57 @@ def items_without_labels(differing: int, total: int, *, drop: float) -> int | No
         return None
     root = (Z95 * math.sqrt(drop * (1 - drop)) + Z80 * math.sqrt(share * (1 - share))) / (drop - share)
     return math.ceil(root**2)
+
+
+LEVEL = 0.95
+
+
+def group_interval(values: npt.ArrayLike, groups: npt.ArrayLike, *, equal: bool = False) -> Interval:
+    """The mean of values of items in groups, with its 95 % interval, 0-1.
+
+    It is Wilson's interval for the effective number of items: as many independent items as would have the variance of
+    the mean, which is estimated between groups, with the quantile of Student's t for their number. The effective number
+    is at most that of the items. If all groups have the same mean, it is the number of groups.
+    Sources: E. L. Korn and B. I. Graubard, "Confidence intervals for proportions with small expected number of positive
+    counts estimated from survey data", Survey Methodology 24 (1998), 193-201 (effective number of items); C. Franco et
+    al., "Comparative study of confidence intervals for proportions in complex sample surveys", Journal of Survey
+    Statistics and Methodology 7 (2019), 334-364 (Wilson's interval with it). `benchmarks/proof/group_coverage.py`
+    prints how often it holds.
+
+    Args:
+        values: The value of each item, such as whether its answer is right, 0-1, shape (N,), N > 0.
+        groups: Number of the group of each, shape (N,).
+        equal: Whether each group has the same weight, however many items it has.
+
+    Returns:
+        The mean over items, or over groups if they are `equal`; without an interval for a single group.
+    """
+    from scipy.stats import t
+
+    value = np.asarray(values, np.float64)
+    _, group, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    count = len(sizes)
+    means = np.bincount(group, value) / sizes
+    weights = np.full(count, 1 / count) if equal else sizes / len(value)
+    mean = float(np.sum(weights * means))
+    if count < 2:
+        return Interval(mean, None, None)
+    variance = float(count / (count - 1) * np.sum((weights * (means - mean)) ** 2))
+    effective = count if variance < 1e-12 else min(mean * (1 - mean) / variance, len(value))
+    return wilson(mean, max(effective, 1.0), quantile=float(t.ppf((1 + LEVEL) / 2, count - 1)))
+
+
+def group_figures(correct: npt.ArrayLike, groups: npt.ArrayLike, rule: str) -> dict[str, Any]:
+    """The accuracy by item and by group, ready for JSON.
+
+    Args:
+        correct: Whether each item was classified correctly, shape (N,), N > 0.
+        groups: Number of the group of each, shape (N,).
+        rule: What finds the groups.
+
+    Returns:
+        "rule", "count" of the groups, and "by_item" and "by_group", each with "estimate", "low" and "high".
+    """
+    figures = {"by_item": group_interval(correct, groups), "by_group": group_interval(correct, groups, equal=True)}
+    count = len(np.unique(np.asarray(groups)))
+    return {"rule": rule, "count": count, **{name: vars(figure) for name, figure in figures.items()}}

@@ -1,4 +1,10 @@
-"""Read the batches of a split in threads while the model computes, a few batches ahead."""
+"""Batches of a split, read in threads a few ahead, and augmented outside the exported graph.
+
+Augment training items in the input pipeline, so that the exported graph contains none of it.
+
+Random numbers are drawn for every item of an epoch in advance (`draw`), independent of the order of the items, so a
+resumed run trains on the same images as an uninterrupted one. Uncovered areas are filled with the edge pixels.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +15,161 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.toolkit.data.threads import in_threads
+from edgepress.runtime.input_spec import InputSpec
+from edgepress.toolkit.data.decoding import in_threads
 from edgepress.toolkit.data.types import Split
-from edgepress.toolkit.training import augment
+from edgepress.toolkit.errors import InputError, unknown
+
+AUGMENTATIONS = {
+    "auto": "affine for grey images, none for tensors; for colour images photo, or crops for a pre-trained net",
+    "none": "items as they are",
+    "affine": "rotation by up to 10 degrees, shift by up to 10 % of each side, zoom by up to 10 %",
+    "photo": "affine, horizontal flip of half of the images, contrast by up to 15 %, brightness by up to 20 levels",
+    "crops": "crops of half the area or more, horizontal flip of half of the images, other light and colors",
+    "noise": "for tensors: Gaussian noise with a tenth of each feature's standard deviation",
+}
+FLIPPING = ("photo", "crops")
+"""Augmentations that mirror images from left to right."""
+_DRAWS = 8
+"""Random numbers of an item, enough for every augmentation but crops."""
+_MORE_DRAWS = 3
+"""Further ones for crops, drawn apart, so that the others are those of earlier versions."""
+LEAST_AREA = 0.5
+"""Area of a crop as a share of the image, at least."""
+STRETCH = 0.22
+"""Logarithm of the factor by which a crop is higher, and narrower, at most."""
+CHANGE = 0.2
+"""How much contrast, brightness and saturation of a crop change at most, as a share."""
+TINT = 0.05
+"""How much each channel of a crop changes at most, as a share."""
+
+
+def resolve(name: str, input: InputSpec, *, pretrained: bool = False) -> str:
+    """Check an augmentation's name for this input, and resolve "auto", which depends on whether a net is pre-trained.
+
+    Raises:
+        InputError: The name is unknown, or the augmentation does not apply to this kind of item.
+    """
+    if name not in AUGMENTATIONS:
+        raise unknown("augmentation", name, AUGMENTATIONS)
+    if name == "auto":
+        return {"grey": "affine", "rgb": "crops" if pretrained else "photo", None: "none"}[input.color]
+    if name != "none" and (name == "noise") == input.is_image:
+        accepted = "auto, none, affine, photo, crops" if input.is_image else "auto, none, noise"
+        raise InputError(f"The augmentation {name} does not apply to these items; accepted: {accepted}.")
+    return name
+
+
+def draw(count: int, *, seed: int, epoch: int) -> npt.NDArray[np.float32]:
+    """Draw the random numbers of an epoch: float32 in [0, 1), shape (count, 11), row i for item i."""
+    parts = [
+        np.random.default_rng(source).random((count, columns), np.float32)
+        for source, columns in (([seed, epoch], _DRAWS), ([seed, epoch, 2], _MORE_DRAWS))
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def augment(
+    x: npt.NDArray[Any], draws: npt.NDArray[np.float32], *, name: str, scale: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[Any]:
+    """Augment a batch; the result has the same shape and dtype.
+
+    Args:
+        x: uint8 images, shape (n, height, width, 1 or 3); for "noise", float32 tensors, shape (n, ...).
+        draws: The items' rows of `draw`, shape (n, 11).
+        name: The result of `resolve`.
+        scale: For "noise": per-feature standard deviation (last axis).
+    """
+    if name == "noise":
+        seeds = (draws[:, 0] * 2**24).astype(np.int64)
+        noise = np.stack([np.random.default_rng(s).standard_normal(x.shape[1:], np.float32) for s in seeds])
+        noisy: npt.NDArray[np.float32] = x + 0.1 * noise * (1.0 if scale is None else scale)
+        return noisy
+    if name == "none":
+        return x
+    if name == "crops":
+        return _tinted(_cropped(x, draws), draws)
+    x = _affine(x, draws[:, :4], mirrored=(draws[:, 4] < 0.5) & (name == "photo"))
+    return _light(x, draws[:, 5:7]) if name == "photo" else x
+
+
+def _affine(
+    x: npt.NDArray[np.uint8], draws: npt.NDArray[np.float32], *, mirrored: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.uint8]:
+    """Rotate, shift and zoom every image about its centre, with bilinear interpolation."""
+    from PIL import Image
+
+    height, width = x.shape[1:3]
+    turn, right, down, zoom = (2 * draws.astype(np.float64) - 1).T
+    angle = np.radians(10) * turn
+    zoom = 1 + 0.1 * zoom
+    flip = np.where(mirrored, -1, 1)
+    cos = np.cos(angle) / zoom
+    sin = np.sin(angle) / zoom
+    pad = max(height, width) // 3  # the farthest that a corner can move
+    cx = width / 2
+    cy = height / 2
+    a = flip * cos
+    b = -sin
+    d = flip * sin
+    e = cos
+    c = pad + cx + 0.1 * width * right - a * cx - b * cy
+    f = pad + cy + 0.1 * height * down - d * cx - e * cy
+    rows = np.stack([a, b, c, d, e, f], axis=1)  # as Pillow names them
+    grey = x.shape[3] == 1
+    padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="edge")
+    out = np.empty_like(x)
+    for i, row in enumerate(rows.tolist()):
+        image = Image.fromarray(padded[i, :, :, 0] if grey else padded[i])
+        moved = image.transform((width, height), Image.Transform.AFFINE, row, Image.Resampling.BILINEAR)
+        out[i] = np.asarray(moved).reshape(out.shape[1:])
+    return out
+
+
+def _cropped(x: npt.NDArray[np.uint8], draws: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """A random part of every image, in its size, mirrored or not (Szegedy et al. 2014, arXiv:1409.4842)."""
+    from PIL import Image
+
+    area, stretch, right, down, mirror = draws[:, :5].astype(np.float64).T
+    side = np.sqrt(LEAST_AREA + (1 - LEAST_AREA) * area)
+    factor = np.exp(STRETCH * (2 * stretch - 1))
+    height, width = x.shape[1:3]
+    rows = height * np.minimum(side * factor, 1)
+    columns = width * np.minimum(side / factor, 1)
+    top = (height - rows) * down
+    left = (width - columns) * right
+    boxes = np.stack([left, top, left + columns, top + rows], axis=1)
+    grey = x.shape[3] == 1
+    out = np.empty_like(x)
+    for i, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
+        image = Image.fromarray(x[i, :, :, 0] if grey else x[i])
+        box = (x0, y0, min(x1, width), min(y1, height))  # Pillow refuses what rounding moves beyond the edge
+        part = image.resize((width, height), Image.Resampling.BILINEAR, box)
+        out[i] = np.asarray(part).reshape(out.shape[1:])
+    out[mirror < 0.5] = out[mirror < 0.5, :, ::-1]
+    return out
+
+
+def _tinted(x: npt.NDArray[np.uint8], draws: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Change contrast and brightness about the mean of each channel, saturation, and each channel a little."""
+    contrast, brightness, saturation = (1 + CHANGE * (2 * draws[:, 5:8] - 1)).T[:, :, None, None, None]
+    channels = (1 + TINT * (2 * draws[:, 8:11] - 1))[:, None, None, : x.shape[3]]
+    pixels = x.astype(np.float32)
+    mean = pixels.mean(axis=(1, 2), keepdims=True)
+    pixels = (pixels - mean) * contrast + mean * brightness
+    light = pixels.mean(axis=3, keepdims=True)
+    pixels = ((pixels - light) * saturation + light) * channels
+    result: npt.NDArray[np.uint8] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return result
+
+
+def _light(x: npt.NDArray[np.uint8], draws: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Change contrast (about middle grey) and brightness."""
+    contrast, brightness = (2 * draws - 1).T[:, :, None, None, None]
+    changed = (x.astype(np.float32) - 128) * (1 + 0.15 * contrast) + (128 + 20 * brightness)
+    result: npt.NDArray[np.uint8] = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+    return result
+
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[Any]]
 Targets = Callable[[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.float32]], npt.NDArray[Any]]
@@ -44,10 +202,10 @@ def training_batches(
         targets: What the items' labels are replaced by; called in the threads that read the batches.
     """
     order = np.random.default_rng([seed, epoch, 1]).permutation(len(split))
-    draws = augment.draw(len(split), seed=seed, epoch=epoch)
+    draws = draw(len(split), seed=seed, epoch=epoch)
 
     def prepare(rows: npt.NDArray[np.int64]) -> Batch:
-        x = augment.augment(split.read(rows), draws[rows], name=augmentation, scale=deviation)
+        x = augment(split.read(rows), draws[rows], name=augmentation, scale=deviation)
         y = split.y[rows] if targets is None else targets(x, rows, draws[rows])
         return x.astype(np.float32), y
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.files import whole_file
-from edgepress.toolkit.data.npz import headers, read_arrays
+from edgepress.toolkit.data.readers.npz import headers, read_arrays
 from edgepress.toolkit.documents import parse_json
 from edgepress.toolkit.errors import DataError, TrainingError
 

@@ -12,16 +12,15 @@ import numpy.typing as npt
 
 from edgepress.runtime.decisions import same_answers
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.data.builtin import color_of
 from edgepress.toolkit.data.groups import is_seen
+from edgepress.toolkit.data.readers.idx import color_of
 from edgepress.toolkit.data.types import ALWAYS_LEFT_OUT, DataSet
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.remarks.facts import Facts, FloatPair
-from edgepress.toolkit.stats.clusters import group_figures
-from edgepress.toolkit.training import augment
-from edgepress.toolkit.training.architectures import ARCHITECTURES
-from edgepress.toolkit.training.choosing import AUTO, NONE, PHOTO_NET, image_sizes, is_photo, weights_of
-from edgepress.toolkit.training.settling import defaults
+from edgepress.toolkit.results.remarks.facts import Facts, FloatPair
+from edgepress.toolkit.stats.samples import group_figures
+from edgepress.toolkit.training import batches
+from edgepress.toolkit.training.choosing import AUTO, NONE, PHOTO_NET, defaults, image_sizes, is_photo, weights_of
+from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
 from edgepress.toolkit.training.transfer import is_few
 
 MORE = "MORE_ITEMS"
@@ -189,5 +188,5 @@ def _defaults(arch: str, options: Mapping[str, Any], input: InputSpec) -> dict[s
     }
     if two_steps and not options.get("epochs"):  # the second step was left out
         usual["epochs"] = options["epochs"]
-    augmentation = augment.resolve("auto", input, pretrained=two_steps)
+    augmentation = batches.resolve("auto", input, pretrained=two_steps)
     return {"augmentation": augmentation} | {name: (usual | others)[name] for name in names}

@@ -27,16 +27,16 @@ from edgepress.toolkit.data.objects import Data, Model, opened_or_named
 from edgepress.toolkit.data.types import SPLITS, DataSet
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.results.run_files import GRAPH, model_in
-from edgepress.toolkit.training import architectures, batches, choosing, fitting, run_folder, transfer
-from edgepress.toolkit.training.augment import FLIPPING
-from edgepress.toolkit.training.base_net import BaseNet, find_base
+from edgepress.toolkit.training import batches, choosing, fitting, run_folder, transfer
+from edgepress.toolkit.training.batches import FLIPPING
 from edgepress.toolkit.training.checkpoint import TrainingState
+from edgepress.toolkit.training.choosing import resolve_arguments
 from edgepress.toolkit.training.features import Body
 from edgepress.toolkit.training.fitting import Fitting
-from edgepress.toolkit.training.graph_net import MEASURED, GraphNet, parts_of
 from edgepress.toolkit.training.label_kinds import kind_of, refuse_for_multilabel
 from edgepress.toolkit.training.learners import Learner, ModelLearner
-from edgepress.toolkit.training.settling import resolve_arguments
+from edgepress.toolkit.training.nets import architectures
+from edgepress.toolkit.training.nets.base_net import MEASURED, BaseNet, GraphNet, find_base, parts_of
 from edgepress.toolkit.training.teacher import StudentTargets, Teacher
 
 Deviation = npt.NDArray[np.float32] | None

@@ -13,7 +13,7 @@ from edgepress.converters.files import whole_file
 from edgepress.runtime.decisions import decide, same_answers
 from edgepress.runtime.text import one_line
 from edgepress.toolkit.data.types import Split
-from edgepress.toolkit.plots import plain_texts
+from edgepress.toolkit.documents import plain_texts
 from edgepress.toolkit.truth import is_multilabel, label_text
 
 MISTAKES = 25

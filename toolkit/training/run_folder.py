@@ -26,17 +26,17 @@ from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.documents import read_json, read_limited
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.notebooks.printed import Printed
-from edgepress.toolkit.notebooks.views import training_html
-from edgepress.toolkit.remarks.checks import remarks
+from edgepress.toolkit.reports.notebooks.printed import Printed
+from edgepress.toolkit.reports.notebooks.views import training_html
+from edgepress.toolkit.results.remarks.checks import remarks
 from edgepress.toolkit.results.run_files import GRAPH, METRICS, run_model
 from edgepress.toolkit.stats.metrics import metrics_of
 from edgepress.toolkit.text import short_repr
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
 from edgepress.toolkit.training.facts import MORE, accuracy_of_groups, confusion_of, facts_of
-from edgepress.toolkit.training.graph_net import GraphNet
 from edgepress.toolkit.training.label_kinds import kind_of
+from edgepress.toolkit.training.nets.base_net import GraphNet
 from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
 
 HISTORY = "history.csv"

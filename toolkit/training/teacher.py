@@ -25,8 +25,8 @@ from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import Conversion
 from edgepress.converters.files import sha256_of
-from edgepress.converters.scratch import ScratchFolder
-from edgepress.converters.worker import ChildDied, Worker
+from edgepress.converters.process.scratch import ScratchFolder
+from edgepress.converters.process.worker import ChildDied, Worker
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.filetypes import format_of
 from edgepress.toolkit.data import open_data
@@ -34,9 +34,9 @@ from edgepress.toolkit.data.for_model import describe, with_labels_of
 from edgepress.toolkit.data.groups import NONE
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import InputError, ModelFileError
-from edgepress.toolkit.training import augment
+from edgepress.toolkit.training import batches
+from edgepress.toolkit.workers.answer import score_items
 from edgepress.toolkit.workers.opening import Candidate, Opening, open_candidate
-from edgepress.toolkit.workers.scores import score_items
 
 TEMPERATURE = 1.0
 """Temperature at which answers are compared."""
@@ -111,7 +111,7 @@ class Teacher:
             augmentation: The result of `augment.resolve`.
         """
         if self._data.input != self._student:
-            x = augment.augment(self._data.train.read(rows), draws, name=augmentation)
+            x = batches.augment(self._data.train.read(rows), draws, name=augmentation)
         return self._answer(x)
 
     def facts(self) -> dict[str, Any]:

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.toolkit.data.types import DataSet, Split
-from edgepress.toolkit.training import few_items, fitting
+from edgepress.toolkit.training import features as few_items
+from edgepress.toolkit.training import fitting
 from edgepress.toolkit.training.batches import balanced_weights
-from edgepress.toolkit.training.features import Body, Floats, fit_head, frozen_features, spread_rows
-from edgepress.toolkit.training.few_items import FewItems
+from edgepress.toolkit.training.features import Body, FewItems, Floats, fit_head, frozen_features, spread_rows
 from edgepress.toolkit.training.fitting import Fitting
 from edgepress.toolkit.training.label_kinds import ONE_LABEL, LabelKind, kind_of, loss_and_accuracy
 from edgepress.toolkit.training.learners import FineTuning, Weights

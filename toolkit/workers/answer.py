@@ -1,4 +1,4 @@
-"""Child process: answer the test items, one shard of the split after another.
+"""Child process: answer items with the model that is open: a split in shards, one item with its time, or scores alone.
 
 Items come in a file that is mapped, not read: several processes share one copy in the page cache.
 """
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.worker import Emit
+from edgepress.converters.process.worker import Emit
 from edgepress.runtime import Contract
 from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.decisions import decide
@@ -104,3 +104,73 @@ def judge(
     ranked = scores.shape[1] if multilabel else RANKED
     classes = np.argsort(-scores, axis=1, kind="stable")[:, :ranked].astype(np.int64)
     return predicted, confidence, kept, limits.certainty(scores), classes, np.take_along_axis(scores, classes, axis=1)
+
+
+MIN_CALLS = 2
+"""Least number of calls that are timed."""
+
+
+class Look(NamedTuple):
+    """An item, and for how long to time calls.
+
+    Attributes:
+        item: As `Model.prepare` takes it: an array, or the bytes of an `.npy` file.
+        budget_ns: Time after which no more calls are timed, nanoseconds; `MIN_CALLS` are in any case.
+        calls: Largest number of timed calls.
+    """
+
+    item: npt.NDArray[Any] | bytes
+    budget_ns: int
+    calls: int
+
+
+class Seen(NamedTuple):
+    """An answer.
+
+    Attributes:
+        item: The item as the model took it, shape `Model.shape`.
+        scores: As `Model.scores` returns them, float32, shape (labels,).
+        times: Time of each call after the one that gave the scores, nanoseconds.
+    """
+
+    item: npt.NDArray[Any]
+    scores: npt.NDArray[np.float32]
+    times: tuple[int, ...]
+
+
+def look(job: Look, emit: Emit) -> None:
+    """Answer an item and emit `Seen`.
+
+    Raises:
+        InputError: The item does not fit the model, or a score is NaN or infinite.
+        EngineError: The engine raised an exception.
+    """
+    model = open_model()
+    clock = time.perf_counter_ns
+    times: list[int] = []
+    with engine_errors(model.path):
+        item = model.prepare(job.item)
+        batch = np.ascontiguousarray(item[np.newaxis])
+        scores = model.scores(batch)[0]
+        while len(times) < MIN_CALLS or (len(times) < job.calls and sum(times) < job.budget_ns):
+            began = clock()
+            model.scores(batch)
+            times.append(clock() - began)
+    if not np.isfinite(scores).all():
+        raise InputError("Its scores contain NaN or infinity.")
+    emit(Seen(np.asarray(item), scores, tuple(times)))
+
+
+def score_items(items: npt.NDArray[Any], emit: Emit) -> None:
+    """Emit the probabilities of items, float32, shape (N, labels), in the order of the file's labels.
+
+    Raises:
+        InputError: One is NaN or infinite.
+        EngineError: The engine raised an exception.
+    """
+    model = open_model()
+    with engine_errors(model.path):
+        scores = model.scores(items)
+    if not np.isfinite(scores).all():
+        raise InputError(f"{model.path} answers with NaN or infinity.", "Give another file.")
+    emit(scores)

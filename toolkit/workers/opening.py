@@ -1,7 +1,7 @@
 """Child process: open a candidate, that is a file on an engine with a number of threads.
 
-Each candidate has its own process (`edgepress.converters.worker.Worker`): its use of memory, threads and caches does
-not affect the figures of others, a crash fails one candidate only, and an engine may need its own environment.
+Each candidate has its own process (`edgepress.converters.process.worker.Worker`): its use of memory, threads and caches
+does not affect the figures of others, a crash fails one candidate only, and an engine may need its own environment.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from edgepress.converters.worker import Emit
+from edgepress.converters.process.worker import Emit
 from edgepress.runtime import Contract, InputSpec, Model, load
 from edgepress.runtime.errors import EngineError, InputError, parsing
 from edgepress.toolkit.workers.system import pin

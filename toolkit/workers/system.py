@@ -2,7 +2,7 @@
 
 `PINS` and `FORKS` say what this system has. macOS can fork, but a process that has loaded an engine may crash after it
 (the reason why `multiprocessing` spawns there), so turns of timing fork on Linux alone. The counterpart for the parent
-process is `edgepress.toolkit.host.system`.
+process is `edgepress.toolkit.machine.host`.
 """
 
 from __future__ import annotations

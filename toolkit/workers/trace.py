@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.worker import Emit
+from edgepress.converters.process.worker import Emit
 from edgepress.runtime.adapted import adapted, quantized
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError, InputError

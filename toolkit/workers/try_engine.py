@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 
-from edgepress.converters.worker import Emit
+from edgepress.converters.process.worker import Emit
 from edgepress.runtime.board import trial_error
 
 

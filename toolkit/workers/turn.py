@@ -6,7 +6,7 @@ engine, and all candidates have libraries and items at the same addresses: these
 process by about a percent, which would look like a difference between files. The model's address is drawn anew in every
 turn.
 
-Where turns do not fork (`edgepress.toolkit.host.system.turns`), every turn is a new Python that imports the engine,
+Where turns do not fork (`edgepress.toolkit.machine.host.turns`), every turn is a new Python that imports the engine,
 opens the file (`open_turn`) and times its calls in slices (`take_slice`), between which the other candidates take
 theirs. All addresses are then drawn anew in every turn, so no candidate is favoured by them.
 """
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.worker import Emit
+from edgepress.converters.process.worker import Emit
 from edgepress.runtime.engines import import_engine
 from edgepress.runtime.errors import EdgepressError
 from edgepress.toolkit.workers.opening import Candidate, Opening, engine_errors, open_candidate, open_model

@@ -37,7 +37,7 @@ class _Norm(NamedTuple):
     beta: Array | None
 
 
-def matches(graph: Graph) -> Iterator[_Norm]:
+def find_layer_norm(graph: Graph) -> Iterator[_Norm]:
     """Every layer normalization."""
     for op in [op for op in graph.operators if graph.kind(op) == "SQUARED_DIFFERENCE"]:
         if (norm := _norm(graph, op)) is not None:
@@ -136,7 +136,7 @@ def _is_product(graph: Graph, op: Any, *factors: int) -> bool:
     return op is not None and graph.kind(op) == "MUL" and not activation(op) and {*map(int, op.inputs)} == {*factors}
 
 
-def change(graph: Graph, norm: _Norm) -> None:
+def change_layer_norm(graph: Graph, norm: _Norm) -> None:
     """Write a layer normalization with the differences computed once."""
     shape = graph.shape(norm.source)
     name = f"{graph.prefix}_{ISLAND_MARK}_norm"

@@ -1,0 +1,205 @@
+"""A file as self-contained C99, with a self-test and a report of what it takes, for CMake or the Arduino IDE."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import edgepress
+from edgepress.converters.to_c.emission import C_TYPES, Sources, emit
+from edgepress.converters.to_c.footprint import Footprint, footprint
+from edgepress.converters.to_c.lowering import Program, lower
+from edgepress.converters.to_c.passes import merged_operations, place_smallest, without_constant_channels
+from edgepress.runtime import Contract, read_contract
+from edgepress.toolkit.escaping import markdown
+from edgepress.toolkit.shipping.exporting.folder import (
+    TensorPort,
+    fill,
+    input_text,
+    output_text,
+    rows_of,
+    table_of,
+    write_folder,
+)
+from edgepress.toolkit.shipping.exporting.frames import FrameSources, frame_sources
+from edgepress.toolkit.shipping.exporting.job import Exported, ExportJob
+from edgepress.toolkit.shipping.exporting.vectors import (
+    ProgramSession,
+    Vectors,
+    calibration_notes,
+    make_vectors,
+    quantization_of,
+)
+
+_NAME_LENGTH = 63
+"""Letters of an Arduino library's name at most, by its library specification."""
+
+
+def folder_texts(job: ExportJob, sources: Sources, frames: FrameSources | None, vectors: Vectors) -> dict[str, str]:
+    """The C, what builds it and its self-test, by paths in the folder.
+
+    Args:
+        job: What was asked for.
+        sources: The C of the model.
+        frames: That for frames of a camera.
+        vectors: Items of the self-test.
+    """
+    code = {"model.h": sources.header, "model.c": sources.source} | (frames.files if frames else {})
+    selftest = selftest_words(vectors)
+    if job.layout == "arduino":
+        return _arduino_texts(job, code, selftest)
+    compiled = " ".join(name for name in code if name.endswith(".c"))
+    return code | {
+        "selftest.c": fill("c99/selftest.c", **selftest),
+        "CMakeLists.txt": fill("cmake/CMakeLists.txt", SOURCES=compiled),
+    }
+
+
+def selftest_words(vectors: Vectors) -> dict[str, str]:
+    """What stands in `c99/selftest.c` for its words in @."""
+    return {
+        "ITEMS": str(len(vectors.inputs)),
+        "INPUT_TYPE": C_TYPES[vectors.inputs.dtype.name],
+        "OUTPUT_TYPE": C_TYPES[vectors.outputs.dtype.name],
+        "INPUTS": rows_of(vectors.inputs),
+        "OUTPUTS": rows_of(vectors.outputs),
+    }
+
+
+def _arduino_texts(job: ExportJob, code: dict[str, str], selftest: dict[str, str]) -> dict[str, str]:
+    """A library by https://arduino.github.io/arduino-cli/latest/library-specification/."""
+    properties = {
+        "NAME": library_name(job.path.stem),
+        "FILE": re.sub(r"[^\x20-\x7e]", "?", job.path.name),
+        "VERSION": edgepress.__version__,
+        "INCLUDES": ",".join(name for name in code if name.endswith(".h")),
+    }
+    return {f"src/{name}": text for name, text in code.items()} | {
+        "library.properties": fill("arduino/library.properties", **properties),
+        "examples/selftest/selftest.ino": fill("arduino/selftest.ino"),
+        "examples/selftest/vectors.h": fill("arduino/vectors.h", **selftest),
+    }
+
+
+def library_name(stem: str) -> str:
+    """A name that the Arduino IDE accepts: letters, of which it needs one, digits and _ . -, these not first."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-_.")
+    if not re.search("[A-Za-z]", name[:_NAME_LENGTH]):
+        name = f"model-{name}"
+    return name[:_NAME_LENGTH].rstrip("-")
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """What a folder of C99 holds.
+
+    Attributes:
+        texts: Its files, by their paths.
+        report: Its report without the files.
+        notes: What to tell the user.
+    """
+
+    texts: dict[str, str]
+    report: dict[str, Any]
+    notes: list[str]
+
+
+def export_c99(job: ExportJob) -> Exported:
+    """Write the folder; see `edgepress.toolkit.shipping.exporting.export`."""
+    made = job.in_child(_make, None)
+    arena, stack = (made.report["ram"][name] for name in ("arena", "stack"))
+    memory = f"{arena} bytes for its tensors and about {stack} of stack"
+    job.check_board(arena + stack, made.report["flash"]["total"], memory)
+    job.step(f"Writing {job.folder}")
+    report, more = write_folder(job.folder, made.texts, made.report, overwrite=job.overwrite)
+    return Exported(job.folder, report, tuple(made.notes + more))
+
+
+def _make(job: ExportJob, _: None) -> _Folder:
+    """Make the C and its self-test of the file."""
+    path = job.path
+    job.step("Reading the file")
+    whole = lower(path)
+    fewer = without_constant_channels(whole)
+    job.step("Placing tensors in memory")
+    program, placement = place_smallest(fewer)
+    about = job.describe()
+    contract = about.contract if about else read_contract(path)
+    labels = contract.labels if contract and contract.outputs == program.output.size else ()
+    sources = emit(program, placement, labels=labels, specialize=job.specialize)
+    takes = footprint(program, placement, sources, specialize=job.specialize)
+    job.step("Computing the answers of the self-test")
+    vectors, notes = make_vectors(ProgramSession(path, whole, contract), about, **job.items)
+    notes += calibration_notes(path, contract)
+    report = _report(job, program, takes, vectors)
+    report |= {"file_macs": whole.macs, "constant_channels": sum(each.constant_channels for each in whole.steps)}
+    report["merged_operations"] = merged_operations(fewer, program)
+    frames, more = frame_sources(path, whole, contract)
+    notes += more
+    report["frames"] = frames.report if frames else None
+    texts = folder_texts(job, sources, frames, vectors)
+    texts["README.md"] = _readme(job, program, contract, takes=takes, vectors=vectors, frames=frames)
+    return _Folder(texts, report, notes)
+
+
+def _report(job: ExportJob, program: Program, takes: Footprint, vectors: Vectors) -> dict[str, Any]:
+    return job.report(vectors) | {
+        "specialized": job.specialize,
+        "macs": program.macs,
+        "ram": {"arena": takes.arena, "stack": takes.stack},
+        "flash": {"constants": dict(takes.constants), "layers": takes.layers, "code": takes.code, "total": takes.flash},
+        "steps": [
+            {
+                "operation": step.operation.kind,
+                "kernel": step.kernel,
+                "output": list(step.output.shape),
+                "macs": step.macs,
+                "scratch": step.scratch or 0,
+            }
+            for step in program.steps
+        ],
+    }
+
+
+def _readme(
+    job: ExportJob,
+    program: Program,
+    contract: Contract | None,
+    *,
+    takes: Footprint,
+    vectors: Vectors,
+    frames: FrameSources | None,
+) -> str:
+    table = [
+        ("weights and other constants", f"{sum(takes.constants.values())} bytes of flash"),
+        ("numbers of the layers", f"{takes.layers} bytes of flash"),
+        ("code", f"about {takes.code} bytes of flash"),
+        ("arena", f"{takes.arena} bytes of memory"),
+        ("stack", f"about {takes.stack} bytes of memory"),
+        ("multiply-accumulates for one item", str(program.macs)),
+    ]
+    names = ["model.c", *(name for name in (frames.files if frames else ()) if name.endswith(".c"))]
+    build = fill(
+        f"{job.layout}/build.md",
+        ITEMS=str(len(vectors.inputs)),
+        SOURCE=markdown(vectors.source),
+        SOURCES=" and ".join(f"`{name}`" for name in names),
+    )
+    return fill(
+        "c99/README.md",
+        NAME=markdown(job.path.stem),
+        FILE=markdown(job.path.name),
+        VERSION=edgepress.__version__,
+        OUTPUT_TYPE=C_TYPES[program.output.dtype],
+        FOOTPRINT=table_of(table),
+        INPUT=input_text(_port(program.input), contract),
+        OUTPUT=output_text(_port(program.output), contract),
+        FRAMES=f"{frames.readme}\n" if frames else "",
+        BUILD=build,
+    )
+
+
+def _port(tensor: Any) -> TensorPort:
+    quantization = quantization_of(tensor) if len(tensor.scales) else None
+    return TensorPort(tuple(tensor.shape), tensor.dtype, quantization)

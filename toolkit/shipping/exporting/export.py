@@ -1,0 +1,102 @@
+"""Write a file as sources for a microcontroller, with a self-test and a report of what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from edgepress.converters.contract.hints import Hints
+from edgepress.toolkit.data.objects import Data, source_of
+from edgepress.toolkit.errors import InputError, unknown
+from edgepress.toolkit.results.run_files import check_integers
+from edgepress.toolkit.shipping.exporting.c99 import export_c99, library_name
+from edgepress.toolkit.shipping.exporting.folder import require_plain_folder
+from edgepress.toolkit.shipping.exporting.job import MICROCONTROLLERS, Exported, ExportJob, Language, Layout
+from edgepress.toolkit.shipping.exporting.tflm import export_tflm
+
+SAMPLES = 8
+"""Items in the self-test unless the user says another number."""
+
+
+def export(
+    file: str | Path,
+    to: Language = "c99",
+    out: str | Path | None = None,
+    *,
+    board: str | None = None,
+    data: Data | None = None,
+    samples: int = SAMPLES,
+    skip_unreadable: bool = False,
+    specialize: bool = False,
+    layout: Layout = "cmake",
+    overwrite: bool = False,
+    hints: Hints | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> Exported:
+    """Write a `.tflite` file as sources for a microcontroller.
+
+    Args:
+        file: A file of `convert --to tflite-int8 --target integer-only`, or another that computes in integers.
+        to: "c99", self-contained C99 that answers what TensorFlow Lite for Microcontrollers (TFLM) answers, bit for
+            bit; or "tflm", the file with what firmware with TFLM needs to run it, for which the extra `micro` has to be
+            installed, and which takes every file that TFLM runs.
+        out: Folder to write; None: next to the file, with its name and "-c99", "-arduino" or "-tflm".
+        board: A name in `MICROCONTROLLERS`; a file that takes more memory or flash is refused.
+        data: Data whose test items the self-test holds; None: it holds random items.
+        samples: Number of items in the self-test, 1 to 1000.
+        skip_unreadable: Skip images that can't be read.
+        specialize: Whether each layer gets C of its own, which is faster and several times the code; "c99" alone.
+        layout: "cmake", or "arduino", a library of the Arduino IDE with the self-test as its example; "c99" alone.
+        overwrite: Whether files in the folder are replaced that no export wrote, or that were changed since.
+        hints: What you know of a file that edgepress did not make.
+        on_step: Called with a sentence when a step begins.
+
+    Raises:
+        ModelFileError: The file is damaged, or holds something that is not exactly supported.
+        EngineError: TFLM does not run it.
+        MissingExtraError: The extra `micro` is not installed.
+        InputError: It does not fit the board, an argument or `out` can't be used, or `out` holds files of the user's.
+        DataError: The data can't be used.
+
+    Example:
+        >>> from edgepress.toolkit import convert, export
+        >>> made = convert("edgepress-demo/model.keras", "tflite-int8", target="integer-only", out="micro")
+        >>> export("micro/model-int8-integer-only.tflite", out="model-c99").report["selftest"]["items"]
+        8
+    """
+    data = source_of(data)
+    path = Path(file)
+    if to not in get_args(Language):
+        raise unknown("kind of export", to, get_args(Language))
+    if board is not None and board not in MICROCONTROLLERS:
+        raise unknown("board", board, MICROCONTROLLERS)
+    if not 1 <= samples <= 1000:
+        raise InputError(f"samples is {samples}; accepted: 1 to 1000.")
+    if specialize and to != "c99":
+        raise InputError(
+            f"specialize is for kernels of C99; the kernels of {to} are TFLM's.", "Leave --specialize out."
+        )
+    if layout not in get_args(Layout):
+        raise unknown("layout", layout, get_args(Layout))
+    if layout != "cmake" and to != "c99":
+        raise InputError(f"The layout {layout} is for C99; {to} is built with a clone of TFLM.", "Leave --layout out.")
+    check_integers(path)
+    kind = layout if layout != "cmake" else to
+    stem = library_name(path.stem) if layout == "arduino" else path.stem  # the IDE refuses other names of folders
+    job = ExportJob(
+        path=path,
+        to=to,
+        layout=layout,
+        folder=path.with_name(f"{stem}-{kind}") if out is None else Path(out),
+        board=board,
+        data=data,
+        samples=samples,
+        skip_unreadable=skip_unreadable,
+        specialize=specialize,
+        overwrite=overwrite,
+        hints=hints,
+        step=on_step or (lambda text: None),
+    )
+    require_plain_folder(job.folder)
+    return export_c99(job) if to == "c99" else export_tflm(job)

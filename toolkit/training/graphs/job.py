@@ -1,0 +1,196 @@
+"""What travels between `tune` or `prune` and its child process: the job of a run, and how small a net shall be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.calibration import Batches
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import write_text
+from edgepress.converters.numeric.statistics import Ranges
+from edgepress.converters.pruning.plan import Cost
+from edgepress.converters.ptq.calibration import Validation
+from edgepress.runtime.contract import Contract
+from edgepress.toolkit.data.types import Split
+from edgepress.toolkit.documents import parse_json, read_json, read_limited
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.results.file import first_wrong
+
+Bits = Literal[8, 4]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphJob:
+    """Train the float graph of the model that is open.
+
+    Attributes:
+        target: Path of the trained file, in the folder of the run.
+        contract: That of the trained file.
+        adapter: The operations before and after the model.
+        calibration: Returns the calibration items.
+        validation: Returns up to a number of validation items and their labels, or None.
+        train: The items that it is trained on.
+        labelled: Whether the labels of these are those of the model.
+        augmentation: The result of `augment.resolve`.
+        minutes: Time for training.
+        steps: Largest number of steps instead; None: as many as the time allows.
+        seed: Seed of order and augmentation.
+        began_with: What must be equal for a run to be resumed.
+    """
+
+    target: Path
+    contract: Contract
+    adapter: InputAdapter
+    calibration: Batches
+    validation: Validation
+    train: Split
+    labelled: bool
+    augmentation: str
+    minutes: float
+    steps: int | None
+    seed: int
+    began_with: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneJob(GraphJob):
+    """Tune the model that is open.
+
+    Attributes:
+        bits: Bits of the weights.
+    """
+
+    bits: Bits
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the training is: share of it that is done, 0-1, and figures."""
+
+    share: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came out: figures for JSON, and one row for each part of the training."""
+
+    facts: dict[str, Any]
+    history: list[dict[str, float]]
+
+
+def read_ranges(path: Path) -> Ranges:
+    """The ranges of the tensors of a run that is resumed.
+
+    Raises:
+        ConversionError: They can't be read.
+    """
+    from pydantic import TypeAdapter
+
+    try:
+        ranges: Ranges = TypeAdapter(Ranges).validate_json(
+            json.dumps(parse_json(read_limited(path), finite=False)), strict=True
+        )
+    except (OSError, ValueError) as e:
+        raise ConversionError(
+            f"The ranges in {path} can't be read: {first_wrong(e)}.", "Start again with --overwrite."
+        ) from e
+    return ranges
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Bounds that the pruned model shall keep, each or None.
+
+    Attributes:
+        macs: Share of the multiply-accumulates that is left at most, 0-1.
+        size_bytes: Size of its int8 TFLite file at most.
+        latency_ms: Time of one answer of that file at most, with LiteRT and one thread on this machine.
+    """
+
+    macs: float | None = None
+    size_bytes: int | None = None
+    latency_ms: float | None = None
+
+    @property
+    def cost(self) -> Cost:
+        """What channels are weighed by: their weights if only a size is asked for."""
+        return "bytes" if self.macs is None and self.latency_ms is None else "macs"
+
+    def __post_init__(self) -> None:
+        """Check them.
+
+        Raises:
+            InputError: There are none, or one is out of range.
+        """
+        if self.macs is None and self.size_bytes is None and self.latency_ms is None:
+            raise InputError(
+                "There is no target.", "Give a share of the multiply-accumulates (--macs 50%), a size or a latency."
+            )
+        if self.macs is not None and not 0 < self.macs < 1:
+            raise InputError(f"macs is {self.macs:g}; accepted: a share above 0 and below 1, such as 50% or 0.5.")
+        for name, value in (("size_bytes", self.size_bytes), ("latency_ms", self.latency_ms)):
+            if value is not None and not 0 < value < 1e15:
+                raise InputError(f"{name} is {value:g}; accepted: a number above 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneJob(GraphJob):
+    """Prune the model that is open.
+
+    Attributes:
+        targets: How small it shall be.
+        importance: A measure, or "auto".
+    """
+
+    targets: Targets
+    importance: str
+
+
+@dataclass
+class PrunePlan:
+    """What a run does, which a resumed one does not decide again.
+
+    Attributes:
+        shares: Share of the multiply-accumulates that is left after each part.
+        block: What wide layers are cut to multiples of.
+        steps: Steps of the training of each part; 0 of the last one, until that is measured.
+        rate: Learning rate at the beginning of each part; 0 until it is found.
+    """
+
+    shares: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)]
+    block: Annotated[int, Field(ge=1)]
+    steps: list[Annotated[int, Field(ge=0, lt=1 << 31)]]
+    rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+def read_plan(path: Path) -> PrunePlan:
+    """The plan of a run that is resumed.
+
+    Raises:
+        ConversionError: It can't be read.
+    """
+    try:
+        plan = TypeAdapter(PrunePlan).validate_json(json.dumps(read_json(path)), strict=True)
+        if len(plan.steps) != len(plan.shares):
+            raise ValueError(f"it has {len(plan.shares)} parts and steps of {len(plan.steps)}")
+        if not all(plan.steps[:-1]):
+            raise ValueError("a part before the last one has no steps")
+    except (OSError, ValueError) as e:
+        raise ConversionError(
+            f"The plan {path} can't be read: {first_wrong(e)}.", "Start again with --overwrite."
+        ) from e
+    return plan
+
+
+def save_plan(plan: PrunePlan, path: Path) -> None:
+    """Write the plan of a run."""
+    write_text(path, json.dumps(dataclasses.asdict(plan)))
