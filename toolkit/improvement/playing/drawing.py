@@ -35,7 +35,7 @@ def draw_item(item: Array) -> bytes:
     while values.ndim > 1 and values.shape[-1] == 1:
         values = values[..., 0]
     finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    low, high = (float(np.min(finite)), float(np.max(finite))) if finite.size else (0.0, 1.0)
     shares = (values - low) / (high - low) if high > low else np.full(values.shape, 0.5)
     if shares.ndim == 1:
         shares = shares[:, np.newaxis]
