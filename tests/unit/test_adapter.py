@@ -87,9 +87,9 @@ def test_the_end_turns_logits_into_probabilities() -> None:
     logits = np.array([[-2.0, 0.0, 3.0]], np.float32)
     adapter = InputAdapter(RGB, RGB.shape)
     assert adapter.finish(logits) is logits
-    softmax = InputAdapter(RGB, RGB.shape, end=end_for(3)).finish(logits)
+    softmax = InputAdapter(RGB, RGB.shape, end=end_for(3, None)).finish(logits)
     np.testing.assert_allclose(softmax, np.exp(logits) / np.exp(logits).sum(), rtol=1e-6)
-    sigmoid = InputAdapter(RGB, RGB.shape, end=end_for(1)).finish(np.array([[-200.0], [0.0], [3.0]], np.float32))
+    sigmoid = InputAdapter(RGB, RGB.shape, end=end_for(1, None)).finish(np.array([[-200.0], [0.0], [3.0]], np.float32))
     np.testing.assert_allclose(sigmoid[:, 0], [0, 0.5, 1 / (1 + np.exp(-3))], rtol=1e-6)
 
 

@@ -48,8 +48,8 @@ def test_nothing_that_is_needed_at_the_same_time_is_spoiled(tensors: list[Block]
                 spoiled(tensors[j], offsets[j], i, tensors[i], offsets[i]),
             )
             assert not all(both)
-            assert may_share(tensors, i, offsets[i], j, offsets[j])
-            assert may_share(tensors, j, offsets[j], i, offsets[i])
+            assert may_share(tensors, i, offsets[i], j, other=offsets[j])
+            assert may_share(tensors, j, offsets[j], i, other=offsets[i])
 
 
 @given(blocks(), st.integers(0, 5), st.integers(0, 60), st.integers(0, 5), st.integers(0, 60))
@@ -58,7 +58,7 @@ def test_two_may_share_if_an_end_or_a_distance_keeps_them_apart(
 ) -> None:
     i, j = i % len(tensors), j % len(tensors)
     expected = not (spoiled(tensors[i], at, j, tensors[j], other) and spoiled(tensors[j], other, i, tensors[i], at))
-    assert may_share(tensors, i, at, j, other) == expected
+    assert may_share(tensors, i, at, j, other=other) == expected
 
 
 @given(blocks())
@@ -81,9 +81,9 @@ def test_a_distance_that_is_too_small_keeps_apart() -> None:
     """The output begins at least so far before its input."""
     blocks = [Block(16, -1, 0, {}), Block(16, 0, 1, {0: 4})]
     assert search(blocks, 10) == (20, [4, 0])
-    assert may_share(blocks, 1, 0, 0, 4)
-    assert may_share(blocks, 0, 4, 1, 0)
-    assert not may_share(blocks, 1, 1, 0, 4)
+    assert may_share(blocks, 1, 0, 0, other=4)
+    assert may_share(blocks, 0, 4, 1, other=0)
+    assert not may_share(blocks, 1, 1, 0, other=4)
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=7))

@@ -117,7 +117,7 @@ def test_outputs_are_one_a_label_but_a_single_sigmoid() -> None:
         ("threshold", "0.5"),
         ("schema_version", 0),
         ("schema_version", "1"),
-        ("schema_version", 5),
+        ("schema_version", 6),
         ("input", None),
         ("input", []),
         ("input__shape", []),

@@ -137,7 +137,7 @@ def test_the_first_training_is_repeated_more_slowly_from_its_weights_on_old_and_
     assert world.asked["remembered"] == world.run.with_name("run-improved")
     assert world.asked["opened"][0] == "new"
     assert world.asked["opened"][1] == {
-        "purpose": "evaluation", "input": SPEC, "labels": ("a", "b"), "skip_unreadable": False
+        "purpose": "evaluation", "input": SPEC, "labels": ("a", "b"), "skip_unreadable": False, "multilabel": False
     }  # fmt: skip
     assert "'skip_unreadable': False" in result.notes[0]
     assert result.notes[0].startswith("opened None")

@@ -51,7 +51,7 @@ def test_samples_are_read_as_they_were_prepared(
     monkeypatch.setattr(samples, "load", lambda *_: Model(Path("x.tflite"), "mean", 1, Mean(contract)))
     coarse = RANDOM.integers(0, 256, (5, 5, 3), np.uint8)
     item = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
-    classes = tuple((y, item[np.newaxis]) for y in range(2))
+    classes = tuple((np.array(y), item[np.newaxis]) for y in range(2))
     write_samples(SampleJob(Path("x.tflite"), None, tmp_path, classes), lambda engine: None)
     whole, enlarged = (load_image(tmp_path / "samples" / f"{n}.png", spec).astype(int) for n in range(2))
     if exact:

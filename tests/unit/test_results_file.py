@@ -225,7 +225,8 @@ def test_which_items_were_right_is_kept_bit_by_bit(right: list[bool]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "room", "made"), [("benchmark", "results", benchmark_schema), ("compare", "comparison", compare_schema)]
+    ("name", "room", "made"),
+    [("benchmark", "results", benchmark_schema), ("compare", "measurement.comparison", compare_schema)],
 )
 def test_the_schemas_in_the_docs_are_current(name: str, room: str, made: Callable[[], dict[str, Any]]) -> None:
     kept = json.loads((SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))
