@@ -90,7 +90,8 @@ def _made(net: str, data: Path, run: Path) -> dict[str, Any]:
     from edgepress.converters.sources.keras import load_keras
     from edgepress.toolkit.conversion.convert import convert
     from edgepress.toolkit.data.for_model import contract_of, data_for
-    from edgepress.toolkit.measurement.benchmarking.collect import Answers, collect_answers
+    from edgepress.toolkit.measurement.benchmarking.answers import Answers
+    from edgepress.toolkit.measurement.benchmarking.collect import collect_answers
     from edgepress.toolkit.training.loop import train
     from edgepress.toolkit.workers.opening import Candidate
 

@@ -17,9 +17,11 @@ from edgepress.runtime.decisions import decide
 from edgepress.runtime.sessions import Session
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
+from edgepress.toolkit.measurement.benchmarking import answers as answers_module
 from edgepress.toolkit.measurement.benchmarking import cache as answers_cache
 from edgepress.toolkit.measurement.benchmarking import collect
-from edgepress.toolkit.measurement.benchmarking.collect import Answers, collect_answers, shards
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
+from edgepress.toolkit.measurement.benchmarking.collect import collect_answers, shards
 from edgepress.toolkit.workers import answer
 from edgepress.toolkit.workers.answer import AnswerShard, Part, answer_shard
 from edgepress.toolkit.workers.opening import Candidate
@@ -161,8 +163,8 @@ def test_a_slow_file_stops_after_enough_items(
     run: Any, digits: Any, tmp_path: Path, fake_engine: None, small_shards: None, monkeypatch: Any, limit: str
 ) -> None:
     enough = 120 if limit == "slow" else 40
-    monkeypatch.setattr(collect, "ENOUGH_ITEMS", enough)
-    monkeypatch.setattr(collect, "LONG_S", 0.05)
+    monkeypatch.setattr(answers_module, "ENOUGH_ITEMS", enough)
+    monkeypatch.setattr(answers_module, "LONG_S", 0.05)
     slow = tmp_path / "slow.tflite"
     shutil.copy(run.variants["tflite-int8"], slow)
     fast = Candidate(run.variants["tflite-int8"], "litert")
@@ -194,8 +196,8 @@ def test_few_items_and_short_work_are_never_estimated(
     enough: int,
     long_s: float,
 ) -> None:
-    monkeypatch.setattr(collect, "ENOUGH_ITEMS", enough)
-    monkeypatch.setattr(collect, "LONG_S", long_s)
+    monkeypatch.setattr(answers_module, "ENOUGH_ITEMS", enough)
+    monkeypatch.setattr(answers_module, "LONG_S", long_s)
     slow = tmp_path / "slow.tflite"
     shutil.copy(run.variants["tflite-int8"], slow)
     pairs = [Candidate(run.variants["tflite-int8"], "litert"), Candidate(slow, "tflite-runtime")]

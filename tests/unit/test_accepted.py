@@ -14,7 +14,7 @@ from edgepress.toolkit.measurement.benchmarking.accuracy import (
     are_judged,
     without_promise,
 )
-from edgepress.toolkit.measurement.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
 from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.workers.answer import NOT_JUDGED
 

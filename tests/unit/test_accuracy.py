@@ -22,7 +22,7 @@ from edgepress.toolkit.measurement.benchmarking.accuracy import (
     disagreements,
     in_words,
 )
-from edgepress.toolkit.measurement.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
 from edgepress.toolkit.results.figures import FileFigures
 from edgepress.toolkit.results.records import DROP, NO_BASELINE, UNPROVEN, USABLE, Measurement, measurement
 from edgepress.toolkit.stats.intervals import Interval

@@ -13,7 +13,7 @@ from PIL import Image
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.measurement.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
 from edgepress.toolkit.measurement.benchmarking.more import Further, More, open_more, write_differences
 from edgepress.toolkit.stats.choice import Evidence
 from edgepress.toolkit.workers.opening import Candidate

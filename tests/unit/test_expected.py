@@ -11,7 +11,7 @@ from records import assert_frozen
 
 from edgepress.runtime.acceptance import Temperature
 from edgepress.toolkit.measurement.benchmarking import expected
-from edgepress.toolkit.measurement.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
 from edgepress.toolkit.measurement.benchmarking.expected import Odds, expected_lost
 from edgepress.toolkit.workers.answer import judge
 

@@ -21,8 +21,8 @@ from edgepress.toolkit.conversion.source_check import check_source
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.measurement.benchmarking.accuracy import accuracy_figures, disagreements, evidence_of
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
 from edgepress.toolkit.measurement.benchmarking.cache import Shelf
-from edgepress.toolkit.measurement.benchmarking.collect import Answers
 from edgepress.toolkit.measurement.benchmarking.expected import Odds
 from edgepress.toolkit.measurement.prediction import ImageResult
 from edgepress.toolkit.reports.notebooks.views import evaluation_html

@@ -27,7 +27,8 @@ from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 from edgepress.toolkit.measurement.benchmarking.accuracy import accepted_counts, accepted_fields, without_promise
-from edgepress.toolkit.measurement.benchmarking.collect import Answers, collect_answers
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
+from edgepress.toolkit.measurement.benchmarking.collect import collect_answers
 from edgepress.toolkit.measurement.benchmarking.remarks import facts_of_file
 from edgepress.toolkit.reports.notebooks.printed import Printed
 from edgepress.toolkit.reports.notebooks.views import evaluation_html

@@ -25,7 +25,8 @@ from edgepress.toolkit.data.for_model import Described, data_for, require_one_in
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.machine.environments import usable_engines
-from edgepress.toolkit.measurement.benchmarking.collect import Answers, collect_answers
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
+from edgepress.toolkit.measurement.benchmarking.collect import collect_answers
 from edgepress.toolkit.measurement.benchmarking.plan import (
     describe_files,
     find_baseline,

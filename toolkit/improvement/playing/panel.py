@@ -22,7 +22,7 @@ from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.improvement.playing.choice import Choice, Shown
 from edgepress.toolkit.improvement.playing.drawing import draw_item
 from edgepress.toolkit.machine.environments import python_for
-from edgepress.toolkit.measurement.benchmarking.collect import crash_error
+from edgepress.toolkit.measurement.benchmarking.answers import crash_error
 from edgepress.toolkit.text import duration, percent, plural, size
 from edgepress.toolkit.workers.answer import Look, Seen, look
 from edgepress.toolkit.workers.opening import Opening, open_candidate

@@ -31,7 +31,7 @@ from edgepress.runtime.contract import Contract
 from edgepress.runtime.decisions import same_answers
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.measurement.benchmarking.advice import MIN_SQNR_DB
-from edgepress.toolkit.measurement.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
 from edgepress.toolkit.results.figures import AccuracyFigures, ClassChange, ErrorFigures, LabelFigures, pack
 from edgepress.toolkit.results.records import DROP, LARGE_ERROR, NO_BASELINE, UNPROVEN, USABLE, Disagreement
 from edgepress.toolkit.stats.acceptance import risk_coverage

@@ -29,7 +29,7 @@ from edgepress.toolkit.measurement.benchmarking.accuracy import (
     without_promise,
 )
 from edgepress.toolkit.measurement.benchmarking.advice import choose, shipping_engines
-from edgepress.toolkit.measurement.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
 from edgepress.toolkit.measurement.benchmarking.expected import Odds
 from edgepress.toolkit.measurement.benchmarking.explain import Explained
 from edgepress.toolkit.measurement.benchmarking.more import Further

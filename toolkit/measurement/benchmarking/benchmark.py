@@ -26,8 +26,9 @@ from edgepress.converters.files import write_csv, write_json
 from edgepress.toolkit.arguments import OnProgress
 from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.machine.host import describe_host
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
 from edgepress.toolkit.measurement.benchmarking.assemble import assemble
-from edgepress.toolkit.measurement.benchmarking.collect import Answers, collect_answers
+from edgepress.toolkit.measurement.benchmarking.collect import collect_answers
 from edgepress.toolkit.measurement.benchmarking.explain import explain
 from edgepress.toolkit.measurement.benchmarking.more import Further, More, open_more, write_differences
 from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions

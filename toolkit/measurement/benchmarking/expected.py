@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from edgepress.converters.numeric.metrics import fit_temperature
 from edgepress.runtime.acceptance import SMALLEST, Temperature
-from edgepress.toolkit.measurement.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
 from edgepress.toolkit.results.records import UNPROVEN, Measurement
 from edgepress.toolkit.stats.choice import LEAST_KNOWING, Costs, Evidence, Rule
 from edgepress.toolkit.stats.samples import items_to_be_sure, items_to_rule_out

@@ -23,7 +23,7 @@ from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import SPLITS, DataSet, Split, notes_of_skipped
 from edgepress.toolkit.errors import EdgepressError, InputError
-from edgepress.toolkit.measurement.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
 from edgepress.toolkit.stats.choice import Evidence
 from edgepress.toolkit.workers.opening import Candidate
 

@@ -23,7 +23,7 @@ from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.machine.host import X86
 from edgepress.toolkit.measurement.benchmarking.advice import MAX_DROP_PP
-from edgepress.toolkit.measurement.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
 from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.measurement.benchmarking.plan import SUFFIXES, BenchmarkPlan
 from edgepress.toolkit.results.records import DROP, LARGE_ERROR, UNPROVEN, Advice, BestEngine, Measurement

@@ -30,7 +30,7 @@ from edgepress.runtime.engines import ENGINES
 from edgepress.toolkit.arguments import OnProgress
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.machine.host import choose_cpus, out_of_the_way, turns
-from edgepress.toolkit.measurement.benchmarking.collect import crash_error
+from edgepress.toolkit.measurement.benchmarking.answers import crash_error
 from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.measurement.benchmarking.plan import BenchmarkPlan
 from edgepress.toolkit.measurement.benchmarking.quiet import Watch

@@ -20,7 +20,7 @@ from edgepress.runtime.board import usable_cores
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.machine.environments import python_for
 from edgepress.toolkit.machine.host import Turns
-from edgepress.toolkit.measurement.benchmarking.collect import crash_error
+from edgepress.toolkit.measurement.benchmarking.answers import crash_error
 from edgepress.toolkit.workers.opening import Candidate, Opening
 from edgepress.toolkit.workers.system import turn_too_long
 from edgepress.toolkit.workers.turn import SLICES, Start, Taken, Turn, begin, open_turn, take_slice, take_turn

@@ -22,7 +22,8 @@ from edgepress.toolkit.data.objects import Data, opened_or_named, source_of
 from edgepress.toolkit.data.types import DataSet, notes_of_skipped
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.machine.environments import python_for, usable_engines
-from edgepress.toolkit.measurement.benchmarking.collect import crash_error, shards
+from edgepress.toolkit.measurement.benchmarking.answers import crash_error
+from edgepress.toolkit.measurement.benchmarking.collect import shards
 from edgepress.toolkit.measurement.calibrating.fit import Fit, fit
 from edgepress.toolkit.measurement.calibrating.references import Wish
 from edgepress.toolkit.text import SHARE, parse

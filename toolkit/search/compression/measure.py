@@ -24,7 +24,8 @@ from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.documents import default_cache
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.machine.host import choose_cpus, describe_host, host_title
-from edgepress.toolkit.measurement.benchmarking.collect import Answers, collect_answers
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
+from edgepress.toolkit.measurement.benchmarking.collect import collect_answers
 from edgepress.toolkit.measurement.benchmarking.expected import expected_lost
 from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.measurement.benchmarking.quiet import Watch

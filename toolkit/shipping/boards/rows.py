@@ -23,7 +23,7 @@ from edgepress.toolkit.measurement.benchmarking.accuracy import (
     without_promise,
 )
 from edgepress.toolkit.measurement.benchmarking.advice import choose
-from edgepress.toolkit.measurement.benchmarking.collect import Answers
+from edgepress.toolkit.measurement.benchmarking.answers import Answers
 from edgepress.toolkit.measurement.benchmarking.expected import Odds
 from edgepress.toolkit.measurement.benchmarking.plan import find_files
 from edgepress.toolkit.results.records import NOT_COMPARABLE, PROVEN, Benchmark, Measurement
