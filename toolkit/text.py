@@ -11,11 +11,12 @@ import math
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edgepress.runtime.input_record import inputs_of
-from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.errors import InputError
+
+if TYPE_CHECKING:
+    from edgepress.runtime.input_spec import InputSpec
 
 MINUS = "\N{MINUS SIGN}"
 REPR_CHARACTERS = 60
@@ -147,6 +148,8 @@ def short_repr(record: Any) -> str:
 
 def input_text(spec: InputSpec) -> str:
     """What one item looks like: "28 x 28 x 1 pixels", or of several inputs, "photo 28 x 28 x 1 pixels, size 2"."""
+    from edgepress.runtime.input_record import inputs_of  # it imports NumPy, which `--help` does not need
+
     if inputs := inputs_of(spec):
         return ", ".join(f"{each.name} {input_text(each)}" for each in inputs)
     return " x ".join(map(str, spec.shape)) + (" pixels" if spec.is_image else "")

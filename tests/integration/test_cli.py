@@ -321,8 +321,8 @@ def test_native_noise_and_warnings_go_into_the_log_and_words_to_the_screen(capfd
     # In a process of its own: here, the standard streams are pytest's.
     result = apart(
         "import os, sys, warnings, logging, subprocess",
-        "from edgepress.toolkit.cli import logs",
-        "with logs.off_screen() as log:",
+        "from edgepress.toolkit.cli import frame",
+        "with frame.off_screen() as log:",
         "    os.write(2, b'native 2\\n'); os.write(1, b'native 1\\n')",
         "    subprocess.run(['sh', '-c', 'echo child >&2'])",
         "    warnings.warn('a warning'); logging.getLogger('some').warning('a log line')",

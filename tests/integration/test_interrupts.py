@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -32,13 +34,19 @@ def test_an_interrupt_inside_a_destructor_still_stops_the_command() -> None:
 
 @pytest.mark.parametrize("number", frame.ENDING)
 def test_a_scheduler_or_a_closed_terminal_that_ends_a_command_interrupts_it(number: int) -> None:
-    inherited = signal.signal(number, signal.SIG_DFL)  # nohup leaves one ignored
-    try:
-        with pytest.raises(KeyboardInterrupt), frame.not_swallowed():
-            signal.raise_signal(number)
-        assert signal.getsignal(number) == signal.SIG_DFL
-    finally:
-        signal.signal(number, inherited)
+    """In a process of its own: one that is not interrupted ends, and would take the other tests with it."""
+    code = f"""
+import signal
+from edgepress.toolkit.cli import frame
+signal.signal({int(number)}, signal.SIG_DFL)  # nohup leaves one ignored
+try:
+    with frame.not_swallowed():
+        signal.raise_signal({int(number)})
+except KeyboardInterrupt:
+    print("interrupted", signal.getsignal({int(number)}) == signal.SIG_DFL)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout.strip()) == (0, "interrupted True"), ended.stderr
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs terminals")

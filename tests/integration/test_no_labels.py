@@ -245,7 +245,7 @@ def test_a_detector_is_named(tmp_path: Path) -> None:
     from edgepress.runtime import ModelFileError
 
     several = onnx_with(tmp_path / "two.onnx", {"boxes": ["n", 6, 4], "scores": ["n", 6]}, shape=["n", 5])
-    with pytest.raises(ModelFileError, match=r"(?s)detector.*boxes and scores.*one output"):
+    with pytest.raises(ModelFileError, match=r"(?s)detector.*boxes and scores.*One output"):
         convert(several, "onnx-float32", out=tmp_path / "out")
     one = onnx_with(tmp_path / "one.onnx", {"found": ["n", 6, 9]}, shape=["n", 5])
     with pytest.raises(InputError, match=r"(?s)6 rows of 9.*--task none"):

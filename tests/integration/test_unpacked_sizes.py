@@ -319,32 +319,31 @@ def test_nested_models_end_with_one_error(tmp_path: Path) -> None:
 
 ROOMS = Path(edgepress.toolkit.__file__).parent, Path(edgepress.converters.__file__).parent
 UNLIMITED = {
-    "sweeping/local.py": "a job is a training, which may take days",
-    "sweeping/cluster_worker.py": "a job is a training, which may take days",
-    "sweeping/cluster_nodes.py": "that of distributed",
+    "search/sweeping/runners.py": "a job is a training, which may take days",
+    "search/cluster/worker.py": "a job is a training, which may take days",
+    "search/cluster/setup.py": "that of distributed",
     "conversion/processes.py": "passes `silence_s` of Conversion",
 }
 OPENS = {
-    "bundles/pyz_main.py": "the bundle that runs it",
-    "publishing/trust.py": "a bundle that was verified, and a root of limited size",
-    "boards/parcels.py": "a bundle that was built here",
-    "boards/remote_answer.py": "items that were sent to the board",
-    "boards/remote_outputs.py": "items that were sent to the board",
-    "boards/ssh.py": "writes a tar",
-    "boards/values.py": "answers of the user's own board",
-    "bundles/shadow.py": "a bundle that was verified",
     "contract/metadata.py": "reads up to MAX_BYTES of each text",
     "contract/write.py": "files that were made or checked here",
-    "data/idx.py": "refuse_bomb",
-    "data/npz.py": "refuse_bomb",
-    "data/shard_index.py": "the user's own cache",
-    "data/shard_scan.py": "reads headers through _Bounded",
+    "data/readers/idx.py": "refuse_bomb",
+    "data/readers/npz.py": "refuse_bomb",
+    "data/readers/shard_scan.py": "reads headers through _Bounded",
+    "data/readers/shard_source.py": "the user's own cache",
     "inspection/keras_file.py": "refuse_unsafe",
     "inspection/tflite_file.py": "reads names only",
-    "publishing/entries.py": "a bundle that was verified",
-    "sources/bombs.py": "refuse_bomb",
-    "sources/saved_keras.py": "a file that sources/keras.py or inspection/keras_file.py has judged",
-    "training/pretrained.py": "refuse_unsafe",
+    "shipping/boards/facts.py": "answers of the user's own board",
+    "shipping/boards/remote_answer.py": "items that were sent to the board",
+    "shipping/boards/remote_outputs.py": "items that were sent to the board",
+    "shipping/boards/rows.py": "a bundle that was built here",
+    "shipping/boards/ssh.py": "writes a tar",
+    "shipping/bundles/pyz_main.py": "the bundle that runs it",
+    "shipping/bundles/updates.py": "a bundle that was verified",
+    "shipping/publishing/entries.py": "a bundle that was verified",
+    "shipping/publishing/trust.py": "a bundle that was verified, and a root of limited size",
+    "sources/saved_keras.py": "a file that sources/keras.py or inspection/keras_file.py has judged, or refuse_bomb",
+    "training/nets/pretrained.py": "refuse_unsafe",
     "workers/answer.py": "items that the parent wrote",
     "workers/operation_outputs.py": "items that the parent wrote",
     "workers/turn.py": "items that the parent wrote",
@@ -397,7 +396,7 @@ def test_bundle_gives_up_on_a_model_that_does_not_end(tmp_path: Path, monkeypatc
     monkeypatch.setattr(build, "SILENCE_S", 4.0)
     start = time.monotonic()
     with pytest.raises(ModelFileError, match=r"endless\.tflite crashed .*no answer in 4 s"):
-        build._write_samples(SampleJob(path, None, tmp_path, ((0, np.zeros((1, 4), np.float32)),)))
+        build._write_samples(SampleJob(path, None, tmp_path, ((np.array(0), np.zeros((1, 4), np.float32)),)))
     assert time.monotonic() - start < 60
 
 

@@ -15,6 +15,7 @@ from edgepress.converters.conversion.encode import Encoder, Once
 from edgepress.converters.conversion.float_graph import FloatGraph
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.schemes import SCHEMES, RepairKind
+from edgepress.runtime.contract import Contract
 from edgepress.runtime.input_spec import InputSpec
 
 OWN = object()
@@ -27,7 +28,7 @@ def encoder(folder: Path, *, kind: RepairKind = "int8", learned: bool = False) -
     float_graph = FloatGraph(paths["float"], {kind: paths[kind]}, facts={kind: {"repairs": ["equalization"]}})
     ranges = {"input": (0.0, 1.0)} if learned else {}
     source = SimpleNamespace(facts=SimpleNamespace(format="keras"), loops=False, onnx=lambda adapter: OWN)
-    contract = SimpleNamespace(input=InputSpec(shape=(4,)))
+    contract = Contract(task="none", labels=(), input=InputSpec(shape=(4,)), scheme="keras", output_shape=(2,))
     job: Any = SimpleNamespace(
         float_graph=float_graph, learned=ranges, adapter=None, contract=contract, rewrite=False, left_off=None
     )

@@ -79,17 +79,14 @@ class _Parser(HTMLParser):
 
 
 def _table_text(rows: list[list[tuple[str, bool]]]) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from edgepress.toolkit.terminal import SIMPLE_HEAD, Console, Table, Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title, figure in rows[0]:
         table.add_column(Text(title), justify="right" if figure else "left", overflow="fold")
     for row in rows[1:]:
         table.add_row(*(Text(text) for text, _ in row))
     buffer = io.StringIO()
     width = max(LEAST_WIDTH, shutil.get_terminal_size().columns)
-    Console(file=buffer, width=width, color_system=None, force_terminal=False).print(table)
+    Console(file=buffer, width=width, color_system=None, force_terminal=False, force_jupyter=False).print(table)
     return "\n".join(line.rstrip() for line in buffer.getvalue().strip("\n").split("\n"))
