@@ -75,5 +75,7 @@ def test_the_archives_are_as_pypi_wants_them(tmp_path: Path) -> None:
         modules = {name for name in archive.namelist() if name.endswith(".py")}
     with tarfile.open(source) as archive:
         sources = {name.partition("/")[2] for name in archive.getnames()}
-    assert {name.partition("/")[2] for name in modules - {"edgepress/__init__.py"}} <= sources
+    own = {f"edgepress/{path.name}" for path in (ROOT / "runtime" / "_package").glob("*.py")}
+    assert {name.partition("/")[2] for name in modules - own} <= sources
+    assert {f"runtime/_package/{name.partition('/')[2]}" for name in own} <= sources
     assert not any(name.startswith("tests") for name in sources)
