@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 MAX_SIDE = 512
 """Longest side of a picture, pixels; larger images are made smaller."""
-WIDTH, HEIGHT = 480, 240
-"""Size of a drawing of a tensor, pixels."""
+WIDTH = 480
+"""Width of a drawing of a tensor, pixels."""
+HEIGHT = 240
+"""Its height, pixels."""
 MARGIN = 8
 """Pixels around the lines of a drawing."""
 MAX_CHANNELS = 8
@@ -69,7 +75,7 @@ def _png(item: Array, size: tuple[int, int] | None = None) -> bytes:
     return _encode(image)
 
 
-def _encode(image: object) -> bytes:
+def _encode(image: Image) -> bytes:
     encoded = io.BytesIO()
-    image.save(encoded, "PNG", compress_level=1)  # type: ignore[attr-defined]
+    image.save(encoded, "PNG", compress_level=1)
     return encoded.getvalue()

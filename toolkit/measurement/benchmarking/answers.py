@@ -154,6 +154,9 @@ class Answerer:
             self.fail(crash_error(self._candidate, e))
         except EdgepressError as e:
             self.fail(e)
+
+    def close_idle(self) -> None:
+        """Terminate the processes that wait, if nothing is left to answer."""
         if self.ended or self.done == self._count:
             with self._lock:
                 idle = self._idle

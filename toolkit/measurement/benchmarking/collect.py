@@ -111,6 +111,7 @@ def _run(answerers: Sequence[Answerer], data: DataSet, jobs: int, on_progress: O
     def task(answerer: Answerer, rows: slice, path: Path) -> None:
         answerer.answer(rows, path)
         answerer.stop_if_slow(min(t.seconds_an_item for t in answerers))
+        answerer.close_idle()
         tell()
 
     flying: deque[tuple[Path, list[Future[None]]]] = deque()
