@@ -1,4 +1,4 @@
-"""When a slow file stops answering: bounds on its items, on its time beside the fastest, and on the time that is left."""
+"""When a slow file stops: bounds on its items, on its time beside the fastest file, and on the time that is left."""
 
 from __future__ import annotations
 
