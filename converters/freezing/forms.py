@@ -173,7 +173,7 @@ def write_lookups(definition: Any, tables: Mapping[str, Any]) -> None:
         place = node.input[1]
         for kind, bound in (("Maximum", before), ("Minimum", behind), ("Sub", before)):
             place = _add(definition, kind, f"{node.name}/{kind}", [place, np.array(bound, keys.dtype)], T=types[0]).name
-        _become(definition, node, "GatherV2", [listed, place, np.array(0, np.int32)],
+        become(definition, node, "GatherV2", [listed, place, np.array(0, np.int32)],
                 Tparams=types[1], Tindices=types[0], Taxis=tf.int32)  # fmt: skip
 
 
@@ -193,7 +193,7 @@ def write_counts(definition: Any) -> None:
         one_hot = _add(definition, "OneHot", name, [node.input[0], np.array(depth, np.int32), *ends], T=to, TI=of)
         one_hot.attr["axis"].i = -1
         kind = "Max" if node.attr["binary_output"].b else "Sum"
-        _become(definition, node, kind, [one_hot.name, np.array([-2], np.int32)], T=to, Tidx=tf.int32)
+        become(definition, node, kind, [one_hot.name, np.array([-2], np.int32)], T=to, Tidx=tf.int32)
 
 
 def _fixed_size(nodes: Mapping[str, Any], name: str) -> int | None:
@@ -230,10 +230,17 @@ def value_of(nodes: Mapping[str, Any], name: str) -> Array | None:
 
 def _add(definition: Any, kind: str, name: str, inputs: list[Any], **types: Any) -> Any:
     """Add a node; inputs are names of nodes, and values that become constants."""
-    return _become(definition, definition.node.add(name=name), kind, inputs, **types)
+    return become(definition, definition.node.add(name=name), kind, inputs, **types)
 
 
-def _become(definition: Any, node: Any, kind: str, inputs: list[Any], **types: Any) -> Any:
+def add_float_node(definition: Any, kind: str, name: str, inputs: list[Any]) -> Any:
+    """Add a node that computes float32, as `_add`."""
+    import tensorflow as tf
+
+    return _add(definition, kind, name, inputs, T=tf.float32)
+
+
+def become(definition: Any, node: Any, kind: str, inputs: list[Any], **types: Any) -> Any:
     """Make a node one of another kind with these inputs, as in `_add`, under its own name."""
     import tensorflow as tf
 

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from frozen_graphs import answer, check, definition_of, kinds, weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgepress.converters.freezing.fixes import fix
 from edgepress.converters.freezing.frozen import freeze, trace
+from edgepress.converters.freezing.spectra import LARGEST
 from edgepress.converters.to_tflite.convert import float_tflite
 from edgepress.toolkit.conversion.convert import convert
 
@@ -317,3 +320,46 @@ def test_pools_of_volumes_of_free_sizes_stay(shape: tuple[int | None, ...]) -> N
     import tensorflow as tf
 
     check(lambda x: tf.nn.max_pool3d(x, 2, 2, "SAME"), shape, changes=False)
+
+
+@given(st.integers(3, 70), st.integers(-9, 9), st.sampled_from(["parts", "size", "all"]))
+@settings(max_examples=15, deadline=None)
+def test_spectra_of_any_length_become_products(length: int, more: int, read: str) -> None:
+    """Of fewer values than the length, of as many, and of more."""
+    import tensorflow as tf
+
+    def function(x: Any) -> Any:
+        spectrum = tf.signal.rfft(x, [length])
+        parts = [tf.math.real(spectrum), tf.math.imag(spectrum)] if read != "size" else []
+        return tf.concat([*parts, *([tf.abs(spectrum)] if read != "parts" else [])], -1)
+
+    is_power = not length & (length - 1)
+    fixed = check(function, (None, 2, max(1, length + more)), changes=not is_power)
+    assert ("RFFT" in kinds(fixed)) == is_power
+
+
+def test_spectra_stay_whose_values_are_read_or_that_are_long() -> None:
+    import tensorflow as tf
+
+    def inverse(x: Any) -> Any:
+        return tf.signal.irfft(tf.signal.rfft(x, [12]) * 2)
+
+    check(inverse, (1, 12), changes=False)
+    check(lambda x: tf.abs(tf.signal.rfft(x, [LARGEST + 1])), (1, 20), changes=False)
+
+
+@pytest.mark.parametrize("decibels", [True, False])
+def test_mel_spectrograms_of_windows_of_any_length_convert(decibels: bool, tmp_path: Path) -> None:
+    import keras
+
+    sound = keras.Input((900,))
+    mel = keras.layers.MelSpectrogram(
+        fft_length=200, sequence_stride=100, sampling_rate=8000, num_mel_bins=16, power_to_db=decibels
+    )(sound)
+    answers = keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(mel))
+    sounds = np.random.default_rng(0).normal(size=(40, 900)).astype(np.float32)
+    schemes = ["tflite-float32", "tflite-int8", "onnx-float32", "onnx-int8"]
+    for variant in convert(keras.Model(sound, answers), schemes, data={"x": sounds}, out=tmp_path):
+        assert variant.path is not None, variant.error
+        assert variant.verification is not None
+        assert (variant.verification.sqnr_db or 99) > (15 if "int8" in variant.scheme else 90), variant.scheme
