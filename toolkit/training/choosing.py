@@ -36,8 +36,10 @@ UNTAUGHT_NET = "mobilenet-v2"
 SAMPLED_IMAGES = 64
 """Number of images whose stored size is read."""
 OTHER_NET = "lenet"
-"""The net for all other items."""
-CHOSEN = (PHOTO_NET, UNTAUGHT_NET, OTHER_NET)
+"""The net for other items of 28 x 28 to 224 x 224."""
+ANY_SHAPE_NET = "dense"
+"""The net for items of any other shape."""
+CHOSEN = (PHOTO_NET, UNTAUGHT_NET, OTHER_NET, ANY_SHAPE_NET)
 """The nets that may be chosen."""
 
 
@@ -87,7 +89,8 @@ def choose(data: DataSet, arch: str, weights: str | Path | None, base: BaseNet |
         return Choice(arch, begins, "its weights come with edgepress" if weights == AUTO and begins else "")
     if not is_photo(data):
         reason = "the images are small or grey" if data.input.is_image else "the items are tensors"
-        return Choice(OTHER_NET, weights_of(OTHER_NET, weights), reason)
+        net = OTHER_NET if architectures.ARCHITECTURES[OTHER_NET].takes(data.input.shape) else ANY_SHAPE_NET
+        return Choice(net, weights_of(net, weights), reason)
     if weights in (NONE, None):
         return Choice(UNTAUGHT_NET, None, "these are photos, and the net learns from nothing")
     return Choice(PHOTO_NET, weights_of(PHOTO_NET, weights), "these are photos")

@@ -59,6 +59,11 @@ class Architecture:
     batch_size: int = 32
     learning_rate: float = 1e-3
 
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether it takes items of this shape."""
+        low, high = self.sides or (0, 0)
+        return not self.sides or (len(shape) == 3 and all(low <= side <= high for side in shape[:2]))
+
 
 ARCHITECTURES: dict[str, Architecture] = {
     row.name: row
@@ -230,7 +235,7 @@ def check_options(
 def _check(row: Architecture, input: InputSpec, options: Options, *, weights: str | Path | None, freeze: bool) -> None:
     """Raise InputError if the input or the options don't fit the architecture."""
     low, high = row.sides or (0, 0)
-    if row.sides and (len(input.shape) != 3 or not all(low <= side <= high for side in input.shape[:2])):
+    if not row.takes(input.shape):
         shape = "x".join(map(str, input.shape))
         free = ", ".join(r.name for r in ARCHITECTURES.values() if r.sides is None)
         raise InputError(
