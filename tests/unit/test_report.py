@@ -281,3 +281,13 @@ def test_a_file_as_large_as_the_baseline_is_not_called_smaller(ratio: float, wor
     base = Measurement(file="base", scheme="tflite-float32", engine="litert", threads=1, size_bytes=1000)
     ship = replace(base, file="ship", size_bytes=int(1000 * ratio), size_ratio=ratio)
     assert _tiles(ship, base)[0][2] == words
+
+
+@pytest.mark.parametrize("exact_match", [None, 0.9])
+def test_a_report_begins_with_three_figures(exact_match: float | None) -> None:
+    """Of a file with labels, whatever else is known of it."""
+    base = Measurement(file="base", scheme="tflite-float32", engine="litert", threads=1, size_bytes=1000, accuracy=0.9)
+    known = {"accuracy": 0.9, "p50_us": 5.0, "memory_bytes": 9000, "macro_f1": 0.8, "mean_average_precision": 0.7}
+    ship = replace(base, file="ship", exact_match=exact_match, **known)
+    names = [name for name, _, _ in _tiles(ship, base)]
+    assert names == ["Size", "Accuracy" if exact_match is None else "Exact match", "Latency, p50"]

@@ -213,7 +213,6 @@ def _tiles(ship: Measurement, base: Measurement | None) -> list[tuple[str, str, 
             columns.percent(ship.accuracy),
             f"drop {drop} pp" if drop and other else "",
         ),
-        *((column.title, column.text(ship), "mean over the labels") for column in columns.LABELS[1:]),
         ("SQNR", columns.sqnr(ship.max_error, ship.sqnr_db), f"largest error {columns.number(ship.max_error)}"),
         ("Latency, p50", columns.duration(ship.p50_us), f"speed-up {speed}" if speed and other else ""),
     ]
