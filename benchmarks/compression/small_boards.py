@@ -3,9 +3,10 @@
     python benchmarks/compression/small_boards.py --data trashnet/ --photos photos-96/model.keras
 
 `--photos` is a large net that was fine-tuned on the data, such as EfficientNet-Lite0; it is pruned to 1 MB. MobileNetV1
-of width 0.25 begins with ImageNet's weights (`--weights`), and is pruned to 100 kB; beside both are nets that train
-from nothing, on the same items. `--rows` chooses rows. One line for each row: size and test accuracy of the int8 file,
-validation accuracy, CPU seconds. Exit status 1 if a row that has a `least` is below it or above its limit.
+of width 0.25 begins with ImageNet's weights (`--weights`), and is brought to 100 kB in two ways: pruned to that size
+in 8 bits, and pruned less and tuned to 4 bits. Beside them are nets that train from nothing, on the same items.
+`--rows` chooses rows. One line for each row: size and test accuracy of the file, CPU seconds. Exit status 1 if a row
+that has a `least` is below it or above its limit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepress.toolkit import convert, evaluate, prune, train
+from edgepress.toolkit import convert, evaluate, prune, train, tune
 
 SIZE = 96
 """Side of the images."""
@@ -30,12 +31,13 @@ class Row:
     """A net for a board.
 
     Attributes:
-        limit: Largest size of the int8 file, bytes.
+        limit: Largest size of the file, bytes.
         least: Test accuracy that it must have; 0 for a net beside it.
         arch: What is trained; "" for the net of `--photos`.
         pretrained: Whether it begins with ImageNet's weights.
         width: Its width; None for that of the architecture.
         pruned: Whether it is pruned to the limit.
+        macs: Share of the multiply-accumulates that it is pruned to, before it is tuned to 4 bits; None for 8 bits.
     """
 
     limit: int
@@ -44,6 +46,7 @@ class Row:
     pretrained: bool = False
     width: float | None = None
     pruned: bool = False
+    macs: float | None = None
 
 
 ROWS = {
@@ -52,6 +55,7 @@ ROWS = {
     "310kB": Row(310_000, 0.83, "mobilenet-v1", pretrained=True, width=0.25),
     "310kB-nothing": Row(310_000, 0, "mobilenet-v1", width=0.25),
     "100kB": Row(100_000, 0.6, "mobilenet-v1", pretrained=True, width=0.25, pruned=True),
+    "100kB-4-bits": Row(100_000, 0.78, "mobilenet-v1", pretrained=True, width=0.25, macs=0.42),
     "100kB-ds-cnn": Row(100_000, 0, "ds-cnn"),
     "100kB-resnet8": Row(100_000, 0, "resnet8"),
 }
@@ -73,13 +77,16 @@ def measure(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
         weights = args.weights if row.pretrained else None
         options: dict[str, Any] = {"epochs": args.epochs, "size": SIZE, "overwrite": True, "progress": False}
         model = train(args.data, row.arch, out=folder / "net", weights=weights, **width, **options).model
+    limits: dict[str, Any] = {"minutes": args.minutes, "overwrite": True}
     if row.pruned:
-        model = prune(
-            model, args.data, max_size=row.limit, minutes=args.minutes, out=folder / "pruned", overwrite=True
-        ).model
-    (variant,) = convert(model, "tflite-int8", data=args.data, out=folder / "files")
+        model = prune(model, args.data, max_size=row.limit, out=folder / "pruned", **limits).model
+    if row.macs is not None:
+        model = prune(model, args.data, macs=row.macs, out=folder / "pruned", **limits).model
+        model = tune(model, args.data, bits=4, out=folder / "tuned", **limits).model
+    scheme = "tflite-int8" if row.macs is None else "tflite-int4"
+    (variant,) = convert(model, scheme, data=args.data, out=folder / "files")
     assert variant.path is not None, variant.error
-    accuracy = float(evaluate(variant.path, args.data)["accuracy"])
+    accuracy = float(evaluate(variant.path, data=args.data)["accuracy"])
     size = variant.path.stat().st_size
     kept = accuracy >= row.least and size <= row.limit
     return {

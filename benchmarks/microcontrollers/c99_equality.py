@@ -86,7 +86,7 @@ def _test_items(file: Path, program: Program, count: int) -> npt.NDArray[Any]:
     about = describe(file)
     assert about.contract.data is not None
     session = _Stored(file, program, about.contract)
-    return make_vectors(session, about, about.contract.data.source, count)[0].inputs
+    return make_vectors(session, about, data=about.contract.data.source, samples=count)[0].inputs
 
 
 def _pictures(folder: Path, size: tuple[int, int], count: int) -> npt.NDArray[np.uint8]:
