@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepress.toolkit import convert, evaluate, prune, train, tune
+from edgepress.toolkit import convert, evaluate, open_data, prune, train, tune
 
 SIZE = 96
 """Side of the images."""
@@ -75,8 +75,9 @@ def measure(name: str, row: Row, args: argparse.Namespace) -> dict[str, Any]:
     if row.arch:
         width: dict[str, Any] = {} if row.width is None else {"width": row.width}
         weights = args.weights if row.pretrained else None
-        options: dict[str, Any] = {"epochs": args.epochs, "size": SIZE, "overwrite": True, "progress": False}
-        model = train(args.data, row.arch, out=folder / "net", weights=weights, **width, **options).model
+        data = open_data(args.data, size=SIZE)
+        options: dict[str, Any] = {"epochs": args.epochs, "overwrite": True, "progress": False}
+        model = train(data, row.arch, out=folder / "net", weights=weights, **width, **options).model
     limits: dict[str, Any] = {"minutes": args.minutes, "overwrite": True}
     if row.pruned:
         model = prune(model, args.data, max_size=row.limit, out=folder / "pruned", **limits).model
