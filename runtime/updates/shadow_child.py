@@ -48,8 +48,9 @@ def main(file: str) -> None:
             spec = model.contract.input
             answer = model.answer
             judge = model.judge
-            each = model.contract is not None and model.contract.task == "multilabel"
-            top = len(model.labels) if each else 1
+            # A runtime from before multi-label files has no `task`, and one from before "not known" accepts every frame.
+            has_several = getattr(model.contract, "task", None) == "multilabel"
+            top = len(model.labels) if has_several else 1
             item = seeded_item(spec, 0)[None]
             _import_later()
             print(json.dumps({"engine": model.engine}), file=out, flush=True)
@@ -67,7 +68,7 @@ def main(file: str) -> None:
                 frame = sys.stdin.buffer.read(asked["bytes"])
                 us, answered = _time_call(judge, frame, top, accepted=(InputError,))
                 with _end_on_error((AttributeError, TypeError)):
-                    label = None if answered is None else " and ".join(sorted(each.label for each in answered.classes))
+                    label = None if answered is None else " and ".join(sorted(label.label for label in answered.classes))
             print(json.dumps({"us": us, "label": label, "memory_bytes": _memory_bytes()}), file=out, flush=True)
 
 

@@ -32,7 +32,8 @@ if __name__ == "__main__":
 """
 INDEX = """
 import sys
-from edgepress.toolkit.data import open_data, shards
+from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.readers import shards
 
 if __name__ == "__main__":
     shards.LARGE_SHARDS = 1

@@ -110,7 +110,7 @@ def test_a_model_that_names_no_data_must_be_given_some(run: Any, tmp_path: Path)
 def test_conversion_writes_beside_the_model_and_reads_only_the_training_split(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgepress.toolkit.conversion import convert as module
+    from edgepress.toolkit.conversion import plan as module
 
     used: list[Any] = []
     real = module.calibration_rows

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from hostile_files import Foreign
-from hostile_text import LABELS, MARKS, NAMES, assert_plain, unfolded
+from hostile_text import LABELS, MARKS, NAMES, assert_no_controls, assert_plain, unfolded
 
 POISON = """
 import json, os, subprocess, sys
@@ -148,7 +148,7 @@ def _look_at(url: str, foreign: Foreign) -> None:
         tab.set_input_files("#pick, #file", foreign.pictures[1])
         tab.wait_for_selector("html[data-answers], #answer:visible")
         shown = tab.evaluate("document.body.textContent") + tab.title()
-        assert_plain(tab.evaluate("document.body.innerText").replace("\t", " "))
+        assert_no_controls(tab.evaluate("document.body.innerText").replace("\t", " "))  # a log's commands are text here
         assert tab.evaluate("window.hacked") is None
         assert sum(mark.replace("\\x1b", "\\u{1b}") in shown for mark in MARKS) >= 1, shown
         browser.close()

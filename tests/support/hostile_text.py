@@ -39,14 +39,19 @@ def assert_plain(printed: str, *, styled: bool = False, annotated: bool = False,
         whole: Whether texts in it are not cut, as in JSON.
     """
     text = _PROGRESS.sub("", _STYLE.sub("", printed)) if styled else printed
-    wrong = {c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
-    assert not wrong, f"control characters {wrong} in {printed[:2000]!r}"
+    assert_no_controls(text)
     commands = [line for line in text.splitlines() if line.lstrip().startswith("::")]
     allowed = [line for line in commands if re.match(r"::(error|warning) title=edgepress [^:]*::", line)]
     assert commands == (allowed if annotated else []), commands
     assert "##[" not in text
     assert "Traceback" not in text
     assert whole or max(map(len, text.splitlines()), default=0) < 20_000, "a line is not cut"
+
+
+def assert_no_controls(text: str) -> None:
+    """No character of a text but the ends of its lines has an effect of its own."""
+    wrong = {c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    assert not wrong, f"control characters {wrong} in {text[:2000]!r}"
 
 
 def unfolded(printed: str) -> str:
