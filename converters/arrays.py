@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import zipfile
+from collections.abc import Mapping
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,3 +24,11 @@ def in_float(batch: Array) -> Array:
     if batch.dtype.names is None:
         return batch.astype(np.float32)
     return batch.astype([(name, np.float32, batch.dtype[name].shape) for name in batch.dtype.names])
+
+
+def save_arrays(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
+    """Write an `.npz` whose arrays may have any name: `numpy.savez` takes none that is called `file`."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_INPUTS = 64
 """Inputs of a model at most."""
+MOST_BYTES = (1 << 31) - 1
+"""Bytes of a record at most, which is NumPy's bound."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,14 @@ def input_record_from(raw: dict[str, Any]) -> InputRecord:
         inputs.append(NamedInput(**fields, name=each["name"], quantization=(float(scale), zero)))
     if len({each.name for each in inputs}) < len(inputs):
         raise ValueError("two of its inputs have the same name")
+    if (size := _record_bytes((each.dtype, each.shape) for each in inputs)) > MOST_BYTES:
+        raise ValueError(f"its inputs take {size} bytes, accepted: up to {MOST_BYTES}")
     return InputRecord.of(inputs)
+
+
+def _record_bytes(inputs: Iterable[tuple[Any, Sequence[int]]]) -> int:
+    """Bytes of a record, from the type and the shape of each input."""
+    return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in inputs)
 
 
 def input_name(stored: str) -> str:
@@ -98,14 +107,17 @@ def describe_several(path: Path, ports: Sequence[Port]) -> tuple[np.dtype[Any], 
     """What a record of a file of several inputs holds, and their scales and zero points by name.
 
     Raises:
-        ModelFileError: A size is free, the batches differ, or two names are equal.
+        ModelFileError: A size is free, the batches differ, two names are equal, an input has no batch, or a record is
+            larger than NumPy's bound.
     """
     names = [input_name(name) for name, *_ in ports]
     sizes = [[n if isinstance(n, int) and n > 0 else -1 for n in shape] for _, shape, *_ in ports]
     is_free = any(min(size[1:], default=1) < 1 for size in sizes)
-    if len({size[0] for size in sizes}) > 1 or len({*names}) < len(names) or is_free:
+    has_one_batch = len({tuple(size[:1]) for size in sizes}) == 1 and all(sizes)
+    too_large = _record_bytes((port[2], size[1:]) for port, size in zip(ports, sizes, strict=True)) > MOST_BYTES
+    if not has_one_batch or len({*names}) < len(names) or is_free or too_large:
         listed = ", ".join(f"{name} {size}" for name, size in zip(names, sizes, strict=True))
-        hint = "Several inputs need different names, one size of the batch, and no other free size."
+        hint = "Several inputs need different names, one size of the batch, no other free size, and 2 GiB at most."
         raise ModelFileError(f"{path} has the inputs {listed}.", hint)
     fields = [(name, port[2], tuple(size[1:])) for name, port, size in zip(names, ports, sizes, strict=True)]
     return np.dtype(fields), {name: port[3] for name, port in zip(names, ports, strict=True)}

@@ -19,6 +19,7 @@ from edgepress.runtime.input_record import InputRecord, NamedInput, describe_sev
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.selftest import seeded_item
 from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.objects import source_of
 from edgepress.toolkit.errors import DataError
 
 
@@ -66,6 +67,7 @@ DAMAGES: dict[str, Any] = {
     "shape": lambda inputs: inputs[0].update(shape=[4, 4, 4]),
     "type": lambda inputs: inputs[1].update(dtype="text"),
     "list": lambda inputs: inputs.__setitem__(0, []),
+    "a record beyond NumPy's bound": lambda inputs: inputs[1].update(shape=[1 << 15, 1 << 14]),
 }
 
 
@@ -82,6 +84,17 @@ def test_an_adapter_is_for_one_input(rng: np.random.Generator) -> None:
     document["adapter"] = {"shape": document["input"]["shape"]}
     with pytest.raises(ModelFileError):
         Contract.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [([1, 4], []), ([], []), ([1, 4], [1, 1 << 15, 1 << 14]), ([1, 4], [2, 4]), ([1, 4], [1, -1]), ([1, 4], [1, 0])],
+    ids=str,
+)
+def test_inputs_of_a_file_that_make_no_record_are_named(shapes: tuple[list[int], ...]) -> None:
+    ports = [(name, shape, np.float32, (1.0, 0)) for name, shape in zip(("photo", "values"), shapes, strict=True)]
+    with pytest.raises(ModelFileError, match=r"has the inputs photo \[.*, values \["):
+        describe_several(Path("a.tflite"), ports)
 
 
 @pytest.mark.parametrize(
@@ -185,3 +198,35 @@ def test_a_single_number_may_lack_its_axis(tmp_path: Path, rng: np.random.Genera
     np.savez(tmp_path / "flat.npz", **(arrays | {"values": arrays["values"].ravel()}))
     whole, flat = (open_data(tmp_path / name, input=one) for name in ("data.npz", "flat.npz"))
     assert whole.sha256 == flat.sha256
+
+
+def inputs_called(*names: str) -> InputRecord:
+    return InputRecord.of([NamedInput(shape=(3,), dtype="float32", name=name) for name in names])
+
+
+@pytest.mark.parametrize("name", ["file", "y", "labels", "x"])
+def test_inputs_may_have_any_name(name: str, rng: np.random.Generator) -> None:
+    """`numpy.savez` takes no array called `file`; `y` and `labels` are labels in an `.npz`, so inputs are numbered."""
+    values, photos = rng.random((2, 40, 3)).astype(np.float32)
+    y = np.arange(40) % 2
+    data = (
+        source_of({"x": (values, photos), "y": y})
+        if name in ("y", "labels")
+        else source_of({"x": {"photo": photos, name: values}, "y": y})
+    )
+    read = open_data(data, input=inputs_called(name, "photo"))
+    items = np.concatenate([split.read(slice(None)) for split in (read.train, read.val, read.test)])
+    assert {*map(bytes, items[name])} == {*map(bytes, values)}
+    assert {*map(bytes, items["photo"])} == {*map(bytes, photos)}
+
+
+@pytest.mark.parametrize("name", ["y", "labels"])
+def test_an_input_called_as_the_labels_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    x = np.ones((4, 3), np.float32)
+    with pytest.raises(DataError, match=f"called '{name}'") as caught:
+        source_of({"x": {name: x, "photo": x}, "y": [0, 1, 0, 1]})
+    assert "tuple" in caught.value.hint
+    np.savez(tmp_path / "data.npz", photo=x, y=np.arange(4) % 2, labels=["a", "b"])
+    with pytest.raises(DataError, match=f"no array for {name}") as caught:
+        open_data(tmp_path / "data.npz", input=inputs_called(name, "photo"))
+    assert "x.1 to x.2" in caught.value.hint

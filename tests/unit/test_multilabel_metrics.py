@@ -57,10 +57,13 @@ def test_figures_are_those_of_scikit_learn(drawn: Any) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_intervals_are_wilsons_and_those_of_resampled_items(seed: int) -> None:
-    """The bootstrap is repeated with items that are really drawn and scikit-learn."""
+    """The bootstrap is repeated with items that are really drawn and scikit-learn.
+
+    A label without an item in a resample keeps its figure of all items.
+    """
     rng = np.random.default_rng(seed)
     count = int(rng.integers(20, 40))
-    y = (rng.random((count, 3)) < 0.4).astype(np.int64)
+    y = (rng.random((count, 3)) < (0.4, 0.4, 0.05)).astype(np.int64)
     scores = np.clip(0.4 * y + 0.6 * np.rint(8 * rng.random(y.shape)) / 8, 0, 1).astype(np.float32)
     predicted, _ = decide(scores, multilabel=True)
     found = multilabel_metrics(y, predicted, scores, labels="abc")
@@ -69,11 +72,14 @@ def test_intervals_are_wilsons_and_those_of_resampled_items(seed: int) -> None:
     drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
     f1, precision = [], []
     with warnings.catch_warnings(action="ignore"):
+        f1_of_all = f1_score(y, predicted, average=None, zero_division=np.nan)
         for times in drawn:
             rows = np.repeat(np.arange(count), times)
-            f1.append(f1_score(y[rows], predicted[rows], average="macro", zero_division=np.nan))
-            own = y[rows].any(axis=0)
-            precision.append(average_precision_score(y[rows][:, own], scores[rows][:, own], average="macro"))
+            of_labels = f1_score(y[rows], predicted[rows], average=None, zero_division=np.nan)
+            f1.append(np.nanmean(np.where(np.isnan(of_labels), f1_of_all, of_labels)))
+            averages = average_precision_score(y[rows], scores[rows], average=None)
+            averages = np.where(y[rows].any(axis=0), averages, average_precision_score(y, scores, average=None))
+            precision.append(averages[y.any(axis=0)].mean())
     assert [found[f"macro_f1_{end}"] for end in ("low", "high")] == pytest.approx(np.percentile(f1, (2.5, 97.5)))
     ends = [found[f"mean_average_precision_{end}"] for end in ("low", "high")]
     assert ends == pytest.approx(np.percentile(precision, (2.5, 97.5)))
@@ -128,3 +134,18 @@ def test_calibration_error_is_over_all_labels() -> None:
     scores = np.array([[0.9, 0.9], [0.1, 0.1]], np.float32)
     decided, confidence = decide(scores, multilabel=True)
     assert calibration_error(confidence, decided == y) == pytest.approx(0.9 - 0.75)  # 3 of 4 are right, all at 0.9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_interval_contains_its_estimate_where_a_label_has_one_item(seed: int) -> None:
+    """The rare label is answered wrongly, so that means without it are higher."""
+    rng = np.random.default_rng(seed)
+    y = (rng.random((60, 5)) < 0.5).astype(np.int64)
+    y[:, 1:] = 0
+    y[rng.choice(60, 4, replace=False), range(1, 5)] = 1
+    scores = np.where(y == 1, 0.9, 0.1).astype(np.float32)
+    scores[:, 1:] = rng.random((60, 4)) / 3
+    predicted, _ = decide(scores, multilabel=True)
+    found = multilabel_metrics(y, predicted, scores, labels="abcde")
+    for name in ("macro_f1", "mean_average_precision"):
+        assert found[f"{name}_low"] <= found[name] <= found[f"{name}_high"]

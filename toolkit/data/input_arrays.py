@@ -11,6 +11,8 @@ from edgepress.toolkit.errors import DataError
 
 ORDERED = "x."
 """Beginning of the names of arrays of several inputs that have no names, but an order."""
+LABEL_ARRAYS = frozenset({"y", "labels"})
+"""Names of the arrays that hold the labels of items and the names of labels, which an input may have as well."""
 
 
 def stored_inputs(path: Path, names: Iterable[str], inputs: Sequence[NamedInput]) -> tuple[str, ...]:
@@ -25,7 +27,7 @@ def stored_inputs(path: Path, names: Iterable[str], inputs: Sequence[NamedInput]
     if not inputs:
         return ()
     stems = list(dict.fromkeys(re.sub(r"_(train|val|test)$", "", name) for name in names))
-    stored = [stem for stem in stems if stem not in ("y", "labels")]
+    stored = [stem for stem in stems if stem not in LABEL_ARRAYS]
     wanted = [each.name for each in inputs]
     numbered = [f"{ORDERED}{place}" for place in range(1, len(inputs) + 1)]
     if set(numbered) <= set(stored) and f"{ORDERED}{len(inputs) + 1}" not in stored:
@@ -34,6 +36,10 @@ def stored_inputs(path: Path, names: Iterable[str], inputs: Sequence[NamedInput]
     if missing := [name for name in wanted if name not in found]:
         takes = ", ".join(f"{each.name} ({' x '.join(map(str, each.shape))})" for each in inputs)
         hint = "Name an array after each input, and the classes y; or the same with _train, _val and _test behind."
+        if LABEL_ARRAYS & {*missing}:
+            hint = (
+                f"y and labels are those of the classes: name the inputs {ORDERED}1 to {ORDERED}{len(inputs)} instead."
+            )
         raise DataError(
             f"{path} has no array for {', '.join(missing)}: the model takes {takes}; the file has {', '.join(stems)}.",
             hint,

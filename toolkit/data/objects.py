@@ -15,9 +15,10 @@ from typing import Any, Protocol, overload, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.arrays import save_arrays
 from edgepress.converters.files import whole_file
 from edgepress.runtime.filetypes import MODEL
-from edgepress.toolkit.data.input_arrays import ORDERED
+from edgepress.toolkit.data.input_arrays import LABEL_ARRAYS, ORDERED
 from edgepress.toolkit.data.types import SPLITS, DataSet
 from edgepress.toolkit.documents import default_cache
 from edgepress.toolkit.errors import DataError
@@ -78,7 +79,7 @@ def source_of(data: Data | None) -> str | None:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            save_arrays(file, arrays)
     return str(path)
 
 
@@ -127,6 +128,10 @@ def _of_inputs(arrays: Mapping[str, Any]) -> dict[str, Any]:
         if not key.startswith("x") or not isinstance(value, (tuple, Mapping)):
             named[key] = value
         elif isinstance(value, Mapping):
+            if taken := LABEL_ARRAYS & value.keys():
+                name = min(taken)
+                hint = "Give the inputs as a tuple, in the order of the model."
+                raise DataError(f"An input is called {name!r}, which is the name of labels in an .npz.", hint)
             named |= {f"{name}{key[1:]}": array for name, array in value.items()}
         else:
             named |= {f"{ORDERED}{place}{key[1:]}": array for place, array in enumerate(value, 1)}

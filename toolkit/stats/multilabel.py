@@ -5,7 +5,9 @@ of items; theirs are percentiles of a bootstrap over items, drawn with a fixed s
 labels (B. Efron, "Bootstrap methods: another look at the jackknife", The Annals of Statistics 7 (1979), 1-26).
 
 Labels without a test item have no average precision, and those that are never answered either have no F1: means leave
-them out, as they leave out classes elsewhere (`metrics`). The figures of a label are those of scikit-learn.
+them out, as they leave out classes elsewhere (`metrics`). The figures of a label are those of scikit-learn. Every
+resample averages the same labels: one that happens to have no item in a resample keeps its figure of all items there,
+because a mean without a rare and difficult label is another quantity, and its interval may not contain the estimate.
 """
 
 from __future__ import annotations
@@ -93,9 +95,12 @@ def multilabel_metrics(
 
 def _with_ends(name: str, figures: Floats, resampled: Floats) -> dict[str, float | None]:
     """The mean of the labels' figures, (labels,), and its interval by those of resamples, (resamples, labels)."""
-    means = np.array([mean for mean in map(_mean, resampled) if mean is not None])
-    ends = np.percentile(means, PERCENTILES).tolist() if len(means) else (None, None)
-    return {name: _mean(figures), f"{name}_low": ends[0], f"{name}_high": ends[1]}
+    estimate = _mean(figures)
+    if estimate is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None}
+    of_same_labels = np.where(np.isnan(resampled), figures, resampled)
+    low, high = np.percentile(np.nanmean(of_same_labels, axis=1), PERCENTILES).tolist()
+    return {name: estimate, f"{name}_low": low, f"{name}_high": high}
 
 
 def _mean(figures: Floats) -> float | None:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.arrays import save_arrays
 from edgepress.converters.process.worker import Emit
 from edgepress.runtime import Model, load
 from edgepress.runtime.decisions import decide, same_answers
@@ -87,7 +88,8 @@ def write_samples(job: SampleJob, emit: Emit) -> None:
 def _write(model: Model, item: npt.NDArray[Any], path: Path, *, enlarged: bool) -> Path:
     if item.dtype.names is not None:
         path = path.with_suffix(".npz")
-        np.savez(path, **{name: item[name] for name in item.dtype.names})  # type: ignore[arg-type]
+        with path.open("wb") as file:
+            save_arrays(file, {name: item[name] for name in item.dtype.names})
         return path
     if model.contract is None or not model.contract.input.is_image:
         path = path.with_suffix(".npy")
