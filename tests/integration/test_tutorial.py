@@ -93,7 +93,7 @@ def test_the_notebook_runs_and_what_it_says_is_so(tmp_path: Path, monkeypatch: p
     text, pictures = tutorial.page(done, tmp_path)
     assert {*pictures} == {*re.findall(r"\((tutorial-[\w-]+\.(?:png|svg))\)", PAGE)}
     titles = [re.findall(r"^\*\*.+\*\*$", page, re.MULTILINE) for page in (text, PAGE)]
-    assert len(titles[0]) == len(titles[1]) == 8
+    assert len(titles[0]) == len(titles[1]) == 9
     assert "UserWarning" not in text
     measured = json.loads((tmp_path / "runs" / "parts" / "variants" / "benchmark.json").read_text())
     assert (

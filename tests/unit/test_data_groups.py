@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +17,8 @@ from test_data_folder import classes, image  # type: ignore[import-not-found]
 from edgepress.runtime.contract import DataRecord
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.collected import follow, join
-from edgepress.toolkit.data.readers import folder_layout
-from edgepress.toolkit.data.readers.folder_layout import MetadataTable
+from edgepress.toolkit.data.readers import metadata
+from edgepress.toolkit.data.readers.metadata import NAMES, MetadataTable
 from edgepress.toolkit.data.remembered import open_in_groups
 from edgepress.toolkit.data.types import SPLITS, DataSet, Split
 from edgepress.toolkit.errors import DataError, NoGroupsError
@@ -141,15 +143,54 @@ def test_bad_tables_are_refused(tmp_path: Path, content: str) -> None:
 
 def test_a_large_table_or_a_link_to_a_device_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     classes(table(tmp_path, [("cat/0.png", "a")]), count=4)
-    monkeypatch.setattr(folder_layout, "MOST_BYTES", 20)
+    monkeypatch.setattr(metadata, "MOST_BYTES", 20)
     with pytest.raises(DataError, match="more than 20 bytes"):
         open_data(tmp_path, group="column:object")
 
 
-@given(st.binary(max_size=300))
-def test_any_bytes_are_a_table_or_an_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+BAD_ROWS = {
+    "[1]": "line 1 is no object",
+    '{"file": "cat/0.png", "object": {"a": 1}}': "line 1 has an object in 'object'",
+    '{"file": "cat/0.png", "object": [["a"]]}': "has a list in 'object' of other lists",
+    '{"file": "cat/0.png", "object": ["a;b"]}': "has a list in 'object' of other lists, or of texts with ';'",
+    '{"object": "a"}': "one column must be named file",
+    '{"file": "cat/0.png", "object": "a"': "can't be read",
+    "[" * 100_000: "can't be read",
+    "{}\n" * 20_000 + json.dumps({str(i): "" for i in range(900)}): "20001 rows of 900 columns",
+    "\n" * (1 << 22): "lines",
+}
+
+
+@pytest.mark.parametrize("content", BAD_ROWS, ids=BAD_ROWS.values())
+def test_bad_rows_of_json_are_refused(tmp_path: Path, content: str) -> None:
+    classes(tmp_path, count=4)
+    (tmp_path / "metadata.jsonl").write_text(content)
+    with pytest.raises(DataError) as error:
+        open_data(tmp_path, group="column:object")
+    assert BAD_ROWS[content] in str(error.value)
+    assert "metadata.jsonl" in str(error.value)
+
+
+def test_two_tables_of_a_folder_are_refused(tmp_path: Path) -> None:
+    classes(table(tmp_path, [("cat/0.png", "a")]), count=4)
+    (tmp_path / "metadata.jsonl").write_text('{"file": "cat/0.png", "object": "b"}')
+    with pytest.raises(DataError, match="two tables"):
+        open_data(tmp_path, group="column:object")
+
+
+JSON_VALUES = st.recursive(st.none() | st.integers() | st.text(max_size=4), lambda each: st.lists(each, max_size=3))
+JSON_ROWS = st.dictionaries(
+    st.sampled_from(["file", "labels", "path", "a"]) | st.text(max_size=3), JSON_VALUES, max_size=4
+)
+
+
+@given(st.sampled_from(NAMES), st.binary(max_size=300) | st.lists(JSON_ROWS | JSON_VALUES, max_size=4))
+def test_any_bytes_are_a_table_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory, file: str, content: bytes | list[Any]
+) -> None:
     root = tmp_path_factory.mktemp("table")
-    (root / "metadata.csv").write_bytes(content)
+    lines = content if isinstance(content, bytes) else "\n".join(map(json.dumps, content)).encode()
+    (root / file).write_bytes(lines)
     data = MetadataTable(root, ["a/b.png"])
     try:
         for name in data.names():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +226,46 @@ def test_tables_of_labels_that_do_not_fit_the_pictures(tmp_path: Path) -> None:
     table.write_text(whole.replace("labels", "other"))
     with pytest.raises(DataError, match="60 images but no class folders"):
         open_data(folder)
+    table.write_text(whole + '\n"')
+    with pytest.raises(DataError, match=r"metadata\.csv can't be read: unexpected end of data"):
+        open_data(folder)
+    assert len(open_data(folder, purpose="calibration").train) > 0  # which needs no labels
+
+
+KIND = ("even", "odd")
+
+
+@pytest.mark.parametrize("file", ["metadata.csv", "metadata.jsonl"])
+@pytest.mark.parametrize("splits", [False, True])
+@pytest.mark.parametrize("single", [False, True])
+def test_tables_as_other_tools_write_them(tmp_path: Path, file: str, splits: bool, single: bool) -> None:
+    """A table in each folder of a split, with paths from there, as in Hugging Face's ImageFolder."""
+    folder, sets = picture_folder(tmp_path / "photos", 80, 12, splits=splits)
+    (folder / "metadata.csv").unlink()
+    rows: dict[Path, list[dict[str, Any]]] = {}
+    for path in folder.rglob("*.png"):
+        labels = sorted(sets[int(path.stem)])
+        row = (
+            {"file_name": path.name, "label": KIND[len(labels) % 2]}
+            if single
+            else {"file_name": path.name, "labels": labels}
+        )
+        rows.setdefault(path.parent, []).append(row)
+    for parent, parts in rows.items():
+        lines = [json.dumps(row) for row in parts]
+        if file.endswith("csv"):
+            lines = [",".join(parts[0])]
+            lines += [",".join(";".join(v) if isinstance(v, list) else v for v in row.values()) for row in parts]
+        (parent / file).write_text("\n".join(lines))
+    data = open_data(folder)
+    assert data.multilabel is not single
+    assert data.labels == (KIND if single else NAMES)
+    for name in SPLITS:
+        split = getattr(data, name)
+        for row, answer in enumerate(split.y):
+            number = int(Path(split.name(row)).stem)
+            if single:
+                assert data.labels[answer] == KIND[len(sets[number]) % 2]
+            else:
+                assert {NAMES[i] for i in np.flatnonzero(answer)} == sets[number]
+            assert (number % 4 == 0) == (name == "test") or not splits

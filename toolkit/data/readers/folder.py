@@ -1,6 +1,6 @@
 """Read a folder of class folders with images, optionally below `train/`, `val/` and `test/`.
 
-Images in no class folders may have any number of labels each, in a table beside them (`metadata_csv`).
+Images in no class folders may have their labels in a table beside them (`metadata`).
 
 Images are decoded in threads when a batch is read, so memory does not grow with their number; up to `CACHE_BYTES` of
 decoded images are kept, because every epoch reads each image again. Opening a folder reads every file once, to compute
@@ -30,16 +30,14 @@ from edgepress.toolkit import text
 from edgepress.toolkit.data.decoding import in_threads, load_file
 from edgepress.toolkit.data.items import TO_NPZ, UNLABELLED, Items, ReadOptions, in_order
 from edgepress.toolkit.data.readers.folder_layout import (
-    NAME,
     NAMED,
-    MetadataTable,
     folders_of_splits,
-    has_labels,
     is_ignored,
     is_image,
     subfolders,
 )
 from edgepress.toolkit.data.readers.idx import IDX_NAMES
+from edgepress.toolkit.data.readers.metadata import NAMES, MetadataTable, has_labels
 from edgepress.toolkit.data.splits import LARGE, Ints, sample
 from edgepress.toolkit.data.types import UNDECODED, UNSORTED
 from edgepress.toolkit.errors import DataError, InputError
@@ -61,7 +59,7 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     Raises:
         DataError: There are no class folders, a class folder has no images, or an image can't be read.
     """
-    in_table = has_labels(root)
+    in_table = has_labels(root, required=not options.unlabelled)
     parts = folders_of_splits(root, options, loose=in_table or options.unlabelled)
     others: Counter[str] = Counter()
     files_by_part = {
@@ -180,7 +178,7 @@ def _class_files(folder: Path, root: Path, others: Counter[str], *, loose: bool)
             else "neither class folders nor images"
         )
         other_files = "" if images else _most_common(others)
-        hint = f"Accepted: one folder per class, named after it, with its images inside; or a {NAME} with their labels."
+        hint = f"Accepted: one folder per class, named after it, with its images inside; or labels in a {NAMES[0]}."
         if any("idx" in path.name for path in folder.iterdir()):
             hint += f" {IDX_NAMES}"
         elif other_files:
