@@ -3,18 +3,19 @@
     python benchmarks/proof/promises.py --real ../shared/real --cache promises [--draws 300] [--only "lenet"]
 
 Nets are trained on 2,000 items and answer 8,000 test items as files of every scheme (`--cache` keeps nets and scores).
-Calibration sets of 2,000 items are drawn with replacement, so that the true risk, over all items, is known. For limits
-of 1, 2, 5 and 10 % with 95 % confidence, each line shows
+Calibration sets of `--items` items (2,000) are drawn with replacement, so that the true risk, over all items, is known.
+For limits of 1, 2, 5 and 10 % with 95 % confidence, each line shows
 
+    given      draws that promise something
     broken     draws in which the error of accepted answers over all items is above the limit; at most 5 % are allowed
     covered    mean share of accepted answers
     plug-in    broken by the usual choice: the laxest threshold whose error among the calibration items is within it
     bonferroni broken and covered by testing all thresholds at once, each with a fortieth of the doubt (as SGR does,
                Geifman and El-Yaniv, NeurIPS 2017)
     oracle     the share that the best threshold for all items would accept
-    one test   the mean share that one exact test of all 2,000 items would accept, at the threshold where that is most:
-               it knows the true risk of each threshold, and fails as often as chance lets it. A rule that keeps its
-               promise covers far more only where it can test several thresholds
+    one test   the mean share that one exact test of all items of a set would accept, at the threshold where that is
+               most: it knows the true risk of each threshold, and fails as often as chance lets it. A rule that keeps
+               its promise covers far more only where it can test several thresholds
 
 and for each file the calibration error of all items before and after, and the negative log-likelihood: means over the
 first five draws, and the worst of these. `chance` is the error that right probabilities would show with so many items.
@@ -39,11 +40,11 @@ from recommendation_pairs import NETS, data_file
 from scipy.ndimage import gaussian_filter
 from scipy.stats import binom
 
-from edgepress.converters.numeric.metrics import NONE, fit_plain, fit_temperature, negative_log_likelihood
+from edgepress.converters.numeric.metrics import NONE, fit_temperature, negative_log_likelihood
 from edgepress.runtime.acceptance import AnswerLimits, certainty_of
 from edgepress.toolkit.measurement.calibrating.fit import expected_error, fit, with_acceptance
 from edgepress.toolkit.measurement.calibrating.references import Wish, divide_items
-from edgepress.toolkit.stats.acceptance import STEPS, outcome_at, pass_probabilities
+from edgepress.toolkit.stats.acceptance import STEPS, outcome_at
 from edgepress.toolkit.stats.metrics import calibration_error
 
 LIMITS = (0.01, 0.02, 0.05, 0.1)
@@ -66,6 +67,7 @@ def main() -> int:
     parser.add_argument("--real", type=Path, required=True, help="folder of real data, see its README")
     parser.add_argument("--cache", type=Path, required=True, help="folder for nets and scores")
     parser.add_argument("--draws", type=int, default=300)
+    parser.add_argument("--items", type=int, default=ITEMS, help="items of a calibration set")
     parser.add_argument("--only", default="", help="part of the name of a pair")
     parser.add_argument("--severity", action="store_true", help="also errors of accepted answers to damaged images")
     args = parser.parse_args()
@@ -77,28 +79,27 @@ def main() -> int:
             if first != scheme:
                 print(f"{pair} {scheme}: answers as {first} does")
                 continue
-            broken += judged(f"{pair} {scheme}", scores, y, args.draws)
+            broken += judged(f"{pair} {scheme}", scores, y, args.draws, args.items)
             if args.severity:
                 severities(scores, y, damaged)
     return int(broken > 0)
 
 
-def judged(name: str, scores: Array, y: Array, draws: int) -> int:
+def judged(name: str, scores: Array, y: Array, draws: int, items: int) -> int:
     """Print the lines of a file; how many promises are broken too often."""
     rng = np.random.default_rng(0)
-    rows = [rng.integers(0, len(y), ITEMS) for _ in range(draws)]
+    rows = [rng.integers(0, len(y), items) for _ in range(draws)]
     wrong = scores.argmax(axis=1) != y
-    fits, _ = divide_items(ITEMS)
-    fitted = [AnswerLimits(fit_plain(scores[drawn[fits]], y[drawn[fits]])) for drawn in rows]
     certainty = certainty_of(scores).astype(np.float64)
     allowed, failures = binom.ppf(0.999, draws, 1 - CONFIDENCE), 0
     for limit in LIMITS:
-        counts = dict.fromkeys(("broken", "plug-in", "bonferroni"), 0)
+        counts = dict.fromkeys(("given", "broken", "plug-in", "bonferroni"), 0)
         covered: dict[str, list[float]] = {"calibrate": [], "bonferroni": []}
-        for drawn, probability in zip(rows, fitted, strict=True):
+        for drawn in rows:
             wish = Wish("error", limit, CONFIDENCE)
-            limits, _ = with_acceptance(probability, scores[drawn], y[drawn], wish, engine="litert")
+            limits, _ = with_acceptance(AnswerLimits(), scores[drawn], y[drawn], wish, engine="litert")
             accepted = limits.accepted(scores)
+            counts["given"] += accepted is not None
             counts["broken"] += accepted is not None and bool(wrong[accepted].mean() > limit)
             covered["calibrate"].append(0.0 if accepted is None else float(accepted.mean()))
             counts["plug-in"] += exceeds(plug_in(certainty[drawn], wrong[drawn], limit), certainty, wrong, limit)
@@ -111,10 +112,11 @@ def judged(name: str, scores: Array, y: Array, draws: int) -> int:
         shares = {key: f"{100 * count / draws:.1f} %" for key, count in counts.items()}
         means = {key: 100 * float(np.mean(values)) for key, values in covered.items()}
         print(
-            f"{name}, limit {100 * limit:g} %: broken {shares['broken']}, covered {means['calibrate']:.1f} %; "
+            f"{name}, limit {100 * limit:g} %: given {shares['given']}, broken {shares['broken']}, "
+            f"covered {means['calibrate']:.1f} %; "
             f"plug-in broken {shares['plug-in']}; bonferroni broken {shares['bonferroni']}, "
             f"covered {means['bonferroni']:.1f} %; oracle {100 * oracle:.1f} %; "
-            f"one test {100 * one_test(certainty, wrong, limit):.1f} %",
+            f"one test {100 * one_test(certainty, wrong, limit, items):.1f} %",
             flush=True,
         )
     calibrated = [fit_temperature(scores[drawn], y[drawn]).probabilities(scores) for drawn in rows[:TEMPERATURES]]
@@ -142,15 +144,37 @@ def plug_in(certainty: Array, wrong: Array, limit: float) -> float | None:
     return float(certainty[order][within[-1]]) if len(within) else None
 
 
-def one_test(certainty: Array, wrong: Array, limit: float) -> float:
-    """The largest mean share that one test of `ITEMS` items accepts, if it knows the true risk of each threshold."""
+def one_test(certainty: Array, wrong: Array, limit: float, items: int) -> float:
+    """The largest mean share that one test of so many items accepts, if it knows the true risk of each threshold."""
     order = np.argsort(-certainty, kind="stable")
     last = np.append(certainty[order][:-1] > certainty[order][1:], True)  # thresholds lie between different values
     shares = np.arange(1, len(order) + 1) / len(order)
     rates = np.cumsum(wrong[order]) / np.arange(1, len(order) + 1)
-    counts = np.rint(shares * ITEMS).astype(np.int64)
+    counts = np.rint(shares * items).astype(np.int64)
     probabilities = pass_probabilities(counts, rates, limit, CONFIDENCE)
     return float((shares * probabilities)[last].max())
+
+
+def pass_probabilities(items: Array, rates: Array, limit: float, confidence: float) -> Array:
+    """The probabilities that so many accepted items with these rates of errors rule out an error above the limit.
+
+    Args:
+        items: Numbers of accepted items, shape (N,).
+        rates: True rates of errors among them, 0-1, shape (N,).
+        limit: The promised error, 0-1.
+        confidence: Probability that the promise holds, 0-1.
+    """
+    from scipy.special import betaincinv
+    from scipy.stats import binom
+
+    most = binom.ppf(1 - confidence, np.maximum(items, 1), limit).astype(np.int64)
+    largest = np.full(len(items), -1)
+    for errors in (most - 1, most, most + 1):  # the largest number of errors that passes is near `most`
+        possible = (errors >= 0) & (errors < items)
+        known = np.where(possible, errors, 0)
+        bounds = betaincinv(known + 1, np.where(possible, items - known, 1), confidence)
+        largest = np.where(possible & (bounds <= limit), errors, largest)
+    return np.where(largest >= 0, binom.cdf(largest, items, rates), 0.0)
 
 
 def bonferroni(certainty: Array, wrong: Array, drawn: Array, limit: float) -> float | None:

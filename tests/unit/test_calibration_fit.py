@@ -192,7 +192,7 @@ def test_what_a_file_decides_is_what_is_promised() -> None:
     y = (rng.uniform(0, 1, 3000) < positive).astype(np.int64)
     decided = (positive >= 0.9).astype(np.int64)
     result = fit(scores, y, Wish("error", 0.3, 0.95), engine="litert", decided=decided)
-    assert result.accuracy == pytest.approx((decided == y)[divide_items(3000)[1]].mean())
+    assert result.accuracy == pytest.approx((decided == y).mean())
     assert max(result.ece) < 0.05, "the scores are true, so that of the class that is decided is, too"
     kept = result.limits.accepted(scores)
     if kept is not None:
@@ -220,8 +220,7 @@ def test_answers_that_share_the_highest_certainty_are_counted() -> None:
     saturated[::5] = [0.0, 1.0]
     wish = Wish("error", 0.05, 0.95)
     found = fit(saturated, y, wish, engine="litert")
-    wrong = saturated[divide_items(800)[1]].argmax(axis=1) != 0
-    assert (found.tied, found.tied_wrong) == (600, int(wrong.sum()))
+    assert (found.tied, found.tied_wrong) == (800, 160)
     chance = rng.uniform(0.5, 0.9, (800, 1)).astype(np.float32)
     spread = np.concatenate([chance, 1 - chance], axis=1)
     spread[::5] = spread[::5, ::-1]
@@ -241,7 +240,7 @@ def test_files_of_logits_are_recommended_where_scores_saturate(ends: bool) -> No
     found = fit(scores, y, wish, engine="litert")
     file = Path("model-int8.tflite")
     (sentence, *_) = sentences([Calibrated(file, None, None, "litert", "digits", (), found, wish, ends)])
-    assert f"600 answers share the highest certainty, and {found.tied_wrong} of these are wrong." in sentence
+    assert "800 answers share the highest certainty, and 160 of these are wrong." in sentence
     assert ("convert the model with --output logits" in sentence) == ends
 
 
@@ -278,3 +277,19 @@ def test_unknown_items_are_told_by_references_of_two_labels_and_more(labels: int
     y = scores.argmax(axis=1)
     result = fit(scores, y, Wish("rejected", 0.2, 0.9), engine="litert", unknown=unknown)
     assert (result.auroc is not None) == (labels == 2)
+
+
+def test_all_items_measure_a_promised_error_and_those_that_fit_no_rejection() -> None:
+    scores, y = scored(7, 800)
+    assert fit(scores, y, Wish("error", 0.05, 0.95), engine="litert").items == 800
+    assert fit(scores, y, Wish("rejected", 0.05, 0.95), engine="litert").items == 600
+
+
+def test_references_leave_their_items_out_of_the_promise() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 6, 800)
+    scores = clustered(rng, y, (y + 1) % 6, 5.5)
+    unknown = clustered(rng, y, (y + 3) % 6, 2.5)
+    result = fit(scores, y, Wish("error", 0.05, 0.95), engine="litert", unknown=unknown)
+    assert result.items == (800 if result.limits.unknown is None else 600)
+    assert result.limits.unknown is not None

@@ -13,10 +13,9 @@ from scipy.stats import beta, binom
 from edgepress.toolkit.stats.acceptance import (
     bound_error,
     bound_rejection,
+    by_rank,
     least_items_to_promise,
-    pass_probabilities,
     risk_coverage,
-    sequence,
     upper_bound,
 )
 
@@ -35,28 +34,35 @@ def test_the_upper_bound_is_exact(total: int, data: Any, confidence: float) -> N
     assert upper_bound(total, total, confidence) == 1
 
 
-def population(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Certainties, and whether the answers are wrong: the more certain, the rarer."""
-    rng = np.random.default_rng(seed)
-    certainty = rng.uniform(0, 1, count)
-    return certainty, rng.uniform(0, 1, count) < 0.3 * (1 - certainty) ** 2
+@given(st.floats(0.005, 0.9), st.sampled_from([0.8, 0.95, 0.99]), st.integers(0, 6))
+def test_so_many_items_are_needed_with_errors_among_them(limit: float, confidence: float, errors: int) -> None:
+    least = least_items_to_promise(limit, confidence, errors)
+    assert binom.cdf(errors, least, limit) <= (1 - confidence) * (1 + 1e-9)
+    assert binom.cdf(errors, least - 1, limit) > (1 - confidence) * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("limit", [0.02, 0.05])
-def test_a_promised_error_is_exceeded_in_few_draws(limit: float) -> None:
+def constant(certainty: np.ndarray) -> np.ndarray:
+    """1 % of the answers above .7 are wrong, and up to 31 % of others."""
+    return 0.01 + 0.3 * np.clip(0.7 - certainty, 0, 1) / 0.7
+
+
+def falling(certainty: np.ndarray) -> np.ndarray:
+    """The more certain, the rarer, down to none."""
+    return 0.3 * (1 - certainty) ** 2
+
+
+@pytest.mark.parametrize("chances", [constant, falling])
+@pytest.mark.parametrize(("limit", "items"), [(0.02, 600), (0.05, 300), (0.05, 2000)])
+def test_a_promised_error_is_exceeded_in_few_draws(chances: Any, limit: float, items: int) -> None:
     """The usual choice, the laxest threshold with few errors among the calibration items, exceeds it often."""
-    draws, items = 200, 600
-    exceeded, plug_in, coverages = 0, 0, []
-    grid = np.linspace(0, 1, 100_001)
-    wrong_share = 0.3 * (1 - grid) ** 2  # at each certainty; its mean above a threshold is the true error
-    true_error = np.cumsum(wrong_share[::-1])[::-1] / np.arange(len(grid), 0, -1)
+    draws, exceeded, plug_in, coverages = 300, 0, 0, []
+    true_error = np.cumsum(chances(np.linspace(0, 1, 100_001))[::-1])[::-1] / np.arange(100_001, 0, -1)
     for seed in range(draws):
-        certainty, wrong = population(seed, items)
-        fits, measures = slice(0, 150), slice(150, items)
-        thresholds = sequence(
-            certainty[fits], 0.3 * (1 - certainty[fits]) ** 2, items=450, limit=limit, confidence=0.95
-        )
-        chosen = bound_error(certainty[measures], wrong[measures], thresholds, limit=limit, confidence=0.95)
+        rng = np.random.default_rng(seed)
+        certainty = rng.uniform(0, 1, items)
+        wrong = rng.uniform(0, 1, items) < chances(certainty)
+        thresholds = by_rank(certainty, limit=limit, confidence=0.95)
+        chosen = bound_error(certainty, wrong, thresholds, limit=limit, confidence=0.95)
         if chosen is not None:
             exceeded += true_error[int(chosen.at_least * 100_000)] > limit
             coverages.append(1 - chosen.at_least)
@@ -66,7 +72,22 @@ def test_a_promised_error_is_exceeded_in_few_draws(limit: float) -> None:
         plug_in += true_error[int(certainty[order][within[-1]] * 100_000)] > limit
     assert exceeded <= binom.ppf(0.999, draws, 0.05)
     assert plug_in > draws / 4
+    assert len(coverages) > draws * (0.7 if limit > 0.02 else 0.1)
     assert np.mean(coverages) > 0.25
+
+
+def test_the_first_threshold_accepts_as_few_as_pass_with_one_error_and_a_tenth() -> None:
+    certainty = np.random.default_rng(0).permutation(np.linspace(0, 1, 800))
+    accepted = [int((certainty >= t).sum()) for t in by_rank(certainty, limit=0.05, confidence=0.95)]
+    assert (accepted[0], accepted[-1]) == (93, 800)
+    assert len(accepted) == 40
+    assert accepted == sorted(accepted)
+    assert int((certainty >= by_rank(certainty, limit=0.3, confidence=0.95)[0]).sum()) == 80
+    assert int((certainty[:80] >= by_rank(certainty[:80], limit=0.05, confidence=0.95)[0]).sum()) == 59
+    assert by_rank(certainty[:58], limit=0.05, confidence=0.95).size == 0
+    assert by_rank(np.full(99, -np.inf), limit=0.05, confidence=0.95).size == 0
+    ties = np.repeat([0.9, 0.5], [10, 300])
+    assert by_rank(ties, limit=0.05, confidence=0.95).tolist() == [0.5]
 
 
 def test_the_last_threshold_before_the_first_failure_is_taken() -> None:
@@ -80,18 +101,6 @@ def test_the_last_threshold_before_the_first_failure_is_taken() -> None:
     assert (chosen.items, chosen.accepted, chosen.errors) == (1001, 501, 0)
     assert bound_error(certainty, wrong, thresholds[-1:], limit=0.07, confidence=0.95) is not None
     assert bound_error(certainty, ~wrong, thresholds, limit=0.07, confidence=0.95) is None
-
-
-def test_the_tests_begin_where_they_most_probably_pass() -> None:
-    certainty = np.linspace(0, 1, 1000)
-    wrong = certainty < 0.3
-    thresholds = sequence(certainty, wrong, items=1000, limit=0.05, confidence=0.95)
-    assert 0.3 <= thresholds[0] <= 0.941  # 59 to 700 items, all of them right
-    assert (np.diff(thresholds) < 0).all()
-    assert thresholds[-1] == 0
-    strict = sequence(certainty, wrong, items=1000, limit=0.005, confidence=0.95)
-    assert strict[0] <= 0.41  # a smaller limit needs more than 598 items
-    assert sequence(np.full(9, -np.inf), np.zeros(9), items=1000, limit=0.1, confidence=0.95).size == 0
 
 
 @pytest.mark.parametrize(("items", "limit"), [(100, 0.05), (59, 0.05), (500, 0.02)])
@@ -125,26 +134,3 @@ def test_the_risk_coverage_curve_is_what_its_thresholds_accept(items: list[tuple
         assert error == pytest.approx(wrong[certainty >= threshold].mean())
     finite = np.isfinite(certainty)
     assert len(coverage) == 0 if not finite.any() else coverage[-1] == pytest.approx(finite.mean())
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 90), st.sampled_from([0.0, 0.01, 0.1, 0.5])), min_size=1, max_size=9),
-    st.sampled_from([0.02, 0.05, 0.2]),
-    st.sampled_from([0.8, 0.95]),
-)
-def test_the_probability_to_pass_is_that_of_the_errors_that_do(
-    steps: list[tuple[int, float]], limit: float, confidence: float
-) -> None:
-    items, rates = np.array([n for n, _ in steps]), np.array([rate for _, rate in steps])
-    found = pass_probabilities(items, rates, limit, confidence)
-    for count, rate, probability in zip(items.tolist(), rates.tolist(), found, strict=True):
-        passing = [errors for errors in range(count) if upper_bound(errors, count, confidence) <= limit]
-        assert probability == pytest.approx(binom.cdf(passing[-1], count, rate) if passing else 0)
-
-
-def test_equally_certain_answers_are_tested_together() -> None:
-    """.8 accepts all 500 answers of .8, which are right, and none of .3, half of which is wrong."""
-    certainty = np.repeat([0.3, 0.8], 500)
-    doubt = np.where(certainty < 0.5, 0.5, 0.0)
-    assert sequence(certainty, doubt, items=1000, limit=0.05, confidence=0.95).tolist() == [0.8, 0.3]
-    assert sequence(certainty, 0.5 - doubt, items=1000, limit=0.3, confidence=0.95).tolist() == [0.3]

@@ -1,8 +1,9 @@
 """From which certainty on an answer is accepted, so that a promise holds: on the error, or on how much is rejected.
 
 *Error.* Thresholds are tested in a fixed order, from strict to lax: does the number of wrong answers among the accepted
-ones rule out an error above the limit? The last threshold before the first failure is taken. Other items say with which
-threshold to begin, so the promise is broken with at most the probability 1 - confidence, for any number of thresholds.
+ones rule out an error above the limit? The last threshold before the first failure is taken, so the promise is broken
+with at most the probability 1 - confidence, for any number of thresholds. Where to begin must not depend on the answers
+that are tested: it is a rank of their certainties (`by_rank`).
 Source: A. N. Angelopoulos et al., "Learn then Test: calibrating predictive algorithms to achieve risk control",
 arXiv:2110.01052 (2021), fixed-sequence testing; the test of each threshold is the exact binomial one.
 
@@ -23,8 +24,10 @@ import numpy.typing as npt
 
 STEPS = 40
 """Number of thresholds that are tested for a promise on the error."""
-UNSEEN = 0.5
-"""Errors that are added to those expected, because few items tell little."""
+ALLOWED = 1
+"""Wrong answers with which the first threshold passes."""
+FIRST = 0.1
+"""Share of the answers that the first threshold accepts at least."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -65,60 +68,45 @@ def upper_bound(count: int, total: int, confidence: float) -> float:
     return 1.0 if count >= total else float(betaincinv(count + 1, total - count, confidence))
 
 
-def least_items_to_promise(limit: float, confidence: float) -> int:
-    """Number of items below which no share above a limit is ruled out, even if it is 0 among them.
+def least_items_to_promise(limit: float, confidence: float, errors: int = 0) -> int:
+    """Number of items below which no share above a limit is ruled out, even with so few errors among them.
 
     The share is that of errors, for a number of accepted items, or of rejected items, for a number of all.
 
     Args:
         limit: The promised share, above 0 and below 1.
         confidence: Probability that the promise holds, 0-1.
+        errors: Number of errors, at least 0.
     """
-    return math.ceil(math.log(1 - confidence) / math.log1p(-limit))
+    if not errors:
+        return math.ceil(math.log(1 - confidence) / math.log1p(-limit))
+    from scipy.stats import nbinom
+
+    # The trials up to error number `errors` + 1 are more than n as often as n items have at most `errors` errors.
+    return int(nbinom.ppf(confidence, errors + 1, limit)) + errors + 1
 
 
-def sequence(certainty: Floats, doubt: Floats, *, items: int, limit: float, confidence: float) -> Floats:
-    """The thresholds to test in turn, from strict to lax, shape (steps,).
+def by_rank(certainty: Floats, *, limit: float, confidence: float) -> Floats:
+    """The thresholds to test in turn, from strict to lax, shape (steps,), by how many answers each accepts.
 
-    The first one is that which most probably passes. So the tests neither begin where too few answers are accepted, nor
-    where too many are wrong.
+    The first one accepts as few answers as pass with `ALLOWED` wrong ones, and `FIRST` of all at least, so that few
+    wrong answers of high certainty do not end the tests; of fewer items, as few as pass if all are right. The
+    certainties of the tested items may say so: whatever the k-th largest certainty is, the answers above it are wrong
+    independently of each other.
 
     Args:
-        certainty: Certainty of other items than those of the tests, shape (N,); minus infinity as in `bound_error`.
-        doubt: How probable it is that each of their answers is wrong, 0-1, shape (N,); it decides only the order.
-        items: Number of items of the tests.
+        certainty: Certainty of the answers that are tested, shape (N,); minus infinity as in `bound_error`.
         limit: The promised error, 0-1.
         confidence: Probability that the promise holds, 0-1.
     """
-    thresholds, accepted = _steps(certainty)
-    if not len(thresholds):
-        return thresholds
-    counts = accepted.sum(axis=1)
-    rates = ((accepted * doubt).sum(axis=1) + UNSEEN) / (counts + 1)
-    expected = np.rint(counts / len(certainty) * items).astype(np.int64)
-    return np.asarray(thresholds[int(np.argmax(pass_probabilities(expected, rates, limit, confidence))) :])
-
-
-def pass_probabilities(items: Ints, rates: Floats, limit: float, confidence: float) -> Floats:
-    """The probabilities that so many accepted items with these rates of errors rule out an error above the limit.
-
-    Args:
-        items: Numbers of accepted items, shape (N,).
-        rates: True rates of errors among them, 0-1, shape (N,).
-        limit: The promised error, 0-1.
-        confidence: Probability that the promise holds, 0-1.
-    """
-    from scipy.special import betaincinv
-    from scipy.stats import binom
-
-    most = binom.ppf(1 - confidence, np.maximum(items, 1), limit).astype(np.int64)
-    largest = np.full(len(items), -1)
-    for errors in (most - 1, most, most + 1):  # the largest number of errors that passes is near `most`
-        possible = (errors >= 0) & (errors < items)
-        known = np.where(possible, errors, 0)
-        bounds = betaincinv(known + 1, np.where(possible, items - known, 1), confidence)
-        largest = np.where(possible & (bounds <= limit), errors, largest)
-    return np.where(largest >= 0, binom.cdf(largest, items, rates), 0.0)
+    ordered = np.sort(certainty[np.isfinite(certainty)])[::-1]
+    least = [least_items_to_promise(limit, confidence, errors) for errors in (ALLOWED, 0)]
+    first = next((count for count in least if count <= len(ordered)), None)
+    if first is None:
+        return np.empty(0)
+    first = max(first, math.ceil(FIRST * len(ordered)))
+    counts = np.rint(np.linspace(first, len(ordered), STEPS)).astype(np.int64)
+    return np.unique(ordered[counts - 1])[::-1]
 
 
 def bound_error(
@@ -129,7 +117,7 @@ def bound_error(
     Args:
         certainty: Certainty of the answers, shape (N,); minus infinity for those that no threshold accepts.
         wrong: Whether they are wrong, shape (N,).
-        thresholds: What `sequence` returns for other items.
+        thresholds: What `by_rank` returns for them.
         limit: The promised error, 0-1.
         confidence: Probability that the promise holds, 0-1.
     """

@@ -1,8 +1,9 @@
 """Fit what the contract says of a file's answers, from its scores of items with labels.
 
-The items are divided once: a quarter fits the references and the order of thresholds, the rest measures the promise. So
-the promise is measured on items that chose nothing. It does not depend on the temperature of the contract, which all
-items fit: what is accepted follows from the scores themselves.
+A promised error is measured on all items, in an order of thresholds that no label has chosen (`by_rank`). Where items
+must choose references, and for a promised rejection, they are divided once: a quarter fits, and the rest, which chose
+nothing, measures the promise. The promise does not depend on the temperature of the contract, which all items fit: what
+is accepted follows from the scores themselves.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.numeric.metrics import LEAST_FIT, NONE, cross_fit, fit_plain, negative_log_likelihood
+from edgepress.converters.numeric.metrics import LEAST_FIT, NONE, cross_fit, negative_log_likelihood
 from edgepress.runtime.acceptance import Acceptance, AnswerLimits
 from edgepress.runtime.drift import DriftReference, edges_of
 from edgepress.toolkit.measurement.calibrating.references import ROUNDING, Wish, divide_items, with_references
@@ -21,9 +22,9 @@ from edgepress.toolkit.stats.acceptance import (
     Accepted,
     bound_error,
     bound_rejection,
+    by_rank,
     least_items_to_promise,
     outcome_at,
-    sequence,
     upper_bound,
 )
 
@@ -97,11 +98,12 @@ def fit(
     """
     decided = scores.argmax(axis=1) if decided is None else decided
     wrong = decided != y
-    fits, measures = divide_items(len(y))
-    limits = AnswerLimits(fit_plain(scores[fits], y[fits]) if len(fits) >= LEAST_FIT else None)
+    fits, others = divide_items(len(y))
+    limits = AnswerLimits()
     auroc = None
     if unknown is not None and scores.shape[1] > 1:
-        limits, auroc = with_references(limits, scores, unknown, fits, measures, wish)
+        limits, auroc = with_references(limits, scores, unknown, fits, others, wish)
+    measures = rows_that_measure(limits, len(y), wish)
     limits, missing = with_acceptance(limits, scores, y, wish, engine=engine, data=data, decided=decided)
     tied, tied_wrong = _count_ties(limits, scores[measures], wrong[measures], wish) or (None, None)
     limits, ece, nll = _with_temperature(limits, scores, y, decided)
@@ -117,8 +119,20 @@ def fit(
         unknown_accepted=_share_accepted(limits, unknown),
         tied=tied,
         tied_wrong=tied_wrong,
-        drift=None if limits.accept is None else _drift(limits, scores[fits], scores[measures], engine),
+        drift=None if limits.accept is None else _drift(limits, scores[fits], scores[others], engine),
     )
+
+
+def rows_that_measure(limits: AnswerLimits, items: int, wish: Wish) -> Ints:
+    """The rows of the items that measure a promise: those that have chosen nothing for it.
+
+    Args:
+        limits: The references, if there are any.
+        items: Number of all items.
+        wish: What shall be promised.
+    """
+    none_chose = wish.promise == "error" and limits.unknown is None
+    return np.arange(items) if none_chose else divide_items(items)[1]
 
 
 def _with_temperature(
@@ -179,7 +193,7 @@ def with_acceptance(
     """The limits with what is accepted, or why nothing can be: the reachable limit, and the missing items.
 
     Args:
-        limits: The references, and a temperature for the order of thresholds, both of items that fit (`divide_items`).
+        limits: The references, of items that fit (`divide_items`), if there are any.
         scores: Scores of all items, shape (N, labels).
         y: Their labels, shape (N,).
         wish: What shall be promised.
@@ -188,21 +202,17 @@ def with_acceptance(
         decided: The class that the file decides for each item, shape (N,); None: the one with the highest score.
     """
     decided = scores.argmax(axis=1) if decided is None else decided
-    wrong = decided != y
-    fits, measures = divide_items(len(y))
-    measured = limits.certainty(scores[measures]).astype(np.float64)
+    measures = rows_that_measure(limits, len(y), wish)
+    certainty = limits.certainty(scores[measures]).astype(np.float64)
+    wrong = (decided != y)[measures]
     if wish.promise == "rejected":
-        outcome = _rejection(measured, wrong[measures], limits, wish)
+        outcome = _rejection(certainty, wrong, limits, wish)
         problem = None if outcome else _rejection_missing(len(y), limits, wish)
     else:
-        own = np.take_along_axis(limits.probabilities(scores[fits]), decided[fits, np.newaxis], axis=1)[:, 0]
-        doubt = (1 - own + wrong[fits]) / 2  # what was seen is of few items
-        fitted = limits.certainty(scores[fits]).astype(np.float64)
 
         def bounded(limit: float) -> Accepted | None:
-            options = {"limit": limit, "confidence": wish.confidence}
-            thresholds = sequence(fitted, doubt, items=len(measures), **options) - ROUNDING
-            return bound_error(measured, wrong[measures], thresholds, **options)
+            thresholds = by_rank(certainty, limit=limit, confidence=wish.confidence) - ROUNDING
+            return bound_error(certainty, wrong, thresholds, limit=limit, confidence=wish.confidence)
 
         outcome = bounded(wish.limit)
         problem = None if outcome else _error_missing(bounded, wish)
