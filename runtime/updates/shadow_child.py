@@ -48,7 +48,7 @@ def main(file: str) -> None:
             spec = model.contract.input
             answer = model.answer
             judge = model.judge
-            # A runtime from before multi-label files has no `task`, and one from before "not known" accepts every frame.
+            # The other release may be one whose contract does not say what its outputs mean.
             has_several = getattr(model.contract, "task", None) == "multilabel"
             top = len(model.labels) if has_several else 1
             item = seeded_item(spec, 0)[None]
@@ -68,7 +68,9 @@ def main(file: str) -> None:
                 frame = sys.stdin.buffer.read(asked["bytes"])
                 us, answered = _time_call(judge, frame, top, accepted=(InputError,))
                 with _end_on_error((AttributeError, TypeError)):
-                    label = None if answered is None else " and ".join(sorted(label.label for label in answered.classes))
+                    label = (
+                        None if answered is None else " and ".join(sorted(label.label for label in answered.classes))
+                    )
             print(json.dumps({"us": us, "label": label, "memory_bytes": _memory_bytes()}), file=out, flush=True)
 
 
