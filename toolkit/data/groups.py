@@ -306,8 +306,8 @@ def _names_by(rule: str, items: Items, source: str) -> tuple[list[str], list[str
     if _is_pattern(rule):
         if items.paths is None:
             hint = (
-                f"Give {COLUMN}NAME for a column of a CSV file or array of an .npz; a regular expression needs a folder of "
-                "class folders."
+                f"Give {COLUMN}NAME for a column of a CSV file or array of an .npz; a regular expression needs a "
+                "folder of class folders."
             )
             raise NoGroupsError(f"--group {rule}: the items of {source} have no file names.", hint)
         return groups_by_pattern(rule, items.paths()), []

@@ -16,8 +16,10 @@ from edgepress.toolkit.errors import DataError
 
 LABELS = ("label", "labels", "class", "activity", "target")
 """Names of the column of the classes, the first one first."""
-GROUPS = ("group", "groups", "subject", "person", "participant", "user", "volunteer", "recording", "session", "trial")
-GROUPS += ("file", "filename")
+GROUPS = (
+    *("group", "groups", "subject", "person", "participant", "user", "volunteer"),
+    *("recording", "session", "trial", "file", "filename"),
+)
 """Names of columns of items that belong together, those first by which data are split first; also with `id` behind."""
 TIMES = frozenset({"", "time", "times", "timestamp", "timestamps", "datetime", "date", "index", "id", "unnamed"})
 """First words of columns of times and numbers of rows."""

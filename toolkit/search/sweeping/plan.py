@@ -96,8 +96,16 @@ DIMENSIONS: dict[str, Parse] = {
 }
 """The dimensions and what reads a value of each; the order is that of the loops, the last one changes first."""
 TABLES: dict[str, dict[str, Parse]] = {
-    "data": {"source": _text, "color": _color, "resize": _resize, "skip_unreadable": _flag, "group": _text}
-    | {"window": _count, "step": _count, "label_column": _text},
+    "data": {
+        "source": _text,
+        "color": _color,
+        "resize": _resize,
+        "skip_unreadable": _flag,
+        "group": _text,
+        "window": _count,
+        "step": _count,
+        "label_column": _text,
+    },
     "dimensions": DIMENSIONS,
     "training": {"epochs": _count, "patience": _count, "class_weights": _flag, "weights": _text, "freeze": _flag},
     "timing": {"rounds": partial(_number, low=0, whole=True), "threads": _count},
