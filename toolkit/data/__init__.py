@@ -67,7 +67,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, ReadOptions], Items
     ", ".join(NAMES): (is_builtin, read_builtin),
     "a folder of IDX files": (is_idx_folder, read_idx_folder),
     "tar shards": (is_shards, read_shards),
-    "a .csv or a folder of these": (is_csv, read_csv),
+    "a .csv file or a folder of these": (is_csv, read_csv),
     "a folder of class folders": (Path.is_dir, read_folder),
     "an .npz": (is_npz, read_npz),
 }
@@ -78,7 +78,7 @@ Both functions get a name of `NAMES` as a string, and anything else as a path.
 ALL_TEST = {
     "a folder of IDX files": "name its files t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte",
     "tar shards": "name them test-000.tar, test-001.tar, ...",
-    "a .csv or a folder of these": "put the files into a folder, below test/",
+    "a .csv file or a folder of these": "put the files into a folder, below test/",
     "a folder of class folders": "put them below test/",
     "an .npz": "name its arrays x_test and y_test",
 }
