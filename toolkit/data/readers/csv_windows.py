@@ -12,8 +12,6 @@ into pieces that no window crosses, and these are the groups.
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,9 +24,17 @@ from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.image import IMAGE_SUFFIXES
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit import text
-from edgepress.toolkit.data.groups import COLUMN
 from edgepress.toolkit.data.items import Items, ReadOptions, in_order
 from edgepress.toolkit.data.readers.csv_rows import Rows, read_rows
+from edgepress.toolkit.data.readers.csv_stretches import (
+    FILE,
+    PIECE,
+    cut_into_pieces,
+    find_stretches,
+    numbered,
+    require_windows,
+    usual_rule,
+)
 from edgepress.toolkit.data.splits import Ints
 from edgepress.toolkit.errors import DataError, InputError
 
@@ -37,13 +43,6 @@ NOT_ROWS = "metadata.csv"
 """A table about the files of a folder of images."""
 PARTS = ("train", "val", "test")
 MOST_FILES = 10_000
-LEAST_GROUPS = 3
-"""Groups of a column, or files, from which data are split by these: for training, validation and testing."""
-PIECES = 10
-"""Pieces of the stretches of each label at least, where they are long enough."""
-PIECE = "piece"
-"""The column that is computed where there are too few recordings."""
-FILE = "file"
 LONG = 16
 """Median number of rows of a stretch from which rows are probably samples of a sensor."""
 ROW_BYTES = 200
@@ -172,14 +171,14 @@ def read_csv(path: Path, options: ReadOptions) -> Items:
     tables = _read_all(path, files, options)
     roles = tables[0].roles
     window, step = _window(options, len(roles.channels))
-    stretches = _stretches(tables)
-    rule, why = _rule(tables, options, window)
+    stretches = find_stretches(tables)
+    rule, why = usual_rule(tables, options, window)
     if rule == PIECE:
-        stretches = _cut(stretches, window)
+        stretches = cut_into_pieces(stretches, window)
     values = np.concatenate([table.values for table in tables])
     lengths = np.array([stretch.stop - stretch.start for stretch in stretches])
     counts = np.maximum((lengths - max(window, 1)) // step + 1, 0)
-    _require_windows(path, stretches, counts, window)
+    require_windows(path, stretches, counts, window)
     require_memory(path, int(counts.sum()) * ROW_BYTES, "Give a larger --step.", error=DataError)
     starts = [s.start + step * np.arange(count) for s, count in zip(stretches, counts.tolist(), strict=True)]
     of = np.repeat(np.arange(len(stretches)), counts)
@@ -197,7 +196,7 @@ def read_csv(path: Path, options: ReadOptions) -> Items:
     if len(files) > 1:
         columns.setdefault(FILE, [names[s.file] for s in stretches])
     if rule == PIECE:
-        columns[PIECE] = _numbered(stretches, names)
+        columns[PIECE] = numbered(stretches, names)
     return Items(
         source=source,
         hashes=np.array(list(source.hashes()), np.bytes_),
@@ -250,88 +249,6 @@ def _window(options: ReadOptions, channels: int) -> tuple[int, int]:
     if window < 0 or step < 1:
         raise InputError(f"The window is {window} and the step {step}; accepted: 1 or more.")
     return window, step if window else 1
-
-
-@dataclass(frozen=True)
-class _Stretch:
-    """Rows from `start` to before `stop` of all files together, of one file, label and row of groups."""
-
-    start: int
-    stop: int
-    file: int
-    label: str
-    groups: tuple[str, ...]
-
-
-def _stretches(tables: Sequence[Rows]) -> list[_Stretch]:
-    found = []
-    offset = 0
-    for number, table in enumerate(tables):
-        count = len(table.lines)
-        labels = table.labels or [""] * count
-        groups = list(zip(*table.groups.values(), strict=True)) or [()] * count
-        changes = np.array([True, *(labels[i] != labels[i - 1] or groups[i] != groups[i - 1] for i in range(1, count))])
-        borders = [*np.flatnonzero(changes | table.broken).tolist(), count]
-        for start, stop in itertools.pairwise(borders):
-            found.append(_Stretch(offset + start, offset + stop, number, labels[start], groups[start]))
-        offset += count
-    return found
-
-
-def _rule(tables: Sequence[Rows], options: ReadOptions, window: int) -> tuple[str, str]:
-    """The column of groups that is used if none is named, with a note if it is computed; "" for none."""
-    asked = options.group or ""
-    if asked not in ("", f"{COLUMN}{PIECE}"):
-        return "", ""
-    if not asked:
-        for name in tables[0].roles.groups:
-            if len({value for table in tables for value in table.groups[name]}) >= LEAST_GROUPS:
-                return name, ""
-        if len(tables) >= LEAST_GROUPS:
-            return FILE, ""
-    if not window:
-        return "", ""
-    return PIECE, (
-        f"There are fewer than {LEAST_GROUPS} recordings, so stretches of one label were cut into pieces, and windows "
-        "of a piece are in one split. The accuracy on other people and days may be lower: add recordings, and a column "
-        "that names them."
-    )
-
-
-def _cut(stretches: Sequence[_Stretch], window: int) -> list[_Stretch]:
-    """The same cut into pieces of a window or more, `PIECES` of each label where they are long enough."""
-    of_label = Counter(s.label for s in stretches if s.stop - s.start >= window)
-    pieces = []
-    for s in stretches:
-        wanted = -(-PIECES // max(of_label[s.label], 1))
-        count = max(min(wanted, (s.stop - s.start) // window), 1)
-        borders = np.linspace(s.start, s.stop, count + 1).astype(np.int64).tolist()
-        pieces += [_Stretch(a, b, s.file, s.label, s.groups) for a, b in itertools.pairwise(borders)]
-    return pieces
-
-
-def _numbered(pieces: Sequence[_Stretch], files: Sequence[str]) -> list[str]:
-    """A name for each piece: its file, its label, and its number among those."""
-    seen: Counter[tuple[int, str]] = Counter()
-    names = []
-    for piece in pieces:
-        seen[piece.file, piece.label] += 1
-        names.append(f"{files[piece.file]} {piece.label} {seen[piece.file, piece.label]}")
-    return names
-
-
-def _require_windows(path: Path, stretches: Sequence[_Stretch], counts: npt.NDArray[np.int64], window: int) -> None:
-    """Raise an error if a label has no window."""
-    hint = "Give a smaller --window; or sort the rows, if those of a recording are not one after another."
-    have = {s.label for s, count in zip(stretches, counts.tolist(), strict=True) if count}
-    for label in sorted({s.label for s in stretches} - have):
-        longest = max(s.stop - s.start for s in stretches if s.label == label)
-        of = f" of label {label!r}" if label else ""
-        raise DataError(
-            f"{path}: the longest stretch{of} has {longest} rows, and a window {window}. A stretch ends where the "
-            "label, the recording or the file changes.",
-            hint,
-        )
 
 
 def _notes(path: Path, tables: Sequence[Rows], lengths: npt.NDArray[np.int64], window: int) -> list[str]:
