@@ -1,4 +1,4 @@
-"""What a contract says of the data that a model was trained on, or that its files were made with."""
+"""What a contract says of data."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from edgepress.runtime.input_spec import record
 class TableRecord:
     """How rows of CSV files became items.
 
-    `columns` are the names of the channels in their order, `label` is the column of the classes, "" for none. An item
-    is `window` consecutive rows, and the next one begins `step` rows later; both are 0 if each row is an item.
+    `columns` are the channels in their order, `label` the column of the classes or "". An item is `window` consecutive
+    rows, the next one begins `step` rows later; both are 0 if each row is an item.
     """
 
     columns: tuple[str, ...]
@@ -24,11 +24,10 @@ class TableRecord:
     step: int = 0
 
     def __post_init__(self) -> None:
-        texts = (*self.columns, self.label)
-        if not all(isinstance(text, str) for text in texts):
-            raise TypeError("a column's name is not a text")
+        if not all(isinstance(name, str) for name in (*self.columns, self.label)):
+            raise TypeError("a column is not a text")
         if not all(type(n) is int and n >= 0 for n in (self.window, self.step)):
-            raise ValueError(f"window and step are {self.window!r} and {self.step!r}")
+            raise ValueError(f"window and step are {self.window!r}, {self.step!r}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class DataRecord:
 
     `source` is the value of `--data`, a name or a path, whole if it is not found from the model's folder upwards;
     `sha256` is over every item's content hash and label; `counts` are the items by split: "train", "val", "test".
-    `group` is the rule of items that are in one split, `table` says how items are made of rows of CSV files.
+    `group` is the rule of items that are in one split, `table` how rows became items.
     """
 
     source: str
@@ -52,10 +51,6 @@ class DataRecord:
 
 
 def data_record_from(raw: Any) -> DataRecord:
-    """Parse and check the record of data in a contract.
-
-    Raises:
-        Exception: Of any kind; it is damaged.
-    """
+    """Parse and check a record; any exception means that it is damaged."""
     parsed: DataRecord = record(DataRecord, raw, table=partial(record, TableRecord, columns=tuple))
     return parsed
