@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgepress.runtime.answers import Prediction
-    from edgepress.runtime.contract import Contract, DataRecord, Verification, read_contract
+    from edgepress.runtime.contract import Contract, Verification, read_contract
+    from edgepress.runtime.data_record import DataRecord
     from edgepress.runtime.engines import ENGINES, available_engines
     from edgepress.runtime.errors import EdgepressError, EngineError, InputError, MissingExtraError, ModelFileError
     from edgepress.runtime.input_spec import InputSpec
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "ENGINES": "engines",
     "Contract": "contract",
-    "DataRecord": "contract",
+    "DataRecord": "data_record",
     "EdgepressError": "errors",
     "EngineError": "errors",
     "InputError": "errors",

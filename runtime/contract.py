@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 
 from edgepress.runtime.acceptance import Acceptance, AnswerLimits, Temperature, Unknown
 from edgepress.runtime.adapter import Adapter, adapter_from
+from edgepress.runtime.data_record import DataRecord, data_record_from
 from edgepress.runtime.drift import DriftReference
 from edgepress.runtime.errors import ModelFileError, parsing
 from edgepress.runtime.filetypes import open_regular
@@ -40,25 +41,6 @@ _OLD_TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0,
 """`item_by_item`, and `tolerance_steps` by scheme or precision, of files from before contracts held them."""
 
 Task = Literal["softmax", "logits", "sigmoid", "multilabel", "none"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataRecord:
-    """The data that a model was trained on, or that the files of another tool's model were made with.
-
-    `source` is the value of `--data`, a name or a path, whole if it is not found from the model's folder upwards;
-    `sha256` is over every item's content hash and label; `counts` are the items by split: "train", "val", "test".
-    `group` is the rule of items that are in one split.
-    """
-
-    source: str
-    sha256: str
-    counts: Mapping[str, int]
-    group: str = ""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.group, str):
-            raise TypeError("group is not a text")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -236,8 +218,8 @@ class Contract:
                 cls,
                 {"item_by_item": scheme in _OLD_ITEM_BY_ITEM} | raw,
                 input=_input_from,
-                data=partial(record, DataRecord),
-                made_with=partial(record, DataRecord),
+                data=data_record_from,
+                made_with=data_record_from,
                 verification=partial(record, Verification),
                 selftest=partial(_selftest, scheme=scheme),
                 adapter=lambda adapter: adapter_from(adapter, raw["input"]["shape"]),

@@ -41,6 +41,7 @@ from edgepress.converters.variant import Variant, across
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, unknown
 from edgepress.runtime.filetypes import kind_of
+from edgepress.runtime.input_record import inputs_of
 
 TOOLS = ("edgepress", "tensorflow", "keras", "litert-quantizer", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
 SILENCE_S = 1800.0
@@ -171,6 +172,7 @@ class Conversion:
             keep=(keep or KeepOptions()) if any(SCHEMES[name].is_mixed for name in schemes) else None,
             rewrite=rewrite,
             target=target,
+            split=not learned and not inputs_of(contract.input) and contract.input.dtype == "float32",
         )
         reports: dict[str, Done] = {}
         with ScratchFolder() as folder:

@@ -37,8 +37,10 @@ from edgepress.converters.schemes import SCHEMES, RepairKind, Target
 from edgepress.converters.sources.base import SourceModel
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.to_tflite.constants import with_plain_constants
+from edgepress.converters.to_tflite.front import Front, Normalized, NormalizedValidation, split_front
 from edgepress.converters.to_tflite.interface import with_pixels
 from edgepress.runtime.errors import EdgepressError, first_line, parsing
+from edgepress.runtime.input_spec import InputSpec
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class FloatGraph:
         facts: What was done for each kind of repairs and what that brought, for contracts and JSON.
         float_layers: What files of mixed precision compute in float; the error if nothing could be chosen.
         notes: Notes for the user.
+        front: The normalization that was taken off its front; calibrated files leave it to the runtime.
     """
 
     model: Path | ConversionError
@@ -90,6 +93,7 @@ class FloatGraph:
     facts: Mapping[RepairKind, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     float_layers: FloatLayers | ConversionError = NOTHING
     notes: tuple[str, ...] = ()
+    front: Front | None = None
 
     def graph(self, kind: RepairKind = "") -> bytes:
         """The graph, repaired if its repairs changed anything.
@@ -119,6 +123,7 @@ class FloatGraphJob:
         keep: What the user says of the layers to keep in float; None if there will be no file of mixed precision.
         rewrite: Whether the files' graphs will be rewritten.
         target: What the files are for.
+        split: Whether the normalization of channels that differ much is taken off the front.
     """
 
     folder: Path
@@ -132,6 +137,18 @@ class FloatGraphJob:
     keep: KeepOptions | None = None
     rewrite: bool = True
     target: Target = "cpu"
+    split: bool = False
+
+    def behind(self, front: Front) -> FloatGraphJob:
+        """The same for the graph of normalized items."""
+        item = InputSpec(shape=self.adapter.item.shape, dtype="float32")
+        around = front.adapter(item)
+        return dataclasses.replace(
+            self,
+            adapter=InputAdapter(item, item.shape),
+            calibration=Normalized(self.calibration, around),
+            validation=None if self.validation is None else NormalizedValidation(self.validation, around),
+        )
 
     @property
     def model(self) -> Path:
@@ -159,7 +176,14 @@ def make_float_graph(job: FloatGraphJob, emit: Emit) -> None:
     else:
         with whole_file(job.model) as temporary:
             temporary.write_bytes(model)
-        float_graph = _repair(model, FloatGraph(job.model, methods=job.methods), job)
+        made = FloatGraph(job.model, methods=job.methods)
+        if job.split and (parts := split_front(model)) and parts[0].is_needed:
+            front, model = parts
+            job = job.behind(front)
+            behind = job.folder / "behind.tflite"
+            behind.write_bytes(model)
+            made = dataclasses.replace(made, model=behind, front=front)
+        float_graph = _repair(model, made, job)
         emit(dataclasses.replace(float_graph, float_layers=_choose_float_layers(model, float_graph, job)))
 
 

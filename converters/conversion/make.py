@@ -32,6 +32,11 @@ from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.contract import Contract, Task, Verification
 from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line
 
+FRONT = (
+    "channels differ much in size, so its contract has their means and standard deviations, and items are normalized "
+    "before they are quantized"
+)
+"""The note on a file without the normalization at its front."""
 MANY = 300
 """Number of operations of unrolled loops from which on they count in a file's size."""
 
@@ -105,6 +110,7 @@ class _FileMaker:
             model, scores, verification = self._prove(temporary, target, scheme, contract.task)
             notes = (
                 *self.encoder.float_layers(scheme).notes,
+                *([FRONT] if self.encoder.leaves_front(scheme) else ()),
                 *([strange] if (strange := unusual(verification, scheme)) else ()),
                 *remainder(temporary, scheme),
                 *self._notes_of_loops(scheme),
@@ -130,8 +136,11 @@ class _FileMaker:
     def _contract(self, scheme: Scheme, rewrites: dict[str, int]) -> Contract:
         """The contract of a file that is not verified yet."""
         task = self.job.contract.task
+        front = self.encoder.front if self.encoder.leaves_front(scheme) else None
+        shape = self.job.contract.input.shape
         return self.job.contract.replace(
             scheme=scheme.name,
+            adapter=None if front is None else Adapter(shape=shape, mean=front.mean, std=front.std),
             task="softmax" if self.job.adapter.end and task == "logits" else task,
             item_by_item=scheme.item_by_item,
             target=self.job.target,
@@ -179,6 +188,7 @@ class _FileMaker:
             ends_in=self.ends_in,
             labels=None if self.job.proof.labels is None else self.job.proof.labels[: len(items)],
             left_off=self.job.left_off,
+            taken=self.encoder.as_taken(scheme, items),
         )
         if reason and self.job.proof.enforce:
             on = f"{verification.items} items, {verification.on}"
@@ -191,5 +201,6 @@ def _without_last(contract: Contract, end: End | None) -> Contract:
     if end == "softmax":
         return contract.replace(task="logits")
     if end == "sigmoid":
-        return contract.replace(adapter=Adapter(shape=contract.input.shape, sigmoid=True))
+        around = contract.adapter or Adapter(shape=contract.input.shape)
+        return contract.replace(adapter=dataclasses.replace(around, sigmoid=True))
     return contract

@@ -71,6 +71,7 @@ def verify(
     ends_in: str,
     labels: Array | None = None,
     left_off: End | None = None,
+    taken: Array | None = None,
 ) -> tuple[Verification, str]:
     """Compare a file with its source model.
 
@@ -85,12 +86,14 @@ def verify(
         ends_in: The source model's last operation.
         labels: The true labels of the items, as of `lost_labels`; None if they are not known.
         left_off: The operation that the runtime does instead of the file.
+        taken: The items as its graph takes them; None if that is as they are.
 
     Returns:
         The figures, and why the file is refused; empty if it is not.
     """
     end = left_off or end_of(task, ends_in)
-    inner = _before_end(path.read_bytes(), items, end, scores.shape[1], whole=left_off is not None) if end else None
+    taken = items if taken is None else taken
+    inner = _before_end(path.read_bytes(), taken, end, scores.shape[1], whole=left_off is not None) if end else None
     verification = compare(
         reference, scores, on=on, end=end, before_end=inner, task=task, ends_in=ends_in, labels=labels
     )

@@ -16,6 +16,9 @@ from edgepress.toolkit.training.nets.architectures import ARCHITECTURES, build  
 
 DOCS = Path(__file__).parents[2] / "docs" / "architectures.md"
 GREY = InputSpec.image(28, 28, "grey")
+WINDOW = InputSpec(shape=(128, 9), dtype="float32")
+OF_IMAGES = [name for name, row in ARCHITECTURES.items() if row.takes((64, 45, 3))]
+OF_WINDOWS = [name for name, row in ARCHITECTURES.items() if row.steps]
 NARROW = {"alexnet": 0.1, "vgg": 0.1, "mobilenet-v1": 0.1, "mobilenet-v2": 0.1, "mobilenet-v3-small": 0.1}
 
 
@@ -25,12 +28,12 @@ def last_map(model) -> tuple[int, ...]:
 
 @functools.cache
 def of_digits(name: str):
-    """The net of an architecture for digits, with its defaults; built once for the tests that only look at it."""
-    return build(name, GREY, classes=10)
+    """The net of an architecture for digits or windows, with its defaults; built once for tests that only look."""
+    return build(name, GREY if name in OF_IMAGES else WINDOW, classes=10)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_every_architecture_takes_images_that_are_no_squares(name):
     spec = InputSpec.image(64, 45, "rgb")
     model = build(name, spec, classes=7, width=NARROW.get(name))
@@ -78,6 +81,29 @@ def test_at_224_a_mobilenet_answers_as_in_keras_applications(name, application):
     assert np.allclose(features(x), reference(x / 127.5 - 1), atol=1e-4)
 
 
+@pytest.mark.parametrize("name", OF_WINDOWS)
+def test_nets_of_windows_take_the_shortest_and_look_along_the_time(name):
+    steps = ARCHITECTURES[name].steps[0]
+    for length in (steps, 200):
+        model = build(name, InputSpec(shape=(length, 3), dtype="float32"), classes=4, mean=[0] * 3, variance=[1] * 3)
+        x = np.random.default_rng(0).normal(size=(2, length, 3)).astype(np.float32)
+        assert np.asarray(model(x)).sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
+        assert last_map(model)[0] >= 2
+        kernels = [w.shape for layer in model.layers for w in layer.weights if len(w.shape) == 4]
+        assert {kernel[1] for kernel in kernels} == {1}
+    with pytest.raises(InputError, match=f"windows, steps x channels, of {steps} to 4096 steps"):
+        build(name, InputSpec(shape=(steps - 1, 3), dtype="float32"), classes=4)
+
+
+def test_the_last_step_of_a_window_reaches_the_middle_in_a_tcn():
+    model = build("tcn", InputSpec(shape=(70, 2), dtype="float32"), classes=2, mean=[0] * 2, variance=[1] * 2)
+    maps = keras.Model(model.input, [layer for layer in model.layers if layer.name.startswith("add")][-1].output)
+    x = np.random.default_rng(0).normal(size=(1, 70, 2)).astype(np.float32)
+    changed = x.copy()
+    changed[0, -1] += 100
+    assert np.abs(np.asarray(maps(changed)) - np.asarray(maps(x)))[0, 35].max() > 0
+
+
 def test_small_images_are_divided_by_less_than_32():
     for side, left in ((28, 4), (96, 3)):
         assert last_map(build("mobilenet-v1", InputSpec.image(side, side, "grey"), classes=2)) == (left, left)
@@ -113,7 +139,7 @@ def test_a_size_outside_names_the_range(name, over):
     ],
 )
 def test_tensors_of_another_shape_are_told_how_to_get_it(shape, says):
-    with pytest.raises(InputError, match=f"{says}.*, or choose an --arch that takes any shape: dense"):
+    with pytest.raises(InputError, match=f"{says}.*, or choose an --arch that takes this one: dense"):
         build("lenet", InputSpec(shape=shape, dtype="float32"), classes=10)
 
 
@@ -232,7 +258,8 @@ def documented_rows() -> list[str]:
     """The lines of the table in docs/architectures.md."""
     rows = []
     for name, row in ARCHITECTURES.items():
-        sides = "any shape" if row.sides is None else f"{row.sides[0]}-{row.sides[1]}"
+        sides = "any shape" if row.any_shape else f"{row.sides[0]}-{row.sides[1]}" if row.sides else ""
+        sides += "; " * bool(row.sides and row.steps) + (f"{row.steps[0]}-{row.steps[1]} steps" if row.steps else "")
         options = [f"width {row.width:g}"] if row.width else []
         options += [f"depth {' or '.join(map(str, row.depths))}"] if row.depths else []
         options += [f"dropout {row.dropout:g}"]

@@ -13,7 +13,8 @@ from configuring import apart, edgepress
 from PIL import Image
 
 from edgepress.converters.variant import Variant
-from edgepress.runtime.contract import Contract, DataRecord, Verification
+from edgepress.runtime.contract import Contract, Verification
+from edgepress.runtime.data_record import DataRecord
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.cli.convert import data_words, outcome
 from edgepress.toolkit.cli.frame import code_of

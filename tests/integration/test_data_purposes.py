@@ -14,7 +14,8 @@ from PIL import Image
 from test_data_folder import classes, files, image
 
 from edgepress.converters.contract.hints import Hints, ModelFacts
-from edgepress.runtime.contract import Contract, DataRecord
+from edgepress.runtime.contract import Contract
+from edgepress.runtime.data_record import DataRecord
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.conversion.convert import items_for
 from edgepress.toolkit.conversion.plan import plan_for

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from edgepress.converters.contract.write import write_keras_contract
 from edgepress.runtime import Contract
-from edgepress.runtime.contract import DataRecord
+from edgepress.runtime.data_record import DataRecord
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.data import group_names, open_data
 from edgepress.toolkit.data.for_model import contract_of, data_for

@@ -11,7 +11,8 @@ from edgepress.converters.conversion.advice import Given, fragile_file, with_adv
 from edgepress.converters.schemes import SCHEMES, finer
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
-from edgepress.runtime.contract import DataRecord, Verification
+from edgepress.runtime.contract import Verification
+from edgepress.runtime.data_record import DataRecord
 from edgepress.toolkit.conversion.convert import items_for
 
 

@@ -136,7 +136,7 @@ class Items:
 
 
 def data_of(count: int) -> Any:
-    return SimpleNamespace(test=Items(count), labels=("a", "b"), input="input", source="digits")
+    return SimpleNamespace(test=Items(count), labels=("a", "b"), input="input", source="digits", table=None)
 
 
 def subject_of(others: Any = None, **options: Any) -> Any:

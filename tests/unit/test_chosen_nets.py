@@ -33,7 +33,8 @@ def test_the_net_takes_the_items(shape: list[int]) -> None:
         ((224, 224, 2), "lenet"),
         ((27, 28, 1), "dense"),
         ((28, 225, 1), "dense"),
-        ((128, 6), "dense"),
+        ((128, 6), "conv1d"),
+        ((7, 6), "dense"),
         ((24,), "dense"),
     ],
 )

@@ -133,9 +133,9 @@ def test_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         open_data("digts")
     with pytest.raises(DataError, match=r"flowers.*Accepted: digits"):
         open_data(tmp_path / "flowers")
-    (tmp_path / "data.csv").write_text("1,2")
-    with pytest.raises(DataError, match=r"data\.csv.*Accepted: digits"):
-        open_data(tmp_path / "data.csv")
+    (tmp_path / "data.wav").write_text("1,2")
+    with pytest.raises(DataError, match=r"data\.wav.*Accepted: digits"):
+        open_data(tmp_path / "data.wav")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     assert len(open_data("digits").test) == 360  # the name wins

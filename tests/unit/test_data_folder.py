@@ -195,9 +195,9 @@ def test_pictures_that_are_not_decoded_are_listed(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_kind_is_told_what_to_become(tmp_path: Path) -> None:
-    (tmp_path / "windows.csv").touch()
-    with pytest.raises(DataError, match=r"windows\.csv is not a data set") as caught:
-        open_data(tmp_path / "windows.csv")
+    (tmp_path / "words.wav").touch()
+    with pytest.raises(DataError, match=r"words\.wav is not a data set") as caught:
+        open_data(tmp_path / "words.wav")
     section = re.search(r'docs/data\.md, "([^"]+)"', caught.value.hint)
     assert section
     assert f"## {section[1]}\n" in (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_data_folder import classes, image  # type: ignore[import-not-found]
 
-from edgepress.runtime.contract import DataRecord
+from edgepress.runtime.data_record import DataRecord
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.collected import follow, join
 from edgepress.toolkit.data.readers import metadata

@@ -15,7 +15,8 @@ from records import assert_frozen
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.acceptance import Acceptance, Unknown
-from edgepress.runtime.contract import Contract, DataRecord
+from edgepress.runtime.contract import Contract
+from edgepress.runtime.data_record import DataRecord
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split

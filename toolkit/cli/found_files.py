@@ -136,6 +136,7 @@ TABLE = (
     Judged("seed", "train tune prune compress", "free", "a number"),
     Judged("group", "train", "free", "a pattern that runs with a limit on its time, or a column of the data"),
     Judged("group", "sweep.data", "free", "as the option of this name"),
+    Judged("window step label_column", "train sweep.data", "free", "how rows of CSV files become items"),
     Judged("resume", "train tune prune", "free", "it goes on with what the folder of the results holds"),
     Judged("bits", "tune", "free", "a number"),
     Judged("minutes", "train tune prune compress", "free", "a limit on time"),

@@ -50,6 +50,7 @@ EXAMPLES: dict[str, Any] = {
     "input_range": [0, 1],
     "jobs": 1,
     "keep_float": "conv1|head",
+    "label_column": "activity",
     "labels": "labels.txt",
     "learning_rate": 0.001,
     "macs": "50%",
@@ -85,7 +86,9 @@ EXAMPLES: dict[str, Any] = {
     "tls_key": "client.key",
     "to": ["tflite-int8", "onnx-int8"],
     "updates": "site",
+    "step": 64,
     "width": 0.5,
+    "window": 128,
 }
 """Values of options without a default; a Literal's first value needs none."""
 OTHERS: dict[tuple[str, str], Any] = {

@@ -15,11 +15,13 @@ from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen, settings
 from edgepress.toolkit.columns import quality
 from edgepress.toolkit.data import ACCEPTED
+from edgepress.toolkit.data.readers.csv_columns import LABELS
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
 
 Images = partial(Option, rich_help_panel="Images")
+Rows = partial(Option, rich_help_panel="CSV files")
 Net = partial(Option, rich_help_panel="Network")
 Fit = partial(Option, rich_help_panel="Training")
 WIDTH_HELP = f"Multiplier of the number of channels ({', '.join(r.name for r in ARCHITECTURES.values() if r.width)})"
@@ -28,9 +30,10 @@ DEPTH_HELP = "Number of layers (" + ", ".join(
 )
 GROUP_HELP = (
     "Which items are of one group (photos of one object, one speaker) and never divided between training and test: "
-    "searched in the path of a file below its class folder, or a column of metadata.csv or array of an .npz"
+    "searched in the path of a file below its class folder, or a column of a .csv or metadata.csv, or array of an .npz"
 )
-BY_NAMES = "groups that are seen in the names of files or in a column 'group'"
+BY_NAMES = "groups that are seen in the names of files or in a column, such as group"
+WINDOW_HELP = "Consecutive rows of one recording and label that make an item, such as 128"
 BY_ARCH = "set by the architecture"
 BY_DATA = "as in the data"
 BY_SIZE = "auto: as in the data; 160 for photos and EfficientNet-Lite with its weights"
@@ -63,6 +66,13 @@ def train(
     skip_unreadable: options.SkipUnreadable = False,
     group: Annotated[
         str | None, Option(metavar="REGEX|column:NAME|none", help=GROUP_HELP, show_default=BY_NAMES)
+    ] = None,
+    window: Annotated[int | None, Rows(min=1, help=WINDOW_HELP, show_default="each row is an item")] = None,
+    step: Annotated[
+        int | None, Rows(min=1, help="Rows from one window to the next", show_default="half a window")
+    ] = None,
+    label_column: Annotated[
+        str | None, Rows(metavar="NAME", help="Column of the classes", show_default=", ".join(LABELS))
     ] = None,
     width: Annotated[float | None, Net(help=WIDTH_HELP, show_default=BY_ARCH)] = None,
     depth: Annotated[int | None, Net(help=f"{DEPTH_HELP})", show_default=BY_ARCH)] = None,

@@ -29,6 +29,7 @@ from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data.conflicts import find_conflicts
 from edgepress.toolkit.data.groups import Grouping, assign_groups, find_groups, unite
 from edgepress.toolkit.data.items import TO_NPZ, Items, ReadOptions
+from edgepress.toolkit.data.readers.csv_windows import is_csv, read_csv
 from edgepress.toolkit.data.readers.folder import read_folder
 from edgepress.toolkit.data.readers.idx import NAMES, is_builtin, is_idx_folder, read_builtin, read_idx_folder
 from edgepress.toolkit.data.readers.npz import is_npz, read_npz
@@ -43,7 +44,7 @@ from edgepress.toolkit.data.splits import (
     require_items,
 )
 from edgepress.toolkit.data.types import COPY, GROUPED, SPLITS, DataSet, Purpose, Source, Split
-from edgepress.toolkit.errors import DataError
+from edgepress.toolkit.errors import DataError, InputError
 from edgepress.toolkit.truth import is_multilabel, numbered_sets
 
 __all__ = [
@@ -66,6 +67,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, ReadOptions], Items
     ", ".join(NAMES): (is_builtin, read_builtin),
     "a folder of IDX files": (is_idx_folder, read_idx_folder),
     "tar shards": (is_shards, read_shards),
+    "a .csv file or a folder of these": (is_csv, read_csv),
     "a folder of class folders": (Path.is_dir, read_folder),
     "an .npz": (is_npz, read_npz),
 }
@@ -76,6 +78,7 @@ Both functions get a name of `NAMES` as a string, and anything else as a path.
 ALL_TEST = {
     "a folder of IDX files": "name its files t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte",
     "tar shards": "name them test-000.tar, test-001.tar, ...",
+    "a .csv file or a folder of these": "put the files into a folder, below test/",
     "a folder of class folders": "put them below test/",
     "an .npz": "name its arrays x_test and y_test",
 }
@@ -100,6 +103,10 @@ def open_data(
     purpose: Purpose = "training",
     sample: tuple[int, int] | None = None,
     group: str | None = None,
+    window: int | None = None,
+    step: int | None = None,
+    label_column: str | None = None,
+    columns: tuple[str, ...] | None = None,
 ) -> DataSet:
     """Open a data set and split it.
 
@@ -121,15 +128,22 @@ def open_data(
         purpose: What it is opened for, which says what it must have.
         sample: For calibration, how many training and validation items are enough; `sha256` is then that of these.
         group: What tells which items are of one group, so that they are never divided between splits: a regular
-            expression that is searched in the path of a file below its class folder, `column:NAME` of `metadata.csv` or
-            an array of an `.npz`, or "none". None looks for groups if the purpose is training (`groups`).
+            expression that is searched in the path of a file below its class folder, `column:NAME` of CSV files, of
+            `metadata.csv` or an array of an `.npz`, or "none". None looks for groups if the purpose is training, and in
+            CSV files always (`groups`).
+        window: Consecutive rows of CSV files that make an item, shape (window, channels). 0: each row is an item, shape
+            (channels,). None: as `input` says, else 0.
+        step: Rows from the beginning of one window to that of the next; None is half a window.
+        label_column: The column of CSV files with the classes; None looks for a usual name.
+        columns: The columns of CSV files that are the channels, in this order; None takes all that have no other use.
 
     Returns:
         The data set. Each split is sorted by the items' content hashes.
 
     Raises:
         DataError: The data can't be used; the message names the item and the fix.
-        InputError: `size`, `color` or `resize` can't be used.
+        InputError: `size`, `color` or `resize` can't be used; or `window`, `step`, `label_column` or `columns` are
+            given for other data than CSV files.
         MissingExtraError: A required package is not installed.
 
     Example:
@@ -142,6 +156,11 @@ def open_data(
     size = (size, size) if isinstance(size, int) else size
     options = call_with(ReadOptions, locals())
     items = _read(source, options)
+    if items.table is None and any(each is not None for each in (window, step, label_column, columns)):
+        raise InputError(
+            f"{source} is not a CSV file, and --window, --step and --label-column say how such files are read.",
+            "Leave them out, or name a .csv or a folder of these with --data.",
+        )
     _require_names(items.labels, source)
     grouping = find_groups(items, group, str(source), training=purpose == "training")
     split, computed = _split(items, purpose, str(source), grouping)
@@ -162,7 +181,8 @@ def open_data(
         computed=computed,
         conflicts=find_conflicts(items, order),
         group=(group or "") if grouping is None else grouping.rule,
-        group_notes=() if grouping is None else grouping.notes_on(split, items.stored_split),
+        group_notes=(*items.notes, *(() if grouping is None else grouping.notes_on(split, items.stored_split))),
+        table=items.table,
     )
     if labels is None:
         return opened

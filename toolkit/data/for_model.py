@@ -20,7 +20,8 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import onnx_props
 from edgepress.converters.process.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract, read_contract
-from edgepress.runtime.contract import MEMBER, DataRecord
+from edgepress.runtime.contract import MEMBER
+from edgepress.runtime.data_record import DataRecord
 from edgepress.runtime.filetypes import format_of
 from edgepress.runtime.input_record import inputs_of
 from edgepress.toolkit.data import how_all_test

@@ -246,7 +246,7 @@ def find_groups(items: Items, rule: str | None, source: str, *, training: bool) 
         NoGroupsError: The rule can't be used with these data, or finds no group.
         EdgepressError: It is no rule, or the column can't be read.
     """
-    detected = rule is None and training and items.whole and bool(items.labels)
+    detected = rule is None and items.whole and bool(items.labels) and (training or bool(items.usual_group))
     rule = _detect(items) if detected else rule
     if not rule or rule == NONE:
         return None
@@ -287,6 +287,8 @@ def _is_pattern(rule: str) -> bool:
 
 def _detect(items: Items) -> str | None:
     """The rule of groups that nobody named; those of names only where the data have no splits of their own."""
+    if items.table is not None:
+        return f"{COLUMN}{items.usual_group}" if items.usual_group else None
     try:
         columns = items.columns.names() if items.columns is not None else []
     except DataError:  # nobody asked for the table, which may be another tool's
@@ -303,7 +305,10 @@ def _names_by(rule: str, items: Items, source: str) -> tuple[list[str], list[str
     """The name of each item's group, with notes."""
     if _is_pattern(rule):
         if items.paths is None:
-            hint = f"Give {COLUMN}NAME for an array of an .npz; a regular expression needs a folder of class folders."
+            hint = (
+                f"Give {COLUMN}NAME for a column of a CSV file or array of an .npz; a regular expression needs a "
+                "folder of class folders."
+            )
             raise NoGroupsError(f"--group {rule}: the items of {source} have no file names.", hint)
         return groups_by_pattern(rule, items.paths()), []
     columns = items.columns.names() if items.columns is not None else []

@@ -14,6 +14,7 @@ from typing import Any, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.image import resize_array
 from edgepress.runtime.input_record import inputs_of
 from edgepress.runtime.input_spec import Color, InputSpec
@@ -31,7 +32,7 @@ EXACT = 1 << 24
 UNLABELLED = "Items without labels are enough for convert, and for benchmark of files with --task none."
 """Added to the hints of errors about missing labels."""
 
-TO_NPZ = 'Tables, arrays and sounds become an .npz: docs/data.md, "Tables, windows and sounds".'
+TO_NPZ = 'Arrays and sounds become an .npz: docs/data.md, "Sounds".'
 """Added to the hints of errors about other data."""
 
 
@@ -51,6 +52,11 @@ class ReadOptions:
             decoded when they are read.
         sample: Numbers of calibration items and of items to verify on that are wanted; a reader may then choose them
             (`sample`) instead of reading all items. None reads all.
+        window: Rows of an item of CSV files; 0: each row is an item. None: as `input` says, else 0.
+        step: Rows from one window to the next; None: half a window.
+        label_column: The column of CSV files with the classes; None looks for a usual name.
+        columns: The columns of CSV files that are the channels, in this order; None takes all that are numbers of it.
+        group: The rule of groups, which may name a column.
     """
 
     size: tuple[int, int] | None = None
@@ -62,6 +68,11 @@ class ReadOptions:
     multilabel: bool = False
     purpose: Purpose = "training"
     sample: tuple[int, int] | None = None
+    window: int | None = None
+    step: int | None = None
+    label_column: str | None = None
+    columns: tuple[str, ...] | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         if self.size and not all(1 <= side <= MAX_SIDE for side in self.size):
@@ -242,6 +253,9 @@ class Items:
         paths: The path of each item's file below its class folder, with "/" between folders; None if they have none.
         columns: What the data say of each item besides its class.
         whole: Whether these are all items; otherwise `stored_split` are their splits, and none is computed.
+        table: How they are made of rows of CSV files.
+        usual_group: The column by which they are split if no rule is given; "" for none.
+        notes: What a user should know of them.
     """
 
     source: Source
@@ -254,6 +268,9 @@ class Items:
     paths: Callable[[], list[str]] | None = None
     columns: Columns | None = None
     whole: bool = True
+    table: TableRecord | None = None
+    usual_group: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def array_items(

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from edgepress.runtime.contract import DataRecord
+from edgepress.runtime.data_record import DataRecord, TableRecord
 from edgepress.toolkit.data import open_data, paths_of
 from edgepress.toolkit.data.groups import NONE
+from edgepress.toolkit.data.readers.csv_windows import is_csv
 from edgepress.toolkit.data.readers.idx import is_builtin
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import DataError, NoGroupsError
@@ -66,12 +67,28 @@ def open_in_groups(source: str, trained_on: DataRecord | None, **options: Any) -
         trained_on: What the model's contract says of its data.
         options: Other arguments of `open_data`.
     """
-    group = (trained_on.group if trained_on is not None else "") or NONE
+    table = trained_on.table if trained_on is not None else None
+    options |= reading_options(source, table)
+    of_rows = is_csv(Path(os.path.expanduser(source)))  # whose windows overlap, and are split by groups always
+    group = (trained_on.group if trained_on is not None else "") or (None if of_rows else NONE)
     try:
         return open_data(source, group=group, **options), []
     except NoGroupsError as e:
         note = f"The model was trained on data split by groups ({group}), and {source} is split by content: {e.message}"
         return open_data(source, group=NONE, **options), [note]
+
+
+def reading_options(source: str, table: TableRecord | None) -> dict[str, Any]:
+    """The arguments of `open_data` by which a source is read as the data of a record were; none if it is no CSV.
+
+    Args:
+        source: The data, as for `open_data`.
+        table: What a contract says of the rows of its data.
+    """
+    if table is None or is_builtin(source) or not is_csv(Path(os.path.expanduser(source))):
+        return {}
+    windows = {"window": table.window} | ({"step": table.step} if table.window else {})
+    return {**windows, "label_column": table.label or None, "columns": table.columns}
 
 
 def _upwards(folder: Path) -> list[Path]:

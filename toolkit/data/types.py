@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.contract import DataRecord
+from edgepress.runtime.data_record import DataRecord, TableRecord
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.text import short_repr
 from edgepress.toolkit.truth import is_multilabel
@@ -151,6 +151,7 @@ class DataSet:
         tested: The split that `test` holds.
         group: The rule of the groups by which it is split; "" for none, "none" if that was asked for.
         group_notes: What a user should know of them.
+        table: How items are made of rows of CSV files; None of other data.
         recorded: What a contract stores instead of this data set's own record: that of old data to which others were
             joined, so that they are recognized when they are opened by their name.
     """
@@ -168,6 +169,7 @@ class DataSet:
     tested: str = "test"
     group: str = ""
     group_notes: tuple[str, ...] = ()
+    table: TableRecord | None = None
     recorded: DataRecord | None = None
 
     __repr__ = short_repr
@@ -206,7 +208,7 @@ class DataSet:
         if self.recorded is not None:
             return self.recorded
         counts = {name: len(getattr(self, name)) for name in SPLITS}
-        return DataRecord(source=self.source, sha256=self.sha256, counts=counts, group=self.group)
+        return DataRecord(source=self.source, sha256=self.sha256, counts=counts, group=self.group, table=self.table)
 
 
 LEAST_SIDE = 8

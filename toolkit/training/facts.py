@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.decisions import same_answers
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.groups import is_seen
+from edgepress.toolkit.data.readers.csv_columns import LABELS
 from edgepress.toolkit.data.readers.idx import color_of
 from edgepress.toolkit.data.types import ALWAYS_LEFT_OUT, DataSet
 from edgepress.toolkit.escaping import shell_line
@@ -59,7 +61,13 @@ def facts_of(
     skip = any(reason not in ALWAYS_LEFT_OUT for _, reason in data.skipped)
     is_from_nothing = arguments.get("weights", "?") is None and not arguments.get("base")
     again = partial(
-        train_command, arguments, source=data.source, input=data.input, skip_unreadable=skip, group=data.group
+        train_command,
+        arguments,
+        source=data.source,
+        input=data.input,
+        skip_unreadable=skip,
+        group=data.group,
+        table=data.table,
     )
     return Facts(
         labels=data.labels,
@@ -126,6 +134,7 @@ def train_command(
     input: InputSpec,
     skip_unreadable: bool = False,
     group: str = "",
+    table: TableRecord | None = None,
 ) -> str:
     """The command line of a training like another one, into a new folder below `runs/`.
 
@@ -136,6 +145,7 @@ def train_command(
         input: Its input.
         skip_unreadable: Whether files of it were left out because they can't be read.
         group: The rule of its groups; "" for none.
+        table: How its items are made of rows of CSV files.
 
     Returns:
         The command; "" for an architecture that `train` does not have.
@@ -153,6 +163,9 @@ def train_command(
         words += [] if images["resize"] == "stretch" else ["--resize", images["resize"]]
     words += ["--skip-unreadable"] if skip_unreadable else []
     words += ["--group", group] if group and not is_seen(group) else []
+    if table is not None:
+        words += ["--window", str(table.window), "--step", str(table.step)] if table.window else []
+        words += ["--label-column", table.label] if table.label not in LABELS else []
     options = {**arguments, **{name: value for name, value in changes.items() if name not in ("size", "resize")}}
     for name, default in _defaults(arch, options, input).items():
         value = options.get(name, default)

@@ -103,6 +103,15 @@ def describe_subject(
     return Subject(model, hints, file, about.contract, data, opened, split), [*about.notes, *notes]
 
 
+def _require_whole(contract: Contract, file: Path) -> None:
+    """Refuse a file whose normalization `convert` moved into its contract: its graph and the model's begin apart."""
+    if contract.adapter is not None and contract.scheme in SCHEMES and set(contract.adapter.std) != {1.0}:
+        raise InputError(
+            f"{file} takes items that are normalized by its contract, and layers are compared from the input on.",
+            "Compare the answers: edgepress compare, or edgepress evaluate.",
+        )
+
+
 def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: int) -> ExamineJob:
     """The job, after checks that the file and the model belong together.
 
@@ -114,6 +123,7 @@ def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: i
     contract = subject.contract
     hints = subject.hints
     require_one_input(contract, file, "diagnose")
+    _require_whole(contract, file)
     plan = plan_for(path, facts, hints, data=subject.data, count=layer_items, skip_unreadable=True)
     if plan.contract.input.shape != contract.input.shape or plan.contract.outputs != contract.outputs:
         raise InputError(

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from edgepress.converters.files import whole_file
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.remembered import reading_options
 from edgepress.toolkit.data.types import SPLITS, DataSet, Split, notes_of_skipped
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.measurement.benchmarking.answers import Answers
@@ -129,7 +130,8 @@ def open_more(source: str, data: DataSet, *, labelled: Path | None = None, skip_
         labelled.resolve().is_relative_to(Path(s).resolve()) for s in (source, data.source)
     ):
         raise InputError(f"{labelled} lies in the data, so its images would be items.", "Give another --differences.")
-    opened = open_data(source, input=data.input, purpose="calibration", skip_unreadable=skip_unreadable)
+    same = reading_options(source, data.table)
+    opened = open_data(source, input=data.input, purpose="calibration", skip_unreadable=skip_unreadable, **same)
     indices = np.concatenate([getattr(opened, name).indices for name in SPLITS])
     every = Split(opened.train.source, indices, np.zeros(len(indices), np.int64))
     seen = {digest for name in SPLITS for digest in _digests(getattr(data, name))}

@@ -19,6 +19,7 @@ from edgepress.toolkit.conversion.inspection import write_annotated
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import Described, data_for, describe, without_labels
 from edgepress.toolkit.data.objects import Data, opened_or_named, source_of
+from edgepress.toolkit.data.remembered import reading_options
 from edgepress.toolkit.data.types import DataSet, notes_of_skipped
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.machine.environments import python_for, usable_engines
@@ -285,7 +286,8 @@ def _calibrate(subject: _Subject, target: Path, wish: Wish, progress: Callable[[
 
 def _open_unknown(source: str, data: DataSet, *, skip_unreadable: bool) -> DataSet:
     """Items of none of the labels, in the place of the test items; their own labels are not read."""
-    opened = open_data(source, input=data.input, purpose="calibration", skip_unreadable=skip_unreadable)
+    same = reading_options(source, data.table)
+    opened = open_data(source, input=data.input, purpose="calibration", skip_unreadable=skip_unreadable, **same)
     return replace(without_labels(opened, MOST_UNKNOWN), labels=data.labels)
 
 

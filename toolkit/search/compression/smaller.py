@@ -218,8 +218,7 @@ def no_width(state: StrategySearch) -> str:
     if why := no_smaller(state):
         return why
     shape = state.options.opened.input.shape
-    sides = ARCHITECTURES[FALLBACK].sides or (0, 0)
-    if len(shape) != 3 or not all(sides[0] <= side <= sides[1] for side in shape[:2]):
+    if not ARCHITECTURES[family(state.options.arch)[0]].takes(shape):
         return "no architecture of edgepress train with a width takes such items"
     return ""
 

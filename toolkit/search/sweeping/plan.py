@@ -96,7 +96,16 @@ DIMENSIONS: dict[str, Parse] = {
 }
 """The dimensions and what reads a value of each; the order is that of the loops, the last one changes first."""
 TABLES: dict[str, dict[str, Parse]] = {
-    "data": {"source": _text, "color": _color, "resize": _resize, "skip_unreadable": _flag, "group": _text},
+    "data": {
+        "source": _text,
+        "color": _color,
+        "resize": _resize,
+        "skip_unreadable": _flag,
+        "group": _text,
+        "window": _count,
+        "step": _count,
+        "label_column": _text,
+    },
     "dimensions": DIMENSIONS,
     "training": {"epochs": _count, "patience": _count, "class_weights": _flag, "weights": _text, "freeze": _flag},
     "timing": {"rounds": partial(_number, low=0, whole=True), "threads": _count},
@@ -109,7 +118,8 @@ class SweepPlan:
     """What is tried.
 
     Attributes:
-        data: "source", and how the data are opened: "color", "resize", "skip_unreadable", "group".
+        data: "source", and how the data are opened: "color", "resize", "skip_unreadable", "group",
+            "window", "step", "label_column".
         dimensions: The values of each dimension that was given; the others have their defaults.
         training: Arguments of `train` that are the same for all.
         timing: "threads" and "rounds"; 0 rounds: nothing is timed.

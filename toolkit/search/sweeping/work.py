@@ -22,7 +22,7 @@ from edgepress.toolkit.search.sweeping.jobs import Job, Made
 from edgepress.toolkit.search.sweeping.store import Entry
 from edgepress.toolkit.training import checkpoint
 
-READING = ("size", "color", "resize", "skip_unreadable", "group")
+READING = ("size", "color", "resize", "skip_unreadable", "group", "window", "step", "label_column")
 """Arguments of a training job that say how its data are opened."""
 
 

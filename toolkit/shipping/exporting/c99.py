@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from edgepress.toolkit.shipping.exporting.folder import (
 )
 from edgepress.toolkit.shipping.exporting.frames import FrameSources, frame_sources
 from edgepress.toolkit.shipping.exporting.job import Exported, ExportJob
+from edgepress.toolkit.shipping.exporting.values import ValueSources, value_sources
 from edgepress.toolkit.shipping.exporting.vectors import (
     ProgramSession,
     Vectors,
@@ -36,16 +38,16 @@ _NAME_LENGTH = 63
 """Letters of an Arduino library's name at most, by its library specification."""
 
 
-def folder_texts(job: ExportJob, sources: Sources, frames: FrameSources | None, vectors: Vectors) -> dict[str, str]:
+def folder_texts(job: ExportJob, sources: Sources, more: Mapping[str, str], vectors: Vectors) -> dict[str, str]:
     """The C, what builds it and its self-test, by paths in the folder.
 
     Args:
         job: What was asked for.
         sources: The C of the model.
-        frames: That for frames of a camera.
+        more: The C of what makes its input, by file.
         vectors: Items of the self-test.
     """
-    code = {"model.h": sources.header, "model.c": sources.source} | (frames.files if frames else {})
+    code = {"model.h": sources.header, "model.c": sources.source, **more}
     selftest = selftest_words(vectors)
     if job.layout == "arduino":
         return _arduino_texts(job, code, selftest)
@@ -138,8 +140,10 @@ def _make(job: ExportJob, _: None) -> _Folder:
     frames, more = frame_sources(path, whole, contract)
     notes += more
     report["frames"] = frames.report if frames else None
-    texts = folder_texts(job, sources, frames, vectors)
-    texts["README.md"] = _readme(job, program, contract, takes=takes, vectors=vectors, frames=frames)
+    values = value_sources(program, contract)
+    inputs = [each for each in (frames, values) if each is not None]
+    texts = folder_texts(job, sources, {name: text for each in inputs for name, text in each.files.items()}, vectors)
+    texts["README.md"] = _readme(job, program, contract, takes=takes, vectors=vectors, inputs=inputs)
     return _Folder(texts, report, notes)
 
 
@@ -169,7 +173,7 @@ def _readme(
     *,
     takes: Footprint,
     vectors: Vectors,
-    frames: FrameSources | None,
+    inputs: Sequence[FrameSources | ValueSources],
 ) -> str:
     table = [
         ("weights and other constants", f"{sum(takes.constants.values())} bytes of flash"),
@@ -179,7 +183,7 @@ def _readme(
         ("stack", f"about {takes.stack} bytes of memory"),
         ("multiply-accumulates for one item", str(program.macs)),
     ]
-    names = ["model.c", *(name for name in (frames.files if frames else ()) if name.endswith(".c"))]
+    names = ["model.c", *(name for each in inputs for name in each.files if name.endswith(".c"))]
     build = fill(
         f"{job.layout}/build.md",
         ITEMS=str(len(vectors.inputs)),
@@ -195,7 +199,7 @@ def _readme(
         FOOTPRINT=table_of(table),
         INPUT=input_text(_port(program.input), contract),
         OUTPUT=output_text(_port(program.output), contract),
-        FRAMES=f"{frames.readme}\n" if frames else "",
+        FRAMES="".join(f"{each.readme}\n" for each in inputs),
         BUILD=build,
     )
 

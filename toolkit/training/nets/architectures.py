@@ -37,7 +37,9 @@ class Architecture:
     Attributes:
         name: Its name for `--arch`.
         paper: Where it was published.
-        sides: Smallest and largest height and width of its input; None for a network that takes any shape.
+        sides: Smallest and largest height and width of images that it takes; None: none.
+        steps: Smallest and largest number of time steps of windows (steps, channels) that it takes; None: none.
+        any_shape: Whether it takes items of any shape.
         width: Default of `--width`, the multiplier of the number of channels; None if it has no such option.
         depths: Accepted values of `--depth`, the default first; empty if it has no such option.
         dropout: Default dropout rate before the classifier.
@@ -50,6 +52,8 @@ class Architecture:
     paper: str
     _: dataclasses.KW_ONLY
     sides: tuple[int, int] | None = (28, 224)
+    steps: tuple[int, int] | None = None
+    any_shape: bool = False
     width: float | None = None
     depths: tuple[int, ...] = ()
     dropout: float = 0.0
@@ -61,14 +65,30 @@ class Architecture:
 
     def takes(self, shape: tuple[int, ...]) -> bool:
         """Whether it takes items of this shape."""
-        low, high = self.sides or (0, 0)
-        return not self.sides or (len(shape) == 3 and all(low <= side <= high for side in shape[:2]))
+        if self.any_shape:
+            return True
+        limits = self.steps if len(shape) == 2 else self.sides
+        measured = shape[: len(shape) - 1]
+        return limits is not None and len(shape) in (2, 3) and all(limits[0] <= n <= limits[1] for n in measured)
+
+    @property
+    def accepted(self) -> str:
+        """What it takes, in words."""
+        texts = []
+        if self.sides is not None:
+            low, high = self.sides
+            texts.append(f"height x width x channels from {low}x{low} to {high}x{high}")
+        if self.steps is not None:
+            texts.append(f"windows, steps x channels, of {self.steps[0]} to {self.steps[1]} steps")
+        return " or ".join(texts)
 
 
+MOST_STEPS = 4096
+"""Time steps of a window at most."""
 ARCHITECTURES: dict[str, Architecture] = {
     row.name: row
     for row in (
-        Architecture("dense", "Chollet, the Keras primer: the first net", sides=None),
+        Architecture("dense", "Chollet, the Keras primer: the first net", sides=None, any_shape=True),
         Architecture(
             "lenet",
             "LeCun et al. 1998, Gradient-based learning applied to document recognition",
@@ -91,9 +111,33 @@ ARCHITECTURES: dict[str, Architecture] = {
             imagenet=((1.0, 16),),
             learning_rate=3e-4,
         ),
-        Architecture("resnet8", "Banbury et al. 2021, MLPerf Tiny, arXiv:2106.07597; He et al. 2015, arXiv:1512.03385"),
         Architecture(
-            "ds-cnn", "Zhang et al. 2017, Hello Edge, arXiv:1711.07128, as in MLPerf Tiny", sides=(10, 224), dropout=0.4
+            "conv1d",
+            "Wang et al. 2016, arXiv:1611.06455, with pools",
+            sides=None,
+            steps=(8, MOST_STEPS),
+            width=1.0,
+            dropout=0.2,
+        ),
+        Architecture(
+            "tcn",
+            "Bai et al. 2018, arXiv:1803.01271, not causal",
+            sides=None,
+            steps=(8, MOST_STEPS),
+            width=1.0,
+            dropout=0.2,
+        ),
+        Architecture(
+            "resnet8",
+            "Banbury et al. 2021, MLPerf Tiny, arXiv:2106.07597; He et al. 2015, arXiv:1512.03385",
+            steps=(16, MOST_STEPS),
+        ),
+        Architecture(
+            "ds-cnn",
+            "Zhang et al. 2017, Hello Edge, arXiv:1711.07128, as in MLPerf Tiny",
+            sides=(10, 224),
+            steps=(10, MOST_STEPS),
+            dropout=0.4,
         ),
         Architecture(
             "mobilenet-v1",
@@ -234,14 +278,12 @@ def check_options(
 
 def _check(row: Architecture, input: InputSpec, options: Options, *, weights: str | Path | None, freeze: bool) -> None:
     """Raise InputError if the input or the options don't fit the architecture."""
-    low, high = row.sides or (0, 0)
     if not row.takes(input.shape):
         shape = "x".join(map(str, input.shape))
-        free = ", ".join(r.name for r in ARCHITECTURES.values() if r.sides is None)
+        free = ", ".join(r.name for r in ARCHITECTURES.values() if r.takes(input.shape))
         raise InputError(
-            f"{row.name} can't take items of shape {shape}; it takes height x width x channels from {low}x{low} to "
-            f"{high}x{high}.",
-            f"{_other_shape(input)}, or choose an --arch that takes any shape: {free}.",
+            f"{row.name} can't take items of shape {shape}; it takes {row.accepted}.",
+            f"{_other_shape(input)}, or choose an --arch that takes this one: {free}.",
         )
     if not 0 <= options.dropout < 1:
         raise InputError(f"dropout is {options.dropout}; accepted: from 0 to below 1.")

@@ -42,7 +42,7 @@ def normalize(source: Any, options: Options, *, scale: float = 1 / 255, offset: 
     return layers.Rescaling(scale, offset, name="normalization")(source)
 
 
-def convolution(x: Any, filters: int, size: int, **arguments: Any) -> Any:
+def convolution(x: Any, filters: int, size: int | tuple[int, int], **arguments: Any) -> Any:
     """A convolution with "same" padding, whose initial weights suit ReLU (He et al. 2015, arXiv:1502.01852)."""
     return layers.Conv2D(filters, size, padding="same", kernel_initializer="he_normal", **arguments)(x)
 

@@ -10,6 +10,7 @@ under 32 pixels, always divide the image by 32, and contain padding layers, whic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -108,24 +109,72 @@ def vgg(source: Any, options: Options) -> Any:
     return _two_dense(x, options)
 
 
-def resnet8(source: Any, options: Options) -> Any:
-    """The residual net of MLPerf Tiny's image classification: three blocks of two convolutions on 32x32 images.
+def conv1d(source: Any, options: Options) -> Any:
+    """Three convolutions along the time with pools between them, for windows (steps, channels).
 
-    Larger images (over 64 pixels) are max pooled after the first convolution, to 32 to 64 pixels.
+    The first pool grows with the window, so that its output has at most 64 steps.
+    """
+    steps = source.shape[1]
+    x = as_column(normalize(source, options))
+    for block, filters in enumerate((16, 32, 64)):
+        x = convolution(x, scale_channels(filters, options.width), (5, 1))
+        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+        if block < 2:
+            pool = 2 if block else max(2, -(-steps // 64))
+            x = layers.MaxPooling2D((pool, 1), padding="same")(x)
+    return dropout(layers.GlobalAveragePooling2D()(x), options.dropout)
+
+
+def tcn(source: Any, options: Options) -> Any:
+    """A temporal convolutional net for windows (steps, channels): residual blocks whose dilation doubles.
+
+    There are as many as are needed for the last number to depend on the whole window. They look both ways, because a
+    window is classified as a whole; and they have batch normalization, which folds into the kernels, instead of weight
+    normalization.
     """
 
     def normalized(x: Any) -> Any:
         return layers.BatchNormalization(momentum=0.9)(x)
 
-    x = layers.ReLU()(normalized(convolution(normalize(source, options), 16, 3)))
-    pool = -(-max(source.shape[1:3]) // 64)
+    units = scale_channels(24, options.width)
+    x = layers.ReLU()(normalized(convolution(as_column(normalize(source, options)), units, (3, 1))))
+    dilation = 1
+    reach = 3  # steps on which a number depends
+    while dilation == 1 or reach < source.shape[1]:
+        y = layers.ReLU()(normalized(convolution(x, units, (3, 1), dilation_rate=(dilation, 1))))
+        y = normalized(convolution(y, units, (3, 1), dilation_rate=(dilation, 1)))
+        x = layers.ReLU()(layers.Add()([x, y]))
+        reach += 4 * dilation
+        dilation *= 2
+    return dropout(layers.GlobalAveragePooling2D()(x), options.dropout)
+
+
+def as_column(x: Any) -> Any:
+    """Windows (steps, channels) as maps (steps, 1, channels), so that nets of images take them; images as they are."""
+    return layers.Reshape((x.shape[1], 1, x.shape[2]))(x) if len(x.shape) == 3 else x
+
+
+def resnet8(source: Any, options: Options) -> Any:
+    """The residual net of MLPerf Tiny's image classification: three blocks of two convolutions on 32x32 images.
+
+    Larger images (over 64 pixels) are max pooled after the first convolution, to 32 to 64 pixels. Of windows (steps,
+    channels), all kernels, strides and pools are along the time.
+    """
+    of = _sides_of(source)
+
+    def normalized(x: Any) -> Any:
+        return layers.BatchNormalization(momentum=0.9)(x)
+
+    x = as_column(normalize(source, options))
+    pool = -(-max(x.shape[1:3]) // 64)
+    x = layers.ReLU()(normalized(convolution(x, 16, of(3))))
     if pool > 1:
-        x = layers.MaxPooling2D(pool, padding="same")(x)
+        x = layers.MaxPooling2D(of(pool), padding="same")(x)
     for filters, stride in ((16, 1), (32, 2), (64, 2)):
-        y = layers.ReLU()(normalized(convolution(x, filters, 3, strides=stride)))
-        y = normalized(convolution(y, filters, 3))
+        y = layers.ReLU()(normalized(convolution(x, filters, of(3), strides=of(stride))))
+        y = normalized(convolution(y, filters, of(3)))
         if stride > 1:
-            x = convolution(x, filters, 1, strides=stride)
+            x = convolution(x, filters, 1, strides=of(stride))
         x = layers.ReLU()(layers.Add()([x, y]))
     return dropout(layers.GlobalAveragePooling2D()(x), options.dropout)
 
@@ -133,19 +182,29 @@ def resnet8(source: Any, options: Options) -> Any:
 def ds_cnn(source: Any, options: Options) -> Any:
     """The depthwise separable net of MLPerf Tiny's keyword spotting, designed for 49x10x1 inputs (MFCC).
 
-    The first convolution has stride 2; the stride grows with the image, so that its output has at most 32 rows.
+    The first convolution has stride 2; the stride grows with the image, so that its output has at most 32 rows. Of
+    windows (steps, channels), all kernels and strides are along the time.
     """
+    of = _sides_of(source)
 
     def normalized(x: Any) -> Any:
         return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
 
-    stride = max(2, -(-max(source.shape[1:3]) // 32))
-    x = normalized(layers.Conv2D(64, (10, 4), strides=stride, padding="same")(normalize(source, options)))
+    x = as_column(normalize(source, options))
+    stride = max(2, -(-max(x.shape[1:3]) // 32))
+    first = layers.Conv2D(64, (10, min(x.shape[2], 4)), strides=stride, padding="same")
+    x = normalized(first(x))
     x = dropout(x, options.dropout / 2)
     for _ in range(4):
-        x = normalized(layers.DepthwiseConv2D(3, padding="same")(x))
+        x = normalized(layers.DepthwiseConv2D(of(3), padding="same")(x))
         x = normalized(layers.Conv2D(64, 1)(x))
     return layers.GlobalAveragePooling2D()(dropout(x, options.dropout))
+
+
+def _sides_of(source: Any) -> Callable[[int], tuple[int, int]]:
+    """A function that makes a size or a stride of both sides of images, and of the time alone of windows."""
+    is_window = len(source.shape) == 3
+    return lambda size: (size, 1 if is_window else size)
 
 
 def mobilenet_v1(source: Any, options: Options) -> Any:
@@ -220,6 +279,7 @@ def _two_dense(x: Any, options: Options) -> Any:
 
 
 BODIES = {"dense": dense, "lenet": lenet, "alexnet": alexnet, "vgg": vgg, "resnet8": resnet8, "ds-cnn": ds_cnn}
+BODIES |= {"conv1d": conv1d, "tcn": tcn}
 BODIES |= {"mobilenet-v1": mobilenet_v1, "mobilenet-v2": mobilenet_v2, "mobilenet-v3-small": mobilenet_v3_small}
 BODIES |= {
     f"efficientnet-{variant}": partial(efficientnet_lite, variant=variant, width=width, depth=depth)
