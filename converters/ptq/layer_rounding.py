@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from edgepress.converters.arrays import Floats
 from edgepress.converters.graph.step import Step
+from edgepress.converters.to_tflite.grids import LEVELS
 
 CLIPS = np.linspace(0.4, 1.0, 25, dtype=np.float32)
 """Ends of the grid that are tried, as shares of a channel's largest weight."""
@@ -32,6 +33,8 @@ DAMPING = 0.1
 leave it undecided."""
 ON_GRID = 1e-4
 """Weights this near to the end of the grid, in steps, stay there: quantizers take the scale from the largest weight."""
+RIDGE = 0.01
+"""What is added to the variance of each value, as a share of their mean: few samples leave it undecided."""
 FEWEST_SAMPLES = 256
 """Samples of a layer in any case, if it has as many."""
 MOST_SAMPLES = 4096
@@ -101,6 +104,45 @@ def round_for_outputs(layer: LayerWeights, samples: Floats, targets: Floats, bou
         float(np.mean((np.clip(samples @ w.T + layer.bias, *bounds) - targets) ** 2)) for w in (start, weights)
     )
     return np.asarray(weights if best < plain else start, np.float32)
+
+
+def round_by_covariance(weights: Floats, samples: Floats, true: Floats) -> Floats:
+    """Weights on a grid of four bits whose outputs vary as the float outputs do, shape (outputs, values).
+
+    GPTQ (Frantar et al. 2022, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
+    arXiv:2210.17323): one value after the other is rounded, and those that are not rounded yet make up for its error.
+    Here the weights that are rounded are those that suit best what the rounded layers before give (a regression), and
+    means do not count, because the bias takes them up.
+
+    Args:
+        weights: Shape (outputs, values).
+        samples: What is multiplied, (samples, values).
+        true: The same in the float graph.
+    """
+    given = samples - samples.mean(axis=0)
+    form = (given.T @ given).astype(np.float64) / len(given)
+    mixed = ((true - true.mean(axis=0)).T @ given).astype(np.float64) / len(given)
+    ridge = RIDGE * max(float(np.diag(form).mean()), np.finfo(np.float32).tiny)
+    form[np.diag_indices_from(form)] += ridge
+    mixed[np.diag_indices_from(mixed)] += ridge
+    wanted = weights @ mixed @ np.linalg.inv(form)
+    step = best_steps(wanted.astype(np.float32), np.diag(form).astype(np.float32), LEVELS)
+    order = np.argsort(-np.diag(form), kind="stable")
+    # The rows of this factor tell how the values behind each one make up for its error.
+    factor = np.linalg.cholesky(np.linalg.inv(form[np.ix_(order, order)])).T
+    left = wanted[:, order]
+    at_end = np.abs(left) >= (LEVELS - ON_GRID) * step
+    rounded = np.empty_like(left)
+    for column in range(left.shape[1]):
+        values = left[:, column] / step[:, 0]
+        # The largest weight stays at the end of the grid: quantizers take the scale from it.
+        whole = np.where(at_end[:, column], np.sign(wanted[:, order[column]]) * LEVELS, np.rint(values))
+        rounded[:, column] = np.clip(whole, -LEVELS, LEVELS) * step[:, 0]
+        error = (left[:, column] - rounded[:, column]) / factor[column, column]
+        left[:, column + 1 :] -= error[:, np.newaxis] * factor[column, column + 1 :]
+    result = np.empty_like(rounded)
+    result[:, order] = rounded
+    return np.asarray(result, np.float32)
 
 
 class _Neighbours:
