@@ -39,7 +39,9 @@ FEWEST_SAMPLES = 256
 """Samples of a layer in any case, if it has as many."""
 MOST_SAMPLES = 4096
 """Most samples of a layer."""
-SAMPLE_BYTES = 64 << 20
+MOST_PLACES = 1 << 14
+"""The same for its covariances, which need more."""
+SAMPLE_BYTES = 1 << 28
 """Memory that the samples of a layer may take."""
 BOUNDS: dict[str, tuple[float, float]] = {
     "": (-np.inf, np.inf),
@@ -216,7 +218,7 @@ def _sweep_activated(
     return rounded
 
 
-def sampler(step: Step, items: int, seed: int = 0) -> Callable[[Floats], Floats]:
+def sampler(step: Step, items: int, seed: int = 0, *, most: int = MOST_SAMPLES) -> Callable[[Floats], Floats]:
     """A function that draws samples, shape (samples, values), of a layer's input; of each input, at the same places.
 
     The values are in the order of the layer's weights: samples @ weights.reshape(outputs, -1).T are its outputs.
@@ -225,14 +227,18 @@ def sampler(step: Step, items: int, seed: int = 0) -> Callable[[Floats], Floats]
         step: A CONV_2D without groups, or a FULLY_CONNECTED.
         items: Number of items of the inputs.
         seed: Decides which places are drawn.
+        most: Most samples.
     """
     _, *kernel = step.constants[1].shape
     size = int(np.prod(kernel))
     if step.kind == "FULLY_CONNECTED":
-        places = _draw_rows(items * int(np.prod(step.input_shapes[0])) // size, size, seed)
+        places = _draw_rows(items * int(np.prod(step.input_shapes[0])) // size, size, seed, most)
         return lambda values: values.reshape(-1, size)[places]
     height, width = step.shape[1:3]
-    places = _draw_rows(items * height * width, size, seed)
+    if step.input_shapes[0] == (1, height, width, size):  # each output reads the values of its own place
+        places = _draw_rows(items * height * width, size, seed, most)
+        return lambda values: values.reshape(-1, size)[places]
+    places = _draw_rows(items * height * width, size, seed, most)
     item, rest = np.divmod(places, height * width)
     o, (row, column) = step.options, np.divmod(rest, width)
     rows = row[:, np.newaxis] * o.strideH + np.arange(kernel[0]) * o.dilationHFactor
@@ -250,8 +256,8 @@ def sampler(step: Step, items: int, seed: int = 0) -> Callable[[Floats], Floats]
     return patches
 
 
-def _draw_rows(count: int, size: int, seed: int) -> npt.NDArray[np.int64]:
-    most = max(FEWEST_SAMPLES, min(MOST_SAMPLES, SAMPLE_BYTES // (4 * size)))
+def _draw_rows(count: int, size: int, seed: int, most: int) -> npt.NDArray[np.int64]:
+    most = max(FEWEST_SAMPLES, min(most, SAMPLE_BYTES // (4 * size)))
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
