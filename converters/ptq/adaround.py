@@ -69,7 +69,7 @@ def round_weights(
     ranges: Ranges | None = None,
     *,
     layers: Collection[str] | None = None,
-    method: Method = "sweeps",
+    method: Method = "covariance",
 ) -> RoundedGraph:
     """Round weights of a float graph to four bits, and correct its biases.
 
