@@ -1,7 +1,7 @@
-"""Adaptive rounding of a graph's weights to four bits, so that its answers to unlabelled items stay.
+"""Rounding of a graph's weights to four bits, so that its answers to unlabelled items stay.
 
 Layers are rounded in their order (`layer_rounding`). A layer's inputs are those that the rounded layers before it
-compute, its targets are the float outputs after its activation, and at last the mean error of each output is taken off
+compute, its targets are the float outputs before its activation, and at last the mean error of each output is taken off
 its bias (Nagel et al. 2019, arXiv:1906.04721, section 4.2), as it is where weights keep eight bits. So each layer makes
 up for what those before it lost.
 
@@ -13,39 +13,28 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.graph.layers import ACTIVATIONS, activate
+from edgepress.converters.graph.layers import activate
 from edgepress.converters.graph.program import Program, UnknownOperationError, run_step
 from edgepress.converters.graph.step import WEIGHTED, Step
 from edgepress.converters.numeric.grids import round_to_grid as eight_bits
 from edgepress.converters.numeric.statistics import Ranges
 from edgepress.converters.ptq.bias import live_bytes
 from edgepress.converters.ptq.four_bits import choose_four_bits
-from edgepress.converters.ptq.layer_rounding import (
-    BOUNDS,
-    MOST_PLACES,
-    LayerWeights,
-    best_steps,
-    nearest,
-    round_by_covariance,
-    round_for_outputs,
-    sampler,
-)
+from edgepress.converters.ptq.layer_rounding import best_steps, nearest, round_by_covariance, sampler
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.grids import LEVELS, four_bit_candidates
 
 LARGEST = 1 << 25
 """Values that a layer multiplies, squared, up to which its weights are rounded together."""
+LARGE = 0.2
+"""Share of all weights from which on the last layer may get four bits, too: else the file would hardly be smaller."""
 BYTES = 1 << 30
 """Memory that the tensors of all items may take."""
-
-
-Method = Literal["sweeps", "covariance"]
-"""How the weights of a layer are rounded: by `round_for_outputs` or by `round_by_covariance`."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,6 @@ def round_weights(
     ranges: Ranges | None = None,
     *,
     layers: Collection[str] | None = None,
-    method: Method = "covariance",
 ) -> RoundedGraph:
     """Round weights of a float graph to four bits, and correct its biases.
 
@@ -78,7 +66,6 @@ def round_weights(
         items: Unlabelled items (n, *item shape), some hundred; fewer are used if their tensors would take over `BYTES`.
         ranges: Ranges of the tensors, by name: those given are rounded to 8 bits before layers read them.
         layers: Names of the outputs of the layers to round; None for those that `four_bits` chooses.
-        method: How the weights of a layer are rounded.
 
     Raises:
         UnknownOperationError: The graph has an operation that programs can't compute, or takes one item at a time.
@@ -88,7 +75,7 @@ def round_weights(
         raise UnknownOperationError("it computes one item at a time")
     items = items[: max(1, BYTES // (2 * live_bytes(program)))].astype(program.dtype)
     names = choose_layers(program, model, items) if layers is None else tuple(layers)
-    rounder = _Rounder(program, {*names}, ranges or {}, method)
+    rounder = _Rounder(program, {*names}, ranges or {})
     rounder.run(items)
     return RoundedGraph(program.with_constants(rounder.changed), names, len(items))
 
@@ -96,8 +83,12 @@ def round_weights(
 def choose_layers(program: Program, model: bytes, items: Array) -> tuple[str, ...]:
     """Names of the outputs of the layers to round, of a batched program of a model, by the noise on some items."""
     graph = Graph(model)
-    names = [graph.output_name(op) for op in four_bit_candidates(graph)]
-    alone = _Rounder(program, {*names}, {}, "covariance", alone=True)
+    sizes = {step.output: step.constants[1].size for step in program.weighted()}
+    order = list(sizes)
+    is_large = bool(order) and sizes[order[-1]] > LARGE * sum(sizes.values())
+    kept = {*order[:1], *([] if is_large else order[-1:])}
+    names = [name for op in four_bit_candidates(graph) if (name := graph.output_name(op)) not in kept]
+    alone = _Rounder(program, {*names}, {}, alone=True)
     alone.run(items)
     return tuple(choose_four_bits(program, names, alone.by_layer, items))
 
@@ -108,13 +99,10 @@ class _Rounder:
     With `alone`, each layer reads what the float program computes, and only those of `names` are changed.
     """
 
-    def __init__(
-        self, program: Program, names: Collection[str], ranges: Ranges, method: Method, *, alone: bool = False
-    ) -> None:
+    def __init__(self, program: Program, names: Collection[str], ranges: Ranges, *, alone: bool = False) -> None:
         self.program = program
         self.names = names
         self.ranges = ranges
-        self.method = method
         self.alone = alone
         self.by_layer: dict[str, dict[str, Array]] = {}
 
@@ -164,20 +152,12 @@ class _Rounder:
     def _four_bits(self, step: Step, true: Any, rounded: Any) -> Array:
         values = step.constants[1]
         weights = values.reshape(len(values), -1)
-        is_wide = weights.shape[1] ** 2 > LARGEST
-        if self.method == "covariance" and not is_wide:
-            draw = sampler(step, len(true), most=MOST_PLACES)
-            return round_by_covariance(weights, draw(rounded.numpy()), draw(true.numpy())).reshape(values.shape)
-        bias = step.constants.get(2, np.zeros(len(values), np.float32))
-        bounds = BOUNDS.get(ACTIVATIONS[step.options.fusedActivationFunction or 0], BOUNDS[""])
         draw = sampler(step, len(true))
         samples = draw(rounded.numpy())
-        targets = np.clip(draw(true.numpy()) @ weights.T + bias, *bounds)
-        grid = best_steps(weights, np.asarray((samples**2).mean(axis=0), np.float32), LEVELS)
-        if is_wide:
+        if weights.shape[1] ** 2 > LARGEST:
+            grid = best_steps(weights, np.asarray((samples**2).mean(axis=0), np.float32), LEVELS)
             return nearest(weights, grid, LEVELS).reshape(values.shape)
-        layer = LayerWeights(weights, bias, grid, LEVELS)
-        return round_for_outputs(layer, samples, targets, bounds).reshape(values.shape)
+        return round_by_covariance(weights, samples, draw(true.numpy())).reshape(values.shape)
 
     def _store(self, name: str, value: Any) -> Any:
         """A tensor as eight bits hold it, if its range is known."""

@@ -1,17 +1,14 @@
-"""Adaptive rounding of one layer: its weights are rounded down or up so that its outputs stay.
+"""Rounding of one layer to four bits: what its weights are rounded to, so that its outputs stay.
 
-AdaRound (Nagel et al. 2020, "Up or Down? Adaptive Rounding for Post-Training Quantization", arXiv:2004.10568) chooses
-for each weight one of the two nearest steps, so that the mean squared error of the layer's outputs, after its
-activation, is least. It relaxes the choice and follows gradients. Here single choices are changed as long as that
-helps, which in trials left half the error after a fiftieth of the time (docs/decisions.md): first by the exact
-quadratic form of outputs without activation, then with it. `sampler` draws what a layer multiplies: for some places of
-its outputs, all values that are multiplied there.
+Rounded are not single weights but the layer: an error of one is made up for by those behind it (`round_by_covariance`).
+That replaced AdaRound (Nagel et al. 2020, arXiv:2004.10568), whose choice between the two nearest steps of each weight
+left twice the divergence of answers in trials (docs/decisions.md). `sampler` draws what a layer multiplies: for some
+places of its outputs, all values that are multiplied there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,34 +19,16 @@ from edgepress.converters.to_tflite.grids import LEVELS
 
 CLIPS = np.linspace(0.4, 1.0, 25, dtype=np.float32)
 """Ends of the grid that are tried, as shares of a channel's largest weight."""
-SWEEPS = 8
-"""Most passes over the weights of a layer, without its activation; a pass that changes nothing is the last."""
-LAST_SWEEPS = 2
-"""The same with its activation."""
-AFFORDABLE = 2e9
-"""Products of a pass with the activation that are worth it, some seconds."""
-DAMPING = 0.1
-"""Weight of an error of the weights themselves, as of uncorrelated values, beside that of the outputs: few samples
-leave it undecided."""
 ON_GRID = 1e-4
 """Weights this near to the end of the grid, in steps, stay there: quantizers take the scale from the largest weight."""
 RIDGE = 0.01
 """What is added to the variance of each value, as a share of their mean: few samples leave it undecided."""
 FEWEST_SAMPLES = 256
 """Samples of a layer in any case, if it has as many."""
-MOST_SAMPLES = 4096
+MOST_SAMPLES = 1 << 14
 """Most samples of a layer."""
-MOST_PLACES = 1 << 14
-"""The same for its covariances, which need more."""
 SAMPLE_BYTES = 1 << 28
 """Memory that the samples of a layer may take."""
-BOUNDS: dict[str, tuple[float, float]] = {
-    "": (-np.inf, np.inf),
-    "relu": (0, np.inf),
-    "relu6": (0, 6),
-    "relu_n1_to_1": (-1, 1),
-}
-"""The least and the largest value of a layer's output, by its activation; others are taken for none."""
 
 
 def best_steps(weights: Floats, power: Floats, levels: int) -> Floats:
@@ -70,42 +49,6 @@ def best_steps(weights: Floats, power: Floats, levels: int) -> Floats:
 def nearest(weights: Floats, step: Floats, levels: int) -> Floats:
     """Weights rounded to the nearest step."""
     return np.asarray(np.clip(np.rint(weights / step), -levels, levels) * step, np.float32)
-
-
-@dataclass(frozen=True)
-class LayerWeights:
-    """A layer whose weights are rounded.
-
-    Attributes:
-        weights: Shape (outputs, values).
-        bias: Shape (outputs,).
-        step: Step of each output, (outputs, 1).
-        levels: Steps of the largest weight.
-    """
-
-    weights: Floats
-    bias: Floats
-    step: Floats
-    levels: int
-
-
-def round_for_outputs(layer: LayerWeights, samples: Floats, targets: Floats, bounds: tuple[float, float]) -> Floats:
-    """Weights on the grid whose outputs are near to the targets, shape (outputs, values).
-
-    Args:
-        layer: The layer.
-        samples: What is multiplied, (samples, values).
-        targets: The right outputs, (samples, outputs).
-        bounds: The least and the largest output (`BOUNDS`).
-    """
-    start = nearest(layer.weights, layer.step, layer.levels)
-    neighbours = _Neighbours(layer)
-    linear = _sweep_linear(layer.weights, start, neighbours, samples)
-    weights = _sweep_activated(layer, linear, neighbours, samples, targets=targets, bounds=bounds)
-    plain, best = (
-        float(np.mean((np.clip(samples @ w.T + layer.bias, *bounds) - targets) ** 2)) for w in (start, weights)
-    )
-    return np.asarray(weights if best < plain else start, np.float32)
 
 
 def round_by_covariance(weights: Floats, samples: Floats, true: Floats) -> Floats:
@@ -147,78 +90,7 @@ def round_by_covariance(weights: Floats, samples: Floats, true: Floats) -> Float
     return np.asarray(result, np.float32)
 
 
-class _Neighbours:
-    """The two steps next to each weight of a layer; those at the end of the grid stay."""
-
-    def __init__(self, layer: LayerWeights) -> None:
-        scaled = np.clip(layer.weights / layer.step, -layer.levels, layer.levels)
-        self._low = np.floor(scaled) * layer.step
-        self._high = np.ceil(scaled) * layer.step
-        self._middle = (self._low + self._high) / 2
-        self._free = np.abs(scaled) < layer.levels - ON_GRID
-
-    def change(self, column: int, values: Floats) -> Floats:
-        """What a column of weights changes by, (outputs,), if each takes its other step."""
-        one = np.where(values > self._middle[:, column], self._low[:, column], self._high[:, column])
-        return np.asarray(np.where(self._free[:, column], one - values, 0), np.float32)
-
-
-def _sweep_linear(weights: Floats, start: Floats, neighbours: _Neighbours, samples: Floats) -> Floats:
-    """Sweep over the weights, exactly: the error of an output is a quadratic form of those of its weights."""
-    form = samples.T @ samples / len(samples)
-    form[np.diag_indices_from(form)] *= 1 + DAMPING
-    rounded = start.copy()
-    slope = (start - weights) @ form
-    for _ in range(SWEEPS):
-        done = True
-        for column in range(weights.shape[1]):
-            delta = neighbours.change(column, rounded[:, column])
-            taken = delta * (2 * slope[:, column] + delta * form[column, column]) < 0
-            if taken.any():
-                rounded[taken, column] += delta[taken]
-                slope[taken] += delta[taken, np.newaxis] * form[column]
-                done = False
-        if done:
-            break
-    return rounded
-
-
-def _sweep_activated(
-    layer: LayerWeights,
-    start: Floats,
-    neighbours: _Neighbours,
-    samples: Floats,
-    *,
-    targets: Floats,
-    bounds: tuple[float, float],
-) -> Floats:
-    """Sweep over the weights with all samples: where an output is beyond a bound, its error does not count."""
-    if bounds == BOUNDS[""] or len(samples) * start.size > AFFORDABLE:
-        return start
-    rounded = start.copy()
-    outputs = np.ascontiguousarray((samples @ start.T + layer.bias).T)
-    wanted = np.ascontiguousarray(targets.T)
-    columns = np.ascontiguousarray(samples.T)
-    error = ((np.clip(outputs, *bounds) - wanted) ** 2).sum(axis=1)
-    power = DAMPING * (samples**2).sum(axis=0)
-    for _ in range(LAST_SWEEPS):
-        done = True
-        for column in range(layer.weights.shape[1]):
-            delta = neighbours.change(column, rounded[:, column])
-            changed = outputs + delta[:, np.newaxis] * columns[column]
-            after = ((np.clip(changed, *bounds) - wanted) ** 2).sum(axis=1)
-            own = delta * (2 * (rounded[:, column] - layer.weights[:, column]) + delta)
-            taken = after - error + power[column] * own < 0
-            if taken.any():
-                rounded[taken, column] += delta[taken]
-                outputs[taken], error[taken] = changed[taken], after[taken]
-                done = False
-        if done:
-            break
-    return rounded
-
-
-def sampler(step: Step, items: int, seed: int = 0, *, most: int = MOST_SAMPLES) -> Callable[[Floats], Floats]:
+def sampler(step: Step, items: int, seed: int = 0) -> Callable[[Floats], Floats]:
     """A function that draws samples, shape (samples, values), of a layer's input; of each input, at the same places.
 
     The values are in the order of the layer's weights: samples @ weights.reshape(outputs, -1).T are its outputs.
@@ -227,18 +99,17 @@ def sampler(step: Step, items: int, seed: int = 0, *, most: int = MOST_SAMPLES) 
         step: A CONV_2D without groups, or a FULLY_CONNECTED.
         items: Number of items of the inputs.
         seed: Decides which places are drawn.
-        most: Most samples.
     """
     _, *kernel = step.constants[1].shape
     size = int(np.prod(kernel))
     if step.kind == "FULLY_CONNECTED":
-        places = _draw_rows(items * int(np.prod(step.input_shapes[0])) // size, size, seed, most)
+        places = _draw_rows(items * int(np.prod(step.input_shapes[0])) // size, size, seed)
         return lambda values: values.reshape(-1, size)[places]
     height, width = step.shape[1:3]
     if step.input_shapes[0] == (1, height, width, size):  # each output reads the values of its own place
-        places = _draw_rows(items * height * width, size, seed, most)
+        places = _draw_rows(items * height * width, size, seed)
         return lambda values: values.reshape(-1, size)[places]
-    places = _draw_rows(items * height * width, size, seed, most)
+    places = _draw_rows(items * height * width, size, seed)
     item, rest = np.divmod(places, height * width)
     o, (row, column) = step.options, np.divmod(rest, width)
     rows = row[:, np.newaxis] * o.strideH + np.arange(kernel[0]) * o.dilationHFactor
@@ -256,8 +127,8 @@ def sampler(step: Step, items: int, seed: int = 0, *, most: int = MOST_SAMPLES) 
     return patches
 
 
-def _draw_rows(count: int, size: int, seed: int, most: int) -> npt.NDArray[np.int64]:
-    most = max(FEWEST_SAMPLES, min(most, SAMPLE_BYTES // (4 * size)))
+def _draw_rows(count: int, size: int, seed: int) -> npt.NDArray[np.int64]:
+    most = max(FEWEST_SAMPLES, min(MOST_SAMPLES, SAMPLE_BYTES // (4 * size)))
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
