@@ -31,6 +31,8 @@ from edgepress.converters.to_tflite.grids import LEVELS, four_bit_candidates
 
 LARGEST = 1 << 25
 """Values that a layer multiplies, squared, up to which its weights are rounded together."""
+CHOOSING_ITEMS = 64
+"""Number of items by which layers are chosen."""
 LARGE = 0.2
 """Share of all weights from which on the last layer may get four bits, too: else the file would hardly be smaller."""
 BYTES = 1 << 30
@@ -74,7 +76,7 @@ def round_weights(
     if not program.batched:
         raise UnknownOperationError("it computes one item at a time")
     items = items[: max(1, BYTES // (2 * live_bytes(program)))].astype(program.dtype)
-    names = choose_layers(program, model, items) if layers is None else tuple(layers)
+    names = choose_layers(program, model, items[:CHOOSING_ITEMS]) if layers is None else tuple(layers)
     rounder = _Rounder(program, {*names}, ranges or {})
     rounder.run(items)
     return RoundedGraph(program.with_constants(rounder.changed), names, len(items))

@@ -67,7 +67,7 @@ def round_by_covariance(weights: Floats, samples: Floats, true: Floats) -> Float
     given = samples - samples.mean(axis=0)
     form = (given.T @ given).astype(np.float64) / len(given)
     mixed = ((true - true.mean(axis=0)).T @ given).astype(np.float64) / len(given)
-    ridge = RIDGE * max(float(np.diag(form).mean()), np.finfo(np.float32).tiny)
+    ridge = RIDGE * float(np.diag(form).mean()) + float(np.finfo(np.float32).tiny)
     form[np.diag_indices_from(form)] += ridge
     mixed[np.diag_indices_from(mixed)] += ridge
     wanted = weights @ mixed @ np.linalg.inv(form)
