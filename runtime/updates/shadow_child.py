@@ -68,9 +68,7 @@ def main(file: str) -> None:
                 frame = sys.stdin.buffer.read(asked["bytes"])
                 us, answered = _time_call(judge, frame, top, accepted=(InputError,))
                 with _end_on_error((AttributeError, TypeError)):
-                    label = (
-                        None if answered is None else " and ".join(sorted(label.label for label in answered.classes))
-                    )
+                    label = None if answered is None else " and ".join(sorted(label.label for label in answered.classes))
             print(json.dumps({"us": us, "label": label, "memory_bytes": _memory_bytes()}), file=out, flush=True)
 
 
