@@ -15,6 +15,9 @@ from edgepress.converters.proof.compare import is_fragile
 from edgepress.converters.schemes import SCHEMES, Scheme, Target, finer
 from edgepress.converters.variant import Variant
 
+TUNE = "train its weights of 4 bits with `edgepress tune {model} --bits 4` (10 minutes by default)"
+LOST_TO_TUNE = 0.01
+"""Share of right answers, 0-1, from whose loss on a file of four bits is told to be tuned."""
 LONGER = "train the source model longer, until small differences no longer decide its answers"
 
 
@@ -30,6 +33,7 @@ class Given:
         own: Whether they are like the model's training data, as far as that is known.
         scaling: Whether options can say how its items, images, are scaled.
         repairs: Whether the graph's constants were allowed to change.
+        tunable: Path of the source model, as a shell takes it, if `edgepress tune` may make it better; or "".
     """
 
     target: Target
@@ -38,6 +42,7 @@ class Given:
     own: bool
     scaling: bool
     repairs: bool
+    tunable: str = ""
 
 
 def with_advice(variants: Sequence[Variant], given: Given) -> list[Variant]:
@@ -54,8 +59,18 @@ def with_advice(variants: Sequence[Variant], given: Given) -> list[Variant]:
         elif same is not None and variant.path is not None:
             note = f"it is made of the graph of {same.scheme}, which was refused; data with labels show what that costs"
             variant = dataclasses.replace(variant, notes=(*variant.notes, note))
+        if variant.path is not None and given.tunable and _loses_by_four_bits(variant):
+            lost = f"its 4-bit weights lose more than {100 * LOST_TO_TUNE:g} pp of right answers"
+            note = f"{lost}: {TUNE.format(model=given.tunable)}"
+            variant = dataclasses.replace(variant, notes=(*variant.notes, note))
         advised.append(variant)
     return advised
+
+
+def _loses_by_four_bits(variant: Variant) -> bool:
+    measured = variant.verification
+    lost = None if measured is None else measured.lost
+    return SCHEMES[variant.scheme].weight_bits == 4 and lost is not None and lost > LOST_TO_TUNE
 
 
 def fragile_file(variants: Sequence[Variant]) -> Variant | None:
@@ -88,6 +103,8 @@ def _steps(variant: Variant, scheme: Scheme, variants: Sequence[Variant], given:
         steps += [] if given.repairs else ["leave out --no-repairs, so that channels are equalized"]
     elif fragile_file(variants) is not None:
         steps.append(LONGER)
+    elif scheme.weight_bits == 4 and given.tunable:
+        steps.append(TUNE.format(model=given.tunable))
     elif not given.own and (scheme.calibrated or not given.data):
         steps.append("give data like its training data")
     rejected = [each.scheme for each in variants if each.path is None]

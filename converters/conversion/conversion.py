@@ -11,6 +11,7 @@ too much memory there, that scheme becomes a variant with an error, and the othe
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from importlib import metadata
@@ -211,6 +212,7 @@ class Conversion:
             own=proof_own,
             scaling=contract.input.is_image and self.facts.takes_scaling,
             repairs=repairs,
+            tunable="" if learned or proof is None else shlex.quote(str(self.path)),
         )
         return with_advice([across(reports[name].variant, answers) for name in schemes], given)
 

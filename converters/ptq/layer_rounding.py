@@ -1,50 +1,34 @@
-"""Adaptive rounding of one layer: its weights are rounded down or up so that its outputs stay.
+"""Rounding of one layer to four bits: what its weights are rounded to, so that its outputs stay.
 
-AdaRound (Nagel et al. 2020, "Up or Down? Adaptive Rounding for Post-Training Quantization", arXiv:2004.10568) chooses
-for each weight one of the two nearest steps, so that the mean squared error of the layer's outputs, after its
-activation, is least. It relaxes the choice and follows gradients. Here single choices are changed as long as that
-helps, which in trials left half the error after a fiftieth of the time (docs/decisions.md): first by the exact
-quadratic form of outputs without activation, then with it. `sampler` draws what a layer multiplies: for some places of
-its outputs, all values that are multiplied there.
+Rounded are not single weights but the layer: an error of one is made up for by those behind it (`round_by_covariance`).
+That replaced AdaRound (Nagel et al. 2020, arXiv:2004.10568), whose choice between the two nearest steps of each weight
+left twice the divergence of answers in trials (docs/decisions.md). `sampler` draws what a layer multiplies: for some
+places of its outputs, all values that are multiplied there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.arrays import Floats
 from edgepress.converters.graph.step import Step
+from edgepress.converters.to_tflite.grids import LEVELS
 
 CLIPS = np.linspace(0.4, 1.0, 25, dtype=np.float32)
 """Ends of the grid that are tried, as shares of a channel's largest weight."""
-SWEEPS = 8
-"""Most passes over the weights of a layer, without its activation; a pass that changes nothing is the last."""
-LAST_SWEEPS = 2
-"""The same with its activation."""
-AFFORDABLE = 2e9
-"""Products of a pass with the activation that are worth it, some seconds."""
-DAMPING = 0.1
-"""Weight of an error of the weights themselves, as of uncorrelated values, beside that of the outputs: few samples
-leave it undecided."""
 ON_GRID = 1e-4
 """Weights this near to the end of the grid, in steps, stay there: quantizers take the scale from the largest weight."""
+RIDGE = 0.01
+"""What is added to the variance of each value, as a share of their mean: few samples leave it undecided."""
 FEWEST_SAMPLES = 256
 """Samples of a layer in any case, if it has as many."""
-MOST_SAMPLES = 4096
+MOST_SAMPLES = 1 << 14
 """Most samples of a layer."""
-SAMPLE_BYTES = 64 << 20
+SAMPLE_BYTES = 1 << 28
 """Memory that the samples of a layer may take."""
-BOUNDS: dict[str, tuple[float, float]] = {
-    "": (-np.inf, np.inf),
-    "relu": (0, np.inf),
-    "relu6": (0, 6),
-    "relu_n1_to_1": (-1, 1),
-}
-"""The least and the largest value of a layer's output, by its activation; others are taken for none."""
 
 
 def best_steps(weights: Floats, power: Floats, levels: int) -> Floats:
@@ -67,111 +51,43 @@ def nearest(weights: Floats, step: Floats, levels: int) -> Floats:
     return np.asarray(np.clip(np.rint(weights / step), -levels, levels) * step, np.float32)
 
 
-@dataclass(frozen=True)
-class LayerWeights:
-    """A layer whose weights are rounded.
+def round_by_covariance(weights: Floats, samples: Floats, true: Floats) -> Floats:
+    """Weights on a grid of four bits whose outputs vary as the float outputs do, shape (outputs, values).
 
-    Attributes:
-        weights: Shape (outputs, values).
-        bias: Shape (outputs,).
-        step: Step of each output, (outputs, 1).
-        levels: Steps of the largest weight.
-    """
-
-    weights: Floats
-    bias: Floats
-    step: Floats
-    levels: int
-
-
-def round_for_outputs(layer: LayerWeights, samples: Floats, targets: Floats, bounds: tuple[float, float]) -> Floats:
-    """Weights on the grid whose outputs are near to the targets, shape (outputs, values).
+    GPTQ (Frantar et al. 2022, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
+    arXiv:2210.17323): one value after the other is rounded, and those that are not rounded yet make up for its error.
+    Here the weights that are rounded are those that suit best what the rounded layers before give (a regression), and
+    means do not count, because the bias takes them up.
 
     Args:
-        layer: The layer.
+        weights: Shape (outputs, values).
         samples: What is multiplied, (samples, values).
-        targets: The right outputs, (samples, outputs).
-        bounds: The least and the largest output (`BOUNDS`).
+        true: The same in the float graph.
     """
-    start = nearest(layer.weights, layer.step, layer.levels)
-    neighbours = _Neighbours(layer)
-    linear = _sweep_linear(layer.weights, start, neighbours, samples)
-    weights = _sweep_activated(layer, linear, neighbours, samples, targets=targets, bounds=bounds)
-    plain, best = (
-        float(np.mean((np.clip(samples @ w.T + layer.bias, *bounds) - targets) ** 2)) for w in (start, weights)
-    )
-    return np.asarray(weights if best < plain else start, np.float32)
-
-
-class _Neighbours:
-    """The two steps next to each weight of a layer; those at the end of the grid stay."""
-
-    def __init__(self, layer: LayerWeights) -> None:
-        scaled = np.clip(layer.weights / layer.step, -layer.levels, layer.levels)
-        self._low = np.floor(scaled) * layer.step
-        self._high = np.ceil(scaled) * layer.step
-        self._middle = (self._low + self._high) / 2
-        self._free = np.abs(scaled) < layer.levels - ON_GRID
-
-    def change(self, column: int, values: Floats) -> Floats:
-        """What a column of weights changes by, (outputs,), if each takes its other step."""
-        one = np.where(values > self._middle[:, column], self._low[:, column], self._high[:, column])
-        return np.asarray(np.where(self._free[:, column], one - values, 0), np.float32)
-
-
-def _sweep_linear(weights: Floats, start: Floats, neighbours: _Neighbours, samples: Floats) -> Floats:
-    """Sweep over the weights, exactly: the error of an output is a quadratic form of those of its weights."""
-    form = samples.T @ samples / len(samples)
-    form[np.diag_indices_from(form)] *= 1 + DAMPING
-    rounded = start.copy()
-    slope = (start - weights) @ form
-    for _ in range(SWEEPS):
-        done = True
-        for column in range(weights.shape[1]):
-            delta = neighbours.change(column, rounded[:, column])
-            taken = delta * (2 * slope[:, column] + delta * form[column, column]) < 0
-            if taken.any():
-                rounded[taken, column] += delta[taken]
-                slope[taken] += delta[taken, np.newaxis] * form[column]
-                done = False
-        if done:
-            break
-    return rounded
-
-
-def _sweep_activated(
-    layer: LayerWeights,
-    start: Floats,
-    neighbours: _Neighbours,
-    samples: Floats,
-    *,
-    targets: Floats,
-    bounds: tuple[float, float],
-) -> Floats:
-    """Sweep over the weights with all samples: where an output is beyond a bound, its error does not count."""
-    if bounds == BOUNDS[""] or len(samples) * start.size > AFFORDABLE:
-        return start
-    rounded = start.copy()
-    outputs = np.ascontiguousarray((samples @ start.T + layer.bias).T)
-    wanted = np.ascontiguousarray(targets.T)
-    columns = np.ascontiguousarray(samples.T)
-    error = ((np.clip(outputs, *bounds) - wanted) ** 2).sum(axis=1)
-    power = DAMPING * (samples**2).sum(axis=0)
-    for _ in range(LAST_SWEEPS):
-        done = True
-        for column in range(layer.weights.shape[1]):
-            delta = neighbours.change(column, rounded[:, column])
-            changed = outputs + delta[:, np.newaxis] * columns[column]
-            after = ((np.clip(changed, *bounds) - wanted) ** 2).sum(axis=1)
-            own = delta * (2 * (rounded[:, column] - layer.weights[:, column]) + delta)
-            taken = after - error + power[column] * own < 0
-            if taken.any():
-                rounded[taken, column] += delta[taken]
-                outputs[taken], error[taken] = changed[taken], after[taken]
-                done = False
-        if done:
-            break
-    return rounded
+    given = samples - samples.mean(axis=0)
+    form = (given.T @ given).astype(np.float64) / len(given)
+    mixed = ((true - true.mean(axis=0)).T @ given).astype(np.float64) / len(given)
+    ridge = RIDGE * float(np.diag(form).mean()) + float(np.finfo(np.float32).tiny)
+    form[np.diag_indices_from(form)] += ridge
+    mixed[np.diag_indices_from(mixed)] += ridge
+    wanted = weights @ mixed @ np.linalg.inv(form)
+    step = best_steps(wanted.astype(np.float32), np.diag(form).astype(np.float32), LEVELS)
+    order = np.argsort(-np.diag(form), kind="stable")
+    # The rows of this factor tell how the values behind each one make up for its error.
+    factor = np.linalg.cholesky(np.linalg.inv(form[np.ix_(order, order)])).T
+    left = wanted[:, order]
+    at_end = np.abs(left) >= (LEVELS - ON_GRID) * step
+    rounded = np.empty_like(left)
+    for column in range(left.shape[1]):
+        values = left[:, column] / step[:, 0]
+        # The largest weight stays at the end of the grid: quantizers take the scale from it.
+        whole = np.where(at_end[:, column], np.sign(wanted[:, order[column]]) * LEVELS, np.rint(values))
+        rounded[:, column] = np.clip(whole, -LEVELS, LEVELS) * step[:, 0]
+        error = (left[:, column] - rounded[:, column]) / factor[column, column]
+        left[:, column + 1 :] -= error[:, np.newaxis] * factor[column, column + 1 :]
+    result = np.empty_like(rounded)
+    result[:, order] = rounded
+    return np.asarray(result, np.float32)
 
 
 def sampler(step: Step, items: int, seed: int = 0) -> Callable[[Floats], Floats]:
@@ -190,6 +106,9 @@ def sampler(step: Step, items: int, seed: int = 0) -> Callable[[Floats], Floats]
         places = _draw_rows(items * int(np.prod(step.input_shapes[0])) // size, size, seed)
         return lambda values: values.reshape(-1, size)[places]
     height, width = step.shape[1:3]
+    if step.input_shapes[0] == (1, height, width, size):  # each output reads the values of its own place
+        places = _draw_rows(items * height * width, size, seed)
+        return lambda values: values.reshape(-1, size)[places]
     places = _draw_rows(items * height * width, size, seed)
     item, rest = np.divmod(places, height * width)
     o, (row, column) = step.options, np.divmod(rest, width)

@@ -275,9 +275,8 @@ class Pipeline:
 
     def _round_weights(self, kind: RepairKind, current: _ScoredGraph) -> _Change | None:
         """The graph with weights on grids of four bits and biases corrected for it; None if no layer has four bits."""
-        names = four_bit_names(current.model)
-        if not names:
+        if not four_bit_names(current.model):
             return None
-        rounded = round_weights(with_own_biases(current.model), self.items, current.ranges, layers=names)
+        rounded = round_weights(with_own_biases(current.model), self.items, current.ranges)
         what = f"the weights of {len(rounded.layers)} operations rounded by the answers to {rounded.items} items"
         return _Change(rounded.model, current.ranges, current.measured, what)

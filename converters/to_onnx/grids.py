@@ -19,7 +19,7 @@ from edgepress.converters.numeric.grids import LARGEST_BIAS, ONNX_AXES, round_to
 from edgepress.converters.numeric.statistics import Ranges
 from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph, attribute
 from edgepress.converters.to_tflite.constants import is_mark, on_grid
-from edgepress.converters.to_tflite.grids import LEVELS, MIN_WEIGHTS
+from edgepress.converters.to_tflite.grids import LEVELS, MIN_WEIGHTS, mostly_rounded
 
 if TYPE_CHECKING:
     import onnx
@@ -38,7 +38,14 @@ def four_bit_weights(model: onnx.ModelProto) -> dict[str, int]:
     """
     graph = OnnxGraph(model)
     layers = [node for node in graph.nodes(*ONNX_AXES) if _weights(graph, node) is not None]
-    return {node.input[1]: _axis(node) for node in layers[1:-1] if _fits(graph, node)}
+    candidates = [node for node in layers if _fits(graph, node)]
+    weights = [values for node in candidates if (values := graph.constant(node.input[1])) is not None]
+    if rounded := mostly_rounded(weights, [_axis(node) for node in candidates]):
+        chosen = [node for node, is_rounded in zip(candidates, rounded, strict=True) if is_rounded]
+    else:
+        inner = {node.input[1] for node in layers[1:-1]}
+        chosen = [node for node in candidates if node.input[1] in inner]
+    return {node.input[1]: _axis(node) for node in chosen}
 
 
 def with_coarse_weights(model: onnx.ModelProto, names: dict[str, int]) -> onnx.ModelProto:

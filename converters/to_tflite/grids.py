@@ -8,8 +8,9 @@ of a file that has larger ones, LiteRT 2.3 frees memory twice and ends the proce
 
 Which layers of a TFLite graph get weights of four bits, where a scheme stores them so.
 
-The first and the last layer keep eight bits, as is usual (Krishnamoorthi 2018, arXiv:1806.08342), and so do depthwise
-convolutions, which hold few weights and for which litert-quantizer knows no four bits.
+Those whose weights were rounded to four bits before (`ptq.four_bits` chooses them) get four bits. Where none were,
+the first and the last layer keep eight bits, as is usual (Krishnamoorthi 2018, arXiv:1806.08342). Depthwise
+convolutions always do: they hold few weights, and litert-quantizer knows no four bits for them.
 """
 
 from __future__ import annotations
@@ -164,22 +165,57 @@ def refuse_scales(model: bytes) -> None:
 
 LEVELS = 7
 """The largest weight of a channel is this many steps of four bits: -7 to 7. litert-quantizer uses the same."""
+ON_GRID = 1e-3
+"""Steps by which a weight on the grid may differ from a whole number of them: products with float32 scales round."""
 MIN_WEIGHTS = 256
 """Layers of fewer weights keep eight bits: there is nothing to gain."""
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 
 
+def four_bit_candidates(graph: Graph) -> list[Any]:
+    """The operations of a float graph whose weights may get four bits, in their order."""
+    readers = graph.readers()
+    return [op for op in _weighted(graph) if _fits(graph, op) and len(readers[int(op.inputs[1])]) == 1]
+
+
 def four_bit_layers(graph: Graph) -> list[Any]:
     """The operations of a float graph whose weights get four bits, in their order."""
-    readers = graph.readers()
-    layers = [op for op in graph.operators if graph.kind(op) in WEIGHTED and _weights(graph, op) is not None]
-    return [op for op in layers[1:-1] if _fits(graph, op) and len(readers[int(op.inputs[1])]) == 1]
+    candidates = four_bit_candidates(graph)
+    weights = [graph.constant(int(op.inputs[1])) for op in candidates]
+    if rounded := mostly_rounded([values for values in weights if values is not None]):
+        return [op for op, is_rounded in zip(candidates, rounded, strict=True) if is_rounded]
+    inner = {id(op) for op in _weighted(graph)[1:-1]}
+    return [op for op in candidates if id(op) in inner]
+
+
+def mostly_rounded(weights: Sequence[Array], axes: Sequence[int] | None = None) -> list[bool]:
+    """Whether the weights of each layer lie on a grid of four bits; [] if those that do are the lesser part.
+
+    Args:
+        weights: Those of layers that may get four bits.
+        axes: The axis of each layer's outputs; None: 0.
+    """
+    rounded = [is_on_grid(v, axis) for v, axis in zip(weights, axes or [0] * len(weights), strict=True)]
+    size = sum(values.size for values, is_rounded in zip(weights, rounded, strict=True) if is_rounded)
+    return rounded if 2 * size > sum(values.size for values in weights) else []
+
+
+def is_on_grid(values: Array, axis: int) -> bool:
+    """Whether weights are whole steps of four bits, of which the largest of each output has 7."""
+    flat = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+    step = np.abs(flat).max(axis=1, keepdims=True) / LEVELS
+    steps = flat / np.where(step > 0, step, 1)
+    return bool(np.all(np.abs(steps - np.rint(steps)) < ON_GRID))
 
 
 def four_bit_names(model: bytes) -> list[str]:
     """Names of what these operations of a file compute."""
     graph = Graph(model)
     return [graph.output_name(op) for op in four_bit_layers(graph)]
+
+
+def _weighted(graph: Graph) -> list[Any]:
+    return [op for op in graph.operators if graph.kind(op) in WEIGHTED and _weights(graph, op) is not None]
 
 
 def _weights(graph: Graph, op: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,19 @@ def test_its_training_data_are_no_advice_for_a_file_that_was_made_with_them(
 ) -> None:
     (hint,) = hints_of(refused(scheme), data=data, own=own)
     assert hint == f"{advice}; --no-verify keeps the file anyway."
+
+
+def test_a_file_of_four_bits_is_told_to_be_tuned_if_it_is_refused_or_loses_much() -> None:
+    (hint,) = hints_of(refused("tflite-int4"), tunable="m.keras")
+    assert "edgepress tune m.keras --bits 4" in hint
+    assert hint.index("tune") < hint.index("convert it to tflite-int8")
+    assert "tune" not in hints_of(refused("tflite-int4"))[0], "it was trained so already"
+    assert "tune" not in hints_of(refused("tflite-int8"), tunable="m.keras")[0]
+    given = Given(target="cpu", data=True, labels=True, own=True, scaling=True, repairs=True, tunable="m.keras")
+    for lost, scheme, told in ((0.011, "onnx-int4", True), (0.009, "onnx-int4", False), (0.02, "onnx-int8", False)):
+        written = dataclasses.replace(refused(scheme, "", lost=lost), path=Path("x"), error="")
+        (advised,) = with_advice([written], given)
+        assert any("tune m.keras --bits 4" in note for note in advised.notes) == told
 
 
 def test_a_float_file_that_is_refused_explains_why_others_of_its_graph_are_not() -> None:

@@ -11,7 +11,7 @@ from linking import step_of
 
 from edgepress.converters.graph.program import UnknownOperationError
 from edgepress.converters.ptq import adaround as module
-from edgepress.converters.ptq.layer_rounding import LayerWeights, nearest
+from edgepress.converters.ptq.layer_rounding import nearest
 from edgepress.converters.to_tflite.grids import LEVELS
 
 RANDOM = np.random.default_rng(0)
@@ -28,47 +28,6 @@ def tensor(*shape: int) -> Tensor:
     return RANDOM.normal(size=shape).astype(np.float32).view(Tensor)
 
 
-RELU = 1
-RELU6 = 3
-TANH = 4
-NO = -np.inf, np.inf
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("act", "bounds"), [(None, NO), (0, NO), (RELU, (0, np.inf)), (RELU6, (0, 6)), (TANH, NO)])
-def test_a_layer_is_rounded_for_its_float_answers_on_what_it_will_read(
-    monkeypatch: pytest.MonkeyPatch, act: int | None, bounds: Any, bias: bool
-) -> None:
-    weights, values, more = (np.asarray(tensor(*shape)) for shape in ((3, 4), (3, 4), (3,)))
-    step = step_of(
-        "FULLY_CONNECTED", [(1, 4), weights, *([more] if bias else [])], [(1, 3)], fusedActivationFunction=act
-    )
-    true, rounded = tensor(9, 4), tensor(9, 4)
-    seen: list[Any] = []
-
-    def best(weights: np.ndarray, power: np.ndarray, levels: int) -> Any:
-        seen.append((weights, power, levels))
-        return np.full((3, 1), 0.25, np.float32)
-
-    def round_layer(layer: LayerWeights, samples: np.ndarray, targets: np.ndarray, bounds: Any) -> Any:
-        seen.append((layer, samples, targets, bounds))
-        return values
-
-    monkeypatch.setattr(module, "best_steps", best)
-    monkeypatch.setattr(module, "round_for_outputs", round_layer)
-    rounder = module._Rounder(SimpleNamespace(), (), {})  # type: ignore[arg-type]
-    assert rounder._four_bits(step, true, rounded).tolist() == values.tolist()
-    (given, power, levels), (layer, samples, targets, limits) = seen
-    np.testing.assert_array_equal(given, weights)
-    np.testing.assert_allclose(power, (np.asarray(rounded) ** 2).mean(axis=0), rtol=1e-6)
-    np.testing.assert_array_equal(samples, rounded)
-    own = more if bias else np.zeros(3)
-    np.testing.assert_allclose(targets, np.clip(np.asarray(true) @ weights.T + own, *bounds), rtol=1e-5, atol=1e-6)
-    assert (levels, limits, layer.levels) == (LEVELS, bounds, LEVELS)
-    np.testing.assert_array_equal(layer.bias, own)
-    assert layer.step.tolist() == [[0.25]] * 3
-
-
 @pytest.mark.parametrize(("largest", "together"), [(15, False), (16, True)])
 def test_wide_layers_are_rounded_to_the_nearest_step(
     monkeypatch: pytest.MonkeyPatch, largest: int, together: bool
@@ -78,21 +37,21 @@ def test_wide_layers_are_rounded_to_the_nearest_step(
     step = step_of("CONV_2D", [(1, 3, 3, 2), weights], [(1, 3, 3, 3)], fusedActivationFunction=0, **options)
     monkeypatch.setattr(module, "LARGEST", largest)
     monkeypatch.setattr(module, "best_steps", lambda *_: np.full((3, 1), 0.25, np.float32))
-    monkeypatch.setattr(module, "round_for_outputs", lambda layer, *_: layer.weights * 0)
+    monkeypatch.setattr(module, "round_by_covariance", lambda weights, *_: weights * 0)
     rounder = module._Rounder(SimpleNamespace(), (), {})  # type: ignore[arg-type]
     found = rounder._four_bits(step, tensor(5, 3, 3, 2), tensor(5, 3, 3, 2))
     np.testing.assert_allclose(found, 0 * weights if together else nearest(weights, np.float32(0.25), LEVELS))
     assert found.shape == weights.shape
 
 
-@pytest.mark.parametrize(("each", "used"), [(1 << 25, 4), ((1 << 26) + 1, 1), (1 << 30, 1), (1 << 24, 6)])
+@pytest.mark.parametrize(("each", "used"), [(1 << 27, 4), ((1 << 28) + 1, 1), (1 << 32, 1), (1 << 26, 6)])
 def test_items_are_used_whose_tensors_fit(monkeypatch: pytest.MonkeyPatch, each: int, used: int) -> None:
-    """In 2^28 bytes, those of both graphs."""
+    """In 2^30 bytes, those of both graphs."""
     program: Any = SimpleNamespace(batched=True, dtype=np.float32, with_constants=lambda changed: changed)
     seen: list[Any] = []
     monkeypatch.setattr(module, "Program", lambda model: program)
     monkeypatch.setattr(module, "live_bytes", lambda program: each)
-    monkeypatch.setattr(module, "four_bit_names", lambda model: ["a", "b"])
+    monkeypatch.setattr(module, "choose_layers", lambda program, model, items: ("a", "b"))
 
     class Rounder:
         def __init__(self, program: Any, names: Any, ranges: Any) -> None:
