@@ -2,8 +2,8 @@
 
 Rounded are not single weights but the layer: an error of one is made up for by those behind it (`round_by_covariance`).
 That replaced AdaRound (Nagel et al. 2020, arXiv:2004.10568), whose choice between the two nearest steps of each weight
-took longer and was better on one net and worse on another (docs/decisions.md). `sampler` draws what a layer multiplies: for some
-places of its outputs, all values that are multiplied there.
+took longer and was better on one net and worse on another (docs/decisions.md). `sampler` draws what a layer multiplies:
+for some places of its outputs, all values that are multiplied there.
 """
 
 from __future__ import annotations
