@@ -1,7 +1,8 @@
-"""Write a program as C99: `model.c` with the kernels that it uses, and `model.h`."""
+"""Write a program as C99: `model.c` with the kernels that it uses, and `model.h`; or of another name than `model`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,11 @@ extern "C" {{
 void model_run(void);
 /* Shape {output_shape}; valid until the next input is written. */
 const {output_type} *model_output(void);
+/* The same in an arena of your own, of MODEL_ARENA_BYTES at an address that 4 divides: several instances, or threads.
+   With -DMODEL_NO_ARENA, there is no other one. */
+{input_type} *model_input_in(void *arena);
+void model_run_in(void *arena);
+const {output_type} *model_output_in(const void *arena);
 {labels}#ifdef __cplusplus
 }}
 #endif
@@ -58,6 +64,20 @@ LABELS = """\
 extern const char *const model_labels[MODEL_LABELS];
 """
 _FOOT = """\
+{input_type} *model_input_in(void *arena) {{ return ({input_type} *)((int8_t *)arena + {input_at}); }}
+
+const {output_type} *model_output_in(const void *arena)
+{{
+    return (const {output_type} *)((const int8_t *)arena + {output_at});
+}}
+
+void model_run_in(void *memory)
+{{
+    int8_t *const arena = (int8_t *)memory;
+{calls}
+}}
+
+#ifndef MODEL_NO_ARENA
 /* Put the arena elsewhere by -DMODEL_ARENA_ATTRIBUTES='__attribute__((section("...")))'. */
 #ifndef MODEL_ARENA_ATTRIBUTES
 #define MODEL_ARENA_ATTRIBUTES
@@ -67,16 +87,25 @@ static union {{
     int8_t bytes[MODEL_ARENA_BYTES];
 }} model_arena MODEL_ARENA_ATTRIBUTES;
 
-{input_type} *model_input(void) {{ return ({input_type} *)(model_arena.bytes + {input_at}); }}
+{input_type} *model_input(void) {{ return model_input_in(model_arena.bytes); }}
 
-const {output_type} *model_output(void) {{ return (const {output_type} *)(model_arena.bytes + {output_at}); }}
+const {output_type} *model_output(void) {{ return model_output_in(model_arena.bytes); }}
 
-void model_run(void)
-{{
-    int8_t *const arena = model_arena.bytes;
-{calls}
-}}
+void model_run(void) {{ model_run_in(model_arena.bytes); }}
+#endif
 """
+_NAMED = re.compile(r"\bmodel(?=_[a-z]|\.[ch]\b)|(?:\b|(?<=-D))MODEL(?=_[A-Z])")
+"""What begins with the name of the model in templates: functions, macros and files."""
+
+
+def with_name(template: str, name: str) -> str:
+    """A template of C, or the path of its file, whose functions, macros and files begin with a name, not with `model`.
+
+    Args:
+        template: The template, without texts of strangers, which are filled in afterwards.
+        name: In lower case.
+    """
+    return _NAMED.sub(lambda word: name if word[0].islower() else name.upper(), template)
 
 
 @dataclass
@@ -121,7 +150,14 @@ class Sources:
     constant_bytes: Mapping[str, int]
 
 
-def emit(program: Program, placement: Placement, *, labels: Iterable[str] = (), specialize: bool = False) -> Sources:
+def emit(
+    program: Program,
+    placement: Placement,
+    *,
+    labels: Iterable[str] = (),
+    specialize: bool = False,
+    name: str = "model",
+) -> Sources:
     """Write a program.
 
     Args:
@@ -129,6 +165,7 @@ def emit(program: Program, placement: Placement, *, labels: Iterable[str] = (), 
         placement: Where its tensors lie.
         labels: Names of the outputs.
         specialize: Whether each layer gets kernels of its own, which are faster and larger, instead of shared ones.
+        name: What the names of its functions, macros and files begin with.
     """
     names = tuple(labels)
     constants = Constants()
@@ -152,16 +189,18 @@ def emit(program: Program, placement: Placement, *, labels: Iterable[str] = (), 
     small = all(step.layer["scaling"]["small"] for step in program.steps if "scaling" in step.layer)
     many = any(step.kernel == "softmax" and step.layer["count"] >= MANY_CLASSES for step in program.steps)
     parts = [
-        _HEAD + '#include "model.h"\n#include <string.h>\n',
+        _HEAD + with_name('#include "model.h"\n#include <string.h>\n', name),
         f"#define EP_SPECIALIZE {int(specialize)}\n#define EP_TAPS {taps}\n#define EP_MANY_CLASSES {int(many)}",
         f"#define EP_ALL_SMALL {int(small)}\n#define EP_ALL_FULL {int(full)}\n",
-        *(kernel_text(name) for name in files_of(kernels)),
+        *(kernel_text(kernel) for kernel in files_of(kernels)),
         *constants.texts,
         *layers,
-        *([label_table(names)] if names else []),
-        _FOOT.format(calls="\n".join(calls), **ends),
+        *([label_table(names, name)] if names else []),
+        with_name(_FOOT, name).format(calls="\n".join(calls), **ends),
     ]
-    return Sources(_header(program, placement, ends, len(names)), "\n".join(parts), kernels, dict(constants.sizes))
+    return Sources(
+        _header(program, placement, ends, len(names), name), "\n".join(parts), kernels, dict(constants.sizes)
+    )
 
 
 def largest_window(program: Program) -> int:
@@ -205,10 +244,10 @@ def _call(program: Program, placement: Placement, step: Step, number: int, const
     return f"    ep_{step.kernel}({', '.join(arguments)}); /* {step.operation.kind} */"
 
 
-def _header(program: Program, placement: Placement, ends: Mapping[str, Any], labels: int) -> str:
+def _header(program: Program, placement: Placement, ends: Mapping[str, Any], labels: int, name: str) -> str:
     source = program.input
     result = program.output
-    return _HEADER.format(
+    return with_name(_HEADER, name).format(
         head=_HEAD,
         input_bytes=source.size,
         output_bytes=result.size,
@@ -219,7 +258,7 @@ def _header(program: Program, placement: Placement, ends: Mapping[str, Any], lab
         output_zero=result.zero_point if len(result.scales) else 0,
         input_shape=" x ".join(map(str, source.shape)),
         output_shape=" x ".join(map(str, result.shape)),
-        labels=LABELS.format(count=labels) if labels else "",
+        labels=with_name(LABELS, name).format(count=labels) if labels else "",
         **ends,
     )
 
@@ -229,10 +268,10 @@ def _c_float(value: float) -> str:
     return text if "." in text or "e" in text else f"{text}.0"
 
 
-def label_table(labels: tuple[str, ...]) -> str:
+def label_table(labels: tuple[str, ...], name: str = "model") -> str:
     """The definition of `model_labels`."""
     lines = ",\n".join(f"    {c_string(label)}" for label in labels)
-    return f"const char *const model_labels[MODEL_LABELS] = {{\n{lines}\n}};\n"
+    return f"const char *const {name}_labels[{name.upper()}_LABELS] = {{\n{lines}\n}};\n"
 
 
 def c_string(text: str) -> str:

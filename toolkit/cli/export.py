@@ -59,6 +59,9 @@ def export(
     overwrite: Annotated[
         bool, Option("--overwrite", help="Replace files in the folder that no export wrote, or that you changed")
     ] = False,
+    name: Annotated[
+        str, Option(help="What names of functions, macros and files begin with, for several models in one firmware")
+    ] = "model",
     json_output: Json = False,
 ) -> None:
     """Write a file as C99 for a microcontroller, or for firmware with TensorFlow Lite Micro."""

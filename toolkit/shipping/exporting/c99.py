@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import edgepress
-from edgepress.converters.to_c.emission import C_TYPES, Sources, emit
+from edgepress.converters.to_c.emission import C_TYPES, Sources, emit, with_name
 from edgepress.converters.to_c.footprint import Footprint, footprint
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.converters.to_c.passes import merged_operations, place_smallest, without_constant_channels
@@ -47,14 +47,14 @@ def folder_texts(job: ExportJob, sources: Sources, more: Mapping[str, str], vect
         more: The C of what makes its input, by file.
         vectors: Items of the self-test.
     """
-    code = {"model.h": sources.header, "model.c": sources.source, **more}
+    code = {f"{job.name}.h": sources.header, f"{job.name}.c": sources.source, **more}
     selftest = selftest_words(vectors)
     if job.layout == "arduino":
         return _arduino_texts(job, code, selftest)
     compiled = " ".join(name for name in code if name.endswith(".c"))
     return code | {
-        "selftest.c": fill("c99/selftest.c", **selftest),
-        "CMakeLists.txt": fill("cmake/CMakeLists.txt", SOURCES=compiled),
+        "selftest.c": fill("c99/selftest.c", job.name, **selftest),
+        "CMakeLists.txt": fill("cmake/CMakeLists.txt", SOURCES=compiled, TARGET=job.name),
     }
 
 
@@ -72,15 +72,15 @@ def selftest_words(vectors: Vectors) -> dict[str, str]:
 def _arduino_texts(job: ExportJob, code: dict[str, str], selftest: dict[str, str]) -> dict[str, str]:
     """A library by https://arduino.github.io/arduino-cli/latest/library-specification/."""
     properties = {
-        "NAME": library_name(job.path.stem),
+        "NAME": library_name(job.path.stem if job.name == "model" else job.name),
         "FILE": re.sub(r"[^\x20-\x7e]", "?", job.path.name),
         "VERSION": edgepress.__version__,
         "INCLUDES": ",".join(name for name in code if name.endswith(".h")),
     }
     return {f"src/{name}": text for name, text in code.items()} | {
         "library.properties": fill("arduino/library.properties", **properties),
-        "examples/selftest/selftest.ino": fill("arduino/selftest.ino"),
-        "examples/selftest/vectors.h": fill("arduino/vectors.h", **selftest),
+        "examples/selftest/selftest.ino": fill("arduino/selftest.ino", job.name),
+        "examples/selftest/vectors.h": fill("arduino/vectors.h", job.name, **selftest),
     }
 
 
@@ -129,7 +129,7 @@ def _make(job: ExportJob, _: None) -> _Folder:
     about = job.describe()
     contract = about.contract if about else read_contract(path)
     labels = contract.labels if contract and contract.outputs == program.output.size else ()
-    sources = emit(program, placement, labels=labels, specialize=job.specialize)
+    sources = emit(program, placement, labels=labels, specialize=job.specialize, name=job.name)
     takes = footprint(program, placement, sources, specialize=job.specialize)
     job.step("Computing the answers of the self-test")
     vectors, notes = make_vectors(ProgramSession(path, whole, contract), about, **job.items)
@@ -142,13 +142,16 @@ def _make(job: ExportJob, _: None) -> _Folder:
     report["frames"] = frames.report if frames else None
     values = value_sources(program, contract)
     inputs = [each for each in (frames, values) if each is not None]
-    texts = folder_texts(job, sources, {name: text for each in inputs for name, text in each.files.items()}, vectors)
+    more_code = {path: text for each in inputs for path, text in each.files.items()}
+    more_code = {with_name(path, job.name): with_name(text, job.name) for path, text in more_code.items()}
+    texts = folder_texts(job, sources, more_code, vectors)
     texts["README.md"] = _readme(job, program, contract, takes=takes, vectors=vectors, inputs=inputs)
     return _Folder(texts, report, notes)
 
 
 def _report(job: ExportJob, program: Program, takes: Footprint, vectors: Vectors) -> dict[str, Any]:
     return job.report(vectors) | {
+        "name": job.name,
         "specialized": job.specialize,
         "macs": program.macs,
         "ram": {"arena": takes.arena, "stack": takes.stack},
@@ -183,23 +186,25 @@ def _readme(
         ("stack", f"about {takes.stack} bytes of memory"),
         ("multiply-accumulates for one item", str(program.macs)),
     ]
-    names = ["model.c", *(name for each in inputs for name in each.files if name.endswith(".c"))]
+    paths = ["model.c", *(path for each in inputs for path in each.files if path.endswith(".c"))]
     build = fill(
         f"{job.layout}/build.md",
+        job.name,
         ITEMS=str(len(vectors.inputs)),
         SOURCE=markdown(vectors.source),
-        SOURCES=" and ".join(f"`{name}`" for name in names),
+        SOURCES=" and ".join(f"`{with_name(path, job.name)}`" for path in paths),
     )
     return fill(
         "c99/README.md",
+        job.name,
         NAME=markdown(job.path.stem),
         FILE=markdown(job.path.name),
         VERSION=edgepress.__version__,
         OUTPUT_TYPE=C_TYPES[program.output.dtype],
         FOOTPRINT=table_of(table),
         INPUT=input_text(_port(program.input), contract),
-        OUTPUT=output_text(_port(program.output), contract),
-        FRAMES="".join(f"{each.readme}\n" for each in inputs),
+        OUTPUT=output_text(_port(program.output), contract, job.name),
+        FRAMES="".join(f"{with_name(each.readme, job.name)}\n" for each in inputs),
         BUILD=build,
     )
 

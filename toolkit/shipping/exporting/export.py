@@ -11,7 +11,7 @@ from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.results.run_files import check_integers
 from edgepress.toolkit.shipping.exporting.c99 import export_c99, library_name
-from edgepress.toolkit.shipping.exporting.folder import require_plain_folder
+from edgepress.toolkit.shipping.exporting.folder import NAME, TAKEN, require_plain_folder
 from edgepress.toolkit.shipping.exporting.job import MICROCONTROLLERS, Exported, ExportJob, Language, Layout
 from edgepress.toolkit.shipping.exporting.tflm import export_tflm
 
@@ -31,6 +31,7 @@ def export(
     specialize: bool = False,
     layout: Layout = "cmake",
     overwrite: bool = False,
+    name: str = "model",
     hints: Hints | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Exported:
@@ -49,6 +50,8 @@ def export(
         specialize: Whether each layer gets C of its own, which is faster and several times the code; "c99" alone.
         layout: "cmake", or "arduino", a library of the Arduino IDE with the self-test as its example; "c99" alone.
         overwrite: Whether files in the folder are replaced that no export wrote, or that were changed since.
+        name: What the names of functions, macros and files begin with, so that one firmware can have several models:
+            a lower-case letter, then such letters, digits and `_`, at most 31 in all; "c99" alone.
         hints: What you know of a file that edgepress did not make.
         on_step: Called with a sentence when a step begins.
 
@@ -81,6 +84,13 @@ def export(
         raise unknown("layout", layout, get_args(Layout))
     if layout != "cmake" and to != "c99":
         raise InputError(f"The layout {layout} is for C99; {to} is built with a clone of TFLM.", "Leave --layout out.")
+    if not NAME.fullmatch(name) or name in TAKEN:
+        problem = f"The name {name!r} can't begin names in C."
+        if name in TAKEN:
+            problem = f"The name {name!r} is that of a header of C, or of something else in the folder."
+        raise InputError(problem, "Accepted: a lower-case letter, then such letters, digits and _, at most 31 in all.")
+    if name != "model" and to != "c99":
+        raise InputError(f"Functions of {to} have the names of its class; --name is for c99.", "Leave --name out.")
     check_integers(path)
     kind = layout if layout != "cmake" else to
     stem = library_name(path.stem) if layout == "arduino" else path.stem  # the IDE refuses other names of folders
@@ -95,6 +105,7 @@ def export(
         skip_unreadable=skip_unreadable,
         specialize=specialize,
         overwrite=overwrite,
+        name=name,
         hints=hints,
         step=on_step or (lambda text: None),
     )

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.files import require_folder, whole_file
-from edgepress.converters.to_c.emission import C_TYPES, lines
+from edgepress.converters.to_c.emission import C_TYPES, lines, with_name
 from edgepress.runtime import Contract
 from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.text import json_text
@@ -27,14 +27,24 @@ REPORT = "report.json"
 """The report, which names the other files with their hashes."""
 _SEAL = "report_sha256"
 """Field of the report that has the hash of its other fields, so that a changed report is known."""
-_CODE = ("model.h", "model.c", "model_frame.h", "model_frame.c")
+_CODE = tuple(f"model{part}.{end}" for part in ("", "_frame", "_values") for end in "hc")
 WRITTEN = (
     *_CODE,
     *(f"src/{name}" for name in _CODE),
     *("README.md", "CMakeLists.txt", "model.cc", "selftest.c", "selftest.cc", "library.properties"),
     *("examples/selftest/selftest.ino", "examples/selftest/vectors.h"),
 )
-"""The files of all kinds of folders, apart from the report; no other file is ever removed."""
+"""The files of all kinds of folders but the report, of a model called `model`; no other file is ever removed."""
+NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+"""What names of a model may be: the beginning of names in C of at most 63 characters, and of files."""
+TAKEN = frozenset(
+    {
+        *("assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits", "locale", "math"),
+        *("setjmp", "signal", "stdarg", "stdbool", "stddef", "stdint", "stdio", "stdlib", "string", "tgmath", "time"),
+        *("wchar", "wctype", "selftest", "vectors", "ep", "all", "clean", "help", "install", "package", "test"),
+    }
+)
+"""Names that are none: those of C's headers, which a file of that name would hide, and of of CMake's targets."""
 _MAX_REPORT = 1 << 24
 """Bytes of a report that is read."""
 
@@ -57,7 +67,7 @@ def write_folder(
 
     Args:
         folder: The folder.
-        texts: Texts by their paths in the folder, all of `WRITTEN`.
+        texts: Texts by their paths in the folder, all of `WRITTEN` with the name in the report.
         report: The report; the files and their hashes are added to it.
         overwrite: Whether files may be replaced that no export wrote, or that were changed since.
 
@@ -134,7 +144,7 @@ def _earlier(folder: Path) -> dict[str, str]:
     """Hashes of the files that an earlier export wrote into a folder, by their paths.
 
     They are read from its report. Empty if that is none, was changed, or is somebody else's; no path is taken from it
-    that is not in `WRITTEN`.
+    that is not in `WRITTEN` with the name of its model.
     """
     path = folder / REPORT
     try:
@@ -143,7 +153,11 @@ def _earlier(folder: Path) -> dict[str, str]:
         report = json.loads(path.read_bytes())
         if report.pop(_SEAL) != _seal(report):
             return {}
-        return {name: str(report["files"][name]) for name in WRITTEN if name in report["files"]}
+        name = report.get("name", "model")
+        if not NAME.fullmatch(name):
+            return {}
+        written = [with_name(path, name) for path in WRITTEN]
+        return {path: str(report["files"][path]) for path in written if path in report["files"]}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
 
@@ -175,9 +189,9 @@ class TensorPort(NamedTuple):
     quantization: tuple[float, int] | None
 
 
-def fill(name: str, **values: str) -> str:
-    """The text of a file in `files/` with a value for each `@NAME@`."""
-    text = (FILES / name).read_text(encoding="utf-8")
+def fill(path: str, model: str = "model", /, **values: str) -> str:
+    """The text of a file in `files/`, of a model of this name, with a value for each `@NAME@`."""
+    text = with_name((FILES / path).read_text(encoding="utf-8"), model)
     return re.sub(r"@([A-Z_]+)@", lambda key: values[key[1]], text)
 
 
@@ -209,7 +223,7 @@ def input_text(source: TensorPort, contract: Contract | None) -> str:
     return text
 
 
-def output_text(result: TensorPort, contract: Contract | None) -> str:
+def output_text(result: TensorPort, contract: Contract | None, name: str = "model") -> str:
     """What an answer is, in Markdown."""
     text = f"{int(np.prod(result.shape))} numbers, {TYPES[result.dtype]}.{_real_values(result)}"
     if contract is None or not contract.labels:
@@ -218,7 +232,7 @@ def output_text(result: TensorPort, contract: Contract | None) -> str:
     ends = "sigmoid" if contract.adapter is not None and contract.adapter.sigmoid else ""
     ends = ends or ("softmax" if contract.task == "logits" else "")
     meaning = f"logits; a {ends} makes probabilities of them" if ends else contract.task
-    return f"{text} Their meaning: {meaning}. Labels, also in `model_labels`:\n\n{names}"
+    return f"{text} Their meaning: {meaning}. Labels, also in `{name}_labels`:\n\n{names}"
 
 
 def _real_values(port: TensorPort) -> str:

@@ -110,6 +110,7 @@ class ExportJob:
         folder: Where it is written.
         layout: How it is arranged.
         overwrite: Whether files of the user in the folder may be replaced.
+        name: What the names of functions, macros and files of C99 begin with.
     """
 
     path: Path
@@ -122,6 +123,7 @@ class ExportJob:
     skip_unreadable: bool
     specialize: bool
     overwrite: bool
+    name: str
     hints: Hints | None
     step: Callable[[str], None]
 
