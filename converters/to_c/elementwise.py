@@ -142,7 +142,7 @@ def quantize(operation: Operation, inputs: Range) -> Step:
         scaled = scale(values - source.zero_point, multiplier, right) + output.zero_point
         return np.clip(scaled, least, least + 255)
 
-    return _table(operation, source, output, function, inputs)
+    return table_step(operation, source, output, function, inputs)
 
 
 def logistic(operation: Operation, inputs: Range) -> Step:
@@ -195,15 +195,19 @@ def _sigmoid(operation: Operation, inputs: Range, ends: tuple[float, int], of_ar
             values.shape
         )
 
-    return _table(operation, source, output, function, inputs)
+    return table_step(operation, source, output, function, inputs)
 
 
-def _table(operation: Operation, source: Tensor, output: Tensor, function: Function, inputs: Range) -> Step:
-    """A step that looks up a function of one number, which never falls, by the bits of the number."""
+def table_step(operation: Operation, source: Tensor, output: Tensor, function: Function, inputs: Range) -> Step:
+    """A step that looks up a function of one number by the bits of the number.
+
+    Raises:
+        ModelFileError: The tensors are of different sizes.
+    """
     if source.size != output.size:
         raise operation.refuse(f"it turns {source.size} values into {output.size}")
     bits: Array = np.arange(256, dtype=np.uint8)
-    table = function(bits.view(source.dtype).astype(np.int64))
+    table = np.asarray(function(bits.view(source.dtype).astype(np.int64)), np.int64)
     layer = {"table": table.astype(output.dtype).view(np.int8), "count": output.size}
 
     def look_up(values: Integers) -> Any:
@@ -216,6 +220,16 @@ def _table(operation: Operation, source: Tensor, output: Tensor, function: Funct
         output,
         layer,
         (0,),
-        inputs.through(look_up),
+        _range_of(look_up, inputs),
         lambda values: look_up(values).reshape(output.shape),
     )
+
+
+def _range_of(function: Function, inputs: Range) -> Range:
+    """The range of a function that may fall as well as rise."""
+    ends = {
+        (low, high): function(np.arange(low, high + 1))
+        for low, high in {*zip(inputs.low.tolist(), inputs.high.tolist(), strict=True)}
+    }
+    pairs = [ends[low, high] for low, high in zip(inputs.low.tolist(), inputs.high.tolist(), strict=True)]
+    return Range(np.array([values.min() for values in pairs]), np.array([values.max() for values in pairs]))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepress.converters.to_c import convolution, dense, elementwise, shapes, window
+from edgepress.converters.to_c import activations, convolution, dense, elementwise, joining, shapes, window
 from edgepress.converters.to_c.arithmetic import Integers, Range
 from edgepress.converters.to_c.graph import Array, Graph, Operation, Tensor, unsupported
 from edgepress.converters.to_c.read import read
@@ -18,15 +18,21 @@ from edgepress.runtime.errors import ModelFileError
 LOWERINGS: Mapping[str, Callable[[Operation, Range], Step]] = {
     "ADD": elementwise.add,
     "AVERAGE_POOL_2D": window.pool,
+    "CONCATENATION": joining.concatenation,
     "CONV_2D": convolution.convolution,
     "DEPTHWISE_CONV_2D": convolution.depthwise,
+    "ELU": activations.elu,
     "FULLY_CONNECTED": dense.fully_connected,
+    "HARD_SWISH": activations.hard_swish,
+    "LEAKY_RELU": activations.leaky_relu,
     "LOGISTIC": elementwise.logistic,
     "MAX_POOL_2D": window.pool,
     "MEAN": window.mean,
     "MUL": elementwise.multiply,
     "PAD": shapes.pad,
     "QUANTIZE": elementwise.quantize,
+    "RELU": activations.relu,
+    "RELU6": activations.relu6,
     "SOFTMAX": shapes.softmax,
     "SUB": elementwise.add,
     "TANH": elementwise.tanh,
@@ -125,7 +131,7 @@ def lower_graph(graph: Graph) -> Program:
     ranges = {source.index: Range.of(least, least + 255, _channels(source))}
     steps: list[Step] = []
     totals = _Totals()
-    for operation in graph.operations:
+    for operation in joining.in_pairs(graph):
         if operation.kind in RENAMED:
             before, after = shapes.renamed(operation)
             place[after.index] = place[before.index]

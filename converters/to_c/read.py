@@ -21,9 +21,10 @@ DTYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bo
 READ = ("int8", "uint8", "int32")
 """Types whose constants are read."""
 KINDS = {
-    0: "ADD", 1: "AVERAGE_POOL_2D", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED", 14: "LOGISTIC",
-    17: "MAX_POOL_2D", 18: "MUL", 22: "RESHAPE", 25: "SOFTMAX", 28: "TANH", 34: "PAD", 40: "MEAN", 41: "SUB",
-    43: "SQUEEZE", 70: "EXPAND_DIMS", 114: "QUANTIZE",
+    0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED",
+    14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE", 25: "SOFTMAX", 28: "TANH",
+    34: "PAD", 40: "MEAN", 41: "SUB", 43: "SQUEEZE", 70: "EXPAND_DIMS", 98: "LEAKY_RELU", 111: "ELU", 114: "QUANTIZE",
+    117: "HARD_SWISH",
 }  # fmt: skip
 """Operations that are supported, by their number in the schema's BuiltinOperator."""
 _POOL = {"padding": (0, "<b"), "stride_x": (1, "<i"), "stride_y": (2, "<i"), "kernel_width": (3, "<i")}
@@ -32,9 +33,11 @@ _CONV = {"padding": (0, "<b"), "stride_x": (1, "<i"), "stride_y": (2, "<i")}
 OPTIONS = {
     "ADD": (11, {"activation": (0, "<b")}),
     "AVERAGE_POOL_2D": (5, _POOL),
+    "CONCATENATION": (10, {"axis": (0, "<i"), "activation": (1, "<b")}),
     "CONV_2D": (1, _CONV | {"activation": (3, "<b"), "dilation_x": (4, "<i"), "dilation_y": (5, "<i")}),
     "DEPTHWISE_CONV_2D": (2, _CONV | {"activation": (4, "<b"), "dilation_x": (5, "<i"), "dilation_y": (6, "<i")}),
     "FULLY_CONNECTED": (8, {"activation": (0, "<b"), "weights_format": (1, "<b")}),
+    "LEAKY_RELU": (75, {"alpha": (0, "<f")}),
     "MAX_POOL_2D": (5, _POOL),
     "MUL": (21, {"activation": (0, "<b")}),
     "SOFTMAX": (9, {"beta": (0, "<f")}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,15 @@ def test_what_is_not_exactly_supported_is_refused_with_its_reason(tmp_path: Path
     assert "may reach" in refused(_large_bias(net().conv(8, (3, 3))), tmp_path)
     assert "joins" in refused((m := net()).join("ADD", m.values((6, 1, 4))), tmp_path)
     assert "its axes are" in refused(net().mean([1, 3]), tmp_path)
-    assert "RELU" in refused(net().end("RELU"), tmp_path)
-    assert "operation 0, ELU: " in refused(net().end("ELU"), tmp_path)
+    assert "operation 0, EXP: " in refused(net().end("EXP"), tmp_path)
+    assert "its slope is -0.5" in refused(net().leaky(-0.5), tmp_path)
+    assert "its slope is nan" in refused(net().leaky(float("nan")), tmp_path)
+    assert "another scale than its input" in refused(net().activate("RELU6", 1.1), tmp_path)
+    assert "has an activation" in refused(changed(_joined(net()), fusedActivationFunction=1), tmp_path)
+    assert "its axis is 4" in refused(changed(_joined(net()), axis=4), tmp_path)
+    assert "it joins [1, 6, 6, 4] to [1, 6, 6, 8]" in refused(changed(_joined(net()), axis=2), tmp_path)
+    assert "an input is constant" in refused((m := net()).concatenate([m.values((1, 6, 6, 4))], 3), tmp_path)
+    assert "an input has another scale" in refused(_joined(net().conv(4, (1, 1)), other=True), tmp_path)
     wide = net().end("TANH")
     wide.net.graph.tensors[wide.at].quantization.scale[0] = 1 / 64
     assert "its output has scale" in refused(wide, tmp_path)
@@ -60,6 +68,32 @@ def test_what_is_not_exactly_supported_is_refused_with_its_reason(tmp_path: Path
     assert "0 scales" in refused(plain, tmp_path)
     two = net().conv(8, (1, 1))
     assert "2 outputs" in refused(_with_two_outputs(two.net), tmp_path)
+
+
+def _joined(made: Maker, *, other: bool = False) -> Maker:
+    """A tensor beside itself, or beside the input."""
+    return made.concatenate([made.net.input if other else made.at], 3)
+
+
+SCALES = [1e-45, 1e-38, 1e-20, 1e-6, 0.05, 1e6, 1e20, 3e38]
+
+
+@pytest.mark.parametrize("kind", ["RELU", "RELU6", "LEAKY_RELU", "ELU", "HARD_SWISH"])
+def test_extreme_scales_are_refused_or_answered_but_never_crash(kind: str, tmp_path: Path) -> None:
+    answered = 0
+    for before in SCALES:
+        for after in SCALES:
+            made = Maker(f"{kind} {before} {after}", (4, 4))
+            made = made.leaky(0.1) if kind == "LEAKY_RELU" else made.activate(kind)
+            for tensor, value in ((made.net.input, before), (made.at, before if kind == "RELU6" else after)):
+                made.net.graph.tensors[tensor].quantization.scale[0] = value
+            path = tmp_path / "extreme.tflite"
+            path.write_bytes(made.model())
+            with contextlib.suppress(ModelFileError):
+                answers = lower(path).answers(np.arange(-128, 128, dtype=np.int8).reshape(16, 16))
+                assert answers.dtype == np.int8
+                answered += 1
+    assert answered
 
 
 def test_a_refused_operation_may_be_in_a_file_for_integers_too(tmp_path: Path) -> None:

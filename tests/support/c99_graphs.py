@@ -183,6 +183,26 @@ class Maker:
         self._add(kind, [self.at], self.shape, scale, zero, **options)
         return self
 
+    def activate(self, kind: str, factor: float = 1.0, **options: Any) -> Maker:
+        """RELU, ELU or HARD_SWISH, to another scale and zero point; RELU6 keeps them."""
+        zero = int(self.net.graph.tensors[self.at].quantization.zeroPoint[0]) if kind == "RELU6" else self.zero()
+        self._add(kind, [self.at], self.shape, self.scale * factor, zero, **options)
+        return self
+
+    def leaky(self, alpha: float, factor: float = 1.0) -> Maker:
+        """LEAKY_RELU of a slope."""
+        return self.activate("LEAKY_RELU", factor, table="LeakyRelu", alpha=alpha)
+
+    def concatenate(self, others: list[int], axis: int) -> Maker:
+        """CONCATENATION with other tensors of the same scale, along an axis of (batch, height, width, channels)."""
+        tensors = [self.net.graph.tensors[index] for index in (self.at, *others)]
+        zero = int(tensors[0].quantization.zeroPoint[0])
+        shape = [int(n) for n in tensors[0].shape]
+        shape[axis] = sum(int(tensor.shape[axis]) for tensor in tensors)
+        inputs = [self.at, *others]
+        self._add("CONCATENATION", inputs, tuple(shape[1:]), self.scale, zero, axis=axis, fusedActivationFunction=0)
+        return self
+
     def quantize(self, scale: float, dtype: Any = np.int8) -> Maker:
         """QUANTIZE to another scale or type."""
         zero = int(self.chance.integers(-128, 128)) + 128 * (dtype == np.uint8)
@@ -243,6 +263,25 @@ def _removal(name: str) -> bytes:
     return m.model()
 
 
+def _branches(name: str) -> bytes:
+    """Tensors of the same scale that are joined: the input of two to four branches, some used again behind them."""
+    drawn = Maker(name, (0, 0, 0))
+    height = drawn.one(1, 4, 5)
+    m = Maker(name, (height, 6, drawn.one(3, 4)))
+    m.conv(int(m.chance.integers(2, 9)), (1, 1))
+    kept = m.at
+    others = []
+    for _ in range(m.chance.integers(1, 4)):
+        m.at = kept
+        m.pool("MAX_POOL_2D", (1, int(m.chance.integers(1, 3))), (1, 1))
+        others.append(m.at)
+    m.at = kept
+    m.concatenate(others, m.one(3, 3, 1 if height > 1 else 2, -1))
+    if m.one(True, False):
+        m.concatenate([m.at], 3)
+    return m.conv(5, (1, 1)).model()
+
+
 GRAPHS: dict[str, Callable[[str], bytes]] = {
     **{f"conv-{n}": _conv for n in range(20)},
     **{f"depthwise-{n}": _depthwise for n in range(14)},
@@ -288,6 +327,19 @@ GRAPHS: dict[str, Callable[[str], bytes]] = {
     "mul": lambda name: (m := Maker(name, (4, 5, 3))).join("MUL", m.values((1, 1, 1, 3)), activation=1).model(),
     "mul-itself": lambda name: (m := Maker(name, (4, 5, 3))).join("MUL", m.at).model(),
     "hard-swish": lambda name: Maker(name, (6, 5, 4)).conv(8, (3, 3)).hard_swish().conv(4, (1, 1)).model(),
+    **{f"branches-{n}": _branches for n in range(8)},
+    "relu": lambda name: Maker(name, (16, 16)).activate("RELU", 0.7).model(),
+    "relu-wider": lambda name: Maker(name, (16, 16)).activate("RELU", 3.1).model(),
+    "relu6": lambda name: Maker(name, (16, 16)).activate("RELU6").model(),
+    "leaky-relu": lambda name: Maker(name, (16, 16)).leaky(0.3, 0.6).model(),
+    "leaky-relu-steep": lambda name: Maker(name, (16, 16)).leaky(1.7, 2.1).model(),
+    "elu": lambda name: Maker(name, (16, 16)).activate("ELU", 0.8).model(),
+    "elu-steep": lambda name: Maker(name, (16, 16)).quantize(0.3).activate("ELU", 0.5).model(),
+    "hard-swish-alone": lambda name: Maker(name, (16, 16)).activate("HARD_SWISH", 0.9).model(),
+    "hard-swish-steep": lambda name: Maker(name, (16, 16)).quantize(0.21).activate("HARD_SWISH", 1.3).model(),
+    "hard-swish-flat": lambda name: Maker(name, (16, 16)).quantize(0.004).activate("HARD_SWISH", 0.8).model(),
+    "activations": lambda name: Maker(name, (6, 5, 4)).conv(8, (3, 3)).leaky(0.1).conv(4, (1, 1))
+    .activate("HARD_SWISH").conv(4, (1, 1)).activate("ELU").model(),
     "mul-larger": lambda name: (m := Maker(name, (4, 5, 3))).join("MUL", m.values((5, 3)), 200.0).model(),
 }  # fmt: skip
 """What makes each graph, from its name."""

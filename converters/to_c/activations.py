@@ -1,0 +1,158 @@
+"""Activations as operations of their own: RELU, RELU6, LEAKY_RELU, ELU and HARD_SWISH, each a table of 256 values.
+
+The arithmetic is that of TFLM's kernels, which round in other places than the fused activations do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.to_c.arithmetic import Integers, Range, divide, multiplier_of, scale
+from edgepress.converters.to_c.elementwise import table_step
+from edgepress.converters.to_c.graph import Operation, Tensor
+from edgepress.converters.to_c.step import Step
+
+_HIGH_BITS = 7
+"""Bits by which HARD_SWISH shifts its input to the left."""
+_STEEPEST = 1000
+"""Largest slope of LEAKY_RELU."""
+_REACH = np.float32(3)
+"""HARD_SWISH is x * (1 + x / 3) / 2 between -3 and 3."""
+
+
+def relu(operation: Operation, inputs: Range) -> Step:
+    """RELU.
+
+    Raises:
+        ModelFileError: Its output scale is too small for its input's.
+    """
+    source, output = _ends(operation)
+    multiplier, right = _factor(operation, _ratio(operation, source.scales[0], output.scales[0]))
+
+    def function(values: Integers) -> Any:
+        scaled = scale(values - source.zero_point, multiplier, right) + output.zero_point
+        return np.clip(scaled, output.zero_point, 127)
+
+    return table_step(operation, source, output, function, inputs)
+
+
+def relu6(operation: Operation, inputs: Range) -> Step:
+    """RELU6, which only clamps.
+
+    Raises:
+        ModelFileError: It changes the scale.
+    """
+    source, output = _ends(operation)
+    if (source.scale, source.zero_point) != (output.scale, output.zero_point):
+        raise operation.refuse("its output has another scale than its input")
+    six = int(min(np.rint(_ratio(operation, np.float32(6), source.scales[0])) + source.zero_point, 127))
+    return table_step(operation, source, output, lambda values: np.clip(values, source.zero_point, six), inputs)
+
+
+def leaky_relu(operation: Operation, inputs: Range) -> Step:
+    """LEAKY_RELU.
+
+    Raises:
+        ModelFileError: Its slope is no number above 0, or its output scale is too small for its input's.
+    """
+    source, output = _ends(operation)
+    alpha = np.float32(operation.options["alpha"])
+    if not 0 < alpha <= _STEEPEST:
+        raise operation.refuse(f"its slope is {alpha}; accepted: above 0 and up to {_STEEPEST}")
+    positive = _factor(operation, _ratio(operation, source.scales[0], output.scales[0]))
+    negative = _factor(operation, _ratio(operation, source.scales[0] * alpha, output.scales[0]))
+
+    def function(values: Integers) -> Any:
+        centred = values - source.zero_point
+        scaled = np.where(centred >= 0, scale(centred, *positive), scale(centred, *negative))
+        return np.clip(scaled + output.zero_point, -128, 127)
+
+    return table_step(operation, source, output, function, inputs)
+
+
+def elu(operation: Operation, inputs: Range) -> Step:
+    """ELU, by a table that TFLM computes in float32.
+
+    Raises:
+        ModelFileError: Its output scale is near 0.
+    """
+    source, output = _ends(operation)
+    inverse_scale = _ratio(operation, np.float32(1), output.scales[0])
+
+    def function(values: Integers) -> Any:
+        with np.errstate(over="ignore"):  # to infinity, which is clipped
+            real = source.scales[0] * (values - source.zero_point).astype(np.float32)
+            answers = np.where(real < 0, np.expm1(np.minimum(real, 0)), real)
+            steps = (answers * inverse_scale).astype(np.float64)
+        rounded = np.copysign(np.floor(np.abs(steps) + 0.5), steps)
+        return np.clip(rounded + output.zero_point, -128, 127).astype(np.int64)
+
+    return table_step(operation, source, output, function, inputs)
+
+
+def hard_swish(operation: Operation, inputs: Range) -> Step:
+    """HARD_SWISH, in 16 bits: x on the scale of the output, times (x + 3) / 6 between 0 and 1.
+
+    Raises:
+        ModelFileError: Its scales are very large or small, or differ much.
+    """
+    source, output = _ends(operation)
+    high_scale = np.float32(np.float32(1 / (1 << _HIGH_BITS)) * source.scales[0])
+    to_output, output_exponent = _short_factor(_ratio(operation, high_scale, output.scales[0]))
+    to_reach, reach_exponent = _short_factor(_ratio(operation, high_scale, np.float32(_REACH / np.float32(32768))))
+    if not (-31 <= output_exponent <= 0 and -31 <= reach_exponent <= 15):
+        raise operation.refuse(f"its scales are {source.scale} and {output.scale}")
+
+    def function(values: Integers) -> Any:
+        high = (values - source.zero_point) << _HIGH_BITS
+        on_output = _high_16(high, to_output)
+        reach = _saturated(high << max(reach_exponent - 1, 0))
+        reach = _high_16(reach, to_reach)
+        if reach_exponent > 0:
+            reach = _saturated(reach << 1)
+        if reach_exponent < 0:
+            reach = divide(reach, -reach_exponent)
+        product = (((reach + (1 << 15)) >> 1) * on_output) >> 15
+        return np.clip(divide(product, -output_exponent) + output.zero_point, -128, 127)
+
+    return table_step(operation, source, output, function, inputs)
+
+
+def _ends(operation: Operation) -> tuple[Tensor, Tensor]:
+    return operation.activation(), operation.quantized(operation.output)
+
+
+def _ratio(operation: Operation, a: np.float32, b: np.float32) -> np.float32:
+    """The quotient a / b in float32, as TFLM computes it."""
+    with np.errstate(over="ignore"):
+        ratio = np.float32(a / b)
+    if not np.isfinite(ratio):
+        raise operation.refuse(f"a scale is {b}")
+    return ratio
+
+
+def _factor(operation: Operation, real: np.float32) -> tuple[int, int]:
+    """A factor as a multiplier and a shift to the right."""
+    multiplier, right = multiplier_of(float(real))
+    if 256 << max(0, -right) >= 2**31:
+        raise operation.refuse(f"its input's scale is {real} times its output's")
+    return multiplier, right
+
+
+def _short_factor(real: np.float32) -> tuple[int, int]:
+    """A factor as a multiplier of 15 bits and a shift to the left: DownScaleInt32ToInt16Multiplier."""
+    multiplier, right = multiplier_of(float(real))
+    most = 2**31 - 1 - (1 << 15)
+    return (2**15 - 1 if multiplier >= most else (multiplier + (1 << 15)) >> 16), -right
+
+
+def _high_16(values: Integers, multiplier: int) -> Integers:
+    """Product values * multiplier / 2^15, halves up: SaturatingRoundingDoublingHighMul of 16 bits."""
+    return (values * multiplier + (1 << 14)) >> 15
+
+
+def _saturated(values: Integers) -> Integers:
+    clipped: Integers = np.clip(values, -(2**15), 2**15 - 1)
+    return clipped
