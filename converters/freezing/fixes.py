@@ -25,6 +25,7 @@ def fix(definition: Any) -> None:
     _join_dilated_convolutions(definition)
     _fill_dilated_filters(definition)
     _bound_before_roots(definition)
+    _bound_exponents(definition)
     _replace_channels_first(definition)
 
 
@@ -90,6 +91,37 @@ def _bound_before_roots(definition: Any) -> None:
             largest.attr["T"].CopyFrom(node.attr["T"])
             node.op = "Rsqrt"
             node.input[:2] = [largest.name]
+
+
+def _bound_exponents(definition: Any) -> None:
+    """Write softplus, in place, so that exp is at most 1: log(1 + exp(x)) is max(x, 0) + log(1 + exp(-|x|)).
+
+    TFLite's converter writes the former, which is infinite from 89 on, and nets of pixels reach that.
+    """
+    import tensorflow as tf
+
+    for node in [each for each in definition.node if each.op == "Softplus"]:
+        source = node.input[0]
+        parts = {
+            "positive": "Relu",
+            "size": "Abs",
+            "falling": "Neg",
+            "exponential": "Exp",
+            "sum": "AddV2",
+            "log": "Log",
+        }
+        one = definition.node.add(name=f"{node.name}/one", op="Const")
+        one.attr["dtype"].CopyFrom(node.attr["T"])
+        one.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1, node.attr["T"].type))
+        before = source
+        for name, kind in parts.items():
+            part = definition.node.add(name=f"{node.name}/{name}", op=kind, input=[before])
+            part.attr["T"].CopyFrom(node.attr["T"])
+            before = source if kind == "Relu" else part.name
+            if kind == "AddV2":
+                part.input.append(one.name)
+        node.op = "AddV2"
+        node.input[:1] = [f"{node.name}/positive", f"{node.name}/log"]
 
 
 def _join_dilated_convolutions(definition: Any) -> None:

@@ -15,6 +15,7 @@ from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.float_layers import float_chain_names
 from edgepress.converters.to_tflite.graph import Graph
+from edgepress.runtime import load
 from edgepress.toolkit.conversion.convert import convert
 
 BOOL = 6
@@ -335,3 +336,26 @@ def test_activations_of_keras_keep_their_accuracy(activation: str, tmp_path: Pat
         assert variant.verification is not None
         assert variant.verification.sqnr_db > 25
         assert not any("ADD" in note.upper() for note in variant.notes)
+
+
+@pytest.mark.parametrize("activation", ["softplus", "mish", "log_sigmoid"])
+def test_activations_of_pixels_are_finite(activation: str, tmp_path: Path) -> None:
+    """exp of 89 and more is infinite in float32, log(1 + exp) is not; TFLite's converter writes the latter so."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((6, 5, 1))
+    x = layers.Activation(activation)(layers.Conv2D(4, 3, padding="same")(inputs))
+    outputs = layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling2D()(layers.Rescaling(0.02)(x)))
+    net = keras.Model(inputs, outputs)
+    net.save(tmp_path / "net.keras")
+    rng = np.random.default_rng(3)
+    items = rng.integers(0, 256, (60, 6, 5, 1)).astype(np.uint8)
+    expected = net.predict(items.astype(np.float32), verbose=0)
+    np.savez(tmp_path / "data.npz", x=items, y=np.arange(60) % 3)
+    for variant in convert(
+        tmp_path / "net.keras", "tflite-float32,onnx-float32,tflite-int8", data=tmp_path / "data.npz"
+    ):
+        assert variant.path is not None, variant.error
+        assert np.abs(load(variant.path).scores(items) - expected).max() < (0.06 if "int8" in variant.scheme else 1e-4)
