@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.freezing.forms import add_constant, value_of, write_counts, write_out_patches, write_pools
+from edgepress.converters.freezing.forms import (
+    add_constant,
+    value_of,
+    write_counts,
+    write_largest_of_images,
+    write_out_patches,
+    write_pools,
+)
 from edgepress.converters.freezing.spectra import write_spectra
 
 UNCHANGED = (1, [0, 0], [0, 0])
@@ -21,6 +28,7 @@ def fix(definition: Any) -> None:
     write_counts(definition)
     write_out_patches(definition)
     write_pools(definition)
+    write_largest_of_images(definition)
     write_spectra(definition)
     _join_dilated_convolutions(definition)
     _fill_dilated_filters(definition)

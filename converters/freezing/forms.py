@@ -55,6 +55,32 @@ def write_out_patches(definition: Any) -> None:
         become_reshape(definition, node, turned, patches)
 
 
+def write_largest_of_images(definition: Any) -> None:
+    """Write the largest values of whole images and series, of a known size, as pools, in place.
+
+    LiteRT's quantizer takes a pool, and leaves the reduction in float.
+    """
+    nodes = {node.name: node for node in definition.node}
+    for node, source, result in nodes_of_known_sizes(definition, {"Max"}):
+        axes = value_of(nodes, node.input[1])
+        if axes is None or len(source) not in (2, 3):
+            continue
+        reduced = sorted(int(axis) % (len(source) + 1) for axis in axes.ravel())
+        if reduced != list(range(1, len(source))) or np.prod(source[:-1]) == 1:
+            continue
+        *sides, _ = image = [1, *source][-3:]
+        pixels = node.input[0]
+        if len(source) == 2:
+            pixels = add_node(definition, "Reshape", f"{node.name}/image", pixels, Tshape=[-1, *image]).name
+        pool = add_node(definition, "MaxPool", f"{node.name}/pool", pixels)
+        for name in ("ksize", "strides"):
+            pool.attr[name].list.i[:] = [1, *sides, 1]
+        pool.attr["padding"].s = b"VALID"
+        pool.attr["data_format"].s = b"NHWC"
+        del node.input[1]
+        become_reshape(definition, node, pool.name, result)
+
+
 def nodes_of_known_sizes(definition: Any, kinds: Collection[str]) -> Iterator[tuple[Any, Any, Any]]:
     """Nodes of some types that compute float32, with the shapes of their first input and their output for one item."""
     import tensorflow as tf

@@ -363,3 +363,47 @@ def test_mel_spectrograms_of_windows_of_any_length_convert(decibels: bool, tmp_p
         assert variant.path is not None, variant.error
         assert variant.verification is not None
         assert (variant.verification.sqnr_db or 99) > (15 if "int8" in variant.scheme else 90), variant.scheme
+
+
+@given(
+    shape=st.lists(st.integers(1, 6), min_size=2, max_size=3),
+    keep=st.booleans(),
+    batch=st.sampled_from([1, None]),
+    negative=st.booleans(),
+)
+@settings(max_examples=12, deadline=None)
+def test_largest_values_of_whole_images_are_pools(
+    shape: list[int], keep: bool, batch: int | None, negative: bool
+) -> None:
+    import tensorflow as tf
+
+    axes = [axis - len(shape) - 1 if negative else axis for axis in range(1, len(shape))]
+    changes = int(np.prod(shape[:-1])) > 1
+    fixed = check(lambda x: tf.reduce_max(x, axes, keepdims=keep) * 2, (batch, *shape), changes=changes)
+    assert ("MaxPool" in kinds(fixed)) == changes
+    assert ("Max" in kinds(fixed)) != changes
+
+
+@pytest.mark.parametrize("axes", [[1], [3], [1, 2, 3], [2, 3]])
+def test_other_largest_values_stay(axes: list[int]) -> None:
+    import tensorflow as tf
+
+    check(lambda x: tf.reduce_max(x, axes), (1, 4, 3, 2), changes=False)
+
+
+def test_largest_values_of_free_sizes_stay() -> None:
+    import tensorflow as tf
+
+    check(lambda x: tf.reduce_max(x, [1, 2]), (1, None, 3, 2), changes=False)
+
+
+@given(st.floats(-600, 600, width=32))
+@settings(max_examples=10, deadline=None)
+def test_softplus_is_finite(value: float) -> None:
+    import tensorflow as tf
+
+    fixed, end = definition_of(tf.nn.softplus, (1, 3))
+    fix(fixed)
+    items = np.array([[value, -value, 0]], np.float32)
+    assert "Softplus" not in kinds(fixed)
+    assert answer(fixed, end, items) == pytest.approx(np.logaddexp(items, 0), rel=1e-6, abs=1e-7)

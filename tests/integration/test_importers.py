@@ -294,7 +294,7 @@ def kinds_of(write: Write) -> list[str]:
             ["MEAN", "RESHAPE"],
         ),
         (one("PRelu", np.linspace(0.1, 1, 6, dtype=np.float32).reshape(6, 1, 1)), ["PRELU", "TRANSPOSE"]),
-        (in_turn(one("HardSwish"), one("GlobalMaxPool")), ["HARD_SWISH", "REDUCE_MAX", "RESHAPE"]),
+        (in_turn(one("HardSwish"), one("GlobalMaxPool")), ["HARD_SWISH", "MAX_POOL_2D", "RESHAPE"]),
     ],
 )  # fmt: skip
 def test_as_few_operations_as_there_are(write: Write, expected: list[str]) -> None:
