@@ -1,4 +1,4 @@
-"""Activations as operations of their own: RELU, RELU6, LEAKY_RELU, ELU and HARD_SWISH, each a table of 256 values.
+"""Activations as operations of their own: PRELU, and as tables RELU, RELU6, LEAKY_RELU, ELU and HARD_SWISH.
 
 The arithmetic is that of TFLM's kernels, which round in other places than the fused activations do.
 """
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.to_c.arithmetic import Integers, Range, divide, multiplier_of, scale
-from edgepress.converters.to_c.elementwise import table_step
+from edgepress.converters.to_c.elementwise import counts_of, operands_of, step_of_two, table_step
 from edgepress.converters.to_c.graph import Operation, Tensor
 from edgepress.converters.to_c.step import Step
 
@@ -118,6 +118,35 @@ def hard_swish(operation: Operation, inputs: Range) -> Step:
         return np.clip(divide(product, -output_exponent) + output.zero_point, -128, 127)
 
     return table_step(operation, source, output, function, inputs)
+
+
+def prelu(operation: Operation, _: Range) -> Step:
+    """PRELU, whose slopes are repeated along the first axes.
+
+    Raises:
+        ModelFileError: As of `elementwise.multiply`.
+    """
+    source, slopes, output = operands_of(operation)
+    positive = _factor(operation, _ratio(operation, source.scales[0], output.scales[0]))
+    negative = multiplier_of(float(_ratio(operation, source.scales[0] * slopes.scales[0], output.scales[0])))
+    if 255 * 255 << max(0, -negative[1]) >= 2**31:
+        raise operation.refuse(f"its output scale {output.scale} is too small for its inputs'")
+
+    def answer(values: Integers, factors: Integers) -> Any:
+        centred = values - source.zero_point
+        sloped = scale(centred * (factors - slopes.zero_point), *negative)
+        scaled = np.where(centred >= 0, scale(centred, *positive), sloped)
+        return np.clip(scaled + output.zero_point, -128, 127).reshape(output.shape)
+
+    layer = counts_of(source, slopes, output) | {
+        "multiplier0": positive[0],
+        "right0": positive[1],
+        "multiplier1": negative[0],
+        "right1": negative[1],
+        "low": -128,
+        "high": 127,
+    }
+    return step_of_two(operation, "prelu", layer, (source, slopes), answer=answer)
 
 
 def _ends(operation: Operation) -> tuple[Tensor, Tensor]:

@@ -122,8 +122,33 @@ def _layer(place: Geometry, channels: Channels, zero_point: int) -> dict[str, An
     }
 
 
+MAX_EXPANDED = 1 << 24
+"""Most weights of a convolution of groups, as one without."""
 MAX_TAPS = 256
 """Largest window of `depthwise`, whose offsets of pixels and rows lie on the stack."""
+
+
+def without_groups(operation: Operation) -> Operation:
+    """A CONV_2D of groups as one of all channels, whose weights for those of other groups are 0: the sums stay.
+
+    It takes as many times the flash as there are groups, but no kernel of its own. Any other operation stays.
+    """
+    if operation.kind != "CONV_2D" or len(operation.inputs) < 2 or None in operation.inputs[:2]:
+        return operation
+    image, weights = operation.inputs[:2]
+    if image is None or weights is None or weights.data is None or weights.data.ndim != 4 or not image.shape:
+        return operation
+    outputs, *window, depth = weights.shape
+    groups = image.shape[-1] // depth
+    if groups < 2 or groups * depth != image.shape[-1] or outputs % groups:
+        return operation
+    if weights.data.size * groups > MAX_EXPANDED:
+        raise operation.refuse(f"its {groups} groups take more than {MAX_EXPANDED} weights as one")
+    whole = np.zeros((groups, outputs // groups, *window, groups, depth), weights.data.dtype)
+    for group, own in enumerate(weights.data.reshape(groups, -1, *window, depth)):
+        whole[group, ..., group, :] = own
+    data = whole.reshape(outputs, *window, image.shape[-1])
+    return replace(operation, inputs=(image, replace(weights, data=data, shape=data.shape), *operation.inputs[2:]))
 
 
 def convolution(operation: Operation, inputs: Range) -> Step:

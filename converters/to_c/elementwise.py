@@ -36,7 +36,7 @@ def add(operation: Operation, _: Range) -> Step:
     Raises:
         ModelFileError: The operands have an unknown broadcast or activation, or a scale does not fit 32 bits.
     """
-    a, b, output = _operands(operation)
+    a, b, output = operands_of(operation)
     low, high = activation_range(operation, output)
     sign = -1 if operation.kind == "SUB" else 1
     twice = 2 * max(a.scale, b.scale)
@@ -49,7 +49,7 @@ def add(operation: Operation, _: Range) -> Step:
         total = _term(x, a.zero_point, m0, right0) + sign * _term(y, b.zero_point, m1, right1)
         return np.clip(divide(multiply_high(total, m), right) + output.zero_point, low, high).reshape(output.shape)
 
-    layer = _counts(a, b, output) | {
+    layer = counts_of(a, b, output) | {
         "multiplier0": m0,
         "multiplier1": m1,
         "multiplier": m,
@@ -60,7 +60,7 @@ def add(operation: Operation, _: Range) -> Step:
         "low": low,
         "high": high,
     }
-    return _step_of_two(operation, "add", layer, (a, b), answer=answer)
+    return step_of_two(operation, "add", layer, (a, b), answer=answer)
 
 
 def _term(values: Integers, zero_point: int, multiplier: int, right: int) -> Integers:
@@ -74,7 +74,7 @@ def multiply(operation: Operation, _: Range) -> Step:
     Raises:
         ModelFileError: As of `add`.
     """
-    a, b, output = _operands(operation)
+    a, b, output = operands_of(operation)
     low, high = activation_range(operation, output)
     multiplier, right = multiplier_of(a.scale * b.scale / output.scale)
     if 255 * 255 << max(0, -right) >= 2**31:
@@ -84,12 +84,16 @@ def multiply(operation: Operation, _: Range) -> Step:
         product = (x - a.zero_point) * (y - b.zero_point)
         return np.clip(scale(product, multiplier, right) + output.zero_point, low, high).reshape(output.shape)
 
-    layer = _counts(a, b, output) | {"multiplier": multiplier, "right": right, "low": low, "high": high}
-    return _step_of_two(operation, "mul", layer, (a, b), answer=answer)
+    layer = counts_of(a, b, output) | {"multiplier": multiplier, "right": right, "low": low, "high": high}
+    return step_of_two(operation, "mul", layer, (a, b), answer=answer)
 
 
-def _operands(operation: Operation) -> tuple[Tensor, Tensor, Tensor]:
-    """Both operands and the output. An operand's shape must be the end of the output's, so that it is repeated."""
+def operands_of(operation: Operation) -> tuple[Tensor, Tensor, Tensor]:
+    """Both operands and the output. An operand's shape must be the end of the output's, so that it is repeated.
+
+    Raises:
+        ModelFileError: It is not, there are not two operands, or both are constant.
+    """
     if len(operation.inputs) != 2 or None in operation.inputs:
         raise operation.refuse(f"it has {len(operation.inputs)} inputs; accepted: 2")
     output = operation.quantized(operation.output)
@@ -105,7 +109,8 @@ def _operands(operation: Operation) -> tuple[Tensor, Tensor, Tensor]:
     return a, b, output
 
 
-def _counts(a: Tensor, b: Tensor, output: Tensor) -> dict[str, int]:
+def counts_of(a: Tensor, b: Tensor, output: Tensor) -> dict[str, int]:
+    """The fields of a kernel of two operands."""
     return {
         "count": output.size,
         "count0": a.size,
@@ -116,9 +121,10 @@ def _counts(a: Tensor, b: Tensor, output: Tensor) -> dict[str, int]:
     }
 
 
-def _step_of_two(
+def step_of_two(
     operation: Operation, kernel: str, layer: dict[str, int], operands: tuple[Tensor, Tensor], *, answer: Function
 ) -> Step:
+    """A step of two operands, whose layer says from where to where outputs reach."""
     output = operation.output
     distances = tuple(0 if tensor.size == output.size else SEPARATE for tensor in operands)
     outputs = Range.of(layer["low"], layer["high"], output.shape[-1] if output.shape else 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ LOWERINGS: Mapping[str, Callable[[Operation, Range], Step]] = {
     "MEAN": window.mean,
     "MUL": elementwise.multiply,
     "PAD": shapes.pad,
+    "PRELU": activations.prelu,
     "QUANTIZE": elementwise.quantize,
     "RELU": activations.relu,
     "RELU6": activations.relu6,
@@ -116,13 +117,14 @@ def lower(path: Path) -> Program:
     """
     graph = read(path)
     try:
-        return lower_graph(graph)
+        operations = tuple(convolution.without_groups(each) for each in joining.in_pairs(graph))
+        return lower_graph(replace(graph, operations=operations))
     except ModelFileError as e:
         raise ModelFileError(f"{path}: {e.message}", e.hint) from e
 
 
 def lower_graph(graph: Graph) -> Program:
-    """Turn a graph into steps; see `lower`."""
+    """Turn a graph of operations that each are one step, or none, into steps; see `lower`."""
     source = graph.input
     if source.dtype not in ("int8", "uint8") or len(source.scales) > 1:
         raise unsupported("this file", f"its input is {source.dtype}; accepted: int8, uint8")
@@ -131,7 +133,7 @@ def lower_graph(graph: Graph) -> Program:
     ranges = {source.index: Range.of(least, least + 255, _channels(source))}
     steps: list[Step] = []
     totals = _Totals()
-    for operation in joining.in_pairs(graph):
+    for operation in graph.operations:
         if operation.kind in RENAMED:
             before, after = shapes.renamed(operation)
             place[after.index] = place[before.index]

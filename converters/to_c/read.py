@@ -23,8 +23,8 @@ READ = ("int8", "uint8", "int32")
 KINDS = {
     0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED",
     14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE", 25: "SOFTMAX", 28: "TANH",
-    34: "PAD", 40: "MEAN", 41: "SUB", 43: "SQUEEZE", 70: "EXPAND_DIMS", 98: "LEAKY_RELU", 111: "ELU", 114: "QUANTIZE",
-    117: "HARD_SWISH",
+    34: "PAD", 40: "MEAN", 41: "SUB", 43: "SQUEEZE", 54: "PRELU", 70: "EXPAND_DIMS", 98: "LEAKY_RELU", 111: "ELU",
+    114: "QUANTIZE", 117: "HARD_SWISH",
 }  # fmt: skip
 """Operations that are supported, by their number in the schema's BuiltinOperator."""
 _POOL = {"padding": (0, "<b"), "stride_x": (1, "<i"), "stride_y": (2, "<i"), "kernel_width": (3, "<i")}

@@ -98,7 +98,7 @@ def test_extreme_scales_are_refused_or_answered_but_never_crash(kind: str, tmp_p
 
 def test_a_refused_operation_may_be_in_a_file_for_integers_too(tmp_path: Path) -> None:
     grouped = Maker("grouped", (6, 6, 4)).conv(8, (3, 3))
-    weights = grouped.net.constant(np.zeros((8, 3, 3, 2), np.int8), [0.01])
+    weights = grouped.net.constant(np.zeros((8, 3, 3, 3), np.int8), [0.01])
     grouped.net.graph.operators[-1].inputs[1] = weights
     assert "(groups?)" in refused(grouped, tmp_path, "export it with --to tflm")
 

@@ -189,6 +189,17 @@ class Maker:
         self._add(kind, [self.at], self.shape, self.scale * factor, zero, **options)
         return self
 
+    def activate_by(self, slopes: int, factor: float) -> Maker:
+        """PRELU."""
+        self._add("PRELU", [self.at, slopes], self.shape, self.scale * factor, self.zero())
+        return self
+
+    def grouped(self, channels: int, kernel: tuple[int, int], groups: int, **more: Any) -> Maker:
+        """CONV_2D of groups."""
+        depth = self.shape[2] // groups
+        self.shape = (*self.shape[:2], depth)
+        return self.conv(channels, kernel, **more)
+
     def leaky(self, alpha: float, factor: float = 1.0) -> Maker:
         """LEAKY_RELU of a slope."""
         return self.activate("LEAKY_RELU", factor, table="LeakyRelu", alpha=alpha)
@@ -340,6 +351,10 @@ GRAPHS: dict[str, Callable[[str], bytes]] = {
     "hard-swish-flat": lambda name: Maker(name, (16, 16)).quantize(0.004).activate("HARD_SWISH", 0.8).model(),
     "activations": lambda name: Maker(name, (6, 5, 4)).conv(8, (3, 3)).leaky(0.1).conv(4, (1, 1))
     .activate("HARD_SWISH").conv(4, (1, 1)).activate("ELU").model(),
+    "grouped": lambda name: Maker(name, (6, 5, 8)).grouped(12, (3, 3), 4).model(),
+    "grouped-pairs": lambda name: Maker(name, (5, 4, 6)).grouped(6, (1, 1), 2, activation=1).conv(3, (2, 2)).model(),
+    "prelu": lambda name: (m := Maker(name, (4, 5, 3))).activate_by(m.values((1, 1, 3)), 0.7).model(),
+    "prelu-steep": lambda name: (m := Maker(name, (4, 5, 3))).activate_by(m.values((4, 5, 3), 0.2), 1.9).model(),
     "mul-larger": lambda name: (m := Maker(name, (4, 5, 3))).join("MUL", m.values((5, 3)), 200.0).model(),
 }  # fmt: skip
 """What makes each graph, from its name."""
