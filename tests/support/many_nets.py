@@ -96,7 +96,8 @@ def wrong_nets(
 
 def _compile(net: ExportedNet, number: int, command: Sequence[str], folder: Path) -> Path:
     target = folder / f"{number}.o"
-    renamed = [f"-Dmodel_{part}=net_{number}_{part}" for part in ("input", "run", "output")]
+    parts = [f"{part}{where}" for part in ("input", "run", "output") for where in ("", "_in")]
+    renamed = [f"-Dmodel_{part}=net_{number}_{part}" for part in parts]
     source = [f"-I{net.folder}", "-c", str(net.folder / "model.c"), "-o", str(target)]
     done = subprocess.run([*command, *renamed, *source], capture_output=True, text=True)
     assert done.returncode == 0, f"{net.name}: {done.stderr[:3000]}"

@@ -17,6 +17,12 @@ from edgepress.toolkit.measurement.calibrating.calibrate import Calibrated
 from edgepress.toolkit.measurement.calibrating.fit import LIMITS
 from edgepress.toolkit.terminal import Table
 
+COUNTED = (
+    "The confidence is the share of calibrations that break no promise, those that promise nothing included; the "
+    "smaller the limit, the fewer promise something."
+)
+"""What the confidence of a promise counts."""
+
 
 def calibration_table(results: Sequence[Calibrated]) -> Table:
     """The calibrated files, one a row; the calibration error before and after, and what is accepted."""
@@ -44,6 +50,8 @@ def sentences(results: Sequence[Calibrated]) -> Iterator[str]:
         yield f"{result.file.name}: {accept.words() if accept else _missing(result)}"
         if result.fit.auroc is not None:
             yield _unknown(result)
+    if any(result.fit.limits.accept is not None for result in results):
+        yield COUNTED
 
 
 def _missing(result: Calibrated) -> str:
