@@ -249,7 +249,8 @@ class DriftWatch:
         assert self._test is not None
         return (
             f"Drift: after {self._test.counted} scenes, images or the mix of classes are not like the reference "
-            f"{self.of} (an alarm is wrong with a probability of at most {100 * ALPHA:g} %), so nothing is promised of accepted answers."
+            f"{self.of} (an alarm is wrong with a probability of at most {100 * ALPHA:g} %), so nothing is promised of "
+            "accepted answers."
         )
 
     def _is_new(self, item: npt.NDArray[Any]) -> bool:
