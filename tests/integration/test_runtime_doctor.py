@@ -197,9 +197,8 @@ def test_the_runtime_stays_small() -> None:
     root = Path(board_module.__file__).parent
     updates = {path.read_text() for path in (root / "updates").glob("*.py")}
     texts = {path.read_text() for path in root.rglob("*.py")} - updates
-    assert (
-        sum(len(text.encode()) for text in texts) < 369_000
-    )  # the last 1,000: how rows of CSV files became items, bounds of records
+    # The last 1,000: how rows of CSV files became items, and bounds of records.
+    assert sum(len(text.encode()) for text in texts) < 369_000
     # The updater, which a board runs without NumPy and an engine, and so without the rest of the runtime: TUF,
     # downloads and the installation are 70 kB; then the shadow run, the watch, and what `run status` says;
     # then who is to blame when a service fails later or a child process ends; then the reserve on the disk, and a
