@@ -173,7 +173,12 @@ class Conversion:
             keep=(keep or KeepOptions()) if any(SCHEMES[name].is_mixed for name in schemes) else None,
             rewrite=rewrite,
             target=target,
-            split=not learned and not inputs_of(contract.input) and contract.input.dtype == "float32",
+            split=(
+                target == "integer-only"
+                and not learned
+                and not inputs_of(contract.input)
+                and contract.input.dtype == "float32"
+            ),
         )
         reports: dict[str, Done] = {}
         with ScratchFolder() as folder:

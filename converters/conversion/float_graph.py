@@ -84,7 +84,7 @@ class FloatGraph:
         facts: What was done for each kind of repairs and what that brought, for contracts and JSON.
         float_layers: What files of mixed precision compute in float; the error if nothing could be chosen.
         notes: Notes for the user.
-        front: The normalization that was taken off its front; calibrated files leave it to the runtime.
+        front: The normalization that was taken off its front; integer-only files leave it to the runtime.
     """
 
     model: Path | ConversionError

@@ -1,7 +1,7 @@
 """The normalization of each channel at the front of a float graph, and the graph without it.
 
 A quantized input has one scale. Channels whose values differ much in size, such as accelerations beside rates of turn,
-would share it, and the small ones would keep a few of 256 steps. So files whose input is quantized take their items
+would share it, and the small ones would keep a few of 256 steps. So integer-only files take their items
 normalized: the mean and the standard deviation go into the contract (`edgepress.runtime.adapter`), and the runtime and
 exported C apply them before they quantize.
 """

@@ -41,7 +41,13 @@ OTHERWISE = {
     | {"skip_unreadable"}  # in the plan
     | {"search", "search_seed", "early_stopping", "max_size", "max_latency"}  # `proposer`
     | {"processes", "cluster", "scheduler", "insecure", "tls_ca", "tls_cert", "tls_key"},  # `runner`
-    "train": {"skip_unreadable", "group"},  # of `open_data`, as are "size", "color" and "resize", and fields of `Hints`
+    "train": {
+        "skip_unreadable",
+        "group",
+        "window",
+        "step",
+        "label_column",
+    },  # of `open_data`, as are "size", "color" and "resize", and fields of `Hints`
     "verify": {"bundle"},  # `path`, which comes first
 }
 """Options that no argument of the function has the name of."""

@@ -325,6 +325,7 @@ UNLIMITED = {
     "conversion/processes.py": "passes `silence_s` of Conversion",
 }
 OPENS = {
+    "arrays.py": "writes an .npz",
     "contract/metadata.py": "reads up to MAX_BYTES of each text",
     "contract/write.py": "files that were made or checked here",
     "data/readers/idx.py": "refuse_bomb",

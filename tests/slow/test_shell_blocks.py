@@ -51,10 +51,10 @@ BLOCKS = blocks()
 WIDTH = 88
 """Columns that a code host shows of a block without scrolling it, in a window of 1280 pixels."""
 GATES = """edgepress() {
-  command edgepress "$@" || { code=$?; [ "$code $1" = "3 compare" ] || return "$code"; }
+  command edgepress "$@" || { code=$?; case "$code $1" in "3 compare" | "5 compare") ;; *) return "$code" ;; esac; }
 }
 """
-"""A gate that does not hold is an answer: whether these files are faster depends on what else the machine does."""
+"""A gate that does not hold, or is not proven, is an answer: it depends on items, and on what else the machine does."""
 RUN = [pytest.param(block, id=block.place) for block in BLOCKS if not block.mark]
 
 
