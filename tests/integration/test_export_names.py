@@ -171,3 +171,26 @@ def test_a_folder_is_part_of_another_project(tmp_path: Path) -> None:
         subprocess.run(command, check=True, capture_output=True)
     subprocess.run([build / "app"], check=True)
     assert not list(build.rglob("selftest*"))
+
+
+def test_what_makes_the_input_has_the_name_of_the_model(tmp_path: Path) -> None:
+    """Frames of a camera and real values, in files of their own, also after an export by another name."""
+    from edgepress.converters.contract.hints import Hints
+    from edgepress.converters.to_c.lowering import lower
+    from edgepress.toolkit.conversion.inspection import annotate
+
+    plain = tmp_path / "plain.tflite"
+    plain.write_bytes(graph("chain-0"))
+    source = lower(plain).input
+    low, high = (source.scale * (pixel - source.zero_point) for pixel in (0, 255))
+    (tmp_path / "labels.txt").write_text("\n".join("abcdef"))
+    hints = Hints(labels=tmp_path / "labels.txt", color="rgb", task="softmax", input_range=f"{low},{high}")
+    annotate(plain, tmp_path / "model.tflite", hints=hints)
+    for name in ("front", "rear"):
+        folder = export(tmp_path / "model.tflite", out=tmp_path / "c", name=name).folder
+        frames = {path.name for path in folder.glob("*_frame.*")}
+        assert frames == {f"{name}_frame.c", f"{name}_frame.h"}
+        assert f"int {name}_input_from_rgb888(" in (folder / f"{name}_frame.h").read_text()
+        sources = [folder / f"{name}.c", folder / f"{name}_frame.c", folder / "selftest.c"]
+        compiled(tmp_path, *sources, flags=(f"-I{folder}",))
+        assert f"`{name}_input_from_rgb888`" in (folder / "README.md").read_text()
