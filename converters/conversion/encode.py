@@ -12,7 +12,7 @@ import numpy as np
 
 from edgepress.converters.adapter import End, InputAdapter
 from edgepress.converters.arrays import Array
-from edgepress.converters.calibration import Batches, InputRange, known_range, tflite_statistics
+from edgepress.converters.calibration import Batches, known_range, tflite_statistics
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.conversion.float_graph import FloatGraph, unexpected_error
 from edgepress.converters.errors import ConversionError
@@ -41,7 +41,7 @@ from edgepress.converters.to_onnx.interface import without_end as onnx_without_e
 from edgepress.converters.to_tflite import convert as to_tflite
 from edgepress.converters.to_tflite.front import Normalized
 from edgepress.converters.to_tflite.interface import with_pixels
-from edgepress.converters.to_tflite.passes import prepend_adapter, without_end
+from edgepress.converters.to_tflite.passes import without_end
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import first_line
 
@@ -115,44 +115,20 @@ class Encoder:
         self.input = job.contract.input
         self.reference = reference
         self._scored: dict[tuple[str, RepairKind], tuple[Any, dict[str, int]]] = {}
-        self.range = known_range(self.input)
-        self.front = job.float_graph.front
+        front = job.float_graph.front
+        self.around = None if front is None else front.adapter(self.input)
+        """What normalizes items in front of the graph; None if that takes them as they are."""
+        self.calibration = job.calibration if self.around is None else Normalized(job.calibration, self.around)
+        self.range = known_range(self.input) if self.around is None else None
         self._uint8 = with_pixels(self.input)
 
-    def leaves_front(self, scheme: Scheme) -> bool:
-        """Whether a file takes normalized items, because its input is quantized and channels differ much."""
-        if self.front is None or not scheme.calibrated:
-            return False
-        if scheme.format == "tflite":
-            return True
-        try:
-            self.once(self._onnx, "", True)
-        except ConversionError:  # the file will be made of the source model
-            return False
-        return not self.source.loops
+    def as_taken(self, items: Array) -> Array:
+        """Items as the graph takes them."""
+        return items if self.around is None else self.around.apply(items)
 
-    def as_taken(self, scheme: Scheme, items: Array) -> Array:
-        """Items as the graph of a file takes them."""
-        return self._around().apply(items) if self.leaves_front(scheme) else items
-
-    def _around(self) -> InputAdapter:
-        """The front as an adapter."""
-        assert self.front is not None
-        return self.front.adapter(self.input)
-
-    def _calibration(self, is_behind: bool) -> tuple[Batches, InputRange]:
-        """Calibration items, and the known range of the input, of a graph that is behind the front or has it."""
-        return (
-            (Normalized(self.job.calibration, self._around()), None)
-            if is_behind
-            else (self.job.calibration, self.range)
-        )
-
-    def _graph(self, kind: RepairKind, is_behind: bool) -> bytes:
-        """The float TFLite graph, without what is left off, and without the front if it `is_behind` that."""
+    def _graph(self, kind: RepairKind) -> bytes:
+        """The float TFLite graph, without what is left off."""
         graph = self.job.float_graph.graph(kind)
-        if self.front is not None and not is_behind:
-            graph = prepend_adapter(graph, self._around())
         end = self.job.left_off
         return graph if end is None else without_end(graph, end)
 
@@ -162,7 +138,7 @@ class Encoder:
         end = self.job.left_off
         return model if end is None else onnx_without_end(model, end)
 
-    def _onnx(self, kind: RepairKind, is_behind: bool) -> Any:
+    def _onnx(self, kind: RepairKind) -> Any:
         """The float ONNX model: of the float TFLite graph, or of the source itself where there is none.
 
         A source that is ONNX stays as it is unless repairs changed it, and so do loops, which TFLite unrolls.
@@ -170,32 +146,28 @@ class Encoder:
         float_graph = self.job.float_graph
         is_changed = kind in float_graph.repaired or bool(self.job.learned)
         is_own = self.source.facts.format == "onnx" or self.source.loops
-        if isinstance(float_graph.model, ConversionError) or (is_own and not is_changed and not is_behind):
+        if isinstance(float_graph.model, ConversionError) or (is_own and not is_changed):
             return self._source_onnx()
         bare = InputAdapter.of(self.job.contract.replace(adapter=None))  # the graph contains the adapter
-        graph = self._graph(kind, is_behind)
+        graph = self._graph(kind)
         if kind in CALIBRATED and self.job.rewrite:  # scored so: a product has one scale, a convolution one a channel
             graph, _ = rewritten_tflite(graph, CHANNEL_AFFINE)
         try:
             return interface.prepend_adapter(float_onnx_of(graph), bare)
         except ConversionError:
-            if is_changed or is_behind:
+            if is_changed:
                 raise
             return self._source_onnx()
 
-    def _rewritten_tflite(
-        self, rewrites: tuple[Rewrite, ...], kind: RepairKind, is_behind: bool
-    ) -> tuple[bytes, dict[str, int]]:
-        return rewritten_tflite(self._graph(kind, is_behind), rewrites)
+    def _rewritten_tflite(self, rewrites: tuple[Rewrite, ...], kind: RepairKind) -> tuple[bytes, dict[str, int]]:
+        return rewritten_tflite(self._graph(kind), rewrites)
 
-    def _rewritten_onnx(
-        self, rewrites: tuple[Rewrite, ...], kind: RepairKind, is_behind: bool
-    ) -> tuple[Any, dict[str, int]]:
-        return rewritten_onnx(self.once(self._onnx, kind, is_behind), rewrites)
+    def _rewritten_onnx(self, rewrites: tuple[Rewrite, ...], kind: RepairKind) -> tuple[Any, dict[str, int]]:
+        return rewritten_onnx(self.once(self._onnx, kind), rewrites)
 
-    def _statistics(self, rewrites: tuple[Rewrite, ...], kind: RepairKind, is_behind: bool) -> Statistics:
-        model, _ = self.once(self._rewritten_tflite, rewrites, kind, is_behind)
-        statistics = tflite_statistics(model, *self._calibration(is_behind))
+    def _statistics(self, rewrites: tuple[Rewrite, ...], kind: RepairKind) -> Statistics:
+        model, _ = self.once(self._rewritten_tflite, rewrites, kind)
+        statistics = tflite_statistics(model, self.calibration, self.range)
         statistics.learn(self.job.learned)
         return statistics
 
@@ -209,12 +181,10 @@ class Encoder:
             return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), rewrites
         before, recipe, after = (self._rewrites(scheme, stage) for stage in get_args(Stage))
         float_layers = self.float_layers(scheme)
-        is_behind = self.leaves_front(scheme)
-        model, done_before = self.once(self._rewritten_tflite, before, kind, is_behind)
+        model, done_before = self.once(self._rewritten_tflite, before, kind)
         ranges = None
         if scheme.calibrated:
-            statistics = self.once(self._statistics, before, kind, is_behind)
-            ranges = statistics.ranges(self.job.float_graph.methods, bits=scheme.bits)
+            ranges = self.once(self._statistics, before, kind).ranges(self.job.float_graph.methods, bits=scheme.bits)
         in_recipe = rewritten_tflite(model, recipe)[1]
         quantized = to_tflite.with_scheme(
             model, scheme, ranges, in_recipe, uint8=self._uint8, float_layers=float_layers
@@ -226,15 +196,13 @@ class Encoder:
         """The ONNX model of a scheme, and the rewrites that were done."""
         before, recipe, after = (self._rewrites(scheme, stage) for stage in get_args(Stage))
         float_layers = self.float_layers(scheme)
-        is_behind = self.leaves_front(scheme)
-        model, done_before = self.once(self._rewritten_onnx, before, kind, is_behind)
-        calibration, input_range = self._calibration(is_behind)
+        model, done_before = self.once(self._rewritten_onnx, before, kind)
         in_recipe = rewritten_onnx(model, recipe)[1]
         quantized = to_onnx.with_scheme(
             model,
             scheme,
-            calibration,
-            input_range,
+            self.calibration,
+            self.range,
             rewrites=in_recipe,
             methods=self.job.float_graph.methods,
             float_layers=float_layers,
@@ -249,7 +217,6 @@ class Encoder:
     def _squared_error(self, scheme: Scheme, kind: RepairKind) -> float:
         """Squared error of an ONNX file's answers to the items of the proof."""
         items, reference = self.once(self.reference.proof, COMPARED)
-        items = self.as_taken(scheme, items)
         graph, _ = self._scored[scheme.name, kind] = self._quantize_onnx(scheme, kind)
         outputs = outputs_of(graph.SerializeToString(), items)
         if self.job.left_off is not None:
@@ -284,7 +251,7 @@ class Encoder:
         if scheme.format != "onnx" or scheme.repairs not in self.job.float_graph.repaired or self.job.learned:
             return ""
         try:
-            self.once(self._onnx, scheme.repairs, self.leaves_front(scheme))
+            self.once(self._onnx, scheme.repairs)
         except ConversionError as e:
             return e.message
         except Exception as e:  # the file can be made without

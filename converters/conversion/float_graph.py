@@ -123,7 +123,7 @@ class FloatGraphJob:
         keep: What the user says of the layers to keep in float; None if there will be no file of mixed precision.
         rewrite: Whether the files' graphs will be rewritten.
         target: What the files are for.
-        split: Whether the normalization of channels that differ much is taken off the front.
+        split: Whether the normalization of channels that differ much is taken off the front, and left out of all files.
     """
 
     folder: Path

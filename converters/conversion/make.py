@@ -110,7 +110,7 @@ class _FileMaker:
             model, scores, verification = self._prove(temporary, target, scheme, contract.task)
             notes = (
                 *self.encoder.float_layers(scheme).notes,
-                *([FRONT] if self.encoder.leaves_front(scheme) else ()),
+                *([FRONT] if self.encoder.around is not None else ()),
                 *([strange] if (strange := unusual(verification, scheme)) else ()),
                 *remainder(temporary, scheme),
                 *self._notes_of_loops(scheme),
@@ -136,7 +136,7 @@ class _FileMaker:
     def _contract(self, scheme: Scheme, rewrites: dict[str, int]) -> Contract:
         """The contract of a file that is not verified yet."""
         task = self.job.contract.task
-        front = self.encoder.front if self.encoder.leaves_front(scheme) else None
+        front = self.job.float_graph.front
         shape = self.job.contract.input.shape
         return self.job.contract.replace(
             scheme=scheme.name,
@@ -188,7 +188,7 @@ class _FileMaker:
             ends_in=self.ends_in,
             labels=None if self.job.proof.labels is None else self.job.proof.labels[: len(items)],
             left_off=self.job.left_off,
-            taken=self.encoder.as_taken(scheme, items),
+            taken=self.encoder.as_taken(items),
         )
         if reason and self.job.proof.enforce:
             on = f"{verification.items} items, {verification.on}"

@@ -86,6 +86,9 @@ def test_int8_files_keep_the_answers(kind, tmp_path):
 def compare_c(file: Path, x, folder: Path) -> None:
     """The C stores readings as the runtime does, half steps, extreme values and NaN included."""
     export(file, out=folder)
+    readme = (folder / "README.md").read_text()
+    assert "channel by channel." in readme
+    assert "pixels" not in readme
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("needs a C compiler")

@@ -38,7 +38,7 @@ class Stretch:
 
 def find_stretches(tables: Sequence[Rows]) -> list[Stretch]:
     """The stretches of all files, in the order of the rows."""
-    found = []
+    stretches = []
     offset = 0
     for number, table in enumerate(tables):
         count = len(table.lines)
@@ -47,9 +47,9 @@ def find_stretches(tables: Sequence[Rows]) -> list[Stretch]:
         changes = np.array([True, *(labels[i] != labels[i - 1] or groups[i] != groups[i - 1] for i in range(1, count))])
         borders = [*np.flatnonzero(changes | table.broken).tolist(), count]
         for start, stop in itertools.pairwise(borders):
-            found.append(Stretch(offset + start, offset + stop, number, labels[start], groups[start]))
+            stretches.append(Stretch(offset + start, offset + stop, number, labels[start], groups[start]))
         offset += count
-    return found
+    return stretches
 
 
 def usual_rule(tables: Sequence[Rows], options: ReadOptions, window: int) -> tuple[str, str]:

@@ -87,7 +87,7 @@ def export(
     if not NAME.fullmatch(name) or name in TAKEN:
         problem = f"The name {name!r} can't begin names in C."
         if name in TAKEN:
-            problem = f"The name {name!r} is that of a header of C, or of something else in the folder."
+            problem = f"The name {name!r} is already that of a header of C, or of a target or file of the folder."
         raise InputError(problem, "Accepted: a lower-case letter, then such letters, digits and _, at most 31 in all.")
     if name != "model" and to != "c99":
         raise InputError(f"Functions of {to} have the names of its class; --name is for c99.", "Leave --name out.")

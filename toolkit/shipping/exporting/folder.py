@@ -218,8 +218,10 @@ def input_text(source: TensorPort, contract: Contract | None) -> str:
         about = contract.adapter
         mean = list(about.mean)
         std = list(about.std)
-        order = "blue first" if about.bgr else str(contract.input.color or "values")
-        return f"{text} They are ({order} - {np.array(mean).tolist()}) / {std}, of pixels 0 to 255 for images."
+        if not contract.input.is_image:
+            return f"{text} They are (values - {mean}) / {std}, channel by channel."
+        order = "blue first" if about.bgr else str(contract.input.color)
+        return f"{text} They are ({order} - {mean}) / {std}, of pixels 0 to 255."
     return text
 
 
