@@ -232,10 +232,9 @@ def table_step(operation: Operation, source: Tensor, output: Tensor, function: F
 
 
 def _range_of(function: Function, inputs: Range) -> Range:
-    """The range of a function that may fall as well as rise."""
-    ends = {
-        (low, high): function(np.arange(low, high + 1))
-        for low, high in {*zip(inputs.low.tolist(), inputs.high.tolist(), strict=True)}
-    }
-    pairs = [ends[low, high] for low, high in zip(inputs.low.tolist(), inputs.high.tolist(), strict=True)]
-    return Range(np.array([values.min() for values in pairs]), np.array([values.max() for values in pairs]))
+    """The range of a function that may fall as well as rise; channels of equal ranges are computed once."""
+    keys = inputs.low.astype(np.int64) * (1 << 16) + inputs.high
+    _, firsts, which = np.unique(keys, return_index=True, return_inverse=True)
+    ends = zip(inputs.low[firsts].tolist(), inputs.high[firsts].tolist(), strict=True)
+    values = [function(np.arange(low, high + 1)) for low, high in ends]
+    return Range(np.array([part.min() for part in values])[which], np.array([part.max() for part in values])[which])

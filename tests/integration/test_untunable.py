@@ -30,7 +30,13 @@ def encoder(folder: Path, *, kind: RepairKind = "int8", learned: bool = False) -
     source = SimpleNamespace(facts=SimpleNamespace(format="keras"), loops=False, onnx=lambda adapter: OWN)
     contract = Contract(task="none", labels=(), input=InputSpec(shape=(4,)), scheme="keras", output_shape=(2,))
     job: Any = SimpleNamespace(
-        float_graph=float_graph, learned=ranges, adapter=None, contract=contract, rewrite=False, left_off=None
+        float_graph=float_graph,
+        learned=ranges,
+        adapter=None,
+        calibration=None,
+        contract=contract,
+        rewrite=False,
+        left_off=None,
     )
     reference: Any = None
     return Encoder(source, job, Once(), reference)
