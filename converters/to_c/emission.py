@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.to_c.convolution import MAX_TAPS
-from edgepress.converters.to_c.graph import Array
+from edgepress.converters.to_c.graph import Array, State
 from edgepress.converters.to_c.lowering import Program
 from edgepress.converters.to_c.placement import Placement
 from edgepress.converters.to_c.shapes import MANY_CLASSES
@@ -53,10 +53,16 @@ const {output_type} *model_output(void);
 {input_type} *model_input_in(void *arena);
 void model_run_in(void *arena);
 const {output_type} *model_output_in(const void *arena);
-{labels}#ifdef __cplusplus
+{reset}{labels}#ifdef __cplusplus
 }}
 #endif
 #endif
+"""
+_RESET = """\
+/* The model takes a stream: what it keeps of earlier calls is part of the arena. Call it before the first model_run(),
+   and to forget what was seen. */
+void model_reset(void);
+void model_reset_in(void *arena);
 """
 LABELS = """\
 #define MODEL_LABELS {count}
@@ -92,6 +98,18 @@ static union {{
 const {output_type} *model_output(void) {{ return model_output_in(model_arena.bytes); }}
 
 void model_run(void) {{ model_run_in(model_arena.bytes); }}
+#endif
+"""
+_RESET_FOOT = """\
+
+void model_reset_in(void *memory)
+{{
+    int8_t *const arena = (int8_t *)memory;
+{resets}
+}}
+
+#ifndef MODEL_NO_ARENA
+void model_reset(void) {{ model_reset_in(model_arena.bytes); }}
 #endif
 """
 _NAMED = re.compile(r"\bmodel(?=_[a-z]|\.[ch]\b)|(?:\b|(?<=-D))MODEL(?=_[A-Z])")
@@ -142,12 +160,14 @@ class Sources:
         source: `model.c`.
         kernels: Names of the kernels in it.
         constant_bytes: Bytes of its constants, by what they are.
+        keeps: Whether something is kept between calls, so that there is `model_reset`.
     """
 
     header: str
     source: str
     kernels: tuple[str, ...]
     constant_bytes: Mapping[str, int]
+    keeps: bool = False
 
 
 def emit(
@@ -176,6 +196,7 @@ def emit(
         fields = _fields(step.layer, constants, number, " " * 4)
         layers.append(f"static const ep_{step.kernel}_layer layer_{number} = {{\n{fields}\n}};")
         calls.append(_call(program, placement, step, number, constants))
+    resets = [_reset(program, placement, state, constants) for state in program.graph.states]
     ends = {
         "input_type": C_TYPES[program.input.dtype],
         "output_type": C_TYPES[program.output.dtype],
@@ -197,9 +218,14 @@ def emit(
         *layers,
         *([label_table(names, name)] if names else []),
         with_name(_FOOT, name).format(calls="\n".join(calls), **ends),
+        *([with_name(_RESET_FOOT, name).format(resets="\n".join(resets))] if resets else []),
     ]
     return Sources(
-        _header(program, placement, ends, len(names), name), "\n".join(parts), kernels, dict(constants.sizes)
+        _header(program, placement, ends, len(names), name),
+        "\n".join(parts),
+        kernels,
+        dict(constants.sizes),
+        bool(resets),
     )
 
 
@@ -244,6 +270,15 @@ def _call(program: Program, placement: Placement, step: Step, number: int, const
     return f"    ep_{step.kernel}({', '.join(arguments)}); /* {step.operation.kind} */"
 
 
+def _reset(program: Program, placement: Placement, state: State, constants: Constants) -> str:
+    """The line that gives a state its first values."""
+    tensor = state.tensor
+    at = placement.tensors[tensor.index]
+    if (state.first == tensor.zero_point).all():
+        return f"    memset(arena + {at}, {tensor.zero_point}, {tensor.size});"
+    return f"    memcpy(arena + {at}, {constants.name(state.first, 'state', tensor.index)}, {tensor.size});"
+
+
 def _header(program: Program, placement: Placement, ends: Mapping[str, Any], labels: int, name: str) -> str:
     source = program.input
     result = program.output
@@ -258,6 +293,7 @@ def _header(program: Program, placement: Placement, ends: Mapping[str, Any], lab
         output_zero=result.zero_point if len(result.scales) else 0,
         input_shape=" x ".join(map(str, source.shape)),
         output_shape=" x ".join(map(str, result.shape)),
+        reset=with_name(_RESET, name) if program.graph.states else "",
         labels=with_name(LABELS, name).format(count=labels) if labels else "",
         **ends,
     )

@@ -146,9 +146,30 @@ class Operation:
 
 
 @dataclass(frozen=True, eq=False)
+class State:
+    """A tensor that keeps its values from one call to the next.
+
+    Attributes:
+        tensor: The tensor; its number is none of the file's.
+        first: What it holds before the first call, of its shape.
+    """
+
+    tensor: Tensor
+    first: Array
+
+
+@dataclass(frozen=True, eq=False)
 class Graph:
-    """A graph with one input and one output."""
+    """A graph with one input and one output.
+
+    Attributes:
+        input: The input.
+        output: The output.
+        operations: In their order; READ_VARIABLE and ASSIGN_VARIABLE read and write the tensors of `states`.
+        states: What is kept between calls.
+    """
 
     input: Tensor
     output: Tensor
     operations: tuple[Operation, ...]
+    states: tuple[State, ...] = ()

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from edgepress.converters.to_c import activations, convolution, dense, elementwise, joining, shapes, window
+from edgepress.converters.to_c import (
+    activations,
+    convolution,
+    dense,
+    elementwise,
+    joining,
+    shapes,
+    slicing,
+    state,
+    window,
+)
 from edgepress.converters.to_c.arithmetic import Integers, Range
-from edgepress.converters.to_c.graph import Array, Graph, Operation, Tensor, unsupported
+from edgepress.converters.to_c.graph import Array, Graph, Operation, State, Tensor, unsupported
 from edgepress.converters.to_c.read import read
 from edgepress.converters.to_c.step import Step
 from edgepress.runtime.errors import ModelFileError
 
 LOWERINGS: Mapping[str, Callable[[Operation, Range], Step]] = {
     "ADD": elementwise.add,
+    "ASSIGN_VARIABLE": state.assign,
     "AVERAGE_POOL_2D": window.pool,
     "CONCATENATION": joining.concatenation,
     "CONV_2D": convolution.convolution,
@@ -34,11 +46,16 @@ LOWERINGS: Mapping[str, Callable[[Operation, Range], Step]] = {
     "QUANTIZE": elementwise.quantize,
     "RELU": activations.relu,
     "RELU6": activations.relu6,
+    "SLICE": slicing.part,
     "SOFTMAX": shapes.softmax,
+    "SPLIT": slicing.part,
+    "SPLIT_V": slicing.part,
+    "STRIDED_SLICE": slicing.part,
     "SUB": elementwise.add,
     "TANH": elementwise.tanh,
+    "UNPACK": slicing.part,
 }
-RENAMED = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+RENAMED = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "READ_VARIABLE")
 """Operations that compute nothing."""
 MAX_MACS = 1 << 33
 """Most multiply-accumulates of a program."""
@@ -56,6 +73,8 @@ class Program:
         graph: The graph.
         steps: The steps.
         place: For each activation, the tensor that its memory is: another one if an operation only changed its shape.
+
+    A program with states answers items as a stream, from the first one on.
     """
 
     graph: Graph
@@ -72,6 +91,11 @@ class Program:
         """The graph's output."""
         return self.graph.output
 
+    @functools.cached_property
+    def states(self) -> dict[int, State]:
+        """What is kept between calls, by the number of its tensor."""
+        return {state.tensor.index: state for state in self.graph.states}
+
     def of(self, tensor: Tensor) -> Tensor:
         """The tensor whose memory an activation is."""
         return self.place[tensor.index]
@@ -81,19 +105,34 @@ class Program:
         """Multiply-accumulates for one item."""
         return sum(step.macs for step in self.steps)
 
-    def answers(self, items: Array) -> Array:
+    def answers(self, items: Array, kept: dict[int, Integers] | None = None) -> Array:
         """What TFLM answers: the outputs for items as they are stored, one row an item.
 
         Args:
             items: Shape (N, *), of the input's dtype, as many values an item as the input has.
+            kept: What is kept of earlier items, by the number of a state; it is changed. None: items begin a stream.
         """
         result = self.of(self.output).index
-        rows = [self.values(item, keep=result)[result] for item in items]
-        return np.stack([row.reshape(-1) for row in rows]).astype(self.output.dtype)
+        rows = []
+        kept = {} if kept is None else kept
+        for item in items:
+            values = self.values(item, keep=result, states=kept)
+            kept |= {index: values[index] for index in self.states}
+            rows.append(values[result].reshape(-1))
+        return np.stack(rows).astype(self.output.dtype)
 
-    def values(self, item: Array, *, keep: int | None = None) -> dict[int, Integers]:
-        """Every activation for an item, by its number in the file; with `keep`, that one alone is sure to be there."""
+    def values(
+        self, item: Array, *, keep: int | None = None, states: Mapping[int, Integers] | None = None
+    ) -> dict[int, Integers]:
+        """Every activation for an item, by its number in the file; with `keep`, that one and the states alone are sure.
+
+        Args:
+            item: The item.
+            keep: The number of an activation.
+            states: What was kept before, by the number of a state; of others, their first values.
+        """
         values = {self.input.index: item.astype(np.int64)}
+        values |= state.first_values(self.states) | (states or {})
         needed = {self.of(t).index: n for n, step in enumerate(self.steps) for t in step.inputs if t.data is None}
         for number, step in enumerate(self.steps):
             inputs = [
@@ -104,7 +143,9 @@ class Program:
             ]
             values[step.output.index] = step.answer(*inputs)
             for tensor in step.inputs if keep is not None else ():
-                if tensor.data is None and needed[index := self.of(tensor).index] == number and index != keep:
+                if tensor.data is not None or (index := self.of(tensor).index) in self.states:
+                    continue
+                if needed[index] == number and index != keep:
                     values.pop(index, None)
         return values
 
@@ -117,7 +158,8 @@ def lower(path: Path) -> Program:
     """
     graph = read(path)
     try:
-        operations = tuple(convolution.without_groups(each) for each in joining.in_pairs(graph))
+        parts = [part for operation in graph.operations for part in slicing.one_output_each(operation)]
+        operations = tuple(map(convolution.without_groups, joining.in_pairs(replace(graph, operations=tuple(parts)))))
         return lower_graph(replace(graph, operations=operations))
     except ModelFileError as e:
         raise ModelFileError(f"{path}: {e.message}", e.hint) from e
@@ -131,6 +173,10 @@ def lower_graph(graph: Graph) -> Program:
     least = 0 if source.dtype == "uint8" else -128
     place = {source.index: source}
     ranges = {source.index: Range.of(least, least + 255, _channels(source))}
+    states = {each.tensor.index: each for each in graph.states}
+    for index, each in states.items():
+        place[index] = each.tensor
+        ranges[index] = Range.of(-128, 127, _channels(each.tensor))
     steps: list[Step] = []
     totals = _Totals()
     for operation in graph.operations:
@@ -144,12 +190,14 @@ def lower_graph(graph: Graph) -> Program:
             raise operation.refuse("all its inputs are constant")
         step = LOWERINGS[operation.kind](operation, ranges[read_first.index])
         steps.append(step)
-        place[step.output.index] = step.output
-        ranges[step.output.index] = step.range.as_channels(_channels(step.output))
         totals.add(step)
+        if step.output.index not in states:
+            place[step.output.index] = step.output
+            ranges[step.output.index] = step.range.as_channels(_channels(step.output))
     if not steps:
         raise unsupported("this file", "it computes nothing")
-    return Program(graph, tuple(steps), place)
+    settled, places = state.settle(steps, place, states)
+    return Program(graph, tuple(settled), places)
 
 
 class _Totals:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.to_c.arithmetic import Integers, Range
-from edgepress.converters.to_c.graph import Graph, Operation, Tensor
+from edgepress.converters.to_c.graph import Operation, Tensor
 from edgepress.converters.to_c.lowering import Program, lower_graph
 from edgepress.converters.to_c.placement import TRIES, Placement, place, with_smaller_windows
 from edgepress.converters.to_c.step import Step
@@ -43,7 +43,7 @@ def without_constant_channels(program: Program) -> Program:
     ranges = {index: step.range for index, step in steps.items()}
     tensors = {index: _with_fewer_channels(steps[index].output, kept[index]) for index in kept}
     operations = tuple(_adapt_operation(each, kept, tensors, ranges) for each in program.graph.operations)
-    return lower_graph(Graph(program.graph.input, program.graph.output, operations))
+    return lower_graph(replace(program.graph, operations=operations))
 
 
 def _groups(program: Program) -> Iterator[list[int]]:
@@ -68,11 +68,11 @@ def _needed_channels(group: Sequence[int], program: Program, steps: Mapping[int,
     readers = {index: [op for op in program.graph.operations if _reads(op, index)] for index in group}
     if program.graph.output.index in group or any(len(readers[index]) != 1 for index in group[:-1]):
         return None
+    if any(reader.kind != "CONV_2D" for reader in readers[last]):
+        return None
     constant = steps[last].range.low == steps[last].range.high
     is_zero = constant & (steps[last].range.low == steps[last].output.zero_point)
     for reader in readers[last]:
-        if reader.kind != "CONV_2D":
-            return None
         padded = steps[reader.output.index].padded
         constant = is_zero if padded else constant
     needed = np.flatnonzero(~constant)
@@ -184,7 +184,7 @@ def with_tables(program: Program) -> Program:
     for step in program.steps:
         if (function := _function_of(step, program, functions)) is not None:
             functions[step.output.index] = function
-    needed = {program.of(program.output).index}
+    needed = {program.of(program.output).index, *program.states}
     for step in reversed(program.steps):
         function = functions.get(step.output.index)
         if function is None:
@@ -231,6 +231,8 @@ def _function_of(step: Step, program: Program, functions: Mapping[int, _Function
     if step.kernel not in _BY_NUMBER or step.output.dtype not in ("int8", "uint8"):
         return None
     read = [program.of(tensor) for tensor in step.inputs if tensor.data is None]
+    if any(tensor.index in program.states for tensor in (*read, step.output)):  # whose values change in between
+        return None
     if any(tensor.size != (step.output.size if tensor.data is None else 1) for tensor in step.inputs):
         return None
     known = [functions.get(tensor.index) or _identity(tensor) for tensor in read]

@@ -1,8 +1,8 @@
 """The tensors of a program in one arena, as small as a search and smaller windows make it.
 
-A tensor takes memory from the step that writes it to the last one that reads it. Two that are needed at the same time
-may share bytes in one case: the output of a step and an input that is not needed later, at a distance that follows from
-the order in which the kernel reads and writes (`Step.distances`).
+A tensor takes memory from the step that writes it to the last one that reads it; a state takes it always. Two that are
+needed at the same time may share bytes in one case: the output of a step and an input that is not needed later, at a
+distance that follows from the order in which the kernel reads and writes (`Step.distances`).
 """
 
 from __future__ import annotations
@@ -86,6 +86,10 @@ def blocks_of(program: Program) -> tuple[list[tuple[str, int]], list[Block]]:
         first[step.output.index] = number
         last[step.output.index] = number
     last[result] = len(program.steps)
+    for index, state in program.states.items():
+        sizes[index] = state.tensor.size
+        first[index] = -1
+        last[index] = len(program.steps)
     order = list(sizes)
     keys = [("tensor", index) for index in order]
     blocks = []

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepress.converters.to_c.graph import REPLACE, Array, Graph, Operation, Tensor, unsupported
-from edgepress.converters.to_tflite.flatbuffer import builtin_name
+from edgepress.converters.to_c.graph import REPLACE, Array, Graph, Operation, State, Tensor, unsupported
+from edgepress.converters.to_c.state import ASSIGN, CALL_ONCE, Variables
+from edgepress.converters.to_tflite.flatbuffer import VARIABLES, builtin_name
 from edgepress.converters.to_tflite.metadata import FlatTable, root
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.flatbuffer import check_model
@@ -23,8 +24,9 @@ READ = ("int8", "uint8", "int32")
 KINDS = {
     0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED",
     14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE", 25: "SOFTMAX", 28: "TANH",
-    34: "PAD", 40: "MEAN", 41: "SUB", 43: "SQUEEZE", 54: "PRELU", 70: "EXPAND_DIMS", 98: "LEAKY_RELU", 111: "ELU",
-    114: "QUANTIZE", 117: "HARD_SWISH",
+    34: "PAD", 40: "MEAN", 41: "SUB", 43: "SQUEEZE", 45: "STRIDED_SLICE", 49: "SPLIT", 54: "PRELU", 65: "SLICE",
+    70: "EXPAND_DIMS", 83: "PACK", 88: "UNPACK", 98: "LEAKY_RELU", 102: "SPLIT_V", 111: "ELU", 114: "QUANTIZE",
+    117: "HARD_SWISH", 129: "CALL_ONCE", 142: "VAR_HANDLE", 143: "READ_VARIABLE", 144: "ASSIGN_VARIABLE",
 }  # fmt: skip
 """Operations that are supported, by their number in the schema's BuiltinOperator."""
 _POOL = {"padding": (0, "<b"), "stride_x": (1, "<i"), "stride_y": (2, "<i"), "kernel_width": (3, "<i")}
@@ -40,8 +42,15 @@ OPTIONS = {
     "LEAKY_RELU": (75, {"alpha": (0, "<f")}),
     "MAX_POOL_2D": (5, _POOL),
     "MUL": (21, {"activation": (0, "<b")}),
+    "PACK": (59, {"axis": (1, "<i")}),
     "SOFTMAX": (9, {"beta": (0, "<f")}),
+    "STRIDED_SLICE": (
+        32,
+        {name: (field, "<i") for field, name in enumerate(("begin", "end", "ellipsis", "new", "shrink"))}
+        | {"offset": (5, "<b")},
+    ),
     "SUB": (28, {"activation": (0, "<b")}),
+    "UNPACK": (64, {"axis": (1, "<i")}),
 }
 """By operation, the number of its options in the schema's BuiltinOptions, and the field and format of those used."""
 MAX_BYTES = 1 << 24
@@ -69,21 +78,55 @@ def _graph(content: bytes) -> Graph:
     model = root(content)
     graphs = model.tables(2)
     buffers = model.tables(4)
-    if len(graphs) != 1:
-        raise unsupported("this file", f"it has {len(graphs)} graphs (control flow); accepted: 1")
+    kinds = [_kind(code) for code in model.tables(1)]
     graph = graphs[0]
     tensors = [_tensor(number, table, buffers, content) for number, table in enumerate(graph.tables(0))]
-    kinds = [_kind(code) for code in model.tables(1)]
+    variables = Variables(len(tensors))
+    if len(graphs) > 1:
+        _begin(variables, graphs, kinds, buffers, content=content)
     ends = [_integers(graph, field, content) for field in (1, 2)]
     if any(len(end) != 1 for end in ends):
         raise unsupported("this file", f"it has {len(ends[0])} inputs and {len(ends[1])} outputs; accepted: 1 and 1")
     tables = graph.tables(3)
     if len(tables) > MAX_OPERATIONS:
         raise unsupported("this file", f"it has {len(tables)} operations; accepted: up to {MAX_OPERATIONS}")
-    operations = [_operation(n, table, kinds, tensors, content=content) for n, table in enumerate(tables)]
+    operations = []
+    for number, table in enumerate(tables):
+        kind = kinds[table.number(0, "<I")]
+        if kind not in VARIABLES:
+            operations.append(_operation(number, table, kinds, tensors, content=content))
+            continue
+        inputs, outputs = ([_named(tensors, i) for i in _integers(table, field, content)] for field in (1, 2))
+        operation = variables.operation(number, kind, table, inputs, outputs)
+        if operation is not None:
+            _check_tensors(operation)
+            operations.append(operation)
     source, result = (_named(tensors, end[0]) for end in ends)
-    _check_order(source, result, operations)
-    return Graph(source, result, tuple(operations))
+    states = tuple(variables.states.values())
+    _check_order(source, result, operations, states)
+    return Graph(source, result, tuple(operations), states)
+
+
+def _begin(
+    variables: Variables, graphs: list[FlatTable], kinds: list[str], buffers: list[FlatTable], *, content: bytes
+) -> None:
+    """Read the first values of variables, if that is all that a second graph is for.
+
+    Raises:
+        ModelFileError: There are more graphs, or another use of the second one.
+    """
+    called = [table for table in graphs[0].tables(3) if kinds[table.number(0, "<I")] == CALL_ONCE]
+    if len(graphs) != 2 or [table.table(4).number(0, "<i") for table in called] != [1]:
+        raise unsupported("this file", f"it has {len(graphs)} graphs (control flow); accepted: 1, or 2 with variables")
+    tensors = [_tensor(number, table, buffers, content) for number, table in enumerate(graphs[1].tables(0))]
+    tables = graphs[1].tables(3)
+    variables.begin(
+        [
+            (kinds[table.number(0, "<I")], table, _integers(table, 1, content), _integers(table, 2, content))
+            for table in tables
+        ],
+        tensors,
+    )
 
 
 def _kind(code: FlatTable) -> str:
@@ -107,14 +150,19 @@ def _operation(number: int, table: FlatTable, kinds: list[str], tensors: list[Te
     if "dilation_x" in options:  # 1 by default in the schema, where a missing field is 0
         options |= {name: options[name] or 1 for name in ("dilation_x", "dilation_y")}
     operation = Operation(number, kind, inputs, outputs, options)
-    for tensor in (*inputs, *outputs):
+    _check_tensors(operation)
+    return operation
+
+
+def _check_tensors(operation: Operation) -> None:
+    """Refuse an operation of tensors that are of other types, too large or empty."""
+    for tensor in (*operation.inputs, *operation.outputs):
         if tensor is not None and tensor.dtype not in READ:
             raise operation.refuse(f"it computes in {tensor.dtype}; accepted: integers of 8 bits")
         if tensor is not None and not (0 < tensor.size <= MAX_BYTES and min(tensor.shape, default=1) > 0):
             raise operation.refuse(f"a tensor has the shape {list(tensor.shape)}; accepted: up to {MAX_BYTES} values")
         if tensor is not None and len(tensor.shape) > MAX_AXES:
             raise operation.refuse(f"a tensor has {len(tensor.shape)} axes; accepted: up to {MAX_AXES}")
-    return operation
 
 
 def _tensor(number: int, table: FlatTable, buffers: list[FlatTable], content: bytes) -> Tensor:
@@ -158,18 +206,21 @@ def _named(tensors: list[Tensor], index: int) -> Tensor:
     return tensors[index]
 
 
-def _check_order(source: Tensor, result: Tensor, operations: list[Operation]) -> None:
+def _check_order(source: Tensor, result: Tensor, operations: list[Operation], states: tuple[State, ...]) -> None:
     """Every activation is computed once and before it is used, and constants never."""
     if source.data is not None or result.data is not None:
         raise ValueError("its input or output is constant")
-    known = {source.index}
+    kept = {state.tensor.index for state in states}
+    known = {source.index} | kept
     for operation in operations:
         for tensor in operation.inputs:
             if tensor is not None and tensor.data is None and tensor.index not in known:
                 raise ValueError(f"operation {operation.index} uses tensor {tensor.index} before it is computed")
         for tensor in operation.outputs:
+            if tensor.index in kept and operation.kind == ASSIGN:
+                continue
             if tensor.data is not None or tensor.index in known:
                 raise ValueError(f"tensor {tensor.index} is computed twice")
             known.add(tensor.index)
-    if result.index not in known or result.index == source.index:
+    if result.index not in known or result.index in {source.index, *kept}:
         raise ValueError("nothing computes its output")

@@ -204,16 +204,22 @@ _TABLES = dict.fromkeys(("MEAN", "REDUCE_MIN", "REDUCE_MAX"), "Reducer") | {
     "MAX_POOL_2D": "Pool2D",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2D",
     "BATCH_MATMUL": "BatchMatMul",
+    "STRIDED_SLICE": "StridedSlice",
+    "SPLIT_V": "SplitV",
+    "CALL_ONCE": "CallOnce",
+    "VAR_HANDLE": "VarHandle",
+    "READ_VARIABLE": "ReadVariable",
+    "ASSIGN_VARIABLE": "AssignVariable",
 }
 """Beginnings of tables of options whose name is not that of their operation."""
 
 
-def operator(root: Any, kind: str, inputs: list[int], output: int, **options: Any) -> Any:
+def operator(root: Any, kind: str, inputs: list[int], output: int | None, **options: Any) -> Any:
     """An operation of a built-in kind, such as "MUL", with the options of its table in the schema."""
     from ai_edge_litert import schema_py_generated as fb
 
     operation = fb.OperatorT(
-        opcodeIndex=opcode(root, getattr(fb.BuiltinOperator, kind)), inputs=inputs, outputs=[output]
+        opcodeIndex=opcode(root, getattr(fb.BuiltinOperator, kind)), inputs=inputs, outputs=[] if output is None else [output]
     )
     table = f"{_TABLES.get(kind, kind.title())}Options"
     if hasattr(fb.BuiltinOptions, table):  # LOGISTIC and SQRT have none

@@ -34,7 +34,7 @@ def written(program: Program, name: str, folder: Path) -> Path:
     folder.mkdir()
     (folder / "model.h").write_text(sources.header)
     (folder / "model.c").write_text(sources.source)
-    (folder / "selftest.c").write_text(fill("c99/selftest.c", **selftest_words(vectors)))
+    (folder / "selftest.c").write_text(fill("c99/selftest.c", **selftest_words(vectors, keeps=sources.keeps)))
     return folder
 
 

@@ -79,6 +79,8 @@ class Library:
     def answers(self, items: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The outputs, one row an item."""
         rows = []
+        if self._program.graph.states:
+            self._library.model_reset()
         for item in items:
             ctypes.memmove(self._library.model_input(), item.tobytes(), item.nbytes)
             self._library.model_run()

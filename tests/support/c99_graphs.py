@@ -365,6 +365,19 @@ def graph(name: str) -> bytes:
     return GRAPHS[name](name)
 
 
+def add_streams() -> None:
+    """Add the graphs of `c99_streams`, which needs this module."""
+    import c99_streams
+
+    GRAPHS.update({f"sliced-{n}": c99_streams.sliced for n in range(8)})
+    GRAPHS.update({f"split-{n}": c99_streams.split for n in range(8)})
+    GRAPHS.update({f"stream-{n}": c99_streams.stream for n in range(12)})
+    GRAPHS.update({f"stream-of-values-{n}": c99_streams.stream_of_values for n in range(4)})
+
+
+add_streams()
+
+
 def items(name: str, size: int, dtype: str) -> npt.NDArray[Any]:
     """Items for a graph: random ones, equal numbers, and ramps."""
     chance = np.random.default_rng([1, *(ord(letter) for letter in name)])

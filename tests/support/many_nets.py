@@ -96,7 +96,7 @@ def wrong_nets(
 
 def _compile(net: ExportedNet, number: int, command: Sequence[str], folder: Path) -> Path:
     target = folder / f"{number}.o"
-    parts = [f"{part}{where}" for part in ("input", "run", "output") for where in ("", "_in")]
+    parts = [f"{part}{where}" for part in ("input", "run", "output", "reset") for where in ("", "_in")]
     renamed = [f"-Dmodel_{part}=net_{number}_{part}" for part in parts]
     source = [f"-I{net.folder}", "-c", str(net.folder / "model.c"), "-o", str(target)]
     done = subprocess.run([*command, *renamed, *source], capture_output=True, text=True)
@@ -115,7 +115,13 @@ def _run(
     """The answers of some nets, which are linked into one program."""
     count = len(nets[0].items)
     sizes = [(each.program.input.size, each.program.output.size) for each in nets]
-    rows = " ".join(f"X({n}, {inputs}, {outputs})" for n, (inputs, outputs) in zip(numbers, sizes, strict=True))
+    resets = [
+        f"net_{n}_reset" if each.program.graph.states else "nothing" for n, each in zip(numbers, nets, strict=True)
+    ]
+    rows = " ".join(
+        f"X({n}, {inputs}, {outputs}, {reset})"
+        for n, (inputs, outputs), reset in zip(numbers, sizes, resets, strict=True)
+    )
     (folder / "nets.h").write_text(f"#define COUNT {count}\n#define NETS(X) {rows}\n")
     (folder / "model.h").write_text("#define MODEL_ARENA_BYTES 0\n")
     linked = [str(objects[n]) for n in numbers]

@@ -48,7 +48,7 @@ def folder_texts(job: ExportJob, sources: Sources, more: Mapping[str, str], vect
         vectors: Items of the self-test.
     """
     code = {f"{job.name}.h": sources.header, f"{job.name}.c": sources.source, **more}
-    selftest = selftest_words(vectors)
+    selftest = selftest_words(vectors, keeps=sources.keeps, name=job.name)
     if job.layout == "arduino":
         return _arduino_texts(job, code, selftest)
     compiled = " ".join(name for name in code if name.endswith(".c"))
@@ -58,14 +58,15 @@ def folder_texts(job: ExportJob, sources: Sources, more: Mapping[str, str], vect
     }
 
 
-def selftest_words(vectors: Vectors) -> dict[str, str]:
-    """What stands in `c99/selftest.c` for its words in @."""
+def selftest_words(vectors: Vectors, *, keeps: bool = False, name: str = "model") -> dict[str, str]:
+    """What stands in `c99/selftest.c` for its words in @; `keeps`: whether the model keeps something between calls."""
     return {
         "ITEMS": str(len(vectors.inputs)),
         "INPUT_TYPE": C_TYPES[vectors.inputs.dtype.name],
         "OUTPUT_TYPE": C_TYPES[vectors.outputs.dtype.name],
         "INPUTS": rows_of(vectors.inputs),
         "OUTPUTS": rows_of(vectors.outputs),
+        "RESET": with_name("    model_reset();\n", name) if keeps else "",
     }
 
 

@@ -55,6 +55,7 @@ class ProgramSession(Session):
         self._table = dequantization_table(output)
         self.items: list[npt.NDArray[Any]] = []
         self.answers: list[npt.NDArray[Any]] = []
+        self._kept: dict[int, npt.NDArray[Any]] = {}
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch."""
@@ -64,7 +65,7 @@ class ProgramSession(Session):
 
     def stored_answers(self, batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The outputs as the file stores them."""
-        answers = self._program.answers(batch)
+        answers = self._program.answers(batch, self._kept)
         self.items += list(batch)
         self.answers += list(answers)
         return answers

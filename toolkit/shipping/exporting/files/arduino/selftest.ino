@@ -14,7 +14,7 @@ void setup() {
 void loop() {
   int right = 0;
   unsigned long longest_us = 0;
-  for (int i = 0; i < ITEMS; i++) {
+@RESET@  for (int i = 0; i < ITEMS; i++) {
     memcpy(model_input(), inputs[i], MODEL_INPUT_BYTES);
     const unsigned long begin_us = micros();
     model_run();
