@@ -219,7 +219,9 @@ def operator(root: Any, kind: str, inputs: list[int], output: int | None, **opti
     from ai_edge_litert import schema_py_generated as fb
 
     operation = fb.OperatorT(
-        opcodeIndex=opcode(root, getattr(fb.BuiltinOperator, kind)), inputs=inputs, outputs=[] if output is None else [output]
+        opcodeIndex=opcode(root, getattr(fb.BuiltinOperator, kind)),
+        inputs=inputs,
+        outputs=[] if output is None else [output],
     )
     table = f"{_TABLES.get(kind, kind.title())}Options"
     if hasattr(fb.BuiltinOptions, table):  # LOGISTIC and SQRT have none

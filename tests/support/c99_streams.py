@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from c99_graphs import Maker
+
 from edgepress.converters.to_tflite import flatbuffer as flat
 
 RESOURCE = 13
@@ -91,7 +92,7 @@ def part(m: Maker, kind: str, axis: int, begin: int, length: int) -> Maker:
         inputs.append(m.net.constant(np.array(shape, np.int32)))
         m._add(kind, inputs, tuple(shape[1:]), m.scale, zero)
         return m
-    masks = {name: 0 for name in ("ellipsisMask", "newAxisMask", "shrinkAxisMask")}
+    masks = dict.fromkeys(("ellipsisMask", "newAxisMask", "shrinkAxisMask"), 0)
     masks["beginMask"] = sum(1 << each for each, value in enumerate(begins) if value == 0 and m.one(True, False))
     masks["endMask"] = sum(1 << each for each, end in enumerate(ends) if end == whole[each] and m.one(True, False))
     inputs += [m.net.constant(np.array(values, np.int32)) for values in (ends, [1] * len(whole))]

@@ -62,6 +62,10 @@ def export(
     name: Annotated[
         str, Option(help="What names of functions, macros and files begin with, for several models in one firmware")
     ] = "model",
+    stream: Annotated[
+        int | None,
+        Option(min=1, help="Take a stream: so many new rows of a window (steps, channels) a call, not a whole one"),
+    ] = None,
     json_output: Json = False,
 ) -> None:
     """Write a file as C99 for a microcontroller, or for firmware with TensorFlow Lite Micro."""

@@ -25,6 +25,12 @@ from edgepress.toolkit.shipping.exporting.folder import (
 )
 from edgepress.toolkit.shipping.exporting.frames import FrameSources, frame_sources
 from edgepress.toolkit.shipping.exporting.job import Exported, ExportJob
+from edgepress.toolkit.shipping.exporting.stream import (
+    stream_readme,
+    stream_report,
+    stream_vectors,
+    streaming_program,
+)
 from edgepress.toolkit.shipping.exporting.values import ValueSources, value_sources
 from edgepress.toolkit.shipping.exporting.vectors import (
     ProgramSession,
@@ -123,7 +129,8 @@ def _make(job: ExportJob, _: None) -> _Folder:
     """Make the C and its self-test of the file."""
     path = job.path
     job.step("Reading the file")
-    whole = lower(path)
+    windows = lower(path)
+    whole = windows if job.stream is None else streaming_program(path, job.stream)
     fewer = without_constant_channels(whole)
     job.step("Placing tensors in memory")
     program, placement = place_smallest(fewer)
@@ -133,12 +140,17 @@ def _make(job: ExportJob, _: None) -> _Folder:
     sources = emit(program, placement, labels=labels, specialize=job.specialize, name=job.name)
     takes = footprint(program, placement, sources, specialize=job.specialize)
     job.step("Computing the answers of the self-test")
-    vectors, notes = make_vectors(ProgramSession(path, whole, contract), about, **job.items)
+    vectors, notes = make_vectors(ProgramSession(path, windows, contract), about, **job.items)
+    stream = None
+    if job.stream is not None:
+        vectors = stream_vectors(windows, whole, vectors)
+        stream = stream_report(windows, whole)
     notes += calibration_notes(path, contract)
     report = _report(job, program, takes, vectors)
     report |= {"file_macs": whole.macs, "constant_channels": sum(each.constant_channels for each in whole.steps)}
     report["merged_operations"] = merged_operations(fewer, program)
-    frames, more = frame_sources(path, whole, contract)
+    report["stream"] = stream
+    frames, more = frame_sources(path, windows, contract)
     notes += more
     report["frames"] = frames.report if frames else None
     values = value_sources(program, contract)
@@ -146,7 +158,7 @@ def _make(job: ExportJob, _: None) -> _Folder:
     more_code = {path: text for each in inputs for path, text in each.files.items()}
     more_code = {with_name(path, job.name): with_name(text, job.name) for path, text in more_code.items()}
     texts = folder_texts(job, sources, more_code, vectors)
-    texts["README.md"] = _readme(job, program, contract, takes=takes, vectors=vectors, inputs=inputs)
+    texts["README.md"] = _readme(job, program, contract, takes=takes, vectors=vectors, inputs=inputs, stream=stream)
     return _Folder(texts, report, notes)
 
 
@@ -178,6 +190,7 @@ def _readme(
     takes: Footprint,
     vectors: Vectors,
     inputs: Sequence[FrameSources | ValueSources],
+    stream: dict[str, Any] | None,
 ) -> str:
     table = [
         ("weights and other constants", f"{sum(takes.constants.values())} bytes of flash"),
@@ -205,6 +218,7 @@ def _readme(
         FOOTPRINT=table_of(table),
         INPUT=input_text(_port(program.input), contract),
         OUTPUT=output_text(_port(program.output), contract, job.name),
+        STREAM=stream_readme(stream, job.name) if stream else "",
         FRAMES="".join(f"{with_name(each.readme, job.name)}\n" for each in inputs),
         BUILD=build,
     )

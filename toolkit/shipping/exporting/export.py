@@ -17,6 +17,8 @@ from edgepress.toolkit.shipping.exporting.tflm import export_tflm
 
 SAMPLES = 8
 """Items in the self-test unless the user says another number."""
+MOST_ROWS = 4096
+"""Rows that a call of a stream takes at most."""
 
 
 def export(
@@ -32,6 +34,7 @@ def export(
     layout: Layout = "cmake",
     overwrite: bool = False,
     name: str = "model",
+    stream: int | None = None,
     hints: Hints | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Exported:
@@ -52,6 +55,8 @@ def export(
         overwrite: Whether files in the folder are replaced that no export wrote, or that were changed since.
         name: What the names of functions, macros and files begin with, so that one firmware can have several models:
             a lower-case letter, then such letters, digits and `_`, at most 31 in all; "c99" alone.
+        stream: Write a model of windows, shape (time, ...), as one of a stream, which takes so many new rows a call and
+            answers for the window that ends with them; "c99" alone. None: a call takes a whole item.
         hints: What you know of a file that edgepress did not make.
         on_step: Called with a sentence when a step begins.
 
@@ -59,6 +64,7 @@ def export(
         ModelFileError: The file is damaged, or holds something that is not exactly supported.
         EngineError: TFLM does not run it.
         MissingExtraError: The extra `micro` is not installed.
+        ConversionError: An operation of it does not move along the time as a stream does.
         InputError: It does not fit the board, an argument or `out` can't be used, or `out` holds files of the user's.
         DataError: The data can't be used.
 
@@ -91,6 +97,10 @@ def export(
         raise InputError(problem, "Accepted: a lower-case letter, then such letters, digits and _, at most 31 in all.")
     if name != "model" and to != "c99":
         raise InputError(f"Functions of {to} have the names of its class; --name is for c99.", "Leave --name out.")
+    if stream is not None and to != "c99":
+        raise InputError(f"A stream is written as C99, not for {to}.", "Leave --stream out, or give --to c99.")
+    if stream is not None and not 1 <= stream <= MOST_ROWS:
+        raise InputError(f"stream is {stream}; accepted: 1 to {MOST_ROWS} rows a call.")
     check_integers(path)
     kind = layout if layout != "cmake" else to
     stem = library_name(path.stem) if layout == "arduino" else path.stem  # the IDE refuses other names of folders
@@ -106,6 +116,7 @@ def export(
         specialize=specialize,
         overwrite=overwrite,
         name=name,
+        stream=stream,
         hints=hints,
         step=on_step or (lambda text: None),
     )

@@ -111,6 +111,7 @@ class ExportJob:
         layout: How it is arranged.
         overwrite: Whether files of the user in the folder may be replaced.
         name: What the names of functions, macros and files of C99 begin with.
+        stream: Rows that each call of a stream takes; None: a call takes a whole item.
     """
 
     path: Path
@@ -124,6 +125,7 @@ class ExportJob:
     specialize: bool
     overwrite: bool
     name: str
+    stream: int | None
     hints: Hints | None
     step: Callable[[str], None]
 
