@@ -81,6 +81,7 @@ def plan_for(
             multilabel=plan.contract.task == "multilabel",
             purpose="calibration",
             sample=(count, ITEMS),
+            sound=plan.contract.sound,
         )
     )
     require_each_decided(plan.contract, opened, path)
@@ -98,7 +99,8 @@ def _remembering(data: DataSet, contract: Contract, folder: Path) -> Contract:
     is_whole = len(data.test) > 0  # otherwise it is a sample, whose hash is that of no data set
     source = to_remember(data.source, folder)
     return contract.replace(
-        made_with=dataclasses.replace(data.record, source=source, sha256=data.sha256 if is_whole else "")
+        made_with=dataclasses.replace(data.record, source=source, sha256=data.sha256 if is_whole else ""),
+        sound=contract.sound or data.sound,
     )
 
 
