@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 PER_UNIT = 25.6
 """A net takes a frame's integers divided by this, as the wake words of microWakeWord and ESPHome do."""
@@ -84,6 +85,34 @@ class SoundFeatures:
         _within("offset", self.offset, 1.0, 65536.0)
         _within("gain_bits", self.gain_bits, SNR_BITS + max(self.correction_bits, 0), 31)
         _within("scale_shift", self.scale_shift, 0, 11)
+
+    @property
+    def changes(self) -> dict[str, int | float]:
+        """The parameters that are not the usual ones."""
+        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
+
+    @classmethod
+    def parse(cls, text: str) -> SoundFeatures:
+        """Parameters from a text, such as "rate=8000,channels=32,pcan=0"; the others are the usual ones.
+
+        Raises:
+            ValueError: A name is unknown, or a value is none of this parameter.
+        """
+        usual: dict[str, Any] = {field.name: field.default for field in fields(cls)}
+        values: dict[str, int | float | bool] = {}
+        for part in filter(None, text.split(",")):
+            name, _, value = part.partition("=")
+            if (name := name.strip()) not in usual:
+                raise ValueError(f"{name!r} is no parameter of the front end, accepted: {', '.join(usual)}")
+            kind = type(usual[name])
+            word = value.strip().lower()
+            try:
+                values[name] = (
+                    {"0": False, "1": True, "false": False, "true": True}[word] if kind is bool else kind(word)
+                )
+            except (ValueError, KeyError, OverflowError):
+                raise ValueError(f"{name} is {value[:40]!r}, accepted: such as {usual[name]}") from None
+        return cls(**values)  # type: ignore[arg-type]
 
     @property
     def window(self) -> int:

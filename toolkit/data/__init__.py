@@ -167,6 +167,8 @@ def open_data(
             f"{source} has no CSV files or recordings; --window, --step and --label-column say how these are read.",
             "Leave them out, or name a .csv, or a folder of these or of recordings, with --data.",
         )
+    if items.sound is None and sound is not None:
+        raise InputError(f"{source} has no recordings, and --sound is for these.", "Leave it out.")
     _require_names(items.labels, source)
     grouping = find_groups(items, group, str(source), training=purpose == "training")
     split, computed = _split(items, purpose, str(source), grouping)
