@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from edgepress.runtime.acceptance import Acceptance, AnswerLimits, Temperature, Unknown
 from edgepress.runtime.adapter import Adapter, adapter_from
@@ -29,7 +29,10 @@ from edgepress.runtime.errors import ModelFileError, parsing
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.input_spec import InputSpec, input_spec_from, record
 
-SCHEMA_VERSION = 5
+if TYPE_CHECKING:
+    from edgepress.runtime.sound.features import SoundFeatures
+
+SCHEMA_VERSION = 6
 """Newest version that is read; a contract has the lowest one that says all of it."""
 MEMBER = "edgepress.json"
 """Name of the contract in a zip, and of its key in ONNX `metadata_props`."""
@@ -133,9 +136,10 @@ class Contract:
         accept: Which answers are accepted, and what is promised of them; None if all are.
         unknown: What known items look like; an answer to others is not accepted.
         drift: How certain answers to known items are, to notice that images change; None if it was not measured.
-        schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 5 of
-            several inputs (`edgepress.runtime.input_record`), 4 with a slope of `probability`, 3 with `probability`,
-            `accept` or `unknown`, 2 with an `adapter`, which a reader must not ignore, else 1.
+        sound: The front end that makes its input of sound, (frames, channels); None if its items are no sound.
+        schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 6 with
+            `sound`, 5 of several inputs (`edgepress.runtime.input_record`), 4 with a slope of `probability`, 3 with
+            `probability`, `accept` or `unknown`, 2 with an `adapter`, which a reader must not ignore, else 1.
     """
 
     task: Task
@@ -162,6 +166,7 @@ class Contract:
     accept: Acceptance | None = None
     unknown: Unknown | None = None
     drift: DriftReference | None = None
+    sound: SoundFeatures | None = None
     schema_version: int = 1
 
     @property
@@ -227,6 +232,7 @@ class Contract:
                 accept=partial(record, Acceptance),
                 unknown=partial(record, Unknown),
                 drift=partial(record, DriftReference),
+                sound=_sound_from,
             )
             return contract
 
@@ -260,7 +266,11 @@ class Contract:
         several = hasattr(self.input, "inputs")
         if several and self.adapter is not None:
             raise ValueError("an adapter is for one input")
-        version = 5 if several else 4 if sloped else 3 if limited else 1 if self.adapter is None else 2
+        channels = self.sound.channels if self.sound is not None else 0
+        if self.sound is not None and (several or self.input.shape[1:] not in ((channels,), (channels, 1))):
+            raise ValueError(f"sound of {channels} channels does not fit the input")
+        needs = (self.adapter is not None, limited, sloped, several, self.sound is not None)
+        version = 1 + max((place for place, needed in enumerate(needs, 1) if needed), default=0)
         object.__setattr__(self, "schema_version", version)
 
 
@@ -270,6 +280,13 @@ def _input_from(raw: Any) -> InputSpec:
     from edgepress.runtime.input_record import input_record_from
 
     return input_record_from(raw)
+
+
+def _sound_from(raw: Any) -> SoundFeatures:
+    from edgepress.runtime.sound.features import SoundFeatures
+
+    features: SoundFeatures = record(SoundFeatures, raw)
+    return features
 
 
 def _finite(text: str) -> float:

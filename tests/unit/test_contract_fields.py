@@ -21,6 +21,7 @@ from edgepress.runtime import Contract, DataRecord, InputSpec, ModelFileError, c
 from edgepress.runtime.acceptance import Temperature, Unknown, stored_directions
 from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.contract import SelfTest, Verification
+from edgepress.runtime.sound.features import SoundFeatures
 
 WHOLE = Contract(
     task="softmax",
@@ -117,7 +118,7 @@ def test_outputs_are_one_a_label_but_a_single_sigmoid() -> None:
         ("threshold", "0.5"),
         ("schema_version", 0),
         ("schema_version", "1"),
-        ("schema_version", 6),
+        ("schema_version", 7),
         ("input", None),
         ("input", []),
         ("input__shape", []),
@@ -242,6 +243,47 @@ def test_a_contract_has_the_lowest_version_that_says_all_of_it(fields: dict[str,
     made = WHOLE.replace(**fields)
     assert made.schema_version == json.loads(made.to_json())["schema_version"] == version
     assert Contract.from_json(made.to_json()) == made
+
+
+SOUND = Contract(
+    task="softmax",
+    labels=("go", "stop"),
+    input=InputSpec(shape=(98, 40), dtype="float32", value_range=(0.0, 26.0)),
+    scheme="tflite-int8",
+    sound=SoundFeatures(pcan=False, upper_hz=7000.0),
+)
+
+
+def test_a_contract_of_sound_has_its_front_end_and_a_version_that_older_readers_refuse() -> None:
+    document = json.loads(SOUND.to_json())
+    assert document["schema_version"] == 6
+    assert (document["sound"]["channels"], document["sound"]["pcan"]) == (40, False)
+    assert Contract.from_json(SOUND.to_json()) == SOUND
+    whole = document | {"sound": document["sound"] | {"upper_hz": 7000}}  # as JavaScript writes the number
+    assert Contract.from_json(json.dumps(whole)) == SOUND
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rate", 192000),
+        ("rate", None),
+        ("window_ms", 10**9),
+        ("step_ms", 0),
+        ("channels", 41),
+        ("channels", 257),
+        ("upper_hz", 10**400),
+        ("upper_hz", "7500"),
+        ("even_smoothing", -0.1),
+        ("gain_bits", 200),
+        ("pcan", 1),
+    ],
+)
+def test_a_hostile_front_end_is_refused(field: str, value: Any) -> None:
+    document = json.loads(SOUND.to_json())
+    document["sound"][field] = value
+    with pytest.raises(ModelFileError, match="not a valid edgepress contract"):
+        Contract.from_json(json.dumps(document))
 
 
 def test_references_are_of_as_many_labels_as_the_contract_has() -> None:

@@ -230,7 +230,8 @@ def test_real_mnist() -> None:
             "IDX files: train-images-idx3-ubyte and train-labels",
         ),
         (("images.idx3-ubyte",), "IDX files: train-images-idx3-ubyte and train-labels"),
-        (("parts.wav", "more.wav"), "Arrays and sounds become an .npz"),
+        (("parts.mp3", "more.mp3"), "Sounds in other files than WAV and FLAC, and arrays, become an .npz"),
+        (("parts.wav", "more.wav"), "with its recordings inside"),
     ],
 )
 def test_a_folder_of_other_files_is_told_what_they_should_be(

@@ -137,6 +137,7 @@ TABLE = (
     Judged("group", "train", "free", "a pattern that runs with a limit on its time, or a column of the data"),
     Judged("group", "sweep.data", "free", "as the option of this name"),
     Judged("window step label_column", "train sweep.data", "free", "how rows of CSV files become items"),
+    Judged("sound", "train", "free", "numbers of the front end, which are checked"),
     Judged("resume", "train tune prune", "free", "it goes on with what the folder of the results holds"),
     Judged("bits", "tune", "free", "a number"),
     Judged("minutes", "train tune prune compress", "free", "a limit on time"),

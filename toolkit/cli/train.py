@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +11,7 @@ from typer import Option
 
 from edgepress.converters.contract.hints import Hints, parse_size
 from edgepress.converters.contract.metadata import ChannelOrder
+from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen, settings
 from edgepress.toolkit.columns import quality
@@ -21,7 +22,7 @@ from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
 
 Images = partial(Option, rich_help_panel="Images")
-Rows = partial(Option, rich_help_panel="CSV files")
+Rows = partial(Option, rich_help_panel="CSV files and recordings")
 Net = partial(Option, rich_help_panel="Network")
 Fit = partial(Option, rich_help_panel="Training")
 WIDTH_HELP = f"Multiplier of the number of channels ({', '.join(r.name for r in ARCHITECTURES.values() if r.width)})"
@@ -33,7 +34,10 @@ GROUP_HELP = (
     "searched in the path of a file below its class folder, or a column of a .csv or metadata.csv, or array of an .npz"
 )
 BY_NAMES = "groups that are seen in the names of files or in a column, such as group"
-WINDOW_HELP = "Consecutive rows of one recording and label that make an item, such as 128"
+WINDOW_HELP = "Consecutive rows of one recording and label, or frames of sound, that make an item, such as 128"
+SOUND_HELP = (
+    f"Front end of recordings, such as rate=8000,channels=32: {', '.join(f.name for f in fields(SoundFeatures))}"
+)
 BY_ARCH = "set by the architecture"
 BY_DATA = "as in the data"
 BY_SIZE = "auto: as in the data; 160 for photos and EfficientNet-Lite with its weights"
@@ -67,12 +71,17 @@ def train(
     group: Annotated[
         str | None, Option(metavar="REGEX|column:NAME|none", help=GROUP_HELP, show_default=BY_NAMES)
     ] = None,
-    window: Annotated[int | None, Rows(min=1, help=WINDOW_HELP, show_default="each row is an item")] = None,
+    window: Annotated[
+        int | None, Rows(min=1, help=WINDOW_HELP, show_default="each row is an item; of recordings, a second")
+    ] = None,
     step: Annotated[
-        int | None, Rows(min=1, help="Rows from one window to the next", show_default="half a window")
+        int | None, Rows(min=1, help="Rows or frames from one window to the next", show_default="half a window")
     ] = None,
     label_column: Annotated[
         str | None, Rows(metavar="NAME", help="Column of the classes", show_default=", ".join(LABELS))
+    ] = None,
+    sound: Annotated[
+        str | None, Rows(metavar="NAME=VALUE,...", help=SOUND_HELP, show_default="that of microWakeWord")
     ] = None,
     width: Annotated[float | None, Net(help=WIDTH_HELP, show_default=BY_ARCH)] = None,
     depth: Annotated[int | None, Net(help=f"{DEPTH_HELP})", show_default=BY_ARCH)] = None,
@@ -135,7 +144,7 @@ def train(
     how: dict[str, Any] = (
         {"photo_size": photo_size(arch, weights)} if net is None else {"input": net.input, "color": None}
     )
-    opened = call_with(open_data, locals(), source=data, size=_size(size), **how)
+    opened = call_with(open_data, locals(), source=data, size=_size(size), sound=_sound(sound), **how)
     screen.note(*notes_of_skipped(opened.skipped), *opened.group_notes, *pixel_notes(opened))
     result = call_with(work, locals(), data=opened, base=net, patience=patience or None, on_note=screen.note)
     if json_output:
@@ -147,6 +156,14 @@ def train(
         screen.say(line)
     screen.say(f"Test {quality(result.metrics)}: {result.model}", style="bold")
     screen.next_command(shell_line("edgepress", "convert", result.model, *options.skip_words(skip_unreadable)))
+
+
+def _sound(text: str | None) -> SoundFeatures | None:
+    """The option --sound."""
+    try:
+        return None if text is None else SoundFeatures.parse(text)
+    except ValueError as e:
+        raise InputError(f"--sound: {e}.", "docs/sound.md lists the parameters.") from e
 
 
 def _refuse_hints(hints: Hints) -> None:

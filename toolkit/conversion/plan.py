@@ -22,7 +22,7 @@ from edgepress.toolkit.data import calibration_rows, open_data
 from edgepress.toolkit.data.for_model import data_for, require_each_decided, resize_note, with_labels_of
 from edgepress.toolkit.data.input_arrays import stored_inputs
 from edgepress.toolkit.data.readers.npz import headers, stored_item
-from edgepress.toolkit.data.remembered import to_remember
+from edgepress.toolkit.data.remembered import reading_options, to_remember
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import DataError, InputError
 from edgepress.toolkit.truth import label_counts
@@ -81,6 +81,7 @@ def plan_for(
             multilabel=plan.contract.task == "multilabel",
             purpose="calibration",
             sample=(count, ITEMS),
+            **reading_options(str(data), None, plan.contract.sound),
         )
     )
     require_each_decided(plan.contract, opened, path)
@@ -98,7 +99,8 @@ def _remembering(data: DataSet, contract: Contract, folder: Path) -> Contract:
     is_whole = len(data.test) > 0  # otherwise it is a sample, whose hash is that of no data set
     source = to_remember(data.source, folder)
     return contract.replace(
-        made_with=dataclasses.replace(data.record, source=source, sha256=data.sha256 if is_whole else "")
+        made_with=dataclasses.replace(data.record, source=source, sha256=data.sha256 if is_whole else ""),
+        sound=contract.sound or data.sound,
     )
 
 

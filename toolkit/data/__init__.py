@@ -25,6 +25,7 @@ import numpy as np
 from edgepress.converters.contract.metadata import are_text
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import Resize
+from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data.conflicts import find_conflicts
 from edgepress.toolkit.data.groups import Grouping, assign_groups, find_groups, unite
@@ -34,6 +35,7 @@ from edgepress.toolkit.data.readers.folder import read_folder
 from edgepress.toolkit.data.readers.idx import NAMES, is_builtin, is_idx_folder, read_builtin, read_idx_folder
 from edgepress.toolkit.data.readers.npz import is_npz, read_npz
 from edgepress.toolkit.data.readers.shards import expand, is_shards, read_shards
+from edgepress.toolkit.data.readers.sound import is_sound, read_sound
 from edgepress.toolkit.data.splits import (
     SHARES,
     Ints,
@@ -68,6 +70,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, ReadOptions], Items
     "a folder of IDX files": (is_idx_folder, read_idx_folder),
     "tar shards": (is_shards, read_shards),
     "a .csv file or a folder of these": (is_csv, read_csv),
+    "a folder of class folders with recordings": (is_sound, read_sound),
     "a folder of class folders": (Path.is_dir, read_folder),
     "an .npz": (is_npz, read_npz),
 }
@@ -79,6 +82,7 @@ ALL_TEST = {
     "a folder of IDX files": "name its files t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte",
     "tar shards": "name them test-000.tar, test-001.tar, ...",
     "a .csv file or a folder of these": "put the files into a folder, below test/",
+    "a folder of class folders with recordings": "put them below test/",
     "a folder of class folders": "put them below test/",
     "an .npz": "name its arrays x_test and y_test",
 }
@@ -107,6 +111,7 @@ def open_data(
     step: int | None = None,
     label_column: str | None = None,
     columns: tuple[str, ...] | None = None,
+    sound: SoundFeatures | None = None,
 ) -> DataSet:
     """Open a data set and split it.
 
@@ -132,10 +137,11 @@ def open_data(
             `metadata.csv` or an array of an `.npz`, or "none". None looks for groups if the purpose is training, and in
             CSV files always (`groups`).
         window: Consecutive rows of CSV files that make an item, shape (window, channels). 0: each row is an item, shape
-            (channels,). None: as `input` says, else 0.
-        step: Rows from the beginning of one window to that of the next; None is half a window.
+            (channels,). None: as `input` says, else 0. Of recordings: frames of an item; None: a second.
+        step: Rows or frames from the beginning of one window to that of the next; None is half a window.
         label_column: The column of CSV files with the classes; None looks for a usual name.
         columns: The columns of CSV files that are the channels, in this order; None takes all that have no other use.
+        sound: The front end of recordings; None: the usual one.
 
     Returns:
         The data set. Each split is sorted by the items' content hashes.
@@ -143,7 +149,7 @@ def open_data(
     Raises:
         DataError: The data can't be used; the message names the item and the fix.
         InputError: `size`, `color` or `resize` can't be used; or `window`, `step`, `label_column` or `columns` are
-            given for other data than CSV files.
+            given for other data than CSV files and recordings.
         MissingExtraError: A required package is not installed.
 
     Example:
@@ -158,9 +164,11 @@ def open_data(
     items = _read(source, options)
     if items.table is None and any(each is not None for each in (window, step, label_column, columns)):
         raise InputError(
-            f"{source} is not a CSV file, and --window, --step and --label-column say how such files are read.",
-            "Leave them out, or name a .csv or a folder of these with --data.",
+            f"{source} has no CSV files or recordings; --window, --step and --label-column say how these are read.",
+            "Leave them out, or name a .csv, or a folder of these or of recordings, with --data.",
         )
+    if items.sound is None and sound is not None:
+        raise InputError(f"{source} has no recordings, and --sound is for these.", "Leave it out.")
     _require_names(items.labels, source)
     grouping = find_groups(items, group, str(source), training=purpose == "training")
     split, computed = _split(items, purpose, str(source), grouping)
@@ -183,6 +191,7 @@ def open_data(
         group=(group or "") if grouping is None else grouping.rule,
         group_notes=(*items.notes, *(() if grouping is None else grouping.notes_on(split, items.stored_split))),
         table=items.table,
+        sound=items.sound,
     )
     if labels is None:
         return opened

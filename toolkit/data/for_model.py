@@ -223,7 +223,9 @@ def data_for(
     options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable, "purpose": purpose}
     labels = None if numbered or purpose == "calibration" else contract.labels
     multilabel = contract.task == "multilabel"
-    opened, notes = open_in_groups(source, contract.data, labels=labels, multilabel=multilabel, **options)
+    opened, notes = open_in_groups(
+        source, contract.data, labels=labels, multilabel=multilabel, sound=contract.sound, **options
+    )
     require_each_decided(contract, opened, where)
     if (
         numbered and not opened.multilabel and {*opened.labels} <= {*contract.labels}

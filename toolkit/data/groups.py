@@ -287,8 +287,9 @@ def _is_pattern(rule: str) -> bool:
 
 def _detect(items: Items) -> str | None:
     """The rule of groups that nobody named; those of names only where the data have no splits of their own."""
-    if items.table is not None:
-        return f"{COLUMN}{items.usual_group}" if items.usual_group else None
+    usual = f"{COLUMN}{items.usual_group}" if items.usual_group else None
+    if items.table is not None and items.paths is None:
+        return usual
     try:
         columns = items.columns.names() if items.columns is not None else []
     except DataError:  # nobody asked for the table, which may be another tool's
@@ -297,8 +298,10 @@ def _detect(items: Items) -> str | None:
         if name in COLUMNS:
             return f"{COLUMN}{name}"
     if items.paths is None or not np.isin(items.stored_split, ("train", "")).all():
-        return None
-    return detect(items.paths(), items.y, classes=len(items.labels))
+        return usual
+    files = {*zip(items.paths(), items.y.tolist(), strict=True)} if usual else None  # each once, of many windows
+    paths, classes = zip(*sorted(files), strict=True) if files else (items.paths(), items.y)
+    return detect(paths, np.asarray(classes), classes=len(items.labels)) or usual
 
 
 def _names_by(rule: str, items: Items, source: str) -> tuple[list[str], list[str]]:
@@ -310,7 +313,10 @@ def _names_by(rule: str, items: Items, source: str) -> tuple[list[str], list[str
                 "folder of class folders."
             )
             raise NoGroupsError(f"--group {rule}: the items of {source} have no file names.", hint)
-        return groups_by_pattern(rule, items.paths()), []
+        names = groups_by_pattern(rule, items.paths())
+        if items.usual_group and items.columns is not None:  # windows of a recording stay together without a match, too
+            names = [name or own for name, own in zip(names, items.columns.read(items.usual_group)[0], strict=True)]
+        return names, []
     columns = items.columns.names() if items.columns is not None else []
     name = rule.removeprefix(COLUMN)
     if items.columns is None or name not in columns:

@@ -19,6 +19,7 @@ from edgepress.runtime.image import resize_array
 from edgepress.runtime.input_record import inputs_of
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import Resize, resize_rule
+from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.toolkit.data.splits import Ints, Names
 from edgepress.toolkit.data.types import Purpose, Source
 from edgepress.toolkit.errors import DataError, InputError, unknown
@@ -52,11 +53,13 @@ class ReadOptions:
             decoded when they are read.
         sample: Numbers of calibration items and of items to verify on that are wanted; a reader may then choose them
             (`sample`) instead of reading all items. None reads all.
-        window: Rows of an item of CSV files; 0: each row is an item. None: as `input` says, else 0.
-        step: Rows from one window to the next; None: half a window.
+        window: Rows of an item of CSV files; 0: each row is an item. None: as `input` says, else 0. Of sounds, frames
+            of an item; None: as `input` says, else a second.
+        step: Rows or frames from one window to the next; None: half a window.
         label_column: The column of CSV files with the classes; None looks for a usual name.
         columns: The columns of CSV files that are the channels, in this order; None takes all that are numbers of it.
         group: The rule of groups, which may name a column.
+        sound: The front end of sounds; None: the usual one.
     """
 
     size: tuple[int, int] | None = None
@@ -73,6 +76,7 @@ class ReadOptions:
     label_column: str | None = None
     columns: tuple[str, ...] | None = None
     group: str | None = None
+    sound: SoundFeatures | None = None
 
     def __post_init__(self) -> None:
         if self.size and not all(1 <= side <= MAX_SIDE for side in self.size):
@@ -253,9 +257,10 @@ class Items:
         paths: The path of each item's file below its class folder, with "/" between folders; None if they have none.
         columns: What the data say of each item besides its class.
         whole: Whether these are all items; otherwise `stored_split` are their splits, and none is computed.
-        table: How they are made of rows of CSV files.
+        table: How they are made of rows of CSV files, or of frames of sound.
         usual_group: The column by which they are split if no rule is given; "" for none.
         notes: What a user should know of them.
+        sound: The front end that they were made with; None of other data than sounds.
     """
 
     source: Source
@@ -271,6 +276,7 @@ class Items:
     table: TableRecord | None = None
     usual_group: str = ""
     notes: tuple[str, ...] = ()
+    sound: SoundFeatures | None = None
 
 
 def array_items(

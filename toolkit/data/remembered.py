@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.data_record import DataRecord, TableRecord
+from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.toolkit.data import open_data, paths_of
 from edgepress.toolkit.data.groups import NONE
 from edgepress.toolkit.data.readers.csv_windows import is_csv
 from edgepress.toolkit.data.readers.idx import is_builtin
+from edgepress.toolkit.data.readers.sound import is_sound
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import DataError, NoGroupsError
 
@@ -59,17 +61,21 @@ def find_remembered(source: str, model: Path) -> str:
     return source if path == _below(Path.cwd(), source) else path
 
 
-def open_in_groups(source: str, trained_on: DataRecord | None, **options: Any) -> tuple[DataSet, list[str]]:
+def open_in_groups(
+    source: str, trained_on: DataRecord | None, *, sound: SoundFeatures | None = None, **options: Any
+) -> tuple[DataSet, list[str]]:
     """Open data in the groups that a model was trained in, with a note if they do not have these.
 
     Args:
         source: The data, as for `open_data`.
         trained_on: What the model's contract says of its data.
+        sound: The front end of the model.
         options: Other arguments of `open_data`.
     """
     table = trained_on.table if trained_on is not None else None
-    options |= reading_options(source, table)
-    of_rows = is_csv(Path(os.path.expanduser(source)))  # whose windows overlap, and are split by groups always
+    options |= reading_options(source, table, sound)
+    place = Path(os.path.expanduser(source))
+    of_rows = is_csv(place) or is_sound(place)  # whose windows overlap, and are split by groups always
     group = (trained_on.group if trained_on is not None else "") or (None if of_rows else NONE)
     try:
         return open_data(source, group=group, **options), []
@@ -78,14 +84,21 @@ def open_in_groups(source: str, trained_on: DataRecord | None, **options: Any) -
         return open_data(source, group=NONE, **options), [note]
 
 
-def reading_options(source: str, table: TableRecord | None) -> dict[str, Any]:
-    """The arguments of `open_data` by which a source is read as the data of a record were; none if it is no CSV.
+def reading_options(source: str, table: TableRecord | None, sound: SoundFeatures | None = None) -> dict[str, Any]:
+    """The arguments of `open_data` by which a source is read as the data of a record were; none if it has no windows.
 
     Args:
         source: The data, as for `open_data`.
         table: What a contract says of the rows of its data.
+        sound: The front end that it names.
     """
-    if table is None or is_builtin(source) or not is_csv(Path(os.path.expanduser(source))):
+    place = Path(os.path.expanduser(source))
+    if is_builtin(source):
+        return {}
+    if is_sound(place):
+        windows = {"window": table.window, "step": table.step} if table is not None and sound is not None else {}
+        return {**windows, "sound": sound}
+    if table is None or sound is not None or not is_csv(place):
         return {}
     windows = {"window": table.window} | ({"step": table.step} if table.window else {})
     return {**windows, "label_column": table.label or None, "columns": table.columns}

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgepress.runtime.data_record import DataRecord, TableRecord
 from edgepress.runtime.input_spec import InputSpec
+from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.toolkit.text import short_repr
 from edgepress.toolkit.truth import is_multilabel
 
@@ -151,9 +152,10 @@ class DataSet:
         tested: The split that `test` holds.
         group: The rule of the groups by which it is split; "" for none, "none" if that was asked for.
         group_notes: What a user should know of them.
-        table: How items are made of rows of CSV files; None of other data.
+        table: How items are made of rows of CSV files, or of frames of sound; None of other data.
         recorded: What a contract stores instead of this data set's own record: that of old data to which others were
             joined, so that they are recognized when they are opened by their name.
+        sound: The front end that made the items; None of other data than sounds.
     """
 
     source: str
@@ -171,6 +173,7 @@ class DataSet:
     group_notes: tuple[str, ...] = ()
     table: TableRecord | None = None
     recorded: DataRecord | None = None
+    sound: SoundFeatures | None = None
 
     __repr__ = short_repr
 

@@ -21,13 +21,16 @@ from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import InputError, unknown
 
 AUGMENTATIONS = {
-    "auto": "affine for grey images, none for tensors; for colour images photo, or crops for a pre-trained net",
+    "auto": "affine for grey images, masks for sounds, none for other tensors; for colour images photo, or crops for a "
+    "pre-trained net",
     "none": "items as they are",
     "affine": "rotation by up to 10 degrees, shift by up to 10 % of each side, zoom by up to 10 %",
     "photo": "affine, horizontal flip of half of the images, contrast by up to 15 %, brightness by up to 20 levels",
     "crops": "crops of half the area or more, horizontal flip of half of the images, other light and colors",
     "noise": "for tensors: Gaussian noise with a tenth of each feature's standard deviation",
+    "masks": "for windows (steps, channels): shift by up to 10 % of the time; some channels and steps become 0",
 }
+OF_TENSORS = ("noise", "masks")
 FLIPPING = ("photo", "crops")
 """Augmentations that mirror images from left to right."""
 _DRAWS = 8
@@ -40,12 +43,23 @@ STRETCH = 0.22
 """Logarithm of the factor by which a crop is higher, and narrower, at most."""
 CHANGE = 0.2
 """How much contrast, brightness and saturation of a crop change at most, as a share."""
+MASKED = (0.2, 0.2, 0.15)
+"""Share of a window that a mask covers at most: two of channels and one of steps (SpecAugment, Park et al. 2019,
+arXiv:1904.08779)."""
+SHIFT = 0.1
+"""Share of a window by which it is shifted in time at most."""
 TINT = 0.05
 """How much each channel of a crop changes at most, as a share."""
 
 
-def resolve(name: str, input: InputSpec, *, pretrained: bool = False) -> str:
-    """Check an augmentation's name for this input, and resolve "auto", which depends on whether a net is pre-trained.
+def resolve(name: str, input: InputSpec, *, pretrained: bool = False, sound: bool = False) -> str:
+    """Check an augmentation's name for this input, and resolve "auto".
+
+    Args:
+        name: A name in `AUGMENTATIONS`.
+        input: The items.
+        pretrained: Whether the net begins with weights of other data.
+        sound: Whether the items are windows of sound.
 
     Raises:
         InputError: The name is unknown, or the augmentation does not apply to this kind of item.
@@ -53,9 +67,11 @@ def resolve(name: str, input: InputSpec, *, pretrained: bool = False) -> str:
     if name not in AUGMENTATIONS:
         raise unknown("augmentation", name, AUGMENTATIONS)
     if name == "auto":
-        return {"grey": "affine", "rgb": "crops" if pretrained else "photo", None: "none"}[input.color]
-    if name != "none" and (name == "noise") == input.is_image:
-        accepted = "auto, none, affine, photo, crops" if input.is_image else "auto, none, noise"
+        tensors = "masks" if sound else "none"
+        return {"grey": "affine", "rgb": "crops" if pretrained else "photo", None: tensors}[input.color]
+    wrong = name != "none" and (name in OF_TENSORS) == input.is_image
+    if wrong or (name == "masks" and len(input.shape) != 2):
+        accepted = "auto, none, affine, photo, crops" if input.is_image else "auto, none, noise; masks for windows"
         raise InputError(f"The augmentation {name} does not apply to these items; accepted: {accepted}.")
     return name
 
@@ -75,7 +91,8 @@ def augment(
     """Augment a batch; the result has the same shape and dtype.
 
     Args:
-        x: uint8 images, shape (n, height, width, 1 or 3); for "noise", float32 tensors, shape (n, ...).
+        x: uint8 images, shape (n, height, width, 1 or 3); for "noise", float32 tensors, shape (n, ...), for "masks"
+            (n, steps, channels).
         draws: The items' rows of `draw`, shape (n, 11).
         name: The result of `resolve`.
         scale: For "noise": per-feature standard deviation (last axis).
@@ -87,10 +104,29 @@ def augment(
         return noisy
     if name == "none":
         return x
+    if name == "masks":
+        return _masked(x, draws)
     if name == "crops":
         return _tinted(_cropped(x, draws), draws)
     x = _affine(x, draws[:, :4], mirrored=(draws[:, 4] < 0.5) & (name == "photo"))
     return _light(x, draws[:, 5:7]) if name == "photo" else x
+
+
+def _masked(x: npt.NDArray[np.float32], draws: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Shift every window in time, its ends repeated, and set two bands of channels and one of steps to 0."""
+    steps = np.arange(x.shape[1])
+    shift = np.rint(SHIFT * x.shape[1] * (2 * draws[:, 0] - 1)).astype(np.int64)
+    rows = np.clip(steps + shift[:, None], 0, x.shape[1] - 1)
+    out = np.take_along_axis(x, rows[:, :, None], axis=1)
+    for place, (axis, share) in enumerate(zip((2, 2, 1), MASKED, strict=True)):
+        length, begin = draws[:, 1 + 2 * place : 3 + 2 * place].T[:, :, None]
+        size = x.shape[axis]
+        width = share * size * length
+        start = begin * (size - width)
+        at = np.arange(size)
+        covered = (at >= start) & (at + 1 <= start + width)
+        out[np.broadcast_to(np.expand_dims(covered, 3 - axis), out.shape)] = 0
+    return out
 
 
 def _affine(

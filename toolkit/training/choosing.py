@@ -39,9 +39,11 @@ OTHER_NET = "lenet"
 """The net for other items of 28 x 28 to 224 x 224."""
 WINDOW_NET = "conv1d"
 """The net for windows (steps, channels)."""
+SOUND_NET = "ds-cnn"
+"""The net for windows of sound."""
 ANY_SHAPE_NET = "dense"
 """The net for items of any other shape."""
-CHOSEN = (PHOTO_NET, UNTAUGHT_NET, OTHER_NET, WINDOW_NET, ANY_SHAPE_NET)
+CHOSEN = (PHOTO_NET, UNTAUGHT_NET, OTHER_NET, WINDOW_NET, SOUND_NET, ANY_SHAPE_NET)
 """The nets that may be chosen."""
 
 
@@ -91,9 +93,9 @@ def choose(data: DataSet, arch: str, weights: str | Path | None, base: BaseNet |
         return Choice(arch, begins, "its weights come with edgepress" if weights == AUTO and begins else "")
     if not is_photo(data):
         reason = "the images are small or grey" if data.input.is_image else "the items are tensors"
-        nets = (OTHER_NET, WINDOW_NET, ANY_SHAPE_NET)
+        nets = (OTHER_NET, WINDOW_NET if data.sound is None else SOUND_NET, ANY_SHAPE_NET)
         net = next(name for name in nets if architectures.ARCHITECTURES[name].takes(data.input.shape))
-        reason = "the items are windows" if net == WINDOW_NET else reason
+        reason = {WINDOW_NET: "the items are windows", SOUND_NET: "the items are sounds"}.get(net, reason)
         return Choice(net, weights_of(net, weights), reason)
     if weights in (NONE, None):
         return Choice(UNTAUGHT_NET, None, "these are photos, and the net learns from nothing")
@@ -140,7 +142,8 @@ def describe(data: DataSet, choice: Choice, arguments: dict[str, Any]) -> str:
     counts = ", ".join(f"{len(getattr(data, name)):,} {word}" for name, word in zip(SPLITS, WORDS, strict=True))
     sizes = image_sizes(data)
     stored = f" of {sizes.stored[1]} x {sizes.stored[0]} pixels (median)" if sizes else ""
-    kind = {"rgb": "color images", "grey": "grey images", None: "tensors"}[data.input.color]
+    tensors = "tensors" if data.sound is None else "sounds"
+    kind = {"rgb": "color images", "grey": "grey images", None: tensors}[data.input.color]
     shape = " x ".join(map(str, data.input.shape[:2] if data.input.is_image else data.input.shape))
     weights = {None: "from nothing", IMAGENET: "with ImageNet weights"}
     begins = weights.get(choice.weights, f"with the weights of {choice.weights}")
@@ -205,7 +208,9 @@ def resolve_arguments(given: dict[str, Any], choice: Choice, data: DataSet) -> d
     arguments |= {name: value for name, value in usual.items() if given[name] is None}
     continued = bool(given.get("continued"))
     two_steps = bool(choice.base) or in_two_steps(choice.arch, choice.weights, data.input, continued=continued)
-    arguments["augmentation"] = batches.resolve(given["augmentation"], data.input, pretrained=two_steps)
+    arguments["augmentation"] = batches.resolve(
+        given["augmentation"], data.input, pretrained=two_steps, sound=data.sound is not None
+    )
     arguments["teacher"] = None if given["teacher"] is None else str(given["teacher"])
     for name, least in MIN_ARGUMENTS.items():
         if arguments[name] is not None and arguments[name] < least:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.decisions import same_answers
 from edgepress.runtime.input_spec import InputSpec
+from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.toolkit.data.groups import is_seen
 from edgepress.toolkit.data.readers.csv_columns import LABELS
 from edgepress.toolkit.data.readers.idx import color_of
@@ -68,6 +69,7 @@ def facts_of(
         skip_unreadable=skip,
         group=data.group,
         table=data.table,
+        sound=data.sound,
     )
     return Facts(
         labels=data.labels,
@@ -135,6 +137,7 @@ def train_command(
     skip_unreadable: bool = False,
     group: str = "",
     table: TableRecord | None = None,
+    sound: SoundFeatures | None = None,
 ) -> str:
     """The command line of a training like another one, into a new folder below `runs/`.
 
@@ -145,7 +148,8 @@ def train_command(
         input: Its input.
         skip_unreadable: Whether files of it were left out because they can't be read.
         group: The rule of its groups; "" for none.
-        table: How its items are made of rows of CSV files.
+        table: How its items are made of rows of CSV files, or of frames of sound.
+        sound: The front end that made them.
 
     Returns:
         The command; "" for an architecture that `train` does not have.
@@ -165,9 +169,11 @@ def train_command(
     words += ["--group", group] if group and not is_seen(group) else []
     if table is not None:
         words += ["--window", str(table.window), "--step", str(table.step)] if table.window else []
-        words += ["--label-column", table.label] if table.label not in LABELS else []
+        words += ["--label-column", table.label] if sound is None and table.label not in LABELS else []
+    if sound is not None and (changed := sound.changes):
+        words += ["--sound", ",".join(f"{name}={value}" for name, value in changed.items())]
     options = {**arguments, **{name: value for name, value in changes.items() if name not in ("size", "resize")}}
-    for name, default in _defaults(arch, options, input).items():
+    for name, default in _defaults(arch, options, input, sound=sound is not None).items():
         value = options.get(name, default)
         if value != default:
             option = f"--{name.replace('_', '-')}"
@@ -184,7 +190,7 @@ def _in_name(option: str, value: Any) -> str:
     return words.replace("_", "-").replace(":", "-")
 
 
-def _defaults(arch: str, options: Mapping[str, Any], input: InputSpec) -> dict[str, Any]:
+def _defaults(arch: str, options: Mapping[str, Any], input: InputSpec, *, sound: bool) -> dict[str, Any]:
     """The defaults of the options of `train` that are arguments of a training, in the order of its help."""
     weights = options.get("weights", weights_of(arch, AUTO))
     usual = defaults(arch, weights, input)
@@ -201,5 +207,5 @@ def _defaults(arch: str, options: Mapping[str, Any], input: InputSpec) -> dict[s
     }
     if two_steps and not options.get("epochs"):  # the second step was left out
         usual["epochs"] = options["epochs"]
-    augmentation = batches.resolve("auto", input, pretrained=two_steps)
+    augmentation = batches.resolve("auto", input, pretrained=two_steps, sound=sound)
     return {"augmentation": augmentation} | {name: (usual | others)[name] for name in names}

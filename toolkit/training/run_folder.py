@@ -255,6 +255,7 @@ def finish(
         data=dataclasses.replace(data.record, source=to_remember(data.source, folder)),
         tools=tools,
         compression={} if teacher is None else {"teacher": teacher},
+        sound=data.sound,
     )
     _write_model(model, contract, target)
     (folder / checkpoint.NAME).unlink()

@@ -130,7 +130,7 @@ def open_more(source: str, data: DataSet, *, labelled: Path | None = None, skip_
         labelled.resolve().is_relative_to(Path(s).resolve()) for s in (source, data.source)
     ):
         raise InputError(f"{labelled} lies in the data, so its images would be items.", "Give another --differences.")
-    same = reading_options(source, data.table)
+    same = reading_options(source, data.table, data.sound)
     opened = open_data(source, input=data.input, purpose="calibration", skip_unreadable=skip_unreadable, **same)
     indices = np.concatenate([getattr(opened, name).indices for name in SPLITS])
     every = Split(opened.train.source, indices, np.zeros(len(indices), np.int64))

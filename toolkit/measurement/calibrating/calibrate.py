@@ -286,7 +286,7 @@ def _calibrate(subject: _Subject, target: Path, wish: Wish, progress: Callable[[
 
 def _open_unknown(source: str, data: DataSet, *, skip_unreadable: bool) -> DataSet:
     """Items of none of the labels, in the place of the test items; their own labels are not read."""
-    same = reading_options(source, data.table)
+    same = reading_options(source, data.table, data.sound)
     opened = open_data(source, input=data.input, purpose="calibration", skip_unreadable=skip_unreadable, **same)
     return replace(without_labels(opened, MOST_UNKNOWN), labels=data.labels)
 

@@ -106,7 +106,9 @@ class Space:
                 arch, spec, width=values.get("width"), depth=values.get("depth"), dropout=values.get("dropout"), **fixed
             )
             pretrained = choosing.in_two_steps(arch, weights, spec)
-            values["augmentation"] = batches.resolve(values.get("augmentation") or "auto", spec, pretrained=pretrained)
+            sound = self.data.sound is not None
+            wanted = values.get("augmentation") or "auto"
+            values["augmentation"] = batches.resolve(wanted, spec, pretrained=pretrained, sound=sound)
         except EdgepressError as e:
             self.notes[f"Left out: {title(values, ('arch', 'width', 'size', 'augmentation'))} ({e.message})"] = None
             return None

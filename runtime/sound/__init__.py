@@ -1,0 +1,8 @@
+"""Sound: recordings and microphones in, frames of a front end out, and events of what is heard.
+
+features.py    the parameters of the front end, as a contract holds them
+tables.py      the integer tables that follow from them, which the exported C holds too
+front_end.py   samples to frames, in integers, equal to TFLM's microfrontend to the bit
+
+Imports numpy and the modules of errors; nothing here is imported before a model or a command needs it.
+"""

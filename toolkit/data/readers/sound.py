@@ -1,0 +1,345 @@
+"""Read a folder of class folders with recordings: WAV, or FLAC with the package soundfile.
+
+    sounds/train/glass/kitchen_01.wav      train/, val/ and test/ may be left out
+    sounds/train/background/street.flac    the class of everything else
+
+Each recording is resampled once, and its frames are computed whole, because the front end has memory. Items are windows
+of frames. A short recording gives one window: the loudest, after silence in front if it is shorter. A long one gives
+windows a step apart; those of digital silence are left out. Windows of one recording are never divided between splits:
+the recording is the group of those that no other rule of groups has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.files import require_memory
+from edgepress.runtime.data_record import TableRecord
+from edgepress.runtime.errors import MissingExtraError
+from edgepress.runtime.image import IMAGE_SUFFIXES
+from edgepress.runtime.input_spec import InputSpec
+from edgepress.runtime.sound.features import SoundFeatures
+from edgepress.runtime.sound.front_end import frames_of, net_input
+from edgepress.runtime.sound.wav import MOST_FILE_BYTES, SUFFIX, Samples, read_wav, to_int16, with_rate
+from edgepress.toolkit.data.decoding import in_threads
+from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
+from edgepress.toolkit.data.readers.csv_windows import GroupColumns
+from edgepress.toolkit.data.readers.folder_layout import folders_of_splits, is_ignored, subfolders
+from edgepress.toolkit.data.splits import Ints
+from edgepress.toolkit.errors import DataError, InputError
+
+FLAC = ".flac"
+SUFFIXES = frozenset({SUFFIX, FLAC})
+WINDOW_S = 1.0
+"""Seconds of a window, if its length is not given."""
+RECORDING = "recording"
+"""The column of groups."""
+ONE_WINDOW = 1.5
+"""Windows of a recording up to which it gives one."""
+LOOKED_AT = 10_000
+"""Entries of folders that tell whether they hold recordings."""
+MOST_SECONDS = 4 * 3600
+"""Longest recording."""
+Frames = npt.NDArray[np.uint16]
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a folder has recordings in its folders, and none of the first files is an image."""
+    if not path.is_dir():
+        return False
+    seen = 0
+    for _, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not is_ignored(name))
+        suffixes = {os.path.splitext(name)[1].lower() for name in files[:LOOKED_AT] if not is_ignored(name)}
+        if suffixes & (SUFFIXES | IMAGE_SUFFIXES):
+            return not suffixes & IMAGE_SUFFIXES
+        seen += len(files) + len(folders)
+        if seen > LOOKED_AT:
+            return False
+    return False
+
+
+@dataclass(frozen=True)
+class SoundSource:
+    """Windows of frames that are held once, however much windows overlap.
+
+    Attributes:
+        frames: The frames of all recordings, uint16, shape (frames, channels).
+        starts: The first frame of each item, shape (N,).
+        window: Frames of an item.
+        places: The name of each item.
+        spec: The model's input.
+        sound: The front end.
+    """
+
+    frames: Frames
+    starts: Ints
+    window: int
+    places: Sequence[str]
+    spec: InputSpec
+    sound: SoundFeatures
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def read(self, indices: Ints) -> npt.NDArray[np.generic]:
+        """See `Source`."""
+        rows = self.starts[indices][:, None] + np.arange(self.window)
+        return net_input(self.frames[rows], self.sound).reshape(-1, *self.spec.shape)
+
+    def name(self, index: int) -> str:
+        """The file of an item, with the seconds if it has several: "rain/a.wav, 1.0-2.0 s"."""
+        return self.places[index]
+
+    def stored_size(self, index: int) -> None:
+        """See `Source`."""
+
+    def part(self, indices: Ints) -> SoundSource:
+        """A source of only these items, with the frames that they need."""
+        rows = np.unique(self.starts[indices][:, None] + np.arange(self.window))
+        new = np.searchsorted(rows, self.starts[indices])
+        places = [self.places[i] for i in indices.tolist()]
+        return replace(self, frames=self.frames[rows], starts=new, places=places)
+
+    def hashes(self) -> Iterator[str]:
+        """The content hash of each item, that of the same array in an `.npz`."""
+        for start in self.starts.tolist():
+            item = net_input(self.frames[start : start + self.window], self.sound)
+            yield hashlib.sha256(item).hexdigest()
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file of the data.
+
+    `file` is its path relative to the data, `below` that below its class folder; `label` is "" without classes.
+    """
+
+    file: str
+    below: str
+    label: str
+    part: str
+
+
+def read_sound(path: Path, options: ReadOptions) -> Items:
+    """Read a folder of class folders with recordings.
+
+    Raises:
+        DataError: There are no class folders, one has no recordings, or a recording can't be read.
+        InputError: An option is none of sounds.
+        MissingExtraError: There are FLAC files, and soundfile is not installed.
+    """
+    if options.label_column is not None or options.columns is not None:
+        raise InputError(f"{path} has recordings; --label-column is for CSV files.", "Leave it out.")
+    sound = options.sound or _usual_features(options)
+    window, step = _window(options, sound)
+    recordings = _find(path, options)
+    problems: dict[str, str] = {}
+    parts: list[Frames] = []
+    starts: list[Ints] = []
+    kept: list[Recording] = []
+    done = 0
+    work = partial(_compute, path, sound=sound, window=window, step=step)
+    for recording, made in zip(recordings, in_threads(work, recordings), strict=True):
+        if isinstance(made, InputError):
+            if not options.skip_unreadable:
+                hint = "Replace or remove it, or skip unreadable files with --skip-unreadable."
+                raise DataError(made.message, " ".join(filter(None, (made.hint, hint)))) from made
+            problems[recording.file] = made.message
+            continue
+        frames, first = made
+        parts.append(frames)
+        starts.append(first + done)
+        kept.append(recording)
+        done += len(frames)
+        require_memory(path, 2 * done * sound.channels, "Give fewer recordings.", error=DataError)
+    if not kept:
+        raise DataError(f"No recording of {path} can be read.", next(iter(problems.values())))
+    counts = [len(first) for first in starts]
+    of = np.repeat(np.arange(len(kept)), counts)
+    spec = options.tensor((window, sound.channels))
+    if options.input is None:
+        spec = replace(spec, value_range=sound.value_range)
+    elif spec.is_integer:
+        raise DataError(f"{path} has recordings, and the model takes integers.", "Give an .npz of its items.")
+    places = _places(kept, starts, parts, window, sound)
+    source = SoundSource(np.concatenate(parts), np.concatenate(starts), window, places, spec, sound)
+    labels = tuple(in_order([each.label for each in recordings])) if recordings[0].label else ()
+    numbers = {label: i for i, label in enumerate(labels)}
+    several = max(counts) > 1
+    return Items(
+        source=source,
+        hashes=np.array(list(source.hashes()), np.bytes_),
+        y=np.array([numbers.get(each.label, 0) for each in kept], np.int64)[of],
+        labels=labels,
+        stored_split=np.array([each.part for each in kept])[of],
+        spec=spec,
+        skipped=tuple(problems.items()),
+        paths=lambda: [kept[i].below for i in of.tolist()],
+        columns=GroupColumns({RECORDING: [kept[i].file for i in of.tolist()]}),
+        table=TableRecord(columns=(), window=window, step=step),
+        usual_group=RECORDING if several else "",
+        sound=sound,
+    )
+
+
+def _usual_features(options: ReadOptions) -> SoundFeatures:
+    """The usual front end, with as many channels as a model that does not say what it takes."""
+    shape = options.input.shape if options.input is not None else ()
+    usual = SoundFeatures()
+    if len(shape) >= 2 and shape[1] != usual.channels:
+        problem = f"The model takes items of shape {list(shape)}, and a frame has {usual.channels} numbers."
+        raise DataError(problem, "Give an .npz of its items: edgepress can't know how they are made of sound.")
+    return usual
+
+
+def _window(options: ReadOptions, sound: SoundFeatures) -> tuple[int, int]:
+    """Frames of an item, and from one to the next: as given, as the model takes them, or a second."""
+    shape = options.input.shape if options.input is not None else ()
+    second = sound.frames_of(round(WINDOW_S * sound.rate))
+    window = options.window if options.window is not None else shape[0] if shape else second
+    step = options.step if options.step is not None else max(window // 2, 1)
+    if window < 1 or step < 1:
+        raise InputError(f"The window is {window} and the step {step} frames; accepted: 1 or more.")
+    return window, step
+
+
+def _find(root: Path, options: ReadOptions) -> list[Recording]:
+    """All recordings, split by split and class by class.
+
+    Raises:
+        DataError: There are no class folders, or a class folder has none.
+    """
+    found: list[Recording] = []
+    for part, folder in folders_of_splits(root, options, loose=options.unlabelled).items():
+        classes = {each.name: each for each in subfolders(folder)}
+        if not classes and options.unlabelled:
+            classes = {"": folder}
+        if not classes:
+            hint = "Accepted: one folder per class, named after it, with its recordings inside."
+            raise DataError(f"{folder} contains no class folders.", f"{hint} {UNLABELLED}")
+        for label, place in classes.items():
+            files = sorted(_files(place))
+            if not files:
+                raise DataError(f"The class folder {place} has no recordings.", "Add WAV or FLAC files, or remove it.")
+            found += [
+                Recording(file.relative_to(root).as_posix(), file.relative_to(place).as_posix(), label, part)
+                for file in files
+            ]
+    if any(each.file.lower().endswith(FLAC) for each in found):
+        _soundfile()
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not is_ignored(name)]
+        for name in files:
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not is_ignored(name):
+                yield Path(parent, name)
+
+
+def _compute(
+    root: Path, recording: Recording, *, sound: SoundFeatures, window: int, step: int
+) -> tuple[Frames, Ints] | InputError:
+    """The frames of a recording and the first frame of each of its windows, or why it can't be read."""
+    try:
+        samples = load_samples(root / recording.file, sound.rate)
+    except InputError as e:
+        return e
+    return windows_of(samples, sound, window, step)
+
+
+def windows_of(samples: Samples, sound: SoundFeatures, window: int, step: int) -> tuple[Frames, Ints]:
+    """The frames of a recording, uint16 (frames, channels), and the first frame of each window.
+
+    Args:
+        samples: Its samples, int16, shape (n,).
+        sound: The front end.
+        window: Frames of a window.
+        step: Frames from one window to the next.
+    """
+    missing = sound.samples_of(window) - len(samples)
+    if missing > 0:
+        samples = np.concatenate([np.zeros(missing, np.int16), samples])
+    frames = frames_of(samples, sound)
+    last = len(frames) - window
+    if len(frames) <= ONE_WINDOW * window:
+        energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
+        begin = np.arange(last + 1) * sound.step
+        loudness = energy[begin + sound.samples_of(window)] - energy[begin]
+        return frames, np.array([np.argmax(loudness)])
+    starts = np.arange(0, last + 1, step)
+    heard = np.concatenate([[0], np.cumsum(frames.any(axis=1))])
+    with_sound = starts[heard[starts + window] > heard[starts]]
+    return frames, with_sound if len(with_sound) else starts[:1]
+
+
+def _places(
+    kept: Sequence[Recording], starts: Sequence[Ints], parts: Sequence[Frames], window: int, sound: SoundFeatures
+) -> list[str]:
+    """The name of each item."""
+    names = []
+    before = 0
+    for recording, first, frames in zip(kept, starts, parts, strict=True):
+        for start in (first - before).tolist():
+            begin = start * sound.step_ms / 1000
+            end = begin + sound.samples_of(window) / sound.rate
+            names.append(recording.file if len(first) == 1 else f"{recording.file}, {begin:.1f}-{end:.1f} s")
+        before += len(frames)
+    return names
+
+
+def load_samples(path: Path, rate: int) -> Samples:
+    """The samples of a WAV or FLAC file at a rate, int16, shape (n,).
+
+    Raises:
+        InputError: It can't be read, or is longer than four hours.
+    """
+    samples, own = _read_flac(path) if path.suffix.lower() == FLAC else read_wav(path)
+    if len(samples) > MOST_SECONDS * own:
+        problem = f"The recording {path} has {len(samples) // own} s; accepted: up to {MOST_SECONDS}."
+        raise InputError(problem, "Cut it.")
+    if own % rate == 0:
+        return with_rate(samples, own, rate, f"The recording {path}")
+    from scipy.signal import resample_poly
+
+    common = math.gcd(own, rate)
+    return to_int16(resample_poly(samples.astype(np.float32), rate // common, own // common))
+
+
+def _read_flac(path: Path) -> tuple[Samples, int]:
+    soundfile = _soundfile()
+    try:
+        if path.stat().st_size > MOST_FILE_BYTES:
+            raise InputError(f"The recording {path} has more than {MOST_FILE_BYTES} bytes.", "Cut it.")
+        parts = []
+        with soundfile.SoundFile(path) as file:
+            own = int(file.samplerate)
+            if file.frames > MOST_SECONDS * own:
+                raise InputError(f"The recording {path} has {file.frames // own} s.", f"Accepted: {MOST_SECONDS}.")
+            for block in file.blocks(1 << 18, dtype="float32", always_2d=True):
+                parts.append(to_int16(block.mean(axis=1) * 32768))
+    except (soundfile.SoundFileError, OSError, ValueError) as e:
+        raise InputError(f"The recording {path} can't be read: {str(e).rstrip('.')}.") from e
+    if not sum(map(len, parts)):
+        raise InputError(f"The recording {path} holds no samples.")
+    return np.concatenate(parts), own
+
+
+def _soundfile() -> Any:
+    try:
+        import soundfile
+    except ImportError as e:
+        raise MissingExtraError("Reading FLAC files", "soundfile", "sound") from e
+    return soundfile
