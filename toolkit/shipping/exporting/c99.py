@@ -25,6 +25,7 @@ from edgepress.toolkit.shipping.exporting.folder import (
 )
 from edgepress.toolkit.shipping.exporting.frames import FrameSources, frame_sources
 from edgepress.toolkit.shipping.exporting.job import Exported, ExportJob
+from edgepress.toolkit.shipping.exporting.sound import SoundSources, sound_sources
 from edgepress.toolkit.shipping.exporting.stream import (
     stream_readme,
     stream_report,
@@ -153,8 +154,9 @@ def _make(job: ExportJob, _: None) -> _Folder:
     frames, more = frame_sources(path, windows, contract)
     notes += more
     report["frames"] = frames.report if frames else None
-    values = value_sources(program, contract)
-    inputs = [each for each in (frames, values) if each is not None]
+    sound = sound_sources(program, contract, streams=job.stream is not None)
+    values = value_sources(program, contract) if sound is None else None
+    inputs = [each for each in (frames, values, sound) if each is not None]
     more_code = {path: text for each in inputs for path, text in each.files.items()}
     more_code = {with_name(path, job.name): with_name(text, job.name) for path, text in more_code.items()}
     texts = folder_texts(job, sources, more_code, vectors)
@@ -189,7 +191,7 @@ def _readme(
     *,
     takes: Footprint,
     vectors: Vectors,
-    inputs: Sequence[FrameSources | ValueSources],
+    inputs: Sequence[FrameSources | ValueSources | SoundSources],
     stream: dict[str, Any] | None,
 ) -> str:
     table = [

@@ -27,7 +27,7 @@ REPORT = "report.json"
 """The report, which names the other files with their hashes."""
 _SEAL = "report_sha256"
 """Field of the report that has the hash of its other fields, so that a changed report is known."""
-_CODE = tuple(f"model{part}.{end}" for part in ("", "_frame", "_values") for end in "hc")
+_CODE = tuple(f"model{part}.{end}" for part in ("", "_frame", "_values", "_sound") for end in "hc")
 WRITTEN = (
     *_CODE,
     *(f"src/{name}" for name in _CODE),

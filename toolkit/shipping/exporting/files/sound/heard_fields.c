@@ -1,0 +1,1 @@
+    int32_t rows; /* of the next call of the model */

@@ -1,0 +1,132 @@
+"""C that makes the input of an exported model of samples of sound: frames equal to those of the runtime, bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.to_c.emission import C_TYPES, lines
+from edgepress.converters.to_c.lowering import Program
+from edgepress.runtime import Contract
+from edgepress.runtime.adapted import quantized
+from edgepress.runtime.sound.features import SNR_BITS, SoundFeatures
+from edgepress.runtime.sound.front_end import net_input
+from edgepress.runtime.sound.tables import FrontEndTables, tables_of
+from edgepress.toolkit.shipping.exporting.folder import fill
+from edgepress.toolkit.shipping.exporting.vectors import quantization_of
+
+PCAN_BITS = 6
+"""Bits after the point of what the gain control returns."""
+
+
+@dataclass(frozen=True)
+class SoundSources:
+    """The C of the front end.
+
+    Attributes:
+        files: Its files by name.
+        readme: What the README says of it.
+    """
+
+    files: dict[str, str]
+    readme: str
+
+
+def sound_sources(program: Program, contract: Contract | None, *, streams: bool) -> SoundSources | None:
+    """The C for a model of sound; None for another one, or one whose channels are normalized before they are stored.
+
+    Args:
+        program: The program of the file, or of the same as a stream.
+        contract: What the file says of itself; None if nothing is known.
+        streams: Whether a call of the program takes the next frames, not a whole window.
+    """
+    if contract is None or contract.sound is None or program.input.dtype not in ("int8", "uint8"):
+        return None
+    if contract.adapter is not None and (contract.adapter.mean or contract.adapter.std):
+        return None
+    features = contract.sound
+    heard = {"HEARD_FIELDS": "", "HEARD": "", "HEARD_CODE": ""}
+    if streams:
+        words = {"ROWS": str(program.input.size // features.channels), "TYPE": C_TYPES[program.input.dtype]}
+        heard = {key: fill(f"sound/{key.lower()}.c", **words) for key in heard}
+    words = _words(program, features, tables_of(features)) | heard
+    functions = [
+        *(["sound/gain.c"] if features.pcan else []),
+        *(["sound/log.c"] if features.log else []),
+        "sound/scaled.c",
+    ]
+    words["SCALING"] = _scaling(features, tables_of(features))
+    words["FUNCTIONS"] = "".join(fill(path, **words) for path in functions)
+    files = {f"model_sound.{end}": fill(f"sound/model_sound.{end}", **words) for end in ("h", "c")}
+    readme = fill("sound/README.md", RATE=str(features.rate), USE=fill(f"sound/{'stream' if streams else 'frames'}.md"))
+    return SoundSources(files, readme)
+
+
+def _words(program: Program, features: SoundFeatures, tables: FrontEndTables) -> dict[str, str]:
+    """What stands in the templates for their words in @."""
+    half = features.fft_size // 2
+    first_value, least = _least_numbers(program, features)
+    roots = tables.twiddles[: half - half // 4]  # the others are never read
+    return {
+        "RATE": str(features.rate),
+        "STEP": str(features.step),
+        "WINDOW": str(features.window),
+        "CHANNELS": str(features.channels),
+        "FFT_SIZE": str(features.fft_size),
+        "SMOOTHING_BITS": str(features.smoothing_bits),
+        "CORRECTION_BITS": str(features.correction_bits),
+        "WINDOW_TABLE": _rows(tables.window),
+        "TWIDDLES": _rows(roots),
+        "SUPER_TWIDDLES": _rows(tables.super_twiddles),
+        "FIRST_BIN": _rows(tables.first_bin),
+        "WEIGHTS": _rows(tables.weights),
+        "UNWEIGHTS": _rows(tables.unweights),
+        "GAIN_TABLE": _table("int16_t gain", tables.gain) if features.pcan else "",
+        "LOG_TABLE": _table("uint16_t log_two", tables.log) if features.log else "",
+        "EVEN": str(tables.smoothing[0]),
+        "ODD": str(tables.smoothing[1]),
+        "MIN_SIGNAL": str(tables.min_signal),
+        "SCALE_SHIFT": str(features.scale_shift),
+        "TYPE": C_TYPES[program.input.dtype],
+        "LEAST": _rows(least),
+        "LEAST_COUNT": str(len(least)),
+        "FIRST_VALUE": str(first_value),
+    }
+
+
+def _scaling(features: SoundFeatures, tables: FrontEndTables) -> str:
+    """The lines that make a number of a frame of a channel without its noise."""
+    lines_of = []
+    if features.pcan:
+        large = f"(snr >> {SNR_BITS - PCAN_BITS}) - {1 << PCAN_BITS}u"
+        lines_of += [
+            f"const uint32_t snr = (uint32_t)(((uint64_t)value * gain_of(estimate)) >> {tables.snr_shift});",
+            f"value = snr < {2 << SNR_BITS}u ? (snr * snr) >> {2 + 2 * SNR_BITS - PCAN_BITS} : {large};",
+        ]
+    if features.log:
+        bits = features.correction_bits
+        lines_of += [
+            f"value = value {'<<' if bits >= 0 else '>>'} {abs(bits)};",
+            "value = value > 1 ? log_of(value) : 0;",
+        ]
+    return "".join(f"    {line}\n" for line in lines_of)
+
+
+def _least_numbers(program: Program, features: SoundFeatures) -> tuple[int, npt.NDArray[Any]]:
+    """The stored value of 0, and for each larger one, the least number of a frame that is stored as it or more."""
+    numbers = np.arange(1 << 16, dtype=np.uint16)
+    dtype = np.dtype(program.input.dtype)
+    stored = quantized(net_input(numbers, features), quantization_of(program.input), dtype).astype(int)
+    first = int(stored[0])
+    return first, np.searchsorted(stored, np.arange(first + 1, int(stored[-1]) + 1))
+
+
+def _table(name: str, values: npt.NDArray[Any]) -> str:
+    return f"static const {name}[{values.size}] = {{\n{_rows(values)}\n}};\n"
+
+
+def _rows(values: npt.NDArray[Any]) -> str:
+    return lines(map(str, values.ravel().tolist()))
