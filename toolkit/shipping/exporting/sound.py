@@ -1,4 +1,4 @@
-"""C that makes the input of an exported model of samples of sound: frames equal to those of the runtime, bit for bit."""
+"""C that makes the input of a model of sound from samples: frames equal to the runtime's, bit for bit."""
 
 from __future__ import annotations
 

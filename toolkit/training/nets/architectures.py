@@ -128,6 +128,14 @@ ARCHITECTURES: dict[str, Architecture] = {
             dropout=0.2,
         ),
         Architecture(
+            "stream-cnn",
+            "Rybakov et al. 2020, arXiv:2005.06720; Tan and Le 2019, MixConv, arXiv:1907.09595, in a row",
+            sides=None,
+            steps=(16, MOST_STEPS),
+            width=1.0,
+            dropout=0.2,
+        ),
+        Architecture(
             "resnet8",
             "Banbury et al. 2021, MLPerf Tiny, arXiv:2106.07597; He et al. 2015, arXiv:1512.03385",
             steps=(16, MOST_STEPS),

@@ -149,6 +149,31 @@ def tcn(source: Any, options: Options) -> Any:
     return dropout(layers.GlobalAveragePooling2D()(x), options.dropout)
 
 
+STREAM_SHARES = (0.07, 0.13, 0.2, 0.3)
+"""Length of the kernels along the time, as shares of the steps behind the first convolution of `stream_cnn`."""
+
+
+def stream_cnn(source: Any, options: Options) -> Any:
+    """Separable convolutions along the time that pad nothing, so that the net can take a stream (`export --stream`).
+
+    The kernels grow from block to block and with the window, as those of microWakeWord. The first convolution takes
+    every third step of windows of 32 or more, and its kernel is as long as needed to end with the window.
+    """
+    x = as_column(normalize(source, options))
+    steps = x.shape[1]
+    stride = 3 if steps >= 32 else 1
+    size = 5 + (steps - 5) % stride
+    of_relu = {"kernel_initializer": "he_normal", "use_bias": False}
+    x = layers.Conv2D(scale_channels(32, options.width), (size, 1), strides=(stride, 1), **of_relu)(x)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    steps = x.shape[1]
+    for share in STREAM_SHARES:
+        x = layers.DepthwiseConv2D((max(2, round(share * steps)), 1), use_bias=False)(x)
+        x = layers.Conv2D(scale_channels(64, options.width), 1, **of_relu)(x)
+        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    return dropout(layers.GlobalAveragePooling2D()(x), options.dropout)
+
+
 def as_column(x: Any) -> Any:
     """Windows (steps, channels) as maps (steps, 1, channels), so that nets of images take them; images as they are."""
     return layers.Reshape((x.shape[1], 1, x.shape[2]))(x) if len(x.shape) == 3 else x
@@ -279,7 +304,7 @@ def _two_dense(x: Any, options: Options) -> Any:
 
 
 BODIES = {"dense": dense, "lenet": lenet, "alexnet": alexnet, "vgg": vgg, "resnet8": resnet8, "ds-cnn": ds_cnn}
-BODIES |= {"conv1d": conv1d, "tcn": tcn}
+BODIES |= {"conv1d": conv1d, "tcn": tcn, "stream-cnn": stream_cnn}
 BODIES |= {"mobilenet-v1": mobilenet_v1, "mobilenet-v2": mobilenet_v2, "mobilenet-v3-small": mobilenet_v3_small}
 BODIES |= {
     f"efficientnet-{variant}": partial(efficientnet_lite, variant=variant, width=width, depth=depth)

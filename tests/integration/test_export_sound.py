@@ -1,0 +1,145 @@
+"""C of models of sound: frames and answers equal to the runtime's, for drawn parameters and samples."""
+
+from __future__ import annotations
+
+import ctypes
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from building_c import compiled, missing
+from c99_graphs import Maker
+
+from edgepress.converters.contract.write import tflite_with_contract
+from edgepress.converters.to_c.lowering import lower
+from edgepress.runtime.adapted import quantized
+from edgepress.runtime.contract import Contract
+from edgepress.runtime.input_spec import InputSpec
+from edgepress.runtime.sound.features import SoundFeatures
+from edgepress.runtime.sound.front_end import frames_of, net_input
+from edgepress.toolkit.shipping.exporting.export import export
+
+pytestmark = pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")
+SANITIZED = ("-fsanitize=undefined", "-fno-sanitize-recover=all", "-static-libubsan")
+WINDOW = 20
+"""Frames of a window."""
+Samples = npt.NDArray[np.int16]
+
+
+def model_file(folder: Path, features: SoundFeatures, seed: int) -> Path:
+    """A net over windows of frames, with a contract that names the front end."""
+    high = features.value_range[1]
+    m = Maker(f"sound{seed}", (WINDOW, features.channels, 1))
+    source = m.net.graph.tensors[m.net.input].quantization
+    source.scale, source.zeroPoint, m.scale = [high / 255], [-128], high / 255
+    m.conv(6, (3, features.channels), same=False, activation=1).depthwise(1, (5, 1), same=False)
+    model = m.mean([1, 2]).dense(3).quantize(0.1).end("SOFTMAX", beta=1.0).model()
+    spec = InputSpec(shape=(WINDOW, features.channels, 1), dtype="float32", value_range=features.value_range)
+    contract = Contract(
+        task="softmax", labels=("no", "yes", "background"), input=spec, scheme="tflite-int8", sound=features
+    )
+    path = folder / "ear.tflite"
+    path.write_bytes(tflite_with_contract(model, contract))
+    return path
+
+
+def drawn_samples(features: SoundFeatures, seconds: float, seed: int) -> Samples:
+    """Noise of drawn levels, tones, steps and silence, one after the other."""
+    chance = np.random.default_rng(seed)
+    count = int(features.rate * seconds / 6)
+    time = np.arange(count)
+    parts = [
+        chance.normal(0, 10 ** chance.uniform(0, 5), count),
+        chance.uniform(100, 32000) * np.sin(2 * np.pi * chance.uniform(100, 3500) / features.rate * time),
+        np.zeros(count),
+        np.where(chance.random(count) < 0.5, -32768, 32767),
+        np.full(count, chance.choice([-32768, 32767, 3])),
+        chance.integers(-2, 3, count),
+    ]
+    chance.shuffle(parts)
+    return np.clip(np.concatenate(parts), -32768, 32767).astype(np.int16)
+
+
+def library(folder: Path) -> Any:
+    """The C of an exported folder as one library."""
+    both = folder / "both.c"
+    both.write_text('#include "model.c"\n#include "model_sound.c"\n')
+    return ctypes.CDLL(str(compiled(both, folder / "both.so", *SANITIZED)))
+
+
+def pointer(array: npt.NDArray[Any]) -> ctypes.c_void_p:
+    return array.ctypes.data_as(ctypes.c_void_p)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        SoundFeatures(),
+        SoundFeatures(window_ms=25, channels=32),
+        SoundFeatures(pcan=False),
+        SoundFeatures(log=False),
+        SoundFeatures(rate=44100, upper_hz=16000, channels=64, scale_shift=8),
+        SoundFeatures(rate=8000, upper_hz=3800, channels=20, window_ms=20, step_ms=20, pcan=False, log=False),
+    ],
+    ids=str,
+)
+def test_frames_in_c_are_those_of_the_runtime(features: SoundFeatures, tmp_path: Path) -> None:
+    seed = random.randrange(1 << 30)
+    export(model_file(tmp_path, features, seed), out=tmp_path / "c", samples=1)
+    c = library(tmp_path / "c")
+    samples = drawn_samples(features, 6, seed)
+    expected = frames_of(samples, features)
+    memory = ctypes.create_string_buffer(1 << 18)
+    c.model_sound_reset(memory)
+    frame = np.zeros(features.channels, np.uint16)
+    row = np.zeros(features.channels, np.int8)
+    frames, rows = [], []
+    for start in range(0, len(samples) - features.step + 1, features.step):
+        part = samples[start : start + features.step].copy()
+        if c.model_sound_frame(memory, pointer(part), pointer(frame)):
+            frames.append(frame.copy())
+            c.model_sound_store(pointer(frame), pointer(row))
+            rows.append(row.copy())
+    assert len(frames) >= len(expected) - 1 > 100
+    assert (np.array(frames) == expected[: len(frames)]).all(), seed
+    stored = quantized(net_input(np.array(frames), features), (features.value_range[1] / 255, -128), np.dtype(np.int8))
+    assert (np.array(rows) == stored).all(), seed
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_samples_of_a_stream_get_the_answers_of_the_windows_that_end_there(rows: int, tmp_path: Path) -> None:
+    seed = random.randrange(1 << 30)
+    features = SoundFeatures()
+    path = model_file(tmp_path, features, seed)
+    exported = export(path, out=tmp_path / "c", samples=2, stream=rows, name="model")
+    assert "model_hear" in (tmp_path / "c" / "README.md").read_text()
+    c = library(tmp_path / "c")
+    c.model_output.restype = ctypes.c_void_p
+    samples = drawn_samples(features, 3, seed)
+    memory = ctypes.create_string_buffer(1 << 16)
+    answers = []
+    for _ in range(2):  # the second time after a reset
+        answers.clear()
+        c.model_sound_reset(memory)
+        c.model_reset()
+        for start in range(0, len(samples) - features.step + 1, features.step):
+            part = samples[start : start + features.step].copy()
+            if c.model_hear(memory, pointer(part)):
+                answers.append(np.frombuffer(ctypes.string_at(c.model_output(), 3), np.int8))
+    frames = frames_of(samples, features)
+    stored = quantized(net_input(frames, features), (26 / 255, -128), np.dtype(np.int8))
+    first = exported.report["stream"]["calls_before_answers"]
+    program = lower(path)
+    windows = [stored[(call + 1) * rows - WINDOW : (call + 1) * rows] for call in range(first, len(answers))]
+    assert len(windows) > 60
+    assert (np.array(answers[first:]) == program.answers(np.stack(windows).reshape(len(windows), -1))).all(), seed
+
+
+def test_the_sources_compile_without_a_warning_and_as_a_library_with_a_name(tmp_path: Path) -> None:
+    path = model_file(tmp_path, SoundFeatures(), 1)
+    export(path, out=tmp_path / "c", samples=1, stream=1, name="ear")
+    assert "ear_sound.h" in (tmp_path / "c" / "ear_sound.c").read_text()
+    compiled(tmp_path / "c" / "ear_sound.c", tmp_path / "ear.o", "-c", "-O2")
