@@ -96,8 +96,9 @@ def _load_signature(path: Path, folder: Path) -> Signature:
         outputs: Mapping[str, Any] = signature(**tensors)
         return outputs
 
-    inputs = signature.structured_input_signature[1]
-    outputs = signature.structured_outputs
+    # TensorFlow takes their order from a set: each process would have another one.
+    inputs = dict(sorted(signature.structured_input_signature[1].items()))
+    outputs = dict(sorted(signature.structured_outputs.items()))
     producer = str(getattr(model, "tensorflow_version", ""))
     _refuse_state(path, signature.graph.as_graph_def())
     return Signature(name, others, inputs, outputs, call, tuple(signature.variables), producer)

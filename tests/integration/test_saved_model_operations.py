@@ -315,3 +315,15 @@ def test_the_rule_holds_for_every_operation_that_this_tensorflow_has() -> None:
         assert any(re.fullmatch(pattern, name) for name in names), about
     attributes = {attribute.name for operation in operations for attribute in operation.attr}
     assert attributes >= TEXT_ATTRIBUTES
+
+
+def test_several_inputs_stand_in_the_same_order_in_every_process(tmp_path: Path) -> None:
+    """TensorFlow takes it from a set, and files are made and verified in several processes."""
+    import tensorflow as tf
+
+    names = list("fbdeacg")
+    specs = [tf.TensorSpec([None, 2], tf.float32, name) for name in names]
+    module = tf.Module()
+    module.answer = tf.function(lambda *parts: tf.nn.softmax(sum(parts)), input_signature=specs)
+    tf.saved_model.save(module, str(tmp_path), signatures=module.answer)
+    assert list(serving_signature(tmp_path).inputs) == sorted(names)
