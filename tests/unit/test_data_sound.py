@@ -12,9 +12,10 @@ from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import frames_of, net_input
 from edgepress.runtime.sound.wav import read_wav
+from edgepress.runtime.sound.windows import windows_of
 from edgepress.toolkit.data import DataSet, open_data
 from edgepress.toolkit.data.group_names import SEEN
-from edgepress.toolkit.data.readers.sound import load_samples, windows_of
+from edgepress.toolkit.data.readers.sound import load_samples
 from edgepress.toolkit.data.remembered import open_in_groups
 from edgepress.toolkit.errors import DataError, InputError
 

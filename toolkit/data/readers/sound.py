@@ -4,8 +4,7 @@
     sounds/train/background/street.flac    the class of everything else
 
 Each recording is resampled once, and its frames are computed whole, because the front end has memory. Items are windows
-of frames. A short recording gives one window: the loudest, after silence in front if it is shorter. A long one gives
-windows a step apart; those of digital silence are left out. Windows of one recording are never divided between splits:
+of frames, as `edgepress.runtime.sound.windows` takes them. Windows of one recording are never divided between splits:
 the recording is the group of those that no other rule of groups has.
 """
 
@@ -29,8 +28,9 @@ from edgepress.runtime.errors import MissingExtraError
 from edgepress.runtime.image import IMAGE_SUFFIXES
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of, net_input
+from edgepress.runtime.sound.front_end import net_input
 from edgepress.runtime.sound.wav import MOST_FILE_BYTES, SUFFIX, Samples, read_wav, to_int16, with_rate
+from edgepress.runtime.sound.windows import windows_of
 from edgepress.toolkit.data.decoding import in_threads
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
 from edgepress.toolkit.data.readers.csv_windows import GroupColumns
@@ -44,8 +44,6 @@ WINDOW_S = 1.0
 """Seconds of a window, if its length is not given."""
 RECORDING = "recording"
 """The column of groups."""
-ONE_WINDOW = 1.5
-"""Windows of a recording up to which it gives one."""
 LOOKED_AT = 10_000
 """Entries of folders that tell whether they hold recordings."""
 MOST_SECONDS = 4 * 3600
@@ -258,31 +256,6 @@ def _compute(
     except InputError as e:
         return e
     return windows_of(samples, sound, window, step)
-
-
-def windows_of(samples: Samples, sound: SoundFeatures, window: int, step: int) -> tuple[Frames, Ints]:
-    """The frames of a recording, uint16 (frames, channels), and the first frame of each window.
-
-    Args:
-        samples: Its samples, int16, shape (n,).
-        sound: The front end.
-        window: Frames of a window.
-        step: Frames from one window to the next.
-    """
-    missing = sound.samples_of(window) - len(samples)
-    if missing > 0:
-        samples = np.concatenate([np.zeros(missing, np.int16), samples])
-    frames = frames_of(samples, sound)
-    last = len(frames) - window
-    if len(frames) <= ONE_WINDOW * window:
-        energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
-        begin = np.arange(last + 1) * sound.step
-        loudness = energy[begin + sound.samples_of(window)] - energy[begin]
-        return frames, np.array([np.argmax(loudness)])
-    starts = np.arange(0, last + 1, step)
-    heard = np.concatenate([[0], np.cumsum(frames.any(axis=1))])
-    with_sound = starts[heard[starts + window] > heard[starts]]
-    return frames, with_sound if len(with_sound) else starts[:1]
 
 
 def _places(
