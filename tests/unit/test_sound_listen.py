@@ -84,7 +84,7 @@ def test_a_longer_mean_needs_a_longer_sound() -> None:
 
 def test_ignored_labels_and_quiet_are_no_events() -> None:
     assert heard(np.zeros(80000, np.int16)) == []
-    assert heard(bursts(2.0), ignore=("loud",)) == []
+    assert heard(bursts(2.0), ignore=LABELS) == []
     names = [event["label"] for event in heard(np.zeros(80000, np.int16), model_of(labels=("calm", "loud")))]
     assert names == ["calm"]
 
