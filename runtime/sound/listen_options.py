@@ -25,8 +25,8 @@ class ListenOptions:
         ignore: Labels that are no events.
     """
 
-    threshold: float = 0.8
-    average: int = 3
+    threshold: float = 0.7
+    average: int = 2
     pause_s: float = 1.0
     ignore: tuple[str, ...] = IGNORED
 

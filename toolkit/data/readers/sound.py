@@ -298,11 +298,13 @@ def _read_flac(path: Path) -> tuple[Samples, int]:
             raise InputError(f"The recording {path} has more than {MOST_FILE_BYTES} bytes.", "Cut it.")
         parts = []
         with soundfile.SoundFile(path) as file:
+            if file.format != "FLAC":  # libsndfile goes by the content
+                raise InputError(f"The recording {path} is no FLAC file, but {file.format}.", "Name it by its format.")
             own = int(file.samplerate)
             if file.frames > MOST_SECONDS * own:
                 raise InputError(f"The recording {path} has {file.frames // own} s.", f"Accepted: {MOST_SECONDS}.")
-            for block in file.blocks(1 << 18, dtype="float32", always_2d=True):
-                parts.append(to_int16(block.mean(axis=1) * 32768))
+            for block in file.blocks(1 << 18, dtype="int32", always_2d=True):
+                parts.append(to_int16(block.mean(axis=1) / 65536))
     except (soundfile.SoundFileError, OSError, ValueError) as e:
         raise InputError(f"The recording {path} can't be read: {str(e).rstrip('.')}.") from e
     if not sum(map(len, parts)):
