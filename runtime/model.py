@@ -288,15 +288,17 @@ class Model:
             raise InputError(f"{self.path} has the inputs {', '.join(self.inputs)}, so {therefore}.", "Use classify.")
 
     def _answered(self, image: ImageLike, **others: ImageLike) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
-        """An item and its scores, shape (1, labels); of a recording its first window and the mean of all."""
+        """An item and its scores, shape (1, labels); of a recording one window and the mean of all."""
         if self.contract is not None and (sound := self.contract.sound) is not None and not others:
             from edgepress.runtime.sound.windows import is_recording, items_of
 
             if is_recording(image):
-                batches = list(items_of(image, sound, self.shape))
-                scores = np.concatenate([self.scores(batch) for batch in batches])
-                mean = np.mean(scores, axis=0, keepdims=True, dtype=np.float64)
-                return batches[0][0], mean.astype(np.float32)
+                total = np.zeros((1, len(self.labels)))
+                count = 0
+                for batch in items_of(image, sound, self.shape):  # one at least
+                    total += self.scores(batch).sum(axis=0, dtype=np.float64)
+                    count += len(batch)
+                return batch[0], (total / count).astype(np.float32)
         item = self.prepare(image, **others)
         return item, self.scores(item[np.newaxis])
 

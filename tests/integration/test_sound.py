@@ -71,7 +71,9 @@ def test_files_lose_nothing_and_carry_the_front_end(made: Any) -> None:
 def test_an_integer_only_file_takes_its_input_in_steps_of_the_value_range(made: Any, tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    edgepress("convert", made.run / "model.keras", *"--to tflite-int8 --target integer-only --out".split(), tmp_path)
+    edgepress(
+        "convert", made.run / "model.keras", *["--to", "tflite-int8", "--target", "integer-only", "--out"], tmp_path
+    )
     (file,) = tmp_path.glob("*.tflite")
     details = Interpreter(model_path=str(file)).get_input_details()[0]
     scale, zero_point = details["quantization"]

@@ -167,6 +167,8 @@ def test_a_model_of_other_frames_is_refused(words: Path) -> None:
         open_data(str(words), input=InputSpec(shape=(49, 10), dtype="float32"), purpose="evaluation")
     with pytest.raises(DataError, match="images"):
         open_data(str(words), input=InputSpec.image(28, 28, "grey"), purpose="evaluation", sound=USUAL)
+    with pytest.raises(InputError, match="seconds of a window"):
+        open_data(str(words), window=100_000)
     with pytest.raises(InputError, match="label-column"):
         open_data(str(words), label_column="x")
 

@@ -209,6 +209,10 @@ def _window(options: ReadOptions, sound: SoundFeatures) -> tuple[int, int]:
     step = options.step if options.step is not None else max(window // 2, 1)
     if window < 1 or step < 1:
         raise InputError(f"The window is {window} and the step {step} frames; accepted: 1 or more.")
+    try:
+        sound.require_window((window, sound.channels))
+    except ValueError as e:
+        raise InputError(f"--window: {e}.") from e
     return window, step
 
 
