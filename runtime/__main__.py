@@ -35,7 +35,7 @@ RATE_OVER = 30
 
 
 def classify(args: argparse.Namespace) -> Documents:
-    """Classify images, .npy arrays, folders of them, or standard input (-); one line each."""
+    """Classify images, .npy arrays, WAV files for models of sound, folders, or standard input (-); one line each."""
     from edgepress.runtime.frames import images_in
 
     model = _model(args)
@@ -46,8 +46,10 @@ def classify(args: argparse.Namespace) -> Documents:
         others = parsed_inputs(args.input)
     for name in args.images:
         images: list[Any] = [sys.stdin.buffer.read() if name == "-" else Path(name)]
-        if name != "-" and images[0].is_dir() and not (images := images_in(images[0])):
-            raise InputError(f"The folder {name} contains no images.", "Accepted: JPEG, PNG, BMP, GIF, WebP and .npy.")
+        sound = model.contract is not None and model.contract.sound is not None
+        if name != "-" and images[0].is_dir() and not (images := images_in(images[0], sound=sound)):
+            accepted = f"JPEG, PNG, BMP, GIF, WebP and .npy{', and WAV of sound' if sound else ''}"
+            raise InputError(f"The folder {name} contains no images.", f"Accepted: {accepted}.")
         for image in images:
             yield _answer(model, image, name if name == "-" else str(image), args.top, others)
 
@@ -66,6 +68,13 @@ def camera(args: argparse.Namespace) -> Documents:
     from edgepress.runtime.frames import camera_frames, newest
 
     return _stream(args, newest(camera_frames(args.device)))
+
+
+def listen(args: argparse.Namespace) -> Documents:
+    """Listen to a WAV file, a pipe or standard input (-) of raw samples; a line an event."""
+    from edgepress.runtime.sound.listen import listen_with
+
+    return listen_with(_model(args), args)
 
 
 def bench(args: argparse.Namespace) -> Documents:
@@ -185,7 +194,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m edgepress.runtime", description="Run a model file on this machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for run in (classify, watch, camera, bench, selftest, info, serve, doctor):
+    for run in (classify, watch, camera, listen, bench, selftest, info, serve, doctor):
         command = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
         command.set_defaults(run=run)
         option = command.add_argument
@@ -219,6 +228,10 @@ def _parser() -> argparse.ArgumentParser:
             option("--input", metavar="NAME=VALUE", action="append", default=[], help=text)
         elif run is watch:
             option("folder", type=Path, help="folder to watch")
+        elif run is listen:
+            from edgepress.runtime.sound.listen_options import add_listen_options
+
+            add_listen_options(option)
         elif run is camera:
             option("--device", type=int, default=0, help="number of the camera")
     return parser
@@ -242,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(wrong)
     if args.run is not bench and "," in getattr(args, "threads", ""):
         parser.error(f"--threads is {args.threads}; only bench accepts several numbers")
-    if args.run in (watch, camera):  # `systemctl stop` is the same end as Ctrl-C: events are still sent
+    if args.run in (watch, camera, listen):  # `systemctl stop` is the same end as Ctrl-C: events are still sent
         with suppress(ValueError):  # in another thread than the first
             signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -257,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except KeyboardInterrupt:
-        if args.run in (watch, camera):  # Ctrl-C is the normal end
+        if args.run in (watch, camera, listen):  # Ctrl-C is the normal end
             return 0
         error = EdgepressError("Interrupted.")
     except (OSError, OverflowError) as e:  # asyncio raises it for a port out of range

@@ -266,9 +266,8 @@ class Contract:
         several = hasattr(self.input, "inputs")
         if several and self.adapter is not None:
             raise ValueError("an adapter is for one input")
-        channels = self.sound.channels if self.sound is not None else 0
-        if self.sound is not None and (several or self.input.shape[1:] not in ((channels,), (channels, 1))):
-            raise ValueError(f"sound of {channels} channels does not fit the input")
+        if self.sound is not None:
+            self.sound.require_window(() if several else self.input.shape)
         needs = (self.adapter is not None, limited, sloped, several, self.sound is not None)
         version = 1 + max((place for place, needed in enumerate(needs, 1) if needed), default=0)
         object.__setattr__(self, "schema_version", version)

@@ -16,6 +16,8 @@ def text_lines(value: Any, name: str = "", indent: str = "") -> list[str]:
     name = one_line(name, WORD)
     if isinstance(value, dict) and "image" in value:
         return [_answer_line(value)]
+    if isinstance(value, dict) and "time_s" in value:
+        return [f"{value['time_s']:.2f} s: {one_line(value['label'], WORD)} {value['probability']:.3f}"]
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
         return [f"{indent}{name}", *(line for v in value for line in text_lines(v, "-", f"{indent}  "))]
     if not isinstance(value, dict):

@@ -14,9 +14,10 @@ from edgepress.runtime.errors import EdgepressError, InputError
 from edgepress.runtime.image import IMAGE_SUFFIXES
 
 
-def images_in(folder: Path) -> list[Path]:
-    """The images and `.npy` arrays in a folder, sorted by name, without hidden files."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in (*IMAGE_SUFFIXES, ".npy") and p.name[0] != ".")
+def images_in(folder: Path, *, sound: bool = False) -> list[Path]:
+    """The images and `.npy` arrays in a folder, sorted by name, without hidden files; of `sound` WAV files, too."""
+    suffixes = (*IMAGE_SUFFIXES, ".npy", *([".wav"] if sound else ()))
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.name[0] != ".")
 
 
 def new_images(folder: Path, poll_s: float = 0.1) -> Iterator[Path]:

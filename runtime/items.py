@@ -64,6 +64,10 @@ class ItemReader:
         if self._contract is not None and self._contract.input.is_image:
             return self._contract.input
         problem = "has no contract" if self._contract is None else "takes tensors, not images"
+        if self._contract is not None and self._contract.sound is not None:
+            raise InputError(
+                f"{self._path} takes sound, not images.", "Give a .wav file, or a .npy array of its frames."
+            )
         raise InputError(
             f"{self._path} {problem}, so an image can't be prepared for it.",
             f"Give an array of shape {list(self._shape)}"

@@ -138,7 +138,8 @@ class Model:
 
         Args:
             image: Path of an image or of a `.npy` array, such a file's bytes, a PIL image, or an array of one item. An
-                image of another size or colour is converted to what the model takes, as in training.
+                image of another size or colour is converted to what the model takes, as in training. Of a model of
+                sound, the path or the bytes of a WAV file, whose answer is the mean of its windows'.
             top: Largest number of classes to return.
             others: The other inputs of a model of several, by their names, each as for `image`, or numbers:
                 `classify("part.jpg", values=[20.5, 0.3])`. `image` is then the first input; or a dictionary of all, an
@@ -174,10 +175,10 @@ class Model:
             raise InputError(f"top is {top}; at least 1 is needed.")
         self.require_labels()
         if self.crop is None:
-            item = self.prepare(image, **others)
+            item, scores = self._answered(image, **others)
         else:
             item, image = self._items.prepare_part(image, self.crop)
-        scores = self.scores(item[np.newaxis])
+            scores = self.scores(item[np.newaxis])
         certainty = None if self.drift is None else self.limits.certainty(scores)
         drift = None if self.drift is None or certainty is None else self.drift.look(item, float(certainty[0]))
         answer = self.answer_to(scores, top, drift, certainty)
@@ -259,7 +260,7 @@ class Model:
             The best class; `unknown` if the answer is not accepted; for "sigmoid" the positive class if it reaches the
             threshold, else the negative; for "multilabel" every label that reaches it, best first, possibly none.
         """
-        return self.decision(self.scores(self.prepare(image, **others)[np.newaxis]))
+        return self.decision(self._answered(image, **others)[1])
 
     def decision(self, batch: npt.NDArray[np.float32]) -> list[Prediction]:
         """What `decide` returns, from scores of one item, shape (1, labels)."""
@@ -285,6 +286,21 @@ class Model:
         """Raise InputError, which says what follows, if the model has several inputs."""
         if self.inputs:
             raise InputError(f"{self.path} has the inputs {', '.join(self.inputs)}, so {therefore}.", "Use classify.")
+
+    def _answered(self, image: ImageLike, **others: ImageLike) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
+        """An item and its scores, shape (1, labels); of a recording one window and the mean of all."""
+        if self.contract is not None and (sound := self.contract.sound) is not None and not others:
+            from edgepress.runtime.sound.windows import is_recording, items_of
+
+            if is_recording(image):
+                total = np.zeros((1, len(self.labels)))
+                count = 0
+                for batch in items_of(image, sound, self.shape):  # one at least
+                    total += self.scores(batch).sum(axis=0, dtype=np.float64)
+                    count += len(batch)
+                return batch[0], (total / count).astype(np.float32)
+        item = self.prepare(image, **others)
+        return item, self.scores(item[np.newaxis])
 
     def _no_scores(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         self.require_labels()

@@ -3,6 +3,9 @@
 features.py    the parameters of the front end, as a contract holds them
 tables.py      the integer tables that follow from them, which the exported C holds too
 front_end.py   samples to frames, in integers, equal to TFLM's microfrontend to the bit
+wav.py         WAV files that anyone may have made, and whole multiples of a rate
+windows.py     which windows of a recording are items
+listen.py      samples as they arrive, and events of what is heard; listen_options.py has its options
 
 Imports numpy and the modules of errors; nothing here is imported before a model or a command needs it.
 """

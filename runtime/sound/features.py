@@ -9,6 +9,8 @@ from typing import Any
 PER_UNIT = 25.6
 """A net takes a frame's integers divided by this, as the wake words of microWakeWord and ESPHome do."""
 MOST_CHANNELS = 256
+MOST_WINDOW_S = 60.0
+"""Sound in a net's input at most: a short recording is filled up to it."""
 WINDOW_SAMPLES = (32, 4096)
 RATES = (8000, 48000)
 UPPER_SHARE = 0.49
@@ -138,6 +140,12 @@ class SoundFeatures:
     def value_range(self) -> tuple[float, float]:
         """Least and largest value that a net is given; larger ones become it, as they do in 8 bits."""
         return 0.0, math.ldexp(26.0, self.scale_shift - 6) if self.log else 65535 / PER_UNIT
+
+    def require_window(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError unless a net's input of this shape, without the batch, is a window of frames."""
+        if shape[1:] not in ((self.channels,), (self.channels, 1)):
+            raise ValueError(f"sound of {self.channels} channels does not fit an input of shape {list(shape)}")
+        _within("seconds of a window", self.samples_of(shape[0]) / self.rate, 0.0, MOST_WINDOW_S)
 
     def samples_of(self, frames: int) -> int:
         """Samples from which so many frames are made, 0 for none."""

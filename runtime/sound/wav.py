@@ -170,7 +170,8 @@ def _converted(raw: bytes, found: WavFormat, name: str) -> Samples:
     if found.bits == 16 and found.channels == 1:
         return values.astype(np.int16)
     if found.kind == FLOAT:
-        numbers = values.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            numbers = values.astype(np.float64)
         if not np.isfinite(numbers).all():
             raise _refusal(f"{name} holds samples that are no finite numbers", "Record or convert it anew.")
         numbers = np.clip(numbers, -2.0, 2.0) * 32768

@@ -47,6 +47,7 @@ OTHERWISE = {
         "window",
         "step",
         "label_column",
+        "sound",
     },  # of `open_data`, as are "size", "color" and "resize", and fields of `Hints`
     "verify": {"bundle"},  # `path`, which comes first
 }

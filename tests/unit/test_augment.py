@@ -9,6 +9,7 @@ from edgepress.toolkit.training.batches import augment, draw, resolve
 
 GREY, RGB = InputSpec.image(28, 28, "grey"), InputSpec.image(28, 28, "rgb")
 TENSOR = InputSpec(shape=(12,), dtype="float32")
+WINDOWS = InputSpec(shape=(98, 40), dtype="float32")
 
 
 def disc(side: int, channels: int) -> np.ndarray:
@@ -83,3 +84,24 @@ def test_noise_follows_the_scale_of_each_feature():
     noisy = augment(x, draw(500, seed=0, epoch=0), name="noise", scale=np.array([1.0, 10.0], np.float32))
     assert noisy.dtype == np.float32
     assert noisy.std(axis=0) == pytest.approx([0.1, 1.0], rel=0.15)
+
+
+def test_masks_shift_a_window_and_empty_some_of_it() -> None:
+    assert resolve("auto", WINDOWS, sound=True) == "masks"
+    assert resolve("auto", WINDOWS) == "none"
+    with pytest.raises(InputError, match="masks for windows"):
+        resolve("masks", TENSOR)
+    x = np.random.default_rng(0).uniform(1, 26, (40, 98, 40)).astype(np.float32)
+    draws = draw(40, seed=1, epoch=2)
+    y = augment(x, draws, name="masks")
+    assert (y.shape, y.dtype) == (x.shape, x.dtype)
+    assert augment(x, draws, name="masks").tolist() == y.tolist()
+    whole_rows = (y == 0).all(axis=2).mean(axis=1)
+    whole_columns = (y == 0).all(axis=1).mean(axis=1)
+    assert whole_rows.max() <= 0.15
+    assert 0 < whole_columns.max() <= 0.4
+    assert 0.05 < (y == 0).mean() < 0.4
+    for item, masked, first in zip(x, y, draws[:, 0], strict=True):
+        shift = int(np.rint(0.1 * 98 * (2 * float(first) - 1)))
+        moved = item[np.clip(np.arange(98) + shift, 0, 97)]
+        assert (masked == np.where(masked == 0, 0, moved)).all()

@@ -136,7 +136,8 @@ class Items:
 
 
 def data_of(count: int) -> Any:
-    return SimpleNamespace(test=Items(count), labels=("a", "b"), input="input", source="digits", table=None)
+    test = Items(count)
+    return SimpleNamespace(test=test, labels=("a", "b"), input="input", source="digits", table=None, sound=None)
 
 
 def subject_of(others: Any = None, **options: Any) -> Any:

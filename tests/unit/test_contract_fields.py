@@ -286,6 +286,15 @@ def test_a_hostile_front_end_is_refused(field: str, value: Any) -> None:
         Contract.from_json(json.dumps(document))
 
 
+@pytest.mark.parametrize("shape", [[98], [98, 41], [98, 40, 2], [6000, 40], [1 << 23, 40]])
+def test_the_input_of_sound_is_a_window_of_its_frames(shape: list[int]) -> None:
+    document = json.loads(SOUND.to_json())
+    assert Contract.from_json(json.dumps(document | {"input": document["input"] | {"shape": [98, 40, 1]}})).sound
+    document["input"]["shape"] = shape
+    with pytest.raises(ModelFileError, match=r"does not fit an input|seconds of a window"):
+        Contract.from_json(json.dumps(document))
+
+
 def test_references_are_of_as_many_labels_as_the_contract_has() -> None:
     with pytest.raises(ModelFileError, match="references of 2 labels; it has 3"):
         Contract.from_json(json.dumps(raw(labels=["a", "b", "c"], unknown=dataclasses.asdict(KNOWN))))

@@ -222,7 +222,7 @@ def test_recordings_shorter_than_a_window_are_named(tmp_path):
 
 
 def test_options_of_rows_are_refused_where_there_are_none(tmp_path):
-    with pytest.raises(InputError, match="not a CSV file"):
+    with pytest.raises(InputError, match="has no CSV files or recordings"):
         open_data("digits", window=8)
     with pytest.raises(InputError, match="Give --window, too"):
         open_data(write(tmp_path / "a.csv", NAMES, recordings(6)), step=8)

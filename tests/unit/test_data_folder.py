@@ -172,7 +172,7 @@ def test_folders_that_can_not_be_used(tmp_path: Path) -> None:
         (tmp_path / "dog" / name).touch()
     with pytest.raises(DataError, match=r"dog has no images, but 2 \.wav files, 1 \.heic file\.") as caught:
         open_data(tmp_path)
-    assert "sounds become an .npz" in caught.value.hint
+    assert "Sounds become WAV or FLAC files" in caught.value.hint
     for name in ("1.wav", "2.WAV"):
         (tmp_path / "dog" / name).unlink()
     with pytest.raises(DataError, match=r"1 \.heic file\..*Save them as JPEG or PNG\."):

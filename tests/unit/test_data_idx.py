@@ -230,7 +230,7 @@ def test_real_mnist() -> None:
             "IDX files: train-images-idx3-ubyte and train-labels",
         ),
         (("images.idx3-ubyte",), "IDX files: train-images-idx3-ubyte and train-labels"),
-        (("parts.mp3", "more.mp3"), "Sounds in other files than WAV and FLAC, and arrays, become an .npz"),
+        (("parts.mp3", "more.mp3"), "Sounds become WAV or FLAC files"),
         (("parts.wav", "more.wav"), "with its recordings inside"),
     ],
 )

@@ -12,9 +12,10 @@ from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import frames_of, net_input
 from edgepress.runtime.sound.wav import read_wav
+from edgepress.runtime.sound.windows import windows_of
 from edgepress.toolkit.data import DataSet, open_data
 from edgepress.toolkit.data.group_names import SEEN
-from edgepress.toolkit.data.readers.sound import load_samples, windows_of
+from edgepress.toolkit.data.readers.sound import load_samples
 from edgepress.toolkit.data.remembered import open_in_groups
 from edgepress.toolkit.errors import DataError, InputError
 
@@ -166,6 +167,8 @@ def test_a_model_of_other_frames_is_refused(words: Path) -> None:
         open_data(str(words), input=InputSpec(shape=(49, 10), dtype="float32"), purpose="evaluation")
     with pytest.raises(DataError, match="images"):
         open_data(str(words), input=InputSpec.image(28, 28, "grey"), purpose="evaluation", sound=USUAL)
+    with pytest.raises(InputError, match="seconds of a window"):
+        open_data(str(words), window=100_000)
     with pytest.raises(InputError, match="label-column"):
         open_data(str(words), label_column="x")
 

@@ -261,3 +261,27 @@ def test_parameters_of_other_types_are_refused(wrong: dict[str, object]) -> None
 def test_samples_of_other_types_are_refused() -> None:
     with pytest.raises(TypeError, match="int16"):
         FrontEnd(SoundFeatures()).push(np.zeros(10, np.float32))
+
+
+def test_parameters_are_read_from_a_text_and_say_their_changes() -> None:
+    found = SoundFeatures.parse("rate=8000, upper_hz=3800,channels=32,pcan=0,log=TRUE")
+    assert found == SoundFeatures(rate=8000, upper_hz=3800.0, channels=32, pcan=False)
+    assert found.changes == {"rate": 8000, "upper_hz": 3800.0, "channels": 32, "pcan": False}
+    assert SoundFeatures.parse(",".join(f"{name}={value}" for name, value in found.changes.items())) == found
+    assert SoundFeatures.parse("") == SoundFeatures()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("hop=3", "'hop' is no parameter"),
+        ("rate", "rate is ''"),
+        ("rate=1e3", "rate is '1e3'"),
+        ("pcan=maybe", "pcan is 'maybe'"),
+        ("upper_hz=nan", "upper_hz of the sound is nan"),
+        ("upper_hz=9000", "upper_hz of the sound is 9000"),
+    ],
+)
+def test_a_text_of_no_parameters_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        SoundFeatures.parse(text)

@@ -33,7 +33,7 @@ EXACT = 1 << 24
 UNLABELLED = "Items without labels are enough for convert, and for benchmark of files with --task none."
 """Added to the hints of errors about missing labels."""
 
-TO_NPZ = 'Arrays and sounds become an .npz: docs/data.md, "Sounds".'
+TO_NPZ = 'Sounds become WAV or FLAC files, and arrays an .npz: docs/data.md, "Sounds".'
 """Added to the hints of errors about other data."""
 
 

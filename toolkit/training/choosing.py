@@ -39,11 +39,9 @@ OTHER_NET = "lenet"
 """The net for other items of 28 x 28 to 224 x 224."""
 WINDOW_NET = "conv1d"
 """The net for windows (steps, channels)."""
-SOUND_NET = "ds-cnn"
-"""The net for windows of sound."""
 ANY_SHAPE_NET = "dense"
 """The net for items of any other shape."""
-CHOSEN = (PHOTO_NET, UNTAUGHT_NET, OTHER_NET, WINDOW_NET, SOUND_NET, ANY_SHAPE_NET)
+CHOSEN = (PHOTO_NET, UNTAUGHT_NET, OTHER_NET, WINDOW_NET, ANY_SHAPE_NET)
 """The nets that may be chosen."""
 
 
@@ -93,9 +91,9 @@ def choose(data: DataSet, arch: str, weights: str | Path | None, base: BaseNet |
         return Choice(arch, begins, "its weights come with edgepress" if weights == AUTO and begins else "")
     if not is_photo(data):
         reason = "the images are small or grey" if data.input.is_image else "the items are tensors"
-        nets = (OTHER_NET, WINDOW_NET if data.sound is None else SOUND_NET, ANY_SHAPE_NET)
+        nets = (OTHER_NET, WINDOW_NET, ANY_SHAPE_NET)
         net = next(name for name in nets if architectures.ARCHITECTURES[name].takes(data.input.shape))
-        reason = {WINDOW_NET: "the items are windows", SOUND_NET: "the items are sounds"}.get(net, reason)
+        reason = "the items are windows" if net == WINDOW_NET else reason
         return Choice(net, weights_of(net, weights), reason)
     if weights in (NONE, None):
         return Choice(UNTAUGHT_NET, None, "these are photos, and the net learns from nothing")

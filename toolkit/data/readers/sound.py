@@ -4,8 +4,7 @@
     sounds/train/background/street.flac    the class of everything else
 
 Each recording is resampled once, and its frames are computed whole, because the front end has memory. Items are windows
-of frames. A short recording gives one window: the loudest, after silence in front if it is shorter. A long one gives
-windows a step apart; those of digital silence are left out. Windows of one recording are never divided between splits:
+of frames, as `edgepress.runtime.sound.windows` takes them. Windows of one recording are never divided between splits:
 the recording is the group of those that no other rule of groups has.
 """
 
@@ -29,8 +28,9 @@ from edgepress.runtime.errors import MissingExtraError
 from edgepress.runtime.image import IMAGE_SUFFIXES
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of, net_input
+from edgepress.runtime.sound.front_end import net_input
 from edgepress.runtime.sound.wav import MOST_FILE_BYTES, SUFFIX, Samples, read_wav, to_int16, with_rate
+from edgepress.runtime.sound.windows import windows_of
 from edgepress.toolkit.data.decoding import in_threads
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
 from edgepress.toolkit.data.readers.csv_windows import GroupColumns
@@ -44,8 +44,6 @@ WINDOW_S = 1.0
 """Seconds of a window, if its length is not given."""
 RECORDING = "recording"
 """The column of groups."""
-ONE_WINDOW = 1.5
-"""Windows of a recording up to which it gives one."""
 LOOKED_AT = 10_000
 """Entries of folders that tell whether they hold recordings."""
 MOST_SECONDS = 4 * 3600
@@ -211,6 +209,10 @@ def _window(options: ReadOptions, sound: SoundFeatures) -> tuple[int, int]:
     step = options.step if options.step is not None else max(window // 2, 1)
     if window < 1 or step < 1:
         raise InputError(f"The window is {window} and the step {step} frames; accepted: 1 or more.")
+    try:
+        sound.require_window((window, sound.channels))
+    except ValueError as e:
+        raise InputError(f"--window: {e}.") from e
     return window, step
 
 
@@ -260,31 +262,6 @@ def _compute(
     return windows_of(samples, sound, window, step)
 
 
-def windows_of(samples: Samples, sound: SoundFeatures, window: int, step: int) -> tuple[Frames, Ints]:
-    """The frames of a recording, uint16 (frames, channels), and the first frame of each window.
-
-    Args:
-        samples: Its samples, int16, shape (n,).
-        sound: The front end.
-        window: Frames of a window.
-        step: Frames from one window to the next.
-    """
-    missing = sound.samples_of(window) - len(samples)
-    if missing > 0:
-        samples = np.concatenate([np.zeros(missing, np.int16), samples])
-    frames = frames_of(samples, sound)
-    last = len(frames) - window
-    if len(frames) <= ONE_WINDOW * window:
-        energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
-        begin = np.arange(last + 1) * sound.step
-        loudness = energy[begin + sound.samples_of(window)] - energy[begin]
-        return frames, np.array([np.argmax(loudness)])
-    starts = np.arange(0, last + 1, step)
-    heard = np.concatenate([[0], np.cumsum(frames.any(axis=1))])
-    with_sound = starts[heard[starts + window] > heard[starts]]
-    return frames, with_sound if len(with_sound) else starts[:1]
-
-
 def _places(
     kept: Sequence[Recording], starts: Sequence[Ints], parts: Sequence[Frames], window: int, sound: SoundFeatures
 ) -> list[str]:
@@ -325,11 +302,13 @@ def _read_flac(path: Path) -> tuple[Samples, int]:
             raise InputError(f"The recording {path} has more than {MOST_FILE_BYTES} bytes.", "Cut it.")
         parts = []
         with soundfile.SoundFile(path) as file:
+            if file.format != "FLAC":  # libsndfile goes by the content
+                raise InputError(f"The recording {path} is no FLAC file, but {file.format}.", "Name it by its format.")
             own = int(file.samplerate)
             if file.frames > MOST_SECONDS * own:
                 raise InputError(f"The recording {path} has {file.frames // own} s.", f"Accepted: {MOST_SECONDS}.")
-            for block in file.blocks(1 << 18, dtype="float32", always_2d=True):
-                parts.append(to_int16(block.mean(axis=1) * 32768))
+            for block in file.blocks(1 << 18, dtype="int32", always_2d=True):
+                parts.append(to_int16(block.mean(axis=1) / 65536))
     except (soundfile.SoundFileError, OSError, ValueError) as e:
         raise InputError(f"The recording {path} can't be read: {str(e).rstrip('.')}.") from e
     if not sum(map(len, parts)):

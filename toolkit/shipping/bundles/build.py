@@ -283,11 +283,11 @@ def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest
     """Copy the model, the sources of the runtime, and the files for the installer and the user."""
     package = Path(edgepress.__file__)
     runtime = Path(edgepress.runtime.__file__).parent
-    (folder / "edgepress" / "runtime").mkdir(parents=True)
+    (folder / "edgepress" / "runtime" / "sound").mkdir(parents=True)
     shutil.copyfile(file, folder / manifest.model)
     shutil.copyfile(package, folder / "edgepress" / package.name)
-    for source in (*runtime.glob("*.py"), *runtime.glob("page.*")):
-        shutil.copyfile(source, folder / "edgepress" / "runtime" / source.name)
+    for source in (*runtime.glob("*.py"), *runtime.glob("page.*"), *runtime.glob("sound/*.py")):
+        shutil.copyfile(source, folder / "edgepress" / "runtime" / source.relative_to(runtime))
     if manifest.format == "pyz":
         shutil.copyfile(Path(__file__).parent / "pyz_main.py", folder / "__main__.py")
         return folder
