@@ -52,11 +52,11 @@ class Listener:
         self.sound = sound_of(model)
         self._front_end = FrontEnd(self.sound)
         self._window = model.shape[0]
-        self._step = max(self._window // STEPS, 1)
+        self._step = self._options.step or max(self._window // STEPS, 1)
         self._frames = np.zeros((0, self.sound.channels), np.uint16)
         self._answers = deque["npt.NDArray[np.float32]"](maxlen=self._options.average)
         self._below = dict.fromkeys(model.labels, True)
-        self._last: dict[str, float] = {}
+        self._last: dict[str, int] = {}
         self._taken = 0
         """Frames that have left the front end before those that are held."""
 
@@ -79,26 +79,26 @@ class Listener:
         scores = self._model.limits.probabilities(self._model.scores(item))[0]
         self._answers.append(np.nan_to_num(scores, nan=0.0))
         mean = np.mean(self._answers, axis=0, dtype=np.float64)
-        now = self.sound.samples_of(self._taken + self._window) / self.sound.rate
+        now = self.sound.samples_of(self._taken + self._window)
         return [
             event
             for label, each in zip(self._model.labels, mean, strict=True)
             if (event := self._look(label, each, now))
         ]
 
-    def _look(self, label: str, probability: float, now: float) -> dict[str, Any] | None:
-        """The event of a label, if it is heard now and was not before."""
+    def _look(self, label: str, probability: float, now: int) -> dict[str, Any] | None:
+        """The event of a label, if it is heard now, after so many samples, and was not before."""
         if label in self._options.ignore:
             return None
         if probability < self._options.threshold:
             self._below[label] = True
             return None
-        paused = label in self._last and now - self._last[label] < self._options.pause_s
+        paused = label in self._last and now - self._last[label] < self._options.pause_s * self.sound.rate
         if not self._below[label] or paused or len(self._answers) < self._options.average:
             return None
         self._below[label] = False
         self._last[label] = now
-        return {"time_s": round(now, 3), "label": label, "probability": round(float(probability), 4)}
+        return {"time_s": round(now / self.sound.rate, 3), "label": label, "probability": round(float(probability), 4)}
 
 
 def sound_of(model: Model) -> SoundFeatures:
@@ -149,7 +149,9 @@ def samples_from(source: str, sound: SoundFeatures) -> Iterator[Samples]:
 def listen_with(model: Model, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One document an event, with the time of day, and one at the end of the sound."""
     ignore = IGNORED if args.ignore is None else tuple(args.ignore)
-    options = ListenOptions(threshold=args.threshold, average=args.average, pause_s=args.pause, ignore=ignore)
+    options = ListenOptions(
+        threshold=args.threshold, average=args.average, pause_s=args.pause, ignore=ignore, step=args.step
+    )
     listener = Listener(model, options)
     samples = 0
     events = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,15 @@ from edgepress.runtime.contract import Contract
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import frames_of, net_input
+from edgepress.runtime.sound.listen import Listener
+from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.toolkit.shipping.exporting.export import export
 
 pytestmark = pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")
 SANITIZED = ("-fsanitize=undefined", "-fno-sanitize-recover=all", "-static-libubsan")
 WINDOW = 20
 """Frames of a window."""
+LABELS = ("no", "yes", "background")
 Samples = npt.NDArray[np.int16]
 
 
@@ -38,9 +42,7 @@ def model_file(folder: Path, features: SoundFeatures, seed: int) -> Path:
     m.conv(6, (3, features.channels), same=False, activation=1).depthwise(1, (5, 1), same=False)
     model = m.mean([1, 2]).dense(3).quantize(0.1).end("SOFTMAX", beta=1.0).model()
     spec = InputSpec(shape=(WINDOW, features.channels, 1), dtype="float32", value_range=features.value_range)
-    contract = Contract(
-        task="softmax", labels=("no", "yes", "background"), input=spec, scheme="tflite-int8", sound=features
-    )
+    contract = Contract(task="softmax", labels=LABELS, input=spec, scheme="tflite-int8", sound=features)
     path = folder / "ear.tflite"
     path.write_bytes(tflite_with_contract(model, contract))
     return path
@@ -133,9 +135,65 @@ def test_samples_of_a_stream_get_the_answers_of_the_windows_that_end_there(rows:
     stored = quantized(net_input(frames, features), (26 / 255, -128), np.dtype(np.int8))
     first = exported.report["stream"]["calls_before_answers"]
     program = lower(path)
-    windows = [stored[(call + 1) * rows - WINDOW : (call + 1) * rows] for call in range(first, len(answers))]
+    ends = [WINDOW + rows * call for call in range(len(answers) - first)]
+    windows = [stored[end - WINDOW : end] for end in ends]
     assert len(windows) > 60
     assert (np.array(answers[first:]) == program.answers(np.stack(windows).reshape(len(windows), -1))).all(), seed
+
+
+class Scripted:
+    """A model of sound whose answers are given."""
+
+    def __init__(self, answers: npt.NDArray[np.int8]) -> None:
+        self.labels = LABELS
+        self.shape = (WINDOW, 40)
+        self.contract = SimpleNamespace(sound=SoundFeatures())
+        self.limits = SimpleNamespace(probabilities=lambda scores: scores)
+        self._rows = iter(answers)
+
+    def require_labels(self) -> None:
+        """It has some."""
+
+    def scores(self, item: object) -> npt.NDArray[np.float32]:
+        """The next answer."""
+        return (next(self._rows)[np.newaxis].astype(np.float32) + 128) / 256
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7])
+def test_the_same_labels_are_heard_in_c_and_by_the_runtime(rows: int, tmp_path: Path) -> None:
+    seed = random.randrange(1 << 30)
+    chance = np.random.default_rng(seed)
+    features = SoundFeatures()
+    report = export(model_file(tmp_path, features, seed), out=tmp_path / "c", samples=1, stream=rows).report
+    # Each label in turn, for longer and shorter than its pause, with levels about the threshold.
+    levels = np.repeat(chance.integers(-128, 128, 60), chance.integers(1, 160 // rows + 2, 60))
+    which = np.repeat(chance.integers(0, 3, 60), chance.integers(1, 160 // rows + 2, 60))
+    count = min(len(levels), len(which))
+    answers = np.full((count, 3), -128, np.int8)
+    answers[np.arange(count), which[:count]] = levels[:count]
+    answers = np.clip(answers + chance.integers(-9, 10, answers.shape), -128, 127).astype(np.int8)
+    stub = f"static int at; void model_run(void) {{ memcpy(out, script[at++], {len(LABELS)}); }}\n"
+    script = ",".join(f"{{{','.join(map(str, row))}}}" for row in answers.tolist())
+    source = '#include "model.h"\n#include <string.h>\n'
+    source += f"static const int8_t script[][3] = {{{script}}};\nstatic int8_t in[MODEL_INPUT_BYTES], out[3];\n{stub}"
+    source += "int8_t *model_input(void) { return in; }\nconst int8_t *model_output(void) { return out; }\n"
+    (tmp_path / "c" / "model.c").write_text(source)
+    c = library(tmp_path / "c")
+    memory = ctypes.create_string_buffer(1 << 16)
+    c.model_sound_reset(memory)
+    ignored = report["stream"]["calls_before_answers"]
+    frames = WINDOW + rows * (count - ignored - 1)
+    part = np.zeros(features.step, np.int16)
+    before = -(-features.window // features.step) - 1  # steps before the first frame
+    heard = [(at - before, c.model_listen(memory, pointer(part))) for at in range(frames + before)]
+    events = Listener(Scripted(answers[ignored:]), ListenOptions(step=rows)).push(  # type: ignore[arg-type]
+        np.zeros(features.samples_of(frames), np.int16)
+    )
+    times = [round((event["time_s"] * features.rate - features.window) / features.step) for event in events]
+    labels = [LABELS.index(event["label"]) for event in events]
+    assert [each for each in heard if each[1] >= 0] == list(zip(times, labels, strict=True)), seed
+    assert len(events) > 5
+    assert {*labels} == {0, 1}, "background is no event"
 
 
 def test_the_sources_compile_without_a_warning_and_as_a_library_with_a_name(tmp_path: Path) -> None:

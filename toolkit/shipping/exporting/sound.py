@@ -14,10 +14,14 @@ from edgepress.runtime import Contract
 from edgepress.runtime.adapted import quantized
 from edgepress.runtime.sound.features import SNR_BITS, SoundFeatures
 from edgepress.runtime.sound.front_end import net_input
+from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.tables import FrontEndTables, tables_of
 from edgepress.toolkit.shipping.exporting.folder import fill
+from edgepress.toolkit.shipping.exporting.stream import calls_before_answers
 from edgepress.toolkit.shipping.exporting.vectors import quantization_of
 
+PARTS = ("MACROS", "FIELDS", "DECLARATIONS", "BEGIN", "CODE")
+"""Words of templates for what a model that takes a stream has more."""
 PCAN_BITS = 6
 """Bits after the point of what the gain control returns."""
 
@@ -48,21 +52,48 @@ def sound_sources(program: Program, contract: Contract | None, *, streams: bool)
     if contract.adapter is not None and (contract.adapter.mean or contract.adapter.std):
         return None
     features = contract.sound
-    heard = {"HEARD_FIELDS": "", "HEARD": "", "HEARD_CODE": ""}
-    if streams:
-        words = {"ROWS": str(program.input.size // features.channels), "TYPE": C_TYPES[program.input.dtype]}
-        heard = {key: fill(f"sound/{key.lower()}.c", **words) for key in heard}
-    words = _words(program, features, tables_of(features)) | heard
+    tables = tables_of(features)
+    words = _words(program, features, tables) | _words_of_stream(program, contract, streams=streams)
     functions = [
         *(["sound/gain.c"] if features.pcan else []),
         *(["sound/log.c"] if features.log else []),
         "sound/scaled.c",
     ]
-    words["SCALING"] = _scaling(features, tables_of(features))
+    words["SCALING"] = _scaling(features, tables)
     words["FUNCTIONS"] = "".join(fill(path, **words) for path in functions)
     files = {f"model_sound.{end}": fill(f"sound/model_sound.{end}", **words) for end in ("h", "c")}
-    readme = fill("sound/README.md", RATE=str(features.rate), USE=fill(f"sound/{'stream' if streams else 'frames'}.md"))
-    return SoundSources(files, readme)
+    return SoundSources(files, fill("sound/README.md", **words))
+
+
+def _words_of_stream(program: Program, contract: Contract, *, streams: bool) -> dict[str, str]:
+    """What stands for the words of functions that take samples and run the model; nothing if it takes windows."""
+    if not streams or contract.sound is None:
+        return dict.fromkeys(PARTS, "") | {"USE": fill("sound/frames_use.md")}
+    rows = program.input.size // contract.sound.channels
+    window = contract.input.shape[0]
+    usual = ListenOptions()
+    words = {
+        "ROWS": str(rows),
+        "FIRST_ROW": str(-window % rows),
+        "CALLS_BEFORE_ANSWERS": str(calls_before_answers(window, rows)),
+        "OUTPUT_TYPE": C_TYPES[program.output.dtype],
+        "IS_EVENT": ", ".join(str(int(label not in usual.ignore)) for label in contract.labels),
+        "THRESHOLD": f"{usual.threshold * 100:.0f}",
+        "AVERAGE": str(usual.average),
+        "PAUSE_MS": f"{usual.pause_s * 1000:.0f}",
+    }
+    kinds = ["heard", "listen"] if _gives_probabilities(program, contract) else ["heard"]
+    for part in PARTS:
+        words[part] = "".join(fill(f"sound/{kind}_{part.lower()}.c", **words) for kind in kinds)
+    return words | {"USE": fill(f"sound/{kinds[-1]}_use.md", **words)}
+
+
+def _gives_probabilities(program: Program, contract: Contract) -> bool:
+    """Whether the model's numbers are probabilities in steps of 1/256, one a label."""
+    scale, zero_point = quantization_of(program.output)
+    least = np.iinfo(program.output.dtype).min
+    right = contract.task == "softmax" and program.output.size == len(contract.labels)
+    return right and (scale, zero_point) == (1 / 256, least)
 
 
 def _words(program: Program, features: SoundFeatures, tables: FrontEndTables) -> dict[str, str]:

@@ -147,7 +147,10 @@ static uint32_t root_of(uint64_t n)
     return (uint32_t)root + (rest > root && root != most);
 }
 @FUNCTIONS@
-void model_sound_reset(model_sound *sound) { memset(sound, 0, sizeof *sound); }
+void model_sound_reset(model_sound *sound)
+{
+    memset(sound, 0, sizeof *sound);
+@BEGIN@}
 
 static void frame_of(model_sound *sound, uint16_t *frame)
 {
@@ -208,4 +211,4 @@ void model_sound_store(const uint16_t *frame, @TYPE@ *row)
         row[c] = (@TYPE@)(low + @FIRST_VALUE@);
     }
 }
-@HEARD_CODE@
+@CODE@

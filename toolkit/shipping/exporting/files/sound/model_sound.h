@@ -10,7 +10,7 @@
 #define MODEL_SOUND_WINDOW @WINDOW@
 /* Numbers of a frame: a row of the model's input. */
 #define MODEL_SOUND_CHANNELS @CHANNELS@
-
+@MACROS@
 typedef struct {
     int16_t real, imaginary;
 } model_sound_complex;
@@ -19,7 +19,7 @@ typedef struct {
     int16_t samples[MODEL_SOUND_WINDOW + MODEL_SOUND_STEP];
     int32_t used;
     uint32_t noise[MODEL_SOUND_CHANNELS]; /* the estimate, which is the memory of the front end */
-@HEARD_FIELDS@    model_sound_complex work[@FFT_SIZE@ + 1]; /* keeps nothing */
+@FIELDS@    model_sound_complex work[@FFT_SIZE@ + 1]; /* keeps nothing */
 } model_sound;
 
 #ifdef __cplusplus
@@ -32,7 +32,7 @@ void model_sound_reset(model_sound *sound);
 int model_sound_frame(model_sound *sound, const int16_t *samples, uint16_t *frame);
 /* A frame as a row of the model's input stores it. */
 void model_sound_store(const uint16_t *frame, @TYPE@ *row);
-@HEARD@#ifdef __cplusplus
+@DECLARATIONS@#ifdef __cplusplus
 }
 #endif
 #endif

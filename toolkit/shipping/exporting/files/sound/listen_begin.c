@@ -1,0 +1,1 @@
+    sound->silent = @CALLS_BEFORE_ANSWERS@;
