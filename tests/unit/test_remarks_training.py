@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from remarking import ARGUMENTS, epochs, facts, kinds, matrix
 
+from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.input_spec import InputSpec
+from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.results.remarks.checks import CHECKS
 from edgepress.toolkit.training.facts import train_command
@@ -150,6 +152,14 @@ def test_the_next_training_has_the_options_of_this_one(
     command = train_command(arguments, changes, source="digits", input=InputSpec.image(28, 28, "grey"))
     assert command.startswith(f"edgepress train --data digits --arch {arguments['arch']} --size")
     assert expected in command
+
+
+def test_the_next_training_on_sound_has_its_window_and_front_end() -> None:
+    how: dict[str, Any] = {"source": "sounds", "input": InputSpec(shape=(98, 32), dtype="float32")}
+    how |= {"table": TableRecord(columns=(), window=98, step=20), "sound": SoundFeatures(channels=32, pcan=False)}
+    command = train_command({"arch": "conv1d", "augmentation": "masks"}, {"epochs": 50}, **how)
+    assert "--window 98 --step 20 --sound channels=32,pcan=False --epochs 50" in command
+    assert SoundFeatures.parse("channels=32,pcan=False") == how["sound"]
 
 
 def test_the_next_training_reads_the_data_as_this_one_did(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ EXAMPLES: dict[str, Any] = {
     "seeds": 3,
     "sign": "signing.key",
     "size": "96",
+    "sound": "channels=32,pcan=0",
     "std": [58.4, 57.1, 57.4],
     "store": "results",
     "teacher": "runs/large/model.keras",
