@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import random
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from building_c import compiled, missing
 from c99_graphs import Maker
+from micro_package import Install
 
 from edgepress.converters.contract.write import tflite_with_contract
 from edgepress.converters.to_c.lowering import lower
@@ -23,6 +25,7 @@ from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import frames_of, net_input
 from edgepress.runtime.sound.listen import Listener
 from edgepress.runtime.sound.listen_options import ListenOptions
+from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.shipping.exporting.export import export
 
 pytestmark = pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")
@@ -36,12 +39,14 @@ Samples = npt.NDArray[np.int16]
 def model_file(folder: Path, features: SoundFeatures, seed: int) -> Path:
     """A net over windows of frames, with a contract that names the front end."""
     high = features.value_range[1]
-    m = Maker(f"sound{seed}", (WINDOW, features.channels, 1))
+    m = Maker(f"sound{seed}", (WINDOW, features.channels))
     source = m.net.graph.tensors[m.net.input].quantization
     source.scale, source.zeroPoint, m.scale = [high / 255], [-128], high / 255
+    shape = (WINDOW, features.channels, 1)
+    m._add("RESHAPE", [m.at, m.net.constant(np.array([1, *shape], np.int32))], shape, m.scale, -128)
     m.conv(6, (3, features.channels), same=False, activation=1).depthwise(1, (5, 1), same=False)
     model = m.mean([1, 2]).dense(3).quantize(0.1).end("SOFTMAX", beta=1.0).model()
-    spec = InputSpec(shape=(WINDOW, features.channels, 1), dtype="float32", value_range=features.value_range)
+    spec = InputSpec(shape=(WINDOW, features.channels), dtype="float32", value_range=features.value_range)
     contract = Contract(task="softmax", labels=LABELS, input=spec, scheme="tflite-int8", sound=features)
     path = folder / "ear.tflite"
     path.write_bytes(tflite_with_contract(model, contract))
@@ -194,6 +199,45 @@ def test_the_same_labels_are_heard_in_c_and_by_the_runtime(rows: int, tmp_path: 
     assert [each for each in heard if each[1] >= 0] == list(zip(times, labels, strict=True)), seed
     assert len(events) > 5
     assert {*labels} == {0, 1}, "background is no event"
+
+
+def test_esphome_gets_a_stream_and_its_manifest(install: Install, tmp_path: Path) -> None:
+    install("pass")
+    path = model_file(tmp_path, SoundFeatures(step_ms=20), 3)
+    with pytest.raises(InputError, match="labels no, yes") as e:
+        export(path, "esphome")
+    assert "--label" in e.value.hint
+    report = export(path, "esphome", label="yes", name="hey", stream=2).report
+    folder = tmp_path / "ear-esphome"
+    manifest = json.loads((folder / "hey.json").read_text())
+    assert manifest["wake_word"] == "yes"
+    assert (folder / manifest["model"]).is_file()
+    micro = manifest["micro"]
+    assert micro["feature_step_size"] == 20
+    assert micro["tensor_arena_size"] == report["ram"]["arena"] > report["ram"]["used"]
+    program = lower(folder / "hey.tflite")
+    assert (program.input.shape, program.input.dtype) == ((1, 2, 40), "int8")
+    assert (program.output.shape, program.output.dtype, program.output.scale) == ((1, 1), "uint8", 1 / 256)
+    frames = np.random.default_rng(0).integers(-128, 128, (WINDOW, 40)).astype(np.int8)
+    whole = lower(path).answers(frames.reshape(1, -1))[0]
+    assert program.answers(frames.reshape(WINDOW // 2, -1))[-1, 0] == int(whole[1]) + 128
+    assert report["flash"]["file"] == (folder / "hey.tflite").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [(None, "no model of sound"), (SoundFeatures(window_ms=25), "other values of window_ms"),
+     (SoundFeatures(channels=32, pcan=False), "other values of channels, pcan")],
+)  # fmt: skip
+def test_what_esphome_can_not_hear_is_named(
+    features: SoundFeatures | None, message: str, install: Install, tmp_path: Path
+) -> None:
+    install("pass")
+    path = model_file(tmp_path, features or SoundFeatures(), 3)
+    if features is None:
+        path.write_bytes(path.read_bytes()[: path.read_bytes().index(b"PK")])
+    with pytest.raises(InputError, match=message):
+        export(path, "esphome", label="yes")
 
 
 def test_the_sources_compile_without_a_warning_and_as_a_library_with_a_name(tmp_path: Path) -> None:

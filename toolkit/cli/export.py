@@ -25,13 +25,17 @@ def export(
     to: Annotated[
         str,
         Option(
-            help="What to write: c99, which needs nothing else, or tflm, for firmware with TensorFlow Lite Micro",
-            autocompletion=list_of(("c99", "tflm")),
+            help="What to write: c99, which needs nothing else; tflm, for firmware with TensorFlow Lite Micro; or "
+            "esphome, a model of sound for micro_wake_word",
+            autocompletion=list_of(("c99", "tflm", "esphome")),
         ),
     ] = "c99",
     out: Annotated[
         Path | None,
-        Option(help="Folder to write", show_default="next to the file, with -c99, -arduino or -tflm behind its name"),
+        Option(
+            help="Folder to write",
+            show_default="next to the file, with -c99, -arduino, -tflm or -esphome behind its name",
+        ),
     ] = None,
     board: Annotated[
         str | None,
@@ -66,9 +70,12 @@ def export(
         int | None,
         Option(min=1, help="Take a stream: so many new rows of a window (steps, channels) a call, not a whole one"),
     ] = None,
+    label: Annotated[
+        str | None, Option(help="Label that ESPHome hears", show_default="the only one that is not background")
+    ] = None,
     json_output: Json = False,
 ) -> None:
-    """Write a file as C99 for a microcontroller, or for firmware with TensorFlow Lite Micro."""
+    """Write a file as C99 for a microcontroller, or for firmware with TensorFlow Lite Micro or ESPHome."""
     from edgepress.toolkit.shipping.exporting.export import export as work
 
     exported = call_with(work, locals(), on_step=screen.step)
@@ -91,6 +98,9 @@ def export(
     correct = "" if selftest["right"] is None else f", {selftest['right']} of which get their label"
     screen.say(f"Self-test: {selftest['items']} items ({selftest['source']}){correct}")
     folder = exported.folder
+    if to == "esphome":
+        screen.say(f"Wake word: {exported.report['word']}. Model and manifest for ESPHome: {folder}")
+        return
     if layout == "arduino":
         screen.say(f"Library for the Arduino IDE: {folder}. Copy it to the sketchbook's folder libraries.")
         return

@@ -11,6 +11,7 @@ from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.results.run_files import check_integers
 from edgepress.toolkit.shipping.exporting.c99 import export_c99, library_name
+from edgepress.toolkit.shipping.exporting.esphome import export_esphome
 from edgepress.toolkit.shipping.exporting.folder import NAME, TAKEN, require_plain_folder
 from edgepress.toolkit.shipping.exporting.job import MICROCONTROLLERS, Exported, ExportJob, Language, Layout
 from edgepress.toolkit.shipping.exporting.tflm import export_tflm
@@ -35,6 +36,7 @@ def export(
     overwrite: bool = False,
     name: str = "model",
     stream: int | None = None,
+    label: str | None = None,
     hints: Hints | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Exported:
@@ -44,8 +46,9 @@ def export(
         file: A file of `convert --to tflite-int8 --target integer-only`, or another that computes in integers.
         to: "c99", self-contained C99 that answers what TensorFlow Lite for Microcontrollers (TFLM) answers, bit for
             bit; or "tflm", the file with what firmware with TFLM needs to run it, for which the extra `micro` has to be
-            installed, and which takes every file that TFLM runs.
-        out: Folder to write; None: next to the file, with its name and "-c99", "-arduino" or "-tflm".
+            installed, and which takes every file that TFLM runs; or "esphome", a model of sound as ESPHome's component
+            micro_wake_word loads it, for which the extra `micro` has to be installed, too.
+        out: Folder to write; None: next to the file, with its name and "-c99", "-arduino", "-tflm" or "-esphome".
         board: A name in `MICROCONTROLLERS`; a file that takes more memory or flash is refused.
         data: Data whose test items the self-test holds; None: it holds random items.
         samples: Number of items in the self-test, 1 to 1000.
@@ -56,7 +59,9 @@ def export(
         name: What the names of functions, macros and files begin with, so that one firmware can have several models:
             a lower-case letter, then such letters, digits and `_`, at most 31 in all; "c99" alone.
         stream: Write a model of windows, shape (time, ...), as one of a stream, which takes so many new rows a call and
-            answers for the window that ends with them; "c99" alone. None: a call takes a whole item.
+            answers for the window that ends with them; not for "tflm". None: a call takes a whole item, or 3 frames of
+            ESPHome.
+        label: The label that ESPHome hears; None: the only one that is not background.
         hints: What you know of a file that edgepress did not make.
         on_step: Called with a sentence when a step begins.
 
@@ -95,10 +100,12 @@ def export(
         if name in TAKEN:
             problem = f"The name {name!r} is already that of a header of C, or of a target or file of the folder."
         raise InputError(problem, "Accepted: a lower-case letter, then such letters, digits and _, at most 31 in all.")
-    if name != "model" and to != "c99":
-        raise InputError(f"Functions of {to} have the names of its class; --name is for c99.", "Leave --name out.")
-    if stream is not None and to != "c99":
-        raise InputError(f"A stream is written as C99, not for {to}.", "Leave --stream out, or give --to c99.")
+    if name != "model" and to == "tflm":
+        raise InputError("Functions of tflm have the names of its class; --name is for c99.", "Leave --name out.")
+    if stream is not None and to == "tflm":
+        raise InputError("A stream is written as C99 or for ESPHome, not for tflm.", "Leave --stream out.")
+    if label is not None and to != "esphome":
+        raise InputError(f"ESPHome hears one label; {to} has all of them.", "Leave --label out.")
     if stream is not None and not 1 <= stream <= MOST_ROWS:
         raise InputError(f"stream is {stream}; accepted: 1 to {MOST_ROWS} rows a call.")
     check_integers(path)
@@ -117,8 +124,9 @@ def export(
         overwrite=overwrite,
         name=name,
         stream=stream,
+        label=label,
         hints=hints,
         step=on_step or (lambda text: None),
     )
     require_plain_folder(job.folder)
-    return export_c99(job) if to == "c99" else export_tflm(job)
+    return {"c99": export_c99, "tflm": export_tflm, "esphome": export_esphome}[to](job)

@@ -32,7 +32,7 @@ WRITTEN = (
     *_CODE,
     *(f"src/{name}" for name in _CODE),
     *("README.md", "CMakeLists.txt", "model.cc", "selftest.c", "selftest.cc", "library.properties"),
-    *("examples/selftest/selftest.ino", "examples/selftest/vectors.h"),
+    *("examples/selftest/selftest.ino", "examples/selftest/vectors.h", "model.tflite", "model.json"),
 )
 """The files of all kinds of folders but the report, of a model called `model`; no other file is ever removed."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
@@ -58,7 +58,7 @@ def require_plain_folder(folder: Path) -> None:
 
 
 def write_folder(
-    folder: Path, texts: Mapping[str, str], report: dict[str, Any], *, overwrite: bool
+    folder: Path, texts: Mapping[str, str | bytes], report: dict[str, Any], *, overwrite: bool
 ) -> tuple[dict[str, Any], list[str]]:
     """Write a folder, without files of an earlier export that the new one lacks: build tools would compile them.
 
@@ -67,7 +67,7 @@ def write_folder(
 
     Args:
         folder: The folder.
-        texts: Texts by their paths in the folder, all of `WRITTEN` with the name in the report.
+        texts: Texts or bytes by their paths in the folder, all of `WRITTEN` with the name in the report.
         report: The report; the files and their hashes are added to it.
         overwrite: Whether files may be replaced that no export wrote, or that were changed since.
 
@@ -79,16 +79,17 @@ def write_folder(
     """
     require_plain_folder(folder)
     earlier = _earlier(folder)
-    report = report | {"files": {name: _digest(text.encode()) for name, text in texts.items()}}
+    contents = {name: text if isinstance(text, bytes) else text.encode() for name, text in texts.items()}
+    report = report | {"files": {name: _digest(content) for name, content in contents.items()}}
     report |= {_SEAL: _seal(report)}
     known = {name: {digest, earlier.get(name)} for name, digest in report["files"].items()}
     _check_places(folder, known, replaces_report=bool(earlier), overwrite=overwrite)
     with whole_file(folder / REPORT) as temporary:
         temporary.write_bytes(f"{json_text(report, indent=2)}\n".encode())
         with ExitStack() as files:
-            for name, text in texts.items():
-                files.enter_context(whole_file(folder / name)).write_bytes(text.encode())
-        notes = _remove_older(folder, {name: earlier[name] for name in earlier if name not in texts})
+            for name, content in contents.items():
+                files.enter_context(whole_file(folder / name)).write_bytes(content)
+        notes = _remove_older(folder, {name: earlier[name] for name in earlier if name not in contents})
     return report, notes
 
 

@@ -64,7 +64,7 @@ MICROCONTROLLERS = {
 """By the names that `--board` takes. The firmware's own code, stack and data come on top of a model's."""
 
 
-Language = Literal["c99", "tflm"]
+Language = Literal["c99", "tflm", "esphome"]
 Layout = Literal["cmake", "arduino"]
 """How a folder of C99 is arranged: for CMake, or as a library of the Arduino IDE."""
 SCHEMA_VERSION = 1
@@ -111,6 +111,7 @@ class ExportJob:
         layout: How it is arranged.
         overwrite: Whether files of the user in the folder may be replaced.
         name: What the names of functions, macros and files of C99 begin with.
+        label: The label that ESPHome hears.
         stream: Rows that each call of a stream takes; None: a call takes a whole item.
     """
 
@@ -126,6 +127,7 @@ class ExportJob:
     overwrite: bool
     name: str
     stream: int | None
+    label: str | None
     hints: Hints | None
     step: Callable[[str], None]
 
