@@ -156,7 +156,7 @@ def _channel_sums(real: Words, imaginary: Words, tables: FrontEndTables) -> Ints
 def _real_transform(signal: Words, tables: FrontEndTables) -> tuple[Words, Words]:
     """The spectrum of real signals: each pair of samples is a complex one; shape (fft_size, frames) to half of it."""
     half = len(signal) // 2
-    order = _order(half)
+    order = transform_order(half)
     real, imaginary = _transform(signal[0::2][order], signal[1::2][order], tables.twiddles.astype(np.int32))
     up = np.arange(1, half // 2 + 1)
     down = half - up
@@ -186,7 +186,7 @@ def _factors(size: int) -> list[int]:
 
 
 @functools.lru_cache(maxsize=16)
-def _order(size: int) -> Ints:
+def transform_order(size: int) -> Ints:
     """The order of inputs in which every step of a transform combines neighbours."""
     order = np.zeros(1, np.int64)
     for radix in reversed(_factors(size)):

@@ -115,6 +115,7 @@ def one_probability(model: bytes, label: int | None) -> bytes:
         InputError: The output is something else.
     """
     root, graph = flat.read(model)
+    _take_int8(root, graph)
     at = int(graph.outputs[0])
     output = graph.tensors[at]
     scale = [float(value) for value in (output.quantization.scale if output.quantization else None) or ()]
@@ -133,6 +134,22 @@ def one_probability(model: bytes, label: int | None) -> bytes:
     graph.operators.append(flat.operator(root, "QUANTIZE", [at], result))
     flat.redirect(root, graph, result, inputs=False)
     return flat.write(root)
+
+
+def _take_int8(root: Any, graph: Any) -> None:
+    """Leave out the QUANTIZE that makes int8 of a uint8 input of the same scale."""
+    source = int(graph.inputs[0])
+    readers = [op for op in graph.operators if source in [int(index) for index in op.inputs]]
+    if graph.tensors[source].type != flat.UINT8 or [flat.kind(root, op) for op in readers] != ["QUANTIZE"]:
+        return
+    stored = int(readers[0].outputs[0])
+    both = [graph.tensors[index].quantization for index in (source, stored)]
+    if (
+        float(both[0].scale[0]) == float(both[1].scale[0])
+        and int(both[1].zeroPoint[0]) == int(both[0].zeroPoint[0]) - 128
+    ):
+        graph.operators.remove(readers[0])
+        flat.redirect(root, graph, stored, inputs=True)
 
 
 def _require_sound(path: Path) -> Contract:

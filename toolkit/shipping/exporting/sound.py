@@ -13,7 +13,7 @@ from edgepress.converters.to_c.lowering import Program
 from edgepress.runtime import Contract
 from edgepress.runtime.adapted import quantized
 from edgepress.runtime.sound.features import SNR_BITS, SoundFeatures
-from edgepress.runtime.sound.front_end import net_input
+from edgepress.runtime.sound.front_end import net_input, transform_order
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.tables import FrontEndTables, tables_of
 from edgepress.toolkit.shipping.exporting.folder import fill
@@ -110,6 +110,7 @@ def _words(program: Program, features: SoundFeatures, tables: FrontEndTables) ->
         "SMOOTHING_BITS": str(features.smoothing_bits),
         "CORRECTION_BITS": str(features.correction_bits),
         "WINDOW_TABLE": _rows(tables.window),
+        "ORDER": _rows(transform_order(half)),
         "TWIDDLES": _rows(roots),
         "SUPER_TWIDDLES": _rows(tables.super_twiddles),
         "FIRST_BIN": _rows(tables.first_bin),

@@ -17,6 +17,10 @@ typedef model_sound_complex complex16;
 static const int16_t window_of[WINDOW] = {
 @WINDOW_TABLE@
 };
+/* The numbers of the transform's inputs in the order in which every step combines neighbours. */
+static const uint16_t order[HALF] = {
+@ORDER@
+};
 static const int16_t twiddles[2 * (HALF - HALF / 4)] = {
 @TWIDDLES@
 };
@@ -37,114 +41,109 @@ static const uint16_t least[@LEAST_COUNT@] = {
 @LEAST@
 };
 
+/* Shares of the transform's steps: a half and a quarter in 15 bits. */
+#define HALVED(x) (((x) * (32767 / 2) + (1 << 14)) >> 15)
+#define QUARTERED(x) (((x) * (32767 / 4) + (1 << 14)) >> 15)
+/* The product of complex numbers of which the second is a root of unity, in 15 bits. */
+#define TIMES_REAL(x, y, root) (((x) * (root)[0] - (y) * (root)[1] + (1 << 14)) >> 15)
+#define TIMES_IMAGINARY(x, y, root) (((x) * (root)[1] + (y) * (root)[0] + (1 << 14)) >> 15)
+
 static int bits_of(uint32_t n)
 {
+#if defined(__GNUC__)
+    return n ? 32 - __builtin_clz(n) : 0;
+#else
     int bits = 0;
     for (; n; n >>= 1) bits++;
     return bits;
+#endif
 }
 
-static int16_t rounded(int32_t product) { return (int16_t)((product + (1 << 14)) >> 15); }
-
-static complex16 times(complex16 a, const int16_t *root)
-{
-    const complex16 product = {rounded(a.real * root[0] - a.imaginary * root[1]),
-                                rounded(a.real * root[1] + a.imaginary * root[0])};
-    return product;
-}
-
-static complex16 divided(complex16 a, int by)
-{
-    const int32_t share = 32767 / by;
-    const complex16 part = {rounded(a.real * share), rounded(a.imaginary * share)};
-    return part;
-}
-
-static complex16 plus(complex16 a, complex16 b)
-{
-    const complex16 sum = {(int16_t)(a.real + b.real), (int16_t)(a.imaginary + b.imaginary)};
-    return sum;
-}
-
-static complex16 minus(complex16 a, complex16 b)
-{
-    const complex16 rest = {(int16_t)(a.real - b.real), (int16_t)(a.imaginary - b.imaginary)};
-    return rest;
-}
-
-/* Of the input that stands at a place, so that every step of the transform combines neighbours. */
-static int number_at(int place)
-{
-    int number = 0, scale = 1, size = HALF;
-    while (size > 1) {
-        const int radix = size % 4 == 0 ? 4 : 2;
-        size /= radix;
-        number += place / size * scale;
-        place %= size;
-        scale *= radix;
-    }
-    return number;
-}
-
-/* The transform of HALF complex numbers in that order, in place. */
+/* The transform of HALF complex numbers in the order of `order`, in place. Sums wrap as 16 bits do. */
 static void transform(complex16 *f)
 {
     int length = 1;
     if (bits_of(HALF) % 2 == 0) { /* no power of four: a step of two first, whose root is that of 0 */
-        for (int i = 0; i < HALF; i += 2) {
-            const complex16 a = divided(f[i], 2), b = times(divided(f[i + 1], 2), twiddles);
-            f[i] = plus(a, b);
-            f[i + 1] = minus(a, b);
+        for (complex16 *g = f; g < f + HALF; g += 2) {
+            const int32_t a = HALVED(g[0].real), b = HALVED(g[0].imaginary);
+            const int32_t x = HALVED(g[1].real), y = HALVED(g[1].imaginary);
+            const int32_t c = TIMES_REAL(x, y, twiddles), d = TIMES_IMAGINARY(x, y, twiddles);
+            g[0].real = (int16_t)(a + c);
+            g[0].imaginary = (int16_t)(b + d);
+            g[1].real = (int16_t)(a - c);
+            g[1].imaginary = (int16_t)(b - d);
         }
         length = 2;
     }
     for (; length < HALF; length *= 4) {
-        const int turn = HALF / (4 * length);
-        for (complex16 *g = f; g < f + HALF; g += 4 * length)
-            for (int k = 0; k < length; k++) {
-                const complex16 a = divided(g[k], 4);
-                const complex16 b = times(divided(g[k + length], 4), twiddles + 2 * k * turn);
-                const complex16 c = times(divided(g[k + 2 * length], 4), twiddles + 4 * k * turn);
-                const complex16 d = times(divided(g[k + 3 * length], 4), twiddles + 6 * k * turn);
-                const complex16 sum = plus(a, c), rest = minus(a, c), even = plus(b, d), odd = minus(b, d);
-                const complex16 turned = {odd.imaginary, (int16_t)-odd.real};
-                g[k] = plus(sum, even);
-                g[k + length] = plus(rest, turned);
-                g[k + 2 * length] = minus(sum, even);
-                g[k + 3 * length] = minus(rest, turned);
+        const int turn = 2 * (HALF / (4 * length));
+        for (int k = 0; k < length; k++) {
+            const int16_t *const one = twiddles + k * turn, *const two = one + k * turn, *const three = two + k * turn;
+            for (complex16 *g = f + k; g < f + HALF; g += 4 * length) {
+                const int32_t ar = QUARTERED(g[0].real), ai = QUARTERED(g[0].imaginary);
+                const int32_t bx = QUARTERED(g[length].real), by = QUARTERED(g[length].imaginary);
+                const int32_t cx = QUARTERED(g[2 * length].real), cy = QUARTERED(g[2 * length].imaginary);
+                const int32_t dx = QUARTERED(g[3 * length].real), dy = QUARTERED(g[3 * length].imaginary);
+                const int32_t br = TIMES_REAL(bx, by, one), bi = TIMES_IMAGINARY(bx, by, one);
+                const int32_t cr = TIMES_REAL(cx, cy, two), ci = TIMES_IMAGINARY(cx, cy, two);
+                const int32_t dr = TIMES_REAL(dx, dy, three), di = TIMES_IMAGINARY(dx, dy, three);
+                g[0].real = (int16_t)(ar + cr + br + dr);
+                g[0].imaginary = (int16_t)(ai + ci + bi + di);
+                g[length].real = (int16_t)(ar - cr + bi - di);
+                g[length].imaginary = (int16_t)(ai - ci - br + dr);
+                g[2 * length].real = (int16_t)(ar + cr - br - dr);
+                g[2 * length].imaginary = (int16_t)(ai + ci - bi - di);
+                g[3 * length].real = (int16_t)(ar - cr - bi + di);
+                g[3 * length].imaginary = (int16_t)(ai - ci + br - dr);
             }
+        }
     }
 }
 
 /* Half of the spectrum of SIZE real numbers, from their transform in pairs; bin 0 is not made. */
 static void real_spectrum(const complex16 *pairs, complex16 *spectrum)
 {
-    for (int k = 1; k <= HALF / 2; k++) {
-        const complex16 other = {pairs[HALF - k].real, (int16_t)-pairs[HALF - k].imaginary};
-        const complex16 up = divided(pairs[k], 2), down = divided(other, 2);
-        const complex16 even = plus(up, down), odd = times(minus(up, down), super_twiddles + 2 * (k - 1));
-        spectrum[k].real = (int16_t)((even.real + odd.real) >> 1);
-        spectrum[k].imaginary = (int16_t)((even.imaginary + odd.imaginary) >> 1);
-        spectrum[HALF - k].real = (int16_t)((even.real - odd.real) >> 1);
-        spectrum[HALF - k].imaginary = (int16_t)((odd.imaginary - even.imaginary) >> 1);
+    const int16_t *root = super_twiddles;
+    for (int k = 1; k <= HALF / 2; k++, root += 2) {
+        const int32_t ur = HALVED(pairs[k].real), ui = HALVED(pairs[k].imaginary);
+        const int32_t dr = HALVED(pairs[HALF - k].real), di = HALVED((int16_t)-pairs[HALF - k].imaginary);
+        const int16_t er = (int16_t)(ur + dr), ei = (int16_t)(ui + di), x = (int16_t)(ur - dr), y = (int16_t)(ui - di);
+        const int16_t or = (int16_t)TIMES_REAL(x, y, root), oi = (int16_t)TIMES_IMAGINARY(x, y, root);
+        spectrum[k].real = (int16_t)((er + or) >> 1);
+        spectrum[k].imaginary = (int16_t)((ei + oi) >> 1);
+        spectrum[HALF - k].real = (int16_t)((er - or) >> 1);
+        spectrum[HALF - k].imaginary = (int16_t)((oi - ei) >> 1);
     }
 }
 
 /* The nearest whole root, as TFLM rounds it: of a number of 32 bits, it has 16. */
-static uint32_t root_of(uint64_t n)
+static uint32_t root_of_word(uint32_t n)
 {
-    const uint32_t most = n >> 32 ? 0xffffffffu : 0xffffu;
-    uint64_t rest = n, root = 0, bit = (uint64_t)1 << 62;
-    while (bit > rest) bit >>= 2;
-    for (; bit; bit >>= 2) {
-        if (rest >= root + bit) {
-            rest -= root + bit;
-            root = (root >> 1) + bit;
-        } else {
-            root >>= 1;
+    uint32_t rest = n, root = 0;
+    for (uint32_t bit = n ? (uint32_t)1 << ((bits_of(n) - 1) & ~1) : 0; bit; bit >>= 2) {
+        const uint32_t next = root + bit;
+        root >>= 1;
+        if (rest >= next) {
+            rest -= next;
+            root += bit;
         }
     }
-    return (uint32_t)root + (rest > root && root != most);
+    return root + (rest > root && root != 0xffffu);
+}
+
+static uint32_t root_of(uint64_t n)
+{
+    if (!(n >> 32)) return root_of_word((uint32_t)n);
+    uint64_t rest = n, root = 0;
+    for (uint64_t bit = (uint64_t)1 << (32 + ((bits_of((uint32_t)(n >> 32)) - 1) & ~1)); bit; bit >>= 2) {
+        const uint64_t next = root + bit;
+        root >>= 1;
+        if (rest >= next) {
+            rest -= next;
+            root += bit;
+        }
+    }
+    return (uint32_t)root + (rest > root && root != 0xffffffffu);
 }
 @FUNCTIONS@
 void model_sound_reset(model_sound *sound)
@@ -166,7 +165,7 @@ static void frame_of(model_sound *sound, uint16_t *frame)
     }
     const int shift = 15 - bits_of((uint32_t)largest);
     for (int i = 0; i < HALF; i++) {
-        const int at = 2 * number_at(i);
+        const int at = 2 * order[i];
         pairs[i].real = at < WINDOW ? (int16_t)((uint32_t)signal[at] << shift) : 0;
         pairs[i].imaginary = at + 1 < WINDOW ? (int16_t)((uint32_t)signal[at + 1] << shift) : 0;
     }
@@ -175,10 +174,10 @@ static void frame_of(model_sound *sound, uint16_t *frame)
     uint64_t rising = 0, falling = 0;
     for (int slope = 0, at = 0; slope <= CHANNELS; slope++) {
         for (int k = first_bin[slope]; k < first_bin[slope + 1]; k++, at++) {
-            const uint64_t energy =
-                (uint64_t)(spectrum[k].real * spectrum[k].real) + (uint64_t)(spectrum[k].imaginary * spectrum[k].imaginary);
-            rising += (uint64_t)weights[at] * energy;
-            falling += (uint64_t)unweights[at] * energy;
+            const uint32_t energy = (uint32_t)(spectrum[k].real * spectrum[k].real) +
+                                    (uint32_t)(spectrum[k].imaginary * spectrum[k].imaginary);
+            rising += (uint64_t)(uint32_t)weights[at] * energy;
+            falling += (uint64_t)(uint32_t)unweights[at] * energy;
         }
         if (slope) frame[slope - 1] = scaled(root_of(rising) >> shift, sound->noise, slope - 1);
         rising = falling;
