@@ -132,7 +132,7 @@ class Program:
             states: What was kept before, by the number of a state; of others, their first values.
         """
         values = {self.input.index: item.astype(np.int64)}
-        values |= state.first_values(self.states) | (states or {})
+        values |= {**state.first_values(self.states), **(states or {})}
         needed = {self.of(t).index: n for n, step in enumerate(self.steps) for t in step.inputs if t.data is None}
         for number, step in enumerate(self.steps):
             inputs = [

@@ -282,7 +282,7 @@ class _Streaming:
         self.handles.append(flat.operator(self.root, "VAR_HANDLE", [], handle, sharedName=name))
         target = flat.tensor(self.first, [], name, type=RESOURCE)
         dtype = flat.DTYPES[source.type]
-        zeros = np.full(shape, int(source.quantization.zeroPoint[0]), dtype)
+        zeros: Any = np.full(shape, int(source.quantization.zeroPoint[0]), dtype)
         value = flat.tensor(
             self.first, shape, f"{name}_first", buffer=flat.add_buffer(self.root, zeros), type=source.type
         )

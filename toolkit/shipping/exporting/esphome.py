@@ -66,7 +66,7 @@ def _make(job: ExportJob, _: None) -> tuple[dict[str, str | bytes], dict[str, An
         windows = lower(windows_path)
         stream = lower(stream_path)
         _require_input(job, windows.input)
-        items, _ = make_vectors(ProgramSession(windows_path, windows, None), None, data=None, samples=2)
+        items, _notes = make_vectors(ProgramSession(windows_path, windows, None), None, data=None, samples=2)
         vectors = stream_vectors(windows, stream, items)
         job.step("Measuring the arena in TFLM")
         used = _tflm_arena(stream_path)
