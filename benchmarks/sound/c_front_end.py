@@ -27,7 +27,8 @@ from edgepress.runtime.sound.front_end import frames_of
 from edgepress.toolkit.shipping.exporting.sound import sound_sources
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks" / "microcontrollers")]
+sys.path.append(str(ROOT / "tests" / "support"))
+sys.path.append(str(Path(__file__).parents[1] / "microcontrollers"))
 ON_BOARD = 300
 """Frames that a board computes."""
 MAIN = """

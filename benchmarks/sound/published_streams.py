@@ -24,7 +24,8 @@ from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import frames_of
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "benchmarks" / "microcontrollers")]
+sys.path.append(str(ROOT / "tests" / "support"))
+sys.path.append(str(Path(__file__).parents[1] / "microcontrollers"))
 
 
 def drawn_sounds(count: int, seed: int) -> npt.NDArray[np.int16]:

@@ -80,6 +80,15 @@ def quantization(scales: Sequence[float], zero_points: Sequence[int], axis: int 
     )
 
 
+def add_graph(root: Any, name: str) -> Any:
+    """Add a graph without tensors and operations to a model."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    graph = fb.SubGraphT(tensors=[], operators=[], name=name.encode(), inputs=[], outputs=[])
+    root.subgraphs.append(graph)
+    return graph
+
+
 def redirect(root: Any, graph: Any, new: int, *, inputs: bool, place: int = 0) -> None:
     """Make a tensor the graph's input or output at a place, in its signatures too."""
     side = "inputs" if inputs else "outputs"

@@ -273,11 +273,8 @@ class _Streaming:
 
     def _variable(self, name: str, shape: list[int], source: Any) -> int:
         """The handle of a new variable, which begins with the zero point of a tensor."""
-        from ai_edge_litert import schema_py_generated as fb
-
         if self.first is None:
-            self.first = fb.SubGraphT(tensors=[], operators=[], name=b"first", inputs=[], outputs=[])
-            self.root.subgraphs.append(self.first)
+            self.first = flat.add_graph(self.root, "first")
         handle = flat.tensor(self.graph, [], name, type=RESOURCE)
         self.handles.append(flat.operator(self.root, "VAR_HANDLE", [], handle, sharedName=name))
         target = flat.tensor(self.first, [], name, type=RESOURCE)

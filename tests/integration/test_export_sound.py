@@ -36,16 +36,21 @@ LABELS = ("no", "yes", "background")
 Samples = npt.NDArray[np.int16]
 
 
-def model_file(folder: Path, features: SoundFeatures, seed: int) -> Path:
-    """A net over windows of frames, with a contract that names the front end."""
+def model_file(folder: Path, features: SoundFeatures, seed: int, dtype: Any = np.int8) -> Path:
+    """A net over windows of frames, with a contract that names the front end; its ends are of a type."""
     high = features.value_range[1]
-    m = Maker(f"sound{seed}", (WINDOW, features.channels))
+    m = Maker(f"sound{seed}", (WINDOW, features.channels), dtype)
     source = m.net.graph.tensors[m.net.input].quantization
-    source.scale, source.zeroPoint, m.scale = [high / 255], [-128], high / 255
+    source.scale, source.zeroPoint, m.scale = [high / 255], [np.iinfo(dtype).min], high / 255
+    if dtype == np.uint8:
+        m._add("QUANTIZE", [m.at], m.shape, m.scale, -128)
     shape = (WINDOW, features.channels, 1)
     m._add("RESHAPE", [m.at, m.net.constant(np.array([1, *shape], np.int32))], shape, m.scale, -128)
     m.conv(6, (3, features.channels), same=False, activation=1).depthwise(1, (5, 1), same=False)
-    model = m.mean([1, 2]).dense(3).quantize(0.1).end("SOFTMAX", beta=1.0).model()
+    m.mean([1, 2]).dense(3).quantize(0.1).end("SOFTMAX", beta=1.0)
+    if dtype == np.uint8:
+        m._add("QUANTIZE", [m.at], m.shape, 1 / 256, 0, dtype=np.uint8)
+    model = m.model()
     spec = InputSpec(shape=(WINDOW, features.channels), dtype="float32", value_range=features.value_range)
     contract = Contract(task="softmax", labels=LABELS, input=spec, scheme="tflite-int8", sound=features)
     path = folder / "ear.tflite"
@@ -120,7 +125,8 @@ def test_frames_in_c_are_those_of_the_runtime(features: SoundFeatures, tmp_path:
 def test_samples_of_a_stream_get_the_answers_of_the_windows_that_end_there(rows: int, tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)
     features = SoundFeatures()
-    path = model_file(tmp_path, features, seed)
+    dtype = random.choice([np.int8, np.uint8])
+    path = model_file(tmp_path, features, seed, dtype)
     exported = export(path, out=tmp_path / "c", samples=2, stream=rows, name="model")
     assert "model_hear" in (tmp_path / "c" / "README.md").read_text()
     c = library(tmp_path / "c")
@@ -135,9 +141,9 @@ def test_samples_of_a_stream_get_the_answers_of_the_windows_that_end_there(rows:
         for start in range(0, len(samples) - features.step + 1, features.step):
             part = samples[start : start + features.step].copy()
             if c.model_hear(memory, pointer(part)):
-                answers.append(np.frombuffer(ctypes.string_at(c.model_output(), 3), np.int8))
+                answers.append(np.frombuffer(ctypes.string_at(c.model_output(), 3), dtype))
     frames = frames_of(samples, features)
-    stored = quantized(net_input(frames, features), (26 / 255, -128), np.dtype(np.int8))
+    stored = quantized(net_input(frames, features), (26 / 255, np.iinfo(dtype).min), np.dtype(dtype))
     first = exported.report["stream"]["calls_before_answers"]
     program = lower(path)
     ends = [WINDOW + rows * call for call in range(len(answers) - first)]
@@ -201,9 +207,10 @@ def test_the_same_labels_are_heard_in_c_and_by_the_runtime(rows: int, tmp_path: 
     assert {*labels} == {0, 1}, "background is no event"
 
 
-def test_esphome_gets_a_stream_and_its_manifest(install: Install, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_esphome_gets_a_stream_and_its_manifest(dtype: Any, install: Install, tmp_path: Path) -> None:
     install("pass")
-    path = model_file(tmp_path, SoundFeatures(step_ms=20), 3)
+    path = model_file(tmp_path, SoundFeatures(step_ms=20), 3, dtype)
     with pytest.raises(InputError, match="labels no, yes") as e:
         export(path, "esphome")
     assert "--label" in e.value.hint
@@ -219,8 +226,10 @@ def test_esphome_gets_a_stream_and_its_manifest(install: Install, tmp_path: Path
     assert (program.input.shape, program.input.dtype) == ((1, 2, 40), "int8")
     assert (program.output.shape, program.output.dtype, program.output.scale) == ((1, 1), "uint8", 1 / 256)
     frames = np.random.default_rng(0).integers(-128, 128, (WINDOW, 40)).astype(np.int8)
-    whole = lower(path).answers(frames.reshape(1, -1))[0]
-    assert program.answers(frames.reshape(WINDOW // 2, -1))[-1, 0] == int(whole[1]) + 128
+    least = np.iinfo(dtype).min
+    given = (frames.astype(int) + 128 + least).astype(dtype)
+    whole = lower(path).answers(given.reshape(1, -1))[0]
+    assert program.answers(frames.reshape(WINDOW // 2, -1))[-1, 0] == int(whole[1]) - least
     assert report["flash"]["file"] == (folder / "hey.tflite").stat().st_size
 
 

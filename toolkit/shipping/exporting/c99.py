@@ -87,7 +87,7 @@ def _arduino_texts(job: ExportJob, code: dict[str, str], selftest: dict[str, str
     }
     return {f"src/{name}": text for name, text in code.items()} | {
         "library.properties": fill("arduino/library.properties", **properties),
-        "examples/selftest/selftest.ino": fill("arduino/selftest.ino", job.name),
+        "examples/selftest/selftest.ino": fill("arduino/selftest.ino", job.name, RESET=selftest["RESET"]),
         "examples/selftest/vectors.h": fill("arduino/vectors.h", job.name, **selftest),
     }
 

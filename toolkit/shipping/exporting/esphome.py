@@ -116,7 +116,7 @@ def one_probability(model: bytes, label: int | None) -> bytes:
     """
     root, graph = flat.read(model)
     _take_int8(root, graph)
-    at = int(graph.outputs[0])
+    at = _int8_output(root, graph)
     output = graph.tensors[at]
     scale = [float(value) for value in (output.quantization.scale if output.quantization else None) or ()]
     if output.type != flat.TYPES[np.dtype(np.int8)] or scale != [1 / 256]:
@@ -150,6 +150,17 @@ def _take_int8(root: Any, graph: Any) -> None:
     ):
         graph.operators.remove(readers[0])
         flat.redirect(root, graph, stored, inputs=True)
+
+
+def _int8_output(root: Any, graph: Any) -> int:
+    """The output as int8: without the QUANTIZE that makes uint8 of it, if there is one."""
+    at = int(graph.outputs[0])
+    last = graph.operators[-1]
+    if graph.tensors[at].type != flat.UINT8 or flat.kind(root, last) != "QUANTIZE" or int(last.outputs[0]) != at:
+        return at
+    graph.operators.remove(last)
+    flat.redirect(root, graph, int(last.inputs[0]), inputs=False)
+    return int(last.inputs[0])
 
 
 def _require_sound(path: Path) -> Contract:
