@@ -1,6 +1,6 @@
 """What pruning costs the nets of all architectures: `prune` to 60 and 30 % of the multiply-accumulates.
 
-    python benchmarks/compression/pruned_architectures.py --data digits --out FOLDER [--epochs 15] [--minutes 1]
+    python benchmarks/compression/pruned_architectures.py --data digits --out FOLDER [--epochs 10] [--steps 300]
         [--archs lenet,resnet8,...]
 
 Each net is trained as `train` does, in so many epochs, and pruned twice. Architectures for windows get the images of
@@ -45,8 +45,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--minutes", type=float, default=1.0, help="time of each pruning")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=300, help="steps of each pruning")
     parser.add_argument("--archs", default=",".join(name for name in ARCHITECTURES if name not in LEFT_OUT))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def main() -> None:
         for share in SHARES:
             out = folder / f"pruned-{share:.0%}"
             try:
-                result = prune(model, data, macs=share, minutes=args.minutes, out=out, overwrite=True)
+                result = prune(model, data, macs=share, steps=args.steps, out=out, resume=True)
             except EdgepressError as e:
                 collapsed += 1
                 print(f"{arch:20} {share:.0%}: {type(e).__name__}: {e}", flush=True)
