@@ -226,7 +226,8 @@ class PruneTrainer(Trainer[PruneJob]):
             model = self._save_part(self._smaller(model, plan, part), part, state, Segment(0, 0.0, started))
         trainee, distillation = self._begin(model)
         if not plan.last_rate:  # its own: by now the net has more to learn than after the first cut, and bears more
-            plan.last_rate = self.find_rate(distillation, RATE)
+            borne = _rate_after(plan.rate, state.history)
+            plan.last_rate = max(borne, self.find_rate(distillation, RATE))
             save_plan(plan, self.folder / PLAN)
         fresh = checkpoint.values(distillation.optimizer.variables)
         begun = TIME_OF_PARTS * (part > 1)
