@@ -1,7 +1,7 @@
 """Accuracy of `train --from`: a new classifier on the bodies of published files, beside the same nets begun otherwise.
 
     python benchmarks/accuracy/transfer_from.py DATA --real FOLDER --out FOLDER [--ways frozen,tuned,weights,nothing]
-        [--only NAME,NAME] [--epochs 12] [--seed 0]
+        [--only NAME,NAME] [--epochs N] [--seed 0]
 
 DATA is a folder of class folders; the test items are edgepress' own. `--real` is the folder of real models and data,
 see its README. The ways: "frozen" and "tuned" begin with the file, by its features alone and with fine-tuning;
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--ways", default="frozen,tuned,weights-frozen,weights,nothing")
     parser.add_argument("--only", default=",".join(ROWS))
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, help="None: as train chooses")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

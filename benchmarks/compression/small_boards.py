@@ -108,7 +108,7 @@ def main() -> None:
         "--photos", type=Path, help="a net that was fine-tuned on them; without it, its row is left out"
     )
     parser.add_argument("--weights", default="imagenet", help="those that MobileNetV1 begins with")
-    parser.add_argument("--epochs", type=int, default=20, help="epochs of each training")
+    parser.add_argument("--epochs", type=int, default=60, help="epochs of each training")
     parser.add_argument("--minutes", type=float, default=10.0, help="time of each pruning")
     parser.add_argument("--rows", default=",".join(ROWS), help="names of rows, separated by commas")
     parser.add_argument("--out", type=Path, default=Path("small-boards"), help="folder for the files")

@@ -23,6 +23,12 @@ def test_auto_fits_the_kind_of_item():
     assert [resolve("auto", spec) for spec in (GREY, RGB, TENSOR)] == ["affine", "photo", "none"]
 
 
+@pytest.mark.parametrize(("height", "width", "name"), [(64, 64, "crops"), (63, 96, "photo"), (160, 32, "photo")])
+def test_parts_of_small_images_show_too_little_for_a_pretrained_net(height, width, name):
+    assert resolve("auto", InputSpec.image(height, width, "rgb"), pretrained=True) == name
+    assert resolve("auto", InputSpec.image(height, width, "rgb")) == "photo"
+
+
 def test_an_unknown_or_unfit_augmentation_is_an_error():
     with pytest.raises(InputError, match=r"affin.*affine"):
         resolve("affin", GREY)

@@ -17,12 +17,13 @@ import numpy.typing as npt
 
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.decoding import in_threads
+from edgepress.toolkit.data.items import SMALL
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import InputError, unknown
 
 AUGMENTATIONS = {
     "auto": "affine for grey images, masks for sounds, none for other tensors; for colour images photo, or crops for a "
-    "pre-trained net",
+    "pre-trained net whose images are 64 pixels high and wide or more",
     "none": "items as they are",
     "affine": "rotation by up to 10 degrees, shift by up to 10 % of each side, zoom by up to 10 %",
     "photo": "affine, horizontal flip of half of the images, contrast by up to 15 %, brightness by up to 20 levels",
@@ -68,7 +69,8 @@ def resolve(name: str, input: InputSpec, *, pretrained: bool = False, sound: boo
         raise unknown("augmentation", name, AUGMENTATIONS)
     if name == "auto":
         tensors = "masks" if sound else "none"
-        return {"grey": "affine", "rgb": "crops" if pretrained else "photo", None: tensors}[input.color]
+        crops = pretrained and input.is_image and min(input.shape[:2]) >= SMALL  # parts of small images show little
+        return {"grey": "affine", "rgb": "crops" if crops else "photo", None: tensors}[input.color]
     wrong = name != "none" and (name in OF_TENSORS) == input.is_image
     if wrong or (name == "masks" and len(input.shape) != 2):
         accepted = "auto, none, affine, photo, crops" if input.is_image else "auto, none, noise; masks for windows"

@@ -164,6 +164,8 @@ TWO_STEPS = {
     "learning_rate": transfer.LEARNING_RATE,
 }
 """Defaults of a training in two steps."""
+SMALL_WIDTH = 0.5
+"""Width of MobileNets up to which they are small."""
 DROPOUT = 0.2
 """Default rate of dropout of the features of another tool's model."""
 MIN_ARGUMENTS = {"epochs": 1, "batch_size": 1, "patience": 1, "seed": 0}
@@ -218,16 +220,31 @@ def resolve_arguments(given: dict[str, Any], choice: Choice, data: DataSet) -> d
     if not 0 < arguments.get("minutes", 1) < 1e5:
         raise InputError(f"minutes is {arguments['minutes']}; accepted: above 0, below 100000.")
     if two_steps:
-        arguments |= _of_two_steps(given, arguments, data)
+        small = is_small(choice.arch, arguments["width"], choice.base)
+        arguments |= _of_two_steps(given, arguments, data, small=small)
     return arguments
 
 
-def _of_two_steps(given: dict[str, Any], arguments: dict[str, Any], data: DataSet) -> dict[str, Any]:
+def is_small(arch: str, width: float | None, base: BaseNet | None) -> bool:
+    """Whether the body that is trained in two steps has fewer than `transfer.SMALL` parameters, of 4 bytes in a file.
+
+    Of the architectures, these are the MobileNets of half the width or less.
+    """
+    if base is not None:
+        return len(base.graph) < 4 * transfer.SMALL
+    return arch not in PACKAGES and width is not None and width <= SMALL_WIDTH
+
+
+def _of_two_steps(given: dict[str, Any], arguments: dict[str, Any], data: DataSet, *, small: bool) -> dict[str, Any]:
     """The arguments that say how far a training in two steps goes."""
     if arguments["freeze"] and arguments["teacher"]:
         raise InputError(
             "freeze trains the classifier on labels alone, without a teacher.", "Omit --freeze or --teacher."
         )
     few = given["epochs"] is None and arguments["teacher"] is None and transfer.is_few(data)
-    epochs = 0 if arguments["freeze"] or few else arguments["epochs"]
-    return {"two_steps": True, "epochs": epochs, "patience": None}
+    chosen: dict[str, Any] = {"two_steps": True, "patience": None}
+    if small:
+        usual = transfer.small_defaults(len(data.train))
+        chosen |= {"small": True, **{name: value for name, value in usual.items() if given[name] is None}}
+    epochs = 0 if arguments["freeze"] or few else chosen.get("epochs", arguments["epochs"])
+    return chosen | {"epochs": epochs}

@@ -15,7 +15,7 @@ from edgepress.toolkit.training.label_kinds import ANY_LABELS, ONE_LABEL, LabelK
 from edgepress.toolkit.training.teacher import distillation_loss, label_accuracy
 
 BODY_RATE = 0.3
-"""Learning rate of the body as a share of the classifier's."""
+"""Learning rate of a large body as a share of the classifier's."""
 DECAY = 0.02
 """Weight decay of kernels (Loshchilov and Hutter 2017, arXiv:1711.05101)."""
 CLIP = 5.0
@@ -100,6 +100,7 @@ class FineTuning:
         body: The net up to its features.
         head: Kernel (f, classes) and bias (classes,) of its classifier, as variables of TensorFlow.
         learning_rate: The classifier's, at its highest.
+        body_rate: The body's as a share of it.
         dropout: Rate of dropout of the features, [0, 1).
         weights: Weight of each class.
         has_teacher: Whether batches have a teacher's answers.
@@ -117,6 +118,7 @@ class FineTuning:
         weights: Weights,
         has_teacher: bool,
         seed: int,
+        body_rate: float = BODY_RATE,
         kind: LabelKind = ONE_LABEL,
     ) -> None:
         import tensorflow as tf
@@ -124,6 +126,7 @@ class FineTuning:
         self._body = body
         self._head = head
         self._learning_rate = learning_rate
+        self._body_rate = body_rate
         self._dropout = dropout
         self._weights = weights
         self._has_teacher = has_teacher
@@ -188,7 +191,7 @@ class FineTuning:
             move = (mean / corrections[0]) / (tf.sqrt(square / corrections[1]) + TINY)
             if len(variable.shape) > 1:
                 move += DECAY * variable
-            variable.assign_sub((rate if i >= last else BODY_RATE * rate) * move)
+            variable.assign_sub((rate if i >= last else self._body_rate * rate) * move)
 
 
 def labels_of(y: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

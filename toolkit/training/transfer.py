@@ -22,7 +22,7 @@ from edgepress.toolkit.training.batches import balanced_weights
 from edgepress.toolkit.training.features import Body, FewItems, Floats, fit_head, frozen_features, spread_rows
 from edgepress.toolkit.training.fitting import Fitting
 from edgepress.toolkit.training.label_kinds import ONE_LABEL, LabelKind, kind_of, loss_and_accuracy
-from edgepress.toolkit.training.learners import FineTuning, Weights
+from edgepress.toolkit.training.learners import BODY_RATE, FineTuning, Weights
 
 EPOCHS = 12
 """Default number of epochs of the second step."""
@@ -30,6 +30,13 @@ BATCH_SIZE = 32
 """Default of its batch size."""
 LEARNING_RATE = 1e-3
 """Default of its highest learning rate, that of the classifier."""
+SMALL = 1_000_000
+"""Parameters below which a body is small: it learns little in an epoch and overfits little, so that it is trained for
+longer, as fast as its classifier, and without dropout."""
+SMALL_EPOCHS = 60
+"""Most epochs of a small body."""
+SMALL_ITEMS = 100_000
+"""Training items that a small body sees by default, if these are no more than `SMALL_EPOCHS` nor less than `EPOCHS`."""
 FEW = 50
 """Mean number of training items of a class up to which the first step is all: more lost test accuracy."""
 WHOLE = 2 / 3
@@ -39,6 +46,12 @@ WHOLE = 2 / 3
 def is_few(data: DataSet) -> bool:
     """Whether a class has so few training items, in the mean, that only the classifier is trained."""
     return len(data.train) <= FEW * len(data.labels)
+
+
+def small_defaults(items: int) -> dict[str, Any]:
+    """What a small body is trained with, unless the user says otherwise, on so many training items."""
+    epochs = max(EPOCHS, min(SMALL_EPOCHS, SMALL_ITEMS // max(items, 1)))
+    return {"epochs": epochs, "dropout": 0.0}
 
 
 def fit_classifier(
@@ -139,4 +152,5 @@ def fine_tuning(
 ) -> FineTuning:
     """The learner of the second step, with the arguments of a run."""
     options = {name: arguments[name] for name in ("learning_rate", "dropout", "seed")}
+    options["body_rate"] = 1.0 if arguments.get("small") else BODY_RATE
     return FineTuning(body, head, weights=weights, has_teacher=taught, kind=kind, **options)

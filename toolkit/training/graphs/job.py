@@ -163,13 +163,15 @@ class PrunePlan:
         shares: Share of the multiply-accumulates that is left after each part.
         block: What wide layers are cut to multiples of.
         steps: Steps of the training of each part; 0 of the last one, until that is measured.
-        rate: Learning rate at the beginning of each part; 0 until it is found.
+        rate: Learning rate at the beginning of each part but the last; 0 until it is found.
+        last_rate: That of the last part.
     """
 
     shares: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)]
     block: Annotated[int, Field(ge=1)]
     steps: list[Annotated[int, Field(ge=0, lt=1 << 31)]]
     rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    last_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 def read_plan(path: Path) -> PrunePlan:

@@ -7,7 +7,7 @@ items of the last and longest part, in which the graph is as small as asked.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -119,7 +119,7 @@ class PruneTrainer(Trainer[PruneJob]):
             model = self._part(model, part, plan, state)
         model = self._last(model, plan, state)
         self.emit(Progress(1.0, "writing"))
-        facts = self._facts(model) | {"learning_rate": plan.rate}
+        facts = self._facts(model) | {"learning_rate": plan.last_rate}
         self.write(model, model, compression={"pruning": facts})
         return Trained(facts, state.history)
 
@@ -166,22 +166,21 @@ class PruneTrainer(Trainer[PruneJob]):
             "No graph was found that keeps the targets.", "Raise --macs, --max-size or --max-latency."
         )
 
-    def _begin(self, model: bytes, plan: PrunePlan) -> tuple[Trainee, Distillation]:
-        """What trains a graph; the first time, the learning rate is found."""
+    def _begin(self, model: bytes) -> tuple[Trainee, Distillation]:
+        """What trains a graph."""
         program = Program(model)
-        trainee = Trainee(program, channel_moments(program, self.sample))
-        distillation = self.distillation(trainee, LABELS)
-        if not plan.rate:
-            plan.rate = self.find_rate(distillation, RATE)
-            save_plan(plan, self.folder / PLAN)
-        return trainee, distillation
+        trainee = Trainee(program, channel_moments(program, self.sample[:MIN_ITEMS]))
+        return trainee, self.distillation(trainee, LABELS)
 
     def _part(self, model: bytes, part: int, plan: PrunePlan, state: TrainingState) -> bytes:
         """Prune and train for a moment; the trained graph."""
         started = time.monotonic()
         smaller = self._smaller(model, plan, part)
-        trainee, distillation = self._begin(smaller, plan)
-        rate = _rate_after(plan, state)
+        trainee, distillation = self._begin(smaller)
+        if not plan.rate:
+            plan.rate = self.find_rate(distillation, RATE)
+            save_plan(plan, self.folder / PLAN)
+        rate = _rate_after(plan.rate, state.history)
         steps = plan.steps[part - 1]
         before = sum(plan.steps[: part - 1])
         text = f"part {part} of {len(plan.shares)}, {plan.shares[part - 1]:.0%} of the {self.job.targets.cost}"
@@ -225,7 +224,11 @@ class PruneTrainer(Trainer[PruneJob]):
         started = time.monotonic()
         if not state.history or int(state.history[-1]["part"]) < part:
             model = self._save_part(self._smaller(model, plan, part), part, state, Segment(0, 0.0, started))
-        trainee, distillation = self._begin(model, plan)
+        trainee, distillation = self._begin(model)
+        if not plan.last_rate:  # its own: by now the net has more to learn than after the first cut, and bears more
+            borne = _rate_after(plan.rate, state.history)
+            plan.last_rate = max(borne, self.find_rate(distillation, RATE))
+            save_plan(plan, self.folder / PLAN)
         fresh = checkpoint.values(distillation.optimizer.variables)
         begun = TIME_OF_PARTS * (part > 1)
         if not plan.steps[-1]:
@@ -247,12 +250,12 @@ class PruneTrainer(Trainer[PruneJob]):
             distillation,
             steps,
             each=-(-total // SEGMENTS),
-            rate=lambda step: warmed_up(_rate_after(plan, state), step, total),
+            rate=lambda step: warmed_up(_rate_after(plan.last_rate, _rows_of(part, state)), step, total),
             tell=tell,
             before=sum(plan.steps[:-1]),
         )
         for segment in segments:
-            rows = [row for row in state.history if row["part"] == part and row["step"]]
+            rows = [row for row in _rows_of(part, state) if row["step"]]
             losses = [row["loss"] for row in rows if row.get("kept", True)]  # runs of before have no "kept"
             kept = not has_risen(segment.loss, min(losses, default=segment.first))
             if not kept:
@@ -286,9 +289,13 @@ class PruneTrainer(Trainer[PruneJob]):
         return facts
 
 
-def _rate_after(plan: PrunePlan, state: TrainingState) -> float:
+def _rows_of(part: int, state: TrainingState) -> list[dict[str, float]]:
+    return [row for row in state.history if row["part"] == part]
+
+
+def _rate_after(rate: float, history: Sequence[Mapping[str, float]]) -> float:
     """The learning rate that a training begins with: half as high for each time that it went back."""
-    return plan.rate * FACTOR ** sum(not row.get("kept", True) for row in state.history)
+    return rate * FACTOR ** sum(not row.get("kept", True) for row in history)
 
 
 def _parameters(program: Program) -> int:
