@@ -7,13 +7,13 @@ one probability as uint8 (esphome/components/micro_wake_word). The manifest is o
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgepress.converters.process.scratch import ScratchFolder
 from edgepress.converters.to_c.lowering import lower
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.streaming import to_streaming
@@ -57,8 +57,9 @@ def _make(job: ExportJob, _: None) -> tuple[dict[str, str | bytes], dict[str, An
     assert job.stream is not None
     contract = _require_sound(job.path)
     word = _chosen_word(job, contract)
+    lower(job.path)  # what is damaged is refused before it is changed
     whole = one_probability(job.path.read_bytes(), None if contract.task == "sigmoid" else contract.labels.index(word))
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         windows_path = Path(folder, "windows.tflite")
         stream_path = Path(folder, "stream.tflite")
         windows_path.write_bytes(whole)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgepress.converters.process.scratch import ScratchFolder
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.converters.to_tflite.streaming import to_streaming
 from edgepress.toolkit.errors import InputError
@@ -26,7 +26,7 @@ def streaming_program(path: Path, rows: int) -> Program:
         ModelFileError: The file holds something that is not exactly supported.
     """
     model = to_streaming(path.read_bytes(), rows)
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         target = Path(folder, path.name)
         target.write_bytes(model)
         return lower(target)
