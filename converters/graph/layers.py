@@ -49,8 +49,9 @@ def _convolution(step: Step, x: Sequence[Any]) -> Any:
         return _with_bias(step, x, _by_channel(x[0], weights, o))
     image = x[0]
     strides = (o.strideH, o.strideW)
-    if strides[0] != strides[1] and weights.shape[:2] == (1, 1):
-        # TensorFlow 2.21 writes beyond its memory in the gradient of such weights, such as with strides of (1, 3).
+    if strides != (1, 1) and weights.shape[:2] == (1, 1):
+        # TensorFlow 2.21 writes beyond its memory in the gradient of such weights, such as with strides of (1, 3), or
+        # with 15 channels, strides of (2, 2) and 9 items.
         image = image[:, :: strides[0], :: strides[1]]
         strides = (1, 1)
     parts = zip(tf.split(image, groups, -1), tf.split(weights, groups, -1), strict=True)

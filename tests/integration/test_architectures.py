@@ -147,7 +147,11 @@ def test_tensors_of_another_shape_are_told_how_to_get_it(shape, says):
     ("name", "options", "says"),
     [
         ("lenett", {}, "Unknown architecture 'lenett'.*Did you mean 'lenet'"),
-        ("lenet", {"width": 0.5}, "lenet has no option width; these have: .*alexnet, vgg, conv1d, tcn, stream-cnn, mobilenet-v1"),
+        (
+            "lenet",
+            {"width": 0.5},
+            "lenet has no option width; these have: .*alexnet, vgg, conv1d, tcn, stream-cnn",
+        ),
         ("resnet8", {"depth": 11}, "resnet8 has no option depth; these have: .*vgg"),
         ("vgg", {"depth": 19}, "vgg has no depth 19; accepted: 11, 16"),
         ("mobilenet-v2", {"width": 0}, "width is 0; accepted"),

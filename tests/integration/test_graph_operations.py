@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -270,3 +273,29 @@ def test_a_quantized_graph_is_refused():
     net.op("RELU", [net.input], SHAPE)
     with pytest.raises(UnknownOperationError, match="t0 is quantized"):
         Program(net.model())
+
+
+def test_gradients_of_strided_convolutions_of_one_pixel_stay_in_their_memory() -> None:
+    """TensorFlow's own ended the process after some steps: 15 channels, strides of 2 and 9 items."""
+    code = """
+import numpy as np, tensorflow as tf
+from types import SimpleNamespace
+from edgepress.converters.graph.layers import _convolution
+options = SimpleNamespace(strideH=2, strideW=2, padding=0, dilationHFactor=1, dilationWFactor=1)
+step = SimpleNamespace(options=options, activation="")
+weights = tf.Variable(np.random.default_rng(0).normal(size=(24, 1, 1, 15)).astype(np.float32))
+image = tf.random.normal((9, 14, 14, 15))
+@tf.function
+def gradients():
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        loss = tf.reduce_sum(_convolution(step, [image, weights, None]) ** 2)
+    return tape.gradient(loss, [image, weights])
+for _ in range(60):
+    of_image, of_weights = gradients()
+part = image.numpy()[:, ::2, ::2]
+expected = 2 * np.einsum("nyxo,nyxi->oi", np.einsum("nyxi,oi->nyxo", part, weights.numpy()[:, 0, 0]), part)
+assert np.allclose(of_weights.numpy()[:, 0, 0], expected, rtol=1e-3, atol=1e-2)
+"""
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
