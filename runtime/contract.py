@@ -25,12 +25,13 @@ from edgepress.runtime.acceptance import Acceptance, AnswerLimits, Temperature, 
 from edgepress.runtime.adapter import Adapter, adapter_from
 from edgepress.runtime.data_record import DataRecord, data_record_from
 from edgepress.runtime.drift import DriftReference
-from edgepress.runtime.errors import ModelFileError, parsing
+from edgepress.runtime.errors import InputError, ModelFileError, parsing
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.input_spec import InputSpec, input_spec_from, record
 
 if TYPE_CHECKING:
     from edgepress.runtime.sound.features import SoundFeatures
+    from edgepress.runtime.sound.listen_options import ListenOptions
 
 SCHEMA_VERSION = 6
 """Newest version that is read; a contract has the lowest one that says all of it."""
@@ -137,6 +138,7 @@ class Contract:
         unknown: What known items look like; an answer to others is not accepted.
         drift: How certain answers to known items are, to notice that images change; None if it was not measured.
         sound: The front end that makes its input of sound, (frames, channels); None if its items are no sound.
+        listen: When a label of a stream of sound is heard; None: as usual.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 6 with
             `sound`, 5 of several inputs (`edgepress.runtime.input_record`), 4 with a slope of `probability`, 3 with
             `probability`, `accept` or `unknown`, 2 with an `adapter`, which a reader must not ignore, else 1.
@@ -167,6 +169,7 @@ class Contract:
     unknown: Unknown | None = None
     drift: DriftReference | None = None
     sound: SoundFeatures | None = None
+    listen: ListenOptions | None = None
     schema_version: int = 1
 
     @property
@@ -186,7 +189,7 @@ class Contract:
 
     def without_limits(self) -> Contract:
         """The same without what was measured of one file's answers, for another file."""
-        return self.replace(probability=None, accept=None, unknown=None, drift=None)
+        return self.replace(probability=None, accept=None, unknown=None, drift=None, listen=None)
 
     def replace(self, **changes: Any) -> Contract:
         """A copy with some fields changed."""
@@ -233,6 +236,7 @@ class Contract:
                 unknown=partial(record, Unknown),
                 drift=partial(record, DriftReference),
                 sound=_sound_from,
+                listen=_listen_from,
             )
             return contract
 
@@ -268,6 +272,8 @@ class Contract:
             raise ValueError("an adapter is for one input")
         if self.sound is not None:
             self.sound.require_window(() if several else self.input.shape)
+        elif self.listen is not None:
+            raise ValueError("it says when sounds are heard, and takes none")
         needs = (self.adapter is not None, limited, sloped, several, self.sound is not None)
         version = 1 + max((place for place, needed in enumerate(needs, 1) if needed), default=0)
         object.__setattr__(self, "schema_version", version)
@@ -286,6 +292,16 @@ def _sound_from(raw: Any) -> SoundFeatures:
 
     features: SoundFeatures = record(SoundFeatures, raw)
     return features
+
+
+def _listen_from(raw: Any) -> ListenOptions:
+    from edgepress.runtime.sound.listen_options import ListenOptions
+
+    try:
+        options: ListenOptions = record(ListenOptions, raw)
+    except InputError as e:
+        raise ValueError(e.message) from e
+    return options
 
 
 def _finite(text: str) -> float:

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from edgepress.toolkit.measurement.benchmarking.benchmark import benchmark
     from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
     from edgepress.toolkit.measurement.calibrating.calibrate import calibrate
+    from edgepress.toolkit.measurement.calibrating.streams import calibrate_stream
     from edgepress.toolkit.measurement.comparison.compare import compare
     from edgepress.toolkit.measurement.evaluation import evaluate
     from edgepress.toolkit.measurement.prediction import predict
+    from edgepress.toolkit.measurement.streams import evaluate_stream
     from edgepress.toolkit.reports.report import report
     from edgepress.toolkit.search.compression.compress import compress
     from edgepress.toolkit.search.sweeping.sweep import sweep
@@ -52,6 +54,7 @@ _MODULES = {
     "benchmark": "measurement.benchmarking.benchmark",
     "bundle": "shipping.bundles.build",
     "calibrate": "measurement.calibrating.calibrate",
+    "calibrate_stream": "measurement.calibrating.streams",
     "compare": "measurement.comparison.compare",
     "compress": "search.compression.compress",
     "convert": "conversion.convert",
@@ -60,6 +63,7 @@ _MODULES = {
     "diagnose_accuracy": "diagnosis.accuracy.diagnose",
     "diagnose_engines": "diagnosis.engines.diagnose",
     "evaluate": "measurement.evaluation",
+    "evaluate_stream": "measurement.streams",
     "export": "shipping.exporting.export",
     "improve": "improvement.improving.improve",
     "inspect": "conversion.inspection",
@@ -83,6 +87,7 @@ __all__ = [
     "benchmark",
     "bundle",
     "calibrate",
+    "calibrate_stream",
     "compare",
     "compress",
     "convert",
@@ -91,6 +96,7 @@ __all__ = [
     "diagnose_accuracy",
     "diagnose_engines",
     "evaluate",
+    "evaluate_stream",
     "export",
     "improve",
     "inspect",

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from edgepress.runtime.sound.features import PER_UNIT, SNR_BITS, SoundFeatures
 from edgepress.runtime.sound.tables import SMOOTHING_BITS, UNIT_BITS, FrontEndTables, Ints, tables_of
 
-__all__ = ["FrontEnd", "FrontEndTables", "SoundFeatures", "frames_of", "net_input", "tables_of"]
+__all__ = ["FrontEnd", "FrontEndTables", "SoundFeatures", "frames_of", "frames_of_each", "net_input", "tables_of"]
 
 FRAMES_AT_ONCE = 512
 """A transform of so many frames lies in the cache of a core."""
@@ -74,31 +74,26 @@ class FrontEnd:
         windows = np.lib.stride_tricks.sliding_window_view(known, self.features.window)[::step]
         for start in range(0, count, FRAMES_AT_ONCE):
             signal = _channels(windows[start : start + FRAMES_AT_ONCE], self.tables)
-            estimates = self._noise(signal)
+            estimates = _noise(signal, self._estimate, self.tables)
+            self._estimate = estimates[-1].copy()
             frames[start : start + len(signal)] = _scaled(signal, estimates, self.tables)
         return frames
-
-    def _noise(self, signal: Ints) -> Ints:
-        """The noise estimates with each frame, shape (frames, channels): the only step that depends on earlier ones."""
-        channels = np.arange(signal.shape[1])
-        shares = np.take(np.array(self.tables.smoothing, np.int64), channels & 1)
-        kept = (1 << SMOOTHING_BITS) - shares
-        new = ((signal << self.features.smoothing_bits) & WORD) * shares
-        estimates = np.empty_like(signal)
-        estimate = self._estimate
-        for i in range(len(signal)):
-            row = estimates[i]
-            np.multiply(estimate, kept, out=row)
-            row += new[i]
-            row >>= SMOOTHING_BITS
-            estimate = row
-        self._estimate = estimate.copy()
-        return estimates
 
 
 def frames_of(samples: npt.NDArray[np.int16], features: SoundFeatures) -> npt.NDArray[np.uint16]:
     """The frames of a whole recording, uint16, shape (frames, channels)."""
     return FrontEnd(features).push(samples)
+
+
+def frames_of_each(samples: npt.NDArray[np.int16], features: SoundFeatures) -> npt.NDArray[np.uint16]:
+    """The frames of several recordings of one length, shape (n, samples) to uint16 (n, frames, channels)."""
+    tables = _tables(features)
+    windows = np.lib.stride_tricks.sliding_window_view(samples, features.window, axis=1)[:, :: features.step]
+    flat = windows.reshape(-1, features.window)
+    parts = [_channels(flat[start : start + FRAMES_AT_ONCE], tables) for start in range(0, len(flat), FRAMES_AT_ONCE)]
+    signal = np.concatenate(parts).reshape(*windows.shape[:2], -1).swapaxes(0, 1)
+    estimates = _noise(signal, np.zeros(signal.shape[1:], np.int64), tables)
+    return _scaled(signal, estimates, tables).swapaxes(0, 1)
 
 
 def net_input(frames: npt.NDArray[np.uint16], features: SoundFeatures) -> npt.NDArray[np.float32]:
@@ -252,8 +247,28 @@ def _product(real: Words, imaginary: Words, roots: Words) -> tuple[Words, Words]
     return _int16(new_real), _int16(new_imaginary)
 
 
+def _noise(signal: Ints, estimate: Ints, tables: FrontEndTables) -> Ints:
+    """The noise estimates with each frame, shape (frames, ..., channels): the only step that depends on earlier ones.
+
+    Args:
+        signal: The magnitudes, shape (frames, ..., channels), not empty.
+        estimate: The estimate before them, shape (..., channels).
+        tables: The front end.
+    """
+    shares = np.take(np.array(tables.smoothing, np.int64), np.arange(signal.shape[-1]) & 1)
+    kept = (1 << SMOOTHING_BITS) - shares
+    new = ((signal << tables.features.smoothing_bits) & WORD) * shares
+    estimates = np.empty_like(signal)
+    for row, of_frame in zip(estimates, new, strict=True):
+        np.multiply(estimate, kept, out=row)
+        row += of_frame
+        row >>= SMOOTHING_BITS
+        estimate = row
+    return estimates
+
+
 def _scaled(signal: Ints, estimates: Ints, tables: FrontEndTables) -> npt.NDArray[np.uint16]:
-    """Frames from magnitudes and noise estimates, both of shape (frames, channels)."""
+    """Frames from magnitudes and noise estimates, both of one shape (..., channels)."""
     features = tables.features
     scaled = (signal << features.smoothing_bits) & WORD
     subtracted = (scaled - np.minimum(estimates, scaled)) >> features.smoothing_bits

@@ -2,8 +2,7 @@
 
     arecord -q -t raw -f S16_LE -c 1 -r 16000 | python -m edgepress.runtime listen model.tflite -
 
-A model answers each window of the last frames, a step apart. A label is heard when the mean of its probabilities over
-the last answers reaches the threshold; again, when it has been below it, and the pause is over.
+A model answers each window of the last frames, a step apart; the mean of the last answers goes to `EventRule`.
 """
 
 from __future__ import annotations
@@ -13,15 +12,17 @@ import datetime
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from edgepress.runtime.errors import InputError
+from edgepress.runtime.sound.event_rule import EventRule
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import FrontEnd, net_input
-from edgepress.runtime.sound.listen_options import IGNORED, ListenOptions
+from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.wav import SUFFIX, read_wav, with_rate
 from edgepress.runtime.sound.windows import STEPS
 
@@ -39,7 +40,7 @@ class Listener:
 
     Args:
         model: A model of sound.
-        options: When a label is heard.
+        options: When a label is heard; None: as its contract says (`edgepress calibrate --max-alarms`), or as usual.
 
     Raises:
         InputError: The model is none of sound.
@@ -48,57 +49,42 @@ class Listener:
     def __init__(self, model: Model, options: ListenOptions | None = None) -> None:
         model.require_labels()
         self._model = model
-        self._options = options or ListenOptions()
+        self._options = options or usual_options(model)
+        self.labels = model.labels
         self.sound = sound_of(model)
         self._front_end = FrontEnd(self.sound)
         self._window = model.shape[0]
         self._step = self._options.step or max(self._window // STEPS, 1)
         self._frames = np.zeros((0, self.sound.channels), np.uint16)
-        self._answers = deque["npt.NDArray[np.float32]"](maxlen=self._options.average)
-        self._below = dict.fromkeys(model.labels, True)
-        self._last: dict[str, int] = {}
+        self._last_answers = deque["npt.NDArray[np.float32]"](maxlen=self._options.average)
+        self._rule = EventRule(model.labels, self._options, self.sound.rate)
         self._taken = 0
         """Frames that have left the front end before those that are held."""
 
     def push(self, samples: Samples) -> list[dict[str, Any]]:
-        """Take samples, int16, shape (n,); the events that they complete, in their order.
-
-        An event has the seconds of sound before the end of its window, `time_s`, the `label`, and the mean
-        `probability`.
-        """
-        self._frames = np.concatenate([self._frames, self._front_end.push(samples)])
+        """Take samples, int16, shape (n,); the events that they complete, in their order."""
         events = []
-        while len(self._frames) >= self._window:
-            events += self._answer()
-            self._frames = self._frames[self._step :]
-            self._taken += self._step
+        for now, probabilities in self.answers(samples):
+            self._last_answers.append(probabilities)
+            if len(self._last_answers) == self._options.average:
+                events += self._rule.take(now, np.mean(self._last_answers, axis=0, dtype=np.float64))
         return events
 
-    def _answer(self) -> list[dict[str, Any]]:
-        item = net_input(self._frames[: self._window], self.sound).reshape(1, *self._model.shape)
-        scores = self._model.limits.probabilities(self._model.scores(item))[0]
-        self._answers.append(np.nan_to_num(scores, nan=0.0))
-        mean = np.mean(self._answers, axis=0, dtype=np.float64)
-        now = self.sound.samples_of(self._taken + self._window)
-        return [
-            event
-            for label, each in zip(self._model.labels, mean, strict=True)
-            if (event := self._look(label, each, now))
-        ]
+    def answers(self, samples: Samples) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """Take samples; for each window that they complete, the samples up to its end and the labels' probabilities."""
+        self._frames = np.concatenate([self._frames, self._front_end.push(samples)])
+        while len(self._frames) >= self._window:
+            item = net_input(self._frames[: self._window], self.sound).reshape(1, *self._model.shape)
+            probabilities = self._model.limits.probabilities(self._model.scores(item))[0]
+            yield self.sound.samples_of(self._taken + self._window), np.nan_to_num(probabilities, nan=0.0)
+            self._frames = self._frames[self._step :]
+            self._taken += self._step
 
-    def _look(self, label: str, probability: float, now: int) -> dict[str, Any] | None:
-        """The event of a label, if it is heard now, after so many samples, and was not before."""
-        if label in self._options.ignore:
-            return None
-        if probability < self._options.threshold:
-            self._below[label] = True
-            return None
-        paused = label in self._last and now - self._last[label] < self._options.pause_s * self.sound.rate
-        if not self._below[label] or paused or len(self._answers) < self._options.average:
-            return None
-        self._below[label] = False
-        self._last[label] = now
-        return {"time_s": round(now / self.sound.rate, 3), "label": label, "probability": round(float(probability), 4)}
+
+def usual_options(model: Model) -> ListenOptions:
+    """When a label is heard, as the contract of a model says."""
+    listen = model.contract.listen if model.contract is not None else None
+    return listen or ListenOptions()
 
 
 def sound_of(model: Model) -> SoundFeatures:
@@ -148,10 +134,9 @@ def samples_from(source: str, sound: SoundFeatures) -> Iterator[Samples]:
 
 def listen_with(model: Model, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One document an event, with the time of day, and one at the end of the sound."""
-    ignore = IGNORED if args.ignore is None else tuple(args.ignore)
-    options = ListenOptions(
-        threshold=args.threshold, average=args.average, pause_s=args.pause, ignore=ignore, step=args.step
-    )
+    given = {"ignore": None if args.ignore is None else tuple(args.ignore), "pause_s": args.pause}
+    given |= {name: getattr(args, name) for name in ("threshold", "average", "step")}
+    options = replace(usual_options(model), **{name: value for name, value in given.items() if value is not None})
     listener = Listener(model, options)
     samples = 0
     events = 0

@@ -12,6 +12,7 @@ from edgepress.runtime.streams import read_seconds
 IGNORED = ("background", "silence", "unknown")
 """Labels that are no events."""
 MOST_AVERAGED = 1000
+MOST_PAUSE_S = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +34,16 @@ class ListenOptions:
     step: int | None = None
 
     def __post_init__(self) -> None:
+        numbers = (self.threshold, self.pause_s, self.average, *([] if self.step is None else [self.step]))
+        if not all(isinstance(number, (int, float)) for number in numbers):  # a contract may hold anything
+            raise TypeError(f"{numbers} are not all numbers")
+        object.__setattr__(self, "ignore", tuple(map(str, self.ignore)))
         if not 0 < self.threshold <= 1:
             raise InputError(f"The threshold is {self.threshold:g}; accepted: above 0 to 1.")
         if not 1 <= self.average <= MOST_AVERAGED:
             raise InputError(f"The mean is over {self.average} answers; accepted: 1 to {MOST_AVERAGED}.")
+        if not 0 <= self.pause_s <= MOST_PAUSE_S:
+            raise InputError(f"The pause is {self.pause_s:g} s; accepted: 0 to {MOST_PAUSE_S}.")
         if self.step is not None and self.step < 1:
             raise InputError(f"An answer every {self.step} frames; accepted: 1 or more.")
 
@@ -45,14 +52,14 @@ def add_listen_options(option: Callable[..., Any]) -> None:
     """Add the options to a parser, by its `add_argument`."""
     usual = ListenOptions()
     option("source", help="a WAV file, a file or pipe of raw samples (16 bits, mono), or - for standard input")
-    what = f"mean probability from which on a label is heard; default: {usual.threshold}"
-    option("--threshold", type=float, default=usual.threshold, metavar="P", help=what)
-    option(
-        "--step", type=int, metavar="FRAMES", help="frames from one answer to the next; default: a quarter of a window"
-    )
-    what = f"number of answers in the mean; default: {usual.average}"
-    option("--average", type=int, default=usual.average, metavar="N", help=what)
-    what = f"time from one event of a label to its next one at least; default: {usual.pause_s:g}s"
-    option("--pause", type=read_seconds, default=usual.pause_s, metavar="TIME", help=what)
-    what = f"a label that is no event; repeatable; default: {', '.join(IGNORED)}"
-    option("--ignore", action="append", metavar="LABEL", help=what)
+
+    def add(name: str, what: str, usually: str, **how: Any) -> None:
+        option(name, help=f"{what}; default: as the model's contract says, else {usually}", **how)
+
+    add("--threshold", "mean probability from which on a label is heard", str(usual.threshold), type=float, metavar="P")
+    add("--step", "frames from one answer to the next", "a quarter of a window", type=int, metavar="FRAMES")
+    add("--average", "number of answers in the mean", str(usual.average), type=int, metavar="N")
+    what = "time from one event of a label to its next one at least"
+    add("--pause", what, f"{usual.pause_s:g}s", type=read_seconds, metavar="TIME")
+    what = "a label that is no event; repeatable"
+    add("--ignore", what, ", ".join(IGNORED), action="append", metavar="LABEL")

@@ -81,3 +81,9 @@ def test_a_planted_word_is_found(text: str) -> None:
 @pytest.mark.parametrize("text", ["recommended", "snr_db", "climate", "noise", "float_graph", "arranging"])
 def test_other_words_are_not_rejected(text: str) -> None:
     assert not rejected_in(text)
+
+
+def test_no_page_holds_marks_of_an_unfinished_merge() -> None:
+    pages = [*files(), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+    marked = [path for path in pages if re.search(r"^(<<<<<<<|>>>>>>>)( |$)", path.read_text(), flags=re.MULTILINE)]
+    assert marked == []

@@ -47,15 +47,15 @@ def test_copies_have_the_names_of_the_files_unless_they_lie_beside_them(tmp_path
     for folder in (here, there):
         folder.mkdir()
     paths = [here / "a.tflite", there / "b.onnx"]
-    assert module._targets(paths, new) == [new / "a.tflite", new / "b.onnx"]
-    assert module._targets(paths, here) == [here / "a-calibrated.tflite", here / "b.onnx"]
-    assert module._targets([tmp_path / "none" / "a.onnx"], here) == [here / "a.onnx"]
+    assert module.targets_of(paths, new) == [new / "a.tflite", new / "b.onnx"]
+    assert module.targets_of(paths, here) == [here / "a-calibrated.tflite", here / "b.onnx"]
+    assert module.targets_of([tmp_path / "none" / "a.onnx"], here) == [here / "a.onnx"]
     with pytest.raises(InputError, match=r"a\.onnx"):
-        module._targets([here / "a.onnx", there / "a.onnx"], new)
-    assert len(module._targets([here / "a.onnx", there / "a.onnx"], here)) == 2
+        module.targets_of([here / "a.onnx", there / "a.onnx"], new)
+    assert len(module.targets_of([here / "a.onnx", there / "a.onnx"], here)) == 2
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is not a folder"):
-        module._targets(paths, tmp_path / "file")
+        module.targets_of(paths, tmp_path / "file")
 
 
 def contract(**options: Any) -> Any:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import Data, Json, PackagedEngine, SkipUnreadable, engine_option, skip_words
+from edgepress.toolkit.cli.options import (
+    Data,
+    Events,
+    Json,
+    PackagedEngine,
+    SkipUnreadable,
+    Streams,
+    StreamStep,
+    engine_option,
+    skip_words,
+)
 from edgepress.toolkit.cli.screen import table
+from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.measurement.calibrating.calibrate import Calibrated
 from edgepress.toolkit.measurement.calibrating.fit import LIMITS
@@ -111,6 +122,12 @@ def calibrate(
     max_rejected: Annotated[
         str | None, Option(metavar="SHARE", help="Promise that at most this share of known items is rejected")
     ] = None,
+    max_alarms: Annotated[
+        str | None, Option(metavar="RATE", help="Of sound: choose when a label is heard, for false alarms such as 1/h")
+    ] = None,
+    stream: Streams = None,
+    events: Events = None,
+    step: StreamStep = None,
     data: Data = None,
     unknown: Annotated[
         Path | None, Option(help="Folder or data set of items of none of the labels", show_default="none")
@@ -124,6 +141,12 @@ def calibrate(
     json_output: Json = False,
 ) -> int:
     """Calibrate probabilities, and reject uncertain answers, with a promise that is measured on the test split."""
+    if max_alarms is not None or stream:
+        if max_error is not None or max_rejected is not None or unknown is not None:
+            hint = "Calibrate promises first, and the alarms of the copy then."
+            raise InputError("--max-alarms is no promise of windows, and has no others beside it.", hint)
+        how: dict[str, Any] = {"engine": engine, "out": out, "json_output": json_output}
+        return _calibrate_stream(files, stream or [], max_alarms, {"events": events, "step": step}, **how)
     from edgepress.toolkit.cli.convert import data_words
     from edgepress.toolkit.measurement.calibrating.calibrate import calibrate as work
 
@@ -151,4 +174,39 @@ def calibrate(
         if written := [result.path for result in results if result.path is not None]:
             words = [*data_words(written[0], data), *skip_words(skip_unreadable)]
             screen.next_command(shell_line("edgepress", "bundle", written[0], *words))
+    return NOT_PROMISED if any(result.path is None for result in results) else 0
+
+
+def _calibrate_stream(
+    files: list[Path],
+    stream: list[Path],
+    max_alarms: str | None,
+    sound: dict[str, Any],
+    *,
+    json_output: bool,
+    **how: Any,
+) -> int:
+    """Choose when each model of sound hears a label."""
+    from edgepress.toolkit.cli.stream_tables import curve_table, sentence
+    from edgepress.toolkit.measurement.calibrating.streams import calibrate_stream as work
+
+    if max_alarms is None:
+        raise InputError("--stream needs a wish for false alarms.", "Give it: --max-alarms 1/h.")
+    with screen.progress({"sound": "Listening"}) as on_progress:
+        results = [
+            work(file, *stream, max_alarms=max_alarms, on_progress=on_progress, **sound, **how) for file in files
+        ]
+    if json_output:
+        screen.document({"files": [result.to_dict() for result in results]})
+    else:
+        for result in results:
+            screen.show(curve_table(result.evaluation))
+            screen.say()
+            rule = result.evaluation.options
+            screen.say(f"{sentence(result.evaluation)} Mean of {rule.average} answers.", style="bold")
+            if result.path is None:
+                screen.say(f"No rule gives {max_alarms} or fewer false alarms, so no copy was written.")
+            else:
+                screen.say(f"Written: {result.path}. Measure it on other recordings than these, which chose the rule.")
+                screen.next_command(shell_line("edgepress", "evaluate", result.path, "--stream", "OTHER"))
     return NOT_PROMISED if any(result.path is None for result in results) else 0

@@ -11,6 +11,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.columns import quality
+from edgepress.toolkit.errors import InputError
 
 MAX_CONFUSION = 20
 """Number of classes up to which the confusion matrix is printed; the JSON document always holds it."""
@@ -28,6 +29,9 @@ def evaluate(
     jobs: Annotated[
         int | None, Option(min=1, help="Worker processes that run side by side", show_default="CPUs / --threads")
     ] = None,
+    stream: options.Streams = None,
+    events: options.Events = None,
+    step: options.StreamStep = None,
     cache: Annotated[
         bool, Option(help="Store the file's answers, so that an interrupted evaluation can resume")
     ] = True,
@@ -35,6 +39,11 @@ def evaluate(
     json_output: options.Json = False,
 ) -> None:
     """Measure accuracy, precision, recall, F1, calibration error and confusion of one file on the test split."""
+    if stream:
+        _evaluate_stream(file, stream, events, step, engine=engine, threads=threads, json_output=json_output)
+        return
+    if events is not None or step is not None:
+        raise InputError("--events and --step are of recordings.", "Name them with --stream.")
     from edgepress.toolkit.cli.tables import confusion_table, evaluation_table, group_line
     from edgepress.toolkit.documents import default_cache
     from edgepress.toolkit.measurement.evaluation import evaluate as work
@@ -63,6 +72,25 @@ def evaluate(
             f"{accepted['count']} answers are accepted{_interval(accepted['share'])}; "
             f"{accepted['errors']} of these are wrong{_interval(accepted['error'])}."
         )
+
+
+def _evaluate_stream(file: Path, recordings: list[Path], *rule: Any, json_output: bool, **how: Any) -> None:
+    """Show what a model of sound hears in recordings."""
+    from edgepress.toolkit.cli.stream_tables import curve_table, label_table, sentence
+    from edgepress.toolkit.measurement.streams import evaluate_stream as work
+
+    events, step = rule
+    with screen.progress({"sound": "Listening"}) as on_progress:
+        result = work(file, *recordings, events=events, step=step, on_progress=on_progress, **how)
+    if json_output:
+        screen.document(result.to_dict())
+        return
+    screen.show(curve_table(result))
+    screen.say()
+    if len(result.labels) > 1:
+        screen.show(label_table(result))
+        screen.say()
+    screen.say(sentence(result), style="bold")
 
 
 def _interval(share: dict[str, Any] | None) -> str:

@@ -66,6 +66,8 @@ MODELS = f"{SOURCES} evaluate benchmark compare bundle"
 TABLE = (
     Judged("data", f"train {MODELS} sweep", "reads", "data", _is_data),
     Judged("more", "benchmark", "reads", "images without use of their labels", _is_data),
+    Judged("stream events", "evaluate", "reads", "recordings, and a table of what there is to hear"),
+    Judged("step", "evaluate", "free", "a number of frames"),
     Judged("labels", MODELS, "reads", "a text file, shown as one line of escaped text a label"),
     Judged("out", "train convert tune prune compress sweep benchmark report bundle", "writes", "results"),
     Judged("differences", "benchmark", "writes", "images to label"),

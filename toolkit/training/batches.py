@@ -18,20 +18,22 @@ import numpy.typing as npt
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.decoding import in_threads
 from edgepress.toolkit.data.items import SMALL
+from edgepress.toolkit.data.readers.sound import SoundSource
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import InputError, unknown
 
 AUGMENTATIONS = {
-    "auto": "affine for grey images, masks for sounds, none for other tensors; for colour images photo, or crops for a "
-    "pre-trained net whose images are 64 pixels high and wide or more",
+    "auto": "affine for grey images, mix for recordings, none for other tensors; for colour images photo, or crops for "
+    "a pre-trained net whose images are 64 pixels high and wide or more",
     "none": "items as they are",
     "affine": "rotation by up to 10 degrees, shift by up to 10 % of each side, zoom by up to 10 %",
     "photo": "affine, horizontal flip of half of the images, contrast by up to 15 %, brightness by up to 20 levels",
     "crops": "crops of half the area or more, horizontal flip of half of the images, other light and colors",
     "noise": "for tensors: Gaussian noise with a tenth of each feature's standard deviation",
+    "mix": "for recordings: speed by up to 10 %, shift, level, noise of the class background or pink noise; then masks",
     "masks": "for windows (steps, channels): shift by up to 10 % of the time; some channels and steps become 0",
 }
-OF_TENSORS = ("noise", "masks")
+OF_TENSORS = ("noise", "masks", "mix")
 FLIPPING = ("photo", "crops")
 """Augmentations that mirror images from left to right."""
 _DRAWS = 8
@@ -53,7 +55,7 @@ TINT = 0.05
 """How much each channel of a crop changes at most, as a share."""
 
 
-def resolve(name: str, input: InputSpec, *, pretrained: bool = False, sound: bool = False) -> str:
+def resolve(name: str, input: InputSpec, *, pretrained: bool = False, sound: bool = False, mixes: bool = True) -> str:
     """Check an augmentation's name for this input, and resolve "auto".
 
     Args:
@@ -61,6 +63,7 @@ def resolve(name: str, input: InputSpec, *, pretrained: bool = False, sound: boo
         input: The items.
         pretrained: Whether the net begins with weights of other data.
         sound: Whether the items are windows of sound.
+        mixes: Whether their recordings can be read again.
 
     Raises:
         InputError: The name is unknown, or the augmentation does not apply to this kind of item.
@@ -68,14 +71,20 @@ def resolve(name: str, input: InputSpec, *, pretrained: bool = False, sound: boo
     if name not in AUGMENTATIONS:
         raise unknown("augmentation", name, AUGMENTATIONS)
     if name == "auto":
-        tensors = "masks" if sound else "none"
+        tensors = ("mix" if mixes else "masks") if sound else "none"
         crops = pretrained and input.is_image and min(input.shape[:2]) >= SMALL  # parts of small images show little
         return {"grey": "affine", "rgb": "crops" if crops else "photo", None: tensors}[input.color]
     wrong = name != "none" and (name in OF_TENSORS) == input.is_image
-    if wrong or (name == "masks" and len(input.shape) != 2):
-        accepted = "auto, none, affine, photo, crops" if input.is_image else "auto, none, noise; masks for windows"
+    if wrong or (name in ("masks", "mix") and len(input.shape) != 2) or (name == "mix" and not (sound and mixes)):
+        tensors = "auto, none, noise; masks for windows, mix for recordings"
+        accepted = "auto, none, affine, photo, crops" if input.is_image else tensors
         raise InputError(f"The augmentation {name} does not apply to these items; accepted: {accepted}.")
     return name
+
+
+def can_mix(split: Split) -> bool:
+    """Whether the items of a split are windows of recordings that can be read again."""
+    return isinstance(split.source, SoundSource)
 
 
 def draw(count: int, *, seed: int, epoch: int) -> npt.NDArray[np.float32]:
@@ -85,6 +94,23 @@ def draw(count: int, *, seed: int, epoch: int) -> npt.NDArray[np.float32]:
         for source, columns in (([seed, epoch], _DRAWS), ([seed, epoch, 2], _MORE_DRAWS))
     ]
     return np.concatenate(parts, axis=1)
+
+
+def augmented(
+    split: Split,
+    rows: npt.NDArray[np.int64],
+    draws: npt.NDArray[np.float32],
+    *,
+    name: str,
+    scale: npt.NDArray[np.float32] | None = None,
+) -> npt.NDArray[Any]:
+    """Read items of a split and augment them; see `augment`."""
+    if name != "mix":
+        return augment(split.read(rows), draws, name=name, scale=scale)
+    source = split.source
+    assert isinstance(source, SoundSource), "resolve accepts it for recordings alone"
+    x = source.mixed(split.indices[rows], draws[:, -1], source.noises(split.indices))
+    return augment(x, draws, name=name)
 
 
 def augment(
@@ -106,19 +132,19 @@ def augment(
         return noisy
     if name == "none":
         return x
-    if name == "masks":
-        return _masked(x, draws)
+    if name in ("masks", "mix"):
+        return _masked(x, draws, shift=0.0 if name == "mix" else SHIFT)
     if name == "crops":
         return _tinted(_cropped(x, draws), draws)
     x = _affine(x, draws[:, :4], mirrored=(draws[:, 4] < 0.5) & (name == "photo"))
     return _light(x, draws[:, 5:7]) if name == "photo" else x
 
 
-def _masked(x: npt.NDArray[np.float32], draws: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _masked(x: npt.NDArray[np.float32], draws: npt.NDArray[np.float32], *, shift: float) -> npt.NDArray[np.float32]:
     """Shift every window in time, its ends repeated, and set two bands of channels and one of steps to 0."""
     steps = np.arange(x.shape[1])
-    shift = np.rint(SHIFT * x.shape[1] * (2 * draws[:, 0] - 1)).astype(np.int64)
-    rows = np.clip(steps + shift[:, None], 0, x.shape[1] - 1)
+    by = np.rint(shift * x.shape[1] * (2 * draws[:, 0] - 1)).astype(np.int64)
+    rows = np.clip(steps + by[:, None], 0, x.shape[1] - 1)
     out = np.take_along_axis(x, rows[:, :, None], axis=1)
     for place, (axis, share) in enumerate(zip((2, 2, 1), MASKED, strict=True)):
         length, begin = draws[:, 1 + 2 * place : 3 + 2 * place].T[:, :, None]
@@ -243,7 +269,7 @@ def training_batches(
     draws = draw(len(split), seed=seed, epoch=epoch)
 
     def prepare(rows: npt.NDArray[np.int64]) -> Batch:
-        x = augment(split.read(rows), draws[rows], name=augmentation, scale=deviation)
+        x = augmented(split, rows, draws[rows], name=augmentation, scale=deviation)
         y = split.y[rows] if targets is None else targets(x, rows, draws[rows])
         return x.astype(np.float32), y
 

@@ -209,7 +209,11 @@ def resolve_arguments(given: dict[str, Any], choice: Choice, data: DataSet) -> d
     continued = bool(given.get("continued"))
     two_steps = bool(choice.base) or in_two_steps(choice.arch, choice.weights, data.input, continued=continued)
     arguments["augmentation"] = batches.resolve(
-        given["augmentation"], data.input, pretrained=two_steps, sound=data.sound is not None
+        given["augmentation"],
+        data.input,
+        pretrained=two_steps,
+        sound=data.sound is not None,
+        mixes=batches.can_mix(data.train),
     )
     arguments["teacher"] = None if given["teacher"] is None else str(given["teacher"])
     for name, least in MIN_ARGUMENTS.items():

@@ -11,43 +11,38 @@ the recording is the group of those that no other rule of groups has.
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.files import require_memory
 from edgepress.runtime.data_record import TableRecord
-from edgepress.runtime.errors import MissingExtraError
 from edgepress.runtime.image import IMAGE_SUFFIXES
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import net_input
-from edgepress.runtime.sound.wav import MOST_FILE_BYTES, SUFFIX, Samples, read_wav, to_int16, with_rate
+from edgepress.runtime.sound.listen_options import IGNORED
 from edgepress.runtime.sound.windows import windows_of
 from edgepress.toolkit.data.decoding import in_threads
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
+from edgepress.toolkit.data.mixing import mixed_frames
 from edgepress.toolkit.data.readers.csv_windows import GroupColumns
 from edgepress.toolkit.data.readers.folder_layout import folders_of_splits, is_ignored, subfolders
+from edgepress.toolkit.data.sound_files import FLAC, SUFFIXES, Recordings, load_samples, require_soundfile
 from edgepress.toolkit.data.splits import Ints
 from edgepress.toolkit.errors import DataError, InputError
 
-FLAC = ".flac"
-SUFFIXES = frozenset({SUFFIX, FLAC})
 WINDOW_S = 1.0
 """Seconds of a window, if its length is not given."""
 RECORDING = "recording"
 """The column of groups."""
 LOOKED_AT = 10_000
 """Entries of folders that tell whether they hold recordings."""
-MOST_SECONDS = 4 * 3600
-"""Longest recording."""
 Frames = npt.NDArray[np.uint16]
 
 
@@ -78,6 +73,9 @@ class SoundSource:
         places: The name of each item.
         spec: The model's input.
         sound: The front end.
+        recordings: The recordings, whose samples `mixed` reads again.
+        of: The number of the recording of each item, shape (N,).
+        begins: The first frame of each item in its recording, shape (N,).
     """
 
     frames: Frames
@@ -86,6 +84,9 @@ class SoundSource:
     places: Sequence[str]
     spec: InputSpec
     sound: SoundFeatures
+    recordings: Recordings
+    of: Ints
+    begins: Ints
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -107,7 +108,35 @@ class SoundSource:
         rows = np.unique(self.starts[indices][:, None] + np.arange(self.window))
         new = np.searchsorted(rows, self.starts[indices])
         places = [self.places[i] for i in indices.tolist()]
-        return replace(self, frames=self.frames[rows], starts=new, places=places)
+        return replace(
+            self,
+            frames=self.frames[rows],
+            starts=new,
+            places=places,
+            recordings=self.recordings.closed(),
+            of=self.of[indices],
+            begins=self.begins[indices],
+        )
+
+    def mixed(self, indices: Ints, draws: npt.NDArray[np.float32], noises: Ints) -> npt.NDArray[np.float32]:
+        """Items of other speed, gain and place in time, with noise: float32, shape (len(indices), *item shape).
+
+        Args:
+            indices: The items.
+            draws: A random number in [0, 1) for each.
+            noises: Numbers of the recordings that are noise.
+        """
+        of = self.of[indices]
+        begins = self.begins[indices]
+        frames = mixed_frames(
+            self.recordings, of, begins, draws=draws, noises=noises, sound=self.sound, window=self.window
+        )
+        return net_input(frames, self.sound).reshape(-1, *self.spec.shape)
+
+    def noises(self, indices: Ints) -> Ints:
+        """Numbers of the recordings of noise among those of these items, ascending."""
+        own = np.unique(self.of[indices])
+        return own[np.isin(own, self.recordings.noises)]
 
     def hashes(self) -> Iterator[str]:
         """The content hash of each item, that of the same array in an `.npz`."""
@@ -141,14 +170,14 @@ def read_sound(path: Path, options: ReadOptions) -> Items:
         raise InputError(f"{path} has recordings; --label-column is for CSV files.", "Leave it out.")
     sound = options.sound or _usual_features(options)
     window, step = _window(options, sound)
-    recordings = _find(path, options)
+    files = _find(path, options)
     problems: dict[str, str] = {}
     parts: list[Frames] = []
     starts: list[Ints] = []
     kept: list[Recording] = []
     done = 0
     work = partial(_compute, path, sound=sound, window=window, step=step)
-    for recording, made in zip(recordings, in_threads(work, recordings), strict=True):
+    for recording, made in zip(files, in_threads(work, files), strict=True):
         if isinstance(made, InputError):
             if not options.skip_unreadable:
                 hint = "Replace or remove it, or skip unreadable files with --skip-unreadable."
@@ -171,8 +200,14 @@ def read_sound(path: Path, options: ReadOptions) -> Items:
     elif spec.is_integer:
         raise DataError(f"{path} has recordings, and the model takes integers.", "Give an .npz of its items.")
     places = _places(kept, starts, parts, window, sound)
-    source = SoundSource(np.concatenate(parts), np.concatenate(starts), window, places, spec, sound)
-    labels = tuple(in_order([each.label for each in recordings])) if recordings[0].label else ()
+    lengths = np.array([len(frames) for frames in parts])
+    begins = np.concatenate(starts) - (np.cumsum(lengths) - lengths)[of]
+    noises = tuple(i for i, each in enumerate(kept) if each.label in IGNORED)
+    recordings = Recordings(tuple(path / each.file for each in kept), sound.rate, noises)
+    source = SoundSource(
+        np.concatenate(parts), np.concatenate(starts), window, places, spec, sound, recordings, of, begins
+    )
+    labels = tuple(in_order([each.label for each in files])) if files[0].label else ()
     numbers = {label: i for i, label in enumerate(labels)}
     several = max(counts) > 1
     return Items(
@@ -239,7 +274,7 @@ def _find(root: Path, options: ReadOptions) -> list[Recording]:
                 for file in files
             ]
     if any(each.file.lower().endswith(FLAC) for each in found):
-        _soundfile()
+        require_soundfile()
     return found
 
 
@@ -275,50 +310,3 @@ def _places(
             names.append(recording.file if len(first) == 1 else f"{recording.file}, {begin:.1f}-{end:.1f} s")
         before += len(frames)
     return names
-
-
-def load_samples(path: Path, rate: int) -> Samples:
-    """The samples of a WAV or FLAC file at a rate, int16, shape (n,).
-
-    Raises:
-        InputError: It can't be read, or is longer than four hours.
-    """
-    samples, own = _read_flac(path) if path.suffix.lower() == FLAC else read_wav(path)
-    if len(samples) > MOST_SECONDS * own:
-        problem = f"The recording {path} has {len(samples) // own} s; accepted: up to {MOST_SECONDS}."
-        raise InputError(problem, "Cut it.")
-    if own % rate == 0:
-        return with_rate(samples, own, rate, f"The recording {path}")
-    from scipy.signal import resample_poly
-
-    common = math.gcd(own, rate)
-    return to_int16(resample_poly(samples.astype(np.float32), rate // common, own // common))
-
-
-def _read_flac(path: Path) -> tuple[Samples, int]:
-    soundfile = _soundfile()
-    try:
-        if path.stat().st_size > MOST_FILE_BYTES:
-            raise InputError(f"The recording {path} has more than {MOST_FILE_BYTES} bytes.", "Cut it.")
-        parts = []
-        with soundfile.SoundFile(path) as file:
-            if file.format != "FLAC":  # libsndfile goes by the content
-                raise InputError(f"The recording {path} is no FLAC file, but {file.format}.", "Name it by its format.")
-            own = int(file.samplerate)
-            if file.frames > MOST_SECONDS * own:
-                raise InputError(f"The recording {path} has {file.frames // own} s.", f"Accepted: {MOST_SECONDS}.")
-            for block in file.blocks(1 << 18, dtype="int32", always_2d=True):
-                parts.append(to_int16(block.mean(axis=1) / 65536))
-    except (soundfile.SoundFileError, OSError, ValueError) as e:
-        raise InputError(f"The recording {path} can't be read: {str(e).rstrip('.')}.") from e
-    if not sum(map(len, parts)):
-        raise InputError(f"The recording {path} holds no samples.")
-    return np.concatenate(parts), own
-
-
-def _soundfile() -> Any:
-    try:
-        import soundfile
-    except ImportError as e:
-        raise MissingExtraError("Reading FLAC files", "soundfile", "sound") from e
-    return soundfile

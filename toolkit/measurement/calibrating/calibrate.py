@@ -134,7 +134,7 @@ def calibrate(
     if not paths:
         raise InputError("No file is given.", "Name .tflite or .onnx files.")
     subjects = [_describe(path, data, unknown, engine=engine, skip_unreadable=skip_unreadable) for path in paths]
-    targets = _targets(paths, paths[0].parent / FOLDER if out is None else Path(out))
+    targets = targets_of(paths, paths[0].parent / FOLDER if out is None else Path(out))
     results = []
     for number, (subject, target) in enumerate(zip(subjects, targets, strict=True)):
 
@@ -183,7 +183,7 @@ class _Subject:
     notes: tuple[str, ...]
 
 
-def _targets(paths: Sequence[Path], folder: Path) -> list[Path]:
+def targets_of(paths: Sequence[Path], folder: Path) -> list[Path]:
     """The copies, in the order of the files; checked before anything is computed."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is not a folder.", "Name a folder with --out.")
@@ -269,7 +269,7 @@ def _calibrate(subject: _Subject, target: Path, wish: Wish, progress: Callable[[
     promised = limits.accept is not None
     if promised:
         calibrated = contract.replace(probability=limits.probability, accept=limits.accept, unknown=limits.unknown)
-        calibrated = calibrated.replace(drift=result.drift)
+        calibrated = calibrated.replace(drift=result.drift, listen=None)  # its threshold is of other probabilities
         write_annotated(candidate.file, calibrated, target)
     return Calibrated(
         candidate.file,

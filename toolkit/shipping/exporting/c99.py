@@ -25,7 +25,7 @@ from edgepress.toolkit.shipping.exporting.folder import (
 )
 from edgepress.toolkit.shipping.exporting.frames import FrameSources, frame_sources
 from edgepress.toolkit.shipping.exporting.job import Exported, ExportJob
-from edgepress.toolkit.shipping.exporting.sound import SoundSources, sound_sources
+from edgepress.toolkit.shipping.exporting.sound import SoundSources, rule_notes, sound_sources
 from edgepress.toolkit.shipping.exporting.stream import (
     stream_readme,
     stream_report,
@@ -146,6 +146,7 @@ def _make(job: ExportJob, _: None) -> _Folder:
     if job.stream is not None:
         vectors = stream_vectors(windows, whole, vectors)
         stream = stream_report(windows, whole)
+        notes += rule_notes(contract, job.stream)
     notes += calibration_notes(path, contract)
     report = _report(job, program, takes, vectors)
     report |= {"file_macs": whole.macs, "constant_channels": sum(each.constant_channels for each in whole.steps)}

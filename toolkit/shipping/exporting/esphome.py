@@ -21,10 +21,11 @@ from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.engines import import_engine
 from edgepress.runtime.errors import EngineError
 from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.listen_options import IGNORED
+from edgepress.runtime.sound.listen_options import IGNORED, ListenOptions
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.shipping.exporting.folder import fill, write_folder
 from edgepress.toolkit.shipping.exporting.job import Exported, ExportJob
+from edgepress.toolkit.shipping.exporting.sound import rule_notes
 from edgepress.toolkit.shipping.exporting.stream import stream_report, stream_vectors
 from edgepress.toolkit.shipping.exporting.tflm import ENGINE, arena_of
 from edgepress.toolkit.shipping.exporting.vectors import ProgramSession, TflmSession, make_vectors
@@ -32,10 +33,8 @@ from edgepress.toolkit.shipping.exporting.vectors import ProgramSession, TflmSes
 ROWS = 3
 """Frames of a call unless the user says another number: what published wake words take."""
 INPUT_SCALE = 26 / 255
-CUTOFF = 0.9
-"""Probability from which on ESPHome hears the word, which is edited in the manifest."""
-SLIDING_WINDOW = 5
-"""Answers in ESPHome's mean, likewise."""
+USUAL = ListenOptions(threshold=0.9, average=5)
+"""When ESPHome hears the word, unless the file says so (`edgepress calibrate --max-alarms`)."""
 LEAST_VERSION = "2024.7.0"
 """The first version of ESPHome that takes such files."""
 
@@ -48,7 +47,7 @@ def export_esphome(job: ExportJob) -> Exported:
     job.check_board(report["ram"]["arena"], report["flash"]["file"], f"an arena of {report['ram']['arena']} bytes")
     job.step(f"Writing {job.folder}")
     report, notes = write_folder(job.folder, contents, report, overwrite=job.overwrite)
-    return Exported(job.folder, report, tuple(notes))
+    return Exported(job.folder, report, (*notes, *rule_notes(read_contract(job.path), job.stream or ROWS)))
 
 
 def _make(job: ExportJob, _: None) -> tuple[dict[str, str | bytes], dict[str, Any]]:
@@ -87,6 +86,7 @@ def _make(job: ExportJob, _: None) -> tuple[dict[str, str | bytes], dict[str, An
 
 def _manifest(job: ExportJob, word: str, report: dict[str, Any], contract: Contract) -> dict[str, Any]:
     assert contract.sound is not None
+    rule = contract.listen or USUAL
     return {
         "type": "micro",
         "wake_word": word,
@@ -96,9 +96,9 @@ def _manifest(job: ExportJob, word: str, report: dict[str, Any], contract: Contr
         "trained_languages": [],
         "version": 2,
         "micro": {
-            "probability_cutoff": CUTOFF,
+            "probability_cutoff": rule.threshold,
             "feature_step_size": contract.sound.step_ms,
-            "sliding_window_size": SLIDING_WINDOW,
+            "sliding_window_size": rule.average,
             "tensor_arena_size": report["ram"]["arena"],
             "minimum_esphome_version": LEAST_VERSION,
         },

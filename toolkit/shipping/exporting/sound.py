@@ -16,6 +16,7 @@ from edgepress.runtime.sound.features import SNR_BITS, SoundFeatures
 from edgepress.runtime.sound.front_end import net_input, transform_order
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.tables import FrontEndTables, tables_of
+from edgepress.runtime.sound.windows import STEPS
 from edgepress.toolkit.shipping.exporting.folder import fill
 from edgepress.toolkit.shipping.exporting.stream import calls_before_answers
 from edgepress.toolkit.shipping.exporting.vectors import quantization_of
@@ -65,20 +66,32 @@ def sound_sources(program: Program, contract: Contract | None, *, streams: bool)
     return SoundSources(files, fill("sound/README.md", **words))
 
 
+def rule_notes(contract: Contract | None, rows: int) -> list[str]:
+    """What to say if the rule by which labels are heard was chosen for other steps than those of a stream."""
+    rule = contract.listen if contract is not None else None
+    if contract is None or rule is None:
+        return []
+    step = rule.step or max(contract.input.shape[0] // STEPS, 1)
+    if step == rows:
+        return []
+    text = f"Its threshold was chosen for an answer every {step} frames, and this one answers every {rows}."
+    return [f"{text} Choose it for these: edgepress calibrate --max-alarms 1/h --step {rows}."]
+
+
 def _words_of_stream(program: Program, contract: Contract, *, streams: bool) -> dict[str, str]:
     """What stands for the words of functions that take samples and run the model; nothing if it takes windows."""
     if not streams or contract.sound is None:
         return dict.fromkeys(PARTS, "") | {"USE": fill("sound/frames_use.md")}
     rows = program.input.size // contract.sound.channels
     window = contract.input.shape[0]
-    usual = ListenOptions()
+    usual = contract.listen or ListenOptions()
     words = {
         "ROWS": str(rows),
         "FIRST_ROW": str(-window % rows),
         "CALLS_BEFORE_ANSWERS": str(calls_before_answers(window, rows)),
         "OUTPUT_TYPE": C_TYPES[program.output.dtype],
         "IS_EVENT": ", ".join(str(int(label not in usual.ignore)) for label in contract.labels),
-        "THRESHOLD": f"{usual.threshold * 100:.0f}",
+        "THRESHOLD": f"{usual.threshold * 1000:.0f}",
         "AVERAGE": str(usual.average),
         "PAUSE_MS": f"{usual.pause_s * 1000:.0f}",
     }
@@ -92,7 +105,7 @@ def _gives_probabilities(program: Program, contract: Contract) -> bool:
     """Whether the model's numbers are probabilities in steps of 1/256, one a label."""
     scale, zero_point = quantization_of(program.output)
     least = np.iinfo(program.output.dtype).min
-    right = contract.task == "softmax" and program.output.size == len(contract.labels)
+    right = contract.task == "softmax" and contract.probability is None and program.output.size == len(contract.labels)
     return right and (scale, zero_point) == (1 / 256, least)
 
 

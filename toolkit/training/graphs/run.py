@@ -192,7 +192,9 @@ def job_arguments(
         "validation": items.get("validation") or partial(_read_training_items, train),
         "train": train,
         "labelled": contract.task == kind_of(plan.data).task and [*contract.labels] == [*plan.data.labels],
-        "augmentation": batches.resolve(run.augmentation, contract.input),
+        "augmentation": batches.resolve(
+            run.augmentation, contract.input, sound=plan.data.sound is not None, mixes=batches.can_mix(train)
+        ),
     }
     return arguments, plan.data.sha256
 

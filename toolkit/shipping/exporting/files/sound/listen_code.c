@@ -1,5 +1,5 @@
 
-#if MODEL_LISTEN_THRESHOLD_PERCENT <= 50 || MODEL_LISTEN_AVERAGE < 1
+#if MODEL_LISTEN_THRESHOLD_PERMILLE <= 500 || MODEL_LISTEN_AVERAGE < 1
 #error "Two labels could be heard at once, or none."
 #endif
 /* Whether a label is an event. */
@@ -10,7 +10,7 @@ int model_listen(model_sound *sound, const int16_t *samples)
     enum {
         CALL = MODEL_SOUND_ROWS * MODEL_SOUND_STEP, /* samples */
         PAUSE = (int)((int64_t)MODEL_LISTEN_PAUSE_MS * MODEL_SOUND_RATE / 1000),
-        LEAST = MODEL_LISTEN_THRESHOLD_PERCENT * 256 * MODEL_LISTEN_AVERAGE
+        LEAST = MODEL_LISTEN_THRESHOLD_PERMILLE * 256 * MODEL_LISTEN_AVERAGE
     };
     if (!model_hear(sound, samples)) return -1;
     if (sound->silent) {
@@ -27,7 +27,7 @@ int model_listen(model_sound *sound, const int16_t *samples)
         sound->sums[label] += score - scores[label];
         scores[label] = score;
         sound->waits[label] -= sound->waits[label] > 0;
-        if (100 * sound->sums[label] < LEAST) {
+        if (1000 * sound->sums[label] < LEAST) {
             sound->above[label] = 0;
         } else if (is_event[label] && !sound->above[label] && !sound->waits[label] &&
                    sound->counted == MODEL_LISTEN_AVERAGE) {

@@ -1,8 +1,8 @@
 
-/* A label is heard when its mean probability over the last answers reaches the threshold, more than 50 percent; and
+/* A label is heard when its mean probability over the last answers reaches the threshold, in thousandths, more than half; and
    again when it was below it and the pause is over. */
-#ifndef MODEL_LISTEN_THRESHOLD_PERCENT
-#define MODEL_LISTEN_THRESHOLD_PERCENT @THRESHOLD@
+#ifndef MODEL_LISTEN_THRESHOLD_PERMILLE
+#define MODEL_LISTEN_THRESHOLD_PERMILLE @THRESHOLD@
 #endif
 #ifndef MODEL_LISTEN_AVERAGE
 #define MODEL_LISTEN_AVERAGE @AVERAGE@

@@ -1,0 +1,139 @@
+"""Recordings with other speed, level, place and noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sounds import tone, wav_bytes
+
+from edgepress.runtime.sound.features import SoundFeatures
+from edgepress.runtime.sound.front_end import frames_of, frames_of_each
+from edgepress.toolkit.data import mixing
+from edgepress.toolkit.data.sound_files import Recordings
+
+SOUND = SoundFeatures()
+WINDOW = 98
+NONE = np.zeros(0, np.int64)
+
+
+@pytest.mark.parametrize("features", [SOUND, SoundFeatures(rate=8000, upper_hz=3800.0, channels=13, pcan=False)])
+def test_frames_of_several_recordings_are_those_of_each(features: SoundFeatures) -> None:
+    rng = np.random.default_rng(0)
+    samples = rng.normal(0, [[30.0], [3000.0], [0.0], [30000.0]], (4, 20_011)).clip(-32768, 32767).astype(np.int16)
+    each = frames_of_each(samples, features)
+    assert each.dtype == np.uint16
+    assert [frames.tolist() for frames in each] == [frames_of(row, features).tolist() for row in samples]
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Recordings:
+    """A word, a long recording, a short one, and noise."""
+    rng = np.random.default_rng(1)
+    parts = [
+        tone(rng, 0, 16000),
+        tone(rng, 1, 64000),
+        tone(rng, 2, 6000),
+        rng.normal(0, 500, 30000).astype(np.int16),
+    ]
+    paths = []
+    for number, samples in enumerate(parts):
+        paths.append(tmp_path / f"{number}.wav")
+        paths[-1].write_bytes(wav_bytes(samples[:, None], 16000))
+    return Recordings(tuple(paths), 16000, (3,))
+
+
+def mixed(recordings: Recordings, of: list[int], begins: list[int], draws: list[float], noises: Any = NONE) -> np.ndarray:
+    return mixing.mixed_frames(
+        recordings,
+        np.array(of),
+        np.array(begins),
+        draws=np.array(draws, np.float32),
+        noises=np.array(noises, np.int64),
+        sound=SOUND,
+        window=WINDOW,
+    )
+
+
+def unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("SPEED", 0.0), ("SHIFT", 0.0), ("GAIN_DB", (0.0, 0.0)), ("NOISY", 0.0)):
+        monkeypatch.setattr(mixing, name, value)
+
+
+def test_without_changes_a_window_is_that_of_the_recording(recordings: Recordings, monkeypatch: Any) -> None:
+    unchanged(monkeypatch)
+    samples = recordings.samples(1)
+    lead = round(1000 * mixing.LEAD_S / SOUND.step_ms)
+    (frames,) = mixed(recordings, [1], [150], [0.3])
+    before = samples[(150 - lead) * SOUND.step : 150 * SOUND.step + SOUND.samples_of(WINDOW)]
+    assert frames.tolist() == frames_of(before, SOUND)[lead:].tolist()
+    for number in (0, 2):  # silence is in front of what is short
+        samples = recordings.samples(number)
+        silence = np.zeros(lead * SOUND.step + SOUND.samples_of(WINDOW) - len(samples), np.int16)
+        (frames,) = mixed(recordings, [number], [0], [0.3])
+        if number == 2:
+            assert frames.tolist() == frames_of(np.concatenate([silence, samples]), SOUND)[lead:].tolist()
+
+
+def test_changes_depend_on_the_draw_alone(recordings: Recordings) -> None:
+    first = mixed(recordings, [0, 1, 2, 1], [0, 20, 0, 20], [0.1, 0.5, 0.9, 0.2], [3])
+    again = mixed(recordings, [1, 0], [20, 0], [0.2, 0.1], [3])
+    assert first.shape == (4, WINDOW, SOUND.channels)
+    assert again[0].tolist() == first[3].tolist()
+    assert again[1].tolist() == first[0].tolist()
+    assert first[1].tolist() != first[3].tolist()
+
+
+def test_noise_has_the_drawn_level(recordings: Recordings, monkeypatch: Any) -> None:
+    unchanged(monkeypatch)
+    monkeypatch.setattr(mixing, "NOISY", 1.0)
+    taken: list[tuple[np.ndarray, np.ndarray, float]] = []
+    gain_of = mixing._noise_gain
+
+    def spy(signal: np.ndarray, noise: np.ndarray, rng: np.random.Generator) -> float:
+        gain = gain_of(signal, noise, rng)
+        taken.append((signal, noise, gain))
+        return gain
+
+    monkeypatch.setattr(mixing, "_noise_gain", spy)
+    for noises in ([3], NONE):
+        mixed(recordings, [0, 1] * 40, [0, 30] * 40, list(np.linspace(0, 0.99, 80)), noises)
+    assert len(taken) == 160
+    ratios = [10 * np.log10((signal**2).mean() / ((gain * noise) ** 2).mean()) for signal, noise, gain in taken]
+    low, high = mixing.SNR_DB
+    assert low - 0.01 <= min(ratios) < low + 3
+    assert high - 3 < max(ratios) <= high + 0.01
+
+
+def test_silence_takes_noise_as_it_is() -> None:
+    rng = np.random.default_rng(0)
+    assert mixing._noise_gain(np.zeros(9), np.ones(9), rng) == 1.0
+    assert mixing._noise_gain(np.ones(9), np.zeros(9), rng) == 1.0
+
+
+def test_levels_and_speeds_are_as_far_as_they_say(recordings: Recordings, monkeypatch: Any) -> None:
+    stretched: list[float] = []
+    inner = mixing._stretched
+
+    def spy(samples: np.ndarray, begin: float, speed: float, count: int) -> np.ndarray:
+        stretched.append(speed)
+        return inner(samples, begin, speed, count)
+
+    monkeypatch.setattr(mixing, "_stretched", spy)
+    mixed(recordings, [0] * 100, [0] * 100, list(np.linspace(0, 0.99, 100)))
+    logs = np.log(stretched)
+    assert np.abs(logs).max() <= mixing.SPEED
+    assert logs.min() < -0.8 * mixing.SPEED
+    assert logs.max() > 0.8 * mixing.SPEED
+
+
+def test_stretching_reads_at_fractions_and_gives_silence_beyond() -> None:
+    ramp = np.arange(100, dtype=np.int16)
+    assert mixing._stretched(ramp, 10.5, 1.0, 4).tolist() == [10.5, 11.5, 12.5, 13.5]
+    assert mixing._stretched(ramp, 10.0, 2.0, 3).tolist() == [10, 12, 14]
+    assert mixing._stretched(ramp, -2.0, 1.0, 4).tolist() == [0, 0, 0, 1]
+    assert mixing._stretched(ramp, 98.0, 1.0, 4).tolist() == [98, 99, 0, 0]
+    assert mixing._stretched(ramp, 500.0, 1.0, 2).tolist() == [0, 0]
+    assert mixing._stretched(ramp, -50.0, 1.0, 2).tolist() == [0, 0]

@@ -1,0 +1,60 @@
+"""Tables of what a model of sound hears in recordings, of `evaluate --stream` and `calibrate --max-alarms`."""
+
+from __future__ import annotations
+
+from edgepress.toolkit.cli.screen import table
+from edgepress.toolkit.measurement.streams import Count, StreamEvaluation
+from edgepress.toolkit.stats.samples import rate_interval, share_interval
+from edgepress.toolkit.terminal import Table
+from edgepress.toolkit.text import plural
+
+FIGURES = ("Missed", "Missed %", "False alarms", "An hour", "95 %", "Delay s")
+"""Heads of the columns that each row has."""
+
+
+def curve_table(result: StreamEvaluation) -> Table:
+    """What is heard at each threshold."""
+    return _table("Threshold", [(f"{count.threshold:g}", count) for count in result.curve()], result.hours)
+
+
+def label_table(result: StreamEvaluation) -> Table:
+    """What is heard of each label, at the threshold of the file."""
+    return _table("Label", [(count.label, count) for count in result.count()[1:]], result.hours)
+
+
+def sentence(result: StreamEvaluation) -> str:
+    """The headline: what is heard at the threshold of the file."""
+    count = result.count()[0]
+    rate = rate_interval(count.alarms, result.hours)
+    heard = "no labelled event to miss"
+    if count.events:
+        share = share_interval(count.missed, count.events)
+        heard = f"{count.missed} of {plural(count.events, 'event')} missed ({_percent(share.low, share.high)})"
+    return (
+        f"{result.file} on {result.engine}, threshold {count.threshold:g}: {heard}, "
+        f"{plural(count.alarms, 'false alarm')} in {result.hours:.2f} hours "
+        f"({rate.low:.2g} to {rate.high:.2g} an hour)."
+    )
+
+
+def _table(head: str, rows: list[tuple[str, Count]], hours: float) -> Table:
+    cells = [[name, *_cells(count, hours)] for name, count in rows]
+    return table([(head, "left"), *((figure, "right") for figure in FIGURES)], cells)
+
+
+def _cells(count: Count, hours: float) -> list[str]:
+    rate = rate_interval(count.alarms, hours)
+    missed = f"{100 * count.missed / count.events:.1f}" if count.events else ""
+    delay = count.to_dict(hours)["delay_s"]
+    return [
+        f"{count.missed} of {count.events}" if count.events else "",
+        missed,
+        str(count.alarms),
+        f"{rate.estimate:.2f}",
+        f"{rate.low:.2f} to {rate.high:.2f}",
+        "" if delay is None else f"{delay:.2f}",
+    ]
+
+
+def _percent(low: float | None, high: float | None) -> str:
+    return f"{100 * (low or 0):.1f} to {100 * (high or 0):.1f} %"

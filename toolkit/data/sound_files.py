@@ -1,0 +1,111 @@
+"""Samples of WAV and FLAC files at one rate, and the recordings of a data set that are read again to be mixed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress.runtime.errors import MissingExtraError
+from edgepress.runtime.sound.wav import MOST_FILE_BYTES, SUFFIX, Samples, read_wav, to_int16, with_rate
+from edgepress.toolkit.data.decoding import in_threads
+from edgepress.toolkit.errors import InputError
+
+FLAC = ".flac"
+SUFFIXES = frozenset({SUFFIX, FLAC})
+MOST_SECONDS = 4 * 3600
+"""Longest recording."""
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Files that are read when their samples are needed, and then held.
+
+    Attributes:
+        paths: The files.
+        rate: The rate of their samples.
+        noises: Numbers of those that are of no class that is heard, such as `background`.
+    """
+
+    paths: tuple[Path, ...]
+    rate: int
+    noises: tuple[int, ...]
+    _held: dict[int, Samples] = field(default_factory=dict, compare=False, repr=False)
+
+    def hold(self, numbers: Sequence[int]) -> None:
+        """Read the files of these numbers.
+
+        Raises:
+            InputError: One can't be read any more.
+        """
+        missing = [number for number in numbers if number not in self._held]
+        for number, samples in zip(missing, in_threads(self._load, missing), strict=True):
+            self._held[number] = samples
+
+    def samples(self, number: int) -> Samples:
+        """The samples of a file, int16, shape (n,)."""
+        self.hold([number])
+        return self._held[number]
+
+    def closed(self) -> Recordings:
+        """The same without the samples, to be pickled."""
+        return Recordings(self.paths, self.rate, self.noises)
+
+    def _load(self, number: int) -> Samples:
+        return load_samples(self.paths[number], self.rate)
+
+
+def load_samples(path: Path, rate: int) -> Samples:
+    """The samples of a WAV or FLAC file at a rate, int16, shape (n,).
+
+    Raises:
+        InputError: It can't be read, or is longer than four hours.
+    """
+    samples, own = _read_flac(path) if path.suffix.lower() == FLAC else read_wav(path)
+    if len(samples) > MOST_SECONDS * own:
+        problem = f"The recording {path} has {len(samples) // own} s; accepted: up to {MOST_SECONDS}."
+        raise InputError(problem, "Cut it.")
+    if own % rate == 0:
+        return with_rate(samples, own, rate, f"The recording {path}")
+    from scipy.signal import resample_poly
+
+    common = math.gcd(own, rate)
+    return to_int16(resample_poly(samples.astype(np.float32), rate // common, own // common))
+
+
+def _read_flac(path: Path) -> tuple[Samples, int]:
+    soundfile = require_soundfile()
+    try:
+        if path.stat().st_size > MOST_FILE_BYTES:
+            raise InputError(f"The recording {path} has more than {MOST_FILE_BYTES} bytes.", "Cut it.")
+        parts = []
+        with soundfile.SoundFile(path) as file:
+            if file.format != "FLAC":  # libsndfile goes by the content
+                raise InputError(f"The recording {path} is no FLAC file, but {file.format}.", "Name it by its format.")
+            own = int(file.samplerate)
+            if file.frames > MOST_SECONDS * own:
+                raise InputError(f"The recording {path} has {file.frames // own} s.", f"Accepted: {MOST_SECONDS}.")
+            for block in file.blocks(1 << 18, dtype="int32", always_2d=True):
+                parts.append(to_int16(block.mean(axis=1) / 65536))
+    except (soundfile.SoundFileError, OSError, ValueError) as e:
+        raise InputError(f"The recording {path} can't be read: {str(e).rstrip('.')}.") from e
+    if not sum(map(len, parts)):
+        raise InputError(f"The recording {path} holds no samples.")
+    return np.concatenate(parts), own
+
+
+def require_soundfile() -> Any:
+    """The package soundfile.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import soundfile
+    except ImportError as e:
+        raise MissingExtraError("Reading FLAC files", "soundfile", "sound") from e
+    return soundfile

@@ -1,0 +1,345 @@
+"""Evaluate a model of sound on recordings as `listen` hears them: missed events, false alarms an hour, and delays.
+
+A model that is right in 99 of 100 windows may be wrong many times an hour, so windows say little of what a device does.
+Every recording is answered once; the rule of `listen` is then applied to its answers for each threshold.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.process.worker import ChildDied, Worker
+from edgepress.runtime.sessions import file_format
+from edgepress.runtime.sound.event_rule import EventRule
+from edgepress.runtime.sound.listen_options import ListenOptions
+from edgepress.toolkit.arguments import OnProgress, check_arguments
+from edgepress.toolkit.data.for_model import describe
+from edgepress.toolkit.data.sound_files import SUFFIXES, load_samples
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.machine.environments import python_for, usable_engines
+from edgepress.toolkit.measurement.benchmarking.answers import crash_error
+from edgepress.toolkit.stats.samples import rate_interval, share_interval
+from edgepress.toolkit.workers.listening import Listening, listen_on, open_listener
+from edgepress.toolkit.workers.opening import Candidate
+
+COLUMNS = ("start_s", "end_s", "label")
+"""Columns of a table of events; `file` is needed for several recordings."""
+AFTER_S = 1.0
+"""Seconds after the end of an event in which it may still be heard."""
+THRESHOLDS = (*(round(0.05 * n, 2) for n in range(1, 20)), 0.96, 0.97, 0.98, 0.99, 0.995, 0.999)
+"""Thresholds of a curve."""
+PART_S = 60
+"""Seconds of sound that a process is given at once."""
+SILENCE_S = 600.0
+"""Seconds that such a part may take."""
+MOST_EVENTS = 1_000_000
+MOST_TABLE_BYTES = 64 << 20
+
+
+class Event(NamedTuple):
+    """A sound that a person has labelled: seconds of its beginning and end in the recording, and its label."""
+
+    start_s: float
+    end_s: float
+    label: str
+
+
+@dataclass(frozen=True)
+class HeardRecording:
+    """A recording, and what a model answered while it ran.
+
+    Attributes:
+        file: The recording.
+        seconds: Its length.
+        ends: Samples up to the end of each window, int64, shape (n,).
+        probabilities: Probability of each label, float32, shape (n, labels).
+        events: What there is to hear.
+    """
+
+    file: Path
+    seconds: float
+    ends: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
+class Count:
+    """What was heard at one threshold, of one label or of all.
+
+    Attributes:
+        label: The label; "" for all.
+        threshold: The threshold.
+        events: Number of labelled events.
+        missed: How many of them were not heard.
+        alarms: Number of times that a label was heard and was not there.
+        delays_s: Seconds from the end of each event that was heard to when it was; below 0 if it was heard before.
+    """
+
+    label: str
+    threshold: float
+    events: int
+    missed: int
+    alarms: int
+    delays_s: tuple[float, ...]
+
+    def to_dict(self, hours: float) -> dict[str, Any]:
+        """The row as JSON documents show it; intervals of 95 %, None without events."""
+        return {
+            "label": self.label,
+            "threshold": self.threshold,
+            "events": self.events,
+            "missed": self.missed,
+            "missed_share": asdict(share_interval(self.missed, self.events)) if self.events else None,
+            "alarms": self.alarms,
+            "alarms_per_hour": asdict(rate_interval(self.alarms, hours)),
+            "delay_s": float(np.median(self.delays_s)) if self.delays_s else None,
+        }
+
+
+@dataclass(frozen=True)
+class StreamEvaluation:
+    """What a model hears in recordings.
+
+    Attributes:
+        file: The model's file.
+        engine: The engine that answered.
+        labels: Labels that are events.
+        options: The rule, with the threshold of the headline.
+        recordings: The recordings with the model's answers.
+        rate: Samples a second.
+    """
+
+    file: Path
+    engine: str
+    labels: tuple[str, ...]
+    all_labels: tuple[str, ...]
+    options: ListenOptions
+    recordings: tuple[HeardRecording, ...]
+    rate: int
+
+    @property
+    def hours(self) -> float:
+        """Length of all recordings."""
+        return sum(recording.seconds for recording in self.recordings) / 3600
+
+    def count(self, **changes: Any) -> list[Count]:
+        """What is heard by the rule, perhaps with other options: the sum over labels, and each label."""
+        options = replace(self.options, **changes)
+        counts = [self._count(options, label) for label in self.labels]
+        total = Count(
+            "",
+            options.threshold,
+            sum(each.events for each in counts),
+            sum(each.missed for each in counts),
+            sum(each.alarms for each in counts),
+            tuple(delay for each in counts for delay in each.delays_s),
+        )
+        return [total, *counts]
+
+    def curve(self) -> list[Count]:
+        """The sum over labels at each of `THRESHOLDS`."""
+        return [self.count(threshold=threshold)[0] for threshold in THRESHOLDS]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that `evaluate --stream --json` prints."""
+        hours = self.hours
+        total, *labels = self.count()
+        return {
+            "file": str(self.file),
+            "engine": self.engine,
+            "recordings": [str(recording.file) for recording in self.recordings],
+            "hours": hours,
+            "rule": asdict(self.options),
+            **total.to_dict(hours),
+            "per_label": [count.to_dict(hours) for count in labels],
+            "curve": [count.to_dict(hours) for count in self.curve()],
+        }
+
+    def _count(self, options: ListenOptions, label: str) -> Count:
+        missed = 0
+        alarms = 0
+        events = 0
+        delays: list[float] = []
+        for recording in self.recordings:
+            expected = [event for event in recording.events if event.label == label]
+            times = [
+                each["time_s"]
+                for each in events_of(recording, self.all_labels, options, self.rate)
+                if each["label"] == label
+            ]
+            heard, false = match(expected, times)
+            events += len(expected)
+            missed += len(expected) - len(heard)
+            alarms += false
+            delays += [time - expected[place].end_s for place, time in heard.items()]
+        return Count(label, options.threshold, events, missed, alarms, tuple(delays))
+
+
+def events_of(
+    recording: HeardRecording, labels: Sequence[str], options: ListenOptions, rate: int
+) -> list[dict[str, Any]]:
+    """The events that `listen` reports of a recording."""
+    rows = recording.probabilities
+    if len(rows) < options.average:
+        return []
+    windows = np.lib.stride_tricks.sliding_window_view(rows, options.average, axis=0)
+    means = windows.mean(axis=2, dtype=np.float64)
+    above = (means >= options.threshold).any(axis=1)
+    above[1:] |= above[:-1]  # a row below the threshold ends an event, and others change nothing
+    rule = EventRule(labels, options, rate)
+    ends = recording.ends[options.average - 1 :]
+    return [event for place in np.flatnonzero(above) for event in rule.take(int(ends[place]), means[place])]
+
+
+def match(expected: Sequence[Event], times: Iterable[float]) -> tuple[dict[int, float], int]:
+    """When each expected event was heard first, by its place, and how many times none was there to hear.
+
+    A sound that is heard twice in its time is no false alarm.
+    """
+    heard: dict[int, float] = {}
+    alarms = 0
+    for time in times:
+        near = [place for place, each in enumerate(expected) if each.start_s <= time <= each.end_s + AFTER_S]
+        new = [place for place in near if place not in heard]
+        if new:
+            heard[new[0]] = time
+        elif not near:
+            alarms += 1
+    return heard, alarms
+
+
+@check_arguments
+def evaluate_stream(
+    file: str | Path,
+    *recordings: str | Path,
+    events: str | Path | None = None,
+    threshold: float | None = None,
+    average: int | None = None,
+    step: int | None = None,
+    engine: str | None = None,
+    threads: int = 1,
+    on_progress: OnProgress | None = None,
+) -> StreamEvaluation:
+    """What a model of sound hears in recordings, as `listen` on a board does.
+
+    Args:
+        file: A `.tflite` or `.onnx` model of sound.
+        recordings: WAV or FLAC files, or folders of them.
+        events: A CSV table of what there is to hear: `start_s`, `end_s`, `label`, and `file` for several recordings.
+            None: nothing, so that everything heard is a false alarm.
+        threshold: Mean probability from which on a label is heard; None as the file says, as for the next two.
+        average: Number of answers in the mean.
+        step: Frames from one answer to the next.
+        engine: Engine that runs the file; None takes the first installed one that opens it.
+        threads: Number of threads that it may use.
+        on_progress: Called with "sound" and the share that is done, 0-1.
+
+    Raises:
+        EdgepressError: The file, a recording or the table can't be used.
+    """
+    path = Path(file)
+    contract = describe(path).contract
+    if contract.sound is None:
+        raise InputError(f"{path} is no model of sound: its contract has no front end.", "Omit --stream.")
+    name = engine or next(iter(usable_engines(file_format(path))), None)
+    if name is None:
+        raise InputError(f"No installed engine opens {path}.", "edgepress doctor shows how to install one.")
+    given: dict[str, Any] = {"threshold": threshold, "average": average, "step": step}
+    usual = contract.listen or ListenOptions()
+    options = replace(usual, **{key: value for key, value in given.items() if value is not None})
+    sources = find_recordings(recordings)
+    expected = read_events(Path(events), sources, contract.labels) if events is not None else {}
+    candidate = Candidate(path, name, threads, contract=contract.to_json())
+    answered = []
+    try:
+        with Worker(python=python_for(name), silence_s=SILENCE_S) as worker:
+            for number, source in enumerate(sources):
+                samples = load_samples(source, contract.sound.rate)
+                (_,) = worker.call(open_listener, Listening(candidate, options.step))
+                parts: list[Any] = []
+                for start in range(0, len(samples), PART_S * contract.sound.rate):
+                    parts += worker.call(listen_on, samples[start : start + PART_S * contract.sound.rate])
+                    if on_progress is not None:
+                        on_progress("sound", (number + start / len(samples)) / len(sources))
+                seconds = len(samples) / contract.sound.rate
+                ends, probabilities = (np.concatenate(column) for column in zip(*parts, strict=True))
+                answered.append(HeardRecording(source, seconds, ends, probabilities, tuple(expected.get(source, ()))))
+    except ChildDied as e:
+        raise crash_error(candidate, e) from e
+    labels = tuple(label for label in contract.labels if label not in options.ignore)
+    return StreamEvaluation(path, name, labels, contract.labels, options, tuple(answered), contract.sound.rate)
+
+
+def find_recordings(sources: Sequence[str | Path]) -> list[Path]:
+    """The recordings that are named, and those in folders, in order.
+
+    Raises:
+        InputError: There is none, or one is named twice.
+    """
+    files: list[Path] = []
+    for source in map(Path, sources):
+        inside = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        files += inside if source.is_dir() else [source]
+    if not files:
+        raise InputError("There is no recording to listen to.", "Name WAV or FLAC files, or a folder of them.")
+    if twice := sorted({str(path) for path in files if files.count(path) > 1}):
+        raise InputError(f"{twice[0]} is named twice.", "Name each recording once.")
+    return files
+
+
+def read_events(path: Path, recordings: Sequence[Path], labels: Sequence[str]) -> dict[Path, list[Event]]:
+    """The events of each recording in a CSV table.
+
+    Raises:
+        InputError: The table can't be read, or a row names no recording, no label or no times.
+    """
+    events: dict[Path, list[Event]] = {}
+    try:
+        if path.stat().st_size > MOST_TABLE_BYTES:
+            raise InputError(f"{path} has more than {MOST_TABLE_BYTES} bytes.", "Give a table of events.")
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for number, row in enumerate(csv.DictReader(file), 2):
+                recording, event = _read_row(row, f"{path}, line {number}", recordings, labels)
+                events.setdefault(recording, []).append(event)
+                if number > MOST_EVENTS:
+                    raise InputError(f"{path} has more than {MOST_EVENTS} rows.", "Give fewer events.")
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        hint = f"Accepted: a CSV table with the columns {', '.join(COLUMNS)}, and file for several recordings."
+        raise InputError(f"{path} can't be read: {e}.", hint) from e
+    return {recording: sorted(each) for recording, each in events.items()}
+
+
+def _read_row(
+    row: Mapping[str | None, Any], place: str, recordings: Sequence[Path], labels: Sequence[str]
+) -> tuple[Path, Event]:
+    if missing := [name for name in COLUMNS if row.get(name) is None]:
+        hint = f"Accepted: {', '.join(COLUMNS)}, and file for several recordings."
+        raise InputError(f"{place} has no {missing[0]}.", hint)
+    try:
+        start, end = float(row["start_s"]), float(row["end_s"])
+    except ValueError as e:
+        raise InputError(f"{place}: {e}.", "Accepted: seconds, such as 12.5.") from e
+    if not 0 <= start <= end < math.inf:
+        raise InputError(f"{place}: an event from {start:g} to {end:g} s.", "Accepted: 0 <= start_s <= end_s.")
+    if row["label"] not in labels:
+        hint = f"Accepted: {', '.join(labels[:20])}."
+        raise InputError(f"{place}: the model has no label {row['label'][:60]!r}.", hint)
+    name = row.get("file")
+    if name is None and len(recordings) == 1:
+        return recordings[0], Event(start, end, row["label"])
+    ends = os.path.normpath(name or "")
+    near = [path for path in recordings if path.as_posix() == ends or path.as_posix().endswith(f"/{ends}")]
+    if len(near) != 1:
+        which = "none" if not near else "several"
+        raise InputError(f"{place}: {which} of the recordings is named {ends[:100]!r}.", "Give its path.")
+    return near[0], Event(start, end, row["label"])
