@@ -54,7 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_files_lose_nothing_and_carry_the_front_end(made: Any) -> None:
     assert made.trained["accuracy"] >= 0.9
-    assert made.trained["arguments"]["augmentation"] == "masks"
+    assert made.trained["arguments"]["augmentation"] == "mix"
     assert len(made.files) == 3
     for file in made.files.values():
         contract = contract_of(file)

@@ -93,8 +93,12 @@ def test_noise_follows_the_scale_of_each_feature():
 
 
 def test_masks_shift_a_window_and_empty_some_of_it() -> None:
-    assert resolve("auto", WINDOWS, sound=True) == "masks"
+    assert resolve("auto", WINDOWS, sound=True) == "mix"
+    assert resolve("auto", WINDOWS, sound=True, mixes=False) == "masks"
     assert resolve("auto", WINDOWS) == "none"
+    for how in ({}, {"sound": True, "mixes": False}):
+        with pytest.raises(InputError, match="mix for recordings"):
+            resolve("mix", WINDOWS, **how)
     with pytest.raises(InputError, match="masks for windows"):
         resolve("masks", TENSOR)
     x = np.random.default_rng(0).uniform(1, 26, (40, 98, 40)).astype(np.float32)
