@@ -193,7 +193,7 @@ def test_tables_of_events(tmp_path: Path) -> None:
 )
 def test_damaged_tables_are_one_error(tmp_path: Path, row: tuple[object, ...], says: str) -> None:
     files = [tmp_path / "a.wav", tmp_path / "b" / "a.wav"]
-    with pytest.raises(InputError, match="e.csv, line 2") as error:
+    with pytest.raises(InputError, match=r"e\.csv, line 2") as error:
         read_events(table(tmp_path / "e.csv", row), files, LABELS)
     assert says in error.value.message
 
