@@ -71,10 +71,10 @@ def camera(args: argparse.Namespace) -> Documents:
 
 
 def listen(args: argparse.Namespace) -> Documents:
-    """Listen to a WAV file, a pipe or standard input (-) of raw samples; a line an event."""
+    """Listen to a microphone, a WAV file, a pipe or standard input (-) of raw samples; a line an event."""
     from edgepress.runtime.sound.listen import listen_with
 
-    return listen_with(_model(args), args)
+    return listen_with(_model(args), args, _tell)
 
 
 def bench(args: argparse.Namespace) -> Documents:

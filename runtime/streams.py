@@ -39,7 +39,12 @@ def add_stream_options(option: Callable[..., Any]) -> None:
     what = "the state is a label that was the answer to all images for so long; default: 0"
     option("--hold", type=read_seconds, metavar="TIME", help=what)
     option("--average", type=int, metavar="N", help="decide by the mean scores of the last N images; default: 1")
-    add_mqtt_options(option, "publish changes of the state to this MQTT broker")
+    add_broker_options(option, "publish changes of the state to this MQTT broker")
+
+
+def add_broker_options(option: Callable[..., Any], what: str) -> None:
+    """Add the options of `connected` to a parser; `what` is sent."""
+    add_mqtt_options(option, what)
     what = "with --mqtt: do not describe the state to Home Assistant"
     option("--no-discovery", dest="discovery", action="store_false", help=what)
 
@@ -77,22 +82,33 @@ def streaming(
         return
     from edgepress.runtime.events import EventMaker
 
-    broker = None
-    if args.mqtt is not None:
-        from edgepress.runtime.mqtt import Broker, describe_to_home_assistant
-
-        broker = Broker(broker_options(args), tell)
-    send = None if broker is None else broker.publish
     average = 1 if args.average is None else args.average
-    model.events = EventMaker(model, hold_s=args.hold or 0.0, average=average, replaces=not serves, send=send)
-    if broker is None:
+    with connected(model, args, tell) as send:
+        model.events = EventMaker(model, hold_s=args.hold or 0.0, average=average, replaces=not serves, send=send)
         yield
+
+
+@contextmanager
+def connected(
+    model: Model, args: argparse.Namespace, tell: Callable[[str], None]
+) -> Iterator[Callable[[dict[str, Any]], bool] | None]:
+    """Within: what sends an event to the broker that the options name; None if they name none.
+
+    Raises:
+        InputError: An option can't be used.
+        MissingExtraError: paho-mqtt is not installed.
+    """
+    if args.mqtt is None:
+        yield None
         return
+    from edgepress.runtime.mqtt import Broker, describe_to_home_assistant
+
+    broker = Broker(broker_options(args), tell)
     if args.discovery:
         broker.retain(*describe_to_home_assistant(broker.prefix, model.path.name, drift=model.drift is not None))
     broker.start()
     try:
-        yield
+        yield broker.publish
     finally:
         broker.close()
 

@@ -29,6 +29,7 @@ from sounds import wav_bytes
 
 from edgepress.toolkit import calibrate_stream, convert, evaluate_stream, train
 from edgepress.toolkit.data.sound_files import load_samples
+from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.streams import StreamEvaluation, find_recordings
 from edgepress.toolkit.stats.samples import rate_interval
 
@@ -38,6 +39,17 @@ BETWEEN_S = 3.0
 QUIETER = 0.1
 """20 dB."""
 Samples = npt.NDArray[np.int16]
+
+
+def read_all(folders: Sequence[Path]) -> list[Samples]:
+    """The recordings that can be read: some of the published clips are damaged."""
+    recordings = []
+    for path in find_recordings(folders):
+        try:
+            recordings.append(load_samples(path, RATE))
+        except InputError as e:
+            print(f"left out: {e.message}", file=sys.stderr)
+    return recordings
 
 
 def write(path: Path, samples: Samples) -> Path:
@@ -132,7 +144,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="keep everything here")
     args = parser.parse_args()
     names = ("word", "train", "choose", "listen")
-    sounds = {name: [load_samples(path, RATE) for path in find_recordings(getattr(args, name))] for name in names}
+    sounds = {name: read_all(getattr(args, name)) for name in names}
     for name in names:
         print(f"{name}: {len(sounds[name])} recordings, {sum(map(len, sounds[name])) / RATE / 3600:.2f} h", flush=True)
     with tempfile.TemporaryDirectory() as scratch:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +25,10 @@ from edgepress.runtime.sound.event_rule import EventRule
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import FrontEnd, net_input
 from edgepress.runtime.sound.listen_options import ListenOptions
+from edgepress.runtime.sound.microphone import PREFIX, Microphone
 from edgepress.runtime.sound.wav import SUFFIX, read_wav, with_rate
 from edgepress.runtime.sound.windows import STEPS
+from edgepress.runtime.streams import connected
 
 if TYPE_CHECKING:
     from edgepress.runtime.model import Model
@@ -60,6 +64,13 @@ class Listener:
         self._rule = EventRule(model.labels, self._options, self.sound.rate)
         self._taken = 0
         """Frames that have left the front end before those that are held."""
+
+    def reset(self) -> None:
+        """Forget the sound so far, after which there is a gap; time goes on, and so does the pause of a label."""
+        self._taken += len(self._frames)
+        self._frames = self._frames[:0]
+        self._front_end.reset()
+        self._last_answers.clear()
 
     def push(self, samples: Samples) -> list[dict[str, Any]]:
         """Take samples, int16, shape (n,); the events that they complete, in their order."""
@@ -100,7 +111,7 @@ def sound_of(model: Model) -> SoundFeatures:
     return sound
 
 
-def raw_samples(file: BinaryIO) -> Iterator[Samples]:
+def raw_samples(file: IO[bytes]) -> Iterator[Samples]:
     """Samples in 16 bits as they arrive, lower byte first, until the end."""
     rest = b""
     read: Callable[[int], bytes] = getattr(file, "read1", file.read)  # what is there, and not only a full chunk
@@ -111,14 +122,23 @@ def raw_samples(file: BinaryIO) -> Iterator[Samples]:
         yield np.frombuffer(data[:whole], "<i2").astype(np.int16)
 
 
-def samples_from(source: str, sound: SoundFeatures) -> Iterator[Samples]:
-    """The samples of standard input (-), of a file or pipe of raw samples, or of a WAV file, a second at a time.
+def samples_from(
+    source: str, sound: SoundFeatures, tell: Callable[[str], None] = lambda text: None
+) -> Iterator[Samples | None]:
+    """The samples of a source, as they arrive; None where some are missing.
+
+    Args:
+        source: - for standard input, a microphone (alsa:NAME), a file or pipe of raw samples, or a WAV file.
+        sound: The front end.
+        tell: Called with a sentence when a microphone loses samples, is lost or is back.
 
     Raises:
         InputError: It can't be read.
     """
     if source == "-":
         yield from raw_samples(sys.stdin.buffer)
+    elif source.startswith(PREFIX):
+        yield from Microphone(source.removeprefix(PREFIX), sound.rate, tell).samples(raw_samples)
     elif source.lower().endswith(SUFFIX):
         samples, rate = read_wav(source)
         samples = with_rate(samples, rate, sound.rate, f"The recording {source}")
@@ -132,17 +152,24 @@ def samples_from(source: str, sound: SoundFeatures) -> Iterator[Samples]:
             raise InputError(f"{source} can't be read: {e.strerror}.", "Give a WAV file, a pipe, or -.") from e
 
 
-def listen_with(model: Model, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One document an event, with the time of day, and one at the end of the sound."""
+def listen_with(model: Model, args: argparse.Namespace, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """One document an event, with the time of day, and one at the end of the sound; events also go to a broker."""
     given = {"ignore": None if args.ignore is None else tuple(args.ignore), "pause_s": args.pause}
     given |= {name: getattr(args, name) for name in ("threshold", "average", "step")}
     options = replace(usual_options(model), **{name: value for name, value in given.items() if value is not None})
     listener = Listener(model, options)
-    samples = 0
-    events = 0
-    for part in samples_from(args.source, listener.sound):
-        samples += len(part)
-        for event in listener.push(part):
-            events += 1
-            yield event | {"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")}
-    yield {"heard_s": round(samples / listener.sound.rate, 3), "events": events}
+    count = samples = 0
+    run = f"{os.getpid()}-{time.time_ns():x}"
+    with connected(model, args, tell) as send:
+        for part in samples_from(args.source, listener.sound, tell):
+            if part is None:
+                listener.reset()
+                continue
+            samples += len(part)
+            for event in listener.push(part):
+                count += 1
+                event |= {"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")}
+                if send is not None:
+                    send({"id": f"{run}-{count}", "what": "heard", "score": event["probability"], **event})
+                yield event
+    yield {"heard_s": round(samples / listener.sound.rate, 3), "events": count}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgepress.runtime.errors import InputError
-from edgepress.runtime.streams import read_seconds
+from edgepress.runtime.streams import add_broker_options, read_seconds
 
 IGNORED = ("background", "silence", "unknown")
 """Labels that are no events."""
@@ -51,7 +51,8 @@ class ListenOptions:
 def add_listen_options(option: Callable[..., Any]) -> None:
     """Add the options to a parser, by its `add_argument`."""
     usual = ListenOptions()
-    option("source", help="a WAV file, a file or pipe of raw samples (16 bits, mono), or - for standard input")
+    what = "a microphone (alsa:default, alsa:hw:1), a WAV file, a file or pipe of raw samples (16 bits, mono), or -"
+    option("source", help=what)
 
     def add(name: str, what: str, usually: str, **how: Any) -> None:
         option(name, help=f"{what}; default: as the model's contract says, else {usually}", **how)
@@ -63,3 +64,4 @@ def add_listen_options(option: Callable[..., Any]) -> None:
     add("--pause", what, f"{usual.pause_s:g}s", type=read_seconds, metavar="TIME")
     what = "a label that is no event; repeatable"
     add("--ignore", what, ", ".join(IGNORED), action="append", metavar="LABEL")
+    add_broker_options(option, "publish each event to this MQTT broker")

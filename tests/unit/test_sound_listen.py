@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+from argparse import Namespace
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +14,10 @@ from sounds import wav_bytes
 from edgepress.runtime import Contract, InputSpec
 from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.errors import InputError
+from edgepress.runtime.sound import listen as listen_module
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import frames_of, net_input
-from edgepress.runtime.sound.listen import Listener, raw_samples, samples_from
+from edgepress.runtime.sound.listen import Listener, listen_with, raw_samples, samples_from
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.windows import is_recording, items_of
 
@@ -146,3 +149,31 @@ def test_what_a_recording_is() -> None:
     assert is_recording(Path("a.wav"))
     assert is_recording(wav_bytes(np.zeros((4, 1)), 16000))
     assert not any(map(is_recording, ("a.npy", b"\x93NUMPY", np.zeros(3))))
+
+
+def test_sound_before_a_gap_is_no_part_of_a_window_after_it() -> None:
+    loud = bursts(0.0, seconds=1.0)[:7200]
+    listener = Listener(model_of())
+    assert listener.push(loud) == []
+    listener.reset()
+    assert listener.push(np.zeros(len(loud), np.int16)) == []  # together they would be a window and more
+    assert listener.push(bursts(0.2, seconds=2.0))[0]["time_s"] > 0.9
+
+
+def test_events_go_to_the_broker_with_a_name_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    sent: list[dict[str, Any]] = []
+
+    @contextmanager
+    def connected(model: Any, args: Any, tell: Any) -> Any:
+        yield sent.append
+
+    monkeypatch.setattr(listen_module, "connected", connected)
+    (tmp_path / "a.raw").write_bytes(bursts(1.0, 4.0).tobytes())
+    options = dict.fromkeys(("threshold", "average", "step", "pause", "ignore"))
+    printed = list(listen_with(model_of(), Namespace(source=str(tmp_path / "a.raw"), **options), print))
+    assert printed.pop() == {"heard_s": 10.0, "events": 2}
+    assert len(sent) == 2
+    assert len({event["id"] for event in sent}) == 2
+    for event, shown in zip(sent, printed, strict=True):
+        assert event | shown == event
+        assert (event["what"], event["score"]) == ("heard", shown["probability"])
