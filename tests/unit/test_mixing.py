@@ -45,7 +45,9 @@ def recordings(tmp_path: Path) -> Recordings:
     return Recordings(tuple(paths), 16000, (3,))
 
 
-def mixed(recordings: Recordings, of: list[int], begins: list[int], draws: list[float], noises: Any = NONE) -> np.ndarray:
+def mixed(
+    recordings: Recordings, of: list[int], begins: list[int], draws: list[float], noises: Any = NONE
+) -> np.ndarray:
     return mixing.mixed_frames(
         recordings,
         np.array(of),

@@ -225,7 +225,9 @@ def test_a_contract_says_when_a_label_is_heard() -> None:
     with pytest.raises(ValueError, match="takes none"):
         contract.replace(sound=None)
     for field, wrong in (("threshold", 7), ("threshold", "a"), ("average", 0), ("pause_s", -1), ("step", 0)):
-        text = contract.to_json().replace(f'"{field}":{getattr(options, field)}', f'"{field}":{wrong!r}'.replace("'", '"'))
+        text = contract.to_json().replace(
+            f'"{field}":{getattr(options, field)}', f'"{field}":{wrong!r}'.replace("'", '"')
+        )
         assert text != contract.to_json()
         with pytest.raises(ModelFileError, match="not a valid edgepress contract"):
             Contract.from_json(text)
