@@ -182,7 +182,7 @@ class _Streaming:
         rest = (along.total - reach) % stride
         if along.new % stride or rest:
             problem = (
-                f"it takes every {stride}th row, of {along.new} new ones" if not rest else f"it leaves {rest} rows out"
+                f"it takes one row in {stride}, of {along.new} new ones" if not rest else f"it leaves {rest} rows out"
             )
             raise _refused(kind, problem, f"Give a multiple of {stride} rows a call, and windows that it divides.")
         if reach < stride:

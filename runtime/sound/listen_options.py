@@ -35,10 +35,9 @@ class ListenOptions:
 
     def __post_init__(self) -> None:
         counts = (self.average, *([] if self.step is None else [self.step]))
-        if not all(isinstance(number, (int, float)) for number in (self.threshold, self.pause_s)):
-            raise TypeError(
-                f"{self.threshold!r} and {self.pause_s!r} are not both numbers"
-            )  # a contract holds anything
+        numbers = (self.threshold, self.pause_s)
+        if not all(isinstance(number, (int, float)) for number in numbers):  # a contract may hold anything
+            raise TypeError(f"{numbers} are not all numbers")
         if not all(type(count) is int for count in counts):
             raise TypeError(f"{counts} are not all whole numbers")
         object.__setattr__(self, "ignore", tuple(map(str, self.ignore)))

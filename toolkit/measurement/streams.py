@@ -131,8 +131,13 @@ class StreamEvaluation:
 
     @property
     def hours(self) -> float:
-        """Length of all recordings."""
-        return sum(recording.seconds for recording in self.recordings) / 3600
+        """Length of the recordings that were answered."""
+        return sum(recording.seconds for recording in self.recordings if len(recording.ends)) / 3600
+
+    @property
+    def unanswered(self) -> int:
+        """Number of recordings that are shorter than a window: nothing is heard in them."""
+        return sum(not len(recording.ends) for recording in self.recordings)
 
     def count(self, **changes: Any) -> list[Count]:
         """What is heard by the rule, perhaps with other options: the sum over labels, and each label."""
@@ -162,6 +167,7 @@ class StreamEvaluation:
             "engine": self.engine,
             "recordings": [str(recording.file) for recording in self.recordings],
             "hours": hours,
+            "unanswered": self.unanswered,
             "rule": asdict(self.options),
             **total.to_dict(hours),
             "per_label": [count.to_dict(hours) for count in labels],
@@ -285,6 +291,10 @@ def evaluate_stream(
                 answered.append(HeardRecording(source, seconds, ends, probabilities, tuple(expected.get(source, ()))))
     except ChildDied as e:
         raise crash_error(candidate, e) from e
+    if not any(len(each.ends) for each in answered):
+        window = contract.sound.samples_of(contract.input.shape[0]) / contract.sound.rate
+        problem = f"No recording is as long as a window of the model, {window:.2f} s."
+        raise InputError(problem, "Give recordings as a device hears them: minutes or hours.")
     return StreamEvaluation(path, name, labels, contract.labels, options, tuple(answered), contract.sound.rate)
 
 
