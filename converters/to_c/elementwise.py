@@ -104,6 +104,8 @@ def operands_of(operation: Operation) -> tuple[Tensor, Tensor, Tensor]:
             sizes.pop(0)
         if sizes != list(output.shape[len(output.shape) - len(sizes) :]):
             raise operation.refuse(f"it joins {list(a.shape)} and {list(b.shape)} to {list(output.shape)}")
+    if max(a.size, b.size) != output.size:
+        raise operation.refuse(f"it joins {list(a.shape)} and {list(b.shape)} to {list(output.shape)}")
     if a.data is not None and b.data is not None:
         raise operation.refuse("both its inputs are constant")
     return a, b, output

@@ -18,7 +18,8 @@ MOST_INPUTS = 64
 
 def in_pairs(graph: Graph) -> Iterator[Operation]:
     """The operations of a graph; those that join more than two tensors as several, whose outputs have new numbers."""
-    known = (t for op in graph.operations for t in (*op.inputs, *op.outputs) if t is not None)
+    known = [t for op in graph.operations for t in (*op.inputs, *op.outputs) if t is not None]
+    known += [state.tensor for state in graph.states]  # also those that no operation names
     number = max((tensor.index for tensor in known), default=0)
     for operation in graph.operations:
         if operation.kind != "CONCATENATION" or len(operation.inputs) < 3 or None in operation.inputs:

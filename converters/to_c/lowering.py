@@ -196,6 +196,8 @@ def lower_graph(graph: Graph) -> Program:
             ranges[step.output.index] = step.range.as_channels(_channels(step.output))
     if not steps:
         raise unsupported("this file", "it computes nothing")
+    if place[graph.output.index].index in {step.output.index for step in steps} & states.keys():
+        raise unsupported("this file", "its output is the old value of a variable, which the new one is written over")
     settled, places = state.settle(steps, place, states)
     return Program(graph, tuple(settled), places)
 

@@ -32,7 +32,7 @@ _MULTIPLE = 4
 
 def without_constant_channels(program: Program) -> Program:
     """The same answers with fewer channels."""
-    steps = {step.output.index: step for step in program.steps}
+    steps = {step.operation.output.index: step for step in program.steps}  # also of one that writes a state itself
     kept: dict[int, Kept] = {}
     for group in _groups(program):
         channels = _needed_channels(group, program, steps)

@@ -90,6 +90,12 @@ class _Streaming:
         """Change the graph and write it."""
         for operator in self.graph.operators:
             self._change(operator)
+        end = self.rows.get(int(self.graph.outputs[0]))
+        if end is not None and end.new < end.total:
+            raise ConversionError(
+                f"The file answers with {end.total} rows a window; a stream has one answer for the window that ends.",
+                "Convert a model that answers once a window, such as with a pool over the time.",
+            )
         for index, along in self.rows.items():
             self.graph.tensors[index].shape = self._shape_of_rows(index, along.new)
         call = flat.operator(self.root, "CALL_ONCE", [], None, initSubgraphIndex=1)
@@ -120,6 +126,10 @@ class _Streaming:
             axis = along[0].axis - rank + len(shape)  # shapes are aligned at their ends
             if (place in places and len(shape) != rank) or (place not in places and axis >= 0 and shape[axis] > 1):
                 raise _refused(kind, f"its input {place} has a value for each row of a window")
+            if place not in places and not self._is_constant(index):  # earlier rows were made with another value of it
+                raise _refused(
+                    kind, f"its input {place} is computed from all rows of a window, and changes each of them"
+                )
         if len(set(along)) > 1 or (kind == "SOFTMAX" and along[0].axis == rank - 1):
             raise _refused(kind, "its inputs have other rows than each other, or it mixes them")
         self.rows[int(operator.outputs[0])] = along[0]
@@ -172,7 +182,7 @@ class _Streaming:
         rest = (along.total - reach) % stride
         if along.new % stride or rest:
             problem = (
-                f"it takes every {stride}th row, of {along.new} new ones" if not rest else f"it leaves {rest} rows out"
+                f"it takes one row in {stride}, of {along.new} new ones" if not rest else f"it leaves {rest} rows out"
             )
             raise _refused(kind, problem, f"Give a multiple of {stride} rows a call, and windows that it divides.")
         if reach < stride:
@@ -189,7 +199,7 @@ class _Streaming:
         if along.axis in axes:
             self._read_window(operator, index, along)
             return
-        keeps = operator.builtinOptions.keepDims
+        keeps = operator.builtinOptions is not None and operator.builtinOptions.keepDims
         axis = along.axis - (0 if keeps else sum(other < along.axis for other in axes))
         self.rows[int(operator.outputs[0])] = Rows(axis, along.total, along.new)
 
@@ -279,7 +289,9 @@ class _Streaming:
         self.handles.append(flat.operator(self.root, "VAR_HANDLE", [], handle, sharedName=name))
         target = flat.tensor(self.first, [], name, type=RESOURCE)
         dtype = flat.DTYPES[source.type]
-        zeros: Any = np.full(shape, int(source.quantization.zeroPoint[0]), dtype)
+        zero_points = source.quantization.zeroPoint
+        is_given = zero_points is not None and len(zero_points) > 0  # 0 may be left out
+        zeros: Any = np.full(shape, int(zero_points[0]) if is_given else 0, dtype)
         value = flat.tensor(
             self.first, shape, f"{name}_first", buffer=flat.add_buffer(self.root, zeros), type=source.type
         )
@@ -304,10 +316,14 @@ class _Streaming:
     def _shape(self, index: int) -> list[int]:
         return [int(n) for n in self.graph.tensors[int(index)].shape]
 
+    def _is_constant(self, index: int) -> bool:
+        data = self.root.buffers[self.graph.tensors[int(index)].buffer].data
+        return data is not None and len(data) > 0
+
     def _values(self, index: int) -> Any:
         tensor = self.graph.tensors[int(index)]
         data = self.root.buffers[tensor.buffer].data
-        if data is None:
+        if not self._is_constant(index):
             raise ConversionError("A shape or axis of this file is computed, not constant.", "Convert its model again.")
         return np.frombuffer(bytes(data), flat.DTYPES[tensor.type]).reshape([int(n) for n in tensor.shape])
 

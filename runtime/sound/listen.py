@@ -47,7 +47,7 @@ class Listener:
         options: When a label is heard; None: as its contract says (`edgepress calibrate --max-alarms`), or as usual.
 
     Raises:
-        InputError: The model is none of sound.
+        InputError: The model is none of sound, or the step is longer than its window.
     """
 
     def __init__(self, model: Model, options: ListenOptions | None = None) -> None:
@@ -59,6 +59,11 @@ class Listener:
         self._front_end = FrontEnd(self.sound)
         self._window = model.shape[0]
         self._step = self._options.step or max(self._window // STEPS, 1)
+        if self._step > self._window:
+            problem = (
+                f"An answer every {self._step} frames leaves sound out: the model takes windows of {self._window}."
+            )
+            raise InputError(problem, f"Give 1 to {self._window} frames.")
         self._frames = np.zeros((0, self.sound.channels), np.uint16)
         self._last_answers = deque["npt.NDArray[np.float32]"](maxlen=self._options.average)
         self._rule = EventRule(model.labels, self._options, self.sound.rate)

@@ -34,9 +34,12 @@ class ListenOptions:
     step: int | None = None
 
     def __post_init__(self) -> None:
-        numbers = (self.threshold, self.pause_s, self.average, *([] if self.step is None else [self.step]))
+        counts = (self.average, *([] if self.step is None else [self.step]))
+        numbers = (self.threshold, self.pause_s)
         if not all(isinstance(number, (int, float)) for number in numbers):  # a contract may hold anything
             raise TypeError(f"{numbers} are not all numbers")
+        if not all(type(count) is int for count in counts):
+            raise TypeError(f"{counts} are not all whole numbers")
         object.__setattr__(self, "ignore", tuple(map(str, self.ignore)))
         if not 0 < self.threshold <= 1:
             raise InputError(f"The threshold is {self.threshold:g}; accepted: above 0 to 1.")

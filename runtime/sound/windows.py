@@ -14,7 +14,7 @@ from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import frames_of, net_input
 from edgepress.runtime.sound.wav import SUFFIX, Samples, read_wav, with_rate
 
-ONE_WINDOW = 1.5
+ONE_WINDOW = 3.0
 """Windows of a recording up to which it gives one."""
 STEPS = 4
 """Steps of a window from one answer to the next."""
@@ -34,7 +34,7 @@ def windows_of(
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
     """The frames of a recording, uint16 (frames, channels), and the first frame of each of its windows.
 
-    A recording of up to one and a half windows has one: the loudest, after silence in front if it is shorter. A longer
+    A recording of up to three windows has one: the loudest, after silence in front if it is shorter. A longer
     one has windows a step apart without those of digital silence, unless there is nothing else.
 
     Args:

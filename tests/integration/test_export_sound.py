@@ -36,7 +36,9 @@ LABELS = ("no", "yes", "background")
 Samples = npt.NDArray[np.int16]
 
 
-def model_file(folder: Path, features: SoundFeatures, seed: int, dtype: Any = np.int8) -> Path:
+def model_file(
+    folder: Path, features: SoundFeatures, seed: int, dtype: Any = np.int8, listen: ListenOptions | None = None
+) -> Path:
     """A net over windows of frames, with a contract that names the front end; its ends are of a type."""
     high = features.value_range[1]
     m = Maker(f"sound{seed}", (WINDOW, features.channels), dtype)
@@ -52,7 +54,7 @@ def model_file(folder: Path, features: SoundFeatures, seed: int, dtype: Any = np
         m._add("QUANTIZE", [m.at], m.shape, 1 / 256, 0, dtype=np.uint8)
     model = m.model()
     spec = InputSpec(shape=(WINDOW, features.channels), dtype="float32", value_range=features.value_range)
-    contract = Contract(task="softmax", labels=LABELS, input=spec, scheme="tflite-int8", sound=features)
+    contract = Contract(task="softmax", labels=LABELS, input=spec, scheme="tflite-int8", sound=features, listen=listen)
     path = folder / "ear.tflite"
     path.write_bytes(tflite_with_contract(model, contract))
     return path
@@ -75,10 +77,10 @@ def drawn_samples(features: SoundFeatures, seconds: float, seed: int) -> Samples
     return np.clip(np.concatenate(parts), -32768, 32767).astype(np.int16)
 
 
-def library(folder: Path) -> Any:
-    """The C of an exported folder as one library."""
+def library(folder: Path, more: str = "") -> Any:
+    """The C of an exported folder as one library, perhaps with more code."""
     both = folder / "both.c"
-    both.write_text('#include "model.c"\n#include "model_sound.c"\n')
+    both.write_text(f'#include "model.c"\n#include "model_sound.c"\n{more}')
     return ctypes.CDLL(str(compiled(both, folder / "both.so", *SANITIZED)))
 
 
@@ -95,6 +97,7 @@ def pointer(array: npt.NDArray[Any]) -> ctypes.c_void_p:
         SoundFeatures(log=False),
         SoundFeatures(rate=44100, upper_hz=16000, channels=64, scale_shift=8),
         SoundFeatures(rate=8000, upper_hz=3800, channels=20, window_ms=20, step_ms=20, pcan=False, log=False),
+        SoundFeatures(rate=22050, window_ms=2, step_ms=1, channels=2, lower_hz=0, upper_hz=200),  # between two bins
     ],
     ids=str,
 )
@@ -155,10 +158,10 @@ def test_samples_of_a_stream_get_the_answers_of_the_windows_that_end_there(rows:
 class Scripted:
     """A model of sound whose answers are given."""
 
-    def __init__(self, answers: npt.NDArray[np.int8]) -> None:
+    def __init__(self, answers: npt.NDArray[np.int8], features: SoundFeatures) -> None:
         self.labels = LABELS
         self.shape = (WINDOW, 40)
-        self.contract = SimpleNamespace(sound=SoundFeatures())
+        self.contract = SimpleNamespace(sound=features)
         self.limits = SimpleNamespace(probabilities=lambda scores: scores)
         self._rows = iter(answers)
 
@@ -170,12 +173,23 @@ class Scripted:
         return (next(self._rows)[np.newaxis].astype(np.float32) + 128) / 256
 
 
-@pytest.mark.parametrize("rows", [1, 4, 7])
-def test_the_same_labels_are_heard_in_c_and_by_the_runtime(rows: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rows", "rule"),
+    [
+        (1, {}),
+        (4, {}),
+        (7, {}),
+        (3, {"threshold": 0.55, "average": 4, "pause_s": 0.0, "ignore": ("background", "no")}),
+        (1, {"threshold": 0.6, "average": 1, "pause_s": 86_400.0}),  # at this rate, more samples than 31 bits hold
+    ],
+)
+def test_the_same_labels_are_heard_in_c_and_by_the_runtime(rows: int, rule: dict[str, Any], tmp_path: Path) -> None:
     seed = random.randrange(1 << 30)
     chance = np.random.default_rng(seed)
-    features = SoundFeatures()
-    report = export(model_file(tmp_path, features, seed), out=tmp_path / "c", samples=1, stream=rows).report
+    features = SoundFeatures(rate=32000) if rule.get("pause_s") else SoundFeatures()
+    options = ListenOptions(step=rows, **rule)
+    path = model_file(tmp_path, features, seed, listen=options)
+    report = export(path, out=tmp_path / "c", samples=1, stream=rows).report
     # Each label in turn, for longer and shorter than its pause, with levels about the threshold.
     levels = np.repeat(chance.integers(-128, 128, 60), chance.integers(1, 160 // rows + 2, 60))
     which = np.repeat(chance.integers(0, 3, 60), chance.integers(1, 160 // rows + 2, 60))
@@ -189,7 +203,9 @@ def test_the_same_labels_are_heard_in_c_and_by_the_runtime(rows: int, tmp_path: 
     source += f"static const int8_t script[][3] = {{{script}}};\nstatic int8_t in[MODEL_INPUT_BYTES], out[3];\n{stub}"
     source += "int8_t *model_input(void) { return in; }\nconst int8_t *model_output(void) { return out; }\n"
     (tmp_path / "c" / "model.c").write_text(source)
-    c = library(tmp_path / "c")
+    waits = "int waits_of(const model_sound *sound, int label);\n"
+    waits += "int waits_of(const model_sound *sound, int label) { return sound->waits[label]; }\n"
+    c = library(tmp_path / "c", waits)
     memory = ctypes.create_string_buffer(1 << 16)
     c.model_sound_reset(memory)
     ignored = report["stream"]["calls_before_answers"]
@@ -197,14 +213,16 @@ def test_the_same_labels_are_heard_in_c_and_by_the_runtime(rows: int, tmp_path: 
     part = np.zeros(features.step, np.int16)
     before = -(-features.window // features.step) - 1  # steps before the first frame
     heard = [(at - before, c.model_listen(memory, pointer(part))) for at in range(frames + before)]
-    events = Listener(Scripted(answers[ignored:]), ListenOptions(step=rows)).push(  # type: ignore[arg-type]
-        np.zeros(features.samples_of(frames), np.int16)
-    )
+    model: Any = Scripted(answers[ignored:], features)
+    events = Listener(model, options).push(np.zeros(features.samples_of(frames), np.int16))
     times = [round((event["time_s"] * features.rate - features.window) / features.step) for event in events]
     labels = [LABELS.index(event["label"]) for event in events]
     assert [each for each in heard if each[1] >= 0] == list(zip(times, labels, strict=True)), seed
-    assert len(events) > 5
-    assert {*labels} == {0, 1}, "background is no event"
+    if rule.get("pause_s"):
+        longest = options.pause_s * features.rate / (features.step * rows)
+        assert longest - 2 * count < max(c.waits_of(memory, label) for label in range(3)) <= longest
+    assert len(events) > 5 or rule.get("pause_s")
+    assert {*labels} == {0, 1, 2} - {LABELS.index(label) for label in options.ignore if label in LABELS}, "of events"
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 from sounds import tone, wav_bytes, write_words
 from typer.testing import CliRunner
 
+from edgepress.converters.contract.write import tflite_with_contract
 from edgepress.runtime import Contract, load
 from edgepress.runtime.__main__ import main as runtime
 from edgepress.runtime.sound.features import SoundFeatures
@@ -28,9 +30,9 @@ from edgepress.toolkit.data.for_model import contract_of
 SOUND = SoundFeatures(channels=32, upper_hz=7000.0)
 
 
-def edgepress(*words: object) -> Any:
+def edgepress(*words: object, code: int = 0) -> Any:
     done = CliRunner().invoke(app, [*map(str, words), "--json"])
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == code, done.output
     return json.loads(done.stdout)
 
 
@@ -45,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
         noise = rng.normal(0, np.exp(rng.uniform(1, 6)), (80_000, 1))
         (words / "background" / f"street{number}.wav").write_bytes(wav_bytes(np.clip(noise, -32768, 32767), 16000))
     run = folder / "run"
-    how = ("--arch", "conv1d", "--epochs", 30, "--learning-rate", 0.003, "--sound", "channels=32,upper_hz=7000")
+    how = ("--arch", "stream-cnn", "--epochs", 20, "--learning-rate", 0.003, "--sound", "channels=32,upper_hz=7000")
     trained = edgepress("train", "--data", words, *how, "--out", run)
     edgepress("convert", run / "model.keras", "--to", "tflite-float32,tflite-int8,onnx-int8", "--out", run / "files")
     files = sorted((run / "files").glob("model*.*"))
@@ -158,3 +160,168 @@ def test_a_model_of_sound_refuses_pictures_and_one_of_tensors_recordings(made: A
     other = load(made.files["model-int8.tflite"], contract=contract.replace(sound=None))
     with pytest.raises(InputError, match="takes tensors"):
         other.classify(made.words / "word0" / "speaker2_0.wav")
+
+
+SECOND = 16000
+
+
+def write_scene(folder: Path, seed: int, *, seconds: int = 60) -> list[tuple[str, int, int, str]]:
+    """A recording of words in noise, `scene{seed}.wav`, and the rows of its events."""
+    rng = np.random.default_rng(seed)
+    samples = rng.normal(0, 40, SECOND * seconds)
+    rows = []
+    for start in range(3, seconds - 3, 6):
+        kind = int(rng.integers(2))
+        samples[SECOND * start : SECOND * (start + 1)] += tone(np.random.default_rng([seed, start]), kind, SECOND)
+        rows.append((f"scene{seed}.wav", start, start + 1, f"word{kind}"))
+    path = folder / f"scene{seed}.wav"
+    path.write_bytes(wav_bytes(np.clip(samples, -32768, 32767)[:, None], SECOND))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Two recordings with words, one too short for a window, and the table of their events."""
+    folder = tmp_path_factory.mktemp("scenes")
+    (folder / "radio").mkdir()
+    rows = [row for seed in (1, 2) for row in write_scene(folder / "radio", seed)]
+    (folder / "radio" / "click.wav").write_bytes(wav_bytes(np.zeros((800, 1)), SECOND))
+    with (folder / "events.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "start_s", "end_s", "label"), *rows])
+    return SimpleNamespace(folder=folder / "radio", events=folder / "events.csv", rows=rows)
+
+
+def heard_by(file: Path, recording: Path, capsys: Any, *options: str) -> list[tuple[float, str]]:
+    """The events that the runtime's `listen` prints."""
+    capsys.readouterr()
+    assert runtime(["listen", str(file), str(recording), "--json", *options]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [(each["time_s"], each["label"]) for each in lines[:-1]]
+
+
+def test_evaluate_hears_what_listen_hears(made: Any, scenes: Any, capsys: Any) -> None:
+    file = made.files["model-int8.tflite"]
+    found = edgepress("evaluate", file, "--stream", scenes.folder, "--events", scenes.events)
+    assert found["hours"] == pytest.approx(2 / 60)
+    assert found["unanswered"] == 1
+    assert found["events"] == len(scenes.rows) == sum(row["events"] for row in found["per_label"])
+    assert {row["label"] for row in found["per_label"]} == {"word0", "word1"}
+    assert found["missed"] <= len(scenes.rows) // 2
+    (now,) = (row for row in found["curve"] if row["threshold"] == found["rule"]["threshold"])
+    assert (now["missed"], now["alarms"]) == (found["missed"], found["alarms"])
+    alarms = missed = 0
+    for seed in (1, 2):
+        name = f"scene{seed}.wav"
+        times = heard_by(file, scenes.folder / name, capsys)
+        rows = [row for row in scenes.rows if row[0] == name]
+        near = [{t for t, label in times if label == word and s <= t <= e + 1} for _, s, e, word in rows]
+        missed += sum(not each for each in near)
+        alarms += sum(not any(s <= t <= e + 1 and label == word for _, s, e, word in rows) for t, label in times)
+    assert (missed, alarms) == (found["missed"], found["alarms"])
+    silent = edgepress("evaluate", file, "--stream", scenes.folder)
+    assert (silent["events"], silent["missed_share"]) == (0, None)
+    assert silent["alarms"] >= len(scenes.rows) - found["missed"], "nothing was to be heard"
+    done = CliRunner().invoke(
+        app, ["evaluate", str(file), "--stream", str(scenes.folder), "--events", str(scenes.events)]
+    )
+    text = " ".join(done.output.split())
+    assert f"{found['missed']} of {len(scenes.rows)} events missed" in text
+    assert "in 2.0 minutes" in text
+    assert "1 recording shorter than a window not counted." in text
+
+
+def test_the_copy_of_calibrate_carries_the_rule(made: Any, scenes: Any, tmp_path: Path, capsys: Any) -> None:
+    edgepress("convert", made.run / "model.keras", "--to", "tflite-int8", "--target", "integer-only", "--out", tmp_path)
+    (file,) = tmp_path.glob("*.tflite")
+    how = ("--stream", scenes.folder, "--events", scenes.events, "--step", 7)
+    (result,) = edgepress("calibrate", file, "--max-alarms", "60/h", *how)["files"]
+    copy = Path(result["calibrated"])
+    assert copy == tmp_path / "calibrated" / file.name
+    assert result["alarms"] <= 2
+    rule = contract_of(copy).listen
+    assert rule is not None
+    assert (rule.threshold, rule.average, rule.step) == tuple(
+        result["rule"][name] for name in ("threshold", "average", "step")
+    )
+    assert (rule.threshold > 0.5, rule.step) == (True, 7)
+    again = edgepress("evaluate", copy, "--stream", scenes.folder, "--events", scenes.events)
+    assert (again["missed"], again["alarms"], again["rule"]) == (result["missed"], result["alarms"], result["rule"])
+    recording = scenes.folder / "scene1.wav"
+    options = ("--threshold", str(rule.threshold), "--average", str(rule.average), "--step", "7")
+    assert heard_by(copy, recording, capsys) == heard_by(file, recording, capsys, *options) != []
+    assert heard_by(copy, recording, capsys, "--threshold", "1") == []
+    exported = CliRunner().invoke(
+        app, ["export", str(copy), "--stream", "3", "--name", "ear", "--out", str(tmp_path / "c")]
+    )
+    assert exported.exit_code == 0, exported.output
+    assert "chosen for an answer every 7 frames" in " ".join(exported.output.split())
+    header = (tmp_path / "c" / "ear_sound.h").read_text()
+    assert f"#define EAR_LISTEN_THRESHOLD_PERMILLE {round(1000 * rule.threshold)}\n" in header
+    assert f"#define EAR_LISTEN_AVERAGE {rule.average}\n" in header
+
+
+def test_a_wish_that_no_rule_keeps_writes_no_copy(made: Any, tmp_path: Path) -> None:
+    """A model that is sure to hear a word all the time, and recordings without one."""
+    from edgepress.converters.to_tflite import flatbuffer as flat
+
+    file = tmp_path / "model.tflite"
+    contract = contract_of(made.files["model-float32.tflite"])
+    root, graph = flat.read(made.files["model-float32.tflite"].read_bytes())
+    (dense,) = (each for each in graph.operators if flat.kind(root, each) == "FULLY_CONNECTED")
+    bias = root.buffers[graph.tensors[dense.inputs[2]].buffer]
+    numbers = np.frombuffer(bytes(bias.data), np.float32).copy()
+    numbers[contract.labels.index("word1")] += 1000
+    bias.data = np.frombuffer(numbers.tobytes(), np.uint8)
+    file.write_bytes(tflite_with_contract(flat.write(root), contract))
+    samples = np.random.default_rng(9).normal(0, 40, (SECOND * 10, 1))
+    (tmp_path / "words.wav").write_bytes(wav_bytes(samples, SECOND))
+    (result,) = edgepress("calibrate", file, "--max-alarms", "0", "--stream", tmp_path / "words.wav", code=4)["files"]
+    assert (result["calibrated"], result["earlier"]) == (None, None)
+    assert result["alarms"] > 0
+    assert not (tmp_path / "calibrated").exists()
+    edgepress("calibrate", file, "--max-alarms", "9999/h", "--stream", tmp_path / "words.wav")
+    done = CliRunner().invoke(
+        app, ["calibrate", str(file), "--max-alarms", "0", "--stream", str(tmp_path / "words.wav")]
+    )
+    assert done.exit_code == 4
+    assert "No rule gives 0 or fewer false alarms, so no copy was written." in " ".join(done.output.split())
+    assert "of an earlier calibration" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("evaluate", "--stream", "click.wav"), "No recording is as long as a window"),
+        (("evaluate", "--stream", "empty"), "There is no recording"),
+        (("evaluate", "--stream", "none.wav"), "can't be read"),
+        (("evaluate", "--stream", "scene1.wav", "--step", "999"), "every 999 frames leaves sound out"),
+        (("evaluate", "--stream", "scene1.wav", "--events", "late.csv"), "begins at 9000 s, and it has 60.0 s"),
+        (("evaluate", "--events", "late.csv"), "are of recordings"),
+        (("calibrate", "--max-alarms", "1/h"), "needs recordings"),
+        (("calibrate", "--stream", "scene1.wav"), "needs a wish"),
+        (("calibrate", "--max-alarms", "soon", "--stream", "scene1.wav"), "--max-alarms is 'soon'"),
+        (("calibrate", "--max-error", "2%", "--step", "3"), "are of recordings"),
+        (("calibrate", "--max-alarms", "1/h", "--max-error", "2%", "--stream", "scene1.wav"), "is no promise"),
+    ],
+)
+def test_what_can_not_be_heard_is_one_error(
+    made: Any, scenes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "late.csv").write_text("start_s,end_s,label\n9000,9001,word0\n")
+    for name in ("click.wav", "scene1.wav"):
+        (tmp_path / name).write_bytes((scenes.folder / name).read_bytes())
+    command, *options = words
+    error = edgepress(command, made.files["model-int8.tflite"], *options, code=1)["error"]
+    assert says in error["message"]
+
+
+def test_two_files_of_one_name_do_not_become_one_copy(made: Any, scenes: Any, tmp_path: Path) -> None:
+    files = [tmp_path / name / "model.tflite" for name in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(made.files["model-int8.tflite"].read_bytes())
+    how = ("--max-alarms", "9999/h", "--stream", scenes.folder, "--out", tmp_path / "out")
+    assert "Several copies would be" in edgepress("calibrate", *files, *how, code=1)["error"]["message"]
+    assert not (tmp_path / "out").exists()

@@ -97,7 +97,7 @@ def test_a_stream_computes_new_rows_alone(tmp_path: Path) -> None:
     [
         (lambda: Maker("same", (9, 1, 3)).conv(4, (3, 1)).flat().dense(2).model(), 1, "CONV_2D.*pads the time"),
         (lambda: Maker("pad", (9, 1, 3)).pad(1, 0, 0, 0).conv(4, (3, 1), same=False).model(), 1, "PAD.*pads the time"),
-        (lambda: Maker("odd", (9, 1, 3)).conv(4, (3, 1), (2, 1), same=False).model(), 3, "every 2th row, of 3"),
+        (lambda: Maker("odd", (9, 1, 3)).conv(4, (3, 1), (2, 1), same=False).model(), 3, "one row in 2, of 3"),
         (lambda: Maker("rest", (10, 1, 3)).conv(4, (3, 1), (2, 1), same=False).model(), 2, "leaves 1 rows out"),
         (lambda: Maker("skips", (9, 1, 3)).conv(4, (1, 1), (2, 1), same=False).model(), 2, "skips rows"),
         (lambda: Maker("many", (9, 1, 3)).conv(4, (3, 1), same=False).model(), 10, "accepted: 1 to 9"),

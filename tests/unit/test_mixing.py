@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from sounds import tone, wav_bytes
 
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import frames_of, frames_of_each
-from edgepress.toolkit.data import mixing
+from edgepress.toolkit.data import mixing, sound_files
 from edgepress.toolkit.data.sound_files import Recordings
+from edgepress.toolkit.errors import DataError
 
 SOUND = SoundFeatures()
 WINDOW = 98
@@ -139,3 +145,31 @@ def test_stretching_reads_at_fractions_and_gives_silence_beyond() -> None:
     assert mixing._stretched(ramp, 98.0, 1.0, 4).tolist() == [98, 99, 0, 0]
     assert mixing._stretched(ramp, 500.0, 1.0, 2).tolist() == [0, 0]
     assert mixing._stretched(ramp, -50.0, 1.0, 2).tolist() == [0, 0]
+
+
+def test_recordings_are_pickled_without_samples_and_read_once_by_all_threads(
+    recordings: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def load(path: Path, rate: int) -> np.ndarray:
+        read.append(path)
+        time.sleep(0.01)
+        return np.zeros(1_000_000, np.int16)
+
+    monkeypatch.setattr(sound_files, "load_samples", load)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(recordings.hold, [[0, 3, 3], [3, 1], [3, 0], [0, 1]]))
+    assert sorted(read) == sorted(recordings.paths[number] for number in (0, 1, 3))
+    again = pickle.dumps(recordings)
+    assert len(again) < 5000
+    assert pickle.loads(again) == recordings
+
+
+def test_recordings_that_do_not_fit_in_memory_are_one_error(
+    recordings: Recordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=20_000))
+    with pytest.raises(DataError, match="of memory when it is read") as error:
+        recordings.hold([1])
+    assert "--augmentation masks" in error.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,6 +83,17 @@ def test_events_of_a_recording_are_those_that_listen_reports(
     expected = Listener(model, options).push(samples)
     assert next(queue, None) is None
     assert events_of(recording_of(answers), LABELS, options, RATE) == expected
+
+
+def test_a_step_longer_than_a_window_is_refused() -> None:
+    spec = InputSpec(shape=(WINDOW, 40), dtype="float32", value_range=(0.0, 26.0))
+    contract = Contract(task="softmax", labels=LABELS, input=spec, scheme="x", sound=USUAL)
+    model: Any = SimpleNamespace(
+        path=Path("m.tflite"), contract=contract, labels=LABELS, shape=spec.shape, require_labels=lambda: None
+    )
+    assert Listener(model, ListenOptions(step=WINDOW)).labels == LABELS
+    with pytest.raises(InputError, match=f"every {WINDOW + 1} frames leaves sound out"):
+        Listener(model, ListenOptions(step=WINDOW + 1))
 
 
 def test_each_event_is_heard_once_and_the_rest_are_false_alarms() -> None:
@@ -186,9 +198,12 @@ def test_tables_of_events(tmp_path: Path) -> None:
         (("b/a.wav", -1, 1, "yes"), "from -1"),
         (("b/a.wav", 1, "inf", "yes"), "inf"),
         (("b/a.wav", 1, "nan", "yes"), "nan"),
-        (("b/a.wav", "x", 1, "yes"), "could not convert"),
+        (("b/a.wav", "x", 1, "yes"), "from 'x' to '1'"),
         (("b/a.wav", 1, 2, "maybe"), "no label 'maybe'"),
         (("b/a.wav", 1, 2), "has no label"),
+        (("", 1, 2, "yes"), "names no recording"),
+        (("b/a.wav", "9" * 100_000 + "x", 2, "yes"), "from '9999"),
+        (("b/a\0.wav", 1, 2, "yes"), "none of the recordings"),
     ],
 )
 def test_damaged_tables_are_one_error(tmp_path: Path, row: tuple[object, ...], says: str) -> None:
@@ -196,6 +211,7 @@ def test_damaged_tables_are_one_error(tmp_path: Path, row: tuple[object, ...], s
     with pytest.raises(InputError, match=r"e\.csv, line 2") as error:
         read_events(table(tmp_path / "e.csv", row), files, LABELS)
     assert says in error.value.message
+    assert len(error.value.message) < 400
 
 
 def test_tables_that_are_none(tmp_path: Path) -> None:
@@ -206,9 +222,16 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
         read_events(tmp_path / "none.csv", [tmp_path / "a.wav"], LABELS)
 
 
+@pytest.mark.parametrize("text", ["", "file;start_s;end_s;label\na.wav;1;2;yes\n", "start,end,label\n"])
+def test_tables_without_the_columns_are_refused_even_without_rows(tmp_path: Path, text: str) -> None:
+    (tmp_path / "e.csv").write_text(text)
+    with pytest.raises(InputError, match=r"e.csv has no column start_s"):
+        read_events(tmp_path / "e.csv", [tmp_path / "a.wav"], LABELS)
+
+
 def test_recordings_of_folders(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
-    for name in ("b/x.WAV", "a.flac", "notes.txt"):
+    for name in ("b/x.WAV", "a.flac", "notes.txt", "b/._x.wav"):  # macOS adds hidden ones
         (tmp_path / name).write_bytes(wav_bytes(np.zeros((4, 1)), RATE))
     assert find_recordings([tmp_path]) == [tmp_path / "a.flac", tmp_path / "b" / "x.WAV"]
     with pytest.raises(InputError, match="named twice"):
@@ -224,10 +247,9 @@ def test_a_contract_says_when_a_label_is_heard() -> None:
     assert Contract.from_json(contract.to_json()).listen == options
     with pytest.raises(ValueError, match="takes none"):
         contract.replace(sound=None)
-    for field, wrong in (("threshold", 7), ("threshold", "a"), ("average", 0), ("pause_s", -1), ("step", 0)):
-        text = contract.to_json().replace(
-            f'"{field}":{getattr(options, field)}', f'"{field}":{wrong!r}'.replace("'", '"')
-        )
+    wrong_ones = (("threshold", 7), ("threshold", "a"), ("average", 0), ("average", 2.5), ("average", True))
+    for field, wrong in (*wrong_ones, ("pause_s", -1), ("step", 0), ("step", 1.5)):
+        text = contract.to_json().replace(f'"{field}":{getattr(options, field)}', f'"{field}":{json.dumps(wrong)}')
         assert text != contract.to_json()
         with pytest.raises(ModelFileError, match="not a valid edgepress contract"):
             Contract.from_json(text)

@@ -147,6 +147,8 @@ def calibrate(
             raise InputError("--max-alarms is no promise of windows, and has no others beside it.", hint)
         how: dict[str, Any] = {"engine": engine, "out": out, "json_output": json_output}
         return _calibrate_stream(files, stream or [], max_alarms, {"events": events, "step": step}, **how)
+    if events is not None or step is not None:
+        raise InputError("--events and --step are of recordings.", "Name them with --stream, and give --max-alarms.")
     from edgepress.toolkit.cli.convert import data_words
     from edgepress.toolkit.measurement.calibrating.calibrate import calibrate as work
 
@@ -190,8 +192,14 @@ def _calibrate_stream(
     from edgepress.toolkit.cli.stream_tables import curve_table, sentence
     from edgepress.toolkit.measurement.calibrating.streams import calibrate_stream as work
 
+    from edgepress.toolkit.measurement.calibrating.calibrate import targets_of
+
     if max_alarms is None:
         raise InputError("--stream needs a wish for false alarms.", "Give it: --max-alarms 1/h.")
+    if not stream:
+        raise InputError("--max-alarms needs recordings to listen to.", "Name them: --stream FOLDER, or FILE.wav.")
+    if how["out"] is not None:
+        targets_of(files, how["out"])  # two files of one name are refused before anything is heard
     with screen.progress({"sound": "Listening"}) as on_progress:
         results = [
             work(file, *stream, max_alarms=max_alarms, on_progress=on_progress, **sound, **how) for file in files
@@ -205,7 +213,8 @@ def _calibrate_stream(
             rule = result.evaluation.options
             screen.say(f"{sentence(result.evaluation)} Mean of {rule.average} answers.", style="bold")
             if result.path is None:
-                screen.say(f"No rule gives {max_alarms} or fewer false alarms, so no copy was written.")
+                left = f" {result.earlier} is of an earlier calibration." if result.earlier is not None else ""
+                screen.say(f"No rule gives {max_alarms} or fewer false alarms, so no copy was written.{left}")
             else:
                 screen.say(f"Written: {result.path}. Measure it on other recordings than these, which chose the rule.")
                 screen.next_command(shell_line("edgepress", "evaluate", result.path, "--stream", "OTHER"))

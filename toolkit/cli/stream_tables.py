@@ -30,10 +30,11 @@ def sentence(result: StreamEvaluation) -> str:
     if count.events:
         share = share_interval(count.missed, count.events)
         heard = f"{count.missed} of {plural(count.events, 'event')} missed ({_percent(share.low, share.high)})"
+    time = f"{result.hours:.2f} hours" if result.hours >= 1 else f"{60 * result.hours:.1f} minutes"
+    left = f" {plural(result.unanswered, 'recording')} shorter than a window not counted." if result.unanswered else ""
     return (
         f"{result.file} on {result.engine}, threshold {count.threshold:g}: {heard}, "
-        f"{plural(count.alarms, 'false alarm')} in {result.hours:.2f} hours "
-        f"({rate.low:.2g} to {rate.high:.2g} an hour)."
+        f"{plural(count.alarms, 'false alarm')} in {time} ({rate.low:.2f} to {rate.high:.2f} an hour).{left}"
     )
 
 

@@ -15,7 +15,7 @@ from edgepress.runtime.sound.wav import Samples, to_int16
 from edgepress.toolkit.data.sound_files import Recordings
 from edgepress.toolkit.data.splits import Ints
 
-LEAD_S = 1.0
+LEAD_S = 0.5
 """Seconds of sound before a window."""
 SPEED = 0.1
 """Natural logarithm of the speed at most; it changes the pitch, too."""

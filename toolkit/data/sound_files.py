@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.converters.files import require_memory
 from edgepress.runtime.errors import MissingExtraError
 from edgepress.runtime.sound.wav import MOST_FILE_BYTES, SUFFIX, Samples, read_wav, to_int16, with_rate
 from edgepress.toolkit.data.decoding import in_threads
-from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.errors import DataError, InputError
 
 FLAC = ".flac"
 SUFFIXES = frozenset({SUFFIX, FLAC})
 MOST_SECONDS = 4 * 3600
 """Longest recording."""
+SMALLER = "Augment windows instead of samples, with --augmentation masks, or give fewer recordings."
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,22 @@ class Recordings:
     rate: int
     noises: tuple[int, ...]
     _held: dict[int, Samples] = field(default_factory=dict, compare=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
     def hold(self, numbers: Sequence[int]) -> None:
         """Read the files of these numbers.
 
         Raises:
+            DataError: They take more memory than is free.
             InputError: One can't be read any more.
         """
-        missing = [number for number in numbers if number not in self._held]
-        for number, samples in zip(missing, in_threads(self._load, missing), strict=True):
-            self._held[number] = samples
+        if self._held.keys() >= set(numbers):
+            return
+        with self._lock:  # batches are made in threads, which read a long recording once
+            missing = sorted(set(numbers) - self._held.keys())
+            for number, samples in zip(missing, in_threads(self._load, missing), strict=True):
+                require_memory(self.paths[number], samples.nbytes, SMALLER, error=DataError)
+                self._held[number] = samples
 
     def samples(self, number: int) -> Samples:
         """The samples of a file, int16, shape (n,)."""
@@ -54,6 +63,9 @@ class Recordings:
     def closed(self) -> Recordings:
         """The same without the samples, to be pickled."""
         return Recordings(self.paths, self.rate, self.noises)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Recordings, (self.paths, self.rate, self.noises)
 
     def _load(self, number: int) -> Samples:
         return load_samples(self.paths[number], self.rate)

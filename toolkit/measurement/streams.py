@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from edgepress.runtime.sound.event_rule import EventRule
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.toolkit.arguments import OnProgress, check_arguments
 from edgepress.toolkit.data.for_model import describe
+from edgepress.toolkit.data.readers.folder_layout import is_ignored
 from edgepress.toolkit.data.sound_files import SUFFIXES, load_samples
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.machine.environments import python_for, usable_engines
@@ -129,13 +131,19 @@ class StreamEvaluation:
 
     @property
     def hours(self) -> float:
-        """Length of all recordings."""
-        return sum(recording.seconds for recording in self.recordings) / 3600
+        """Length of the recordings that were answered."""
+        return sum(recording.seconds for recording in self.recordings if len(recording.ends)) / 3600
+
+    @property
+    def unanswered(self) -> int:
+        """Number of recordings that are shorter than a window: nothing is heard in them."""
+        return sum(not len(recording.ends) for recording in self.recordings)
 
     def count(self, **changes: Any) -> list[Count]:
         """What is heard by the rule, perhaps with other options: the sum over labels, and each label."""
         options = replace(self.options, **changes)
-        counts = [self._count(options, label) for label in self.labels]
+        heard = [events_of(recording, self.all_labels, options, self.rate) for recording in self.recordings]
+        counts = [self._count(options.threshold, label, heard) for label in self.labels]
         total = Count(
             "",
             options.threshold,
@@ -159,30 +167,27 @@ class StreamEvaluation:
             "engine": self.engine,
             "recordings": [str(recording.file) for recording in self.recordings],
             "hours": hours,
+            "unanswered": self.unanswered,
             "rule": asdict(self.options),
             **total.to_dict(hours),
             "per_label": [count.to_dict(hours) for count in labels],
             "curve": [count.to_dict(hours) for count in self.curve()],
         }
 
-    def _count(self, options: ListenOptions, label: str) -> Count:
+    def _count(self, threshold: float, label: str, heard_events: Sequence[Sequence[dict[str, Any]]]) -> Count:
         missed = 0
         alarms = 0
         events = 0
         delays: list[float] = []
-        for recording in self.recordings:
+        for recording, reported in zip(self.recordings, heard_events, strict=True):
             expected = [event for event in recording.events if event.label == label]
-            times = [
-                each["time_s"]
-                for each in events_of(recording, self.all_labels, options, self.rate)
-                if each["label"] == label
-            ]
+            times = [each["time_s"] for each in reported if each["label"] == label]
             heard, false = match(expected, times)
             events += len(expected)
             missed += len(expected) - len(heard)
             alarms += false
             delays += [time - expected[place].end_s for place, time in heard.items()]
-        return Count(label, options.threshold, events, missed, alarms, tuple(delays))
+        return Count(label, threshold, events, missed, alarms, tuple(delays))
 
 
 def events_of(
@@ -194,7 +199,8 @@ def events_of(
         return []
     windows = np.lib.stride_tricks.sliding_window_view(rows, options.average, axis=0)
     means = windows.mean(axis=2, dtype=np.float64)
-    above = (means >= options.threshold).any(axis=1)
+    places = [place for place, label in enumerate(labels) if label not in options.ignore]
+    above = (means[:, places] >= options.threshold).any(axis=1)
     above[1:] |= above[:-1]  # a row below the threshold ends an event, and others change nothing
     rule = EventRule(labels, options, rate)
     ends = recording.ends[options.average - 1 :]
@@ -257,6 +263,10 @@ def evaluate_stream(
     given: dict[str, Any] = {"threshold": threshold, "average": average, "step": step}
     usual = contract.listen or ListenOptions()
     options = replace(usual, **{key: value for key, value in given.items() if value is not None})
+    labels = tuple(label for label in contract.labels if label not in options.ignore)
+    if not labels:
+        problem = f"{path} has no label that is an event: {', '.join(contract.labels[:20])} are none."
+        raise InputError(problem, "Train on sounds that are to be heard, in folders of other names.")
     sources = find_recordings(recordings)
     expected = read_events(Path(events), sources, contract.labels) if events is not None else {}
     candidate = Candidate(path, name, threads, contract=contract.to_json())
@@ -265,18 +275,26 @@ def evaluate_stream(
         with Worker(python=python_for(name), silence_s=SILENCE_S) as worker:
             for number, source in enumerate(sources):
                 samples = load_samples(source, contract.sound.rate)
+                seconds = len(samples) / contract.sound.rate
+                if late := [event for event in expected.get(source, ()) if event.start_s > seconds]:
+                    problem = (
+                        f"{events}: an event of {source} begins at {late[0].start_s:g} s, and it has {seconds:.1f} s."
+                    )
+                    raise InputError(problem, "Accepted: seconds from the beginning of the recording.")
                 (_,) = worker.call(open_listener, Listening(candidate, options.step))
                 parts: list[Any] = []
                 for start in range(0, len(samples), PART_S * contract.sound.rate):
                     parts += worker.call(listen_on, samples[start : start + PART_S * contract.sound.rate])
                     if on_progress is not None:
                         on_progress("sound", (number + start / len(samples)) / len(sources))
-                seconds = len(samples) / contract.sound.rate
                 ends, probabilities = (np.concatenate(column) for column in zip(*parts, strict=True))
                 answered.append(HeardRecording(source, seconds, ends, probabilities, tuple(expected.get(source, ()))))
     except ChildDied as e:
         raise crash_error(candidate, e) from e
-    labels = tuple(label for label in contract.labels if label not in options.ignore)
+    if not any(len(each.ends) for each in answered):
+        window = contract.sound.samples_of(contract.input.shape[0]) / contract.sound.rate
+        problem = f"No recording is as long as a window of the model, {window:.2f} s."
+        raise InputError(problem, "Give recordings as a device hears them: minutes or hours.")
     return StreamEvaluation(path, name, labels, contract.labels, options, tuple(answered), contract.sound.rate)
 
 
@@ -288,13 +306,21 @@ def find_recordings(sources: Sequence[str | Path]) -> list[Path]:
     """
     files: list[Path] = []
     for source in map(Path, sources):
-        inside = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        files += inside if source.is_dir() else [source]
+        files += sorted(_recordings_in(source)) if source.is_dir() else [source]
     if not files:
         raise InputError("There is no recording to listen to.", "Name WAV or FLAC files, or a folder of them.")
-    if twice := sorted({str(path) for path in files if files.count(path) > 1}):
+    if twice := sorted(str(path) for path, count in Counter(files).items() if count > 1):
         raise InputError(f"{twice[0]} is named twice.", "Name each recording once.")
     return files
+
+
+def _recordings_in(folder: Path) -> Iterator[Path]:
+    """The recordings of a folder and its folders, without hidden ones."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not is_ignored(name)]
+        for name in files:
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not is_ignored(name):
+                yield Path(parent, name)
 
 
 def read_events(path: Path, recordings: Sequence[Path], labels: Sequence[str]) -> dict[Path, list[Event]]:
@@ -304,12 +330,19 @@ def read_events(path: Path, recordings: Sequence[Path], labels: Sequence[str]) -
         InputError: The table can't be read, or a row names no recording, no label or no times.
     """
     events: dict[Path, list[Event]] = {}
+    by_name: dict[str, list[Path]] = {}
+    for recording in recordings:
+        by_name.setdefault(recording.name, []).append(recording)
     try:
         if path.stat().st_size > MOST_TABLE_BYTES:
             raise InputError(f"{path} has more than {MOST_TABLE_BYTES} bytes.", "Give a table of events.")
         with path.open(newline="", encoding="utf-8-sig") as file:
-            for number, row in enumerate(csv.DictReader(file), 2):
-                recording, event = _read_row(row, f"{path}, line {number}", recordings, labels)
+            reader = csv.DictReader(file)
+            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+                hint = f"Accepted: a first line of {', '.join(COLUMNS)}, and file for several recordings."
+                raise InputError(f"{path} has no column {missing[0]}.", hint)
+            for number, row in enumerate(reader, 2):
+                recording, event = _read_row(row, f"{path}, line {number}", by_name, labels)
                 events.setdefault(recording, []).append(event)
                 if number > MOST_EVENTS:
                     raise InputError(f"{path} has more than {MOST_EVENTS} rows.", "Give fewer events.")
@@ -320,7 +353,7 @@ def read_events(path: Path, recordings: Sequence[Path], labels: Sequence[str]) -
 
 
 def _read_row(
-    row: Mapping[str | None, Any], place: str, recordings: Sequence[Path], labels: Sequence[str]
+    row: Mapping[str | None, Any], place: str, by_name: Mapping[str, Sequence[Path]], labels: Sequence[str]
 ) -> tuple[Path, Event]:
     if missing := [name for name in COLUMNS if row.get(name) is None]:
         hint = f"Accepted: {', '.join(COLUMNS)}, and file for several recordings."
@@ -328,17 +361,22 @@ def _read_row(
     try:
         start, end = float(row["start_s"]), float(row["end_s"])
     except ValueError as e:
-        raise InputError(f"{place}: {e}.", "Accepted: seconds, such as 12.5.") from e
+        problem = f"{place}: an event from {row['start_s'][:40]!r} to {row['end_s'][:40]!r}."
+        raise InputError(problem, "Accepted: seconds, such as 12.5.") from e
     if not 0 <= start <= end < math.inf:
         raise InputError(f"{place}: an event from {start:g} to {end:g} s.", "Accepted: 0 <= start_s <= end_s.")
     if row["label"] not in labels:
         hint = f"Accepted: {', '.join(labels[:20])}."
         raise InputError(f"{place}: the model has no label {row['label'][:60]!r}.", hint)
     name = row.get("file")
-    if name is None and len(recordings) == 1:
-        return recordings[0], Event(start, end, row["label"])
-    ends = os.path.normpath(name or "")
-    near = [path for path in recordings if path.as_posix() == ends or path.as_posix().endswith(f"/{ends}")]
+    if name is None and [len(paths) for paths in by_name.values()] == [1]:
+        ((only,),) = by_name.values()
+        return only, Event(start, end, row["label"])
+    if not name:
+        raise InputError(f"{place} names no recording, and there are several.", "Give its path in the column file.")
+    ends = Path(os.path.normpath(name)).as_posix()
+    candidates = by_name.get(ends.rpartition("/")[2], ())
+    near = [path for path in candidates if path.as_posix() == ends or path.as_posix().endswith(f"/{ends}")]
     if len(near) != 1:
         which = "none" if not near else "several"
         raise InputError(f"{place}: {which} of the recordings is named {ends[:100]!r}.", "Give its path.")

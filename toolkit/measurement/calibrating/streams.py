@@ -29,16 +29,20 @@ class StreamCalibration:
         path: The copy that carries the rule; None if none keeps the wish.
         evaluation: What the file hears with that rule, or with the one of fewest false alarms.
         max_alarms: The wish, false alarms an hour.
+        earlier: Without `path`, the copy of an earlier calibration that is still there; None if there is none.
     """
 
     path: Path | None
     evaluation: StreamEvaluation
     max_alarms: float
+    earlier: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `calibrate --max-alarms --json` prints."""
         path = None if self.path is None else str(self.path)
-        return {"calibrated": path, "max_alarms_per_hour": self.max_alarms, **self.evaluation.to_dict()}
+        earlier = None if self.earlier is None else str(self.earlier)
+        document = {"calibrated": path, "earlier": earlier, "max_alarms_per_hour": self.max_alarms}
+        return document | self.evaluation.to_dict()
 
 
 @check_arguments
@@ -79,7 +83,8 @@ def calibrate_stream(
     heard = replace(heard, options=options)
     if keeps:
         write_annotated(path, describe(path).contract.replace(listen=options), target)
-    return StreamCalibration(target if keeps else None, heard, wish)
+    earlier = target if not keeps and target.exists() else None
+    return StreamCalibration(target if keeps else None, heard, wish, earlier)
 
 
 def choose_rule(heard: StreamEvaluation, wish: float) -> tuple[ListenOptions, bool]:
@@ -122,7 +127,7 @@ def alarms_per_hour(wish: str | float) -> float:
     Raises:
         InputError: It is none.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/([hd]))?", str(wish).strip())
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(?:/([hd]))?", str(wish).strip())
     if match is None:
         raise InputError(f"--max-alarms is {str(wish)[:40]!r}.", "Accepted: 1/h, 0.5/h, 2/d.")
     return float(match[1]) / HOURS[match[2] or "h"]

@@ -144,13 +144,19 @@ def _take_int8(root: Any, graph: Any) -> None:
     if graph.tensors[source].type != flat.UINT8 or [flat.kind(root, op) for op in readers] != ["QUANTIZE"]:
         return
     stored = int(readers[0].outputs[0])
-    both = [graph.tensors[index].quantization for index in (source, stored)]
-    if (
-        float(both[0].scale[0]) == float(both[1].scale[0])
-        and int(both[1].zeroPoint[0]) == int(both[0].zeroPoint[0]) - 128
-    ):
+    outer, inner = (_quantized_by(graph.tensors[index]) for index in (source, stored))
+    if outer is not None and inner == (outer[0], outer[1] - 128):
         graph.operators.remove(readers[0])
         flat.redirect(root, graph, stored, inputs=True)
+
+
+def _quantized_by(tensor: Any) -> tuple[float, int] | None:
+    """The only scale of a tensor and its zero point, which is 0 where it is left out; None without one scale."""
+    given = tensor.quantization
+    if given is None or given.scale is None or len(given.scale) != 1:
+        return None
+    zero_points = [] if given.zeroPoint is None else [int(value) for value in given.zeroPoint]
+    return float(given.scale[0]), zero_points[0] if zero_points else 0
 
 
 def _int8_output(root: Any, graph: Any) -> int:

@@ -9,7 +9,8 @@ int model_listen(model_sound *sound, const int16_t *samples)
 {
     enum {
         CALL = MODEL_SOUND_ROWS * MODEL_SOUND_STEP, /* samples */
-        PAUSE = (int)((int64_t)MODEL_LISTEN_PAUSE_MS * MODEL_SOUND_RATE / 1000),
+        /* Calls of a pause, rounded up: a day is more samples than 32 bits hold. */
+        PAUSE = (int)(((int64_t)MODEL_LISTEN_PAUSE_MS * MODEL_SOUND_RATE + (int64_t)1000 * CALL - 1) / ((int64_t)1000 * CALL)),
         LEAST = MODEL_LISTEN_THRESHOLD_PERMILLE * 256 * MODEL_LISTEN_AVERAGE
     };
     if (!model_hear(sound, samples)) return -1;
@@ -32,7 +33,7 @@ int model_listen(model_sound *sound, const int16_t *samples)
         } else if (is_event[label] && !sound->above[label] && !sound->waits[label] &&
                    sound->counted == MODEL_LISTEN_AVERAGE) {
             sound->above[label] = 1;
-            sound->waits[label] = (PAUSE + CALL - 1) / CALL;
+            sound->waits[label] = PAUSE;
             event = label;
         }
     }

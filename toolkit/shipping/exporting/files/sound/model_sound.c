@@ -37,7 +37,7 @@ static const int16_t unweights[] = {
 @UNWEIGHTS@
 };
 @GAIN_TABLE@@LOG_TABLE@/* The least number of a frame that each stored value but the first stands for. */
-static const uint16_t least[@LEAST_COUNT@] = {
+static const uint16_t least[] = {
 @LEAST@
 };
 
