@@ -111,7 +111,13 @@ def measure(seed: int, sounds: dict[str, list[Samples]], args: argparse.Namespac
     rest = clips[args.clips :]
     half = len(rest) // 2
     data = write_data(folder / "data", clips[: args.clips], sounds["train"])
-    options: dict[str, Any] = {"epochs": args.epochs, "seed": seed, "progress": False, "out": folder / "run"}
+    options: dict[str, Any] = {
+        "class_weights": args.class_weights,
+        "epochs": args.epochs,
+        "seed": seed,
+        "progress": False,
+        "out": folder / "run",
+    }
     result = train(data, args.arch, augmentation=args.augmentation, **options)
     (variant,) = convert(result.model, "tflite-int8", out=folder / "files")
     print(f"seed {seed}: test windows {100 * result.metrics['accuracy']:.2f} %", flush=True)
@@ -138,6 +144,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=235)
     parser.add_argument("--arch", default="stream-cnn")
     parser.add_argument("--augmentation", default="auto")
+    parser.add_argument("--class-weights", action="store_true")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--step", type=int, default=3)
     parser.add_argument("--alarms", default="1/h")
