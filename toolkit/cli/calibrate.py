@@ -190,9 +190,8 @@ def _calibrate_stream(
 ) -> int:
     """Choose when each model of sound hears a label."""
     from edgepress.toolkit.cli.stream_tables import curve_table, sentence
-    from edgepress.toolkit.measurement.calibrating.streams import calibrate_stream as work
-
     from edgepress.toolkit.measurement.calibrating.calibrate import targets_of
+    from edgepress.toolkit.measurement.calibrating.streams import calibrate_stream as work
 
     if max_alarms is None:
         raise InputError("--stream needs a wish for false alarms.", "Give it: --max-alarms 1/h.")
