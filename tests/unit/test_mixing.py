@@ -178,10 +178,11 @@ def test_recordings_that_do_not_fit_in_memory_are_one_error(
 
 def test_batches_are_the_same_after_the_split_went_to_another_process(tmp_path: Path) -> None:
     """What a resumed training sees depends on the seed, the epoch and the item alone, not on what was read before."""
-    words = write_words(tmp_path / "words", classes=2, speakers=3, each=2)
+    words = write_words(tmp_path / "words", classes=2, speakers=6, each=2)
     (words / "background").mkdir()
-    noise = np.random.default_rng(0).normal(0, 300, (80_000, 1))
-    (words / "background" / "street.wav").write_bytes(wav_bytes(noise, 16000))
+    for number in range(6):
+        noise = np.random.default_rng(number).normal(0, 300, (40_000, 1))
+        (words / "background" / f"street{number}.wav").write_bytes(wav_bytes(noise, 16000))
     split = open_data(str(words)).train
 
     def batches_of(split: Any) -> list[np.ndarray]:
