@@ -93,7 +93,10 @@ def test_noise_follows_the_scale_of_each_feature():
 
 
 def test_masks_shift_a_window_and_empty_some_of_it() -> None:
-    assert resolve("auto", WINDOWS, sound=True) == "masks"
+    assert resolve("auto", WINDOWS, sound=True) == "mix"
+    assert resolve("auto", WINDOWS, sound=True, mixes=False) == "masks"
+    with pytest.raises(InputError, match="mix for recordings"):
+        resolve("mix", WINDOWS, sound=True, mixes=False)
     assert resolve("auto", WINDOWS) == "none"
     with pytest.raises(InputError, match="masks for windows"):
         resolve("masks", TENSOR)
