@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from sounds import tone, wav_bytes
+from sounds import tone, wav_bytes, write_words
 
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import frames_of, frames_of_each
-from edgepress.toolkit.data import mixing, sound_files
+from edgepress.toolkit.data import mixing, open_data, sound_files
 from edgepress.toolkit.data.sound_files import Recordings
 from edgepress.toolkit.errors import DataError
+from edgepress.toolkit.training.batches import training_batches
 
 SOUND = SoundFeatures()
 WINDOW = 98
@@ -173,3 +174,22 @@ def test_recordings_that_do_not_fit_in_memory_are_one_error(
     with pytest.raises(DataError, match="of memory when it is read") as error:
         recordings.hold([1])
     assert "--augmentation masks" in error.value.hint
+
+
+def test_batches_are_the_same_after_the_split_went_to_another_process(tmp_path: Path) -> None:
+    """What a resumed training sees depends on the seed, the epoch and the item alone, not on what was read before."""
+    words = write_words(tmp_path / "words", classes=2, speakers=6, each=2)
+    (words / "background").mkdir()
+    for number in range(6):
+        noise = np.random.default_rng(number).normal(0, 300, (40_000, 1))
+        (words / "background" / f"street{number}.wav").write_bytes(wav_bytes(noise, 16000))
+    split = open_data(str(words)).train
+
+    def batches_of(split: Any) -> list[np.ndarray]:
+        batches = training_batches(split, batch_size=5, augmentation="mix", seed=4, epoch=3)
+        return [part for batch in batches for part in batch]
+
+    expected = batches_of(split)
+    again = pickle.loads(pickle.dumps(split))
+    assert [part.tobytes() for part in batches_of(again)] == [part.tobytes() for part in expected]
+    assert [part.tobytes() for part in batches_of(split)] == [part.tobytes() for part in expected]

@@ -157,7 +157,7 @@ def test_the_next_training_has_the_options_of_this_one(
 def test_the_next_training_on_sound_has_its_window_and_front_end() -> None:
     how: dict[str, Any] = {"source": "sounds", "input": InputSpec(shape=(98, 32), dtype="float32")}
     how |= {"table": TableRecord(columns=(), window=98, step=20), "sound": SoundFeatures(channels=32, pcan=False)}
-    command = train_command({"arch": "conv1d", "augmentation": "masks"}, {"epochs": 50}, **how)
+    command = train_command({"arch": "conv1d", "augmentation": "mix"}, {"epochs": 50}, **how)
     assert "--window 98 --step 20 --sound channels=32,pcan=False --epochs 50" in command
     assert SoundFeatures.parse("channels=32,pcan=False") == how["sound"]
 
