@@ -10,7 +10,15 @@ import numpy as np
 from edgepress.converters.to_c.arithmetic import Integers, Range, scaling, sums
 from edgepress.converters.to_c.convolution import layer_of
 from edgepress.converters.to_c.graph import Operation
-from edgepress.converters.to_c.step import Channels, Step, check_scaling, checked_bias, optional_bias, weight_scales
+from edgepress.converters.to_c.step import (
+    SEPARATE,
+    Channels,
+    Step,
+    check_scaling,
+    checked_bias,
+    optional_bias,
+    weight_scales,
+)
 from edgepress.converters.to_c.window import Geometry, geometry
 
 
@@ -121,7 +129,7 @@ def _distance(place: Geometry) -> int:
     columns = _first_reads(place.out_width, place.pad_x, place.kernel_width, place.stride_x, size=place.width)
     first = rows[:, None] * place.width + columns[None]
     nothing = (rows[:, None] == place.height) | (columns[None] == place.width)
-    return place.distance_of(np.where(nothing, place.height * place.width, first))
+    return place.distance_of(np.where(nothing, SEPARATE, first))  # no place is too near for what reads nothing
 
 
 def _first_reads(count: int, pad: int, kernel: int, stride: int, *, size: int) -> Integers:
