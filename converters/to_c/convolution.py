@@ -69,15 +69,15 @@ def _kernels(place: Geometry, numbers: Channels, folded: Channels, zero_point: i
     if _is_one_of_many_products(numbers.weights):
         return (_one(place, folded, zero_point),)
     if not fits_in_pairs(numbers.weights):
-        layer = _layer(place, numbers, zero_point) | {"weights": numbers.weights.astype(np.int8).ravel()}
+        layer = layer_of(place, numbers, zero_point) | {"weights": numbers.weights.astype(np.int8).ravel()}
         return (_Kernel("conv_any", layer, place.distance()),)
     if place.is_whole_image:  # it needs no copy of its window, which may be as large as all other tensors
-        common = {name: value for name, value in _layer(place, folded, 0).items() if name in ("scaling", "bias")}
+        common = {name: value for name, value in layer_of(place, folded, 0).items() if name in ("scaling", "bias")}
         layer = common | {"weights": paired(folded.weights)}
         layer |= {"rows": 1, "inputs": products, "outputs": channels, "channel_mask": -1}
         return (_Kernel("dense", layer, SEPARATE),)
     window = -(-products // 8) * 8
-    layer = _layer(place, folded, zero_point) | {"weights": paired(folded.weights), "window": window}
+    layer = layer_of(place, folded, zero_point) | {"weights": paired(folded.weights), "window": window}
     aligned = place.kernel_width * place.channels % 4 == 0 and place.dilation_y == place.dilation_x == 1
     direct = aligned and not place.padded
     in_place = place.is_in_one_piece and window == products
@@ -108,12 +108,13 @@ def _is_one_of_many_products(weights: Integers) -> bool:
 
 
 def _one(place: Geometry, folded: Channels, zero_point: int) -> _Kernel:
-    layer = _layer(place, folded, zero_point)
+    layer = layer_of(place, folded, zero_point)
     layer |= {"weights": folded.weights.astype(np.int8).ravel(), "in_place": int(place.is_in_one_piece)}
     return _Kernel("conv_one", layer, place.distance(), 0 if place.is_in_one_piece else folded.weights.size)
 
 
-def _layer(place: Geometry, channels: Channels, zero_point: int) -> dict[str, Any]:
+def layer_of(place: Geometry, channels: Channels, zero_point: int) -> dict[str, Any]:
+    """The fields that the kernels of convolutions share."""
     return {
         "geometry": place.fields(),
         "scaling": scaling_fields(channels.scaling, channels.sums),

@@ -15,9 +15,12 @@ from edgepress.converters.to_c import (
     dense,
     elementwise,
     joining,
+    reduction,
+    resizing,
     shapes,
     slicing,
     state,
+    transposed,
     window,
 )
 from edgepress.converters.to_c.arithmetic import Integers, Range
@@ -39,13 +42,15 @@ LOWERINGS: Mapping[str, Callable[[Operation, Range], Step]] = {
     "LEAKY_RELU": activations.leaky_relu,
     "LOGISTIC": elementwise.logistic,
     "MAX_POOL_2D": window.pool,
-    "MEAN": window.mean,
+    "MEAN": reduction.mean,
     "MUL": elementwise.multiply,
     "PAD": shapes.pad,
     "PRELU": activations.prelu,
     "QUANTIZE": elementwise.quantize,
+    "REDUCE_MAX": reduction.maximum,
     "RELU": activations.relu,
     "RELU6": activations.relu6,
+    "RESIZE_NEAREST_NEIGHBOR": resizing.nearest,
     "SLICE": slicing.part,
     "SOFTMAX": shapes.softmax,
     "SPLIT": slicing.part,
@@ -53,6 +58,7 @@ LOWERINGS: Mapping[str, Callable[[Operation, Range], Step]] = {
     "STRIDED_SLICE": slicing.part,
     "SUB": elementwise.add,
     "TANH": elementwise.tanh,
+    "TRANSPOSE_CONV": transposed.transposed,
     "UNPACK": slicing.part,
 }
 RENAMED = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "READ_VARIABLE")
@@ -159,8 +165,10 @@ def lower(path: Path) -> Program:
     graph = read(path)
     try:
         parts = [part for operation in graph.operations for part in slicing.one_output_each(operation)]
-        operations = tuple(map(convolution.without_groups, joining.in_pairs(replace(graph, operations=tuple(parts)))))
-        return lower_graph(replace(graph, operations=operations))
+        pairs = joining.in_pairs(replace(graph, operations=tuple(parts)))
+        operations = reduction.maxima_in_runs(replace(graph, operations=tuple(pairs)))
+        ordered = map(transposed.like_convolution, map(convolution.without_groups, operations))
+        return lower_graph(replace(graph, operations=tuple(ordered)))
     except ModelFileError as e:
         raise ModelFileError(f"{path}: {e.message}", e.hint) from e
 

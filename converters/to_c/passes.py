@@ -24,7 +24,7 @@ from edgepress.converters.to_c.placement import TRIES, Placement, place, with_sm
 from edgepress.converters.to_c.step import Step
 
 Kept = npt.NDArray[np.int64]
-_PASSING = ("DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D")
+_PASSING = ("DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESIZE_NEAREST_NEIGHBOR")
 """Operations that make each channel of their output from the same one of their input, if they have as many."""
 _MULTIPLE = 4
 """Channels that are left are a multiple of it, so that kernels read whole words."""

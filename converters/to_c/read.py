@@ -25,8 +25,9 @@ KINDS = {
     0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED",
     14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE", 25: "SOFTMAX", 28: "TANH",
     34: "PAD", 40: "MEAN", 41: "SUB", 43: "SQUEEZE", 45: "STRIDED_SLICE", 49: "SPLIT", 54: "PRELU", 65: "SLICE",
-    70: "EXPAND_DIMS", 83: "PACK", 88: "UNPACK", 98: "LEAKY_RELU", 102: "SPLIT_V", 111: "ELU", 114: "QUANTIZE",
-    117: "HARD_SWISH", 129: "CALL_ONCE", 142: "VAR_HANDLE", 143: "READ_VARIABLE", 144: "ASSIGN_VARIABLE",
+    67: "TRANSPOSE_CONV", 70: "EXPAND_DIMS", 82: "REDUCE_MAX", 83: "PACK", 88: "UNPACK", 97: "RESIZE_NEAREST_NEIGHBOR",
+    98: "LEAKY_RELU", 102: "SPLIT_V", 111: "ELU", 114: "QUANTIZE", 117: "HARD_SWISH", 129: "CALL_ONCE",
+    142: "VAR_HANDLE", 143: "READ_VARIABLE", 144: "ASSIGN_VARIABLE",
 }  # fmt: skip
 """Operations that are supported, by their number in the schema's BuiltinOperator."""
 _POOL = {"padding": (0, "<b"), "stride_x": (1, "<i"), "stride_y": (2, "<i"), "kernel_width": (3, "<i")}
@@ -43,6 +44,7 @@ OPTIONS = {
     "MAX_POOL_2D": (5, _POOL),
     "MUL": (21, {"activation": (0, "<b")}),
     "PACK": (59, {"axis": (1, "<i")}),
+    "RESIZE_NEAREST_NEIGHBOR": (74, {"align_corners": (0, "<b"), "half_pixel_centers": (1, "<b")}),
     "SOFTMAX": (9, {"beta": (0, "<f")}),
     "STRIDED_SLICE": (
         32,
@@ -50,6 +52,7 @@ OPTIONS = {
         | {"offset": (5, "<b")},
     ),
     "SUB": (28, {"activation": (0, "<b")}),
+    "TRANSPOSE_CONV": (49, _CONV | {"activation": (3, "<b")}),
     "UNPACK": (64, {"axis": (1, "<i")}),
 }
 """By operation, the number of its options in the schema's BuiltinOptions, and the field and format of those used."""

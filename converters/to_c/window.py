@@ -1,16 +1,15 @@
-"""Windows that move over an image: their geometry and memory, and MAX_POOL_2D, AVERAGE_POOL_2D and MEAN."""
+"""Windows that move over an image: their geometry and memory, and MAX_POOL_2D and AVERAGE_POOL_2D."""
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from edgepress.converters.to_c.arithmetic import Integers, Range, activation_range, multiplier_of, scale
+from edgepress.converters.to_c.arithmetic import Integers, Range, activation_range
 from edgepress.converters.to_c.graph import Operation, Tensor
 from edgepress.converters.to_c.step import Step
 
@@ -109,7 +108,11 @@ class Geometry:
         y, x = np.mgrid[: self.out_height, : self.out_width]
         row = np.maximum(y * self.stride_y - self.pad_y, 0)
         column = np.maximum(x * self.stride_x - self.pad_x, 0)
-        reads = ((row * self.width + column) * self.channels).ravel()
+        return self.distance_of(row * self.width + column, pixels=pixels, together=together, by_channel=by_channel)
+
+    def distance_of(self, first_read: Integers, *, pixels: int = 1, together: int = 1, by_channel: bool = False) -> int:
+        """The same, for each pixel of the output, of the first pixel of the input that it is made of."""
+        reads = first_read.ravel() * self.channels
         later = np.minimum.accumulate(reads[::-1])[::-1]  # at or behind each pixel
         groups = np.arange(0, self.pixels, pixels)
         begins = groups * self.out_channels
@@ -204,54 +207,6 @@ def pool(operation: Operation, inputs: Range) -> Step:
         answer,
         reads=int(covered.sum()) * place.channels,
     )
-
-
-def mean(operation: Operation, inputs: Range) -> Step:
-    """MEAN over axes that follow each other.
-
-    Raises:
-        ModelFileError: The axes do not, or a sum needs more than 32 bits.
-    """
-    source = operation.activation()
-    output = operation.quantized(operation.output)
-    axes_tensor = operation.constant(1, "int32")
-    rank = len(source.shape)
-    numbers = [] if axes_tensor.data is None else axes_tensor.data.ravel().tolist()
-    axes = sorted({axis + rank * (axis < 0) for axis in numbers})
-    if not axes or axes[0] < 0 or axes[-1] >= rank or axes != list(range(axes[0], axes[-1] + 1)):
-        raise operation.refuse(f"its axes are {numbers} of {rank}; accepted: neighbours")
-    begin = axes[0]
-    end = axes[-1] + 1
-    outer, middle, inner = map(math.prod, (source.shape[:begin], source.shape[begin:end], source.shape[end:]))
-    if output.size != outer * inner:
-        raise operation.refuse(f"its output {list(output.shape)} does not fit its axes {axes}")
-    multiplier, right = multiplier_of(source.scale / output.scale)
-    # QuantizedMeanOrSum divides the multiplier, after it gave it as many more bits as the number of values has.
-    more = min(middle.bit_length() - 1, 32, 31 - right)
-    multiplier = (multiplier << max(0, more)) // middle
-    right = right + more
-    if more < 0 or (256 * middle) << max(0, -right) >= 2**31:
-        raise operation.refuse(f"its sums of {middle} values may need more than 32 bits")
-
-    def answer(values: Integers) -> Any:
-        sums = (values.reshape(outer, middle, inner) - source.zero_point).sum(axis=1)
-        scaled = scale(sums, multiplier, right) + output.zero_point
-        return np.clip(scaled, -128, 127).reshape(output.shape)
-
-    layer = {
-        "outer": outer,
-        "middle": middle,
-        "inner": inner,
-        "in_zero_point": source.zero_point,
-        "zero_point": output.zero_point,
-        "multiplier": multiplier,
-        "right": right,
-    }
-    values = inputs.as_channels(inner).minus(source.zero_point)
-    outputs = values.through(
-        lambda ends: np.clip(scale(ends * middle, multiplier, right) + output.zero_point, -128, 127)
-    )
-    return Step(operation, "mean", (source,), output, layer, (0,), outputs, answer)
 
 
 def _rounded(total: Integers, count: Integers) -> Any:

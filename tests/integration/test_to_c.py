@@ -134,7 +134,9 @@ def test_a_factor_becomes_a_multiplier_of_31_bits(real: float) -> None:
 
 
 @needs_gcc
-@pytest.mark.parametrize("name", compiled_graphs("conv", "depthwise", "max", "average", "mean"))
+@pytest.mark.parametrize(
+    "name", compiled_graphs("conv", "depthwise", "max-", "average", "mean", "resized", "transposed")
+)
 def test_outputs_may_overlap_inputs_at_the_distance_and_not_nearer(name: str, tmp_path: Path) -> None:
     """The distance is enough, by the C itself, and hardly more than needed, by the kernel's reads and writes."""
     program = lowered(name, tmp_path)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from c99_graphs import Maker, graph
+from c99_spatial import Spatial
 
 from edgepress.converters.to_c import placement
 from edgepress.converters.to_c.emission import emit
@@ -68,6 +69,45 @@ def test_what_is_not_exactly_supported_is_refused_with_its_reason(tmp_path: Path
     assert "0 scales" in refused(plain, tmp_path)
     two = net().conv(8, (1, 1))
     assert "2 outputs" in refused(_with_two_outputs(two.net), tmp_path)
+
+
+def test_sizes_and_axes_that_contradict_their_tensors_are_refused(tmp_path: Path) -> None:
+    def net() -> Spatial:
+        return Spatial("refused", (6, 6, 4))
+
+    def constant(made: Maker, place: int, values: list[int]) -> Maker:
+        index = made.net.graph.operators[-1].inputs[place]
+        buffer = made.net.root.buffers[made.net.graph.tensors[index].buffer]
+        buffer.data = np.array(values, np.int32).view(np.uint8)
+        made.net.graph.tensors[index].shape = [len(values)]
+        return made
+
+    def options(made: Maker, **values: Any) -> Maker:
+        for name, value in values.items():
+            setattr(made.net.graph.operators[-1].builtinOptions, name, value)
+        return made
+
+    for sizes in ([12, 11], [0, 12], [-12, -12], [2**31 - 1, 12], [12]):
+        assert "its sizes give" in refused(constant(net().resize(12, 12), 1, sizes), tmp_path)
+    assert "accepted: up to 32767" in refused(Spatial("wide", (1, 3, 1)).resize(1, 32768), tmp_path)
+    for axes in ([4], [-5], [2**31 - 1], [-(2**31)]):
+        assert "its axes are" in refused(constant(net().maximum([1, 2]), 1, axes), tmp_path)
+    assert "does not fit axes 1 to 1" in refused(constant(net().maximum([1, 2]), 1, [1]), tmp_path)
+    for made in (net().resize(12, 12), net().maximum([1])):
+        made.net.graph.tensors[made.at].quantization.scale[0] = 0.06
+        assert "another scale than its input" in refused(made, tmp_path)
+    up = net().transposed(3, (3, 3), (2, 2))
+    assert "is to have another shape" in refused(constant(up, 0, [1, 12, 11, 3]), tmp_path)
+    for stride in (0, -1, 2**31 - 1):
+        assert "its strides are" in refused(options(net().transposed(3, (3, 3), (2, 2)), strideH=stride), tmp_path)
+    assert "its geometry gives" in refused(options(net().transposed(3, (3, 3), (2, 2)), strideH=3), tmp_path)
+    assert "padding has the number 2" in refused(options(net().transposed(3, (3, 3)), padding=2), tmp_path)
+    assert "activation has the number 4" in refused(
+        options(net().transposed(3, (3, 3)), fusedActivationFunction=4), tmp_path
+    )
+    short = net().transposed(3, (3, 3))
+    short.net.graph.operators[-1].inputs = short.net.graph.operators[-1].inputs[:2]
+    assert "it has 2 inputs; accepted: 3 or 4" in refused(short, tmp_path)
 
 
 def _joined(made: Maker, *, other: bool = False) -> Maker:
@@ -139,6 +179,7 @@ def test_damaged_files_are_refused_or_answered_but_never_crash(count: int, tmp_p
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
     sources = [graph(name) for name in ("chain-0", "conv-1", "mean", "add-channels", "softmax", "pad", "depthwise-0")]
+    sources += [graph(name) for name in ("resized-0", "maximum-4", "transposed-0", "decoder-0")]
     path, errors = tmp_path / "damaged.tflite", 0
     for number in range(count):
         path.write_bytes(damaged(chance.choice(sources), chance))

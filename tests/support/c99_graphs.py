@@ -365,17 +365,19 @@ def graph(name: str) -> bytes:
     return GRAPHS[name](name)
 
 
-def add_streams() -> None:
-    """Add the graphs of `c99_streams`, which needs this module."""
+def add_others() -> None:
+    """Add the graphs of modules that need this one."""
+    import c99_spatial
     import c99_streams
 
     GRAPHS.update({f"sliced-{n}": c99_streams.sliced for n in range(8)})
     GRAPHS.update({f"split-{n}": c99_streams.split for n in range(8)})
     GRAPHS.update({f"stream-{n}": c99_streams.stream for n in range(12)})
     GRAPHS.update({f"stream-of-values-{n}": c99_streams.stream_of_values for n in range(4)})
+    GRAPHS.update(c99_spatial.GRAPHS)
 
 
-add_streams()
+add_others()
 
 
 def items(name: str, size: int, dtype: str) -> npt.NDArray[Any]:

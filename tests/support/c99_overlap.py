@@ -21,6 +21,7 @@ def with_overlap(step: Any, distance: int) -> Any:
 def least_distance(step: Any) -> int:
     """The least distance of a kernel, by its reads and writes one after the other."""
     g = step.layer["geometry"]
+    reaches = reached if step.kernel == "transpose_conv" else window
     by_channel = step.kernel in ("max_pool", "average_pool", "depthwise") or (
         step.kernel == "depthwise_any" and g["channels"] == g["out_channels"]
     )
@@ -29,7 +30,7 @@ def least_distance(step: Any) -> int:
     events: list[tuple[list[int], int]] = []  # what is read, and then the end of what is written
     for first in range(0, len(places), pixels):
         group = places[first : first + pixels]
-        inputs = [place for y, x in group for place in window(g, y, x)]
+        inputs = [place for y, x in group for place in reaches(g, y, x)]
         begin, end = first * g["out_channels"], (first + len(group)) * g["out_channels"]
         if by_channel:
             together = 4 if step.kernel == "depthwise" else 1
@@ -57,5 +58,17 @@ def window(g: dict[str, int], y: int, x: int) -> list[int]:
             row = y * g["stride_y"] - g["pad_y"] + ky * g["dilation_y"]
             column = x * g["stride_x"] - g["pad_x"] + kx * g["dilation_x"]
             if 0 <= row < g["height"] and 0 <= column < g["width"]:
+                places.append((row * g["width"] + column) * g["channels"])
+    return places
+
+
+def reached(g: dict[str, int], y: int, x: int) -> list[int]:
+    """The first byte of each pixel of the image whose window, in a TRANSPOSE_CONV, reaches a pixel of the output."""
+    places = []
+    for row in range(g["height"]):
+        for column in range(g["width"]):
+            ky = y + g["pad_y"] - row * g["stride_y"]
+            kx = x + g["pad_x"] - column * g["stride_x"]
+            if 0 <= ky < g["kernel_height"] and 0 <= kx < g["kernel_width"]:
                 places.append((row * g["width"] + column) * g["channels"])
     return places

@@ -11,7 +11,21 @@ from c99_graphs import Maker, graph
 
 from edgepress.converters.to_tflite import flatbuffer as flat
 
-SOURCES = ("chain-0", "conv-1", "mean", "add-channels", "softmax", "pad", "depthwise-0", "max-pool", "dense", "tanh")
+SOURCES = (
+    "chain-0",
+    "conv-1",
+    "mean",
+    "add-channels",
+    "softmax",
+    "pad",
+    "depthwise-0",
+    "max-pool",
+    "dense",
+    "tanh",
+    "resized-0",
+    "maximum-4",
+    "transposed-0",
+)
 NUMBERS = (-(2**31), -1, 0, 1, 2, 3, 7, 255, 4000, 32767, 65536, 2**24, 2**31 - 1)
 """For sizes, strides, axes and numbers of tensors."""
 SCALES = (0.0, -1.0, 1e-45, 1e-38, 1e-12, 1.0, 1e12, 3e38, float("inf"), float("nan"))

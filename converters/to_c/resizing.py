@@ -1,0 +1,66 @@
+"""RESIZE_NEAREST_NEIGHBOR."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.to_c.arithmetic import Integers, Range
+from edgepress.converters.to_c.graph import Operation
+from edgepress.converters.to_c.step import Step
+
+MAX_SIDE = (1 << 15) - 1
+"""Most rows and columns of an image: their numbers are stored in 16 bits."""
+
+
+def nearest(operation: Operation, inputs: Range) -> Step:
+    """RESIZE_NEAREST_NEIGHBOR: which row and column is nearest is stored, so that boards need no floats.
+
+    Raises:
+        ModelFileError: The sizes contradict each other or are too large, or the scale changes.
+    """
+    image = operation.activation()
+    output = operation.quantized(operation.output)
+    data = operation.constant(1, "int32").data
+    sizes = () if data is None else tuple(data.ravel().tolist())
+    if len(image.shape) != 4 or image.shape[0] != 1:
+        raise operation.refuse(f"its input has the shape {list(image.shape)}; accepted: one image of 4 axes")
+    if len(sizes) != 2 or output.shape != (1, *sizes, image.shape[3]):
+        raise operation.refuse(f"its output is {list(output.shape)}; its sizes give {list(sizes[:2])}")
+    if max(*image.shape[1:3], *sizes) > MAX_SIDE:
+        raise operation.refuse(f"it resizes {list(image.shape[1:3])} to {list(sizes)}; accepted: up to {MAX_SIDE}")
+    if (image.scale, image.zero_point) != (output.scale, output.zero_point):
+        raise operation.refuse("its output has another scale than its input")
+    height, width, channels = image.shape[1:]
+    corners = bool(operation.option("align_corners"))
+    centers = bool(operation.option("half_pixel_centers"))
+    rows = _nearest_places(height, sizes[0], corners=corners, centers=centers)
+    columns = _nearest_places(width, sizes[1], corners=corners, centers=centers)
+
+    def answer(values: Integers) -> Integers:
+        return values[:, rows][:, :, columns]
+
+    # A pixel is read when all before it are written: the input must not lie before that place.
+    ahead = (np.arange(sizes[0]) * sizes[1] - rows * width).max() + (np.arange(sizes[1]) - columns).max()
+    layer = {
+        "out_height": sizes[0],
+        "out_width": sizes[1],
+        "row": width * channels,
+        "channels": channels,
+        "rows": rows.astype(np.int16),
+        "columns": columns.astype(np.int16),
+    }
+    return Step(operation, "resize_nearest", (image,), output, layer, (int(ahead) * channels,), inputs, answer)
+
+
+def _nearest_places(size: int, new_size: int, *, corners: bool, centers: bool) -> npt.NDArray[np.int64]:
+    """The row of the input, or its column, that each one of the output takes: GetNearestNeighbor.
+
+    In float32, as TFLM computes it, because a quotient may be a little less than a whole number.
+    """
+    whole = corners and new_size > 1
+    ratio = np.float32(size - 1 if whole else size) / np.float32(new_size - 1 if whole else new_size)
+    places = (np.arange(new_size, dtype=np.float32) + np.float32(0.5 if centers else 0)) * ratio
+    # halves away from zero; places are not negative
+    rounded = np.floor(places.astype(np.float64) + 0.5) if corners else np.floor(places)
+    return np.minimum(rounded.astype(np.int64), size - 1)
