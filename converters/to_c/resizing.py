@@ -41,7 +41,7 @@ def nearest(operation: Operation, inputs: Range) -> Step:
         return values[:, rows][:, :, columns]
 
     # A pixel is read when all before it are written: the input must not lie before that place.
-    ahead = (np.arange(sizes[0]) * sizes[1] - rows * width).max() + (np.arange(sizes[1]) - columns).max()
+    ahead = np.max(np.arange(sizes[0]) * sizes[1] - rows * width) + np.max(np.arange(sizes[1]) - columns)
     layer = {
         "out_height": sizes[0],
         "out_width": sizes[1],
