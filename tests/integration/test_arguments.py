@@ -35,6 +35,8 @@ OTHERWISE = {
         "test_items",
         "ssh_config",
     },  # `diagnose_accuracy` and `diagnose_engines`
+    "calibrate": {"max_alarms", "stream", "events", "step"},  # `calibrate_stream`
+    "evaluate": {"stream", "events", "step"},  # `evaluate_stream`
     "inspect": {"nodes"},
     "profile": {"nodes", "plot"},
     "sweep": {"data", "arch", "width", "size", "augmentation", "seeds", "to", "epochs", "rounds", "threads"}
