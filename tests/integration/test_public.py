@@ -38,8 +38,9 @@ VERBS = [
     "verify",
 ]
 ARGUMENTS = ["BenchmarkOptions", "Hints"]
-PARTS = ["diagnose_accuracy", "diagnose_engines", "open_data"]
-"""Parts of a command: `diagnose --data`, `diagnose --engines`, and `--data` with `--size` and the like."""
+PARTS = ["calibrate_stream", "diagnose_accuracy", "diagnose_engines", "evaluate_stream", "open_data"]
+"""Parts of a command: `calibrate --max-alarms`, `diagnose --data`, `diagnose --engines`, `evaluate --stream`, and `--data`
+with `--size` and the like."""
 
 
 def apart(code: str) -> Any:
