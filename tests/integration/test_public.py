@@ -39,8 +39,8 @@ VERBS = [
 ]
 ARGUMENTS = ["BenchmarkOptions", "Hints"]
 PARTS = ["calibrate_stream", "diagnose_accuracy", "diagnose_engines", "evaluate_stream", "open_data"]
-"""Parts of a command: `calibrate --max-alarms`, `diagnose --data`, `diagnose --engines`, `evaluate --stream`, and `--data`
-with `--size` and the like."""
+"""Parts of a command: `calibrate --max-alarms`, `diagnose --data`, `diagnose --engines`, `evaluate --stream`, and
+`--data` with `--size` and the like."""
 
 
 def apart(code: str) -> Any:
