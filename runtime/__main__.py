@@ -229,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
         elif run is watch:
             option("folder", type=Path, help="folder to watch")
         elif run is listen:
-            from edgepress.runtime.sound.listen_arguments import add_listen_options
+            from edgepress.runtime.sound.listen_options import add_listen_options
 
             add_listen_options(option)
         elif run is camera:

@@ -43,7 +43,7 @@ def add_stream_options(option: Callable[..., Any]) -> None:
 
 
 def add_broker_options(option: Callable[..., Any], what: str) -> None:
-    """Add the options of `connected` to a parser; `what` is sent."""
+    """Add the options of `broker_for` to a parser; `what` is sent."""
     add_mqtt_options(option, what)
     what = "with --mqtt: do not describe the state to Home Assistant"
     option("--no-discovery", dest="discovery", action="store_false", help=what)
@@ -83,13 +83,13 @@ def streaming(
     from edgepress.runtime.events import EventMaker
 
     average = 1 if args.average is None else args.average
-    with connected(model, args, tell) as send:
+    with broker_for(model, args, tell) as send:
         model.events = EventMaker(model, hold_s=args.hold or 0.0, average=average, replaces=not serves, send=send)
         yield
 
 
 @contextmanager
-def connected(
+def broker_for(
     model: Model, args: argparse.Namespace, tell: Callable[[str], None]
 ) -> Iterator[Callable[[dict[str, Any]], bool] | None]:
     """Within: what sends an event to the broker that the options name; None if they name none.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.to_c.arithmetic import Integers, Range, scaling, sums
-from edgepress.converters.to_c.graph import Operation
+from edgepress.converters.to_c.graph import Operation, Tensor
 from edgepress.converters.to_c.step import (
     SEPARATE,
     Channels,
@@ -152,6 +152,45 @@ def without_groups(operation: Operation) -> Operation:
     return replace(operation, inputs=(image, replace(weights, data=data, shape=data.shape), *operation.inputs[2:]))
 
 
+def windowed_weights(operation: Operation) -> Tensor:
+    """The weights of a CONV_2D or TRANSPOSE_CONV, int8, shape (outputs, height, width, channels).
+
+    Raises:
+        ModelFileError: They are no such tensor.
+    """
+    weights = operation.constant(1, "int8")
+    if weights.data is None or weights.data.ndim != 4:
+        raise operation.refuse(f"its weights have the shape {list(weights.shape)}")
+    return weights
+
+
+def channels_of(operation: Operation, weights: Tensor, place: Geometry, inputs: Range, *, padded: bool) -> Channels:
+    """The channels of a CONV_2D or TRANSPOSE_CONV.
+
+    Args:
+        operation: Its image is input 0, and its bias, if it has one, input 2.
+        weights: Its weights, as `windowed_weights` gives them.
+        place: Its geometry.
+        inputs: What its image holds.
+        padded: Whether some sums lack products, which count as those of the number that stands for 0.
+
+    Raises:
+        ModelFileError: Its sums need more than 32 bits, or its weights do not fit the geometry.
+    """
+    if weights.shape != (place.out_channels, place.kernel_height, place.kernel_width, place.channels):
+        raise operation.refuse(f"its weights {list(weights.shape)} do not fit {place.channels} channels (groups?)")
+    assert weights.data is not None
+    image = operation.activation()
+    output = operation.quantized(operation.output)
+    rows = weights.data.astype(np.int64).reshape(place.out_channels, -1)
+    bias = checked_bias(operation, optional_bias(operation), rows)
+    scaled = scaling(operation, image.scale * weight_scales(operation, weights, place.out_channels, 0) / output.scale)
+    values = inputs.minus(image.zero_point, padded=padded)
+    accumulators = sums(rows.reshape(place.out_channels, place.taps, -1), values, bias)
+    check_scaling(operation, scaled, accumulators)
+    return Channels(rows, bias, scaled, accumulators)
+
+
 def convolution(operation: Operation, inputs: Range) -> Step:
     """CONV_2D.
 
@@ -159,30 +198,21 @@ def convolution(operation: Operation, inputs: Range) -> Step:
         ModelFileError: It can't be computed in 32 bits, or is no plain convolution.
     """
     image = operation.activation()
-    weights = operation.constant(1, "int8")
     output = operation.quantized(operation.output)
-    if weights.data is None or weights.data.ndim != 4:
-        raise operation.refuse(f"its weights have the shape {list(weights.shape)}")
-    place = geometry(operation, image, weights.data.shape[1:3])
-    if weights.shape != (place.out_channels, place.kernel_height, place.kernel_width, place.channels):
-        raise operation.refuse(f"its weights {list(weights.shape)} do not fit {place.channels} channels (groups?)")
-    rows = weights.data.astype(np.int64).reshape(place.out_channels, -1)
-    bias = checked_bias(operation, optional_bias(operation), rows)
-    factors = image.scale * weight_scales(operation, weights, place.out_channels, 0) / output.scale
-    scaled = scaling(operation, factors)
-    accumulators = sums(
-        rows.reshape(place.out_channels, place.taps, -1), inputs.minus(image.zero_point, padded=place.padded), bias
-    )
-    check_scaling(operation, scaled, accumulators)
-    tapped = weights.data.reshape(place.out_channels, place.taps, place.channels)
+    weights = windowed_weights(operation)
+    place = geometry(operation, image, (weights.shape[1], weights.shape[2]))
+    channels = channels_of(operation, weights, place, inputs, padded=place.padded)
+    tapped = channels.weights.reshape(place.out_channels, place.taps, place.channels)
 
     def answer(values: Integers) -> Any:
-        total = np.broadcast_to(bias, (place.out_height, place.out_width, place.out_channels)).astype(np.float64)
+        total = np.broadcast_to(channels.bias, (place.out_height, place.out_width, place.out_channels)).astype(
+            np.float64
+        )
         for tap, pixels in place.patches(values[0] - image.zero_point, 0):
             total += pixels.astype(np.float64) @ tapped[:, tap].T.astype(np.float64)  # exact: sums are below 2^53
-        return scaled.outputs(total.astype(np.int64))[None]
+        return channels.scaling.outputs(total.astype(np.int64))[None]
 
-    stored = Channels(rows, bias, scaled, accumulators).settled()
+    stored = channels.settled()
     step = Step(
         operation,
         "conv",
@@ -192,7 +222,7 @@ def convolution(operation: Operation, inputs: Range) -> Step:
         (),
         stored.outputs,
         answer,
-        macs=place.pixels * rows.size,
+        macs=place.pixels * channels.weights.size,
         constant_channels=stored.outputs.constant_channels,
         padded=place.padded,
     )

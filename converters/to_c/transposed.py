@@ -7,18 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.to_c.arithmetic import Integers, Range, scaling, sums
-from edgepress.converters.to_c.convolution import layer_of
+from edgepress.converters.to_c.arithmetic import Integers, Range
+from edgepress.converters.to_c.convolution import channels_of, layer_of, windowed_weights
 from edgepress.converters.to_c.graph import Operation
-from edgepress.converters.to_c.step import (
-    SEPARATE,
-    Channels,
-    Step,
-    check_scaling,
-    checked_bias,
-    optional_bias,
-    weight_scales,
-)
+from edgepress.converters.to_c.step import SEPARATE, Step
 from edgepress.converters.to_c.window import Geometry, geometry
 
 
@@ -46,23 +38,11 @@ def transposed(operation: Operation, inputs: Range) -> Step:
         ModelFileError: It can't be computed in 32 bits, or the file contradicts itself.
     """
     image = operation.activation()
-    weights = operation.constant(1, "int8")
     output = operation.quantized(operation.output)
-    if weights.data is None or weights.data.ndim != 4:
-        raise operation.refuse(f"its weights have the shape {list(weights.shape)}")
-    place = _geometry(operation, weights.data.shape[1:3])
-    if weights.shape != (place.out_channels, place.kernel_height, place.kernel_width, place.channels):
-        raise operation.refuse(f"its weights {list(weights.shape)} do not fit {place.channels} channels")
-    rows = weights.data.astype(np.int64).reshape(place.out_channels, -1)
-    bias = checked_bias(operation, optional_bias(operation), rows)
-    factors = image.scale * weight_scales(operation, weights, place.out_channels, 0) / output.scale
-    scaled = scaling(operation, factors)
-    # A pixel of the output takes some of the products: others count as those of the number that stands for 0.
-    values = inputs.minus(image.zero_point, padded=True)
-    accumulators = sums(rows.reshape(place.out_channels, place.taps, -1), values, bias)
-    check_scaling(operation, scaled, accumulators)
-    tapped = weights.data.astype(np.float64)
-
+    weights = windowed_weights(operation)
+    place = _geometry(operation, (weights.shape[1], weights.shape[2]))
+    channels = channels_of(operation, weights, place, inputs, padded=True)
+    tapped = channels.weights.reshape(weights.shape).astype(np.float64)
     rows_of = _landing(place.kernel_height, place.pad_y, place.stride_y, count=place.height, size=place.out_height)
     columns_of = _landing(place.kernel_width, place.pad_x, place.stride_x, count=place.width, size=place.out_width)
 
@@ -73,9 +53,9 @@ def transposed(operation: Operation, inputs: Range) -> Step:
             for kx, (source_x, target_x) in columns_of.items():
                 products = pixels[source_y, source_x] @ tapped[:, ky, kx].T
                 total[target_y, target_x] += products  # exact: sums are below 2^53
-        return scaled.outputs(total.astype(np.int64) + bias)[None]
+        return channels.scaling.outputs(total.astype(np.int64) + channels.bias)[None]
 
-    stored = Channels(rows, bias, scaled, accumulators).settled()
+    stored = channels.settled()
     layer = layer_of(place, stored, image.zero_point) | {"weights": stored.weights.astype(np.int8).ravel()}
     return Step(
         operation,
@@ -86,7 +66,7 @@ def transposed(operation: Operation, inputs: Range) -> Step:
         (_distance(place),),
         stored.outputs,
         answer,
-        macs=place.height * place.width * rows.size,
+        macs=place.height * place.width * channels.weights.size,
         constant_channels=stored.outputs.constant_channels,
         padded=True,
     )

@@ -28,7 +28,7 @@ from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.microphone import PREFIX, Microphone
 from edgepress.runtime.sound.wav import SUFFIX, read_wav, with_rate
 from edgepress.runtime.sound.windows import STEPS
-from edgepress.runtime.streams import connected
+from edgepress.runtime.streams import broker_for
 
 if TYPE_CHECKING:
     from edgepress.runtime.model import Model
@@ -165,7 +165,7 @@ def listen_with(model: Model, args: argparse.Namespace, tell: Callable[[str], No
     listener = Listener(model, options)
     count = samples = 0
     run = f"{os.getpid()}-{time.time_ns():x}"
-    with connected(model, args, tell) as send:
+    with broker_for(model, args, tell) as send:
         for part in samples_from(args.source, listener.sound, tell):
             if part is None:
                 listener.reset()

@@ -71,6 +71,7 @@ class Microphone:
         wait = LEAST_RETRY_S
         worked = False
         while True:
+            self._said = ""
             with self._recording() as process:
                 assert process.stdout is not None
                 for part in read(process.stdout):
@@ -97,7 +98,7 @@ class Microphone:
         self._said = one_line(line, 200).rstrip(".")
         if "overrun" in line:
             self.overruns += 1
-            self._tell(f"{self._name}: samples were lost ({self._said}).")
+            self._tell(f"{self._name}: samples were lost ({self._said}), {self.overruns} times so far.")
 
 
 class _Recording:

@@ -84,6 +84,7 @@ def test_other_words_are_not_rejected(text: str) -> None:
 
 
 def test_no_page_holds_marks_of_an_unfinished_merge() -> None:
-    pages = [*files(), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+    pages = [*files(), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("*.toml")]
+    pages += [*(ROOT / "tests").rglob("*.py"), *ROOT.glob("*.yml"), ROOT / ".ci" / "run", ROOT / "check"]
     marked = [path for path in pages if re.search(r"^(<<<<<<<|>>>>>>>)( |$)", path.read_text(), flags=re.MULTILINE)]
     assert marked == []

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_broker import FakeBroker
 from sounds import tone, wav_bytes, write_words
 from typer.testing import CliRunner
 
@@ -250,6 +251,9 @@ def test_the_copy_of_calibrate_carries_the_rule(made: Any, scenes: Any, tmp_path
     options = ("--threshold", str(rule.threshold), "--average", str(rule.average), "--step", "7")
     assert heard_by(copy, recording, capsys) == heard_by(file, recording, capsys, *options) != []
     assert heard_by(copy, recording, capsys, "--threshold", "1") == []
+    assert result["needed_hours"] == pytest.approx(-np.log(0.025) / 60)
+    said = CliRunner().invoke(app, ["calibrate", str(file), "--max-alarms", "1/h", *map(str, how)])
+    assert "too short to show 1/h: that takes 3.69 hours without a false alarm" in " ".join(said.output.split())
     exported = CliRunner().invoke(
         app, ["export", str(copy), "--stream", "3", "--name", "ear", "--out", str(tmp_path / "c")]
     )
@@ -284,7 +288,7 @@ def test_a_wish_that_no_rule_keeps_writes_no_copy(made: Any, tmp_path: Path) -> 
         app, ["calibrate", str(file), "--max-alarms", "0", "--stream", str(tmp_path / "words.wav")]
     )
     assert done.exit_code == 4
-    assert "No rule gives 0 or fewer false alarms, so no copy was written." in " ".join(done.output.split())
+    assert "No threshold gives 0 or fewer false alarms, so no copy was written." in " ".join(done.output.split())
     assert "of an earlier calibration" in " ".join(done.output.split())
 
 
@@ -296,12 +300,12 @@ def test_a_wish_that_no_rule_keeps_writes_no_copy(made: Any, tmp_path: Path) -> 
         (("evaluate", "--stream", "none.wav"), "can't be read"),
         (("evaluate", "--stream", "scene1.wav", "--step", "999"), "every 999 frames leaves sound out"),
         (("evaluate", "--stream", "scene1.wav", "--events", "late.csv"), "begins at 9000 s, and it has 60.0 s"),
-        (("evaluate", "--events", "late.csv"), "are of recordings"),
+        (("evaluate", "--events", "late.csv"), "need recordings"),
         (("calibrate", "--max-alarms", "1/h"), "needs recordings"),
-        (("calibrate", "--stream", "scene1.wav"), "needs a wish"),
+        (("calibrate", "--stream", "scene1.wav"), "needs the number of false alarms"),
         (("calibrate", "--max-alarms", "soon", "--stream", "scene1.wav"), "--max-alarms is 'soon'"),
-        (("calibrate", "--max-error", "2%", "--step", "3"), "are of recordings"),
-        (("calibrate", "--max-alarms", "1/h", "--max-error", "2%", "--stream", "scene1.wav"), "is no promise"),
+        (("calibrate", "--max-error", "2%", "--step", "3"), "need recordings"),
+        (("calibrate", "--max-alarms", "1/h", "--max-error", "2%", "--stream", "scene1.wav"), "can't stand beside"),
     ],
 )
 def test_what_can_not_be_heard_is_one_error(
@@ -315,6 +319,16 @@ def test_what_can_not_be_heard_is_one_error(
     command, *options = words
     error = edgepress(command, made.files["model-int8.tflite"], *options, code=1)["error"]
     assert says in error["message"]
+
+
+def test_a_broker_gets_the_events_that_are_printed(made: Any, scenes: Any, capsys: Any) -> None:
+    broker = FakeBroker()
+    where = ("--mqtt", f"127.0.0.1:{broker.port}", "--mqtt-topic", "kitchen")
+    times = heard_by(made.files["model-int8.tflite"], scenes.folder / "scene1.wav", capsys, *where)
+    sent = [json.loads(payload) for topic, payload in broker.published() if topic == "kitchen/event"]
+    assert [(each["time_s"], each["label"]) for each in sent] == times != []
+    assert len({each["id"] for each in sent}) == len(sent)
+    assert broker.published()[-1] == ("kitchen/status", b"offline")
 
 
 def test_two_files_of_one_name_do_not_become_one_copy(made: Any, scenes: Any, tmp_path: Path) -> None:

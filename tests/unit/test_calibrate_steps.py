@@ -12,6 +12,7 @@ import pytest
 from edgepress.converters.process.worker import ChildDied
 from edgepress.runtime.decisions import decide as real_decide
 from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.machine import environments
 from edgepress.toolkit.measurement.calibrating import calibrate as module
 from edgepress.toolkit.measurement.calibrating.calibrate import Calibrated, answers_to, calibrate
 from edgepress.toolkit.measurement.calibrating.fit import Fit
@@ -75,7 +76,7 @@ def described(monkeypatch: pytest.MonkeyPatch) -> Any:
         about.labelled = lambda opened: SimpleNamespace(**{**about.__dict__, "labelled": opened})
         monkeypatch.setattr(module, "describe", lambda path: about)
         monkeypatch.setattr(module, "file_format", lambda path: path.suffix)
-        monkeypatch.setattr(module, "usable_engines", lambda kind: dict.fromkeys(engines))
+        monkeypatch.setattr(environments, "usable_engines", lambda kind: dict.fromkeys(engines))
         monkeypatch.setattr(
             module, "data_for", lambda contract, source, **options: ((source, options), ("of the data",))
         )

@@ -116,6 +116,22 @@ def test_a_clip_gives_its_loudest_window() -> None:
     assert start * 160 + USUAL.samples_of(98) >= 19000
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_up_to_three_windows_give_the_loudest_one_and_longer_ones_give_several(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    window = int(rng.integers(20, 120))
+    longest = 3 * window
+    for frames, several in ((longest, False), (longest + 1, True)):
+        samples = rng.normal(0, 20, USUAL.samples_of(frames)).astype(np.int16)
+        begin = int(rng.integers(0, frames - window + 1))
+        samples[begin * 160 : begin * 160 + USUAL.samples_of(window)] = noise(seed, 10)[: USUAL.samples_of(window)]
+        _, starts = windows_of(samples, USUAL, window, window // 2)
+        if several:
+            assert starts.tolist() == list(range(0, frames - window + 1, window // 2))
+        else:
+            assert starts.tolist() == [begin]
+
+
 def test_windows_of_digital_silence_are_left_out() -> None:
     samples = np.concatenate([noise(3, 1), np.zeros(16000 * 5, np.int16), noise(4, 1)])
     frames, starts = windows_of(samples, USUAL, 98, 49)

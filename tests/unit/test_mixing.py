@@ -55,7 +55,7 @@ def recordings(tmp_path: Path) -> Recordings:
 def mixed(
     recordings: Recordings, of: list[int], begins: list[int], draws: list[float], noises: Any = NONE
 ) -> np.ndarray:
-    return mixing.mixed_frames(
+    return mixing.mix_frames(
         recordings,
         np.array(of),
         np.array(begins),
@@ -78,12 +78,10 @@ def test_without_changes_a_window_is_that_of_the_recording(recordings: Recording
     (frames,) = mixed(recordings, [1], [150], [0.3])
     before = samples[(150 - lead) * SOUND.step : 150 * SOUND.step + SOUND.samples_of(WINDOW)]
     assert frames.tolist() == frames_of(before, SOUND)[lead:].tolist()
-    for number in (0, 2):  # silence is in front of what is short
-        samples = recordings.samples(number)
-        silence = np.zeros(lead * SOUND.step + SOUND.samples_of(WINDOW) - len(samples), np.int16)
-        (frames,) = mixed(recordings, [number], [0], [0.3])
-        if number == 2:
-            assert frames.tolist() == frames_of(np.concatenate([silence, samples]), SOUND)[lead:].tolist()
+    samples = recordings.samples(2)  # silence is in front of what is short
+    silence = np.zeros(lead * SOUND.step + SOUND.samples_of(WINDOW) - len(samples), np.int16)
+    (frames,) = mixed(recordings, [2], [0], [0.3])
+    assert frames.tolist() == frames_of(np.concatenate([silence, samples]), SOUND)[lead:].tolist()
 
 
 def test_changes_depend_on_the_draw_alone(recordings: Recordings) -> None:
@@ -122,30 +120,54 @@ def test_silence_takes_noise_as_it_is() -> None:
     assert mixing._noise_gain(np.ones(9), np.zeros(9), rng) == 1.0
 
 
-def test_levels_and_speeds_are_as_far_as_they_say(recordings: Recordings, monkeypatch: Any) -> None:
-    stretched: list[float] = []
-    inner = mixing._stretched
+def test_speeds_and_places_are_as_far_as_they_say(recordings: Recordings, monkeypatch: Any) -> None:
+    monkeypatch.setattr(mixing, "NOISY", 0.0)
+    taken: list[tuple[float, float]] = []
+    inner = mixing._stretch
 
     def spy(samples: np.ndarray, begin: float, speed: float, count: int) -> np.ndarray:
-        stretched.append(speed)
+        taken.append((speed, begin + speed * count))
         return inner(samples, begin, speed, count)
 
-    monkeypatch.setattr(mixing, "_stretched", spy)
-    mixed(recordings, [0] * 100, [0] * 100, list(np.linspace(0, 0.99, 100)))
-    logs = np.log(stretched)
-    assert np.abs(logs).max() <= mixing.SPEED
-    assert logs.min() < -0.8 * mixing.SPEED
-    assert logs.max() > 0.8 * mixing.SPEED
+    monkeypatch.setattr(mixing, "_stretch", spy)
+    mixed(recordings, [1] * 200, [150] * 200, list(np.linspace(0, 0.99, 200)))
+    logs, ends = np.log([speed for speed, _ in taken]), np.array([end for _, end in taken])
+    window = SOUND.samples_of(WINDOW)
+    shifts = (ends - (150 * SOUND.step + window)) / window
+    for values, most in ((logs, mixing.SPEED), (shifts, mixing.SHIFT)):
+        assert np.abs(values).max() <= most + 1e-9
+        assert values.min() < -0.8 * most
+        assert values.max() > 0.8 * most
+
+
+def test_levels_are_as_far_as_they_say(recordings: Recordings, monkeypatch: Any) -> None:
+    gains = mixing.GAIN_DB
+    unchanged(monkeypatch)
+    monkeypatch.setattr(mixing, "GAIN_DB", gains)
+    heard: list[np.ndarray] = []
+
+    def spy(samples: np.ndarray, features: SoundFeatures) -> np.ndarray:
+        heard.append(samples.astype(np.float64))
+        return frames_of_each(samples, features)
+
+    monkeypatch.setattr(mixing, "frames_of_each", spy)
+    mixed(recordings, [3] * 200, [50] * 200, list(np.linspace(0, 0.99, 200)))
+    end = 50 * SOUND.step + SOUND.samples_of(WINDOW)
+    before = recordings.samples(3)[:end].astype(np.float64)[-heard[0].shape[1] :]
+    levels = 10 * np.log10((heard[0] ** 2).mean(axis=1) / (before**2).mean())
+    low, high = gains
+    assert low - 0.1 <= levels.min() < low + 3
+    assert high - 3 < levels.max() <= high + 0.1
 
 
 def test_stretching_reads_at_fractions_and_gives_silence_beyond() -> None:
     ramp = np.arange(100, dtype=np.int16)
-    assert mixing._stretched(ramp, 10.5, 1.0, 4).tolist() == [10.5, 11.5, 12.5, 13.5]
-    assert mixing._stretched(ramp, 10.0, 2.0, 3).tolist() == [10, 12, 14]
-    assert mixing._stretched(ramp, -2.0, 1.0, 4).tolist() == [0, 0, 0, 1]
-    assert mixing._stretched(ramp, 98.0, 1.0, 4).tolist() == [98, 99, 0, 0]
-    assert mixing._stretched(ramp, 500.0, 1.0, 2).tolist() == [0, 0]
-    assert mixing._stretched(ramp, -50.0, 1.0, 2).tolist() == [0, 0]
+    assert mixing._stretch(ramp, 10.5, 1.0, 4).tolist() == [10.5, 11.5, 12.5, 13.5]
+    assert mixing._stretch(ramp, 10.0, 2.0, 3).tolist() == [10, 12, 14]
+    assert mixing._stretch(ramp, -2.0, 1.0, 4).tolist() == [0, 0, 0, 1]
+    assert mixing._stretch(ramp, 98.0, 1.0, 4).tolist() == [98, 99, 0, 0]
+    assert mixing._stretch(ramp, 500.0, 1.0, 2).tolist() == [0, 0]
+    assert mixing._stretch(ramp, -50.0, 1.0, 2).tolist() == [0, 0]
 
 
 def test_recordings_are_pickled_without_samples_and_read_once_by_all_threads(

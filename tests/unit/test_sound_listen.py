@@ -164,10 +164,10 @@ def test_events_go_to_the_broker_with_a_name_each(monkeypatch: pytest.MonkeyPatc
     sent: list[dict[str, Any]] = []
 
     @contextmanager
-    def connected(model: Any, args: Any, tell: Any) -> Any:
+    def broker_for(model: Any, args: Any, tell: Any) -> Any:
         yield sent.append
 
-    monkeypatch.setattr(listen_module, "connected", connected)
+    monkeypatch.setattr(listen_module, "broker_for", broker_for)
     (tmp_path / "a.raw").write_bytes(bursts(1.0, 4.0).tobytes())
     options = dict.fromkeys(("threshold", "average", "step", "pause", "ignore"))
     printed = list(listen_with(model_of(), Namespace(source=str(tmp_path / "a.raw"), **options), print))

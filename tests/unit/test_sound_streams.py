@@ -106,7 +106,9 @@ def test_each_event_is_heard_once_and_the_rest_are_false_alarms() -> None:
 
 def evaluation_of(*recordings: HeardRecording, **options: Any) -> StreamEvaluation:
     rule = ListenOptions(**{"average": 1, "pause_s": 0.0, "step": 5, **options})
-    return StreamEvaluation(Path("m.tflite"), "litert", ("yes", "no"), LABELS, rule, recordings, RATE)
+    spec = InputSpec(shape=(WINDOW, 40), dtype="float32", value_range=(0.0, 26.0))
+    contract = Contract(task="softmax", labels=LABELS, input=spec, scheme="x", sound=USUAL)
+    return StreamEvaluation(Path("m.tflite"), contract, "litert", rule, recordings)
 
 
 def scene() -> StreamEvaluation:

@@ -12,14 +12,12 @@ from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import (
     Data,
-    Events,
     Json,
     PackagedEngine,
     SkipUnreadable,
-    Streams,
-    StreamStep,
     engine_option,
     skip_words,
+    with_stream_options,
 )
 from edgepress.toolkit.cli.screen import table
 from edgepress.toolkit.errors import InputError
@@ -114,8 +112,10 @@ NOT_PROMISED = 4
 """Exit code if a file can't promise what was asked for."""
 
 
+@with_stream_options
 def calibrate(
     files: Annotated[list[Path], Argument(help=".tflite or .onnx classifiers")],
+    *,
     max_error: Annotated[
         str | None, Option(metavar="SHARE", help="Promise that at most this share of accepted answers is wrong")
     ] = None,
@@ -125,9 +125,7 @@ def calibrate(
     max_alarms: Annotated[
         str | None, Option(metavar="RATE", help="Of sound: choose when a label is heard, for false alarms such as 1/h")
     ] = None,
-    stream: Streams = None,
-    events: Events = None,
-    step: StreamStep = None,
+    sound: dict[str, Any],
     data: Data = None,
     unknown: Annotated[
         Path | None, Option(help="Folder or data set of items of none of the labels", show_default="none")
@@ -141,14 +139,14 @@ def calibrate(
     json_output: Json = False,
 ) -> int:
     """Calibrate probabilities, and reject uncertain answers, with a promise that is measured on the test split."""
-    if max_alarms is not None or stream:
+    if max_alarms is not None or sound["stream"]:
         if max_error is not None or max_rejected is not None or unknown is not None:
-            hint = "Calibrate promises first, and the alarms of the copy then."
-            raise InputError("--max-alarms is no promise of windows, and has no others beside it.", hint)
-        how: dict[str, Any] = {"engine": engine, "out": out, "json_output": json_output}
-        return _calibrate_stream(files, stream or [], max_alarms, {"events": events, "step": step}, **how)
-    if events is not None or step is not None:
-        raise InputError("--events and --step are of recordings.", "Name them with --stream, and give --max-alarms.")
+            hint = "Run calibrate twice: with these first, and then with --max-alarms on the copy that it wrote."
+            problem = "--max-alarms and --stream can't stand beside --max-error, --max-rejected or --unknown."
+            raise InputError(problem, hint)
+        return _calibrate_stream(files, max_alarms, **sound, engine=engine, out=out, json_output=json_output)
+    if sound["events"] is not None or sound["step"] is not None:
+        raise InputError("--events and --step need recordings.", "Name them with --stream, and give --max-alarms.")
     from edgepress.toolkit.cli.convert import data_words
     from edgepress.toolkit.measurement.calibrating.calibrate import calibrate as work
 
@@ -181,10 +179,10 @@ def calibrate(
 
 def _calibrate_stream(
     files: list[Path],
-    stream: list[Path],
     max_alarms: str | None,
-    sound: dict[str, Any],
     *,
+    stream: list[Path] | None,
+    out: Path | None,
     json_output: bool,
     **how: Any,
 ) -> int:
@@ -194,14 +192,14 @@ def _calibrate_stream(
     from edgepress.toolkit.measurement.calibrating.streams import calibrate_stream as work
 
     if max_alarms is None:
-        raise InputError("--stream needs a wish for false alarms.", "Give it: --max-alarms 1/h.")
+        raise InputError("--stream needs the number of false alarms that you accept.", "Give it: --max-alarms 1/h.")
     if not stream:
         raise InputError("--max-alarms needs recordings to listen to.", "Name them: --stream FOLDER, or FILE.wav.")
-    if how["out"] is not None:
-        targets_of(files, how["out"])  # two files of one name are refused before anything is heard
+    if out is not None:
+        targets_of(files, out)  # two files of one name are refused before anything is heard
     with screen.progress({"sound": "Listening"}) as on_progress:
         results = [
-            work(file, *stream, max_alarms=max_alarms, on_progress=on_progress, **sound, **how) for file in files
+            work(file, *stream, max_alarms=max_alarms, out=out, on_progress=on_progress, **how) for file in files
         ]
     if json_output:
         screen.document({"files": [result.to_dict() for result in results]})
@@ -211,10 +209,16 @@ def _calibrate_stream(
             screen.say()
             rule = result.evaluation.options
             screen.say(f"{sentence(result.evaluation)} Mean of {rule.average} answers.", style="bold")
+            heard = result.evaluation.hours
+            if result.needed_hours is not None and heard < result.needed_hours:
+                needed = f"{result.needed_hours:.3g} hours without a false alarm; these have {heard:.2g}"
+                screen.note(f"These recordings are too short to show {max_alarms}: that takes {needed}.")
             if result.path is None:
                 left = f" {result.earlier} is of an earlier calibration." if result.earlier is not None else ""
-                screen.say(f"No rule gives {max_alarms} or fewer false alarms, so no copy was written.{left}")
+                screen.say(f"No threshold gives {max_alarms} or fewer false alarms, so no copy was written.{left}")
             else:
-                screen.say(f"Written: {result.path}. Measure it on other recordings than these, which chose the rule.")
+                screen.say(
+                    f"Written: {result.path}. Measure it on other recordings than these, which chose the threshold."
+                )
                 screen.next_command(shell_line("edgepress", "evaluate", result.path, "--stream", "OTHER"))
     return NOT_PROMISED if any(result.path is None for result in results) else 0

@@ -17,21 +17,20 @@ MAX_CONFUSION = 20
 """Number of classes up to which the confusion matrix is printed; the JSON document always holds it."""
 
 
-@options.with_model_hints
+@options.with_options(hints=options.model_hints, sound=options.stream_options)
 def evaluate(
     file: Annotated[
         Path, Argument(help="A .keras file of edgepress train, its run's folder, or any .tflite or .onnx classifier")
     ],
     hints: Hints,
+    *,
     data: options.Data = None,
     engine: Annotated[options.Engine | None, options.engine_option("Engine that runs the file")] = None,
     threads: options.Threads = 1,
     jobs: Annotated[
         int | None, Option(min=1, help="Worker processes that run side by side", show_default="CPUs / --threads")
     ] = None,
-    stream: options.Streams = None,
-    events: options.Events = None,
-    step: options.StreamStep = None,
+    sound: dict[str, Any],
     cache: Annotated[
         bool, Option(help="Store the file's answers, so that an interrupted evaluation can resume")
     ] = True,
@@ -39,11 +38,11 @@ def evaluate(
     json_output: options.Json = False,
 ) -> None:
     """Measure accuracy, precision, recall, F1, calibration error and confusion of one file on the test split."""
-    if stream:
-        _evaluate_stream(file, stream, events, step, engine=engine, threads=threads, json_output=json_output)
+    if sound["stream"]:
+        _evaluate_stream(file, **sound, engine=engine, threads=threads, json_output=json_output)
         return
-    if events is not None or step is not None:
-        raise InputError("--events and --step are of recordings.", "Name them with --stream.")
+    if sound["events"] is not None or sound["step"] is not None:
+        raise InputError("--events and --step need recordings.", "Name them with --stream.")
     from edgepress.toolkit.cli.tables import confusion_table, evaluation_table, group_line
     from edgepress.toolkit.documents import default_cache
     from edgepress.toolkit.measurement.evaluation import evaluate as work
@@ -74,14 +73,13 @@ def evaluate(
         )
 
 
-def _evaluate_stream(file: Path, recordings: list[Path], *rule: Any, json_output: bool, **how: Any) -> None:
+def _evaluate_stream(file: Path, *, stream: list[Path], json_output: bool, **how: Any) -> None:
     """Show what a model of sound hears in recordings."""
     from edgepress.toolkit.cli.stream_tables import curve_table, label_table, sentence
     from edgepress.toolkit.measurement.streams import evaluate_stream as work
 
-    events, step = rule
     with screen.progress({"sound": "Listening"}) as on_progress:
-        result = work(file, *recordings, events=events, step=step, on_progress=on_progress, **how)
+        result = work(file, *stream, on_progress=on_progress, **how)
     if json_output:
         screen.document(result.to_dict())
         return

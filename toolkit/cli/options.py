@@ -123,18 +123,6 @@ Overwrite = Annotated[bool, Option("--overwrite", help="Replace a run that the f
 Json = Annotated[bool, Option("--json", help="Print one JSON document instead of text")]
 TRAINED_ON = "the data the model was trained on"
 Data = Annotated[str | None, Option(help=DATA_HELP, show_default=TRAINED_ON, autocompletion=complete_data)]
-Streams = Annotated[
-    list[Path] | None,
-    Option(
-        "--stream", help="Recording, or folder of recordings, to hear as listen does; may be repeated", metavar="<path>"
-    ),
-]
-Events = Annotated[
-    Path | None, Option(help="With --stream: CSV of what there is to hear: start_s, end_s, label, and perhaps file")
-]
-StreamStep = Annotated[
-    int | None, Option(min=1, help="With --stream: frames between answers", show_default="a quarter of a window")
-]
 SkipUnreadable = Annotated[bool, Option("--skip-unreadable", help="Skip unreadable images, and list them")]
 ThreadCounts = Annotated[str, Several(help="Numbers of threads to time, separated by commas")]
 Threads = Annotated[int, Option(min=1, max=256, help="Threads the engine may use")]
@@ -260,3 +248,26 @@ def source_hints(
 
 
 with_source_hints = with_options(hints=source_hints)
+
+
+def stream_options(
+    stream: Annotated[
+        list[Path] | None,
+        Option(help="Recording, or folder of recordings, to hear as listen does; may be repeated", metavar="<path>"),
+    ] = None,
+    events: Annotated[
+        Path | None,
+        Option(help="With --stream: CSV of what there is to hear: start_s, end_s, label, and perhaps file"),
+    ] = None,
+    step: Annotated[
+        int | None, Option(min=1, help="With --stream: frames between answers", show_default="a quarter of a window")
+    ] = None,
+) -> dict[str, Any]:
+    """The options of commands that hear recordings.
+
+    A command decorated with `with_stream_options` has them in place of its parameter `sound`.
+    """
+    return locals()
+
+
+with_stream_options = with_options(sound=stream_options)

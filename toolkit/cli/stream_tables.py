@@ -6,15 +6,21 @@ from edgepress.toolkit.cli.screen import table
 from edgepress.toolkit.measurement.streams import Count, StreamEvaluation
 from edgepress.toolkit.stats.samples import rate_interval, share_interval
 from edgepress.toolkit.terminal import Table
-from edgepress.toolkit.text import plural
+from edgepress.toolkit.text import number, plural
 
-FIGURES = ("Missed", "Missed %", "False alarms", "An hour", "95 %", "Delay s")
+FIGURES = ("Missed", "Missed %", "False alarms", "Alarms/h", "95 % interval", "Delay s")
 """Heads of the columns that each row has."""
 
 
 def curve_table(result: StreamEvaluation) -> Table:
-    """What is heard at each threshold."""
-    return _table("Threshold", [(f"{count.threshold:g}", count) for count in result.curve()], result.hours)
+    """What is heard at each threshold; of those that miss and alarm alike, the first."""
+    curve = result.curve()
+    changes = [
+        count
+        for before, count in zip([None, *curve], curve, strict=False)
+        if before is None or (before.missed, before.alarms) != (count.missed, count.alarms)
+    ]
+    return _table("From threshold", [(f"{count.threshold:g}", count) for count in changes], result.hours)
 
 
 def label_table(result: StreamEvaluation) -> Table:
@@ -46,14 +52,13 @@ def _table(head: str, rows: list[tuple[str, Count]], hours: float) -> Table:
 def _cells(count: Count, hours: float) -> list[str]:
     rate = rate_interval(count.alarms, hours)
     missed = f"{100 * count.missed / count.events:.1f}" if count.events else ""
-    delay = count.to_dict(hours)["delay_s"]
     return [
         f"{count.missed} of {count.events}" if count.events else "",
         missed,
         str(count.alarms),
         f"{rate.estimate:.2f}",
         f"{rate.low:.2f} to {rate.high:.2f}",
-        "" if delay is None else f"{delay:.2f}",
+        number(count.delay_s, ".2f"),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from edgepress.converters.files import require_memory
 from edgepress.runtime.errors import MissingExtraError
 from edgepress.runtime.sound.wav import MOST_FILE_BYTES, SUFFIX, Samples, read_wav, to_int16, with_rate
 from edgepress.toolkit.data.decoding import in_threads
+from edgepress.toolkit.data.readers.folder_layout import is_ignored
 from edgepress.toolkit.errors import DataError, InputError
 
 FLAC = ".flac"
@@ -60,15 +62,26 @@ class Recordings:
         self.hold([number])
         return self._held[number]
 
-    def closed(self) -> Recordings:
-        """The same without the samples, to be pickled."""
-        return Recordings(self.paths, self.rate, self.noises)
-
     def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle it without the samples."""
         return Recordings, (self.paths, self.rate, self.noises)
 
     def _load(self, number: int) -> Samples:
         return load_samples(self.paths[number], self.rate)
+
+
+def recordings_in(folder: Path) -> list[Path]:
+    """The WAV and FLAC files of a folder and its folders, without hidden ones, in order."""
+    recordings = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not is_ignored(name)]
+        recordings += [Path(parent, name) for name in files if is_recording(name) and not is_ignored(name)]
+    return sorted(recordings)
+
+
+def is_recording(name: str) -> bool:
+    """Whether a file is a WAV or FLAC file by its name."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def load_samples(path: Path, rate: int) -> Samples:

@@ -96,6 +96,18 @@ def python_for(engine: str) -> Path | None:
     return python if python.exists() else None
 
 
+def engine_for(file: Path, format: str, engine: str | None = None) -> str:
+    """The engine that is named, or else the best installed one that opens a file of this format.
+
+    Raises:
+        InputError: None does.
+    """
+    name = engine or next(iter(usable_engines(format)), None)
+    if name is None:
+        raise InputError(f"No installed engine opens {file}.", "edgepress doctor shows how to install one.")
+    return name
+
+
 def usable_engines(format: str | None = None) -> list[str]:
     """Names of the engines that are installed here or in their own environment, best first.
 

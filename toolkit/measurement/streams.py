@@ -10,7 +10,7 @@ import csv
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,15 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.process.worker import ChildDied, Worker
+from edgepress.runtime import Contract
 from edgepress.runtime.sessions import file_format
 from edgepress.runtime.sound.event_rule import EventRule
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.toolkit.arguments import OnProgress, check_arguments
 from edgepress.toolkit.data.for_model import describe
-from edgepress.toolkit.data.readers.folder_layout import is_ignored
-from edgepress.toolkit.data.sound_files import SUFFIXES, load_samples
+from edgepress.toolkit.data.sound_files import load_samples, recordings_in
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.machine.environments import python_for, usable_engines
+from edgepress.toolkit.machine.environments import engine_for, python_for
 from edgepress.toolkit.measurement.benchmarking.answers import crash_error
 from edgepress.toolkit.stats.samples import rate_interval, share_interval
 from edgepress.toolkit.workers.listening import Listening, listen_on, open_listener
@@ -94,6 +94,11 @@ class Count:
     alarms: int
     delays_s: tuple[float, ...]
 
+    @property
+    def delay_s(self) -> float | None:
+        """The median delay; None if nothing was heard."""
+        return float(np.median(self.delays_s)) if self.delays_s else None
+
     def to_dict(self, hours: float) -> dict[str, Any]:
         """The row as JSON documents show it; intervals of 95 %, None without events."""
         return {
@@ -104,7 +109,7 @@ class Count:
             "missed_share": asdict(share_interval(self.missed, self.events)) if self.events else None,
             "alarms": self.alarms,
             "alarms_per_hour": asdict(rate_interval(self.alarms, hours)),
-            "delay_s": float(np.median(self.delays_s)) if self.delays_s else None,
+            "delay_s": self.delay_s,
         }
 
 
@@ -114,20 +119,22 @@ class StreamEvaluation:
 
     Attributes:
         file: The model's file.
+        contract: What it says of itself.
         engine: The engine that answered.
-        labels: Labels that are events.
         options: The rule, with the threshold of the headline.
         recordings: The recordings with the model's answers.
-        rate: Samples a second.
     """
 
     file: Path
+    contract: Contract
     engine: str
-    labels: tuple[str, ...]
-    all_labels: tuple[str, ...]
     options: ListenOptions
     recordings: tuple[HeardRecording, ...]
-    rate: int
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels that are events."""
+        return self.options.events_of(self.contract.labels)
 
     @property
     def hours(self) -> float:
@@ -142,7 +149,9 @@ class StreamEvaluation:
     def count(self, **changes: Any) -> list[Count]:
         """What is heard by the rule, perhaps with other options: the sum over labels, and each label."""
         options = replace(self.options, **changes)
-        heard = [events_of(recording, self.all_labels, options, self.rate) for recording in self.recordings]
+        assert self.contract.sound is not None
+        rate = self.contract.sound.rate
+        heard = [events_of(recording, self.contract.labels, options, rate) for recording in self.recordings]
         counts = [self._count(options.threshold, label, heard) for label in self.labels]
         total = Count(
             "",
@@ -257,14 +266,11 @@ def evaluate_stream(
     contract = describe(path).contract
     if contract.sound is None:
         raise InputError(f"{path} is no model of sound: its contract has no front end.", "Omit --stream.")
-    name = engine or next(iter(usable_engines(file_format(path))), None)
-    if name is None:
-        raise InputError(f"No installed engine opens {path}.", "edgepress doctor shows how to install one.")
+    name = engine_for(path, file_format(path), engine)
     given: dict[str, Any] = {"threshold": threshold, "average": average, "step": step}
     usual = contract.listen or ListenOptions()
     options = replace(usual, **{key: value for key, value in given.items() if value is not None})
-    labels = tuple(label for label in contract.labels if label not in options.ignore)
-    if not labels:
+    if not options.events_of(contract.labels):
         problem = f"{path} has no label that is an event: {', '.join(contract.labels[:20])} are none."
         raise InputError(problem, "Train on sounds that are to be heard, in folders of other names.")
     sources = find_recordings(recordings)
@@ -295,7 +301,7 @@ def evaluate_stream(
         window = contract.sound.samples_of(contract.input.shape[0]) / contract.sound.rate
         problem = f"No recording is as long as a window of the model, {window:.2f} s."
         raise InputError(problem, "Give recordings as a device hears them: minutes or hours.")
-    return StreamEvaluation(path, name, labels, contract.labels, options, tuple(answered), contract.sound.rate)
+    return StreamEvaluation(path, contract, name, options, tuple(answered))
 
 
 def find_recordings(sources: Sequence[str | Path]) -> list[Path]:
@@ -306,21 +312,12 @@ def find_recordings(sources: Sequence[str | Path]) -> list[Path]:
     """
     files: list[Path] = []
     for source in map(Path, sources):
-        files += sorted(_recordings_in(source)) if source.is_dir() else [source]
+        files += recordings_in(source) if source.is_dir() else [source]
     if not files:
         raise InputError("There is no recording to listen to.", "Name WAV or FLAC files, or a folder of them.")
     if twice := sorted(str(path) for path, count in Counter(files).items() if count > 1):
         raise InputError(f"{twice[0]} is named twice.", "Name each recording once.")
     return files
-
-
-def _recordings_in(folder: Path) -> Iterator[Path]:
-    """The recordings of a folder and its folders, without hidden ones."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not is_ignored(name)]
-        for name in files:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not is_ignored(name):
-                yield Path(parent, name)
 
 
 def read_events(path: Path, recordings: Sequence[Path], labels: Sequence[str]) -> dict[Path, list[Event]]:

@@ -49,7 +49,7 @@ def wilson(share: float, total: float, *, quantile: float) -> Interval:
 
 
 def rate_interval(count: int, time: float) -> Interval:
-    """A rate of independent events with its exact 95 % interval: none in 3.7 hours is at most 1 an hour.
+    """A rate of independent events with its exact 95 % interval: none in 3.7 hours means at most 1 an hour.
 
     Source: F. Garwood, "Fiducial limits for the Poisson distribution", Biometrika 28 (1936), 437-442.
 

@@ -96,7 +96,7 @@ def draw(count: int, *, seed: int, epoch: int) -> npt.NDArray[np.float32]:
     return np.concatenate(parts, axis=1)
 
 
-def augmented(
+def read_augmented(
     split: Split,
     rows: npt.NDArray[np.int64],
     draws: npt.NDArray[np.float32],
@@ -109,7 +109,7 @@ def augmented(
         return augment(split.read(rows), draws, name=name, scale=scale)
     source = split.source
     assert isinstance(source, SoundSource), "resolve accepts it for recordings alone"
-    x = source.mixed(split.indices[rows], draws[:, -1], source.noises(split.indices))
+    x = source.mix(split.indices[rows], draws[:, -1], source.noises(split.indices))
     return augment(x, draws, name=name)
 
 
@@ -269,7 +269,7 @@ def training_batches(
     draws = draw(len(split), seed=seed, epoch=epoch)
 
     def prepare(rows: npt.NDArray[np.int64]) -> Batch:
-        x = augmented(split, rows, draws[rows], name=augmentation, scale=deviation)
+        x = read_augmented(split, rows, draws[rows], name=augmentation, scale=deviation)
         y = split.y[rows] if targets is None else targets(x, rows, draws[rows])
         return x.astype(np.float32), y
 

@@ -111,7 +111,7 @@ class Teacher:
             augmentation: The result of `augment.resolve`.
         """
         if self._data.input != self._student:
-            x = batches.augmented(self._data.train, rows, draws, name=augmentation)
+            x = batches.read_augmented(self._data.train, rows, draws, name=augmentation)
         return self._answer(x)
 
     def facts(self) -> dict[str, Any]:

@@ -30,10 +30,17 @@ from edgepress.runtime.sound.listen_options import IGNORED
 from edgepress.runtime.sound.windows import windows_of
 from edgepress.toolkit.data.decoding import in_threads
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
-from edgepress.toolkit.data.mixing import mixed_frames
+from edgepress.toolkit.data.mixing import mix_frames
 from edgepress.toolkit.data.readers.csv_windows import GroupColumns
 from edgepress.toolkit.data.readers.folder_layout import folders_of_splits, is_ignored, subfolders
-from edgepress.toolkit.data.sound_files import FLAC, SUFFIXES, Recordings, load_samples, require_soundfile
+from edgepress.toolkit.data.sound_files import (
+    FLAC,
+    SUFFIXES,
+    Recordings,
+    load_samples,
+    recordings_in,
+    require_soundfile,
+)
 from edgepress.toolkit.data.splits import Ints
 from edgepress.toolkit.errors import DataError, InputError
 
@@ -113,12 +120,12 @@ class SoundSource:
             frames=self.frames[rows],
             starts=new,
             places=places,
-            recordings=self.recordings.closed(),
+            recordings=self.recordings,
             of=self.of[indices],
             begins=self.begins[indices],
         )
 
-    def mixed(self, indices: Ints, draws: npt.NDArray[np.float32], noises: Ints) -> npt.NDArray[np.float32]:
+    def mix(self, indices: Ints, draws: npt.NDArray[np.float32], noises: Ints) -> npt.NDArray[np.float32]:
         """Items of other speed, gain and place in time, with noise: float32, shape (len(indices), *item shape).
 
         Args:
@@ -128,7 +135,7 @@ class SoundSource:
         """
         of = self.of[indices]
         begins = self.begins[indices]
-        frames = mixed_frames(
+        frames = mix_frames(
             self.recordings, of, begins, draws=draws, noises=noises, sound=self.sound, window=self.window
         )
         return net_input(frames, self.sound).reshape(-1, *self.spec.shape)
@@ -266,7 +273,7 @@ def _find(root: Path, options: ReadOptions) -> list[Recording]:
             hint = "Accepted: one folder per class, named after it, with its recordings inside."
             raise DataError(f"{folder} contains no class folders.", f"{hint} {UNLABELLED}")
         for label, place in classes.items():
-            files = sorted(_files(place))
+            files = recordings_in(place)
             if not files:
                 raise DataError(f"The class folder {place} has no recordings.", "Add WAV or FLAC files, or remove it.")
             found += [
@@ -276,14 +283,6 @@ def _find(root: Path, options: ReadOptions) -> list[Recording]:
     if any(each.file.lower().endswith(FLAC) for each in found):
         require_soundfile()
     return found
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not is_ignored(name)]
-        for name in files:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not is_ignored(name):
-                yield Path(parent, name)
 
 
 def _compute(

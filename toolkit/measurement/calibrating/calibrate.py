@@ -22,7 +22,7 @@ from edgepress.toolkit.data.objects import Data, opened_or_named, source_of
 from edgepress.toolkit.data.remembered import reading_options
 from edgepress.toolkit.data.types import DataSet, notes_of_skipped
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.machine.environments import python_for, usable_engines
+from edgepress.toolkit.machine.environments import engine_for, python_for
 from edgepress.toolkit.measurement.benchmarking.answers import crash_error
 from edgepress.toolkit.measurement.benchmarking.collect import shards
 from edgepress.toolkit.measurement.calibrating.fit import Fit, fit
@@ -231,9 +231,7 @@ def _describe(
         )
     if engine is not None and engine not in PACKAGED:
         raise InputError(f"The engine {engine!r} is unknown.", f"Accepted: {', '.join(PACKAGED)}.")
-    name = engine or next(iter(usable_engines(format)), None)
-    if name is None:
-        raise InputError(f"No installed engine opens {path}.", "edgepress doctor shows how to install one.")
+    name = engine_for(path, format, engine)
     opened, notes = data_for(
         about.contract, source, where=path, skip_unreadable=skip_unreadable, numbered=about.numbered
     )

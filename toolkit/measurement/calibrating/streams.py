@@ -10,14 +10,15 @@ from typing import Any
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.toolkit.arguments import OnProgress, check_arguments
 from edgepress.toolkit.conversion.inspection import write_annotated
-from edgepress.toolkit.data.for_model import describe
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.calibrating.calibrate import FOLDER, targets_of
 from edgepress.toolkit.measurement.streams import THRESHOLDS, Count, StreamEvaluation, evaluate_stream
+from edgepress.toolkit.stats.samples import rate_interval
 
 AVERAGES = (1, 2, 3, 4, 6, 8, 12)
 """Numbers of answers in the mean that are tried."""
 HALF = 0.5
+"""Thresholds are above it, so that at most one label is heard at a time, as firmware needs."""
 HOURS = {"h": 1.0, "d": 24.0}
 
 
@@ -37,11 +38,18 @@ class StreamCalibration:
     max_alarms: float
     earlier: Path | None = None
 
+    @property
+    def needed_hours(self) -> float | None:
+        """Hours without a false alarm whose 95 % interval ends at the wish; None if that is 0, which none show."""
+        most = rate_interval(0, 1.0).high
+        return most / self.max_alarms if most is not None and self.max_alarms else None
+
     def to_dict(self) -> dict[str, Any]:
         """The document that `calibrate --max-alarms --json` prints."""
         path = None if self.path is None else str(self.path)
         earlier = None if self.earlier is None else str(self.earlier)
-        document = {"calibrated": path, "earlier": earlier, "max_alarms_per_hour": self.max_alarms}
+        document: dict[str, Any] = {"calibrated": path, "earlier": earlier, "max_alarms_per_hour": self.max_alarms}
+        document["needed_hours"] = self.needed_hours
         return document | self.evaluation.to_dict()
 
 
@@ -76,13 +84,11 @@ def calibrate_stream(
     wish = alarms_per_hour(max_alarms)
     path = Path(file)
     (target,) = targets_of([path], path.parent / FOLDER if out is None else Path(out))
-    heard = evaluate_stream(
-        path, *recordings, events=events, step=step, engine=engine, threshold=None, on_progress=on_progress
-    )
+    heard = evaluate_stream(path, *recordings, events=events, step=step, engine=engine, on_progress=on_progress)
     options, keeps = choose_rule(heard, wish)
     heard = replace(heard, options=options)
     if keeps:
-        write_annotated(path, describe(path).contract.replace(listen=options), target)
+        write_annotated(path, heard.contract.replace(listen=options), target)
     earlier = target if not keeps and target.exists() else None
     return StreamCalibration(target if keeps else None, heard, wish, earlier)
 
@@ -90,9 +96,8 @@ def calibrate_stream(
 def choose_rule(heard: StreamEvaluation, wish: float) -> tuple[ListenOptions, bool]:
     """The rule that misses least within the wish, and whether there is one; else the one of fewest false alarms.
 
-    Thresholds are above half, so that at most one label is heard at a time, as firmware needs. Of rules that miss and
-    alarm alike, thresholds in the middle are farthest from doing worse on other sound. Without events to miss, the
-    least threshold hears most.
+    Thresholds are above `HALF`. Of rules that miss and alarm alike, the threshold in the middle is taken, because it is
+    farthest from those that do worse. Without events to miss, the least threshold hears most.
     """
     rules = [replace(heard.options, average=average) for average in AVERAGES]
     counts = [
