@@ -106,6 +106,9 @@ def test_masks_shift_a_window_and_empty_some_of_it() -> None:
     y = augment(x, draws, name="masks")
     assert (y.shape, y.dtype) == (x.shape, x.dtype)
     assert augment(x, draws, name="masks").tolist() == y.tolist()
+    mixed = augment(x, draws, name="mix")
+    assert (mixed == 0).any(axis=(1, 2)).mean() > 0.5
+    assert (mixed[mixed != 0] == x[mixed != 0]).all(), "recordings are moved before their frames are computed"
     whole_rows = (y == 0).all(axis=2).mean(axis=1)
     whole_columns = (y == 0).all(axis=1).mean(axis=1)
     assert whole_rows.max() <= 0.15

@@ -215,3 +215,30 @@ def test_batches_are_the_same_after_the_split_went_to_another_process(tmp_path: 
     again = pickle.loads(pickle.dumps(split))
     assert [part.tobytes() for part in batches_of(again)] == [part.tobytes() for part in expected]
     assert [part.tobytes() for part in batches_of(split)] == [part.tobytes() for part in expected]
+
+
+def test_noise_is_of_the_training_recordings_of_background_alone(tmp_path: Path) -> None:
+    words = write_words(tmp_path / "words", classes=2, speakers=6, each=2)
+    for label in ("background", "silence"):
+        (words / label).mkdir()
+        for number in range(20):
+            noise = np.random.default_rng([number, len(label)]).normal(0, 300, (16_000, 1))
+            (words / label / f"{label}{number}.wav").write_bytes(wav_bytes(noise, 16000))
+    split = open_data(str(words)).train
+    source: Any = split.source
+    numbers = source.noises(split.indices)
+    names = {source.recordings.paths[number].parent.name for number in numbers}
+    assert names == {"background", "silence"}
+    assert {*numbers.tolist()} <= {*source.of[split.indices].tolist()}
+    assert len(numbers) < 40, "recordings of the test items are not learned"
+
+
+def test_the_page_says_how_far_recordings_are_changed() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (row,) = (line for line in page.splitlines() if line.startswith("| `mix` |"))
+    assert f"speed by up to {100 * mixing.SPEED:.0f} %" in row
+    assert f"place by up to {100 * mixing.SHIFT:.0f} % of the window" in row
+    assert "level {:.0f} to {:.0f} dB".format(*mixing.GAIN_DB) in row
+    assert "noise {:.0f} to {:.0f} dB below".format(*mixing.SNR_DB) in row
+    assert mixing.NOISY == 0.75
+    assert "three of four cases" in row

@@ -177,3 +177,28 @@ def test_events_go_to_the_broker_with_a_name_each(monkeypatch: pytest.MonkeyPatc
     for event, shown in zip(sent, printed, strict=True):
         assert event | shown == event
         assert (event["what"], event["score"]) == ("heard", shown["probability"])
+
+
+def test_after_a_gap_sound_is_heard_as_by_a_new_listener() -> None:
+    sound = bursts(0.5, 2.0, seconds=4.0)
+    listener = Listener(model_of(), ListenOptions(average=3))
+    listener.push(bursts(0.1, seconds=2.0))  # loud: the noise estimate remembers it
+    listener.reset()
+    fresh = Listener(model_of(), ListenOptions(average=3))
+    answers = [row.tolist() for _, row in listener.answers(sound)]
+    assert answers == [row.tolist() for _, row in fresh.answers(sound)]
+    frames = listener._front_end.push(np.zeros(1600, np.int16))
+    assert frames.tolist() == fresh._front_end.push(np.zeros(1600, np.int16)).tolist()
+
+
+def test_after_a_gap_a_mean_takes_new_answers_alone() -> None:
+    listener = Listener(model_of(), ListenOptions(average=3, threshold=0.6, step=40))
+    always = model_of()
+    always.scores = lambda batch: np.tile(np.float32([0, 1]), (len(batch), 1))
+    listener._model = always
+    window = np.zeros(USUAL.samples_of(40), np.int16)
+    assert listener.push(window) == []
+    listener.reset()
+    assert listener.push(window) == []
+    assert listener.push(np.zeros(40 * 160, np.int16)) == []
+    assert [event["label"] for event in listener.push(np.zeros(40 * 160, np.int16))] == ["loud"]

@@ -18,6 +18,7 @@ from sounds import wav_bytes
 from edgepress.runtime import Contract, InputSpec
 from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.sound.event_rule import EventRule
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.listen import Listener
 from edgepress.runtime.sound.listen_options import ListenOptions
@@ -104,6 +105,21 @@ def test_each_event_is_heard_once_and_the_rest_are_false_alarms() -> None:
     assert match([], [1.0]) == ({}, 1)
 
 
+def test_an_event_counts_from_its_start_to_a_second_after_its_end() -> None:
+    for time, missed in ((1.0, 0), (3.0, 0), (0.999, 1), (3.001, 1)):
+        heard, alarms = match([Event(1.0, 2.0, "yes")], [time])
+        assert (len(heard), alarms) == (1 - missed, missed)
+
+
+def test_a_mean_at_the_threshold_and_the_end_of_a_pause_are_heard() -> None:
+    rule = EventRule(LABELS, ListenOptions(threshold=0.75, pause_s=1.0), RATE)
+    at = np.array([0.0, 0.75, 0.0])
+    assert [event["label"] for event in rule.take(100, at)] == ["yes"]
+    assert rule.take(200, np.zeros(3)) == []
+    assert rule.take(100 + RATE - 1, at) == []
+    assert [event["label"] for event in rule.take(100 + RATE, at)] == ["yes"]
+
+
 def evaluation_of(*recordings: HeardRecording, **options: Any) -> StreamEvaluation:
     rule = ListenOptions(**{"average": 1, "pause_s": 0.0, "step": 5, **options})
     spec = InputSpec(shape=(WINDOW, 40), dtype="float32", value_range=(0.0, 26.0))
@@ -155,6 +171,28 @@ def test_the_rule_is_the_one_that_misses_least_within_the_wish() -> None:
     rule, keeps = choose_rule(evaluation_of(loud), 0.0)
     assert not keeps
     assert rule.average in AVERAGES
+
+
+def test_within_the_wish_words_count_more_than_alarms_and_thresholds_stay_above_half() -> None:
+    answers = np.zeros((200, 3), np.float32)
+    answers[:, 0] = 1
+    answers[20:24] = (0.2, 0.8, 0)
+    answers[60:64] = (0.3, 0.7, 0)
+    answers[100:104] = (0.55, 0.45, 0)
+    recording = recording_of(answers)
+    at = recording.ends / RATE
+    words = [Event(float(at[place]), float(at[place + 1]), "yes") for place in (20, 60)]
+    alarm = replace(recording, events=(words[1],))  # the louder one is nobody's
+    rule, keeps = choose_rule(evaluation_of(alarm), 1.01 / evaluation_of(alarm).hours)
+    assert keeps
+    count = evaluation_of(alarm).count(threshold=rule.threshold, average=rule.average)[0]
+    assert (count.missed, count.alarms) == (0, 1)
+    quiet = Event(float(at[100]), float(at[101]), "yes")
+    below = evaluation_of(replace(recording, events=(*words, quiet)))
+    rule, keeps = choose_rule(below, 1.0 / below.hours)
+    assert keeps
+    assert rule.threshold > 0.5
+    assert below.count(threshold=rule.threshold, average=rule.average)[0].missed == 1
 
 
 @pytest.mark.parametrize(("wish", "hourly"), [("1/h", 1.0), ("0.5", 0.5), (2, 2.0), ("12/d", 0.5), ("0/h", 0.0)])
