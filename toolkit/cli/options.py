@@ -260,7 +260,12 @@ def stream_options(
         Option(help="With --stream: CSV of what there is to hear: start_s, end_s, label, and perhaps file"),
     ] = None,
     step: Annotated[
-        int | None, Option(min=1, help="With --stream: frames between answers", show_default="a quarter of a window")
+        int | None,
+        Option(
+            min=1,
+            help="With --stream: frames between answers",
+            show_default="as the file says, else a quarter of a window",
+        ),
     ] = None,
 ) -> dict[str, Any]:
     """The options of commands that hear recordings.
