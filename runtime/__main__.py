@@ -26,7 +26,7 @@ from edgepress.runtime.errors import EdgepressError, EngineError, InputError
 from edgepress.runtime.keeping import QUOTA
 from edgepress.runtime.limit import LIMIT
 from edgepress.runtime.model import Model, load
-from edgepress.runtime.streams import add_stream_options, misused_option, read_seconds, streaming
+from edgepress.runtime.streams import add_listen_options, add_stream_options, misused_option, read_seconds, streaming
 from edgepress.runtime.text import json_text, one_line, traceback_of, without_login
 
 Documents = Iterator[dict[str, Any]]
@@ -229,8 +229,6 @@ def _parser() -> argparse.ArgumentParser:
         elif run is watch:
             option("folder", type=Path, help="folder to watch")
         elif run is listen:
-            from edgepress.runtime.sound.listen_options import add_listen_options
-
             add_listen_options(option)
         elif run is camera:
             option("--device", type=int, default=0, help="number of the camera")

@@ -1,4 +1,4 @@
-"""What `watch`, `camera` and `serve` have in common: their options, and what these put around a model."""
+"""Options of `watch`, `camera`, `serve` and `listen`, and what these put around a model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from edgepress.runtime.crop import EXAMPLE, Crop, read_crop
 from edgepress.runtime.errors import InputError
 from edgepress.runtime.keeping import QUOTA
 from edgepress.runtime.mqtt_options import add_mqtt_options, broker_options, misused_mqtt_option
+from edgepress.runtime.sound.listen_options import IGNORED, ListenOptions
 
 if TYPE_CHECKING:
     from edgepress.runtime.model import Model
@@ -40,6 +41,25 @@ def add_stream_options(option: Callable[..., Any]) -> None:
     option("--hold", type=read_seconds, metavar="TIME", help=what)
     option("--average", type=int, metavar="N", help="decide by the mean scores of the last N images; default: 1")
     add_broker_options(option, "publish changes of the state to this MQTT broker")
+
+
+def add_listen_options(option: Callable[..., Any]) -> None:
+    """Add the options of `listen` to a parser, by its `add_argument`."""
+    usual = ListenOptions()
+    what = "a microphone (alsa:default, alsa:hw:1), a WAV file, a file or pipe of raw samples (16 bits, mono), or -"
+    option("source", help=what)
+
+    def add(name: str, what: str, usually: str, **how: Any) -> None:
+        option(name, help=f"{what}; default: as the model's contract says, else {usually}", **how)
+
+    add("--threshold", "mean probability from which on a label is heard", str(usual.threshold), type=float, metavar="P")
+    add("--step", "frames from one answer to the next", "a quarter of a window", type=int, metavar="FRAMES")
+    add("--average", "number of answers in the mean", str(usual.average), type=int, metavar="N")
+    what = "time from one event of a label to its next one at least"
+    add("--pause", what, f"{usual.pause_s:g}s", type=read_seconds, metavar="TIME")
+    what = "a label that is no event; repeatable"
+    add("--ignore", what, ", ".join(IGNORED), action="append", metavar="LABEL")
+    add_broker_options(option, "publish each event to this MQTT broker")
 
 
 def add_broker_options(option: Callable[..., Any], what: str) -> None:

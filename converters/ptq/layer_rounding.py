@@ -57,7 +57,8 @@ def round_by_covariance(weights: Floats, samples: Floats, true: Floats) -> Float
     GPTQ (Frantar et al. 2022, "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
     arXiv:2210.17323): one value after the other is rounded, and those that are not rounded yet make up for its error.
     Here the weights that are rounded are those that suit best what the rounded layers before give (a regression), and
-    means do not count, because the bias takes them up.
+    means do not count, because the bias takes them up. One value after the other is no proof of the best: outputs whose
+    variance the nearest values keep better have these.
 
     Args:
         weights: Shape (outputs, values).
@@ -73,18 +74,35 @@ def round_by_covariance(weights: Floats, samples: Floats, true: Floats) -> Float
     wanted = weights @ mixed @ np.linalg.inv(form)
     step = best_steps(wanted.astype(np.float32), np.diag(form).astype(np.float32), LEVELS)
     order = np.argsort(-np.diag(form), kind="stable")
+    form = form[np.ix_(order, order)]
+    wanted = wanted[:, order]
+    # The largest weight stays at the end of the grid: quantizers take the scale from it.
+    at_end = np.abs(wanted) >= (LEVELS - ON_GRID) * step
+    ends = np.sign(wanted) * LEVELS
+
+    def rounded_to_steps(values: npt.NDArray[np.float64], columns: slice) -> npt.NDArray[np.float64]:
+        whole = np.where(at_end[:, columns], ends[:, columns], np.rint(values / step))
+        steps: npt.NDArray[np.float64] = np.clip(whole, -LEVELS, LEVELS) * step
+        return steps
+
     # The rows of this factor tell how the values behind each one make up for its error.
-    factor = np.linalg.cholesky(np.linalg.inv(form[np.ix_(order, order)])).T
-    left = wanted[:, order]
-    at_end = np.abs(left) >= (LEVELS - ON_GRID) * step
+    factor = np.linalg.cholesky(np.linalg.inv(form)).T
+    left = wanted.copy()
     rounded = np.empty_like(left)
     for column in range(left.shape[1]):
-        values = left[:, column] / step[:, 0]
-        # The largest weight stays at the end of the grid: quantizers take the scale from it.
-        whole = np.where(at_end[:, column], np.sign(wanted[:, order[column]]) * LEVELS, np.rint(values))
-        rounded[:, column] = np.clip(whole, -LEVELS, LEVELS) * step[:, 0]
-        error = (left[:, column] - rounded[:, column]) / factor[column, column]
-        left[:, column + 1 :] -= error[:, np.newaxis] * factor[column, column + 1 :]
+        here = slice(column, column + 1)
+        rounded[:, here] = rounded_to_steps(left[:, here], here)
+        error = (left[:, here] - rounded[:, here]) / factor[column, column]
+        left[:, column + 1 :] -= error * factor[column, column + 1 :]
+    plain = rounded_to_steps(wanted, slice(None))
+
+    def variance_lost(steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        errors = steps - wanted
+        lost: npt.NDArray[np.float64] = ((errors @ form) * errors).sum(axis=1)
+        return lost
+
+    is_better = variance_lost(plain) < variance_lost(rounded)
+    rounded = np.where(is_better[:, np.newaxis], plain, rounded)
     result = np.empty_like(rounded)
     result[:, order] = rounded
     return np.asarray(result, np.float32)
