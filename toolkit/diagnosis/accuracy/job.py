@@ -23,6 +23,7 @@ from edgepress.toolkit.conversion.convert import items_for
 from edgepress.toolkit.conversion.plan import SAMPLES, plan_for
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.for_model import data_for, describe, require_one_input, without_labels
+from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError, ModelFileError
 
@@ -63,7 +64,7 @@ class Subject:
 
 
 def describe_subject(
-    model: Path, file: Path, hints: Hints, *, data: str | None, items: int, skip_unreadable: bool
+    model: Path, file: Path, hints: Hints, *, data: str | None, items: int, reading: Reading
 ) -> tuple[Subject, list[str]]:
     """A model, its quantized file and at most so many items of the data, and notes on these.
 
@@ -92,7 +93,7 @@ def describe_subject(
         contract,
         data,
         where=file,
-        skip_unreadable=skip_unreadable,
+        reading=reading,
         numbered=about.numbered,
         purpose="evaluation" if labelled else "calibration",
     )
@@ -124,7 +125,7 @@ def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: i
     hints = subject.hints
     require_one_input(contract, file, "diagnose")
     _require_whole(contract, file)
-    plan = plan_for(path, facts, hints, data=subject.data, count=layer_items, skip_unreadable=True)
+    plan = plan_for(path, facts, hints, data=subject.data, count=layer_items, reading=Reading(skip_unreadable=True))
     if plan.contract.input.shape != contract.input.shape or plan.contract.outputs != contract.outputs:
         raise InputError(
             f"{file} takes {list(contract.input.shape)} and has {contract.outputs} outputs; {path} takes "
