@@ -25,7 +25,7 @@ from typing import Any, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
 Record = TypeVar("Record", bound=type)
 RECORDS: dict[Any, Any] = {}
-"""The record of each `TypedDict` of arguments."""
+"""The record of each `TypedDict` of arguments; of other records, of itself."""
 AS_IN_PYTHON = object()
 """The default on the command line is that of the field."""
 WIDTH = 120
@@ -76,15 +76,15 @@ class Setting:
         return " ".join(f"{part.rstrip('.')}." for part in parts if part)
 
 
-def record(arguments: Any) -> Callable[[Record], Record]:
+def record(arguments: Any = None) -> Callable[[Record], Record]:
     """Mark a frozen dataclass of options, whose docstring gets what its settings say.
 
     Args:
-        arguments: The `TypedDict` with the same names and types.
+        arguments: The `TypedDict` with the same names and types, if functions take these as arguments of their own.
     """
 
     def mark(options: Record) -> Record:
-        RECORDS[arguments] = options
+        RECORDS[arguments or options] = options
         options.__doc__ = _with_section(inspect.cleandoc(options.__doc__ or ""), "Attributes:", _lines(options))
         return options
 
@@ -98,10 +98,11 @@ def is_record(kind: Any) -> bool:
 
 @functools.cache
 def settings_of(options: type) -> dict[str, tuple[Field[Any], Any, Setting]]:
-    """The fields, types and settings of a record, by name."""
+    """The fields, types and settings of a record, by name; those that it has from another record are the last."""
     kinds = get_type_hints(options, include_extras=True)
+    own = options.__annotations__
     found = {}
-    for field in fields(options):
+    for field in sorted(fields(options), key=lambda each: each.name not in own):
         kind, setting = get_args(kinds[field.name])
         found[field.name] = (field, kind, setting)
     return found

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from edgepress.runtime import ENGINES, EdgepressError, InputError
 from edgepress.toolkit.machine.host import parse_cpus
 from edgepress.toolkit.measurement.benchmarking import plan
-from edgepress.toolkit.measurement.benchmarking.plan import counts, find_engines, parse_counts
+from edgepress.toolkit.measurement.benchmarking.options import parse_counts
+from edgepress.toolkit.measurement.benchmarking.plan import counts, find_engines
 
 
 @given(st.lists(st.integers(1, 999), min_size=1, max_size=5, unique=True), st.sampled_from([",", ", ", " ,"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,11 +11,11 @@ from typer import Argument, Option
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.files import require_folder
 from edgepress.converters.schemes import BASELINES, SCHEMES
-from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen, settings
 from edgepress.toolkit.cli.frame import code_of
 from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.measurement.benchmarking.options import AS_USUAL, BenchmarkOptions
 
 if TYPE_CHECKING:
     from edgepress.toolkit.results.records import Benchmark
@@ -27,41 +28,7 @@ def benchmark(
     files: Annotated[list[Path], Argument(help=".tflite and .onnx files, or one folder of them or of a run")],
     hints: Hints,
     data: options.Data = None,
-    engine: Annotated[str, options.MANY_ENGINES] = "all",
-    threads: options.ThreadCounts = "1",
-    batch: Annotated[str, options.Several(help="Batch sizes to time, separated by commas")] = "1",
-    cpus: Annotated[
-        str | None,
-        options.Several(help="CPUs to time on, separated by commas", show_default="one per thread, the same for all"),
-    ] = None,
-    max_drop: options.MaxDrop = None,
-    confidence: options.Confidence = "90%",
-    prefer: options.Preference = "balanced",
-    more: Annotated[
-        str | None,
-        Option(
-            metavar="DATA",
-            help="More items, labelled or not, that took no part in training, calibration or choosing: how often a "
-            "file and the baseline differ on them counts",
-            show_default="none",
-        ),
-    ] = None,
-    differences: Annotated[
-        Path | None,
-        Option(
-            help="Folder for images of --more to label, where labels would make the choice surer, and of those labels",
-            show_default="to-label, beside the results",
-        ),
-    ] = None,
-    baseline: options.Baseline = None,
-    rounds: Annotated[
-        int, Option(min=1, help="Rounds of timing over all files; 6 or more give confidence intervals")
-    ] = 20,
-    time_cap: Annotated[float, Option(min=1, help="Seconds that one file may take to classify the test split")] = 120.0,
-    limits: Annotated[bool, Option(help="Measure the compute and memory limits of this CPU")] = True,
-    profile: Annotated[
-        bool, Option("--profile", help="Also measure the time of each operation, and say what makes files slow")
-    ] = False,
+    how: BenchmarkOptions = AS_USUAL,
     out: Annotated[Path | None, Option(help="Folder for the results", show_default="the folder of the files")] = None,
     reading: Reading = STRICT,
     json_output: options.Json = False,
@@ -71,27 +38,17 @@ def benchmark(
     Files without labels (task none) are compared by the error of their outputs; their data need no labels.
     """
     from edgepress.toolkit.documents import default_cache
-    from edgepress.toolkit.machine.host import parse_cpus
-    from edgepress.toolkit.measurement.benchmarking.advice import MAX_DROP_PP
-    from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions, write_benchmark
     from edgepress.toolkit.measurement.benchmarking.benchmark import benchmark as work
+    from edgepress.toolkit.measurement.benchmarking.benchmark import write_benchmark
     from edgepress.toolkit.measurement.benchmarking.more import TO_LABEL
-    from edgepress.toolkit.measurement.benchmarking.plan import folder_of, parse_counts
+    from edgepress.toolkit.measurement.benchmarking.plan import folder_of
 
     folder = out or folder_of(files)
     require_folder(folder)
+    if how.more is not None and how.differences is None:
+        how = replace(how, differences=folder / TO_LABEL)
+    how = replace(how, cache=default_cache(), command=settings.command_line())
     with screen.progress(PHASES) as on_progress:
-        how = call_with(
-            BenchmarkOptions,
-            locals(),
-            threads=parse_counts(threads, "--threads"),
-            batch=parse_counts(batch, "--batch"),
-            cpus=None if cpus is None else parse_cpus(cpus),
-            max_drop=MAX_DROP_PP if max_drop is None else max_drop,
-            differences=(differences or folder / TO_LABEL) if more is not None else differences,
-            cache=default_cache(),
-            command=settings.command_line(),
-        )
         result = work(files, data=data, hints=hints, options=how, on_progress=on_progress)
     paths = write_benchmark(result, folder)
     screen.note(*result.notes)
@@ -103,7 +60,7 @@ def benchmark(
         screen.next_command(next_line(result, folder))
     if any(r.failed for r in result.results):
         return code_of(not r.failed for r in result.results)
-    return 3 if max_drop is not None and result.advice.ship is None else 0
+    return 3 if how.max_drop is not None and result.advice.ship is None else 0
 
 
 def next_line(result: Benchmark, folder: Path) -> str:

@@ -192,8 +192,7 @@ def bench(
     json_output: options.Json = False,
 ) -> int:
     """Verify and measure files on boards, and add the results to the workstation's; removes the copied files."""
-    from edgepress.toolkit.measurement.benchmarking.advice import MAX_DROP_PP
-    from edgepress.toolkit.measurement.benchmarking.plan import parse_counts
+    from edgepress.toolkit.measurement.benchmarking.options import MAX_DROP_PP, parse_counts
     from edgepress.toolkit.shipping.boards.bench import board_bench as work
 
     files = [t for t in targets if Path(t).suffix in FILE_SUFFIXES or Path(t).exists()]

@@ -131,15 +131,22 @@ def expand_groups(
     groups: Mapping[str, Callable[..., Any]],
     shared: Mapping[str, Mapping[str, inspect.Parameter]],
 ) -> Callable[..., Any]:
-    """A command with the parameters of groups in place of those named after the groups."""
-    keyword: list[inspect.Parameter] = []
+    """A command with the parameters of groups in place of those named after the groups.
+
+    A parameter that two groups have stands where the last of them does.
+    """
+    placed: dict[str, inspect.Parameter] = {}
     for own in inspect.signature(function, eval_str=True).parameters.values():
-        keyword += [p.replace(kind=p.KEYWORD_ONLY) for p in shared.get(own.name, {own.name: own}).values()]
+        for name, parameter in shared.get(own.name, {own.name: own}).items():
+            placed.pop(name, None)
+            placed[name] = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    keyword = [*placed.values()]
+    taken = {each for group in shared.values() for each in group}
 
     @functools.wraps(function)
     def expanded(**options: Any) -> Any:
-        grouped = {name: groups[name](**{each: options.pop(each) for each in shared[name]}) for name in groups}
-        return function(**grouped, **options)
+        grouped = {name: groups[name](**{each: options[each] for each in shared[name]}) for name in groups}
+        return function(**grouped, **{name: value for name, value in options.items() if name not in taken})
 
     expanded.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
     expanded.__annotations__ = {p.name: p.annotation for p in keyword}

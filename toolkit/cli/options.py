@@ -27,7 +27,9 @@ from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli.help import FOREIGN
 from edgepress.toolkit.cli.option_table import CommaList, expand_groups
 from edgepress.toolkit.cli.option_table import list_of as list_of
+from edgepress.toolkit.cli.record_options import option_of
 from edgepress.toolkit.data import ACCEPTED, NAMES
+from edgepress.toolkit.measurement.benchmarking import options as benchmarking
 from edgepress.toolkit.stats.choice import Prefer
 from edgepress.toolkit.training.batches import AUGMENTATIONS
 from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
@@ -94,9 +96,7 @@ def resize_option(option: Callable[..., Any]) -> Any:
 
 
 Several = partial(Option, parser=CommaList, metavar="<text>")
-MANY_ENGINES = Several(
-    help=f"Engines, separated by commas: all, {', '.join(PACKAGED)}", autocompletion=list_of(("all", *PACKAGED))
-)
+MANY_ENGINES = option_of(benchmarking.MANY_ENGINES)
 MANY_SCHEMES = ("all", *dict.fromkeys(s.format for s in SCHEMES.values()), *SCHEMES)
 _BY_NAME = tuple(name for name in SCHEMES if name not in ALL)
 SCHEMES_HELP = (
@@ -104,26 +104,17 @@ SCHEMES_HELP = (
 )
 
 Model = Annotated[Path, Argument(help="A .keras, .h5, .tflite or .onnx file, a SavedModel folder, or a run's folder")]
-Baseline = Annotated[
-    str | None,
-    Option(help="File or scheme that the others are compared with", show_default="tflite-float32, else onnx-float32"),
-]
+Baseline = Annotated[str | None, option_of(benchmarking.BASELINE)]
 Resume = Annotated[bool, Option("--resume", help="Resume an interrupted run")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace a run that the folder holds")]
 Json = Annotated[bool, Option("--json", help="Print one JSON document instead of text")]
 TRAINED_ON = "the data the model was trained on"
 Data = Annotated[str | None, Option(help=DATA_HELP, show_default=TRAINED_ON, autocompletion=complete_data)]
-ThreadCounts = Annotated[str, Several(help="Numbers of threads to time, separated by commas")]
+ThreadCounts = Annotated[str, option_of(benchmarking.THREADS)]
 Threads = Annotated[int, Option(min=1, max=256, help="Threads the engine may use")]
-MaxDrop = Annotated[
-    float | None, Option(min=0, help="Largest acceptable accuracy drop, in percentage points", show_default="1")
-]
-Confidence = Annotated[
-    str, Option(metavar="SHARE", help="Probability of a drop within the limit from which a file may be chosen")
-]
-Preference = Annotated[
-    Prefer, Option(help="What to choose of files that are sure enough; balanced: least product of size and latency")
-]
+MaxDrop = Annotated[float | None, option_of(benchmarking.LIMIT)]
+Confidence = Annotated[str, option_of(benchmarking.SURE)]
+Preference = Annotated[Prefer, option_of(benchmarking.PREFERENCE)]
 Foreign = partial(Option, rich_help_panel=FOREIGN)
 SeveralForeign = partial(Several, rich_help_panel=FOREIGN)
 ChannelsFirst = Annotated[bool | None, Foreign("--channels-first/--channels-last", help="Layout of the model's input")]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 from typer import Option
 
 from edgepress.toolkit.cli.option_table import CommaList, expand_groups, list_of
-from edgepress.toolkit.option_records import AS_IN_PYTHON, is_record, settings_of
+from edgepress.toolkit.option_records import AS_IN_PYTHON, Setting, is_record, settings_of
 
 
 def with_records(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,17 +34,22 @@ def record_parameters(options: type, panel: str | None = None) -> dict[str, insp
     for name, (field, kind, setting) in settings_of(options).items():
         if not setting.command_line:
             continue
-        info: dict[str, Any] = {"help": setting.help, "show_default": setting.show_default, "metavar": setting.metavar}
-        info |= {"min": setting.min, "max": setting.max, "rich_help_panel": panel}
-        info |= {"autocompletion": list_of(setting.choices)} if setting.choices else {}
-        info |= {"parser": CommaList, "metavar": setting.metavar or "<text>"} if setting.several else {}
         parameters[name] = inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=field.default if setting.usual is AS_IN_PYTHON else setting.usual,
-            annotation=Annotated[kind if setting.typed is None else setting.typed, Option(*setting.words, **info)],
+            annotation=Annotated[kind if setting.typed is None else setting.typed, option_of(setting, panel)],
         )
     return parameters
+
+
+def option_of(setting: Setting, panel: str | None = None) -> Any:
+    """An option as Typer takes it."""
+    info: dict[str, Any] = {"help": setting.help, "show_default": setting.show_default, "metavar": setting.metavar}
+    info |= {"min": setting.min, "max": setting.max, "rich_help_panel": panel}
+    info |= {"autocompletion": list_of(setting.choices)} if setting.choices else {}
+    info |= {"parser": CommaList, "metavar": setting.metavar or "<text>"} if setting.several else {}
+    return Option(*setting.words, **info)
 
 
 def _read(options: type, **values: Any) -> Any:

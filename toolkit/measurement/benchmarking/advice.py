@@ -19,6 +19,7 @@ import numpy as np
 from edgepress.runtime import ENGINES
 from edgepress.toolkit.machine.host import X86, host_title
 from edgepress.toolkit.measurement.benchmarking.expected import missing_items, row_name, unsure_row
+from edgepress.toolkit.measurement.benchmarking.options import MAX_DROP_PP
 from edgepress.toolkit.results.records import (
     DROP,
     NO_BASELINE,
@@ -33,8 +34,6 @@ from edgepress.toolkit.stats.choice import CONFIDENCE, Costs, Rule
 from edgepress.toolkit.stats.metrics import near_largest
 from edgepress.toolkit.text import duration, interval, percent, sure
 
-MAX_DROP_PP = 1.0
-"""Largest drop of a file to ship, percentage points, unless the user sets it."""
 SLOWER = 0.95
 """A speed-up surely below it makes a file slower than float; what is nearer to 1 counts as equal."""
 INTERVAL_SURE = 0.975

@@ -73,7 +73,7 @@ def assemble(
     baseline = answers_of_baseline if isinstance(answers_of_baseline, Answers) else None
     odds = Odds.of(baseline, plan.data.test.y) if baseline is not None and plan.data.labels else None
     judged = {
-        c: _judge(c, a, baseline, plan, odds=odds, max_drop_pp=options.max_drop, more=more)
+        c: _judge(c, a, baseline, plan, odds=odds, max_drop_pp=options.max_drop_pp, more=more)
         for c, a in answers.items()
         if isinstance(a, Answers)
     }
@@ -90,7 +90,7 @@ def assemble(
         advised,
         host=host,
         count=len(plan.data.test),
-        max_drop_pp=options.max_drop,
+        max_drop_pp=options.max_drop_pp,
         rule=Rule.of(options.confidence, options.prefer),
         more=0 if more is None else len(more.items.labels),
         engines=shipping_engines(advised) if options.engine == "all" else (),
@@ -102,7 +102,7 @@ def assemble(
         baseline=plan.baseline
         and {"file": str(plan.baseline.file), "scheme": first.scheme, "engine": plan.baseline.engine or ""},
         keras_accuracy=next(iter(plan.contracts.values())).test_accuracy,
-        max_drop_pp=options.max_drop,
+        max_drop_pp=options.max_drop_pp,
         results=tuple(results),
         advice=advice,
         notes=(

@@ -31,7 +31,7 @@ from edgepress.toolkit.measurement.benchmarking.assemble import assemble
 from edgepress.toolkit.measurement.benchmarking.collect import collect_answers
 from edgepress.toolkit.measurement.benchmarking.explain import explain
 from edgepress.toolkit.measurement.benchmarking.more import Further, More, open_more, write_differences
-from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.measurement.benchmarking.options import AS_USUAL, BenchmarkOptions
 from edgepress.toolkit.measurement.benchmarking.plan import BenchmarkPlan, make_plan
 from edgepress.toolkit.measurement.benchmarking.timing import ITEMS, Timing, is_timed, time_plan
 from edgepress.toolkit.results.records import Benchmark, Measurement
@@ -47,7 +47,7 @@ def benchmark(
     data: Data | None = None,
     engine: str | None = None,
     hints: Hints | None = None,
-    options: BenchmarkOptions = BenchmarkOptions(),  # noqa: B008 - frozen
+    options: BenchmarkOptions = AS_USUAL,
     on_progress: OnProgress | None = None,
 ) -> Benchmark:
     """Measure files on engines over the test split, on this host.

@@ -1,63 +1,139 @@
-"""The settings of a benchmark, documented once for the public function, the command line and every step."""
+"""The options of a benchmark, declared once for the public function, the command line and every step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.data.reading import Reading
-from edgepress.toolkit.measurement.benchmarking.advice import MAX_DROP_PP
-from edgepress.toolkit.stats.choice import CONFIDENCE
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.option_records import Setting, record
+from edgepress.toolkit.stats.choice import CONFIDENCE, Prefer
 
 ROUNDS = 20
 """Rounds of a benchmark; in each, every candidate is timed once."""
+MAX_DROP_PP = 1.0
+"""Largest accuracy drop that is usable unless another one is given, percentage points."""
+MANY_ENGINES = Setting(
+    f"Engines, separated by commas: all, {', '.join(PACKAGED)}",
+    more="all: every usable engine that opens a file; recommended for are those that bundles install",
+    several=True,
+    choices=("all", *PACKAGED),
+)
+BASELINE = Setting("File or scheme that the others are compared with", show_default="tflite-float32, else onnx-float32")
+LIMIT = Setting("Largest acceptable accuracy drop, in percentage points", min=0, show_default=f"{MAX_DROP_PP:g}")
+SURE = Setting(
+    "Probability of a drop within the limit from which a file may be chosen",
+    more='Such as 0.9 or "90%"',
+    metavar="SHARE",
+    typed=str,
+    usual="90%",
+)
+PREFERENCE = Setting(
+    "What to choose of files that are sure enough; balanced: least product of size and latency", typed=Prefer
+)
 
 
+def parse_counts(text: str, option: str) -> tuple[int, ...]:
+    """Whole numbers from "1" or "1,8".
+
+    Raises:
+        InputError: A word is not one.
+    """
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError as e:
+        raise InputError(f"{option} is {text!r}.", "Accepted: whole numbers separated by commas.") from e
+
+
+def _counts_of(option: str) -> Callable[[str], tuple[int, ...]]:
+    return lambda text: parse_counts(text, option)
+
+
+def _cpus(text: str | None) -> Any:
+    from edgepress.toolkit.machine.host import parse_cpus
+
+    return None if text is None else parse_cpus(text)
+
+
+def many_numbers(option: str, what: str) -> Setting:
+    """An option that takes several whole numbers."""
+    text = f"{what} to time, separated by commas"
+    return Setting(text, several=True, typed=str, usual="1", read=_counts_of(option), more="A number, or several")
+
+
+THREADS = many_numbers("--threads", "Numbers of threads")
+
+
+@record()
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkOptions(Reading):
-    """How files are measured.
+    """How files are measured."""
 
-    Attributes:
-        engine: "all" (every usable engine that opens a file; recommended for are those that bundles install), or
-            engine names separated by commas.
-        threads: Number of threads that an engine may use, 1 to 256; of several numbers, all are timed.
-        batch: Number of items in one timed call, 1 to 4096; of several numbers, all are timed.
-        rounds: Number of timing rounds over all files; at least 6 for confidence intervals.
-        cpus: CPUs to time on; None: as many as a file has threads, where the system can pin processes.
-        time_cap: Seconds that one file on one engine may take to classify the test split before it fails.
-        timing_s: Seconds of timing after which a file on an engine takes no more turns.
-        baseline: File or scheme among the files that the others are compared with; None: the float32
-            file, TFLite before ONNX.
-        max_drop: Largest accuracy drop that counts as usable, percentage points.
-        confidence: The probability of a drop within it from which a file may be recommended, such as 0.9 or "90%".
-        prefer: What is recommended of those that are sure enough: "balanced", the least product of size and latency,
-            "size" or "latency".
-        more: Further items, labelled or not, that took no part in training, calibration or choosing: how often a file
-            and the baseline differ on them is evidence of the drop. As `data`; None: none.
-        differences: Folder that images of `more` are written to if their labels would make the choice surer, and
-            whose labels count; None writes none.
-        limits: Also measure what this CPU can reach at most; takes some seconds.
-        profile: Also measure the time of each operation, where the engine reports it; some seconds per file and engine.
-        cache: Folder that keeps answers, so that an interrupted benchmark can resume; None keeps none. See
-            `edgepress.toolkit.documents.default_cache`.
-        command: Command line to record in the result.
-    """
+    engine: Annotated[str, MANY_ENGINES] = "all"
+    threads: Annotated[int | Sequence[int], THREADS] = 1
+    batch: Annotated[int | Sequence[int], many_numbers("--batch", "Batch sizes")] = 1
+    cpus: Annotated[
+        Sequence[int] | None,
+        Setting(
+            "CPUs to time on, separated by commas",
+            show_default="one per thread, the same for all",
+            several=True,
+            typed=str | None,
+            read=_cpus,
+        ),
+    ] = None
+    max_drop: Annotated[float | None, LIMIT] = None
+    confidence: Annotated[str | float, SURE] = CONFIDENCE
+    prefer: Annotated[str, PREFERENCE] = "balanced"
+    more: Annotated[
+        str | None,
+        Setting(
+            "More items, labelled or not, that took no part in training, calibration or choosing: how often a file and "
+            "the baseline differ on them counts",
+            metavar="DATA",
+            show_default="none",
+        ),
+    ] = None
+    differences: Annotated[
+        Path | None,
+        Setting(
+            "Folder for images of --more to label, where labels would make the choice surer, and of those labels",
+            more="In Python, None writes none",
+            show_default="to-label, beside the results",
+        ),
+    ] = None
+    baseline: Annotated[str | None, BASELINE] = None
+    rounds: Annotated[int, Setting("Rounds of timing over all files; 6 or more give confidence intervals", min=1)] = (
+        ROUNDS
+    )
+    time_cap: Annotated[float, Setting("Seconds that one file may take to classify the test split", min=1)] = 120.0
+    limits: Annotated[bool, Setting("Measure the compute and memory limits of this CPU", usual=True)] = False
+    profile: Annotated[
+        bool,
+        Setting("Also measure the time of each operation, and say what makes files slow", words=("--profile",)),
+    ] = False
+    timing_s: Annotated[
+        float, Setting("Seconds of timing after which a file on an engine takes no more turns", command_line=False)
+    ] = 10.0
+    cache: Annotated[
+        Path | None,
+        Setting(
+            "Folder that keeps answers, so that an interrupted benchmark can resume; None keeps none. See "
+            "`edgepress.toolkit.documents.default_cache`",
+            command_line=False,
+        ),
+    ] = None
+    command: Annotated[str, Setting("Command line to record in the result", command_line=False)] = ""
 
-    engine: str = "all"
-    threads: int | Sequence[int] = 1
-    batch: int | Sequence[int] = 1
-    rounds: int = ROUNDS
-    cpus: Sequence[int] | None = None
-    time_cap: float = 120.0
-    timing_s: float = 10.0
-    baseline: str | None = None
-    max_drop: float = MAX_DROP_PP
-    confidence: str | float = CONFIDENCE
-    prefer: str = "balanced"
-    more: str | None = None
-    differences: Path | None = None
-    limits: bool = False
-    profile: bool = False
-    cache: Path | None = None
-    command: str = ""
+    @property
+    def max_drop_pp(self) -> float:
+        """The largest drop that is usable, percentage points."""
+        return MAX_DROP_PP if self.max_drop is None else self.max_drop
+
+
+AS_USUAL = BenchmarkOptions()
+"""The options of a benchmark of which none is given."""

@@ -261,15 +261,3 @@ def counts(value: int | Sequence[int], name: str, *, most: int) -> tuple[int, ..
         listed = ", ".join(map(str, numbers)) or "empty"
         raise InputError(f"{name} is {listed}.", f"Accepted: different numbers from 1 to {most}.")
     return numbers
-
-
-def parse_counts(text: str, option: str) -> tuple[int, ...]:
-    """Whole numbers from "1" or "1,8".
-
-    Raises:
-        InputError: A word is not one.
-    """
-    try:
-        return tuple(int(word) for word in text.split(","))
-    except ValueError as e:
-        raise InputError(f"{option} is {text!r}.", "Accepted: whole numbers separated by commas.") from e

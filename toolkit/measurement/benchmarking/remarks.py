@@ -22,9 +22,8 @@ from edgepress.toolkit.documents import read_json
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.machine.host import X86
-from edgepress.toolkit.measurement.benchmarking.advice import MAX_DROP_PP
 from edgepress.toolkit.measurement.benchmarking.answers import Answers
-from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.measurement.benchmarking.options import MAX_DROP_PP, BenchmarkOptions
 from edgepress.toolkit.measurement.benchmarking.plan import SUFFIXES, BenchmarkPlan
 from edgepress.toolkit.results.records import DROP, LARGE_ERROR, UNPROVEN, Advice, BestEngine, Measurement
 from edgepress.toolkit.results.remarks.checks import remarks
@@ -157,7 +156,7 @@ def remarks_on(
         command=("edgepress", "benchmark", *_name_files(plan), *_comparison_options(options)),
         hints=plan.hints,
         pair=_unproven(plan, baseline, reference, answers, results=results, advice=advice),
-        max_drop_pp=options.max_drop,
+        max_drop_pp=options.max_drop_pp,
     )
     return remarks(facts)
 
@@ -177,7 +176,7 @@ def _comparison_options(options: BenchmarkOptions) -> list[str]:
     options_used = {
         "--engine": options.engine,
         "--baseline": options.baseline or "",
-        "--max-drop": f"{options.max_drop:g}",
+        "--max-drop": f"{options.max_drop_pp:g}",
         "--confidence": f"{100 * Rule.of(options.confidence).confidence:g}%",
         "--prefer": options.prefer,
     }

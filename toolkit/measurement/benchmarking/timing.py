@@ -31,7 +31,7 @@ from edgepress.toolkit.arguments import OnProgress
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.machine.host import choose_cpus, out_of_the_way, turns
 from edgepress.toolkit.measurement.benchmarking.answers import crash_error
-from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.measurement.benchmarking.options import AS_USUAL, BenchmarkOptions
 from edgepress.toolkit.measurement.benchmarking.plan import BenchmarkPlan
 from edgepress.toolkit.measurement.benchmarking.quiet import Watch
 from edgepress.toolkit.measurement.benchmarking.turns import START_S, turns_by, worker_for
@@ -110,7 +110,7 @@ def time_candidates(
     openings: Sequence[Opening],
     items: npt.NDArray[Any],
     watch: Watch,
-    options: BenchmarkOptions = BenchmarkOptions(),  # noqa: B008 - frozen
+    options: BenchmarkOptions = AS_USUAL,
     *,
     on_progress: OnProgress | None = None,
 ) -> list[Timing | EdgepressError]:

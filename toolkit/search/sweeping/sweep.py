@@ -16,7 +16,7 @@ import numpy.typing as npt
 from edgepress import __version__
 from edgepress.converters.files import whole_file, write_json
 from edgepress.toolkit.errors import EdgepressError, SweepError
-from edgepress.toolkit.measurement.benchmarking.advice import MAX_DROP_PP
+from edgepress.toolkit.measurement.benchmarking.options import MAX_DROP_PP
 from edgepress.toolkit.results.figures import unpack
 from edgepress.toolkit.search.sweeping.loop import Event, Outcome, run
 from edgepress.toolkit.search.sweeping.plan import plan_of, read_plan

@@ -29,7 +29,7 @@ from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.documents import default_cache
 from edgepress.toolkit.errors import EdgepressError, InputError, LostError
 from edgepress.toolkit.machine.host import describe_host
-from edgepress.toolkit.measurement.benchmarking.advice import MAX_DROP_PP
+from edgepress.toolkit.measurement.benchmarking.options import MAX_DROP_PP
 from edgepress.toolkit.measurement.benchmarking.plan import folder_of
 from edgepress.toolkit.results.file import NAME, load_benchmark
 from edgepress.toolkit.results.records import Advice, Benchmark, Measurement
