@@ -24,13 +24,14 @@ from edgepress.runtime.filetypes import MODEL
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data import calibration_rows, open_data
 from edgepress.toolkit.data.objects import Data, Model, opened_or_named
-from edgepress.toolkit.data.types import SPLITS, DataSet
+from edgepress.toolkit.data.types import SPLITS, DataSet, Split
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.results.run_files import GRAPH, model_in
-from edgepress.toolkit.training import batches, choosing, fitting, run_folder, transfer
+from edgepress.toolkit.training import batches, checkpoint, choosing, fitting, run_folder, transfer
 from edgepress.toolkit.training.batches import FLIPPING
 from edgepress.toolkit.training.checkpoint import TrainingState
 from edgepress.toolkit.training.choosing import resolve_arguments
+from edgepress.toolkit.training.false_alarms import can_hear, ends_of_rounds, hear_background, with_background
 from edgepress.toolkit.training.features import Body
 from edgepress.toolkit.training.fitting import Fitting
 from edgepress.toolkit.training.label_kinds import kind_of, refuse_for_multilabel
@@ -242,7 +243,7 @@ class _Training:
             body, head = parts_of(self.model)
             run = self._transfer(body, head, state, started)
         else:
-            run = self._fitting(self._model_learner(), keeps_last=False)
+            run = self._fitting(self._model_learner(), keeps_last=self._is_mixed)
             if (limit := self._seconds_left(started)) is not None and not state.planned:
                 state.planned |= {"epochs": max(1, min(planned, fitting.epochs_in(run, limit)))}
         epochs = state.planned.get("epochs", planned)
@@ -250,8 +251,30 @@ class _Training:
             layers = ", of the last layers alone" if state.planned.get("layers") == "last" else ""
             self.note(f"{self.arguments['minutes']:g} minutes allow {epochs} of {planned} epochs{layers}.")
         last = epochs if stop_after is None else min(stop_after, epochs)
-        fitting.fit(run, state, last_epoch=last, epochs=epochs)
+        if self._is_mixed and self.targets is None and can_hear(self.data.train, self.data.labels):
+            self._fit_in_rounds(run, state, last_epoch=last, epochs=epochs)
+        else:
+            fitting.fit(run, state, last_epoch=last, epochs=epochs)
         return stop_after is None or state.is_over(epochs)
+
+    def _fit_in_rounds(self, run: Fitting, state: TrainingState, *, last_epoch: int, epochs: int) -> None:
+        """Train; after some parts of the epochs, hear the background, and learn what is heard there, too."""
+        rounds = state.planned.setdefault("false_alarms", [])
+        for number, end in enumerate(ends_of_rounds(epochs)):
+            if state.epochs_done >= end and len(rounds) > number:
+                continue
+            train = with_background(self.data, [window for windows in rounds for window in windows])
+            part = self._fitting(run.learner, keeps_last=True, train=train)
+            fitting.fit(part, state, last_epoch=min(end, last_epoch), epochs=epochs)
+            if state.epochs_done < end:
+                return
+            if end < epochs:
+                rounds.append(hear_background(self.model, self.data))
+                checkpoint.save(state, self.folder)
+                self.note(
+                    f"After epoch {end}, the net heard labels in {len(rounds[-1])} windows of the training split's "
+                    "background; the next epochs learn these, too."
+                )
 
     def _transfer(self, body: Body, head: list[Any], state: TrainingState, started: float) -> Fitting:
         """The second step, after the first if that is not done."""
@@ -284,6 +307,11 @@ class _Training:
         return None if minutes is None else 60 * minutes - (time.monotonic() - started)
 
     @property
+    def _is_mixed(self) -> bool:
+        """Whether the items are windows of recordings, of which each epoch hears others."""
+        return bool(self.arguments["augmentation"] == "mix")
+
+    @property
     def _weights(self) -> npt.NDArray[np.float32] | None:
         if not self.arguments["class_weights"]:
             return None
@@ -291,11 +319,12 @@ class _Training:
 
     def _model_learner(self) -> Learner:
         options = {"learning_rate": self.arguments["learning_rate"], "has_teacher": self.targets is not None}
+        options |= {"smooths": self._is_mixed}
         return ModelLearner(self.model, weights=self._weights, kind=kind_of(self.data), **options)
 
-    def _fitting(self, learner: Learner, *, keeps_last: bool) -> Fitting:
+    def _fitting(self, learner: Learner, *, keeps_last: bool, train: Split | None = None) -> Fitting:
         arguments = self.arguments
-        train = self.data.train
+        train = train or self.data.train
         options = {name: arguments[name] for name in ("batch_size", "augmentation", "seed")}
         read = partial(batches.training_batches, train, deviation=self.deviation, targets=self.targets, **options)
         steps = batches.steps(len(train), arguments["batch_size"])
