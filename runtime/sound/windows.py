@@ -21,6 +21,8 @@ STEPS = 4
 QUIETEST = 0.25
 """Least energy of a window as a share of that of the loudest one of its recording, 6 dB below it: people record a word
 with pauses before and after it."""
+MOSTLY = 0.75
+"""Share of a recording's energy that makes one window all there is to hear."""
 AT_ONCE = 64
 """Windows that a model answers at once."""
 
@@ -37,8 +39,9 @@ def windows_of(
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
     """The frames of a recording, uint16 (frames, channels), and the first frame of each of its windows.
 
-    A recording of up to three windows has one: the loudest, after silence in front if it is shorter. A longer
-    one has windows a step apart without those of digital silence, unless there is nothing else, and without quiet ones.
+    A recording of up to three windows, or with nearly all energy in one, has one window: the loudest, after silence in
+    front if it is shorter. A longer one has windows a step apart without those of digital silence, unless there is
+    nothing else, and without quiet ones.
 
     Args:
         samples: Its samples, int16, shape (n,).
@@ -52,17 +55,16 @@ def windows_of(
     if missing > 0:
         samples = np.concatenate([np.zeros(missing, np.int16), samples])
     frames = frames_of(samples, sound)
-    last = len(frames) - window
-    is_short = len(frames) <= ONE_WINDOW * window
-    starts = np.arange(0, last + 1, 1 if is_short else step)
+    starts = np.arange(len(frames) - window + 1)
     energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
     begin = starts * sound.step
     loudness = energy[begin + sound.samples_of(window)] - energy[begin]
-    if is_short:
+    is_one = len(frames) <= ONE_WINDOW * window or (quietest > 0 and loudness.max() > MOSTLY * energy[-1])
+    if is_one:
         return frames, starts[[np.argmax(loudness)]]
     heard = np.concatenate([[0], np.cumsum(frames.any(axis=1))])
     has_sound = heard[starts + window] > heard[starts]
-    kept = starts[has_sound & (loudness >= quietest * loudness.max())]
+    kept = starts[::step][(has_sound & (loudness >= quietest * loudness.max()))[::step]]
     return frames, kept if len(kept) else starts[:1]
 
 
