@@ -45,7 +45,8 @@ def summary_table(found: Inspection) -> Table:
     ]
     for title, names in (("Flex", found.flex_operations), ("Custom", found.custom_operations)):
         if names:
-            rows.append((title, Text(f"{_some(names)}: no engine has these built in", style="red")))
+            compiled = "; compiled for an Ethos-U, by Vela" if "ethos-u" in names else ""
+            rows.append((title, Text(f"{_some(names)}: no engine has these built in{compiled}", style="red")))
     result = table([("", "left"), ("", "left")], [row for row in rows if row[1]])
     result.show_header = False
     return result
