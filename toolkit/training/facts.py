@@ -59,7 +59,7 @@ def facts_of(
         max_drop_pp: Largest drop that counts as usable, percentage points.
         foreign: Whether edgepress did not train the model.
     """
-    skip = any(reason not in ALWAYS_LEFT_OUT for _, reason in data.skipped)
+    skip = leaves_out_unreadable(data)
     is_from_nothing = arguments.get("weights", "?") is None and not arguments.get("base")
     again = partial(
         train_command,
@@ -75,7 +75,7 @@ def facts_of(
         labels=data.labels,
         confusion=np.asarray(confusion, np.int64),
         again=again,
-        look=f"{look} --skip-unreadable" if look and skip else look,
+        look=look,
         more=more,
         val_confusion=None if val_confusion is None else np.asarray(val_confusion, np.int64),
         train_counts=np.bincount(
@@ -93,6 +93,11 @@ def facts_of(
         max_drop_pp=max_drop_pp,
         foreign=foreign,
     )
+
+
+def leaves_out_unreadable(data: DataSet) -> bool:
+    """Whether files that can't be read were left out, so that a command that opens the data again must say so."""
+    return any(reason not in ALWAYS_LEFT_OUT for _, reason in data.skipped)
 
 
 def confusion_of(metrics: Mapping[str, Any]) -> npt.NDArray[np.int64]:

@@ -126,6 +126,7 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
     y = data.test.y
     scores = answers.scores_by_label
     resampled = resampled_means_of(y, answers.predicted, scores, classes=len(data.labels))
+    packed: dict[str, Any] = {f"{name}_resamples": pack_means(means) for name, means in resampled.items()}
     metrics = metrics_of(y, answers.predicted, scores, labels=data.labels, resampled=resampled)
     correct = same_answers(answers.predicted, y)
     changes = tuple(ClassChange(**figures) for figures in metrics["per_class"])
@@ -141,7 +142,7 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
         per_class=changes,
         confusion_matrix=tuple(map(tuple, matrix)),
         correct=pack(correct),
-        **{f"{name}_resamples": pack_means(means) for name, means in resampled.items()},
+        **packed,
         **accepted_fields(answers, y),
     )
     if baseline is None:
