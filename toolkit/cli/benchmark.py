@@ -142,17 +142,21 @@ def show_benchmark(result: Benchmark) -> None:
     screen.say(", ".join(about))
     table = benchmark_table(result)
     screen.show(table)
+    base = result.baseline or {}
+    baseline = (
+        f"the baseline, {base['scheme'] or Path(base['file']).name} on {base['engine']}" if base else "the baseline"
+    )
     meanings = {
-        "SQNR": "Errors and SQNR: of the outputs, relative to those of the baseline.",
+        "SQNR": f"Errors and SQNR: of the outputs, relative to those of {baseline}.",
         "mAP, %": "Exact match, mean F1 and mAP: ± half of their 95 % confidence intervals.",
-        "Drop, pp": "Drop: relative to the baseline, with the upper end (≤) of its 95 % confidence interval.",
-        "Speed-up": "Speed-up: relative to the baseline, ± half of its 95 % confidence interval.",
+        "Drop, pp": f"Drop: relative to {baseline}, with the upper end (≤) of its 95 % confidence interval.",
+        "Speed-up": f"Speed-up: relative to {baseline}, ± half of its 95 % confidence interval.",
         "Status": f"Status: how sure it is that a file loses less than {result.max_drop_pp:g} pp; proven if the whole "
         "interval is below.",
     }
     if result.by_error:
         del meanings["Status"]
-    shown = {str(column.header) for column in table.columns}
+    shown = screen.titles_of(table)
     for text in (meaning for name, meaning in meanings.items() if name in shown):
         screen.say(text)
     if result.noise is not None and not result.noise.noisy:

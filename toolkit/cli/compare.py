@@ -106,12 +106,8 @@ def _show(result: Comparison) -> None:
     hidden = HIDDEN if screen.width() < NARROW else ()
     heads, pairs = texts.pair_rows(result, hidden)
     columns = [("", "left"), *((name, "right") for name in heads[1:-1]), (heads[-1], "left")]
-    rows = [
-        [name, *("\N{NO-BREAK SPACE}".join(cell.rsplit(" ", 1)) for cell in cells), state]  # keeps its unit
-        for name, *cells, state in pairs
-    ]
-    last = None if any(row[-1] for row in rows) else -1
-    screen.show(screen.table(columns[:last], [row[:last] for row in rows]))
+    last = None if any(row[-1] for row in pairs) else -1
+    screen.show(screen.table(columns[:last], [row[:last] for row in pairs]))
     for text in texts.methods(result, hidden):
         screen.say(text)
     if result.verdicts:

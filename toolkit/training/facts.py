@@ -59,7 +59,8 @@ def facts_of(
         max_drop_pp: Largest drop that counts as usable, percentage points.
         foreign: Whether edgepress did not train the model.
     """
-    skip = leaves_out_unreadable(data)
+    skip = any(reason not in ALWAYS_LEFT_OUT for _, reason in data.skipped)
+    left_out = " --skip-unreadable" if skip else ""
     is_from_nothing = arguments.get("weights", "?") is None and not arguments.get("base")
     again = partial(
         train_command,
@@ -75,8 +76,8 @@ def facts_of(
         labels=data.labels,
         confusion=np.asarray(confusion, np.int64),
         again=again,
-        look=look,
-        more=more,
+        look=f"{look}{left_out}" if look else "",
+        more=f"{more}{left_out}" if more else "",
         val_confusion=None if val_confusion is None else np.asarray(val_confusion, np.int64),
         train_counts=np.bincount(
             np.zeros(len(data.train), np.int64) if data.multilabel else data.train.y, minlength=len(data.labels)
@@ -92,12 +93,8 @@ def facts_of(
         pair=pair,
         max_drop_pp=max_drop_pp,
         foreign=foreign,
+        groups=None if data.test.groups is None else len(np.unique(data.test.groups)),
     )
-
-
-def leaves_out_unreadable(data: DataSet) -> bool:
-    """Whether files that can't be read were left out, so that a command that opens the data again must say so."""
-    return any(reason not in ALWAYS_LEFT_OUT for _, reason in data.skipped)
 
 
 def confusion_of(metrics: Mapping[str, Any]) -> npt.NDArray[np.int64]:

@@ -34,7 +34,7 @@ from edgepress.toolkit.stats.metrics import metrics_of
 from edgepress.toolkit.text import short_repr
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
-from edgepress.toolkit.training.facts import MORE, accuracy_of_groups, confusion_of, facts_of, leaves_out_unreadable
+from edgepress.toolkit.training.facts import MORE, accuracy_of_groups, confusion_of, facts_of
 from edgepress.toolkit.training.label_kinds import kind_of
 from edgepress.toolkit.training.nets.base_net import GraphNet
 from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
@@ -209,15 +209,14 @@ def finish(
     (predicted, _), (val_predicted, _) = (decide(s, multilabel=data.multilabel) for s in (scores, val_scores))
     test = metrics_of(data.test.y, predicted, scores, labels=labels)
     val = metrics_of(data.val.y, val_predicted, val_scores, labels=labels)
-    skip = ["--skip-unreadable"] if leaves_out_unreadable(data) else []
     facts = facts_of(
         data,
         confusion_of(test),
         arguments=arguments,
         val_confusion=confusion_of(val),
         history=[row for row in state.history if row["epoch"]],
-        look=shell_line("edgepress", "evaluate", target, *skip),
-        more=shell_line("edgepress", "evaluate", target, "--data", MORE, *skip),
+        look=shell_line("edgepress", "evaluate", target),
+        more=shell_line("edgepress", "evaluate", target, "--data", MORE),
     )
     tools = {name: importlib.metadata.version(name) for name in ("edgepress", "tensorflow", "keras", "numpy")}
     metrics = {

@@ -33,7 +33,7 @@ from edgepress.toolkit.results.run_files import METRICS, run_model
 from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
 from edgepress.toolkit.stats.intervals import paired_ratio
 from edgepress.toolkit.training import run_folder
-from edgepress.toolkit.training.facts import MORE, confusion_of, facts_of, leaves_out_unreadable, right_and_wrong
+from edgepress.toolkit.training.facts import MORE, confusion_of, facts_of, right_and_wrong
 from edgepress.toolkit.workers.opening import Candidate
 
 
@@ -65,8 +65,7 @@ def facts_of_file(
     # A training on data that a file is only measured on is no advice: it might be the user's test set.
     own = same or (contract.data is not None and contract.data.source == data.source)
     known = {"arch": contract.arch} if own else {}
-    described = [*(hints or Hints()).words]
-    described += ["--skip-unreadable"] if leaves_out_unreadable(data) else []
+    described = (hints or Hints()).words
     named = [] if same else ["--data", data.source]
     if own and contract.data is not None:  # opened by the rule of its training, "none" if that named and found none
         data = replace(data, group=contract.data.group)
