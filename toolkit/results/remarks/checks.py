@@ -35,6 +35,8 @@ from edgepress.toolkit.stats.samples import items_to_rule_out, items_without_lab
 FEW = "few test items"
 WIDE = 0.05
 """Half the width of the accuracy's interval from which on the items are few, where no quantized file was measured."""
+LEAST_GROUPS = 5
+"""Number of groups of test items below which they are few, however many items these have."""
 RULED_OUT = 0.01
 """The default of the largest drop that files are allowed."""
 MOST = 1_000_000
@@ -110,7 +112,8 @@ def _of_accuracy(facts: Facts) -> Remark | None:
     assert interval.low is not None
     assert interval.high is not None
     half = (interval.high - interval.low) / 2
-    if half <= WIDE:
+    few_groups = facts.groups is not None and facts.groups < LEAST_GROUPS
+    if half <= WIDE and not few_groups:
         return None
     if facts.groups is not None:
         return Remark(
