@@ -17,6 +17,7 @@ from edgepress.converters.ptq.calibration import ChosenMethods
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.cli.benchmark import show_benchmark
+from edgepress.toolkit.cli.calibrate import _missing
 from edgepress.toolkit.cli.tables import group_line
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split
@@ -144,3 +145,13 @@ def test_a_training_on_tensors_has_no_size_of_images(spec: InputSpec, place: str
     assert f"Training dense from nothing {place}" in describe(
         data, Choice("dense", None, "it is so"), {"arch": "dense"}
     )
+
+
+@pytest.mark.parametrize(("missing", "enough"), [(299, True), (1500, True), (1501, False)])
+def test_no_number_of_items_is_wished_for_where_there_are_as_many(missing: int, enough: bool) -> None:
+    """It said that 1 % needs 299 items where there were 1500."""
+    fit = SimpleNamespace(items=1500, reachable=0.03, missing=missing, tied=None)
+    found: Any = SimpleNamespace(fit=fit, wish=SimpleNamespace(promise="error", limit=0.01), earlier=None)
+    text = _missing(found)
+    assert ("Too many of the surest answers are wrong." in text) == enough
+    assert (f"needs {missing} of them" in text) != enough
