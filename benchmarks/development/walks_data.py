@@ -52,6 +52,7 @@ class Drawn:
         train: Further words of `train`; None if the model was made elsewhere.
         convert: Further words of `convert`.
         one_label: Whether an item has one label, which `calibrate` needs.
+        one_input: Whether the model has one input, which `diagnose` needs.
     """
 
     data: str
@@ -59,6 +60,7 @@ class Drawn:
     train: Sequence[str] | None = ()
     convert: Sequence[str] = ()
     one_label: bool = True
+    one_input: bool = True
 
 
 def grey_digits(folder: Path, rng: random.Random) -> Drawn:
@@ -118,7 +120,7 @@ def two_inputs(folder: Path, rng: random.Random) -> Drawn:
     values = noise.normal(0, 0.5, (500, 6)) + (y // 2)[:, None]
     np.savez(folder / "parts.npz", photo=photo.astype(np.uint8), values=values.astype(np.float32), y=y)
     subprocess.run([sys.executable, "-c", TWO_INPUTS], cwd=folder, check=True, capture_output=True)
-    return Drawn(data="parts.npz", train=None, convert=["--data", "parts.npz"])
+    return Drawn(data="parts.npz", train=None, convert=["--data", "parts.npz"], one_input=False)
 
 
 def sounds(folder: Path, rng: random.Random) -> Drawn:
