@@ -23,7 +23,7 @@ def lines(shown: Table, room: int) -> list[str]:
     return out.getvalue().splitlines()
 
 
-@pytest.mark.parametrize("unit", ["%", "pp", "x", "kB", "MiB", "dB", "µs", "ms"])
+@pytest.mark.parametrize("unit", ["%", "pp", "x", "kB", "MiB", "dB", "µs", "ms", "GMAC/s", "GB/s"])
 @pytest.mark.parametrize("figure", ["42.3", "0.00 [−3.74, 3.74]", "+11.84 [+6.51, +17.43]"])
 @pytest.mark.parametrize("room", range(30, 81, 5))
 def test_no_line_begins_with_a_unit(figure: str, unit: str, room: int) -> None:

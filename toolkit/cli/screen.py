@@ -180,7 +180,7 @@ GAP = 2
 """Spaces between columns, one of padding and one of the box."""
 LONG_NAME = 28
 """Words of names in the first column, such as those of files, stay whole up to this length where there is room."""
-UNITS = re.compile(r"(?<=[\d\])-]) (?=(?:%|pp|x|B|[kMG]i?B|dB|[nµm]?s)(?:[ ,;)\]]|$))")
+UNITS = re.compile(r"(?<=[\d\])-]) (?=(?:%|pp|x|B|[kMG]i?B(?:/s)?|[kMG]MAC/s|dB|[nµm]?s)(?:[ ,;)\]]|$))")
 """The space between a figure, or its interval, and its unit, where no line ends."""
 STAYS = "\N{NO-BREAK SPACE}"
 Cell = str | Text
