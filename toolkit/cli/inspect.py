@@ -31,7 +31,7 @@ def summary_table(found: Inspection) -> Table:
         ("Size", _sizes(found)),
         ("Contract", _contract(found)),
         ("Made for", _target(found)),
-        ("Accuracy", _tuning(found)),
+        ("Quantized", _tuning(found)),
         *(("Input" if i == 0 else "", _port(port)) for i, port in enumerate(found.inputs)),
         *(("Output" if i == 0 else "", _port(port)) for i, port in enumerate(found.outputs)),
         ("Parameters", f"{found.parameters:,}"),

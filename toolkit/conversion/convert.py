@@ -114,6 +114,7 @@ def convert(
     hints = hints or Hints()
     note = on_note or (lambda text: None)
     aim = checked_target(target)
+    described = dataclasses.replace(hints, output="") if hints.output == LOGITS else hints
     if is_logits := hints.output == LOGITS:
         hints = dataclasses.replace(hints, output=LOGITS + IF_ANY)
     schemes = schemes_from(to, aim)
@@ -153,6 +154,7 @@ def convert(
             adapter=plan.adapter,
             out=folder,
             **items,
+            again=_words_to_open(plan, data, described, skip_unreadable=skip_unreadable),
             repairs=repairs and plan.data is not None,
             calibration_method=calibration_method,
             enforce=verify,
@@ -173,6 +175,14 @@ def convert(
     result = Variants(variants)
     result.source = source
     return result
+
+
+def _words_to_open(plan: ConversionPlan, data: object, hints: Hints, *, skip_unreadable: bool) -> tuple[str, ...]:
+    """The options with which a command opens the model and its items again."""
+    skip = ("--skip-unreadable",) if skip_unreadable else ()
+    if isinstance(data, str):
+        return ("--data", data, *hints.words, *skip)
+    return (*hints.words, *skip) if plan.data is None or data is None else ("--data", plan.data.source, *hints.words)
 
 
 def _checked_source(

@@ -60,6 +60,7 @@ def facts_of(
         foreign: Whether edgepress did not train the model.
     """
     skip = any(reason not in ALWAYS_LEFT_OUT for _, reason in data.skipped)
+    left_out = " --skip-unreadable" if skip else ""
     is_from_nothing = arguments.get("weights", "?") is None and not arguments.get("base")
     again = partial(
         train_command,
@@ -75,8 +76,8 @@ def facts_of(
         labels=data.labels,
         confusion=np.asarray(confusion, np.int64),
         again=again,
-        look=f"{look} --skip-unreadable" if look and skip else look,
-        more=more,
+        look=f"{look}{left_out}" if look else "",
+        more=f"{more}{left_out}" if more else "",
         val_confusion=None if val_confusion is None else np.asarray(val_confusion, np.int64),
         train_counts=np.bincount(
             np.zeros(len(data.train), np.int64) if data.multilabel else data.train.y, minlength=len(data.labels)
@@ -92,6 +93,7 @@ def facts_of(
         pair=pair,
         max_drop_pp=max_drop_pp,
         foreign=foreign,
+        groups=None if data.test.groups is None else len(np.unique(data.test.groups)),
     )
 
 

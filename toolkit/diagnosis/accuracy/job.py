@@ -51,6 +51,7 @@ class Subject:
         data: The data's name; None for those of the contract.
         opened: The data.
         split: The items that both answer.
+        skip_unreadable: Whether images that can't be read are left out.
     """
 
     model: Path
@@ -60,6 +61,12 @@ class Subject:
     data: str | None
     opened: DataSet
     split: Split
+    skip_unreadable: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The options that the user gave with which alone a command opens the model and the data."""
+        return (*self.hints.words, *(["--skip-unreadable"] if self.skip_unreadable else []))
 
 
 def describe_subject(
@@ -100,7 +107,7 @@ def describe_subject(
     opened = opened if labelled else without_labels(opened, ANSWERED)
     rows = calibration_rows(opened.test, items)
     split = Split(opened.test.source, opened.test.indices[rows], opened.test.y[rows])
-    return Subject(model, hints, file, about.contract, data, opened, split), [*about.notes, *notes]
+    return Subject(model, hints, file, about.contract, data, opened, split, skip_unreadable), [*about.notes, *notes]
 
 
 def _require_whole(contract: Contract, file: Path) -> None:
