@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from edgepress.toolkit.option_records import doc_of, signature_of, takes_record, with_fields
+
 Result = TypeVar("Result")
 NUMBERS = {int: numbers.Integral, float: numbers.Real}
 """The types of numbers, NumPy's included, that stand for a number of Python."""
@@ -50,6 +52,9 @@ def check_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
                 _require_fit(f"{function.__name__}(): {name}", one, parameter.annotation)
         return function(*values, **named)
 
+    if takes_record(function):
+        call.__signature__ = _signature(function)  # type: ignore[attr-defined]
+        call.__doc__ = doc_of(function)
     return call
 
 
@@ -87,16 +92,18 @@ def call_with(function: Callable[..., Result], given: Mapping[str, Any], **more:
 
     Args:
         function: The function or class.
-        given: Arguments by name, and others: the `locals()` of a function that has the same options.
+        given: Arguments by name, and others: the `locals()` of a function that has the same options. The fields of a
+            record of options are among them.
         more: Arguments that are not among these, or have another value.
     """
-    accepted = inspect.signature(function).parameters
-    return function(**{name: given[name] for name in accepted if name in given} | more)
+    accepted = (_signature(function) if takes_record(function) else inspect.signature(function)).parameters
+    held = with_fields(given)
+    return function(**{name: held[name] for name in accepted if name in held} | more)
 
 
 @functools.cache
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function, eval_str=True)
+    return signature_of(function)
 
 
 def fits(value: Any, kind: Any) -> bool:

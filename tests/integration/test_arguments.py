@@ -17,6 +17,7 @@ import edgepress.toolkit as toolkit
 from edgepress.toolkit.arguments import call_with, check_arguments, fits, in_words
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.improvement.playing.play import play
+from edgepress.toolkit.option_records import signature_of
 from edgepress.toolkit.shipping.boards.bench import board_bench
 
 VERBS = [name for name in toolkit.__all__ if name in GROUP.commands]
@@ -207,4 +208,4 @@ def test_other_commands_name_the_arguments_of_their_functions(command: str, func
     group = GROUP.commands["board"] if command == "bench" else GROUP
     hints = {f.name for f in dataclasses.fields(toolkit.Hints)}
     options = {p.name for p in group.commands[command].params} - {"json_output", "help_all"} - hints
-    assert options - {*inspect.signature(function).parameters} == otherwise
+    assert options - {*signature_of(function).parameters} == otherwise

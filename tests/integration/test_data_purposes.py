@@ -22,6 +22,7 @@ from edgepress.toolkit.conversion.plan import plan_for
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import data_for, resize_note
 from edgepress.toolkit.data.readers import folder as folder_module
+from edgepress.toolkit.data.reading import STRICT
 from edgepress.toolkit.errors import DataError
 
 RGB = InputSpec.image(30, 30, "rgb")
@@ -200,5 +201,5 @@ def test_calibration_items_of_a_part_of_the_classes_are_noted(
     np.savez(tmp_path / "data.npz", x=x, y=np.resize(chosen, count), labels=["a", "b", "c"])
     facts = ModelFacts((8, 8, 1), 3, format="tflite", ends_in="SOFTMAX")
     data = str(tmp_path / "data.npz")
-    plan = plan_for(Path("net.tflite"), facts, Hints(), data=data, count=20, skip_unreadable=False)
+    plan = plan_for(Path("net.tflite"), facts, Hints(), data=data, count=20, reading=STRICT)
     assert any("are of 1 of its 3 classes" in note for note in plan.notes) == noted

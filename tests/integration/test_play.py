@@ -23,6 +23,7 @@ from playing_page import Client, fuzz, some_files
 from edgepress.runtime import Contract, InputSpec, read_contract
 from edgepress.toolkit import convert, predict
 from edgepress.toolkit.cli.main import main
+from edgepress.toolkit.data.reading import STRICT
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.improvement.playing.choice import choose, find_differences
 from edgepress.toolkit.improvement.playing.drawing import draw_item
@@ -123,7 +124,7 @@ def test_windows_of_sensors_are_drawn_and_test_items_offered(shape: tuple[int, .
         keras.Sequential(layers), "tflite-float32", data=tmp_path / "windows.npz", out=tmp_path / "files"
     )
     choice = choose([variant.path for variant in variants if variant.path is not None])
-    data, _ = choice.open_data(str(tmp_path / "windows.npz"), skip_unreadable=False)
+    data, _ = choice.open_data(str(tmp_path / "windows.npz"), reading=STRICT)
     panel = Panel(choice)
     try:
         site = Site(panel, find_differences(choice, data))

@@ -11,6 +11,7 @@ import pytest
 
 from edgepress.converters.process.worker import ChildDied
 from edgepress.runtime.decisions import decide as real_decide
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.machine import environments
 from edgepress.toolkit.measurement.calibrating import calibrate as module
@@ -18,6 +19,7 @@ from edgepress.toolkit.measurement.calibrating.calibrate import Calibrated, answ
 from edgepress.toolkit.measurement.calibrating.fit import Fit
 from edgepress.toolkit.measurement.calibrating.references import Wish
 
+SKIPPING = Reading(skip_unreadable=True)
 SCORES = np.float32([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
 
 
@@ -89,13 +91,13 @@ def test_a_file_is_opened_on_the_first_engine_or_on_the_one_that_is_named(
     described: Any, engine: str | None, expected: str
 ) -> None:
     described()
-    subject: Any = module._describe(Path("net.tflite"), "digits", None, engine=engine, skip_unreadable=True)
+    subject: Any = module._describe(Path("net.tflite"), "digits", None, engine=engine, reading=SKIPPING)
     assert (subject.candidate.engine, subject.candidate.file, subject.candidate.contract) == (
         expected,
         Path("net.tflite"),
         "given",
     )
-    options = {"where": Path("net.tflite"), "numbered": True, "skip_unreadable": True}
+    options = {"where": Path("net.tflite"), "numbered": True, "reading": SKIPPING}
     assert subject.opened == ("digits", options)
     assert subject.about.labelled == subject.opened
     assert subject.notes == ("of the file", "of the data")
@@ -104,16 +106,16 @@ def test_a_file_is_opened_on_the_first_engine_or_on_the_one_that_is_named(
 def test_files_that_cannot_be_calibrated_are_refused(described: Any) -> None:
     described("regression")
     with pytest.raises(InputError, match="regression"):
-        module._describe(Path("net.tflite"), None, None, engine=None, skip_unreadable=False)
+        module._describe(Path("net.tflite"), None, None, engine=None, reading=STRICT)
     described()
     with pytest.raises(InputError, match="unknown"):
-        module._describe(Path("net.tflite"), None, None, engine="other", skip_unreadable=False)
+        module._describe(Path("net.tflite"), None, None, engine="other", reading=STRICT)
     described(engines=())
     with pytest.raises(InputError, match="No installed engine"):
-        module._describe(Path("net.tflite"), None, None, engine=None, skip_unreadable=False)
+        module._describe(Path("net.tflite"), None, None, engine=None, reading=STRICT)
     for task in ("softmax", "logits", "sigmoid"):
         described(task)
-        module._describe(Path("net.tflite"), None, None, engine=None, skip_unreadable=False)
+        module._describe(Path("net.tflite"), None, None, engine=None, reading=STRICT)
     with pytest.raises(InputError, match="No file"):
         calibrate(max_error=0.1)
     wrong: Any = [0.1]
@@ -317,7 +319,7 @@ def test_unknown_items_take_the_place_of_test_items(monkeypatch: pytest.MonkeyPa
     seen: list[Any] = []
     monkeypatch.setattr(module, "open_data", lambda source, **options: seen.append((source, options)) or Opened("own"))
     monkeypatch.setattr(module, "without_labels", lambda opened, most: seen.append(most) or opened)
-    found: Any = module._open_unknown("folder", data_of(3), skip_unreadable=True)
+    found: Any = module._open_unknown("folder", data_of(3), reading=SKIPPING)
     assert found.labels == ("a", "b")
     assert seen == [("folder", {"input": "input", "purpose": "calibration", "skip_unreadable": True}), 5000]
 

@@ -140,7 +140,7 @@ def test_the_first_training_is_repeated_more_slowly_from_its_weights_on_old_and_
     assert world.asked["opened"][1] == {
         "purpose": "evaluation", "input": SPEC, "labels": ("a", "b"), "skip_unreadable": False, "multilabel": False
     }  # fmt: skip
-    assert "'skip_unreadable': False" in result.notes[0]
+    assert "skip_unreadable=False" in result.notes[0]
     assert result.notes[0].startswith("opened None")
     assert world.said[0] == "Training on 9 new items, beside old ones"
     assert result.model == world.run.with_name("run-improved") / MODEL
@@ -156,7 +156,7 @@ def test_options_reach_the_training_and_the_data(world: World, tmp_path: Path) -
         "epochs": 3, "learning_rate": 0.5, "seed": 4, "resume": True, "overwrite": True, "progress": False
     }  # fmt: skip
     assert result.notes[0].startswith("opened mine")
-    assert "'skip_unreadable': True" in result.notes[0]
+    assert "skip_unreadable=True" in result.notes[0]
     assert world.asked["opened"][1]["skip_unreadable"] is True
 
 

@@ -22,6 +22,7 @@ from edgepress.toolkit.cli.commands import COMMANDS, NAME, PARTS
 from edgepress.toolkit.cli.frame import command
 from edgepress.toolkit.cli.help import WORDS, HelpfulCommand, HelpfulGroup, with_help_all
 from edgepress.toolkit.cli.option_table import join_lists, option_type
+from edgepress.toolkit.cli.record_options import with_records
 from edgepress.toolkit.errors import UsageError
 
 
@@ -85,7 +86,9 @@ def _build(name: str) -> Any:
         kind = getattr(module, "group", HelpfulGroup)
         parent.add_typer(module.app, name=name, cls=kind, no_args_is_help=True, epilog=epilog)
     else:
-        parent.command(name, cls=_SettingsCommand, epilog=epilog)(command(with_help_all(getattr(module, name))))
+        parent.command(name, cls=_SettingsCommand, epilog=epilog)(
+            command(with_help_all(with_records(getattr(module, name))))
+        )
     return typer.main.get_group(parent).commands[name]
 
 

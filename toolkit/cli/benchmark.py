@@ -14,6 +14,7 @@ from edgepress.converters.schemes import BASELINES, SCHEMES
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen, settings
 from edgepress.toolkit.cli.frame import code_of
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.escaping import shell_line
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def benchmark(
         bool, Option("--profile", help="Also measure the time of each operation, and say what makes files slow")
     ] = False,
     out: Annotated[Path | None, Option(help="Folder for the results", show_default="the folder of the files")] = None,
-    skip_unreadable: options.SkipUnreadable = False,
+    reading: Reading = STRICT,
     json_output: options.Json = False,
 ) -> int:
     """Measure size, latency and accuracy of files side by side, and recommend which one to ship.
@@ -100,7 +101,7 @@ def benchmark(
     else:
         show_benchmark(result)
         screen.say(f"Written: {', '.join(str(p) for p in paths)}")
-        screen.next_command(next_line(result, folder, options.skip_words(skip_unreadable)))
+        screen.next_command(next_line(result, folder, reading.words))
     if any(r.failed for r in result.results):
         return code_of(not r.failed for r in result.results)
     return 3 if max_drop is not None and result.advice.ship is None else 0

@@ -13,6 +13,8 @@ from typer import Argument, Option
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import code_of, command
+from edgepress.toolkit.cli.record_options import with_records
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.text import plural
@@ -158,6 +160,7 @@ def info(
 
 @app.command()
 @command
+@with_records
 def bench(
     targets: Annotated[
         list[str],
@@ -184,7 +187,7 @@ def bench(
     ] = None,
     keep: Annotated[bool, Option("--keep", help="Keep the copied files on the board")] = False,
     resume: options.Resume = False,
-    skip_unreadable: options.SkipUnreadable = False,
+    reading: Reading = STRICT,
     ssh_config: SshConfig = None,
     json_output: options.Json = False,
 ) -> int:

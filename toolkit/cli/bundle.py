@@ -10,6 +10,7 @@ from typer import Argument, Option
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.shipping.bundles.boards import BOARDS
 from edgepress.toolkit.shipping.bundles.verify import Format
@@ -43,7 +44,7 @@ def bundle(
     offline: Annotated[bool, Option("--offline", help="Include the boards' wheels; needs --board")] = False,
     data: options.Data = None,
     samples: Annotated[int, Option(min=0, max=100, help="Test items to include, with their answers")] = 8,
-    skip_unreadable: options.SkipUnreadable = False,
+    reading: Reading = STRICT,
     engine: Annotated[
         options.Engine | None,
         options.engine_option("Engine that computes the samples' answers; native: the board builds the model as C"),

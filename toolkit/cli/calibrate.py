@@ -14,12 +14,11 @@ from edgepress.toolkit.cli.options import (
     Data,
     Json,
     PackagedEngine,
-    SkipUnreadable,
     engine_option,
-    skip_words,
     with_stream_options,
 )
 from edgepress.toolkit.cli.screen import table
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.measurement.calibrating.calibrate import Calibrated
@@ -137,7 +136,7 @@ def calibrate(
     out: Annotated[
         Path | None, Option(help="Folder for the copies", show_default="calibrated/ beside the first file")
     ] = None,
-    skip_unreadable: SkipUnreadable = False,
+    reading: Reading = STRICT,
     json_output: Json = False,
 ) -> int:
     """Calibrate probabilities, and reject uncertain answers, with a promise that is measured on the test split."""
@@ -162,7 +161,7 @@ def calibrate(
             confidence=confidence,
             engine=engine,
             out=out,
-            skip_unreadable=skip_unreadable,
+            **reading.arguments,
             on_progress=on_progress,
         )
     screen.note(*dict.fromkeys(note for result in results for note in result.notes))
@@ -174,7 +173,7 @@ def calibrate(
         for line in sentences(results):
             screen.say(line)
         if written := [result.path for result in results if result.path is not None]:
-            words = [*data_words(written[0], data), *skip_words(skip_unreadable)]
+            words = [*data_words(written[0], data), *reading.words]
             screen.next_command(shell_line("edgepress", "bundle", written[0], *words))
     return NOT_PROMISED if any(result.path is None for result in results) else 0
 

@@ -14,6 +14,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.benchmark import PHASES
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.terminal import Text
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def compare(
     rounds: Annotated[int, Models(min=1, help="Rounds of timing; 6 or more give confidence intervals")] = 20,
     confidence: options.Confidence = "90%",
     prefer: options.Preference = "balanced",
-    skip_unreadable: options.SkipUnreadable = False,
+    reading: Reading = STRICT,
     json_output: options.Json = False,
 ) -> int:
     """Show what changed between two results or two model files, and check limits: a gate for CI."""

@@ -16,6 +16,7 @@ from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.board import Python, SshConfig
 from edgepress.toolkit.columns import FOOTPRINT, TRIALS, filled_columns
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.terminal import Text, console, status
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def compress(
         Path | None, Option(help="Folder for the result", show_default="compressed, next to the model")
     ] = None,
     seed: Annotated[int, Option(min=0, help="Seed of trainings")] = 0,
-    skip_unreadable: options.SkipUnreadable = False,
+    reading: Reading = STRICT,
     json_output: options.Json = False,
 ) -> int:
     """Find the cheapest way to make a file that meets your limits; exits with 3 if there is none."""

@@ -15,6 +15,7 @@ from edgepress.converters.variant import Variant
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import code_of
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.text import first_sentence
 
@@ -52,7 +53,7 @@ def convert(
     ] = "auto",
     samples: Annotated[int, Option("--samples", min=1, help="Number of training items in the calibration set")] = 200,
     verify: Annotated[bool, Option(help="Reject files whose answers differ too much from the model's")] = True,
-    skip_unreadable: options.SkipUnreadable = False,
+    reading: Reading = STRICT,
     target: Annotated[
         str,
         Option(
@@ -119,14 +120,12 @@ def convert(
             "--keep-float": (keep_float, ""),
         }
         words = [word for name, (value, usual) in given.items() if value != usual for word in (name, f"{value}")]
-        if line := next_line(variants, model, data, words, skip_unreadable=skip_unreadable):
+        if line := next_line(variants, model, data, words, reading):
             screen.next_command(line)
     return code_of(v.path is not None for v in variants)
 
 
-def next_line(
-    variants: Variants, model: Path, data: str | None, words: Sequence[str | Path], *, skip_unreadable: bool
-) -> str:
+def next_line(variants: Variants, model: Path, data: str | None, words: Sequence[str | Path], reading: Reading) -> str:
     """The one command that makes sense after a conversion; "" if there is none.
 
     Args:
@@ -134,20 +133,21 @@ def next_line(
         model: The source model.
         data: The data that were given.
         words: The options of the conversion that are not the usual ones, without those about data and the model.
-        skip_unreadable: Whether images that can't be read are left out.
+        reading: How the data were read.
     """
-    reading = options.skip_words(skip_unreadable)
     if variants.source is not None and variants.source.better is not None:
-        named = ["--data", data] if data else []
-        return shell_line("edgepress", "convert", model, *words, *named, *variants.source.better.words, *reading)
+        of_data = ["--data", data] if data else []
+        return shell_line(
+            "edgepress", "convert", model, *words, *of_data, *variants.source.better.words, *reading.words
+        )
     paths = [v.path for v in variants if v.path is not None]
     if not paths:
         return ""
-    reading = [*data_words(paths[0], data), *reading]
+    named = [*data_words(paths[0], data), *reading.words]
     if any(path.match(f"*-{SCHEMES[name].precision}.*") for path in paths[0].parent.iterdir() for name in BASELINES):
-        return shell_line("edgepress", "benchmark", paths[0].parent, *reading)
+        return shell_line("edgepress", "benchmark", paths[0].parent, *named)
     measured = variants.source is not None  # without a float file, `benchmark` has nothing to compare others with
-    return shell_line("edgepress", "evaluate" if measured else "bundle", paths[0], *reading)
+    return shell_line("edgepress", "evaluate" if measured else "bundle", paths[0], *named)
 
 
 def data_words(file: Path, data: str | None) -> list[str]:

@@ -15,6 +15,7 @@ from edgepress.toolkit.cli.board import SshConfig
 from edgepress.toolkit.cli.frame import code_of
 from edgepress.toolkit.cli.option_table import CommaList
 from edgepress.toolkit.data import ACCEPTED
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.diagnosis.engines.diagnose import ENGINES as COMPARED
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.terminal import Table, Text
@@ -34,7 +35,7 @@ def diagnose_engines(
     *,
     data: str | None,
     samples: int,
-    skip_unreadable: bool,
+    reading: Reading,
     ssh_config: Path | None,
     json_output: bool,
 ) -> None:
@@ -88,7 +89,7 @@ def diagnose_accuracy(
     test_items: int,
     samples: int,
     attempt: bool,
-    skip_unreadable: bool,
+    reading: Reading,
     plot: Path | None,
     json_output: bool,
 ) -> None:
@@ -160,7 +161,8 @@ def _classes_table(diagnosis: AccuracyDiagnosis) -> Table:
     return screen.table(columns, rows)
 
 
-Accuracy = partial(Option, rich_help_panel="Why a file is inaccurate")
+ACCURACY = "Why a file is inaccurate"
+Accuracy = partial(Option, rich_help_panel=ACCURACY)
 
 
 @options.with_source_hints
@@ -206,9 +208,7 @@ def diagnose(
     attempt: Annotated[
         bool, Accuracy("--try/--no-try", help="Try fixes before recommending them, by converting again")
     ] = True,
-    skip_unreadable: Annotated[
-        bool, Accuracy("--skip-unreadable", help="Skip unreadable images, and list them")
-    ] = False,
+    reading: Annotated[Reading, ACCURACY] = STRICT,
     ssh_config: SshConfig = None,
     json_output: options.Json = False,
 ) -> int:

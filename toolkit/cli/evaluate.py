@@ -11,6 +11,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.columns import quality
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.errors import InputError
 
 MAX_CONFUSION = 20
@@ -34,7 +35,7 @@ def evaluate(
     cache: Annotated[
         bool, Option(help="Store the file's answers, so that an interrupted evaluation can resume")
     ] = True,
-    skip_unreadable: options.SkipUnreadable = False,
+    reading: Reading = STRICT,
     json_output: options.Json = False,
 ) -> None:
     """Measure accuracy, precision, recall, F1, calibration error and confusion of one file on the test split."""

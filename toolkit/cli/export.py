@@ -10,7 +10,8 @@ from typer import Argument, Option
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import DATA_HELP, Json, SkipUnreadable, list_of, with_model_hints
+from edgepress.toolkit.cli.options import DATA_HELP, Json, list_of, with_model_hints
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.shipping.exporting.job import ACCELERATORS, MICROCONTROLLERS, USUAL_ACCELERATOR, Language
 from edgepress.toolkit.text import count, percent, size
@@ -49,7 +50,7 @@ def export(
         str | None, Option(help=f"{DATA_HELP}; its test items go into the self-test", show_default="random items")
     ] = None,
     samples: Annotated[int, Option(min=1, max=1000, help="Items in the self-test")] = 8,
-    skip_unreadable: SkipUnreadable = False,
+    reading: Reading = STRICT,
     specialize: Annotated[
         bool, Option("--specialize", help="Give each layer C of its own: faster, several times the code; for c99")
     ] = False,

@@ -11,6 +11,7 @@ from typer import Option
 
 from edgepress.toolkit import text
 from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.terminal import BarColumn, Description, Progress, SpinnerColumn, TimeRemainingColumn, console
 
@@ -45,20 +46,20 @@ def graph_run(
         options.Augmentation, Option(help="Augmentation of the training items; auto chooses by the kind of data")
     ] = "auto",
     seed: Annotated[int, Option(min=0, help="Seed of the order and augmentation of the items")] = 0,
-    skip_unreadable: options.SkipUnreadable = False,
+    reading: Reading = STRICT,
 ) -> dict[str, Any]:
     """The options of both, as arguments of the function that does the work."""
     return {**locals(), "on_note": screen.note}
 
 
-def show(result: GraphResult, title: str, data: str | None, skip_unreadable: bool) -> None:
+def show(result: GraphResult, title: str, data: str | None, reading: Reading) -> None:
     """Print the figures before and after, and the next command.
 
     Args:
         result: The result.
         title: What the figures are those of.
         data: The user's --data.
-        skip_unreadable: The user's --skip-unreadable.
+        reading: How the user has the data read.
     """
     from edgepress.toolkit.cli.convert import data_words
 
@@ -72,7 +73,7 @@ def show(result: GraphResult, title: str, data: str | None, skip_unreadable: boo
     if facts.get("kept") == "start":
         screen.say("Training found nothing better on validation items; the result is the repaired graph.")
     words = ["edgepress", "convert", str(result.model), *data_words(result.model, data)]
-    words += options.skip_words(skip_unreadable)
+    words += reading.words
     screen.say(f"Written to {result.model}", style="bold")
     screen.next_command(shell_line(*words))
 

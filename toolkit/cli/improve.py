@@ -10,6 +10,7 @@ from typer import Argument, Option
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import code_of
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.text import interval, percent, plural
 
@@ -39,7 +40,7 @@ def improve(
         float, Option(min=0, max=100, help="Percentage points of accuracy that old items may lose")
     ] = 1.0,
     seed: Annotated[int, Option(min=0, help="Seed of order and augmentation")] = 0,
-    skip_unreadable: options.SkipUnreadable = False,
+    reading: Reading = STRICT,
     resume: options.Resume = False,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace a run in the folder")] = False,
     json_output: options.Json = False,
@@ -52,11 +53,11 @@ def improve(
     if json_output:
         screen.document(result.to_dict())
     else:
-        _show(result, max_drop, skip_unreadable)
+        _show(result, max_drop, reading)
     return code_of(result.asked) if result.verdict == "proven" else NOT_PROVEN
 
 
-def _show(result: Improved, max_drop: float, skip_unreadable: bool) -> None:
+def _show(result: Improved, max_drop: float, reading: Reading) -> None:
     columns = [("Held-out items", "left"), ("Number", "right"), ("Before", "right"), ("After", "right")]
     rows = [[name, f"{proof.items:,}", percent(proof.before), percent(proof.after), _gain(proof)]
             for name, proof in (("new", result.new), ("old", result.old))]  # fmt: skip
@@ -81,13 +82,12 @@ def _show(result: Improved, max_drop: float, skip_unreadable: bool) -> None:
             "new items together."
         )
     screen.say(f"Written: {result.model} and {plural(len(result.files), 'converted file')}.")
-    skip = options.skip_words(skip_unreadable)
     if result.ship is not None:
-        screen.next_command(shell_line("edgepress", "bundle", result.ship, *skip))
+        screen.next_command(shell_line("edgepress", "bundle", result.ship, *reading.words))
     elif result.had_promise:
         screen.say("No file keeps the promise that an old file had, so none is named for a bundle.")
     elif result.files:  # which of them is best is measured
-        screen.next_command(shell_line("edgepress", "benchmark", result.files[0].parent, *skip))
+        screen.next_command(shell_line("edgepress", "benchmark", result.files[0].parent, *reading.words))
 
 
 def _gain(proof: Proof) -> str:

@@ -7,7 +7,7 @@ import functools
 import inspect
 import itertools
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from edgepress.toolkit.cli.help import UNFOLD
@@ -114,3 +114,33 @@ def join_lists(command: Any, arguments: Sequence[str]) -> list[str]:
         else:
             others += [word] if has_value else [word, *values]
     return [*(f"{name}={value}" for name, value in joined.items()), *others]
+
+
+def list_of(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """A completion callback for names separated by commas: it completes the last one."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, word = incomplete.rpartition(",")
+        return [f"{before}{comma}{name}" for name in names if name.startswith(word)]
+
+    return complete
+
+
+def expand_groups(
+    function: Callable[..., Any],
+    groups: Mapping[str, Callable[..., Any]],
+    shared: Mapping[str, Mapping[str, inspect.Parameter]],
+) -> Callable[..., Any]:
+    """A command with the parameters of groups in place of those named after the groups."""
+    keyword: list[inspect.Parameter] = []
+    for own in inspect.signature(function, eval_str=True).parameters.values():
+        keyword += [p.replace(kind=p.KEYWORD_ONLY) for p in shared.get(own.name, {own.name: own}).values()]
+
+    @functools.wraps(function)
+    def expanded(**options: Any) -> Any:
+        grouped = {name: groups[name](**{each: options.pop(each) for each in shared[name]}) for name in groups}
+        return function(**grouped, **options)
+
+    expanded.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {p.name: p.annotation for p in keyword}
+    return expanded

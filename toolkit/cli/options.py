@@ -6,7 +6,6 @@ Options that take several values separated by commas (`Several`) are text with a
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 from collections.abc import Callable, Iterable
@@ -26,7 +25,8 @@ from edgepress.runtime.engines import ENGINES, PACKAGED
 from edgepress.runtime.resize import RESIZES, resize_rule
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli.help import FOREIGN
-from edgepress.toolkit.cli.option_table import CommaList
+from edgepress.toolkit.cli.option_table import CommaList, expand_groups
+from edgepress.toolkit.cli.option_table import list_of as list_of
 from edgepress.toolkit.data import ACCEPTED, NAMES
 from edgepress.toolkit.stats.choice import Prefer
 from edgepress.toolkit.training.batches import AUGMENTATIONS
@@ -47,16 +47,6 @@ else:  # made from tables, which type checkers can't follow
     Architecture = Literal[tuple(ARCHITECTURES)]
     ChosenArchitecture = Literal[("auto", *ARCHITECTURES)]
     Augmentation = Literal[tuple(AUGMENTATIONS)]
-
-
-def list_of(names: Iterable[str]) -> Callable[[str], list[str]]:
-    """A completion callback for names separated by commas: it completes the last one."""
-
-    def complete(incomplete: str) -> list[str]:
-        before, comma, word = incomplete.rpartition(",")
-        return [f"{before}{comma}{name}" for name in names if name.startswith(word)]
-
-    return complete
 
 
 def complete_data(incomplete: str) -> list[str]:
@@ -123,7 +113,6 @@ Overwrite = Annotated[bool, Option("--overwrite", help="Replace a run that the f
 Json = Annotated[bool, Option("--json", help="Print one JSON document instead of text")]
 TRAINED_ON = "the data the model was trained on"
 Data = Annotated[str | None, Option(help=DATA_HELP, show_default=TRAINED_ON, autocompletion=complete_data)]
-SkipUnreadable = Annotated[bool, Option("--skip-unreadable", help="Skip unreadable images, and list them")]
 ThreadCounts = Annotated[str, Several(help="Numbers of threads to time, separated by commas")]
 Threads = Annotated[int, Option(min=1, max=256, help="Threads the engine may use")]
 MaxDrop = Annotated[
@@ -142,11 +131,6 @@ Custom = Annotated[list[str] | None, Foreign(help="MODULE:CLASS of a custom Kera
 Trust = Annotated[bool, Foreign("--trust", help=TRUST_HELP)]
 
 
-def skip_words(skip_unreadable: bool) -> list[str]:
-    """The option in the next command, which reads the same files."""
-    return ["--skip-unreadable"] if skip_unreadable else []
-
-
 def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the options of functions like `model_hints` in place of the parameters named after these.
 
@@ -156,18 +140,7 @@ def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]],
 
     def decorator(function: Callable[..., Any]) -> Callable[..., Any]:
         shared = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
-        keyword = []
-        for own in inspect.signature(function, eval_str=True).parameters.values():
-            keyword += [p.replace(kind=p.KEYWORD_ONLY) for p in shared.get(own.name, {own.name: own}).values()]
-
-        @functools.wraps(function)
-        def expanded(**options: Any) -> Any:
-            grouped = {name: groups[name](**{each: options.pop(each) for each in shared[name]}) for name in groups}
-            return function(**grouped, **options)
-
-        expanded.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
-        expanded.__annotations__ = {p.name: p.annotation for p in keyword}
-        return expanded
+        return expand_groups(function, groups, shared)
 
     return decorator
 

@@ -13,6 +13,7 @@ from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import open_in_browser
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.text import plural
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def play(
     threads: options.Threads = 1,
     port: Annotated[int, Option(min=0, max=65535, help="Port of the page on 127.0.0.1; 0 takes a free one")] = 0,
     open_page: Annotated[bool, Option("--open/--no-open", help="Open the page in the browser")] = True,
-    skip_unreadable: options.SkipUnreadable = False,
+    reading: Reading = STRICT,
     json_output: options.Json = False,
 ) -> int:
     """Open a page on this machine that shows what files answer to your photos, side by side, until Ctrl-C."""

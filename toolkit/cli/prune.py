@@ -30,8 +30,8 @@ def prune(
     from edgepress.toolkit.training.graphs.prune import prune as work
 
     with training_bar() as advance:
-        result = call_with(work, locals(), on_progress=advance, **run)
+        result = call_with(work, locals() | run, on_progress=advance)
     if json_output:
         screen.document(result.summary())
         return
-    show(result, "float graph on validation items", run["data"], run["skip_unreadable"])
+    show(result, "float graph on validation items", run["data"], run["reading"])

@@ -13,6 +13,7 @@ from edgepress.toolkit import text
 from edgepress.toolkit.cli import options, screen, settings
 from edgepress.toolkit.cli.frame import code_of
 from edgepress.toolkit.columns import CONFIGURATIONS, LATENCY, TEST, Column
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.text import SIZE, TIME, parse
@@ -70,7 +71,7 @@ def sweep(
     threads: Annotated[
         int | None, Fixed(min=1, max=256, help="Threads that files are timed with", show_default="1")
     ] = None,
-    skip_unreadable: options.SkipUnreadable = False,
+    reading: Reading = STRICT,
     search: Annotated[
         int | None,
         Searched(
@@ -116,7 +117,7 @@ def sweep(
     certificates = {"tls_ca": tls_ca, "tls_cert": tls_cert, "tls_key": tls_key}
     runner = runner_for(processes=processes, cluster=cluster, scheduler=scheduler, insecure=insecure, **certificates)
     tables = read_plan(plan) if plan is not None else settings.plan_tables()
-    _replace(tables, "data", {"source": data, "skip_unreadable": skip_unreadable or None})
+    _replace(tables, "data", {"source": data, "skip_unreadable": reading.skip_unreadable or None})
     lists = {"arch": arch, "width": width, "size": size, "augmentation": augmentation, "to": to}
     dimensions: dict[str, Any] = {name: _split_values(value) for name, value in lists.items()}
     _replace(tables, "dimensions", dimensions | {"seeds": seeds})

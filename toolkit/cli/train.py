@@ -17,6 +17,7 @@ from edgepress.toolkit.cli import options, screen, settings
 from edgepress.toolkit.columns import quality
 from edgepress.toolkit.data import ACCEPTED
 from edgepress.toolkit.data.readers.csv_columns import LABELS
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
@@ -67,7 +68,7 @@ def train(
     augmentation: Annotated[
         options.Augmentation, Images(help="Augmentation of the training items; auto chooses by the kind of data")
     ] = "auto",
-    skip_unreadable: options.SkipUnreadable = False,
+    reading: Reading = STRICT,
     group: Annotated[
         str | None, Option(metavar="REGEX|column:NAME|none", help=GROUP_HELP, show_default=BY_NAMES)
     ] = None,
@@ -155,7 +156,7 @@ def train(
     if line := group_line(result.metrics):
         screen.say(line)
     screen.say(f"Test {quality(result.metrics)}: {result.model}", style="bold")
-    screen.next_command(shell_line("edgepress", "convert", result.model, *options.skip_words(skip_unreadable)))
+    screen.next_command(shell_line("edgepress", "convert", result.model, *reading.words))
 
 
 def _sound(text: str | None) -> SoundFeatures | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from typer import Option
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.graph_run import graph_run, show, training_bar
 
@@ -24,8 +25,8 @@ def tune(
     from edgepress.toolkit.training.graphs.tune import tune as work
 
     with training_bar() as advance:
-        result = work(model, bits=bits, hints=hints, on_progress=advance, **run)
+        result = call_with(work, locals() | run, on_progress=advance)
     if json_output:
         screen.document(result.summary())
         return
-    show(result, f"{bits}-bit file", run["data"], run["skip_unreadable"])
+    show(result, f"{bits}-bit file", run["data"], run["reading"])

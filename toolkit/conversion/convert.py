@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from edgepress.runtime.filetypes import VARIANTS
 from edgepress.toolkit.conversion.plan import JUDGED, SAMPLES, ConversionPlan, items_for, plan_for
 from edgepress.toolkit.conversion.source_check import SourceCheck, check_source
 from edgepress.toolkit.data.objects import Data, Model, opened_or_named
+from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.errors import EdgepressError, InputError, unknown
 from edgepress.toolkit.reports.notebooks.printed import Printed
 from edgepress.toolkit.reports.notebooks.views import conversion_html
@@ -61,7 +62,6 @@ def convert(
     calibration: str = "auto",
     samples: int = SAMPLES,
     verify: bool = True,
-    skip_unreadable: bool = False,
     target: str = "cpu",
     rewrites: bool = True,
     keep_float: str = "",
@@ -70,6 +70,7 @@ def convert(
     on_step: Callable[[str], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_done: Callable[[Variant], None] | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> Variants:
     """Convert a classifier to quantized files, each verified against the source model.
 
@@ -85,7 +86,6 @@ def convert(
             or "auto", which tries them on validation items.
         samples: Number of calibration items, at least 1.
         verify: Fail a scheme whose answers are too far from the source model's.
-        skip_unreadable: Leave out images that can't be read instead of failing.
         target: Where the files will run: "cpu", or "integer-only" for hardware that can't compute in float.
         rewrites: Whether graphs are rewritten to be faster on the target; the answers stay those of the proof's bounds.
         keep_float: A regular expression on names of layers, which mixed schemes keep in float; "" chooses them by
@@ -133,7 +133,8 @@ def convert(
     if calibration_method is None:
         raise unknown("calibration", calibration, CALIBRATION_METHODS)
     with Conversion(path, hints=hints) as conversion:
-        plan = plan_for(path, conversion.facts, hints, data=data, count=samples, skip_unreadable=skip_unreadable)
+        how_read = Reading(**reading)
+        plan = plan_for(path, conversion.facts, hints, data=data, count=samples, reading=how_read)
         for text in (*conversion.facts.notes, *plan.notes):
             note(text)
         if plan.contract.ranges and calibration_method != "auto":
@@ -154,7 +155,7 @@ def convert(
             adapter=plan.adapter,
             out=folder,
             **items,
-            again=_words_to_open(plan, data, described, skip_unreadable=skip_unreadable),
+            again=_words_to_open(plan, data, described, how_read),
             repairs=repairs and plan.data is not None,
             calibration_method=calibration_method,
             enforce=verify,
@@ -177,12 +178,15 @@ def convert(
     return result
 
 
-def _words_to_open(plan: ConversionPlan, data: object, hints: Hints, *, skip_unreadable: bool) -> tuple[str, ...]:
+def _words_to_open(plan: ConversionPlan, data: object, hints: Hints, reading: Reading) -> tuple[str, ...]:
     """The options with which a command opens the model and its items again."""
-    skip = ("--skip-unreadable",) if skip_unreadable else ()
     if isinstance(data, str):
-        return ("--data", data, *hints.words, *skip)
-    return (*hints.words, *skip) if plan.data is None or data is None else ("--data", plan.data.source, *hints.words)
+        return ("--data", data, *hints.words, *reading.words)
+    return (
+        (*hints.words, *reading.words)
+        if plan.data is None or data is None
+        else ("--data", plan.data.source, *hints.words)
+    )
 
 
 def _checked_source(

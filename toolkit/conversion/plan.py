@@ -22,6 +22,7 @@ from edgepress.toolkit.data import calibration_rows, open_data
 from edgepress.toolkit.data.for_model import data_for, require_each_decided, resize_note, with_labels_of
 from edgepress.toolkit.data.input_arrays import stored_inputs
 from edgepress.toolkit.data.readers.npz import headers, stored_item
+from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.data.remembered import reading_options, to_remember
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import DataError, InputError
@@ -50,7 +51,7 @@ class ConversionPlan:
 
 
 def plan_for(
-    path: Path, facts: ModelFacts, hints: Hints, *, data: str | DataSet | None, count: int, skip_unreadable: bool
+    path: Path, facts: ModelFacts, hints: Hints, *, data: str | DataSet | None, count: int, reading: Reading
 ) -> ConversionPlan:
     """The contract, adapter and data of a model; of data that are not in its contract, `count` training items."""
     if facts.contract is not None and not hints.about_contract:
@@ -59,7 +60,7 @@ def plan_for(
             adapter = dataclasses.replace(adapter, end=end_for(facts.contract.outputs, facts.contract.task))
         contract = facts.contract.without_limits().replace(adapter=None)  # the graph will do what it says
         if contract.data is not None or (data is None and contract.made_with is not None):  # its labels are the data's
-            opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, purpose="calibration")
+            opened, notes = data_for(contract, data, where=path, reading=reading, purpose="calibration")
             return ConversionPlan(contract, adapter, opened, tuple(notes))
         plan = ConversionPlan(contract, adapter, None)
     else:
@@ -77,10 +78,10 @@ def plan_for(
         else open_data(
             data,
             input=plan.contract.input,
-            skip_unreadable=skip_unreadable,
             multilabel=plan.contract.task == "multilabel",
             purpose="calibration",
             sample=(count, ITEMS),
+            **reading.arguments,
             **reading_options(str(data), None, plan.contract.sound),
         )
     )

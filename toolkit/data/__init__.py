@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from edgepress.toolkit.data.readers.idx import NAMES, is_builtin, is_idx_folder,
 from edgepress.toolkit.data.readers.npz import is_npz, read_npz
 from edgepress.toolkit.data.readers.shards import expand, is_shards, read_shards
 from edgepress.toolkit.data.readers.sound import is_sound, read_sound
+from edgepress.toolkit.data.reading import ReadingArguments
 from edgepress.toolkit.data.splits import (
     SHARES,
     Ints,
@@ -102,7 +103,6 @@ def open_data(
     photo_size: int | None = None,
     input: InputSpec | None = None,
     labels: tuple[str, ...] | None = None,
-    skip_unreadable: bool = False,
     multilabel: bool = False,
     purpose: Purpose = "training",
     sample: tuple[int, int] | None = None,
@@ -112,6 +112,7 @@ def open_data(
     label_column: str | None = None,
     columns: tuple[str, ...] | None = None,
     sound: SoundFeatures | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> DataSet:
     """Open a data set and split it.
 
@@ -127,7 +128,6 @@ def open_data(
         input: A model's input; overrides `size`, `color` and `resize`.
         labels: A model's labels, which must be those of the data in any order; classes are numbered in this order. For
             evaluation, data of one label an item may lack some of them. Columns without names have these in order.
-        skip_unreadable: Leave unreadable images out and list them in `DataSet.skipped`, instead of raising an error.
         multilabel: Read one-hot rows of an `.npz` as rows of labels that an item has or not, for a model whose labels
             do not exclude each other; otherwise rows that all have a single 1 are classes.
         purpose: What it is opened for, which says what it must have.
@@ -160,7 +160,7 @@ def open_data(
     if not str(source).strip():
         raise DataError("The name of the data (--data) is empty.", f"Accepted: {ACCEPTED}.")
     size = (size, size) if isinstance(size, int) else size
-    options = call_with(ReadOptions, locals())
+    options = call_with(ReadOptions, locals() | reading)
     items = _read(source, options)
     if items.table is None and any(each is not None for each in (window, step, label_column, columns)):
         raise InputError(

@@ -26,6 +26,7 @@ from edgepress.runtime.data_record import DataRecord
 from edgepress.runtime.filetypes import format_of
 from edgepress.runtime.input_record import inputs_of
 from edgepress.toolkit.data import how_all_test
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.data.remembered import find_remembered, open_in_groups
 from edgepress.toolkit.data.types import DataSet, Purpose, Split, notes_of_skipped
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
@@ -192,7 +193,7 @@ def data_for(
     data: str | DataSet | None,
     *,
     where: Path,
-    skip_unreadable: bool = False,
+    reading: Reading = STRICT,
     numbered: bool = False,
     purpose: Purpose = "evaluation",
 ) -> tuple[DataSet, list[str]]:
@@ -203,7 +204,7 @@ def data_for(
         data: The data set to open, or an opened one of the model's labels and input; None opens the one that the
             contract names (`remembered`), which it was trained on or else made with.
         where: The model file.
-        skip_unreadable: Skip images that cannot be read.
+        reading: How they are read.
         numbered: Whether the labels are not known, and only numbers: then as many other labels of the data fit, too.
         purpose: "evaluation", or "calibration", for which the data need no labels and may have other classes.
 
@@ -223,7 +224,7 @@ def data_for(
     if data is None and known is None:
         raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")
     source = data if data is not None else find_remembered(known.source, where)  # type: ignore[union-attr]
-    options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable, "purpose": purpose}
+    options: dict[str, Any] = {"input": contract.input, "purpose": purpose, **reading.arguments}
     labels = None if numbered or purpose == "calibration" else contract.labels
     multilabel = contract.task == "multilabel"
     opened, notes = open_in_groups(
@@ -250,7 +251,7 @@ def data_for(
         )
         notes.append(
             f"{where.name} was trained on another version of {contract.data.source}, or on other data, than {source}: "
-            f"{doubt}.{_ask_to_skip(contract.data, opened, skip_unreadable)}"
+            f"{doubt}.{_ask_to_skip(contract.data, opened, reading)}"
         )
     if purpose == "evaluation":
         notes += _notes_on_test_items(contract, opened)
@@ -280,10 +281,10 @@ def _require_same(made_with: DataRecord, opened: DataSet, where: Path) -> None:
         )
 
 
-def _ask_to_skip(trained_on: DataRecord, opened: DataSet, skip_unreadable: bool) -> str:
+def _ask_to_skip(trained_on: DataRecord, opened: DataSet, reading: Reading) -> str:
     """A sentence if the training may have left out unreadable files that are among these items."""
     count = sum(len(part) for part in (opened.train, opened.val, opened.test))
-    if skip_unreadable or trained_on.source != opened.source or count <= sum(trained_on.counts.values()):
+    if reading.skip_unreadable or trained_on.source != opened.source or count <= sum(trained_on.counts.values()):
         return ""
     return " If it was trained with --skip-unreadable, give that here, too."
 

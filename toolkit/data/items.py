@@ -20,6 +20,7 @@ from edgepress.runtime.input_record import inputs_of
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import Resize, resize_rule
 from edgepress.runtime.sound.features import SoundFeatures
+from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.data.splits import Ints, Names
 from edgepress.toolkit.data.types import Purpose, Source
 from edgepress.toolkit.errors import DataError, InputError, unknown
@@ -38,7 +39,7 @@ TO_NPZ = 'Sounds become WAV or FLAC files, and arrays an .npz: docs/data.md, "So
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadOptions:
+class ReadOptions(Reading):
     """How to prepare the items for a model.
 
     Attributes:
@@ -47,7 +48,6 @@ class ReadOptions:
         resize: How to resize images.
         photo_size: Height and width of colour images that are not small, if `size` is None.
         input: A model's input; overrides all of the above.
-        skip_unreadable: Leave unreadable files out and list them, instead of raising an error.
         multilabel: Whether one-hot rows, too, say of each label whether an item has it, as a model's outputs do.
         purpose: What the items are for. Every image is decoded for training or `skip_unreadable`; otherwise, images are
             decoded when they are read.
@@ -67,7 +67,6 @@ class ReadOptions:
     resize: Resize = "stretch"
     photo_size: int | None = None
     input: InputSpec | None = None
-    skip_unreadable: bool = False
     multilabel: bool = False
     purpose: Purpose = "training"
     sample: tuple[int, int] | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from edgepress.runtime.errors import parsing
 from edgepress.toolkit.arguments import OnProgress
 from edgepress.toolkit.data.for_model import data_for, data_record, describe
 from edgepress.toolkit.data.objects import Data, source_of
+from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 from edgepress.toolkit.measurement.benchmarking.accuracy import accepted_counts, accepted_fields, without_promise
@@ -67,9 +68,9 @@ def evaluate(
     threads: int = 1,
     jobs: int | None = None,
     hints: Hints | None = None,
-    skip_unreadable: bool = False,
     cache: Path | None = None,
     on_progress: OnProgress | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> Evaluation:
     """Accuracy, precision, recall, F1, calibration error and the confusion matrix of a file on the test split.
 
@@ -83,7 +84,6 @@ def evaluate(
         threads: Number of threads that the engine may use in each process.
         jobs: Number of parallel processes, at least 1; None: number of CPUs / `threads`. Not for `.keras`.
         hints: What you know of a file that edgepress did not make.
-        skip_unreadable: Skip images that cannot be read instead of failing.
         cache: Folder that keeps answers, so that an interrupted evaluation can resume; None keeps none. See
             `edgepress.toolkit.documents.default_cache`. Not for `.keras`.
         on_progress: Called with "accuracy" and the share that is done, 0-1.
@@ -107,7 +107,7 @@ def evaluate(
     path = model_in(file)
     about = describe(path, hints)
     contract = about.contract
-    opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, numbered=about.numbered)
+    opened, notes = data_for(contract, data, where=path, reading=Reading(**reading), numbered=about.numbered)
     about = about.labelled(opened)
     if path.suffix == ".keras":
         if engine is not None:

@@ -17,6 +17,7 @@ from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.toolkit.data.groups import is_seen
 from edgepress.toolkit.data.readers.csv_columns import LABELS
 from edgepress.toolkit.data.readers.idx import color_of
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.data.types import ALWAYS_LEFT_OUT, DataSet
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.results.remarks.facts import Facts, FloatPair
@@ -59,15 +60,14 @@ def facts_of(
         max_drop_pp: Largest drop that counts as usable, percentage points.
         foreign: Whether edgepress did not train the model.
     """
-    skip = any(reason not in ALWAYS_LEFT_OUT for _, reason in data.skipped)
-    left_out = " --skip-unreadable" if skip else ""
+    reading = Reading(skip_unreadable=any(reason not in ALWAYS_LEFT_OUT for _, reason in data.skipped))
     is_from_nothing = arguments.get("weights", "?") is None and not arguments.get("base")
     again = partial(
         train_command,
         arguments,
         source=data.source,
         input=data.input,
-        skip_unreadable=skip,
+        reading=reading,
         group=data.group,
         table=data.table,
         sound=data.sound,
@@ -76,8 +76,8 @@ def facts_of(
         labels=data.labels,
         confusion=np.asarray(confusion, np.int64),
         again=again,
-        look=f"{look}{left_out}" if look else "",
-        more=f"{more}{left_out}" if more else "",
+        look=" ".join([look, *reading.words]) if look else look,
+        more=" ".join([more, *reading.words]) if more else more,
         val_confusion=None if val_confusion is None else np.asarray(val_confusion, np.int64),
         train_counts=np.bincount(
             np.zeros(len(data.train), np.int64) if data.multilabel else data.train.y, minlength=len(data.labels)
@@ -87,7 +87,7 @@ def facts_of(
         arguments=arguments if "epochs" in arguments else {},
         is_image=data.input.is_image,
         images=image_sizes(data),
-        transfer=_transfer_command(data, skip) if is_from_nothing and is_photo(data) else "",
+        transfer=_transfer_command(data, reading) if is_from_nothing and is_photo(data) else "",
         all_layers=again({"freeze": False}) if arguments.get("freeze") and not is_few(data) else "",
         conflicts=data.conflicts,
         pair=pair,
@@ -121,9 +121,9 @@ def accuracy_of_groups(data: DataSet, predicted: npt.ArrayLike) -> dict[str, Any
     return None if groups is None else group_figures(right, groups, data.group)
 
 
-def _transfer_command(data: DataSet, skip_unreadable: bool) -> str:
+def _transfer_command(data: DataSet, reading: Reading) -> str:
     """The command of a training with what edgepress chooses for photos, into a new folder below `runs/`."""
-    words = ["--skip-unreadable"] if skip_unreadable else []
+    words = reading.words
     words += [] if data.input.resize == "stretch" else ["--resize", data.input.resize]
     words += ["--group", data.group] if data.group and not is_seen(data.group) else []
     folder = f"runs/{Path(data.source).stem or 'data'}-{PHOTO_NET}"
@@ -136,7 +136,7 @@ def train_command(
     *,
     source: str,
     input: InputSpec,
-    skip_unreadable: bool = False,
+    reading: Reading = STRICT,
     group: str = "",
     table: TableRecord | None = None,
     sound: SoundFeatures | None = None,
@@ -148,7 +148,7 @@ def train_command(
         changes: Arguments that differ, and "size" or "resize" of images.
         source: The data.
         input: Its input.
-        skip_unreadable: Whether files of it were left out because they can't be read.
+        reading: How they were read.
         group: The rule of its groups; "" for none.
         table: How its items are made of rows of CSV files, or of frames of sound.
         sound: The front end that made them.
@@ -167,7 +167,7 @@ def train_command(
         words += ["--size", images["size"]]
         words += [] if color_of(source) == input.color else ["--color", str(input.color)]
         words += [] if images["resize"] == "stretch" else ["--resize", images["resize"]]
-    words += ["--skip-unreadable"] if skip_unreadable else []
+    words += reading.words
     words += ["--group", group] if group and not is_seen(group) else []
     if table is not None:
         words += ["--window", str(table.window), "--step", str(table.step)] if table.window else []

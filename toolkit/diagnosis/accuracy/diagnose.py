@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from edgepress.runtime.decisions import decide, same_answers
 from edgepress.runtime.filetypes import kind_of
 from edgepress.toolkit.arguments import OnProgress
 from edgepress.toolkit.data.objects import Data, Model, source_of
+from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.diagnosis.accuracy.fixes import conversions, try_fixes
 from edgepress.toolkit.diagnosis.accuracy.job import ANSWERED, Subject, describe_subject, doubts, job_for
@@ -53,10 +55,10 @@ def diagnose_accuracy(
     test_items: int = ANSWERED,
     samples: int = MEASURED,
     attempt: bool = True,
-    skip_unreadable: bool = False,
     on_note: Callable[[str], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_progress: OnProgress | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> AccuracyDiagnosis:
     """Say why a quantized file answers otherwise than its model, and what to try first.
 
@@ -71,7 +73,6 @@ def diagnose_accuracy(
         test_items: Number of test items that both answer, spread over the classes.
         samples: Number of them on which layers are measured; large nets take fewer.
         attempt: Whether fixes are tried before they are recommended, by converting the model again.
-        skip_unreadable: Skip images that can't be read instead of failing.
         on_note: Called with what a user should know.
         on_start: Called with what begins, in words.
         on_progress: Called with "layers" and the share that is done, 0-1.
@@ -93,7 +94,7 @@ def diagnose_accuracy(
     if test_items < 1 or samples < 1:
         raise InputError(f"test_items is {test_items} and samples is {samples}; at least 1 is needed.")
     kind_of(path)
-    subject, notes = describe_subject(path, other, hints, data=data, items=test_items, skip_unreadable=skip_unreadable)
+    subject, notes = describe_subject(path, other, hints, data=data, items=test_items, reading=Reading(**reading))
     with Worker(silence_s=SILENCE_S) as worker, ScratchFolder() as folder:
         try:
             say(f"Opening {path}")

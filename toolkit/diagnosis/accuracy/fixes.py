@@ -157,7 +157,7 @@ def try_fixes(
     opened = subject.opened
     held = opened.val if len(opened.val) else opened.test
     items = held.read(calibration_rows(held, TRIED_ITEMS))
-    how: dict[str, Any] = {"hints": subject.hints, "skip_unreadable": subject.skip_unreadable, "verify": False}
+    how: dict[str, Any] = {"hints": subject.hints, **subject.reading.arguments, "verify": False}
     reference: Array | None = None
     helped: list[Fix] = []
     others: list[Fix] = []

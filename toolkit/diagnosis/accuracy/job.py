@@ -23,6 +23,7 @@ from edgepress.toolkit.conversion.convert import items_for
 from edgepress.toolkit.conversion.plan import SAMPLES, plan_for
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.for_model import data_for, describe, require_one_input, without_labels
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError, ModelFileError
 
@@ -51,7 +52,7 @@ class Subject:
         data: The data's name; None for those of the contract.
         opened: The data.
         split: The items that both answer.
-        skip_unreadable: Whether images that can't be read are left out.
+        reading: How the data are read.
     """
 
     model: Path
@@ -61,16 +62,16 @@ class Subject:
     data: str | None
     opened: DataSet
     split: Split
-    skip_unreadable: bool = False
+    reading: Reading = STRICT
 
     @property
     def words(self) -> tuple[str, ...]:
         """The options that the user gave with which alone a command opens the model and the data."""
-        return (*self.hints.words, *(["--skip-unreadable"] if self.skip_unreadable else []))
+        return (*self.hints.words, *self.reading.words)
 
 
 def describe_subject(
-    model: Path, file: Path, hints: Hints, *, data: str | None, items: int, skip_unreadable: bool
+    model: Path, file: Path, hints: Hints, *, data: str | None, items: int, reading: Reading
 ) -> tuple[Subject, list[str]]:
     """A model, its quantized file and at most so many items of the data, and notes on these.
 
@@ -99,7 +100,7 @@ def describe_subject(
         contract,
         data,
         where=file,
-        skip_unreadable=skip_unreadable,
+        reading=reading,
         numbered=about.numbered,
         purpose="evaluation" if labelled else "calibration",
     )
@@ -107,7 +108,7 @@ def describe_subject(
     opened = opened if labelled else without_labels(opened, ANSWERED)
     rows = calibration_rows(opened.test, items)
     split = Split(opened.test.source, opened.test.indices[rows], opened.test.y[rows])
-    return Subject(model, hints, file, about.contract, data, opened, split, skip_unreadable), [*about.notes, *notes]
+    return Subject(model, hints, file, about.contract, data, opened, split, reading), [*about.notes, *notes]
 
 
 def _require_whole(contract: Contract, file: Path) -> None:
@@ -131,7 +132,7 @@ def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: i
     hints = subject.hints
     require_one_input(contract, file, "diagnose")
     _require_whole(contract, file)
-    plan = plan_for(path, facts, hints, data=subject.data, count=layer_items, skip_unreadable=True)
+    plan = plan_for(path, facts, hints, data=subject.data, count=layer_items, reading=Reading(skip_unreadable=True))
     if plan.contract.input.shape != contract.input.shape or plan.contract.outputs != contract.outputs:
         raise InputError(
             f"{file} takes {list(contract.input.shape)} and has {contract.outputs} outputs; {path} takes "

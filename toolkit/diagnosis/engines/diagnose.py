@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from edgepress.converters.process.scratch import ScratchFolder
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.toolkit.data.for_model import describe
 from edgepress.toolkit.data.objects import Data, source_of
+from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.diagnosis.engines.outputs import (
     PREFIX,
     Outputs,
@@ -158,10 +159,10 @@ def diagnose_engines(
     *,
     data: Data | None = None,
     samples: int = SAMPLES,
-    skip_unreadable: bool = False,
     hints: Hints | None = None,
     ssh_config: Path | None = None,
     on_step: Callable[[str], None] | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> EngineComparison:
     """Say which operation of an integer-only file different engines compute differently, and why where it is known.
 
@@ -174,7 +175,6 @@ def diagnose_engines(
             of the exported C), and "board:HOST", what LiteRT or tflite-runtime answers on a board that ssh reaches.
         data: Data whose test items are used; None: random items.
         samples: Number of items, 1 to 10000.
-        skip_unreadable: Skip images that can't be read.
         hints: What you know of a file that edgepress did not make.
         ssh_config: Configuration of ssh instead of the user's.
         on_step: Called with a sentence when a step begins.
@@ -198,7 +198,7 @@ def diagnose_engines(
     program = lower(path)
     about = None if data is None else describe(path, hints)
     session = ProgramSession(path, program, about.contract if about else None)
-    vectors, notes = make_vectors(session, about, data=data, samples=samples, skip_unreadable=skip_unreadable)
+    vectors, notes = make_vectors(session, about, data=data, samples=samples, reading=Reading(**reading))
     tensors = tuple(operation.output.index for operation in program.graph.operations)
     outputs: dict[str, list[Outputs]] = {}
     engine_by_name = {name: name for name in engines}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.decisions import decide, same_answers
@@ -19,6 +19,7 @@ from edgepress.toolkit.conversion.convert import convert
 from edgepress.toolkit.data.collected import follow, join
 from edgepress.toolkit.data.for_model import contract_of, data_for
 from edgepress.toolkit.data.objects import Data, source_of
+from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.data.remembered import open_in_groups
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import DataError, EdgepressError, InputError
@@ -119,11 +120,11 @@ def improve(
     learning_rate: float | None = None,
     max_drop: float = MAX_DROP_PP,
     seed: int = 0,
-    skip_unreadable: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
     on_step: Callable[[str], None] | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> Improved:
     """Train a model on with new pictures beside old ones, and prove that it is better and forgot nothing.
 
@@ -139,7 +140,6 @@ def improve(
             of this function.
         max_drop: Percentage points of accuracy on old items that may be lost.
         seed: Seed of order and augmentation.
-        skip_unreadable: Leave out images that can't be read instead of failing.
         resume: Resume the training that `out` holds.
         overwrite: Replace a run that `out` holds.
         progress: Show a progress bar on standard error.
@@ -169,7 +169,7 @@ def improve(
     before = run_model(folder) or folder / MODEL
     learned = learned_by(load_result(folder).metrics)
     kinds = kinds_to_make(folder, to)
-    old, fresh, notes = _open(before, str(new), data, skip_unreadable=skip_unreadable)
+    old, fresh, notes = _open(before, str(new), data, reading=Reading(**reading))
     fresh, left_out = without_learned_scenes(fresh, learned)
     both = join(old, fresh)
     step(f"Training on {len(fresh.train)} new items, beside old ones")
@@ -275,15 +275,13 @@ def _arguments(folder: Path) -> dict[str, Any]:
     return arguments
 
 
-def _open(
-    model: Path, new: str, data: str | None, *, skip_unreadable: bool
-) -> tuple[DataSet, DataSet, tuple[str, ...]]:
+def _open(model: Path, new: str, data: str | None, *, reading: Reading) -> tuple[DataSet, DataSet, tuple[str, ...]]:
     """The old and the new data, as the model takes them, with notes."""
     contract = contract_of(model)
     if not contract.input.is_image:
         raise InputError(f"{model} takes tensors; only models of images can be improved so.", "Train it again.")
-    old, notes = data_for(contract, data, where=model, skip_unreadable=skip_unreadable)
-    options: dict[str, Any] = {"input": contract.input, "labels": contract.labels, "skip_unreadable": skip_unreadable}
+    old, notes = data_for(contract, data, where=model, reading=reading)
+    options: dict[str, Any] = {"input": contract.input, "labels": contract.labels, **reading.arguments}
     fresh, more = open_in_groups(new, contract.data, purpose="evaluation", multilabel=old.multilabel, **options)
     if fresh.multilabel != old.multilabel:
         kinds = ["any number of labels" if each.multilabel else "one label each" for each in (old, fresh)]

@@ -22,6 +22,7 @@ from edgepress.runtime import Contract
 from edgepress.runtime.board import usable_cores
 from edgepress.runtime.decisions import same_answers
 from edgepress.toolkit.data.for_model import Described, data_for, require_one_input
+from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.machine.environments import usable_engines
@@ -82,16 +83,14 @@ class Choice:
         """What the others are compared with."""
         return self.shown[0]
 
-    def open_data(self, data: str | None, *, skip_unreadable: bool) -> tuple[DataSet, list[str]]:
+    def open_data(self, data: str | None, *, reading: Reading) -> tuple[DataSet, list[str]]:
         """The data set whose test images are compared, with notes; None: the one that the reference names.
 
         Raises:
             EdgepressError: There is none, or it can't be opened or does not match the reference.
         """
         about = self.reference.about
-        return data_for(
-            about.contract, data, where=about.file, skip_unreadable=skip_unreadable, numbered=about.numbered
-        )
+        return data_for(about.contract, data, where=about.file, reading=reading, numbered=about.numbered)
 
     def labelled(self, data: DataSet) -> Choice:
         """The same, where files whose labels are only numbers have those of the data."""

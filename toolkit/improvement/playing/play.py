@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from edgepress import __version__
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.process.system import map_large_blocks
 from edgepress.runtime.web import Refused
 from edgepress.toolkit.data.decoding import MAX_PIXELS
+from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.improvement.playing.choice import Choice, Differences, choose, find_differences
@@ -163,9 +164,9 @@ def play(
     threads: int = 1,
     port: int = 0,
     hints: Hints | None = None,
-    skip_unreadable: bool = False,
     cache: Path | None = None,
     on_ready: Callable[[Playing], None],
+    **reading: Unpack[ReadingArguments],
 ) -> None:
     """Serve the page on 127.0.0.1 until Ctrl-C.
 
@@ -177,7 +178,6 @@ def play(
         threads: Number of threads that an engine may use.
         port: Port to listen on; 0 takes a free one.
         hints: What you know of files that edgepress did not make.
-        skip_unreadable: Skip test images that can't be read.
         cache: Folder of kept answers to test images.
         on_ready: Called when the page can be opened.
 
@@ -187,7 +187,7 @@ def play(
     choice = choose(files, engines=engines, baseline=baseline, threads=threads, hints=hints)
     opened = None
     if data is not None:  # the user's own: what is wrong with it is an error
-        opened = choice.open_data(data, skip_unreadable=skip_unreadable)
+        opened = choice.open_data(data, reading=Reading(**reading))
         choice = choice.labelled(opened[0])
     panel = Panel(choice)
     site = Site(panel, Differences("running", "The test images are being opened."))
@@ -201,7 +201,7 @@ def play(
         on_ready(_ready(start_server(server, port), panel))
         if opened is None:
             try:
-                opened = choice.open_data(None, skip_unreadable=skip_unreadable)
+                opened = choice.open_data(None, reading=Reading(**reading))
             except EdgepressError as e:
                 site.differences = Differences("none", f"No test images: {e.message} Name a data set with --data.")
         if opened is not None:

@@ -82,7 +82,7 @@ def benchmark(
     further = (
         None
         if options.more is None
-        else open_more(options.more, plan.data, labelled=options.differences, skip_unreadable=options.skip_unreadable)
+        else open_more(options.more, plan.data, labelled=options.differences, reading=options)
     )
     host = describe_host()  # before the measurement: the load that it records is that of other processes
     collected = collect_answers(

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from edgepress.converters.files import whole_file
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.data.remembered import reading_options
 from edgepress.toolkit.data.types import SPLITS, DataSet, Split, notes_of_skipped
 from edgepress.toolkit.errors import EdgepressError, InputError
@@ -108,14 +109,14 @@ class Further:
         return answers if isinstance(answers, Answers) else None
 
 
-def open_more(source: str, data: DataSet, *, labelled: Path | None = None, skip_unreadable: bool = False) -> More:
+def open_more(source: str, data: DataSet, *, labelled: Path | None = None, reading: Reading = STRICT) -> More:
     """Open items that took no part in choosing.
 
     Args:
         source: What they are in, as `open_data` takes it; labels in it are not needed and not read.
         data: The data of the benchmark. Copies of its items are left out, as are items of `source` that occur twice.
         labelled: The folder of `write_differences`, with the labels of items that the user has sorted.
-        skip_unreadable: Leave out images that can't be read instead of failing.
+        reading: How they are read.
 
     Raises:
         EdgepressError: They can't be opened, or none is left.
@@ -131,7 +132,7 @@ def open_more(source: str, data: DataSet, *, labelled: Path | None = None, skip_
     ):
         raise InputError(f"{labelled} lies in the data, so its images would be items.", "Give another --differences.")
     same = reading_options(source, data.table, data.sound)
-    opened = open_data(source, input=data.input, purpose="calibration", skip_unreadable=skip_unreadable, **same)
+    opened = open_data(source, input=data.input, purpose="calibration", **reading.arguments, **same)
     indices = np.concatenate([getattr(opened, name).indices for name in SPLITS])
     every = Split(opened.train.source, indices, np.zeros(len(indices), np.int64))
     seen = {digest for name in SPLITS for digest in _digests(getattr(data, name))}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.measurement.benchmarking.advice import MAX_DROP_PP
 from edgepress.toolkit.stats.choice import CONFIDENCE
 
@@ -14,7 +15,7 @@ ROUNDS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions:
+class BenchmarkOptions(Reading):
     """How files are measured.
 
     Attributes:
@@ -36,7 +37,6 @@ class BenchmarkOptions:
             and the baseline differ on them is evidence of the drop. As `data`; None: none.
         differences: Folder that images of `more` are written to if their labels would make the choice surer, and
             whose labels count; None writes none.
-        skip_unreadable: Skip images that cannot be read instead of failing.
         limits: Also measure what this CPU can reach at most; takes some seconds.
         profile: Also measure the time of each operation, where the engine reports it; some seconds per file and engine.
         cache: Folder that keeps answers, so that an interrupted benchmark can resume; None keeps none. See
@@ -57,7 +57,6 @@ class BenchmarkOptions:
     prefer: str = "balanced"
     more: str | None = None
     differences: Path | None = None
-    skip_unreadable: bool = False
     limits: bool = False
     profile: bool = False
     cache: Path | None = None

@@ -87,7 +87,7 @@ def make_plan(
         described[first].contract,
         data,
         where=first,
-        skip_unreadable=options.skip_unreadable,
+        reading=options,
         numbered=described[first].numbered,
         purpose="evaluation" if labelled else "calibration",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from edgepress.toolkit.conversion.inspection import write_annotated
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import Described, data_for, describe, without_labels
 from edgepress.toolkit.data.objects import Data, opened_or_named, source_of
+from edgepress.toolkit.data.reading import STRICT, Reading, ReadingArguments
 from edgepress.toolkit.data.remembered import reading_options
 from edgepress.toolkit.data.types import DataSet, notes_of_skipped
 from edgepress.toolkit.errors import InputError
@@ -96,8 +97,8 @@ def calibrate(
     confidence: str | float = CONFIDENCE,
     engine: str | None = None,
     out: str | Path | None = None,
-    skip_unreadable: bool = False,
     on_progress: OnProgress | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> list[Calibrated]:
     """Measure what answers are worth, and write copies of files that reject what they are not sure of.
 
@@ -113,7 +114,6 @@ def calibrate(
         confidence: Probability that a promise holds.
         engine: Engine that runs the files; None takes the first installed one.
         out: Folder for the copies; None: `calibrated` beside the first file.
-        skip_unreadable: Skip images that can't be read.
         on_progress: Called with "scores" and the share that is done, 0-1.
 
     Returns:
@@ -133,7 +133,7 @@ def calibrate(
     paths = [Path(file) for file in files]
     if not paths:
         raise InputError("No file is given.", "Name .tflite or .onnx files.")
-    subjects = [_describe(path, data, unknown, engine=engine, skip_unreadable=skip_unreadable) for path in paths]
+    subjects = [_describe(path, data, unknown, engine=engine, reading=Reading(**reading)) for path in paths]
     targets = targets_of(paths, paths[0].parent / FOLDER if out is None else Path(out))
     results = []
     for number, (subject, target) in enumerate(zip(subjects, targets, strict=True)):
@@ -157,7 +157,7 @@ def answers_to(file: Path, data: DataSet, *, engine: str) -> tuple[npt.NDArray[n
     Raises:
         EdgepressError: The file can't be opened.
     """
-    subject = _describe(file, data, None, engine=engine, skip_unreadable=False)
+    subject = _describe(file, data, None, engine=engine, reading=STRICT)
     contract = subject.about.contract
     scores = _scores(subject.candidate, data, lambda count: None)
     accepted = contract.limits.accepted(scores)
@@ -220,7 +220,7 @@ def _describe(
     unknown: str | Path | None,
     *,
     engine: str | None,
-    skip_unreadable: bool,
+    reading: Reading,
 ) -> _Subject:
     format = file_format(path)
     about = describe(path)
@@ -232,13 +232,11 @@ def _describe(
     if engine is not None and engine not in PACKAGED:
         raise InputError(f"The engine {engine!r} is unknown.", f"Accepted: {', '.join(PACKAGED)}.")
     name = engine_for(path, format, engine)
-    opened, notes = data_for(
-        about.contract, source, where=path, skip_unreadable=skip_unreadable, numbered=about.numbered
-    )
+    opened, notes = data_for(about.contract, source, where=path, reading=reading, numbered=about.numbered)
     about = about.labelled(opened)
     others = None
     if unknown is not None:
-        others = _open_unknown(str(unknown), opened, skip_unreadable=skip_unreadable)
+        others = _open_unknown(str(unknown), opened, reading=reading)
         notes += notes_of_skipped(others.skipped)
     return _Subject(about, Candidate(path, name, contract=about.contract_json), opened, others, (*about.notes, *notes))
 
@@ -282,10 +280,10 @@ def _calibrate(subject: _Subject, target: Path, wish: Wish, progress: Callable[[
     )
 
 
-def _open_unknown(source: str, data: DataSet, *, skip_unreadable: bool) -> DataSet:
+def _open_unknown(source: str, data: DataSet, *, reading: Reading) -> DataSet:
     """Items of none of the labels, in the place of the test items; their own labels are not read."""
     same = reading_options(source, data.table, data.sound)
-    opened = open_data(source, input=data.input, purpose="calibration", skip_unreadable=skip_unreadable, **same)
+    opened = open_data(source, input=data.input, purpose="calibration", **reading.arguments, **same)
     return replace(without_labels(opened, MOST_UNKNOWN), labels=data.labels)
 
 

@@ -18,11 +18,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data.objects import Data, source_of
+from edgepress.toolkit.data.reading import ReadingArguments
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.benchmarking.advice import advice_of
 from edgepress.toolkit.measurement.comparison import match
@@ -124,8 +125,8 @@ def compare(
     confidence: str | float = CONFIDENCE,
     prefer: str = "balanced",
     hints: Hints | None = None,
-    skip_unreadable: bool = False,
     on_progress: Callable[[str, float], None] | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> Comparison:
     """Compare two results of `edgepress benchmark`, or measure two model files side by side.
 
@@ -143,7 +144,6 @@ def compare(
             "90%"; of results, also: whatever they were made with.
         prefer: What is recommended of those: "balanced", the least product of size and latency, "size" or "latency".
         hints: What you know of files that edgepress did not make, the same of both.
-        skip_unreadable: Leave out unreadable images instead of raising an error.
         on_progress: Called with the current phase and the completed share of it, 0-1.
 
     Raises:
@@ -169,7 +169,7 @@ def compare(
         return dataclasses.replace(comparison, advice=advice_of(runs[1], rule))
     from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions, benchmark
 
-    options = call_with(BenchmarkOptions, locals(), baseline=str(old))
+    options = call_with(BenchmarkOptions, locals() | reading, baseline=str(old))
     run = benchmark([old, new], data=data, hints=hints, options=options, on_progress=on_progress)
     pairs = match_models(run, old, new)
     notes = (*run.notes, *_errors(run, old, new))

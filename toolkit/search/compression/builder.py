@@ -78,7 +78,7 @@ class Builder:
                     data=options.data,
                     out=folder,
                     hints=None if own else options.hints,
-                    skip_unreadable=options.skip_unreadable,
+                    **options.reading.arguments,
                     target=target,
                     on_note=lambda text: self.cache.notes.setdefault(text),
                     **how,  # type: ignore[arg-type]
@@ -159,7 +159,7 @@ class Builder:
     def _training(self, folder: Path) -> dict[str, Any]:
         """Options that `tune` and `prune` share."""
         options = self.options
-        shared = {"hints": options.hints, "skip_unreadable": options.skip_unreadable}
+        shared = {"hints": options.hints, **options.reading.arguments}
         return {**shared, "out": folder, "seed": options.seed, "resume": True}
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import Conversion
@@ -18,6 +18,7 @@ from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.conversion.plan import plan_for
 from edgepress.toolkit.data.for_model import data_for, data_record
 from edgepress.toolkit.data.objects import Data, Model, source_of
+from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.machine.environments import usable_engines
@@ -100,10 +101,10 @@ def compress(
     out: str | Path | None = None,
     hints: Hints | None = None,
     seed: int = 0,
-    skip_unreadable: bool = False,
     on_note: Callable[[str], None] | None = None,
     on_step: Callable[[str], None] | None = None,
     on_trial: Callable[[Trial], None] | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> CompressResult:
     """Find the cheapest way to make a file that meets your limits.
 
@@ -136,7 +137,6 @@ def compress(
         out: Folder for the result; None: `compressed` next to the model.
         hints: What you know of a model that edgepress did not train.
         seed: Seed of trainings.
-        skip_unreadable: Leave out images that can't be read instead of failing.
         on_note: Called with each guess about the model, and where an earlier result is kept.
         on_step: Called with each step that begins, in words.
         on_trial: Called with each file that was tried, with its figures.
@@ -162,7 +162,7 @@ def compress(
     if board is not None:
         step(f"looking at {checked_host(board)}")
         board_info(board, python=python, ssh_config=ssh_config)  # first: a board that can't be reached ends it here
-    contract, opened = _open(path, data, hints, note, skip_unreadable=skip_unreadable)
+    contract, opened = _open(path, data, hints, note, reading=Reading(**reading))
     _possible(limits, contract, path)
     folder = path.parent / "compressed" if out is None else Path(out)
     options = call_with(
@@ -170,6 +170,7 @@ def compress(
         locals(),
         model=path,
         arch=contract.arch,
+        reading=Reading(**reading),
         board=board or "",
         memory=max_memory is not None,
         target="integer-only" if limits.exported else "cpu",
@@ -220,13 +221,13 @@ def _engine(format: str | None, engine: str | None, limits: Limits) -> tuple[str
 
 
 def _open(
-    path: Path, data: str | None, hints: Hints, note: Callable[[str], None], *, skip_unreadable: bool
+    path: Path, data: str | None, hints: Hints, note: Callable[[str], None], *, reading: Reading
 ) -> tuple[Contract, DataSet]:
     """What the files will say of the model, and the data as they take them."""
     with Conversion(path, hints=hints) as conversion:
-        plan = plan_for(path, conversion.facts, hints, data=data, count=EVERY, skip_unreadable=skip_unreadable)
+        plan = plan_for(path, conversion.facts, hints, data=data, count=EVERY, reading=reading)
         notes = (*conversion.facts.notes, *plan.notes)
-    opened, more = data_for(plan.contract, data, where=path, skip_unreadable=skip_unreadable)
+    opened, more = data_for(plan.contract, data, where=path, reading=reading)
     for text in dict.fromkeys((*notes, *more)):
         note(text)
     for name, purpose in (("val", "choosing a file"), ("test", "the final figure")):

@@ -20,6 +20,7 @@ from edgepress.converters.conversion.conversion import TOOLS
 from edgepress.converters.files import sha256_of
 from edgepress.converters.schemes import Target
 from edgepress.runtime.board import cpu_name
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import BoardError, SweepError
 from edgepress.toolkit.machine.environments import engine_version
@@ -49,7 +50,7 @@ class CompressOptions:
         memory: Whether the memory of a file is asked for.
         target: What int8 files are made for: "integer-only" if RAM or flash of the exported C is limited.
         seed: Seed of trainings.
-        skip_unreadable: Leave out images that can't be read.
+        reading: How data are read.
     """
 
     model: Path
@@ -65,7 +66,7 @@ class CompressOptions:
     memory: bool = False
     target: Target = "cpu"
     seed: int = 0
-    skip_unreadable: bool = False
+    reading: Reading = STRICT
 
     @property
     def validation(self) -> DataSet:

@@ -15,6 +15,7 @@ from edgepress.converters.files import sha256_of_file, whole_file
 from edgepress.runtime.decisions import same_answers
 from edgepress.runtime.filetypes import VARIANTS
 from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, SweepError
 from edgepress.toolkit.results.figures import pack
@@ -138,8 +139,8 @@ def _test_file(path: Path, job: Job) -> dict[str, Any]:
     from edgepress.toolkit.measurement.benchmarking.collect import collect_answers
     from edgepress.toolkit.workers.opening import Candidate
 
-    skip = bool(job.arguments.get("skip_unreadable"))
-    data, _ = data_for(contract_of(path), str(job.context["data"]), where=path, skip_unreadable=skip)
+    reading = Reading(skip_unreadable=bool(job.arguments.get("skip_unreadable")))
+    data, _ = data_for(contract_of(path), str(job.context["data"]), where=path, reading=reading)
     if data.sha256 != job.arguments["data"]:
         raise SweepError(f"The data in {data.source} are not those that the sweep was planned for.", "Start it again.")
     result: dict[str, Any] = {}

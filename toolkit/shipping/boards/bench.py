@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import edgepress
 from edgepress.converters.files import write_json
@@ -24,6 +24,7 @@ from edgepress.converters.process.scratch import ScratchFolder
 from edgepress.converters.schemes import BASELINES
 from edgepress.runtime.board import working_set
 from edgepress.toolkit.data.for_model import data_record
+from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.documents import default_cache
 from edgepress.toolkit.errors import EdgepressError, InputError, LostError
@@ -106,9 +107,9 @@ def board_bench(
     out: str | Path | None = None,
     keep: bool = False,
     resume: bool = False,
-    skip_unreadable: bool = False,
     ssh_config: Path | None = None,
     on_step: Callable[[str], None] | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> BoardBench:
     """Copy bundles of model files to boards, run their self-tests, and measure accuracy and latency there.
 
@@ -127,7 +128,6 @@ def board_bench(
         out: Folder of the `benchmark.json` to add to; None: that of the files.
         keep: Keep the copied files on the boards.
         resume: Resume an interrupted run without repeating its measurements.
-        skip_unreadable: Leave out unreadable images instead of raising an error.
         ssh_config: Configuration file, as for `ssh -F`.
         on_step: Called with a sentence when a step begins, from several threads.
 
@@ -150,7 +150,7 @@ def board_bench(
         return BoardBench(None, path, unreachable)
     reachable = [host for host in hosts if host not in unreachable]
     with ScratchFolder() as temporary:
-        cargo = pack(paths, Path(temporary), data=data, limit=items, skip_unreadable=skip_unreadable, on_step=step)
+        cargo = pack(paths, Path(temporary), data=data, limit=items, reading=Reading(**reading), on_step=step)
         before = _before(old, path, cargo=cargo, max_drop_pp=max_drop_pp)
         plan = BoardPlan(cargo.parcels, cargo.items, python, counts, rounds, seconds, keep)
         visits = _visit_all(reachable, plan, cargo.data, resume=resume, ssh_config=ssh_config, on_step=step)

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgepress.runtime import Contract
 from edgepress.toolkit.data.for_model import contract_of, data_for
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.benchmarking.accuracy import (
@@ -64,7 +65,7 @@ def pack(
     *,
     data: str | None,
     limit: int,
-    skip_unreadable: bool = False,
+    reading: Reading = STRICT,
     on_step: Callable[[str], None],
 ) -> Cargo:
     """Bundle the model files and write the test items.
@@ -74,7 +75,7 @@ def pack(
         folder: Folder to write to.
         data: Data of the samples and the test items; None: neither is sent.
         limit: Maximum number of test items.
-        skip_unreadable: Leave out unreadable images instead of raising an error.
+        reading: How the data are read.
         on_step: Called with a sentence when a step begins.
 
     Raises:
@@ -87,7 +88,7 @@ def pack(
         if (contract.input, contract.labels) != (contracts[0].input, contracts[0].labels):
             hint = "Benchmark them separately."
             raise InputError(f"{parcel.file} has another input or other labels than {parcels[0].file}.", hint)
-    opened, notes = data_for(contracts[0], data, where=parcels[0].file, skip_unreadable=skip_unreadable)
+    opened, notes = data_for(contracts[0], data, where=parcels[0].file, reading=reading)
     if len(opened.test) > limit:
         notes.append(f"Accuracy on boards: {limit} of the {len(opened.test)} test items (--items).")
         test = Split(opened.test.source, opened.test.indices[:limit], opened.test.y[:limit])

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import edgepress.runtime
 from edgepress.converters.contract.hints import Hints
@@ -30,6 +30,7 @@ from edgepress.runtime.updates.releases import MAX_RELEASE
 from edgepress.toolkit.conversion.inspection import write_annotated
 from edgepress.toolkit.data.for_model import data_for, describe
 from edgepress.toolkit.data.objects import Data, source_of
+from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.errors import InputError, ModelFileError
 from edgepress.toolkit.escaping import markdown
 from edgepress.toolkit.shipping.bundles.archive import sign as sign_file
@@ -114,7 +115,6 @@ def bundle(
     offline: bool = False,
     data: Data | None = None,
     samples: int = SAMPLES,
-    skip_unreadable: bool = False,
     engine: str | None = None,
     sign: str | Path | None = None,
     updates: str | Path | None = None,
@@ -126,6 +126,7 @@ def bundle(
     mqtt: bool = False,
     hints: Hints | None = None,
     on_step: Callable[[str], None] | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> Bundle:
     """Build a bundle.
 
@@ -138,7 +139,6 @@ def bundle(
         offline: Include the wheels of these packages.
         data: Data to take samples from; None: the data named in the file's contract.
         samples: Number of test items to include; none of a model without labels.
-        skip_unreadable: Skip test images that can't be read.
         engine: Engine that computes the samples' answers; None: the first that opens the file. "native": the bundle
             holds the model as C, which the board's compiler builds, for boards that no engine has packages for.
         sign: OpenSSH key to sign the bundle with.
@@ -185,9 +185,7 @@ def bundle(
         if data is None and about.contract.known_data is None:
             hint = "Name the data to take samples from with --data, or leave samples out: --samples 0."
             raise InputError(f"{path} does not say what data it was trained on.", hint)
-        opened, notes = data_for(
-            about.contract, data, where=path, skip_unreadable=skip_unreadable, numbered=about.numbered
-        )
+        opened, notes = data_for(about.contract, data, where=path, reading=Reading(**reading), numbered=about.numbered)
         about = about.labelled(opened)
     with ScratchFolder() as temporary:
         model = path

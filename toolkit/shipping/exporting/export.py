@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Unpack, get_args
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.data.objects import Data, source_of
+from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.results.run_files import check_integers
 from edgepress.toolkit.shipping.exporting.c99 import export_c99, library_name
@@ -41,7 +42,6 @@ def export(
     board: str | None = None,
     data: Data | None = None,
     samples: int = SAMPLES,
-    skip_unreadable: bool = False,
     specialize: bool = False,
     layout: Layout = "cmake",
     overwrite: bool = False,
@@ -51,6 +51,7 @@ def export(
     accelerator: str = USUAL_ACCELERATOR,
     hints: Hints | None = None,
     on_step: Callable[[str], None] | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> Exported:
     """Write a `.tflite` file as sources for a microcontroller.
 
@@ -67,7 +68,6 @@ def export(
         board: A name in `MICROCONTROLLERS`; a file that takes more memory or flash is refused.
         data: Data whose test items the self-test holds; None: it holds random items.
         samples: Number of items in the self-test, 1 to 1000.
-        skip_unreadable: Skip images that can't be read.
         specialize: Whether each layer gets C of its own, which is faster and several times the code; "c99" alone.
         layout: "cmake", or "arduino", a library of the Arduino IDE with the self-test as its example; "c99" alone.
         overwrite: Whether files in the folder are replaced that no export wrote, or that were changed since.
@@ -140,7 +140,7 @@ def export(
         board=board,
         data=data,
         samples=samples,
-        skip_unreadable=skip_unreadable,
+        reading=Reading(**reading),
         specialize=specialize,
         overwrite=overwrite,
         name=name,

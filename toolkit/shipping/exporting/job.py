@@ -13,6 +13,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.process.worker import ChildDied, Emit, run_in_child
 from edgepress.runtime.flatbuffer import unsupported_operations
 from edgepress.toolkit.data.for_model import Described, describe
+from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.errors import InputError, ModelFileError
 from edgepress.toolkit.shipping.exporting.vectors import Vectors
 
@@ -153,7 +154,7 @@ class ExportJob:
     board: str | None
     data: str | None
     samples: int
-    skip_unreadable: bool
+    reading: Reading
     specialize: bool
     overwrite: bool
     name: str
@@ -166,7 +167,7 @@ class ExportJob:
     @property
     def items(self) -> dict[str, Any]:
         """The arguments of `make_vectors` that say which items the self-test holds."""
-        return {"data": self.data, "samples": self.samples, "skip_unreadable": self.skip_unreadable}
+        return {"data": self.data, "samples": self.samples, "reading": self.reading}
 
     def in_child(self, function: Callable[[ExportJob, _A], _T], argument: _A) -> _T:
         """What a function makes of this job in a process with limits on time and memory: it may read the file.

@@ -15,6 +15,7 @@ from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.micro_session import MicroSession
 from edgepress.runtime.sessions import Session, dequantization_table
 from edgepress.toolkit.data.for_model import Described, data_for
+from edgepress.toolkit.data.reading import STRICT, Reading
 
 SEED = 0
 """Of random items, which are the same each time."""
@@ -98,7 +99,7 @@ def make_vectors(
     *,
     data: str | None,
     samples: int,
-    skip_unreadable: bool = False,
+    reading: Reading = STRICT,
 ) -> tuple[Vectors, list[str]]:
     """Items of data, or random ones, with the answers of a session, and notes on the file and the data.
 
@@ -107,7 +108,7 @@ def make_vectors(
         about: The file with its contract; None only without data.
         data: Data whose test items are taken, spread evenly over it; None: items are random.
         samples: Number of items.
-        skip_unreadable: Skip images that can't be read.
+        reading: How the data are read.
 
     Raises:
         DataError: The data can't be used.
@@ -119,9 +120,7 @@ def make_vectors(
         for item in _random_items(session, samples):
             session.stored_answers(item[np.newaxis])
     else:
-        opened, more = data_for(
-            about.contract, data, where=about.file, skip_unreadable=skip_unreadable, numbered=about.numbered
-        )
+        opened, more = data_for(about.contract, data, where=about.file, reading=reading, numbered=about.numbered)
         notes += more
         rows = np.unique(np.linspace(0, len(opened.test) - 1, min(samples, len(opened.test))).round().astype(int))
         model = Model(about.file, "export", 1, session)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.pruning.importance import MEASURES
 from edgepress.converters.pruning.plan import NEAR
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data.objects import Data, Model, source_of
+from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.text import SHARE, SIZE, TIME, parse
@@ -36,11 +37,11 @@ def prune(
     augmentation: str = "auto",
     seed: int = 0,
     importance: str = "auto",
-    skip_unreadable: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     on_note: Callable[[str], None] | None = None,
     on_progress: Callable[[float, str], None] | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> GraphResult:
     """Prune channels of a model until it is as small as asked, then distil.
 
@@ -63,7 +64,6 @@ def prune(
         augmentation: Augmentation of the training items, as for `train`.
         seed: Seed of their order and augmentation.
         importance: What ranks channels: "l1", "taylor", "variance" or "auto" (docs/prune.md).
-        skip_unreadable: Leave out images that can't be read instead of failing.
         resume: Resume the run that `out` holds; an empty folder starts one.
         overwrite: Replace a run that `out` holds.
         on_note: Called with each guess about the model, and where training went back or little is left.
@@ -95,7 +95,9 @@ def prune(
     )
     if importance not in ("auto", *MEASURES):
         raise InputError(f"importance is {importance!r}; accepted: auto, {', '.join(MEASURES)}.")
-    run = call_with(Run, locals(), verb="pruned", report=REPORT, scratch=(PLAN, GRAPH.format("*")))
+    run = call_with(
+        Run, locals(), reading=Reading(**reading), verb="pruned", report=REPORT, scratch=(PLAN, GRAPH.format("*"))
+    )
     own = {"targets": targets, "importance": importance}
     identity = {"importance": importance, **dataclasses.asdict(targets)}
     result = carry_out(model_in(model), run, prune_here, PruneJob, own=own, identity=identity)

@@ -20,6 +20,7 @@ from edgepress.toolkit.conversion.convert import JUDGED, items_for
 from edgepress.toolkit.conversion.plan import SAMPLES, plan_for
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.for_model import require_one_input
+from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.training import batches, checkpoint, run_folder
@@ -47,7 +48,7 @@ class Run:
     minutes: float
     steps: int | None
     seed: int
-    skip_unreadable: bool
+    reading: Reading
     resume: bool
     overwrite: bool
     on_note: Callable[[str], None] | None
@@ -173,7 +174,7 @@ def job_arguments(
     """
     facts = conversion.facts
     hints = run.hints or Hints()
-    plan = plan_for(conversion.path, facts, hints, data=run.data, count=EVERY, skip_unreadable=run.skip_unreadable)
+    plan = plan_for(conversion.path, facts, hints, data=run.data, count=EVERY, reading=run.reading)
     require_one_input(plan.contract, conversion.path, "tune" if run.verb == "tuned" else "prune")
     for text in (*facts.notes, *plan.notes):
         note(text)

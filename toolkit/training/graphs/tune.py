@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Unpack, get_args
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data.objects import Data, Model, source_of
+from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.training.graphs.job import Bits, TuneJob
@@ -29,11 +30,11 @@ def tune(
     hints: Hints | None = None,
     augmentation: str = "auto",
     seed: int = 0,
-    skip_unreadable: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     on_note: Callable[[str], None] | None = None,
     on_progress: Callable[[float, str], None] | None = None,
+    **reading: Unpack[ReadingArguments],
 ) -> GraphResult:
     """Quantization-aware training of a model's constants and ranges.
 
@@ -51,7 +52,6 @@ def tune(
         hints: What you know of a model that edgepress did not train.
         augmentation: Augmentation of the training items, as for `train`.
         seed: Seed of their order and augmentation.
-        skip_unreadable: Leave out images that can't be read instead of failing.
         resume: Resume the run that `out` holds; an empty folder starts one.
         overwrite: Replace a run that `out` holds.
         on_note: Called with each guess about the model.
@@ -74,5 +74,5 @@ def tune(
     data = source_of(data)
     if bits not in get_args(Bits):
         raise InputError(f"bits is {bits}; accepted: 8 or 4.")
-    run = call_with(Run, locals(), verb="tuned", report=REPORT, scratch=(START, RANGES))
+    run = call_with(Run, locals(), reading=Reading(**reading), verb="tuned", report=REPORT, scratch=(START, RANGES))
     return carry_out(model_in(model), run, tune_here, TuneJob, own={"bits": bits}, identity={"bits": bits})

@@ -1,0 +1,84 @@
+"""Options of records: declared once, and the same on the command line, in Python and in what help() shows."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from configuring import GROUP
+
+import edgepress.toolkit as toolkit
+from edgepress.toolkit.data.reading import Reading
+from edgepress.toolkit.option_records import RECORDS, settings_of, signature_of
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [path for room in ("toolkit", "converters", "runtime") for path in sorted((ROOT / room).rglob("*.py"))]
+DECLARED = sorted({name for options in RECORDS.values() for name in settings_of(options)})
+VERBS = [name for name in toolkit.__all__ if name in GROUP.commands]
+
+
+def declarations(name: str) -> Iterator[str]:
+    """Where a record, or a parameter, has a name and either a default or a help of its own."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
+                if node.value is not None:
+                    yield str(path.relative_to(ROOT))
+            elif isinstance(node, ast.arguments):
+                named = [each.arg for each in (*node.posonlyargs, *node.args)]
+                with_default = {*named[len(named) - len(node.defaults) :]}
+                with_default |= {a.arg for a, d in zip(node.kwonlyargs, node.kw_defaults, strict=True) if d}
+                if name in with_default:
+                    yield str(path.relative_to(ROOT))
+
+
+def test_how_data_are_read_is_declared_once() -> None:
+    for name in settings_of(Reading):
+        assert [*declarations(name)] == ["toolkit/data/reading.py"]
+
+
+@pytest.mark.parametrize("arguments", RECORDS, ids=lambda each: each.__name__)
+def test_arguments_for_type_checkers_are_those_of_the_record(arguments: Any) -> None:
+    named = {name: str(kind) for name, kind in get_type_hints(arguments).items()}
+    assert named == {name: str(kind) for name, (_, kind, _) in settings_of(RECORDS[arguments]).items()}
+    assert not arguments.__required_keys__
+
+
+@pytest.mark.parametrize("options", RECORDS.values(), ids=lambda each: each.__name__)
+def test_a_record_is_frozen_and_needs_nothing(options: Any) -> None:
+    assert options.__dataclass_params__.frozen
+    made = options()
+    for name, (field, _, setting) in settings_of(options).items():
+        assert getattr(made, name) == field.default
+        assert setting.help
+        assert not setting.help.endswith(".")
+        assert f"{name}: {setting.sentences}"[:60] in options.__doc__
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in VERBS if "skip_unreadable" in signature_of(getattr(toolkit, name)).parameters]
+)
+def test_help_shows_names_types_and_what_they_mean(name: str) -> None:
+    function = getattr(toolkit, name)
+    shown = inspect.signature(function).parameters["skip_unreadable"]
+    assert (shown.annotation, shown.default, shown.kind) == (bool, False, shown.KEYWORD_ONLY)
+    assert "reading" not in inspect.signature(function).parameters
+    assert inspect.getdoc(function).count("skip_unreadable: Skip unreadable images, and list them.") == 1
+    option = next(p for p in GROUP.commands[name].params if p.name == "skip_unreadable")
+    assert (option.help, option.default) == ("Skip unreadable images, and list them", False)
+
+
+def test_most_commands_that_read_data_have_the_record() -> None:
+    having = [n for n in VERBS if "skip_unreadable" in {p.name for p in GROUP.commands[n].params}]
+    assert len(having) >= 14
+
+
+def test_a_wrong_value_of_a_record_is_named() -> None:
+    with pytest.raises(TypeError, match=r"evaluate\(\): skip_unreadable is 'yes' \(str\); accepted: True or False"):
+        toolkit.evaluate("a.tflite", skip_unreadable="yes")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Did you mean 'skip_unreadable'"):
+        toolkit.evaluate("a.tflite", skip_unreadables=True)  # type: ignore[call-arg]

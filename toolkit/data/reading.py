@@ -1,0 +1,43 @@
+"""How the data of a model are read: what its contract does not say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, TypedDict
+
+from edgepress.toolkit.option_records import Setting, record
+
+
+class ReadingArguments(TypedDict, total=False):
+    """The arguments of functions that make a `Reading`."""
+
+    skip_unreadable: bool
+
+
+@record(ReadingArguments)
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How data are read."""
+
+    skip_unreadable: Annotated[
+        bool,
+        Setting(
+            "Skip unreadable images, and list them",
+            more="False: an unreadable image is an error",
+            words=("--skip-unreadable",),
+        ),
+    ] = False
+
+    @property
+    def arguments(self) -> ReadingArguments:
+        """The arguments that make it."""
+        return {"skip_unreadable": self.skip_unreadable}
+
+    @property
+    def words(self) -> list[str]:
+        """The options in the next command, which reads the same data."""
+        return ["--skip-unreadable"] if self.skip_unreadable else []
+
+
+STRICT = Reading()
+"""What can't be read is an error."""

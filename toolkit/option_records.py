@@ -1,0 +1,168 @@
+"""Records of options: each option is declared once, as a field of a frozen dataclass.
+
+A field is `Annotated[type, Setting("help", ...)] = default`. The command line (`edgepress.toolkit.cli.options`), what
+edgepress.toml may hold, docs/commands.md, and the signature and docstring of public functions are made from it:
+
+    @record(ReadingArguments)
+    @dataclass(frozen=True, kw_only=True)
+    class Reading: ...
+
+    def evaluate(file: Path, **reading: Unpack[ReadingArguments]) -> Evaluation:
+        how = Reading(**reading)
+
+A `TypedDict` repeats the names and types for editors and type checkers, which read no decorators (PEP 692); a test
+fails where both differ.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, fields
+from typing import Any, TypeVar, Unpack, get_args, get_origin, get_type_hints
+
+Record = TypeVar("Record", bound=type)
+RECORDS: dict[Any, Any] = {}
+"""The record of each `TypedDict` of arguments."""
+AS_IN_PYTHON = object()
+"""The default on the command line is that of the field."""
+WIDTH = 120
+"""Longest line of a docstring."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an option says beside its name, type and default.
+
+    Attributes:
+        help: The text of --help, docs/commands.md and help(), without a full stop.
+        more: A sentence for Python alone.
+        min: Smallest number.
+        max: Largest number.
+        words: Words of the command line, if they do not follow from the name, such as a flag without --no-.
+        metavar: What stands for the value in --help.
+        several: Whether a text holds values separated by commas.
+        show_default: What holds where no value is given.
+        choices: What is completed.
+        command_line: Whether commands have it; otherwise, Python alone.
+        typed: The type on the command line; None: that of the field.
+        usual: The default on the command line.
+        read: Makes the field's value of the command line's.
+    """
+
+    help: str
+    more: str = ""
+    min: float | None = None
+    max: float | None = None
+    words: tuple[str, ...] = ()
+    metavar: str | None = None
+    several: bool = False
+    show_default: str | bool = True
+    choices: tuple[str, ...] = ()
+    command_line: bool = True
+    typed: Any = None
+    usual: Any = AS_IN_PYTHON
+    read: Callable[[Any], Any] | None = None
+
+    @property
+    def sentences(self) -> str:
+        """What help() says."""
+        ends = {"at least": self.min, "at most": self.max}
+        limits = " and ".join(f"{word} {end:g}" for word, end in ends.items() if end is not None)
+        absent = f"None: {self.show_default}" if isinstance(self.show_default, str) else ""
+        parts = (self.help, limits[:1].upper() + limits[1:], absent, self.more)
+        return " ".join(f"{part.rstrip('.')}." for part in parts if part)
+
+
+def record(arguments: Any) -> Callable[[Record], Record]:
+    """Mark a frozen dataclass of options, whose docstring gets what its settings say.
+
+    Args:
+        arguments: The `TypedDict` with the same names and types.
+    """
+
+    def mark(options: Record) -> Record:
+        RECORDS[arguments] = options
+        options.__doc__ = _with_section(inspect.cleandoc(options.__doc__ or ""), "Attributes:", _lines(options))
+        return options
+
+    return mark
+
+
+def is_record(kind: Any) -> bool:
+    """Whether a class is a record of options."""
+    return isinstance(kind, type) and kind in RECORDS.values()
+
+
+@functools.cache
+def settings_of(options: type) -> dict[str, tuple[Field[Any], Any, Setting]]:
+    """The fields, types and settings of a record, by name."""
+    kinds = get_type_hints(options, include_extras=True)
+    found = {}
+    for field in fields(options):
+        kind, setting = get_args(kinds[field.name])
+        found[field.name] = (field, kind, setting)
+    return found
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a function, in which the fields of a record stand for `**name: Unpack[...]`."""
+    signature = inspect.signature(function, eval_str=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        options = _record_in(parameter)
+        if options is None:
+            parameters.append(parameter)
+            continue
+        for name, (field, kind, _) in settings_of(options).items():
+            each = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=kind)
+            parameters.append(each)
+    return signature.replace(parameters=parameters)
+
+
+def doc_of(function: Callable[..., Any]) -> str | None:
+    """The docstring of a function, with the options of its record among the arguments."""
+    text = function.__doc__
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        if (options := _record_in(parameter)) is not None:
+            text = _with_section(inspect.cleandoc(text or ""), "Args:", _lines(options))
+    return text
+
+
+def takes_record(function: Callable[..., Any]) -> bool:
+    """Whether a function has the options of a record as arguments; its annotations are not evaluated for that."""
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD and "Unpack[" in str(p.annotation) for p in parameters)
+
+
+def with_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by name, and the fields of those that are records."""
+    held: dict[str, Any] = {}
+    for value in given.values():
+        options: Any = type(value)
+        if is_record(options):
+            held |= {name: getattr(value, name) for name in settings_of(options)}
+    return held | dict(given)
+
+
+def _record_in(parameter: inspect.Parameter) -> Any:
+    if parameter.kind is parameter.VAR_KEYWORD and get_origin(parameter.annotation) is Unpack:
+        return RECORDS[get_args(parameter.annotation)[0]]
+    return None
+
+
+def _lines(options: type) -> Iterator[str]:
+    for name, (_, _, setting) in settings_of(options).items():
+        text = f"{name}: {setting.sentences}"
+        yield textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="        ", break_on_hyphens=False)
+
+
+def _with_section(text: str, title: str, lines: Iterator[str]) -> str:
+    """A docstring with lines at the end of a section, which follows the first paragraphs if there is none."""
+    before, found, after = text.partition(f"\n{title}\n")
+    if not found:
+        return "\n".join([text, "", title, *lines])
+    section, gap, rest = after.partition("\n\n")
+    return before + found + "\n".join([section.rstrip(), *lines]) + gap + rest
