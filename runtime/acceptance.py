@@ -1,7 +1,7 @@
 """Answers that know their limits: calibrated probabilities, and whether an answer is accepted.
 
 `edgepress calibrate` measures what is here for a file on an engine and stores it in the contract. A board applies it to
-the scores of each answer. The promise holds for images like those that it was measured on.
+the scores of each answer. The promise holds for items like those that it was measured on.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Acceptance:
         sure = f"{100 * self.confidence:.4g} %"
         limit = f"{100 * self.limit:.3g} %"
         return (
-            f"With {sure} confidence, at most {limit} of {what}, for images like the {self.items} "
+            f"With {sure} confidence, at most {limit} of {what}, for items like the {self.items} "
             f"that this was measured on, with {self.engine}."
         )
 

@@ -192,9 +192,10 @@ def unsupported_operations(path: Path, data: bytes) -> ModelFileError | None:
         for code in flat.tables(flat.root, _CODES):
             if text := flat.inner(code, 1):
                 names.append(data[text + 4 : text + 4 + flat.number(text)].decode(errors="replace"))
-    if "edgetpu-custom-op" in names:
-        hint = "Give the file that it was compiled from; its name lacks _edgetpu."
-        return ModelFileError(f"{path} is compiled for an Edge TPU (operation edgetpu-custom-op).", hint)
+    for operation, chip in (("edgetpu-custom-op", "Edge TPU"), ("ethos-u", "Ethos-U")):
+        if operation in names:
+            problem = f"{path} is compiled for an {chip} (operation {operation}), and runs nowhere else."
+            return ModelFileError(problem, "Give the file that it was compiled from.")
     if flex := [name for name in names if name.startswith("Flex")]:
         hint = "Export it with built-in operations only (TFLITE_BUILTINS)."
         return ModelFileError(f"{path} needs operations of TensorFlow itself: {', '.join(flex)}.", hint)

@@ -33,7 +33,8 @@ class Given:
         own: Whether they are like the model's training data, as far as that is known.
         scaling: Whether options can say how its items, images, are scaled.
         repairs: Whether the graph's constants were allowed to change.
-        tunable: Path of the source model, as a shell takes it, if `edgepress tune` may make it better; or "".
+        tunable: The source model and the options that open it and its items, as a shell takes them, if `edgepress tune`
+            may make it better; or "".
     """
 
     target: Target

@@ -109,6 +109,7 @@ class Conversion:
         proof_labels: Array | None = None,
         proof_name: str = "seeded",
         proof_own: bool = False,
+        again: Sequence[str] = (),
         enforce: bool = True,
         target: Target = "cpu",
         rewrite: bool = True,
@@ -136,6 +137,7 @@ class Conversion:
                 these and in their order.
             proof_name: Name of these items, for the contract.
             proof_own: Whether these items are like those that the model was trained on, as far as that is known.
+            again: Options with which a command opens the model and these items again, for advice.
             enforce: Whether a file below its scheme's bound fails.
             target: What the files are for.
             rewrite: Whether the graphs are rewritten to be faster there (`converters.rewrites.table`).
@@ -217,7 +219,7 @@ class Conversion:
             own=proof_own,
             scaling=contract.input.is_image and self.facts.takes_scaling,
             repairs=repairs,
-            tunable="" if learned or proof is None else shlex.quote(str(self.path)),
+            tunable="" if learned or proof is None else shlex.join([str(self.path), *again]),
         )
         return with_advice([across(reports[name].variant, answers) for name in schemes], given)
 

@@ -56,7 +56,8 @@ class ChosenMethods:
     def summary(self) -> dict[str, Any]:
         """The same for JSON and contracts, with the fields of a repair."""
         methods = self.methods
-        others = f", of {len(methods.tensors)} tensors by others" if methods.tensors else ""
+        count = len(methods.tensors)
+        others = f", of {count} {'tensor' if count == 1 else 'tensors'} by others" if count else ""
         return {
             "method": methods.default,
             "others": dict(Counter(methods.tensors.values())),

@@ -89,7 +89,9 @@ def _graph(content: bytes) -> Graph:
         _begin(variables, graphs, kinds, buffers, content=content)
     ends = [_integers(graph, field, content) for field in (1, 2)]
     if any(len(end) != 1 for end in ends):
-        raise unsupported("this file", f"it has {len(ends[0])} inputs and {len(ends[1])} outputs; accepted: 1 and 1")
+        counts = f"it has {len(ends[0])} inputs and {len(ends[1])} outputs; accepted: 1 and 1"
+        hint = "No conversion changes that; boards with Linux run files of several inputs: edgepress bundle."
+        raise unsupported("this file", counts, hint)
     tables = graph.tables(3)
     if len(tables) > MAX_OPERATIONS:
         raise unsupported("this file", f"it has {len(tables)} operations; accepted: up to {MAX_OPERATIONS}")

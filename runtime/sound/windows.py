@@ -18,6 +18,11 @@ ONE_WINDOW = 3.0
 """Windows of a recording up to which it gives one."""
 STEPS = 4
 """Steps of a window from one answer to the next."""
+QUIETEST = 0.25
+"""Least energy of a window as a share of that of the loudest one of its recording, 6 dB below it: people record a word
+with pauses before and after it."""
+MOSTLY = 0.75
+"""Share of a recording's energy that makes one window all there is to hear."""
 AT_ONCE = 64
 """Windows that a model answers at once."""
 
@@ -30,33 +35,37 @@ def is_recording(source: Any) -> TypeGuard[str | os.PathLike[str] | bytes]:
 
 
 def windows_of(
-    samples: Samples, sound: SoundFeatures, window: int, step: int
+    samples: Samples, sound: SoundFeatures, window: int, step: int, quietest: float = QUIETEST
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
     """The frames of a recording, uint16 (frames, channels), and the first frame of each of its windows.
 
-    A recording of up to three windows has one: the loudest, after silence in front if it is shorter. A longer
-    one has windows a step apart without those of digital silence, unless there is nothing else.
+    A recording of up to three windows, or with nearly all energy in one, has one window: the loudest, after silence in
+    front if it is shorter. A longer one has windows a step apart without those of digital silence, unless there is
+    nothing else, and without quiet ones.
 
     Args:
         samples: Its samples, int16, shape (n,).
         sound: The front end.
         window: Frames of a window.
         step: Frames from one window to the next.
+        quietest: Least energy of a window as a share of that of the loudest one, 0-1; 0 keeps all, such as of
+            background.
     """
     missing = sound.samples_of(window) - len(samples)
     if missing > 0:
         samples = np.concatenate([np.zeros(missing, np.int16), samples])
     frames = frames_of(samples, sound)
-    last = len(frames) - window
-    if len(frames) <= ONE_WINDOW * window:
-        energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
-        begin = np.arange(last + 1) * sound.step
-        loudness = energy[begin + sound.samples_of(window)] - energy[begin]
-        return frames, np.array([np.argmax(loudness)])
-    starts = np.arange(0, last + 1, step)
+    starts = np.arange(len(frames) - window + 1)
+    energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
+    begin = starts * sound.step
+    loudness = energy[begin + sound.samples_of(window)] - energy[begin]
+    is_one = len(frames) <= ONE_WINDOW * window or (quietest > 0 and loudness.max() > MOSTLY * energy[-1])
+    if is_one:
+        return frames, starts[[np.argmax(loudness)]]
     heard = np.concatenate([[0], np.cumsum(frames.any(axis=1))])
-    with_sound = starts[heard[starts + window] > heard[starts]]
-    return frames, with_sound if len(with_sound) else starts[:1]
+    has_sound = heard[starts + window] > heard[starts]
+    kept = starts[::step][(has_sound & (loudness >= quietest * loudness.max()))[::step]]
+    return frames, kept if len(kept) else starts[:1]
 
 
 def items_of(

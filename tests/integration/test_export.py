@@ -21,11 +21,12 @@ from edgepress.toolkit.conversion.inspection import annotate
 from edgepress.toolkit.errors import InputError, ModelFileError
 from edgepress.toolkit.shipping.exporting.c99 import library_name
 from edgepress.toolkit.shipping.exporting.export import Exported, export
+from edgepress.toolkit.shipping.exporting.folder import BUILD_FILES
 from edgepress.toolkit.shipping.exporting.job import MICROCONTROLLERS
 
 CHAIN = "chain-0"
 """A graph that takes uint8 images of 12 x 10 x 3 and has six outputs."""
-FILES = {"CMakeLists.txt", "README.md", "model.c", "model.h", "report.json", "selftest.c"}
+FILES = {"README.md", "model.c", "model.h", "report.json", "selftest.c", *BUILD_FILES}
 LABELS = ('a "cat"', "b\\", "<c>", "d|e", "\N{SNOWMAN}", "??/")
 
 
@@ -57,7 +58,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.parametrize("specialize", [False, True])
 def test_a_folder_compiles_and_passes_its_self_test(specialize: bool, tmp_path: Path) -> None:
     made = exported(tmp_path, specialize=specialize)
-    assert {path.name for path in made.folder.iterdir()} == FILES
+    assert files_in(made.folder) == FILES
     sanitized = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     assert selftest_output(made.folder, "gcc", *sanitized) == "8 of 8 items have the expected answer\n"
     report = json.loads((made.folder / "report.json").read_text())

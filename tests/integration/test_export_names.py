@@ -113,11 +113,13 @@ def test_nothing_is_called_model_but_words_and_texts_of_strangers(tmp_path: Path
     path = tmp_path / "model_run.tflite"
     path.write_bytes(graph("chain-0"))
     made = export(path, out=tmp_path / "c", name="front")
-    assert {p.name for p in made.folder.iterdir()} == {
-        *("CMakeLists.txt", "README.md", "front.c", "front.h", "report.json", "selftest.c")
+    build_files = ("CMakeLists.txt", "idf_component.yml", "library.json", "zephyr/CMakeLists.txt", "zephyr/Kconfig")
+    written = {path.relative_to(made.folder).as_posix() for path in made.folder.rglob("*") if path.is_file()}
+    assert written == {
+        *("README.md", "front.c", "front.h", "report.json", "selftest.c", "zephyr/module.yml", *build_files)
     }
-    for name in ("front.h", "front.c", "selftest.c", "CMakeLists.txt"):
-        text = (made.folder / name).read_text()
+    for name in ("front.h", "front.c", "selftest.c", *build_files):
+        text = (made.folder / name).read_text().replace("model_run.tflite", "")
         assert "model_" not in text
         assert "MODEL_" not in text
     readme = (made.folder / "README.md").read_text()

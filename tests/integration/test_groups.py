@@ -83,7 +83,7 @@ def test_every_command_has_the_same_split_without_being_told(trained: Any, photo
     result = CliRunner().invoke(app, ["evaluate", str(out)])
     assert result.exit_code == 0, result.output
     assert "by group" in result.stdout
-    assert "no group of the 2 test groups is in another split." in " ".join(result.stdout.split())
+    assert "none of 2 test groups is in another split." in " ".join(result.stdout.split())
     result = CliRunner().invoke(app, ["convert", str(out / "model.keras"), "--to", "tflite-int8", "--json"])
     assert result.exit_code == 0, result.output
     converted = contract_of(out / "variants" / "model-int8.tflite")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,28 @@ def test_hints_name_the_options_that_they_speak_of() -> None:
     bare = re.compile(r"(?<![-\w])(overwrite|resume|macs|patience|augmentation)\b|\b(another folder)(?! with --|: --)")
     wrong = [(where, hint) for where, hint in hints if bare.search(hint.replace("edgepress prune", ""))]
     assert wrong == []
+
+
+@pytest.mark.parametrize("columns", ["60", "80"])
+@pytest.mark.parametrize("words", [words for words in every_command(GROUP) if words], ids=" ".join)
+def test_the_first_lines_have_an_example_that_the_command_takes(
+    words: tuple[str, ...],
+    columns: str,
+    apart: None,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It stood behind a hundred lines of options."""
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", None)
+    command = GROUP
+    for word in words:
+        command = command.commands[word]
+    assert edgepress(*words, "--help") == 0
+    first = capfd.readouterr().out.partition("╭")[0]
+    assert len(first.splitlines()) <= 22
+    example = " ".join(first.partition("Example: ")[2].split())
+    assert example.startswith(" ".join(["edgepress", *words]))
+    if not hasattr(command, "commands"):
+        given = shlex.split(example)[1 + len(words) :]
+        command.make_context(" ".join(words), given, resilient_parsing=False)

@@ -191,3 +191,18 @@ def test_damaged_files_are_refused_or_answered_but_never_crash(count: int, tmp_p
         except Exception as e:
             raise AssertionError(f"seed {seed}, file {number}") from e
     assert errors > count / 10
+
+
+def test_a_file_of_several_inputs_is_not_to_be_converted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The advice was to make the same file again, which has as many inputs."""
+    made = Maker("refused", (6, 6, 4)).conv(8, (3, 3))
+    graph_type = type(made.net.graph)
+    plain = graph_type.__setattr__
+
+    def with_another_input(self: Any, name: str, value: Any) -> None:
+        plain(self, name, [*value, made.net.tensor((1, 4), 0.1)] if name == "inputs" else value)
+
+    monkeypatch.setattr(graph_type, "__setattr__", with_another_input, raising=False)
+    content = made.net.model()
+    monkeypatch.undo()
+    assert "2 inputs and 1 outputs" in refused(content, tmp_path, hint="No conversion changes that")

@@ -97,6 +97,7 @@ KINDS: dict[str, tuple[str, Any]] = {
     "a safetensors file": (".onnx", struct.pack("<Q", len(SAFETENSORS)) + SAFETENSORS + bytes(4)),
     "a TensorFlow graph": (".tflite", graph_def()),
     "an Edge TPU": (".tflite", lambda: custom_tflite(b"edgetpu-custom-op")),
+    "an Ethos-U": (".tflite", lambda: custom_tflite(b"ethos-u")),
     "operations of TensorFlow itself: FlexErf": (".tflite", lambda: custom_tflite(b"FlexErf")),
     "custom operations, which interpreters lack: MyOp": (".tflite", lambda: custom_tflite(b"MyOp")),
 }

@@ -227,7 +227,7 @@ def test_references_have_their_ends(count: int, labels: int, at_least: float, fl
 def test_a_promise_says_what_it_is_of() -> None:
     rejected = dataclasses.replace(ACCEPT, promise="rejected", limit=0.005, confidence=0.9)
     assert AnswerLimits(accept=rejected).promise("litert") == (
-        "With 90 % confidence, at most 0.5 % of known items are not accepted, for images like the 400 that this was "
+        "With 90 % confidence, at most 0.5 % of known items are not accepted, for items like the 400 that this was "
         "measured on, with litert."
     )
 

@@ -96,3 +96,10 @@ def test_a_document_holds_whether_a_gate_failed() -> None:
     assert document["schema_version"] == 1
     assert (document["old"], document["new"], document["strict"]) == ("OLD", "NEW", False)
     assert judged(result(row()), result(row())).to_dict()["failed"] is False
+
+
+def test_methods_are_those_of_figures_that_the_table_has() -> None:
+    found = judged(result(row()), result(row(rounds=(60.0,) * 20)))
+    assert any(line.startswith("p99: ") for line in methods(found))
+    assert not any(line.startswith("p99: ") for line in methods(found, ("p99_us", "memory_bytes")))
+    assert [line for line in methods(found, ("p99_us",)) if line.startswith("Latency (p50): ")]

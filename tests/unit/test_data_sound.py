@@ -15,7 +15,8 @@ from edgepress.runtime.sound.wav import read_wav
 from edgepress.runtime.sound.windows import windows_of
 from edgepress.toolkit.data import DataSet, open_data
 from edgepress.toolkit.data.group_names import SEEN
-from edgepress.toolkit.data.readers.sound import load_samples
+from edgepress.toolkit.data.items import ReadOptions
+from edgepress.toolkit.data.readers.sound import load_samples, read_sound
 from edgepress.toolkit.data.remembered import open_in_groups
 from edgepress.toolkit.errors import DataError, InputError
 
@@ -122,14 +123,52 @@ def test_up_to_three_windows_give_the_loudest_one_and_longer_ones_give_several(s
     window = int(rng.integers(20, 120))
     longest = 3 * window
     for frames, several in ((longest, False), (longest + 1, True)):
-        samples = rng.normal(0, 20, USUAL.samples_of(frames)).astype(np.int16)
+        samples = rng.normal(0, 2000, USUAL.samples_of(frames)).astype(np.int16)
         begin = int(rng.integers(0, frames - window + 1))
-        samples[begin * 160 : begin * 160 + USUAL.samples_of(window)] = noise(seed, 10)[: USUAL.samples_of(window)]
+        samples[begin * 160 : begin * 160 + USUAL.samples_of(window)] = rng.normal(0, 2600, USUAL.samples_of(window))
         _, starts = windows_of(samples, USUAL, window, window // 2)
         if several:
             assert starts.tolist() == list(range(0, frames - window + 1, window // 2))
         else:
             assert starts.tolist() == [begin]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_quiet_windows_of_a_long_recording_are_left_out_but_not_of_background(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    window = 50
+    second = 16000
+    levels = [1.0, 0.53, 0.47, 0.9, 0.1, 0.8]  # of amplitude: half of it is a quarter of the energy
+    samples = np.concatenate([rng.choice([-1, 1], second) * 8000 * level for level in levels]).astype(np.int16)
+    _, starts = windows_of(samples, USUAL, window, 10)
+    windows = starts[:, None] * 160 + np.arange(USUAL.samples_of(window))
+    shares = (samples[windows].astype(np.float64) ** 2).mean(axis=1) / 8000**2
+    assert 0.25 <= shares.min() < 0.3
+    assert {0, 100, 300, 500} <= {*starts.tolist()}
+    assert not {200, 400} & {*starts.tolist()}
+    _, every = windows_of(samples, USUAL, window, 10, 0)
+    assert every.tolist() == list(range(0, 598 - window + 1, 10))
+    for label in ("bird", "background"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "a.wav").write_bytes(wav_bytes(samples[:, None], 16000))
+    items = read_sound(tmp_path, ReadOptions(window=window, step=10))
+    assert np.bincount(items.y).tolist() == [len(every), len(starts)]
+
+
+@pytest.mark.parametrize(("around", "one"), [(0.0, True), (0.3, True), (0.37, False)])
+def test_a_word_between_pauses_is_one_item_however_long_the_recording(around: float, one: bool) -> None:
+    rng = np.random.default_rng(1)
+    window = USUAL.samples_of(98)
+    rest = 50_000
+    samples = rng.choice([-1, 1], window + rest) * 2000.0
+    begin = 160 * 71
+    outside = np.ones(len(samples), bool)
+    outside[begin : begin + window] = False
+    samples[outside] *= np.sqrt(around * window / rest)  # the energy outside as a share of that inside
+    energy = samples.astype(np.int16).astype(np.float64) ** 2
+    assert (energy[~outside].sum() > 0.75 * energy.sum()) == (around < 1 / 3)
+    _, starts = windows_of(samples.astype(np.int16), USUAL, 98, 49)
+    assert (starts.tolist() == [71]) == one
 
 
 def test_windows_of_digital_silence_are_left_out() -> None:

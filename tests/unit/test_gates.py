@@ -168,7 +168,8 @@ def test_a_refusal_names_the_units_that_fit(name: str) -> None:
         parse_gate(f"{name}>1furlong")
     for unit in METRICS[name].units:
         assert unit in str(caught.value) or unit == "μs"
-    assert ("x or %" in str(caught.value)) == (name not in ("drop", "accuracy", "agreement"))
+    shares = ("drop", "accuracy", "agreement", "f1", "f1_drop", "map", "map_drop")
+    assert ("x or %" in str(caught.value)) == (name not in shares)
 
 
 @pytest.mark.parametrize(

@@ -125,9 +125,9 @@ def test_speeds_and_places_are_as_far_as_they_say(recordings: Recordings, monkey
     taken: list[tuple[float, float]] = []
     inner = mixing._stretch
 
-    def spy(samples: np.ndarray, begin: float, speed: float, count: int) -> np.ndarray:
-        taken.append((speed, begin + speed * count))
-        return inner(samples, begin, speed, count)
+    def spy(samples: np.ndarray, begin: float, speed: float, around: np.ndarray) -> np.ndarray:
+        taken.append((speed, begin + speed * len(around)))
+        return inner(samples, begin, speed, around)
 
     monkeypatch.setattr(mixing, "_stretch", spy)
     mixed(recordings, [1] * 200, [150] * 200, list(np.linspace(0, 0.99, 200)))
@@ -160,14 +160,47 @@ def test_levels_are_as_far_as_they_say(recordings: Recordings, monkeypatch: Any)
     assert high - 3 < levels.max() <= high + 0.1
 
 
-def test_stretching_reads_at_fractions_and_gives_silence_beyond() -> None:
+@pytest.mark.parametrize(
+    ("begin", "speed", "expected"),
+    [
+        (10.5, 1.0, [10.5, 11.5, 12.5, 13.5]),
+        (10.0, 2.0, [10, 12, 14, 16]),
+        (-2.0, 1.0, [-1, -2, 0, 1]),
+        (98.0, 1.0, [98, 99, -3, -4]),
+        (500.0, 1.0, [-1, -2, -3, -4]),
+        (-50.0, 1.0, [-1, -2, -3, -4]),
+    ],
+)
+def test_stretching_reads_at_fractions_and_takes_other_sound_beyond(
+    begin: float, speed: float, expected: list[float]
+) -> None:
     ramp = np.arange(100, dtype=np.int16)
-    assert mixing._stretch(ramp, 10.5, 1.0, 4).tolist() == [10.5, 11.5, 12.5, 13.5]
-    assert mixing._stretch(ramp, 10.0, 2.0, 3).tolist() == [10, 12, 14]
-    assert mixing._stretch(ramp, -2.0, 1.0, 4).tolist() == [0, 0, 0, 1]
-    assert mixing._stretch(ramp, 98.0, 1.0, 4).tolist() == [98, 99, 0, 0]
-    assert mixing._stretch(ramp, 500.0, 1.0, 2).tolist() == [0, 0]
-    assert mixing._stretch(ramp, -50.0, 1.0, 2).tolist() == [0, 0]
+    assert mixing._stretch(ramp, begin, speed, np.array([-1.0, -2.0, -3.0, -4.0])).tolist() == expected
+
+
+def test_a_clip_is_heard_between_noise_of_some_level(recordings: Recordings, monkeypatch: Any) -> None:
+    unchanged(monkeypatch)
+    monkeypatch.setattr(mixing, "NOISY", 0.5)
+    monkeypatch.setattr(mixing, "_noise_gain", lambda signal, noise, rng: 0.0)
+    heard: list[np.ndarray] = []
+
+    def spy(samples: np.ndarray, features: SoundFeatures) -> np.ndarray:
+        heard.append(samples.astype(np.float64))
+        return frames_of_each(samples, features)
+
+    monkeypatch.setattr(mixing, "frames_of_each", spy)
+    mixed(recordings, [2] * 400, [0] * 400, list(np.linspace(0, 0.99, 400)), [3])
+    clip = recordings.samples(2)
+    (rows,) = heard
+    assert (rows[:, -len(clip) :] == clip).all()
+    before = rows[:, : -len(clip)]
+    noisy = before.any(axis=1)
+    assert 0.4 < noisy.mean() < 0.6
+    noise = recordings.samples(3).astype(np.float64)
+    levels = 10 * np.log10((before[noisy] ** 2).mean(axis=1) / (noise**2).mean())
+    low, high = mixing.AROUND_DB
+    assert low - 1 < levels.min() < low + 3
+    assert high - 3 < levels.max() < high + 1
 
 
 def test_recordings_are_pickled_without_samples_and_read_once_by_all_threads(

@@ -16,7 +16,8 @@ from edgepress.runtime.contract import Contract
 from edgepress.runtime.decisions import decide, same_answers
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.stats.metrics import calibration_error, metrics_of
-from edgepress.toolkit.stats.multilabel import RESAMPLES, multilabel_metrics
+from edgepress.toolkit.stats.multilabel import multilabel_metrics
+from edgepress.toolkit.stats.resampled import RESAMPLES
 from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.truth import label_counts, label_hits, label_text, labels_by_item, members, strata
 

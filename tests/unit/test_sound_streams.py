@@ -23,7 +23,7 @@ from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.listen import Listener
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.measurement.calibrating.streams import AVERAGES, HALF, alarms_per_hour, choose_rule
+from edgepress.toolkit.measurement.calibrating.streams import AVERAGES, alarms_per_hour, choose_rule
 from edgepress.toolkit.measurement.streams import (
     AFTER_S,
     THRESHOLDS,
@@ -163,10 +163,10 @@ def test_the_rule_is_the_one_that_misses_least_within_the_wish() -> None:
     hourly = 1.01 / result.hours
     rule, keeps = choose_rule(result, hourly)
     assert keeps
-    assert rule.threshold > HALF
+    assert rule.threshold > 0.5
     quiet = replace(result, recordings=(replace(result.recordings[0], events=()),))
     rule, keeps = choose_rule(quiet, 0.0)
-    assert (rule.threshold, rule.average) == (0.95, 1)  # the least threshold that hears neither
+    assert (rule.threshold, rule.average) == (0.93, 1)  # the least threshold that hears neither
     loud = recording_of(np.tile(np.array([[0.0, 1.0, 0.0]], np.float32), (60, 1)))
     rule, keeps = choose_rule(evaluation_of(loud), 0.0)
     assert not keeps

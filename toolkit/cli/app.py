@@ -18,7 +18,7 @@ from typer import Option
 from edgepress import __version__
 from edgepress.runtime.text import one_line
 from edgepress.toolkit.cli import screen, settings
-from edgepress.toolkit.cli.commands import COMMANDS, NAME
+from edgepress.toolkit.cli.commands import COMMANDS, NAME, PARTS
 from edgepress.toolkit.cli.frame import command
 from edgepress.toolkit.cli.help import WORDS, HelpfulCommand, HelpfulGroup, with_help_all
 from edgepress.toolkit.cli.option_table import join_lists, option_type
@@ -82,6 +82,7 @@ def _build(name: str) -> Any:
     if hasattr(module, "app"):
         for each in module.app.registered_commands:
             each.cls = _JoiningCommand
+            each.epilog = f"Example: {PARTS[f'{name} {each.name or each.callback.__name__}']}"
         kind = getattr(module, "group", HelpfulGroup)
         parent.add_typer(module.app, name=name, cls=kind, no_args_is_help=True, epilog=epilog)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,13 +58,13 @@ def benchmark(
     else:
         show_benchmark(result)
         screen.say(f"Written: {', '.join(str(p) for p in paths)}")
-        screen.next_command(next_line(result, folder))
+        screen.next_command(next_line(result, folder, reading.words))
     if any(r.failed for r in result.results):
         return code_of(not r.failed for r in result.results)
     return 3 if how.max_drop is not None and result.advice.ship is None else 0
 
 
-def next_line(result: Benchmark, folder: Path) -> str:
+def next_line(result: Benchmark, folder: Path, reading: Sequence[str] = ()) -> str:
     """The one command that makes sense after a benchmark: a report, or, without a baseline, the file that makes one."""
     from edgepress.toolkit.results.run_files import run_model
 
@@ -73,7 +74,7 @@ def next_line(result: Benchmark, folder: Path) -> str:
     formats = {SCHEMES[r.scheme].format for r in result.results if r.scheme in SCHEMES}
     scheme = next((name for name in BASELINES if SCHEMES[name].format in formats), BASELINES[0])
     model = run_model(place.parent) or "MODEL"
-    return shell_line("edgepress", "convert", model, "--to", scheme, "--out", place)
+    return shell_line("edgepress", "convert", model, "--to", scheme, "--out", place, *reading)
 
 
 def _show_remarks(result: Benchmark) -> None:
@@ -99,17 +100,21 @@ def show_benchmark(result: Benchmark) -> None:
     screen.say(", ".join(about))
     table = benchmark_table(result)
     screen.show(table)
+    base = result.baseline or {}
+    baseline = (
+        f"the baseline, {base['scheme'] or Path(base['file']).name} on {base['engine']}" if base else "the baseline"
+    )
     meanings = {
-        "SQNR": "Errors and SQNR: of the outputs, relative to those of the baseline.",
+        "SQNR": f"Errors and SQNR: of the outputs, relative to those of {baseline}.",
         "mAP, %": "Exact match, mean F1 and mAP: ± half of their 95 % confidence intervals.",
-        "Drop, pp": "Drop: relative to the baseline, with the upper end (≤) of its 95 % confidence interval.",
-        "Speed-up": "Speed-up: relative to the baseline, ± half of its 95 % confidence interval.",
+        "Drop, pp": f"Drop: relative to {baseline}, with the upper end (≤) of its 95 % confidence interval.",
+        "Speed-up": f"Speed-up: relative to {baseline}, ± half of its 95 % confidence interval.",
         "Status": f"Status: how sure it is that a file loses less than {result.max_drop_pp:g} pp; proven if the whole "
         "interval is below.",
     }
     if result.by_error:
         del meanings["Status"]
-    shown = {str(column.header) for column in table.columns}
+    shown = screen.titles_of(table)
     for text in (meaning for name, meaning in meanings.items() if name in shown):
         screen.say(text)
     if result.noise is not None and not result.noise.noisy:

@@ -72,7 +72,9 @@ def _missing(result: Calibrated) -> str:
         what = f"an error of at most {limit} can't be promised"
         tried = f"no limit up to {100 * LIMITS[-1]:g} % can, either." if wish.limit < LIMITS[-1] else ""
         nearest = f"{reachable} can." if fit.reachable < 1 else tried
+        enough = fit.missing is not None and fit.missing <= fit.items
         needed = f"Even if all accepted answers are right, {limit} needs {fit.missing} of them."
+        needed = "Too many of the surest answers are wrong." if enough else needed
     else:
         what = f"that at most {limit} of known items are rejected can't be promised"
         nearest = f"{reachable} can."

@@ -173,3 +173,22 @@ READS = (
     *("benchmark", "report", "compare", "bundle"),
 )
 """The commands that read the file of options."""
+
+PARTS = {
+    "board info": "edgepress board info pi@kitchen.local",
+    "board bench": "edgepress board bench pi@kitchen.local runs/photos/variants",
+    "board collect": "edgepress board collect pi@kitchen.local --folder kept",
+    "board push": "edgepress board push pi@kitchen.local app.zip",
+    "board fleet": "edgepress board fleet boards.txt app.zip",
+    "publish init": "edgepress publish init --to site --keys keys",
+    "publish add": "edgepress publish add app.zip --to site --keys keys",
+    "publish rotate": "edgepress publish rotate --role targets --to site --keys keys",
+    "publish withdraw": "edgepress publish withdraw app 3 --to site --keys keys",
+    "publish renew": "edgepress publish renew --to site --keys keys",
+    "publish check": "edgepress publish check --to site --keys keys",
+    "publish trust": "edgepress publish trust app.zip --to site --keys keys",
+    "engine list": "edgepress engine list",
+    "engine add": "edgepress engine add openvino",
+    "engine remove": "edgepress engine remove openvino",
+}
+"""Examples of the commands of groups."""

@@ -37,7 +37,7 @@ def compare(
     fail_if: Annotated[
         list[str] | None,
         Option(
-            help="Limit such as 'drop>0.5' (pp), 'latency>1.1x', 'p99>5ms', 'size>5%', 'size>200kB' or "
+            help="Limit such as 'drop>0.5' or 'f1_drop>1' (pp), 'latency>1.1x', 'p99>5ms', 'size>5%', 'size>200kB' or "
             "'accuracy<97%'; may be repeated. x and % limit the change. Exit code 3 if a limit is exceeded, "
             f"{UNPROVEN} if that is neither proven nor ruled out"
         ),
@@ -104,15 +104,12 @@ def compare(
 def _show(result: Comparison) -> None:
     from edgepress.toolkit.measurement.comparison import text as texts
 
-    heads, pairs = texts.pair_rows(result, HIDDEN if screen.width() < NARROW else ())
+    hidden = HIDDEN if screen.width() < NARROW else ()
+    heads, pairs = texts.pair_rows(result, hidden)
     columns = [("", "left"), *((name, "right") for name in heads[1:-1]), (heads[-1], "left")]
-    rows = [
-        [name, *("\N{NO-BREAK SPACE}".join(cell.rsplit(" ", 1)) for cell in cells), state]  # keeps its unit
-        for name, *cells, state in pairs
-    ]
-    last = None if any(row[-1] for row in rows) else -1
-    screen.show(screen.table(columns[:last], [row[:last] for row in rows]))
-    for text in texts.methods(result):
+    last = None if any(row[-1] for row in pairs) else -1
+    screen.show(screen.table(columns[:last], [row[:last] for row in pairs]))
+    for text in texts.methods(result, hidden):
         screen.say(text)
     if result.verdicts:
         verdicts: list[list[str | Text]] = [

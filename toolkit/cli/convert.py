@@ -110,8 +110,16 @@ def convert(
         screen.note(*(f"{', '.join(names)}: {text}" for text, names in conversion.notes_by_text(variants).items()))
         for line in outcome(variants, verbose=verbose):
             screen.say(line)
-        given = {"--to": (to, "all"), "--out": (out, None), "--target": (target, TARGETS[0])}
-        words = [word for name, (value, usual) in given.items() if value != usual for word in (name, value or "")]
+        given: dict[str, tuple[object, object]] = {
+            "--to": (to, "all"),
+            "--out": (out, None),
+            "--target": (target, TARGETS[0]),
+            "--samples": (samples, 200),
+            "--calibration": (calibration, "auto"),
+            "--max-drop": (max_drop, None),
+            "--keep-float": (keep_float, ""),
+        }
+        words = [word for name, (value, usual) in given.items() if value != usual for word in (name, f"{value}")]
         if line := next_line(variants, model, data, words, reading):
             screen.next_command(line)
     return code_of(v.path is not None for v in variants)

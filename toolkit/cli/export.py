@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from typer import Argument, Option
 
@@ -13,7 +13,7 @@ from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import DATA_HELP, Json, list_of, with_model_hints
 from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.shipping.exporting.job import MICROCONTROLLERS
+from edgepress.toolkit.shipping.exporting.job import ACCELERATORS, MICROCONTROLLERS, USUAL_ACCELERATOR, Language
 from edgepress.toolkit.text import count, percent, size
 
 
@@ -26,16 +26,16 @@ def export(
     to: Annotated[
         str,
         Option(
-            help="What to write: c99, which needs nothing else; tflm, for firmware with TensorFlow Lite Micro; or "
-            "esphome, a model of sound for micro_wake_word",
-            autocompletion=list_of(("c99", "tflm", "esphome")),
+            help="What to write: c99, which needs nothing else; tflm, for firmware with TensorFlow Lite Micro; "
+            "esphome, a model of sound for micro_wake_word; or ethos-u, for Arm's NPUs",
+            autocompletion=list_of(get_args(Language)),
         ),
     ] = "c99",
     out: Annotated[
         Path | None,
         Option(
             help="Folder to write",
-            show_default="next to the file, with -c99, -arduino, -tflm or -esphome behind its name",
+            show_default="next to the file, with -c99, -arduino, -tflm, -esphome or -ethos-u behind its name",
         ),
     ] = None,
     board: Annotated[
@@ -74,6 +74,9 @@ def export(
     label: Annotated[
         str | None, Option(help="Label that ESPHome hears", show_default="the only one that is not background")
     ] = None,
+    accelerator: Annotated[
+        str, Option(help="NPU that ethos-u compiles for", autocompletion=list_of(ACCELERATORS))
+    ] = USUAL_ACCELERATOR,
     json_output: Json = False,
 ) -> None:
     """Write a file as C99 for a microcontroller, or for firmware with TensorFlow Lite Micro or ESPHome."""
@@ -93,14 +96,28 @@ def export(
     if "macs" in exported.report:
         rows.append(["Multiply-accumulates", count(exported.report["macs"]), ""])
     heading = f"Share of {board}" if board else ""
+    if "estimate" in exported.report:
+        about = exported.report["estimate"]
+        rows.append(
+            [
+                f"One item, estimated by Vela at {about['clock_hz'] / 1e6:g} MHz",
+                f"{1000 * about['inference_s']:.3g} ms",
+                "",
+            ]
+        )
     screen.show(screen.table([("What", "left"), ("Takes", "right"), (heading, "right")], rows))
-    if to == "tflm":
+    if to in ("tflm", "ethos-u"):
         screen.say("TFLM's own code and stack come on top.")
     correct = "" if selftest["right"] is None else f", {selftest['right']} of which get their label"
     screen.say(f"Self-test: {selftest['items']} items ({selftest['source']}){correct}")
     folder = exported.folder
     if to == "esphome":
         screen.say(f"Wake word: {exported.report['word']}. Model and manifest for ESPHome: {folder}")
+        return
+    if to == "ethos-u":
+        npu = f"{exported.report['npu_operations']} operations on the NPU"
+        left = sum(exported.report["cpu_operations"].values())
+        screen.say(f"{accelerator}: {npu}, {left or 'none'} on the processor. Sources for firmware with TFLM: {folder}")
         return
     if layout == "arduino":
         screen.say(f"Library for the Arduino IDE: {folder}. Copy it to the sketchbook's folder libraries.")

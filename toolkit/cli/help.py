@@ -49,7 +49,8 @@ class HelpfulCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help, folded unless `--help-all` was given."""
-        with _hide_options(self.get_params(ctx), hidden=[] if ctx.meta.get(UNFOLD) else folded(self)), _two_columns():
+        hidden = [] if ctx.meta.get(UNFOLD) else folded(self)
+        with _hide_options(self.get_params(ctx), hidden=hidden), _two_columns(), _example_first(self):
             super().format_help(ctx, formatter)
 
 
@@ -58,7 +59,7 @@ class HelpfulGroup(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
-        with _hide_options(self.get_params(ctx)), _two_columns():
+        with _hide_options(self.get_params(ctx)), _two_columns(), _example_first(self):
             super().format_help(ctx, formatter)
 
 
@@ -78,6 +79,18 @@ def _hide_options(options: Sequence[Any], *, hidden: Sequence[Any] = ()) -> Iter
             flag.metavar = metavar
         for option in hidden:
             option.hidden = False
+
+
+@contextmanager
+def _example_first(command: Any) -> Iterator[None]:
+    """Let the example stand in front of the options, where the first screen of every terminal shows it."""
+    before = command.help, command.epilog
+    if command.epilog:
+        command.help, command.epilog = f"{command.help}\n\n{command.epilog}", None
+    try:
+        yield
+    finally:
+        command.help, command.epilog = before
 
 
 @contextmanager

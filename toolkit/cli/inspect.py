@@ -31,7 +31,7 @@ def summary_table(found: Inspection) -> Table:
         ("Size", _sizes(found)),
         ("Contract", _contract(found)),
         ("Made for", _target(found)),
-        ("Accuracy", _tuning(found)),
+        ("Quantized", _tuning(found)),
         *(("Input" if i == 0 else "", _port(port)) for i, port in enumerate(found.inputs)),
         *(("Output" if i == 0 else "", _port(port)) for i, port in enumerate(found.outputs)),
         ("Parameters", f"{found.parameters:,}"),
@@ -45,7 +45,8 @@ def summary_table(found: Inspection) -> Table:
     ]
     for title, names in (("Flex", found.flex_operations), ("Custom", found.custom_operations)):
         if names:
-            rows.append((title, Text(f"{_some(names)}: no engine has these built in", style="red")))
+            compiled = "; compiled for an Ethos-U, by Vela" if "ethos-u" in names else ""
+            rows.append((title, Text(f"{_some(names)}: no engine has these built in{compiled}", style="red")))
     result = table([("", "left"), ("", "left")], [row for row in rows if row[1]])
     result.show_header = False
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from edgepress.toolkit.terminal import (
     SIMPLE_HEAD,
     BarColumn,
     Description,
+    Group,
     JustifyMethod,
     Percentage,
     Progress,
@@ -176,6 +178,11 @@ WHOLE = 16
 """Words up to this length, such as figures, states and names of schemes, stay whole on every screen."""
 GAP = 2
 """Spaces between columns, one of padding and one of the box."""
+LONG_NAME = 28
+"""Words of names in the first column, such as those of files, stay whole up to this length where there is room."""
+UNITS = re.compile(r"(?<=[\d\])-]) (?=(?:%|pp|x|B|[kMG]i?B(?:/s)?|[kMG]MAC/s|dB|[nµm]?s)(?:[ ,;)\]]|$))")
+"""The space between a figure, or its interval, and its unit, where no line ends."""
+STAYS = "\N{NO-BREAK SPACE}"
 Cell = str | Text
 
 
@@ -188,8 +195,9 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]], *,
         room: Width of the screen; None: that of stdout.
     """
     room = width() if room is None else room
-    cells = [[name, *(_text(row[i]).plain for row in rows)] for i, (name, _) in enumerate(columns)]
-    widths = _fit_columns(cells, room + 1 - GAP * len(columns))
+    cells = [[name, *(_with_units(_text(row[i]).plain) for row in rows)] for i, (name, _) in enumerate(columns)]
+    left = room + 1 - GAP * len(columns)
+    widths = _fit_columns(cells, left, name=LONG_NAME) or _fit_columns(cells, left, name=WHOLE)
     if widths is None:
         return _list_rows(columns, rows)
     result = Table(header_style="bold", box=SIMPLE_HEAD)
@@ -199,16 +207,46 @@ def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]], *,
         side: JustifyMethod = "right" if justify == "right" else "left"
         result.add_column(Text(name), justify=side, overflow="fold", width=wide)
     for row in rows:
-        result.add_row(*map(_text, row))
+        result.add_row(*(_wrapped(_text(cell), wide) for cell, wide in zip(row, widths, strict=True)))
     return result
 
 
-def _fit_columns(cells: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """The width of each column, so that the widest are wrapped first; None if words would be broken."""
+def titles_of(shown: Table) -> set[str]:
+    """The titles of the figures of a table, also of one that is a list of rows."""
+    return {title for column in shown.columns for title in str(column.header).split("\n")}
+
+
+def _with_units(text: str) -> str:
+    return UNITS.sub(STAYS, text)
+
+
+def _wrapped(cell: Text, wide: int) -> Text | Group:
+    """A cell, or its lines, which end where words end and leave figures with their units."""
+    words = _with_units(cell.plain)
+    if cell_len(words) <= wide or len(words) != len(cell.plain):
+        return cell
+    ends = []
+    start = 0
+    for space in (*(n for n, letter in enumerate(words) if letter == " "), len(words)):
+        if cell_len(words[start:space]) > wide and (last := words.rfind(" ", start, space)) > start:
+            ends.append(last)
+            start = last + 1
+    parts = cell.divide([end for last in ends for end in (last, last + 1)])
+    return Group(*parts[::2])
+
+
+def _fit_columns(cells: Sequence[Sequence[str]], room: int, *, name: int) -> list[int] | None:
+    """The width of each column, so that the widest are wrapped first; None if words would be broken.
+
+    Args:
+        cells: The title and the cells of each column.
+        room: Width of all together.
+        name: Length up to which words of the first column stay whole.
+    """
     whole = [max(map(cell_len, column)) for column in cells]
-    words = [max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in cells]
-    words[0] = whole[0]  # names
+    words = [max((cell_len(word) for cell in column for word in cell.split(" ")), default=0) for column in cells]
     least = [min(WHOLE, longest) for longest in words]
+    least[0] = max(min(WHOLE, whole[0]), min(name, words[0]))
     for limit in range(max(whole), -1, -1):
         widths = [min(all_of, max(some, limit)) for all_of, some in zip(whole, least, strict=True)]
         if sum(widths) <= room:
@@ -219,7 +257,7 @@ def _fit_columns(cells: Sequence[Sequence[str]], room: int) -> list[int] | None:
 def _list_rows(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]]) -> Table:
     """Each row as a line with its name and one with its figures, wrapped where the screen ends."""
     result = Table(box=None, show_header=False, padding=0)
-    result.add_column(overflow="fold")
+    result.add_column("\n".join(title for title, _ in columns), overflow="fold")
     for first, *others in rows:
         name = _text(first)
         line = Text()

@@ -165,7 +165,11 @@ def group_line(result: Mapping[str, Any]) -> str:
         interval(100 * f["estimate"], _percentage(f["low"]), _percentage(f["high"]), " %")
         for f in (groups["by_item"], groups["by_group"])
     )
-    return f"By item {by_item}, by group {by_group}: no group of the {groups['count']} test groups is in another split."
+    count = groups["count"]
+    apart = (
+        "the one test group is in no other split" if count == 1 else f"none of {count} test groups is in another split"
+    )
+    return f"By item {by_item}, by group {by_group}: {apart}."
 
 
 def _percentage(share: float | None) -> float | None:

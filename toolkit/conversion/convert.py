@@ -114,6 +114,7 @@ def convert(
     hints = hints or Hints()
     note = on_note or (lambda text: None)
     aim = checked_target(target)
+    described = dataclasses.replace(hints, output="") if hints.output == LOGITS else hints
     if is_logits := hints.output == LOGITS:
         hints = dataclasses.replace(hints, output=LOGITS + IF_ANY)
     schemes = schemes_from(to, aim)
@@ -132,7 +133,8 @@ def convert(
     if calibration_method is None:
         raise unknown("calibration", calibration, CALIBRATION_METHODS)
     with Conversion(path, hints=hints) as conversion:
-        plan = plan_for(path, conversion.facts, hints, data=data, count=samples, reading=Reading(**reading))
+        how_read = Reading(**reading)
+        plan = plan_for(path, conversion.facts, hints, data=data, count=samples, reading=how_read)
         for text in (*conversion.facts.notes, *plan.notes):
             note(text)
         if plan.contract.ranges and calibration_method != "auto":
@@ -153,6 +155,7 @@ def convert(
             adapter=plan.adapter,
             out=folder,
             **items,
+            again=_words_to_open(plan, data, described, how_read),
             repairs=repairs and plan.data is not None,
             calibration_method=calibration_method,
             enforce=verify,
@@ -173,6 +176,17 @@ def convert(
     result = Variants(variants)
     result.source = source
     return result
+
+
+def _words_to_open(plan: ConversionPlan, data: object, hints: Hints, reading: Reading) -> tuple[str, ...]:
+    """The options with which a command opens the model and its items again."""
+    if isinstance(data, str):
+        return ("--data", data, *hints.words, *reading.words)
+    return (
+        (*hints.words, *reading.words)
+        if plan.data is None or data is None
+        else ("--data", plan.data.source, *hints.words)
+    )
 
 
 def _checked_source(

@@ -8,6 +8,7 @@ metadata and from what the user says.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,12 +113,12 @@ def describe(path: Path, hints: Hints | None = None, *, alone: bool = True) -> D
         InputError: The file has a contract, which `hints` would contradict, or a hint does not fit it.
     """
     hints = hints or Hints()
-    contract = _own_contract(path)
+    contract = _own_contract(path, hints)
     if contract is None and path.suffix in (".tflite", ".onnx"):
         description = describe_published(path, hints)
         return Described(path, description.contract, True, description.notes)
     if contract is None:
-        raise _without(path)
+        raise _without(path, hints)
     if alone and hints.describes:
         raise InputError(
             f"{path} has a contract, so options that describe a model made elsewhere do not apply to it.",
@@ -166,18 +167,20 @@ def contract_of(path: Path) -> Contract:
     return contract
 
 
-def _own_contract(path: Path) -> Contract | None:
-    format = format_of(path, ("tflite", "onnx", "keras"), ".tflite, .onnx and .keras files")
+def _own_contract(path: Path, hints: Hints | None = None) -> Contract | None:
+    options = shlex.join((hints or Hints()).words)
+    format = format_of(path, ("tflite", "onnx", "keras"), ".tflite, .onnx and .keras files", options=options)
     if path.suffix != f".{format}":
         raise ModelFileError(f"{path} is a .{format} file under another name.", f"Rename it to {path.stem}.{format}.")
     return _onnx_contract(path) if format == "onnx" else read_contract(path)
 
 
-def _without(path: Path) -> ModelFileError:
+def _without(path: Path, hints: Hints | None = None) -> ModelFileError:
     if path.suffix == ".keras":
+        convert = shell_line("edgepress", "convert", path, "--to", "tflite-float32", *(hints or Hints()).words)
         return ModelFileError(
             f"{path} carries no contract, which says how images become its input: edgepress did not train it.",
-            f"Convert it, and take the file: {shell_line('edgepress', 'convert', path, '--to', 'tflite-float32')}",
+            f"Convert it, and take the file: {convert}",
         )
     return ModelFileError(
         f"{path} carries no contract: it is damaged or cut off, or was not made by edgepress.",

@@ -1,7 +1,8 @@
 """Windows of recordings as other microphones and places would give them: other speed, level and time, with noise.
 
 Samples are changed, not frames, because the front end follows level and noise. Before a window, about as much of the
-recording is taken as the noise estimate remembers: usually 2.5 % of it come from each new frame of 10 ms.
+recording is taken as the noise estimate remembers: usually 2.5 % of it come from each new frame of 10 ms. What a short
+recording lacks is taken from noise: a device hears a word between other sounds, and clips alone have silence there.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ NOISY = 0.75
 """Share of the windows to which noise is added."""
 SNR_DB = (0.0, 20.0)
 """Level of a window above that of its noise, dB."""
+AROUND_DB = (-12.0, 6.0)
+"""Level of what is heard before and after a short recording, above that of the noise recording it comes from, dB."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -57,7 +60,10 @@ def mix_frames(
     signals = []
     for number, begin, draw in zip(of.tolist(), begins.tolist(), draws.tolist(), strict=True):
         rng = np.random.default_rng(int(draw * 2**24))
-        signal = _move(recordings.samples(number), begin * sound.step, lead * sound.step, length, rng)
+        around = np.zeros(lead * sound.step + length)
+        if len(noises) and rng.random() < NOISY:
+            around = _noise(recordings, noises, len(around), rng) * 10 ** (rng.uniform(*AROUND_DB) / 20)
+        signal = _move(recordings.samples(number), begin * sound.step, length, around, rng)
         if rng.random() < NOISY:
             noise = _noise(recordings, noises, len(signal), rng)
             signal = signal + noise * _noise_gain(signal[-length:], noise, rng)
@@ -65,24 +71,23 @@ def mix_frames(
     return frames_of_each(np.stack(signals), sound)[:, lead:]
 
 
-def _move(samples: Samples, begin: int, lead: int, length: int, rng: np.random.Generator) -> Floats:
-    """The samples of a window and those before it, at another speed and at another time."""
+def _move(samples: Samples, begin: int, length: int, around: Floats, rng: np.random.Generator) -> Floats:
+    """The samples of a window and those before it, at another speed and at another time; `around` beyond them."""
     in_front = max(length - len(samples), 0)  # silence, which a short recording's frames begin with
     speed = float(np.exp(rng.uniform(-SPEED, SPEED)))
-    count = lead + length
     end = begin + length - in_front + rng.uniform(-SHIFT, SHIFT) * length
-    return _stretch(samples, end - count * speed, speed, count)
+    return _stretch(samples, end - len(around) * speed, speed, around)
 
 
-def _stretch(samples: Samples, begin: float, speed: float, count: int) -> Floats:
-    """So many samples from a time on, at a speed; 0 beyond the recording."""
-    at = begin + np.arange(count) * speed
+def _stretch(samples: Samples, begin: float, speed: float, around: Floats) -> Floats:
+    """As many samples as `around` has, from a time on, at a speed; `around` beyond the recording."""
+    at = begin + np.arange(len(around)) * speed
     first = max(int(np.floor(begin)), 0)
     part = samples[first : max(int(at[-1]) + 2, first)]
     if not len(part):
-        return np.zeros(count)
-    stretched: Floats = np.interp(at - first, np.arange(len(part)), part, left=0.0, right=0.0)
-    return stretched
+        return around
+    stretched: Floats = np.interp(at - first, np.arange(len(part)), part)
+    return np.where((at >= 0) & (at <= len(samples) - 1), stretched, around)
 
 
 def _noise(recordings: Recordings, noises: Ints, count: int, rng: np.random.Generator) -> Floats:

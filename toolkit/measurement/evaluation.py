@@ -121,9 +121,8 @@ def evaluate(
         if isinstance(outcome, EdgepressError):
             raise outcome
         answers = outcome
-    facts = facts_of_file(
-        path, about.contract, opened, answers.predicted, command=("edgepress", "evaluate", path), hints=hints
-    )
+    command = ["edgepress", "evaluate", str(path), *([] if engine is None else ["--engine", engine])]
+    facts = facts_of_file(path, about.contract, opened, answers.predicted, command=command, hints=hints)
     return Evaluation(
         {
             "file": str(path),

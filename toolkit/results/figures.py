@@ -193,6 +193,8 @@ class AccuracyFigures(AcceptedFigures, LabelFigures):
         confusion_matrix: Rows of counts, one row per true class; empty above 100 classes and of multi-label data.
         correct: Base64 of `numpy.packbits` of which test items were classified correctly, in the order of the split:
             two results on the same data (equal sha256) can be compared item by item.
+        macro_f1_resamples, mean_average_precision_resamples: Base64 of that mean on resamples of the test items, 0-1,
+            little-endian numbers of 32 bits: two results on the same data can be compared resample by resample.
         items: Number of test items that the figures are estimated from, of a file that was too slow for all; else None.
     """
 
@@ -216,6 +218,8 @@ class AccuracyFigures(AcceptedFigures, LabelFigures):
     per_class: tuple[ClassChange, ...] = ()
     confusion_matrix: tuple[tuple[int, ...], ...] = ()
     correct: str = ""
+    macro_f1_resamples: str = ""
+    mean_average_precision_resamples: str = ""
     items: int | None = None
 
 

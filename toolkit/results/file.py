@@ -36,6 +36,7 @@ from edgepress.toolkit.results.figures import Finding, unpack
 from edgepress.toolkit.results.records import SCHEMA_VERSION, Benchmark, Measurement
 from edgepress.toolkit.results.remarks.facts import Remark
 from edgepress.toolkit.results.run_files import command_to_benchmark, folder_with
+from edgepress.toolkit.stats.resampled import unpack_means
 
 READING = "--data --labels --input-range --mean --std --input --color --resize --channels-first --channels-last --size"
 MEANING = "--task --threshold --softmax --output --skip-unreadable"
@@ -95,6 +96,8 @@ SHARES = (
     *(f"{name}{end}" for name in ("exact_match", "macro_f1", "average_precision") for end in ("", "_low", "_high")),
 )
 """Suffixes of the names of figures from 0 to 1."""
+RESAMPLED = ("macro_f1", "mean_average_precision")
+"""Means over the classes or labels whose values on resamples of the test items results keep."""
 QUANTILES = 51
 """Number of quantiles of a latency that results keep."""
 
@@ -174,6 +177,20 @@ def correct_items(row: Measurement, count: int) -> npt.NDArray[np.bool_] | None:
     return unpack(row.correct, count) if row.correct else None
 
 
+def means_on_resamples(row: Measurement, name: str) -> npt.NDArray[np.float64] | None:
+    """A mean over the classes or labels on resamples of the test items, 0-1; None if the row does not say.
+
+    Args:
+        row: A measurement.
+        name: One of `RESAMPLED`.
+
+    Raises:
+        ValueError: The row's value is damaged.
+    """
+    text = getattr(row, f"{name}_resamples")
+    return unpack_means(text) if text else None
+
+
 def _parse(text: bytes, path: Path) -> Benchmark:
     version = parse_json(text).get("schema_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -212,6 +229,8 @@ def _find_errors(result: Benchmark) -> Iterator[tuple[str, str]]:
             yield f"results.{n}.accepted", f"is {row.accepted} of {count}, {row.accepted_wrong} wrong"
         try:
             correct_items(row, count)
+            for name in RESAMPLED:
+                means_on_resamples(row, name)
         except ValueError as e:
             yield f"results.{n}", str(e)
     yield from out_of_range(result)

@@ -11,7 +11,7 @@ recommendation of a benchmark, so that none of them praises what another one war
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.toolkit.stats.intervals import Interval, score_interval
-from edgepress.toolkit.stats.multilabel import multilabel_metrics
+from edgepress.toolkit.stats.multilabel import multilabel_metrics, resampled_means
+from edgepress.toolkit.stats.resampled import f1_of_classes, means_of_resamples
 from edgepress.toolkit.truth import is_multilabel
+
+Floats = npt.NDArray[np.float64]
 
 BINS = 15
 """Number of bins of the calibration error, as in Guo et al. 2017."""
@@ -32,6 +35,7 @@ def metrics_of(
     scores: npt.NDArray[np.float32] | None = None,
     *,
     labels: Sequence[str],
+    resampled: Mapping[str, Floats] | None = None,
 ) -> dict[str, Any]:
     """The metrics of answers to items of one label each, or of any number: the one place that tells them apart.
 
@@ -40,6 +44,7 @@ def metrics_of(
         predicted: The answers, of the same shape.
         scores: The scores of all labels, shape (N, labels); needed of multi-label data alone.
         labels: The names of the labels.
+        resampled: What `resampled_means_of` returns for the same answers, if it is known.
 
     Returns:
         The document of `classification_metrics` or `multilabel_metrics`.
@@ -47,7 +52,31 @@ def metrics_of(
     if not is_multilabel(y_true):
         return classification_metrics(y_true, predicted, labels=labels)
     assert scores is not None
-    return multilabel_metrics(y_true, predicted, scores, labels=labels)
+    return multilabel_metrics(y_true, predicted, scores, labels=labels, resampled=resampled)
+
+
+def resampled_means_of(
+    y_true: npt.NDArray[np.int64],
+    predicted: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32] | None = None,
+    *,
+    classes: int,
+) -> dict[str, Floats]:
+    """Means over the classes on resamples of the items, shape (resamples,), by the name of the figure.
+
+    Those are "macro_f1" and, of multi-label data, "mean_average_precision"; what no label has is left out.
+
+    Args:
+        y_true: The true labels (`edgepress.toolkit.truth`).
+        predicted: The answers, of the same shape.
+        scores: The scores of all labels, shape (N, labels); needed of multi-label data alone.
+        classes: Number of classes or labels.
+    """
+    if is_multilabel(y_true):
+        assert scores is not None
+        return resampled_means(y_true, predicted, scores)
+    means = means_of_resamples(*f1_of_classes(y_true, predicted, classes=classes))
+    return {} if means is None else {"macro_f1": means}
 
 
 def classification_metrics(y_true: npt.ArrayLike, predicted: npt.ArrayLike, *, labels: Sequence[str]) -> dict[str, Any]:
@@ -164,8 +193,6 @@ WIDER = 1.25
 """Factor on the spread of the draws: resampling the tested items leaves out that other items would be learned from."""
 LEAST_ERROR = 1e-3
 """What takes the place of an error of 0, whose logarithm is none."""
-
-Floats = npt.NDArray[np.float64]
 
 
 def forecast(sizes: npt.ArrayLike, rates: npt.ArrayLike, groups: npt.ArrayLike, *, at: float) -> Interval | None:

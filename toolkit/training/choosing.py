@@ -147,10 +147,11 @@ def describe(data: DataSet, choice: Choice, arguments: dict[str, Any]) -> str:
     begins = weights.get(choice.weights, f"with the weights of {choice.weights}")
     if choice.base is not None:
         begins = f"from its features {choice.base.features.partition(';')[0]}"
+    place = f"at {shape}" if data.input.is_image else f"on items of shape {shape}"
     reason = f", because {choice.why}" if choice.why else ""
     return (
         f"{len(data.labels)} classes, {counts} items: {kind}{stored}. "
-        f"Training {arguments['arch']} {begins} at {shape}{reason}."
+        f"Training {arguments['arch']} {begins} {place}{reason}."
     )
 
 

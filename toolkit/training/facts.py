@@ -77,7 +77,7 @@ def facts_of(
         confusion=np.asarray(confusion, np.int64),
         again=again,
         look=" ".join([look, *reading.words]) if look else look,
-        more=more,
+        more=" ".join([more, *reading.words]) if more else more,
         val_confusion=None if val_confusion is None else np.asarray(val_confusion, np.int64),
         train_counts=np.bincount(
             np.zeros(len(data.train), np.int64) if data.multilabel else data.train.y, minlength=len(data.labels)
@@ -93,6 +93,7 @@ def facts_of(
         pair=pair,
         max_drop_pp=max_drop_pp,
         foreign=foreign,
+        groups=None if data.test.groups is None else len(np.unique(data.test.groups)),
     )
 
 

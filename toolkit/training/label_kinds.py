@@ -84,6 +84,20 @@ def refuse_for_multilabel(data: DataSet, **options: object) -> None:
         )
 
 
+def smoothed_loss(y: Any, scores: Any) -> Any:
+    """Cross-entropy with labels of which all classes have a share (`SMOOTHING`), a Keras tensor of shape (n,).
+
+    Args:
+        y: Labels, shape (n,) or (n, 1).
+        scores: Probabilities, shape (n, classes).
+    """
+    import keras
+    from keras import ops
+
+    wanted = ops.one_hot(ops.cast(ops.reshape(y, (-1,)), "int32"), scores.shape[-1])
+    return keras.losses.categorical_crossentropy(wanted, scores, label_smoothing=SMOOTHING)
+
+
 def exact_match(y: Any, scores: Any) -> Any:
     """Whether all labels of an item are answered and no others, a Keras tensor of shape (n,)."""
     from keras import ops

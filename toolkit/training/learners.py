@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgepress.toolkit.training import batches
 from edgepress.toolkit.training.features import Body
-from edgepress.toolkit.training.label_kinds import ANY_LABELS, ONE_LABEL, LabelKind, exact_match
+from edgepress.toolkit.training.label_kinds import ANY_LABELS, ONE_LABEL, LabelKind, exact_match, smoothed_loss
 from edgepress.toolkit.training.teacher import distillation_loss, label_accuracy
 
 BODY_RATE = 0.3
@@ -61,13 +61,15 @@ class ModelLearner:
         weights: Weights,
         has_teacher: bool,
         kind: LabelKind = ONE_LABEL,
+        smooths: bool = False,
     ) -> None:
         import keras
 
+        loss = smoothed_loss if smooths and kind is ONE_LABEL else kind.loss
         right = label_accuracy if has_teacher else exact_match if kind is ANY_LABELS else None
         model.compile(
             optimizer=keras.optimizers.Adam(learning_rate),
-            loss=distillation_loss if has_teacher else kind.loss,
+            loss=distillation_loss if has_teacher else loss,
             metrics=[keras.metrics.MeanMetricWrapper(right, name="accuracy") if right else "accuracy"],
             jit_compile=False,  # on a CPU, compiling a small network takes longer than it saves
         )

@@ -8,8 +8,6 @@ round differently. Limit: one process, on the devices that TensorFlow finds, whi
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -17,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.filetypes import MODEL
@@ -27,20 +24,14 @@ from edgepress.toolkit.data.objects import Data, Model, opened_or_named
 from edgepress.toolkit.data.types import SPLITS, DataSet
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.results.run_files import GRAPH, model_in
-from edgepress.toolkit.training import batches, choosing, fitting, run_folder, transfer
-from edgepress.toolkit.training.batches import FLIPPING
-from edgepress.toolkit.training.checkpoint import TrainingState
+from edgepress.toolkit.training import batches, choosing, run_folder
 from edgepress.toolkit.training.choosing import resolve_arguments
-from edgepress.toolkit.training.features import Body
-from edgepress.toolkit.training.fitting import Fitting
+from edgepress.toolkit.training.course import Deviation, Training
 from edgepress.toolkit.training.label_kinds import kind_of, refuse_for_multilabel
-from edgepress.toolkit.training.learners import Learner, ModelLearner
 from edgepress.toolkit.training.nets import architectures
-from edgepress.toolkit.training.nets.base_net import MEASURED, BaseNet, GraphNet, find_base, parts_of
+from edgepress.toolkit.training.nets.base_net import MEASURED, BaseNet, GraphNet, find_base
 from edgepress.toolkit.training.teacher import StudentTargets, Teacher
 
-Deviation = npt.NDArray[np.float32] | None
-"""Standard deviation of float32 items along their last axis; None for images."""
 BUILD_OPTIONS = ("width", "depth", "dropout", "weights", "freeze", "continued", "seed")
 
 
@@ -163,7 +154,7 @@ def train(
         if state is None:
             return run_folder.load_result(folder)
         targets = StudentTargets(taught, opened.train.y, arguments["augmentation"]) if taught else None
-        training = _Training(model, opened, arguments, targets, deviation, folder, progress, note)
+        training = Training(model, opened, arguments, targets, deviation, folder, progress, note)
         if not training.run(state, stop_after):
             return run_folder.TrainResult(folder / (GRAPH if net else MODEL), {}, state.history)
         facts = taught.facts() if taught else None
@@ -208,98 +199,3 @@ def _new_model(data: DataSet, arguments: dict[str, Any], base: BaseNet | None) -
     options = {key: arguments[key] for key in BUILD_OPTIONS if key in arguments} | {"mean": mean, "variance": variance}
     options |= {"classes": len(data.labels), "activation": kind_of(data).activation}
     return architectures.build(arguments["arch"], data.input, **options), deviation
-
-
-@dataclasses.dataclass(frozen=True)
-class _Training:
-    """One training of a model: in two steps if its weights are pre-trained.
-
-    Attributes:
-        model: The Keras model.
-        data: The data.
-        arguments: The arguments of the run.
-        targets: What a teacher's student is to answer.
-        deviation: Standard deviation of the training items.
-        folder: The run's folder.
-        progress: Whether to show progress.
-        note: Called with what a limit on time led to.
-    """
-
-    model: Any
-    data: DataSet
-    arguments: dict[str, Any]
-    targets: StudentTargets | None
-    deviation: Deviation
-    folder: Path
-    progress: bool
-    note: Callable[[str], None]
-
-    def run(self, state: TrainingState, stop_after: int | None) -> bool:
-        """Train; returns whether the training is over."""
-        planned = self.arguments["epochs"]
-        started = time.monotonic() - sum(row["seconds"] for row in state.history)
-        if self.arguments.get("two_steps"):
-            body, head = parts_of(self.model)
-            run = self._transfer(body, head, state, started)
-        else:
-            run = self._fitting(self._model_learner(), keeps_last=False)
-            if (limit := self._seconds_left(started)) is not None and not state.planned:
-                state.planned |= {"epochs": max(1, min(planned, fitting.epochs_in(run, limit)))}
-        epochs = state.planned.get("epochs", planned)
-        if epochs < planned and self.arguments.get("minutes"):
-            layers = ", of the last layers alone" if state.planned.get("layers") == "last" else ""
-            self.note(f"{self.arguments['minutes']:g} minutes allow {epochs} of {planned} epochs{layers}.")
-        last = epochs if stop_after is None else min(stop_after, epochs)
-        fitting.fit(run, state, last_epoch=last, epochs=epochs)
-        return stop_after is None or state.is_over(epochs)
-
-    def _transfer(self, body: Body, head: list[Any], state: TrainingState, started: float) -> Fitting:
-        """The second step, after the first if that is not done."""
-        arguments = self.arguments
-
-        def make(body: Body) -> Fitting:
-            taught = self.targets is not None
-            kind = kind_of(self.data)
-            learner = transfer.fine_tuning(body, head, arguments, weights=self._weights, taught=taught, kind=kind)
-            return self._fitting(learner, keeps_last=True)
-
-        if not state.history and not arguments.get("continued"):
-            flipped = arguments["augmentation"] in FLIPPING
-            row, judged = transfer.fit_classifier(body, head, self.data, flipped=flipped, weights=self._weights)
-            if judged is not None:
-                state.planned["cross_validation"] = judged.to_dict()
-                self.note(" ".join(judged.sentences))
-            if (limit := self._seconds_left(started)) is not None and arguments["epochs"]:
-                state.planned |= transfer.plan_time(make, body, epochs=arguments["epochs"], seconds=limit)
-            run = make(self._trained_part(body, state))
-            fitting.add_row(run, state, row)
-            return run
-        return make(self._trained_part(body, state))
-
-    def _trained_part(self, body: Body, state: TrainingState) -> Body:
-        return transfer.last_layers(body) if state.planned.get("layers") == "last" else body
-
-    def _seconds_left(self, started: float) -> float | None:
-        minutes = self.arguments.get("minutes")
-        return None if minutes is None else 60 * minutes - (time.monotonic() - started)
-
-    @property
-    def _weights(self) -> npt.NDArray[np.float32] | None:
-        if not self.arguments["class_weights"]:
-            return None
-        return batches.balanced_weights(self.data.train.y, len(self.data.labels))
-
-    def _model_learner(self) -> Learner:
-        options = {"learning_rate": self.arguments["learning_rate"], "has_teacher": self.targets is not None}
-        return ModelLearner(self.model, weights=self._weights, kind=kind_of(self.data), **options)
-
-    def _fitting(self, learner: Learner, *, keeps_last: bool) -> Fitting:
-        arguments = self.arguments
-        train = self.data.train
-        options = {name: arguments[name] for name in ("batch_size", "augmentation", "seed")}
-        read = partial(batches.training_batches, train, deviation=self.deviation, targets=self.targets, **options)
-        steps = batches.steps(len(train), arguments["batch_size"])
-        folder = self.folder
-        return Fitting(
-            learner, self.model, self.data.val, read, steps, folder, keeps_last=keeps_last, progress=self.progress
-        )

@@ -216,7 +216,7 @@ def finish(
         val_confusion=confusion_of(val),
         history=[row for row in state.history if row["epoch"]],
         look=shell_line("edgepress", "evaluate", target),
-        more=f"{shell_line('edgepress', 'evaluate', target)} --data {MORE}",
+        more=shell_line("edgepress", "evaluate", target, "--data", MORE),
     )
     tools = {name: importlib.metadata.version(name) for name in ("edgepress", "tensorflow", "keras", "numpy")}
     metrics = {

@@ -111,7 +111,7 @@ def _traces(job: ProfileJob) -> Traces:
     if session.dtype.names:
         names = ", ".join(session.dtype.names)
         hint = "Use edgepress benchmark, which times the whole file."
-        raise InputError(f"{job.file} has the inputs {names}; edgepress profile takes files of one input.", hint)
+        raise InputError(f"{job.file} has the inputs {names}; only files of one input are profiled.", hint)
     if any(n < 1 for n in session.shape):
         raise InputError(
             f"{job.file} takes items of shape {['?' if n < 1 else n for n in session.shape]}; no time can be given "

@@ -27,7 +27,7 @@ from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import net_input
 from edgepress.runtime.sound.listen_options import IGNORED
-from edgepress.runtime.sound.windows import windows_of
+from edgepress.runtime.sound.windows import QUIETEST, windows_of
 from edgepress.toolkit.data.decoding import in_threads
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
 from edgepress.toolkit.data.mixing import mix_frames
@@ -100,8 +100,37 @@ class SoundSource:
 
     def read(self, indices: Ints) -> npt.NDArray[np.generic]:
         """See `Source`."""
-        rows = self.starts[indices][:, None] + np.arange(self.window)
-        return net_input(self.frames[rows], self.sound).reshape(-1, *self.spec.shape)
+        return self.items_at(self.frames, self.starts[indices])
+
+    def items_at(self, frames: Frames, begins: Ints) -> npt.NDArray[np.float32]:
+        """Items of frames: float32, shape (len(begins), *item shape).
+
+        Args:
+            frames: Frames, shape (n, channels).
+            begins: The first frame of each item.
+        """
+        return net_input(frames[begins[:, None] + np.arange(self.window)], self.sound).reshape(-1, *self.spec.shape)
+
+    def frames_of(self, recording: int) -> Frames:
+        """The frames of a recording, uint16, shape (n, channels)."""
+        return windows_of(self.recordings.samples(recording), self.sound, self.window, self.window)[0]
+
+    def extended(self, windows: Sequence[tuple[int, int]]) -> SoundSource:
+        """A source of these items and others: windows of recordings, given by its number and the first frame there."""
+        each = {number: self.frames_of(number) for number in sorted({number for number, _ in windows})}
+        added = [each[number][begin : begin + self.window] for number, begin in windows]
+        more = np.array(windows, np.int64).reshape(-1, 2)
+        return replace(
+            self,
+            frames=np.concatenate([self.frames, *added]),
+            starts=np.concatenate([self.starts, len(self.frames) + self.window * np.arange(len(windows))]),
+            places=[
+                *self.places,
+                *(f"{self.recordings.paths[number].name}, frame {begin}" for number, begin in windows),
+            ],
+            of=np.concatenate([self.of, more[:, 0]]),
+            begins=np.concatenate([self.begins, more[:, 1]]),
+        )
 
     def name(self, index: int) -> str:
         """The file of an item, with the seconds if it has several: "rain/a.wav, 1.0-2.0 s"."""
@@ -293,7 +322,8 @@ def _compute(
         samples = load_samples(root / recording.file, sound.rate)
     except InputError as e:
         return e
-    return windows_of(samples, sound, window, step)
+    quietest = 0.0 if recording.label in IGNORED else QUIETEST
+    return windows_of(samples, sound, window, step, quietest)
 
 
 def _places(

@@ -107,7 +107,7 @@ def diagnose_accuracy(
             if (diagnosis.agreement or 0.0) < SOUND and proposed and attempt:
                 fixes = try_fixes(worker, subject, proposed, job, folder=Path(folder), say=say)
             else:
-                fixes = [Fix(text=one.text, command=one.command(str(path), hints)) for one in proposed]
+                fixes = [Fix(text=one.text, command=one.command(str(path), subject.words)) for one in proposed]
         except ChildDied as e:
             raise ModelFileError(
                 f"{path} or {other} crashed the process that compared them: {e}.",
@@ -124,7 +124,7 @@ def _training(subject: Subject) -> list[Fix]:
         return []
     words = ["edgepress", "tune", str(subject.model), *(["--data", subject.data] if subject.data else [])]
     words += ["--bits", "4"] if scheme.repairs == "int4" else []
-    words += subject.hints.words
+    words += subject.words
     return [Fix(text="train the quantized net to answer like the model", command=shell_line(*words))]
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy.typing as npt
 
-from edgepress.converters.contract.hints import Hints
 from edgepress.converters.diagnosis.examine import answer, answers_of_both
 from edgepress.converters.diagnosis.job import AnswerJob, ExamineJob
 from edgepress.converters.diagnosis.layer import QuantizedLayer
@@ -71,12 +70,12 @@ class ProposedConversion:
     scheme: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
-    def command(self, model: str, hints: Hints, extra: Sequence[str] = ()) -> str:
-        """The command that does it, of a model of which the user says so much."""
-        words = ["edgepress", "convert", model, "--to", self.scheme, *hints.words]
+    def command(self, model: str, words: Sequence[str]) -> str:
+        """The command that does it, of a model that so many options open."""
+        line = ["edgepress", "convert", model, "--to", self.scheme, *words]
         for name, value in self.arguments.items():
-            words += [OPTIONS[name], str(value)]
-        return shell_line(*words, *extra)
+            line += [OPTIONS[name], str(value)]
+        return shell_line(*line)
 
 
 def conversions(
@@ -158,11 +157,12 @@ def try_fixes(
     opened = subject.opened
     held = opened.val if len(opened.val) else opened.test
     items = held.read(calibration_rows(held, TRIED_ITEMS))
+    how: dict[str, Any] = {"hints": subject.hints, **subject.reading.arguments, "verify": False}
     reference: Array | None = None
     helped: list[Fix] = []
     others: list[Fix] = []
     for number, one in enumerate(proposed):
-        command = one.command(str(subject.model), subject.hints)
+        command = one.command(str(subject.model), subject.words)
         if helped or number >= TRIES:
             others.append(Fix(text=one.text, command=command))
             continue
@@ -170,9 +170,7 @@ def try_fixes(
         try:
             if reference is None:
                 reference, before = _reference(worker, job, items)
-            (variant,) = convert(
-                subject.model, one.scheme, out=folder / str(number), hints=subject.hints, verify=False, **one.arguments
-            )
+            (variant,) = convert(subject.model, one.scheme, out=folder / str(number), **how, **one.arguments)
             if variant.path is None:
                 continue
             (scores,) = worker.call(answer, AnswerJob(variant.path, items))

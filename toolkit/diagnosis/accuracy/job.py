@@ -23,7 +23,7 @@ from edgepress.toolkit.conversion.convert import items_for
 from edgepress.toolkit.conversion.plan import SAMPLES, plan_for
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.for_model import data_for, describe, require_one_input, without_labels
-from edgepress.toolkit.data.reading import Reading
+from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError, ModelFileError
 
@@ -52,6 +52,7 @@ class Subject:
         data: The data's name; None for those of the contract.
         opened: The data.
         split: The items that both answer.
+        reading: How the data are read.
     """
 
     model: Path
@@ -61,6 +62,12 @@ class Subject:
     data: str | None
     opened: DataSet
     split: Split
+    reading: Reading = STRICT
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The options that the user gave with which alone a command opens the model and the data."""
+        return (*self.hints.words, *self.reading.words)
 
 
 def describe_subject(
@@ -101,7 +108,7 @@ def describe_subject(
     opened = opened if labelled else without_labels(opened, ANSWERED)
     rows = calibration_rows(opened.test, items)
     split = Split(opened.test.source, opened.test.indices[rows], opened.test.y[rows])
-    return Subject(model, hints, file, about.contract, data, opened, split), [*about.notes, *notes]
+    return Subject(model, hints, file, about.contract, data, opened, split, reading), [*about.notes, *notes]
 
 
 def _require_whole(contract: Contract, file: Path) -> None:

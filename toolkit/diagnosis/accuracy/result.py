@@ -145,6 +145,8 @@ def sentences(diagnosis: AccuracyDiagnosis, labels: Sequence[str]) -> str:
             f"{percent(diagnosis.simulated_agreement, '.1f')} and the engine leaves "
             f"{percent(diagnosis.layer_agreement, '.1f')}: it computes something other than the file says."
         )
+    if diagnosis.drop_pp is not None and diagnosis.drop_pp <= 0 and not doubt and not sound:
+        parts.append("These items show no loss, so a fix is only worth trying if more items do.")
     if diagnosis.fixes:
         first = diagnosis.fixes[0]
         tried = ""

@@ -37,7 +37,8 @@ from edgepress.toolkit.results.records import DROP, LARGE_ERROR, NO_BASELINE, UN
 from edgepress.toolkit.stats.acceptance import risk_coverage
 from edgepress.toolkit.stats.choice import Evidence, probability_within
 from edgepress.toolkit.stats.intervals import Interval, class_drops, mcnemar, paired_drop
-from edgepress.toolkit.stats.metrics import calibration_error, metrics_of
+from edgepress.toolkit.stats.metrics import calibration_error, metrics_of, resampled_means_of
+from edgepress.toolkit.stats.resampled import pack_means
 from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.truth import label_hits, label_text, labels_by_item
 from edgepress.toolkit.workers.answer import NOT_JUDGED
@@ -123,7 +124,10 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
         data: The items, with their true classes.
     """
     y = data.test.y
-    metrics = metrics_of(y, answers.predicted, answers.scores_by_label, labels=data.labels)
+    scores = answers.scores_by_label
+    resampled = resampled_means_of(y, answers.predicted, scores, classes=len(data.labels))
+    packed: dict[str, Any] = {f"{name}_resamples": pack_means(means) for name, means in resampled.items()}
+    metrics = metrics_of(y, answers.predicted, scores, labels=data.labels, resampled=resampled)
     correct = same_answers(answers.predicted, y)
     changes = tuple(ClassChange(**figures) for figures in metrics["per_class"])
     counts = accepted_counts(answers, y, classes=len(data.labels))
@@ -138,6 +142,7 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
         per_class=changes,
         confusion_matrix=tuple(map(tuple, matrix)),
         correct=pack(correct),
+        **packed,
         **accepted_fields(answers, y),
     )
     if baseline is None:

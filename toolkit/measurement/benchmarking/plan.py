@@ -96,11 +96,8 @@ def make_plan(
         opened = without_labels(opened, min(MOST_ITEMS, max(LEAST_ITEMS, room)))
     described = {p: about.labelled(opened) for p, about in described.items()}
     notes[:0] = [note for about in described.values() for note in about.notes]
-    for path, engine in possible:
-        if (path, engine) not in measured and path.name not in left_out:
-            contract = described[path].contract
-            several = " of several inputs" if inputs_of(contract.input) and not ENGINES[engine].several_inputs else ""
-            notes.append(f"{path.name} is not measured on {engine}, which can't open {contract.scheme} files{several}.")
+    skipped = [pair for pair in possible if pair not in measured and pair[0].name not in left_out]
+    notes += _notes_of_skipped([(described[path].contract, path.name, engine) for path, engine in skipped])
     if left_out:
         notes.append(f"Skipped, because no engine of {', '.join(engines)} opens them: {', '.join(left_out)}.")
     return BenchmarkPlan(
@@ -113,6 +110,24 @@ def make_plan(
         notes=tuple(notes),
         hints=hints,
     )
+
+
+def _notes_of_skipped(skipped: Sequence[tuple[Contract, str, str]]) -> list[str]:
+    """Why files are not measured on engines that open others of their format, one note a reason.
+
+    Args:
+        skipped: The contract and the name of each file, and the engine.
+    """
+    names: dict[tuple[str, str], list[str]] = {}
+    for contract, name, engine in skipped:
+        several = bool(inputs_of(contract.input)) and not ENGINES[engine].several_inputs
+        names.setdefault((engine, "files of several inputs" if several else f"{contract.scheme} files"), []).append(
+            name
+        )
+    return [
+        f"Not measured on {engine}, which can't open {kind}: {', '.join(files)}."
+        for (engine, kind), files in names.items()
+    ]
 
 
 def lacking(contract: Contract) -> tuple[str, ...]:

@@ -12,13 +12,13 @@ from edgepress.toolkit.arguments import OnProgress, check_arguments
 from edgepress.toolkit.conversion.inspection import write_annotated
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.calibrating.calibrate import FOLDER, targets_of
-from edgepress.toolkit.measurement.streams import THRESHOLDS, Count, StreamEvaluation, evaluate_stream
+from edgepress.toolkit.measurement.streams import Count, StreamEvaluation, evaluate_stream
 from edgepress.toolkit.stats.samples import rate_interval
 
 AVERAGES = (1, 2, 3, 4, 6, 8, 12)
 """Numbers of answers in the mean that are tried."""
-HALF = 0.5
-"""Thresholds are above it, so that at most one label is heard at a time, as firmware needs."""
+TRIED = (*(round(0.01 * n, 2) for n in range(51, 100)), 0.995, 0.999)
+"""Thresholds that are tried: above a half, so that at most one label is heard at a time, as firmware needs."""
 HOURS = {"h": 1.0, "d": 24.0}
 
 
@@ -96,15 +96,12 @@ def calibrate_stream(
 def choose_rule(heard: StreamEvaluation, wish: float) -> tuple[ListenOptions, bool]:
     """The rule that misses least within the wish, and whether there is one; else the one of fewest false alarms.
 
-    Thresholds are above `HALF`. Of rules that miss and alarm alike, the threshold in the middle is taken, because it is
+    Of rules that miss and alarm alike, the threshold in the middle is taken, because it is
     farthest from those that do worse. Without events to miss, the least threshold hears most.
     """
     rules = [replace(heard.options, average=average) for average in AVERAGES]
     counts = [
-        (rule, heard.count(average=rule.average, threshold=threshold)[0])
-        for rule in rules
-        for threshold in THRESHOLDS
-        if threshold > HALF
+        (rule, heard.count(average=rule.average, threshold=threshold)[0]) for rule in rules for threshold in TRIED
     ]
     kept = [(rule, count) for rule, count in counts if count.alarms <= wish * heard.hours]
     if not kept:

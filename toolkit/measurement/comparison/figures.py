@@ -1,26 +1,28 @@
 """Compute how each figure of a file changed between two results, with a 95 % interval and the method used.
 
 Accuracy is paired item by item if both results record which of the same items were right, else compared as two
-independent proportions. Latency is compared by round within one run; between runs relative to the common baseline file,
-with an allowance for drift. Sizes are exact.
+independent proportions. Macro F1 and mean average precision are paired by resample of the same items. Latency is
+compared by round within one run; between runs relative to the common baseline file, with an allowance for drift. Sizes
+are exact.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from edgepress.toolkit.measurement.comparison.latency import BY_ROUND, Side, allow, latency_ratio, ratio_interval
-from edgepress.toolkit.results.file import correct_items, items_of
+from edgepress.toolkit.results.file import RESAMPLED, correct_items, items_of, means_on_resamples
 from edgepress.toolkit.stats.intervals import Interval, paired_drop
+from edgepress.toolkit.stats.resampled import interval_of_mean, paired_fall
 from edgepress.toolkit.stats.samples import difference_interval
 from edgepress.toolkit.text import duration, size, with_sign
 
-MEANS = ("macro_f1", "mean_average_precision")
-"""Figures of multi-label answers that are means over the labels."""
-SHARES = ("accuracy", "agreement", "accepted_share", "accepted_error", *MEANS)
+SHARES = ("accuracy", "agreement", "accepted_share", "accepted_error", *RESAMPLED)
 """Figures from 0 to 1, whose change is in percentage points."""
 ACCEPTED = {"accepted_share": "accepted", "accepted_error": "accepted_wrong"}
 """Figures of calibrated files, and the fields with the counts of which they are shares."""
@@ -38,7 +40,7 @@ class Figure:
         name: Its field in a measurement.
         old, new: Its values; null if not measured.
         own: NEW's value with its interval.
-        change: NEW / OLD; for accuracy OLD - NEW, for macro_f1, mean_average_precision, accepted_share and
+        change: NEW / OLD; for accuracy, macro_f1 and mean_average_precision OLD - NEW, for accepted_share and
             accepted_error NEW - OLD, in percentage points. Null if unknown.
         how: The method by which the change was computed, or why it is unknown.
         drift: Factor by which the interval was widened for drift between two runs; null if it was not.
@@ -77,7 +79,7 @@ def figures_of(old: Side | None, new: Side, *, same_run: bool) -> tuple[Figure, 
         same_run: Whether both were measured in the same rounds.
     """
     figures = [_accuracy(old, new), _agreement(old, new)]
-    figures += [_mean_over_labels(old, new, name) for name in MEANS]
+    figures += [_fall_of_mean(old, new, name) for name in RESAMPLED]
     figures += [_figure_of_acceptance(old, new, name) for name in ACCEPTED]
     figures += [_latency(old, new, name, same_run) for name in BY_ROUND]
     figures += [_exact(old, new, name) for name in ("size_bytes", "compressed_bytes")]
@@ -105,7 +107,7 @@ def _unit(name: str, of_change: bool) -> str:
 
 
 def _words(name: str, value: float, of_change: bool) -> str:
-    if (name.startswith("accepted") or name in MEANS) and of_change:
+    if name.startswith("accepted") and of_change:
         return with_sign(value, "+.2f")
     if name in SHARES:
         return with_sign(value if of_change else 100 * value)
@@ -158,30 +160,56 @@ def _agreement(old: Side | None, new: Side) -> Figure:
     return Figure(name="agreement", old=before, new=value, own=own, count=count, counted="test items")
 
 
-def _mean_over_labels(old: Side | None, new: Side, name: str) -> Figure:
-    """A mean over the labels of multi-label data, compared as if the items of OLD and NEW were others.
+def _fall_of_mean(old: Side | None, new: Side, name: str) -> Figure:
+    """A mean over the classes or labels: paired by resample of the same items, else as if the items were others.
 
-    Of the same items, that interval is too wide rather than too narrow. Source: G. Y. Zou, A. Donner, "Construction of
-    confidence limits about effect measures: a general approach", Statistics in Medicine 27 (2008), 1693-1702.
+    Of the same items, the second interval is too wide rather than too narrow. Source: G. Y. Zou, A. Donner,
+    "Construction of confidence limits about effect measures: a general approach", Statistics in Medicine 27 (2008),
+    1693-1702.
     """
-    before, after = (None if side is None else _interval_of_mean(side, name) for side in (old, new))
-    values = [None if interval is None else interval.estimate for interval in (before, after)]
-    figure = Figure(name=name, old=values[0], new=values[1], own=after, count=items_of(*new), counted="test items")
+    before, after = (None if side is None else _mean_of(side, name) for side in (old, new))
+    values = [None if mean is None else mean.estimate for mean in (before, after)]
+    own = None if after is None else after.interval
+    figure = Figure(name=name, old=values[0], new=values[1], own=own, count=items_of(*new), counted="test items")
     if old is None or before is None or after is None:
         return figure
     if _answers_alike(old, new):
         return _replace(figure, Interval(0.0, 0.0, 0.0), "the same file on the same engine")
-    assert before.low is not None and before.high is not None and after.low is not None and after.high is not None  # noqa: PT018
-    change = after.estimate - before.estimate
-    low = change - math.hypot(after.estimate - after.low, before.high - before.estimate)
-    high = change + math.hypot(after.high - after.estimate, before.estimate - before.low)
-    return _replace(figure, Interval(100 * change, 100 * low, 100 * high), "not paired")
+    same_items = old.run.data["sha256"] == new.run.data["sha256"] and items_of(*old) == items_of(*new)
+    if before.resampled is not None and after.resampled is not None:
+        if same_items and len(before.resampled) == len(after.resampled):
+            fall = paired_fall((before.estimate, before.resampled), (after.estimate, after.resampled))
+            return _replace(figure, fall, f"paired over the same {items_of(*new)} items, resampled")
+        why = "on different data"
+    else:
+        why = "its values on resamples are not recorded in both"
+    one, other = before.interval, after.interval
+    if one is None or one.low is None or one.high is None or other is None or other.low is None or other.high is None:
+        return _replace(figure, None, why)
+    drop = before.estimate - after.estimate
+    low = drop - math.hypot(before.estimate - one.low, other.high - after.estimate)
+    high = drop + math.hypot(one.high - before.estimate, after.estimate - other.low)
+    return _replace(figure, Interval(100 * drop, 100 * low, 100 * high), f"not paired, {why}")
 
 
-def _interval_of_mean(side: Side, name: str) -> Interval | None:
-    """A mean over the labels with its interval; None of other data."""
-    mean, low, high = (getattr(side.row, f"{name}{end}") for end in ("", "_low", "_high"))
-    return None if mean is None or low is None or high is None else Interval(mean, low, high)
+class _Mean(NamedTuple):
+    """A mean over the classes or labels, its interval, and its values on resamples; None where they are not known."""
+
+    estimate: float
+    interval: Interval | None
+    resampled: npt.NDArray[np.float64] | None
+
+
+def _mean_of(side: Side, name: str) -> _Mean | None:
+    """A mean of a row; None if it has none. Results of earlier versions have an interval without the resamples."""
+    mean = getattr(side.row, name)
+    if mean is None:
+        return None
+    resampled = means_on_resamples(side.row, name)
+    if resampled is not None:
+        return _Mean(mean, interval_of_mean(mean, resampled), resampled)
+    low, high = (getattr(side.row, f"{name}_{end}", None) for end in ("low", "high"))
+    return _Mean(mean, None if low is None or high is None else Interval(mean, low, high), None)
 
 
 def _figure_of_acceptance(old: Side | None, new: Side, name: str) -> Figure:

@@ -1,13 +1,14 @@
 """Parse and evaluate the limits of `compare --fail-if`: METRIC OP VALUE[UNIT].
 
     drop>0.5        accuracy fell by more than 0.5 percentage points
+    f1_drop>1       macro F1 fell by more than 1 percentage point; map_drop>1: mean average precision did
     accuracy<97%    NEW's accuracy is below 97 %
     latency>1.1x    NEW's median latency is more than 1.1 times OLD's; the same as latency>10%
     p99>5ms         NEW's 99th percentile is above 5 ms
     size>5%         NEW is more than 5 % larger; size>200kB: NEW is larger than 200 kB
 
 The unit decides which figure is limited: `x` and `%` limit the change from OLD to NEW, any other unit NEW's own figure.
-Accuracy and agreement are proportions, so their `%` limits NEW's own figure.
+Accuracy, F1, mAP and agreement are proportions, so their `%` limits NEW's own figure.
 
 A figure has a 95 % interval, so a gate has three outcomes: failed if the whole interval is beyond the limit, passed if
 none of it is, else unproven. A change exactly at the limit thus fails wrongly in at most one of forty cases. In
@@ -39,7 +40,7 @@ class Metric(NamedTuple):
 
     Attributes:
         figure: Name of the figure in a comparison, in the unit with factor 1.
-        units: Units of NEW's own figure (for `drop`: of the change), and their factors.
+        units: Units of NEW's own figure (for a drop: of the change), and their factors.
         ratio: Whether NEW / OLD can be limited as well.
         low, high: Range of valid limits, in the unit with factor 1.
     """
@@ -54,6 +55,10 @@ class Metric(NamedTuple):
 METRICS: Mapping[str, Metric] = {
     "drop": Metric("accuracy", POINTS, ratio=False, low=-100.0, high=100.0),
     "accuracy": Metric("accuracy", SHARES, ratio=False, high=1.0),
+    "f1_drop": Metric("macro_f1", POINTS, ratio=False, low=-100.0, high=100.0),
+    "f1": Metric("macro_f1", SHARES, ratio=False, high=1.0),
+    "map_drop": Metric("mean_average_precision", POINTS, ratio=False, low=-100.0, high=100.0),
+    "map": Metric("mean_average_precision", SHARES, ratio=False, high=1.0),
     "agreement": Metric("agreement", SHARES, ratio=False, high=1.0),
     "latency": Metric("p50_us", TIMES, ratio=True),
     "p50": Metric("p50_us", TIMES, ratio=True),
@@ -64,10 +69,18 @@ METRICS: Mapping[str, Metric] = {
     "memory": Metric("memory_bytes", SIZES, ratio=True),
 }
 OTHER_WORDS = dict.fromkeys(("speed", "time", "duration", "runtime", "p95"), "latency")
-OTHER_WORDS |= {"loss": "drop", "top1": "accuracy", "acc": "accuracy", "bytes": "size", "ram": "memory"}
+OTHER_WORDS |= {
+    "loss": "drop",
+    "macro_f1": "f1",
+    "fscore": "f1",
+    "top1": "accuracy",
+    "acc": "accuracy",
+    "bytes": "size",
+    "ram": "memory",
+}
 """What others call a metric, in words that are not written like its name."""
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-_FORM = re.compile(r"\s*([A-Za-z0-9]*)\s*(>=|<=|>|<)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
+_FORM = re.compile(r"\s*([A-Za-z0-9_]*)\s*(>=|<=|>|<)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
 
 
 @dataclass(frozen=True)
@@ -147,7 +160,7 @@ def parse_gate(text: str) -> Gate:
     elif unit.lower() in own:
         low = metric.low
         limit = value * own[unit.lower()]
-        of_change = name.lower() == "drop"
+        of_change = name.lower().endswith("drop")
     else:
         problem = f"the unit {unit!r} is not accepted" if unit else "the unit is missing"
         units = ", ".join(unit or "none" for unit in metric.units if unit != "μs")

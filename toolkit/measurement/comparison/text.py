@@ -27,8 +27,8 @@ MARKS = {FAILED: "❌", PASSED: "✅", OPEN: "❔"}
 COLORS = {FAILED: "red", PASSED: "green", OPEN: "yellow"}
 COLUMNS = {
     "accuracy": "Accuracy drop",
-    "macro_f1": "Mean F1",
-    "mean_average_precision": "mAP",
+    "macro_f1": "F1 drop",
+    "mean_average_precision": "mAP drop",
     "accepted_share": "Accepted",
     "accepted_error": "Wrong of these",
     "p50_us": "Latency (p50)",
@@ -43,9 +43,21 @@ REASON = 60
 
 def pair_rows(result: Comparison, hidden: Collection[str] = ()) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of the table of changes: one file on one engine a row, columns without a figure left out."""
-    shown = [name for name in COLUMNS if name not in hidden and any(_cell(p, name) for p in result.pairs)]
+    shown = _shown(result, hidden)
     rows = [[one_line(p.name), *(_cell(p, name) for name in shown), _state(p)] for p in result.pairs]
     return ["", *(COLUMNS[name] for name in shown), "In OLD and NEW"], rows
+
+
+def _shown(result: Comparison, hidden: Collection[str]) -> list[str]:
+    """The figures that the table of changes has."""
+    known = [name for name in COLUMNS if name not in hidden and any(_cell(p, name) for p in result.pairs)]
+    return [name for name in known if name != "macro_f1" or _shows_f1(result)]
+
+
+def _shows_f1(result: Comparison) -> bool:
+    """Whether F1 is a figure to look at: of multi-label data, which alone have an mAP, and where a limit is on it."""
+    limited = any(v.gate.lower().startswith("f1") for v in result.verdicts)
+    return limited or any(f.name == "mean_average_precision" for p in result.pairs for f in p.figures)
 
 
 def verdict_rows(result: Comparison) -> list[tuple[str, str, str, str]]:
@@ -64,10 +76,11 @@ def summary(result: Comparison) -> str:
     return f"{outcomes}{' (strict: estimates decide)' if result.strict else ''}."
 
 
-def methods(result: Comparison) -> list[str]:
-    """The methods by which changes were computed, each once."""
+def methods(result: Comparison, hidden: Collection[str] = ()) -> list[str]:
+    """The methods by which changes in the table were computed, each once; why a figure has no change, too."""
     ways: dict[tuple[str, str], None] = {}
-    for figure in (f for p in result.pairs for f in p.figures if f.how and f.name in COLUMNS):
+    shown = [name for name in COLUMNS if name not in hidden and (name != "macro_f1" or _shows_f1(result))]
+    for figure in (f for p in result.pairs for f in p.figures if f.how and f.name in shown):
         allowed = f", {100 * (figure.drift - 1):.0f} % allowed for drift" if figure.drift else ""
         ways[COLUMNS[figure.name], f"{figure.how}{allowed}"] = None
     return [f"{name}: {way}." for name, way in ways if way != "exact"]

@@ -207,12 +207,12 @@ def benchmark_html(document: Document) -> str:
 
 
 IN_POINTS = {
-    "macro_f1": "Mean F1, pp",
-    "mean_average_precision": "mAP, pp",
+    "macro_f1": "F1 drop, pp",
+    "mean_average_precision": "mAP drop, pp",
     "accepted_share": "Accepted, pp",
     "accepted_error": "Wrong of these, pp",
 }
-"""Figures of multi-label answers and of calibrated files, and their headings."""
+"""Figures of multi-label answers (F1 also where a limit is on it) and of calibrated files, and their headings."""
 CHANGES = {
     "accuracy": "Accuracy drop, pp",
     **IN_POINTS,
@@ -232,6 +232,10 @@ def comparison_html(document: Document) -> str:
     outcome = ", ".join(f"{n} {name}" for name, n in verdicts.items()) or "No limit was given"
     rows: list[list[Cell]] = []
     known = {figure["name"] for pair in document["pairs"] for figure in pair["figures"]}
+    if "mean_average_precision" not in known and not any(
+        v["gate"].lower().startswith("f1") for v in document["verdicts"]
+    ):
+        known.discard("macro_f1")
     shown = {name: title for name, title in CHANGES.items() if name in known or name not in IN_POINTS}
     for pair in document["pairs"]:
         by_name = {figure["name"]: figure for figure in pair["figures"]}

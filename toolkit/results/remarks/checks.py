@@ -35,6 +35,8 @@ from edgepress.toolkit.stats.samples import items_to_rule_out, items_without_lab
 FEW = "few test items"
 WIDE = 0.05
 """Half the width of the accuracy's interval from which on the items are few, where no quantized file was measured."""
+LEAST_GROUPS = 5
+"""Number of groups of test items below which they are few, however many items these have."""
 RULED_OUT = 0.01
 """The default of the largest drop that files are allowed."""
 MOST = 1_000_000
@@ -110,8 +112,17 @@ def _of_accuracy(facts: Facts) -> Remark | None:
     assert interval.low is not None
     assert interval.high is not None
     half = (interval.high - interval.low) / 2
-    if half <= WIDE:
+    few_groups = facts.groups is not None and facts.groups < LEAST_GROUPS
+    if half <= WIDE and not few_groups:
         return None
+    if facts.groups is not None:
+        return Remark(
+            kind=FEW,
+            text=f"{facts.count} test items of {text.plural(facts.groups, 'group')} tell little of other groups, "
+            "because items of one group are right or wrong together: test on more groups, not on more items of these.",
+            command=facts.more,
+            figures={"items": facts.count, "groups": facts.groups, "low": interval.low, "high": interval.high},
+        )
     needed = max(
         ceil(facts.count * (half / WIDE) ** 2), ceil(interval.estimate * (1 - interval.estimate) * (Z95 / WIDE) ** 2)
     )
@@ -130,7 +141,7 @@ def remarks(facts: Facts) -> tuple[Remark, ...]:
     """What else than quantization limits the accuracy, in the order of the table; of a short training, epochs first."""
     checks = {kind: check for kind, check in CHECKS.items() if not (facts.multilabel and kind in OF_CLASSES)}
     by_kind = {kind: remark for kind, check in checks.items() if (remark := check(facts)) is not None}
-    if NEAR_LARGEST in by_kind and facts.pair is None:
+    if NEAR_LARGEST in by_kind:
         by_kind.pop(FEW, None)  # how well a net is measured that has learned little does not matter
     if is_short(facts):
         by_kind = {kind: by_kind[kind] for kind in sorted(by_kind, key=lambda kind: kind not in FIRST)}

@@ -73,6 +73,7 @@ class Facts:
         multilabel: Whether items have any number of labels; `confusion` and `val_confusion` then hold the number of
             right answers and that of wrong ones in their first row, shape (2, 2).
         foreign: Whether edgepress did not train the model, so that the user said how items are prepared.
+        groups: Number of groups of the test items; None if they do not come in groups.
     """
 
     labels: tuple[str, ...]
@@ -93,6 +94,7 @@ class Facts:
     max_drop_pp: float = 1.0
     multilabel: bool = False
     foreign: bool = False
+    groups: int | None = None
 
     @property
     def count(self) -> int:

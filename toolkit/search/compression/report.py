@@ -106,8 +106,10 @@ def why_best(best: Trial, search: StrategySearch, final: Mapping[str, Any]) -> s
     enough = (best.probability or 0.0) >= rule.confidence
     chosen = RANKS[rule.prefer] if enough else f"the surest, although less than {text.sure(rule.confidence)} sure"
     rank = f"{chosen} of the {fit} that keep" if fit > 1 else "the only one that keeps"
+    tried = len(search.trials) - 1
+    chosen = f"Of {tried} files tried, {label(best)} is {rank}" if tried > 1 else f"{label(best)} keeps"
     first = (
-        f"Of {text.plural(len(search.trials) - 1, 'file')} tried, {label(best)} is {rank} all limits: "
+        f"{chosen} all limits: "
         f"{''.join(f'{each}, ' for each in values)}accuracy drop {drop} pp of {limit:g} pp "
         f"on {search.count} validation items, {text.sure(best.probability)} sure to be within it."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from edgepress.converters.to_c.passes import merged_operations, place_smallest, 
 from edgepress.runtime import Contract, read_contract
 from edgepress.toolkit.escaping import markdown
 from edgepress.toolkit.shipping.exporting.folder import (
+    BUILD_FILES,
     TensorPort,
     fill,
     input_text,
@@ -58,10 +60,30 @@ def folder_texts(job: ExportJob, sources: Sources, more: Mapping[str, str], vect
     selftest = selftest_words(vectors, keeps=sources.keeps, name=job.name)
     if job.layout == "arduino":
         return _arduino_texts(job, code, selftest)
-    compiled = " ".join(name for name in code if name.endswith(".c"))
-    return code | {
-        "selftest.c": fill("c99/selftest.c", job.name, **selftest),
-        "CMakeLists.txt": fill("cmake/CMakeLists.txt", SOURCES=compiled, TARGET=job.name),
+    return code | {"selftest.c": fill("c99/selftest.c", job.name, **selftest)} | _build_texts(job, code)
+
+
+def _build_texts(job: ExportJob, code: Mapping[str, str]) -> dict[str, str]:
+    """What makes the folder a part of projects of CMake, ESP-IDF, PlatformIO and Zephyr.
+
+    Formats: https://docs.espressif.com/projects/idf-component-manager/en/latest/reference/manifest_file.html,
+    https://docs.platformio.org/en/latest/manifests/library-json/index.html and
+    https://docs.zephyrproject.org/latest/develop/modules.html. Texts of strangers are JSON, which is YAML, too, and
+    what Kconfig takes.
+    """
+    compiled = [name for name in code if name.endswith(".c")]
+    file = re.sub(r"[^\x20-\x7e]|[$\"\\]", "?", job.path.name)
+    values = {
+        "TARGET": job.name,
+        "SYMBOL": job.name.upper(),
+        "ABOUT": json.dumps(f"{file} as C99, made by edgepress {edgepress.__version__}"),
+        "LIBRARY": json.dumps(library_name(job.path.stem if job.name == "model" else job.name)),
+        "HEADERS": ", ".join(json.dumps(name) for name in code if name.endswith(".h")),
+    }
+    zephyr = " ".join(f"../{name}" for name in compiled)
+    return {
+        path: fill(f"cmake/{path}", **values, SOURCES=zephyr if path.startswith("zephyr/") else " ".join(compiled))
+        for path in BUILD_FILES
     }
 
 
@@ -210,6 +232,7 @@ def _readme(
         ITEMS=str(len(vectors.inputs)),
         SOURCE=markdown(vectors.source),
         SOURCES=" and ".join(f"`{with_name(path, job.name)}`" for path in paths),
+        TARGET=job.name,
     )
     return fill(
         "c99/README.md",

@@ -28,10 +28,16 @@ REPORT = "report.json"
 _SEAL = "report_sha256"
 """Field of the report that has the hash of its other fields, so that a changed report is known."""
 _CODE = tuple(f"model{part}.{end}" for part in ("", "_frame", "_values", "_sound") for end in "hc")
+BUILD_FILES = (
+    *("CMakeLists.txt", "idf_component.yml", "library.json"),
+    *(f"zephyr/{name}" for name in ("module.yml", "CMakeLists.txt", "Kconfig")),
+)
+"""The files by which build systems take a folder of C99."""
 WRITTEN = (
     *_CODE,
     *(f"src/{name}" for name in _CODE),
-    *("README.md", "CMakeLists.txt", "model.cc", "selftest.c", "selftest.cc", "library.properties"),
+    *BUILD_FILES,
+    *("README.md", "model.cc", "selftest.c", "selftest.cc", "library.properties"),
     *("examples/selftest/selftest.ino", "examples/selftest/vectors.h", "model.tflite", "model.json"),
 )
 """The files of all kinds of folders but the report, of a model called `model`; no other file is ever removed."""

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import edgepress
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.process.worker import ChildDied, Emit, run_in_child
+from edgepress.runtime.flatbuffer import unsupported_operations
 from edgepress.toolkit.data.for_model import Described, describe
 from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.errors import InputError, ModelFileError
@@ -65,9 +66,25 @@ MICROCONTROLLERS = {
 """By the names that `--board` takes. The firmware's own code, stack and data come on top of a model's."""
 
 
-Language = Literal["c99", "tflm", "esphome"]
+Language = Literal["c99", "tflm", "esphome", "ethos-u"]
 Layout = Literal["cmake", "arduino"]
 """How a folder of C99 is arranged: for CMake, or as a library of the Arduino IDE."""
+Accelerator = Literal[
+    "ethos-u55-32",
+    "ethos-u55-64",
+    "ethos-u55-128",
+    "ethos-u55-256",
+    "ethos-u65-256",
+    "ethos-u65-512",
+    "ethos-u85-128",
+    "ethos-u85-256",
+    "ethos-u85-512",
+    "ethos-u85-1024",
+    "ethos-u85-2048",
+]
+"""NPUs by the names that Vela gives them; the last number is that of multiply-accumulates a cycle."""
+ACCELERATORS = get_args(Accelerator)
+USUAL_ACCELERATOR: Accelerator = "ethos-u55-128"
 SCHEMA_VERSION = 1
 """Version of `report.json`."""
 STEP_S = 120.0
@@ -80,6 +97,19 @@ MAX_FILE_BYTES = 32 << 20
 """Largest file: more than the flash of any board in `MICROCONTROLLERS`."""
 _A = TypeVar("_A")
 _T = TypeVar("_T")
+
+
+def require_operations(path: Path) -> None:
+    """Refuse a file that is too large, or compiled for an accelerator.
+
+    Raises:
+        ModelFileError: It is larger than `MAX_FILE_BYTES`, or has operations that are not built in.
+    """
+    if (size := path.stat().st_size) > MAX_FILE_BYTES:
+        problem = f"{path} has {size} bytes; export takes files of up to {MAX_FILE_BYTES}."
+        raise ModelFileError(problem, "No microcontroller has room for it: use a smaller model.")
+    if error := unsupported_operations(path, path.read_bytes()):
+        raise error
 
 
 @dataclass(frozen=True)
@@ -113,6 +143,7 @@ class ExportJob:
         overwrite: Whether files of the user in the folder may be replaced.
         name: What the names of functions, macros and files of C99 begin with.
         label: The label that ESPHome hears.
+        accelerator: The NPU that the file is compiled for.
         stream: Rows that each call of a stream takes; None: a call takes a whole item.
     """
 
@@ -129,6 +160,7 @@ class ExportJob:
     name: str
     stream: int | None
     label: str | None
+    accelerator: str
     hints: Hints | None
     step: Callable[[str], None]
 
@@ -145,12 +177,9 @@ class ExportJob:
             argument: Picklable.
 
         Raises:
-            ModelFileError: The process exceeded a limit or crashed, or the file is larger than `MAX_FILE_BYTES`.
+            ModelFileError: The process exceeded a limit or crashed.
             EdgepressError: As raised by the function.
         """
-        if (size := self.path.stat().st_size) > MAX_FILE_BYTES:
-            problem = f"{self.path} has {size} bytes; export takes files of up to {MAX_FILE_BYTES}."
-            raise ModelFileError(problem, "No microcontroller has room for it: use a smaller model.")
         request = function, replace(self, step=_no_step), argument
         silence_s = STEP_S + ITEM_S * self.samples
         memory_bytes = None if self.data else MEMORY_LIMIT_BYTES  # the user's own data may take the machine's share
@@ -191,7 +220,7 @@ class ExportJob:
         limits = f"--max-ram {_as_option(chip.ram)} --max-flash {_as_option(chip.flash)}"
         hint = f"Compress its model: edgepress compress MODEL {limits}"
         beside = ""
-        if self.to == "tflm":  # the limits of compress are those of the C99, which takes other amounts
+        if self.to != "c99":  # the limits of compress are those of the C99, which takes other amounts
             hint = "Use a smaller model, or a larger board."
             beside = ", without TFLM's own code and stack"
         if ram > chip.ram:

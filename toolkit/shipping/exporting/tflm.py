@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ _METHOD_BY_OPERATION = {name.upper(): f"Add{name}" for name in METHODS.split()}
 
 
 @dataclass(frozen=True)
-class _Answers:
+class Answers:
     """What TFLM tells of a file.
 
     Attributes:
@@ -83,29 +84,28 @@ def export_tflm(job: ExportJob) -> Exported:
     job.step("Reading the file")
     content = inspect(path)
     methods = resolver_methods(path, content)
-    used = job.in_child(_used_arena, None)
+    used = job.in_child(used_arena, None)
     arena = arena_of(used)
     file_bytes = path.stat().st_size
     job.check_board(arena, file_bytes, f"an arena of {arena} bytes")
-    answers = job.in_child(_answers, arena)
-    vectors = answers.vectors
-    report = answers.report | {
+    answered = job.in_child(answers, arena)
+    report = answered.report | {
         "tflm": engine_version(ENGINE),
         "ram": {"arena": arena, "used": used},
         "flash": {"file": file_bytes},
         "operations": [method.removeprefix("Add") for method in methods],
     }
-    ports = [_port(end) for end in (content.inputs[0], content.outputs[0])]
-    contract = answers.contract
-    labels = contract.labels if contract and contract.outputs == vectors.outputs.shape[1] else ()
-    values = _values(job, report, vectors, ports, methods) | {"CONTENT": answers.content}
-    values |= {"INPUT": input_text(ports[0], contract), "OUTPUT": output_text(ports[1], contract)}
+    contract = answered.contract
+    labels = contract.labels if contract and contract.outputs == answered.vectors.outputs.shape[1] else ()
+    values = values_of(job, answered, content, report)
+    texts: dict[str, str | bytes] = dict(source_texts(job, values, labels, report))
+    texts |= {"CMakeLists.txt": fill("tflm/CMakeLists.txt"), "README.md": fill("tflm/README.md", **values)}
     job.step(f"Writing {job.folder}")
-    report, more = write_folder(job.folder, _texts(job, values, labels, report), report, overwrite=job.overwrite)
-    return Exported(job.folder, report, tuple(answers.notes + more))
+    report, more = write_folder(job.folder, texts, report, overwrite=job.overwrite)
+    return Exported(job.folder, report, tuple(answered.notes + more))
 
 
-def _used_arena(job: ExportJob, _: None) -> int:
+def used_arena(job: ExportJob, _: None) -> int:
     """Bytes of the arena that TFLM uses."""
     job.step("Measuring the arena in TFLM")
     used = TflmSession(job.path, import_engine(ENGINE), 1).arena_bytes
@@ -114,7 +114,7 @@ def _used_arena(job: ExportJob, _: None) -> int:
     return used
 
 
-def _answers(job: ExportJob, arena: int) -> _Answers:
+def answers(job: ExportJob, arena: int) -> Answers:
     """The answers of TFLM in an arena of so many bytes, in which the file has to run."""
     path = job.path
     job.step("Computing the answers of the self-test")
@@ -124,7 +124,7 @@ def _answers(job: ExportJob, arena: int) -> _Answers:
     vectors, notes = make_vectors(session, about, **job.items)
     notes += calibration_notes(path, contract)
     content = lines(map(str, np.fromfile(path, np.uint8).tolist()))
-    return _Answers(contract, vectors, content, job.report(vectors), notes)
+    return Answers(contract, vectors, content, job.report(vectors), notes)
 
 
 def arena_of(used: int) -> int:
@@ -133,14 +133,20 @@ def arena_of(used: int) -> int:
     return -(-whole // ALIGNMENT) * ALIGNMENT
 
 
-def resolver_methods(path: Path, content: Inspection) -> list[str]:
+def resolver_methods(path: Path, content: Inspection, custom: Mapping[str, str] | None = None) -> list[str]:
     """The methods of the resolver that a file's operations need, sorted.
+
+    Args:
+        path: The file.
+        content: What it holds.
+        custom: Methods of custom operations by their kinds.
 
     Raises:
         InputError: The resolver has none for an operation, or the file has several inputs or outputs.
     """
+    known: dict[str, str] = {**_METHOD_BY_OPERATION, **(custom or {})}
     kinds = sorted({node.operation for node in content.nodes})
-    missing = [kind for kind in kinds if kind.replace("_", "") not in _METHOD_BY_OPERATION]
+    missing = [kind for kind in kinds if kind not in (custom or {}) and kind.replace("_", "") not in known]
     if missing:
         raise InputError(
             f"{path} holds {', '.join(missing)}, which export --to tflm does not write.",
@@ -149,13 +155,14 @@ def resolver_methods(path: Path, content: Inspection) -> list[str]:
     if len(content.inputs) != 1 or len(content.outputs) != 1:
         problem = f"{path} has {len(content.inputs)} inputs and {len(content.outputs)} outputs."
         raise InputError(problem, "export takes files with one of each.")
-    return [_METHOD_BY_OPERATION[kind.replace("_", "")] for kind in kinds]
+    return [known.get(kind) or known[kind.replace("_", "")] for kind in kinds]
 
 
-def _values(
-    job: ExportJob, report: dict[str, Any], vectors: Vectors, ports: list[TensorPort], methods: list[str]
-) -> dict[str, str]:
-    """What the templates hold."""
+def values_of(job: ExportJob, answered: Answers, content: Inspection, report: dict[str, Any]) -> dict[str, str]:
+    """What the templates hold, of a report with `ram`, `flash`, `operations` and perhaps `tflm`."""
+    vectors = answered.vectors
+    ports = [_port(end) for end in (content.inputs[0], content.outputs[0])]
+    methods = [f"Add{operation}" for operation in report["operations"]]
     arena = report["ram"]["arena"]
     used = report["ram"]["used"]
     size = report["flash"]["file"]
@@ -167,7 +174,7 @@ def _values(
         "NAME": markdown(job.path.stem),
         "FILE": markdown(job.path.name),
         "VERSION": edgepress.__version__,
-        "TFLM": f"{ENGINE} {report['tflm']}",
+        "TFLM": f"{ENGINE} {engine_version(ENGINE)}",
         "FOOTPRINT": table_of(table),
         "OPERATIONS": ", ".join(f"`{method}`" for method in methods),
         "ITEMS": str(len(vectors.inputs)),
@@ -183,11 +190,16 @@ def _values(
         "TOLERANCE": FLOAT_TOLERANCE if vectors.outputs.dtype.kind == "f" else "0",
         "INPUTS": rows_of(vectors.inputs),
         "OUTPUTS": rows_of(vectors.outputs),
+        "CONTENT": answered.content,
+        "INPUT": input_text(ports[0], answered.contract),
+        "OUTPUT": output_text(ports[1], answered.contract),
     }
 
 
-def _texts(job: ExportJob, values: dict[str, str], labels: tuple[str, ...], report: dict[str, Any]) -> dict[str, str]:
-    """The files of the folder by their names."""
+def source_texts(
+    job: ExportJob, values: dict[str, str], labels: tuple[str, ...], report: dict[str, Any]
+) -> dict[str, str]:
+    """The C++ of the folder by the names of its files."""
     name = job.path.name.encode("ascii", "replace").decode().replace("*/", "* /")
     methods = [f"Add{operation}" for operation in report["operations"]]
     source = values | {
@@ -199,8 +211,6 @@ def _texts(job: ExportJob, values: dict[str, str], labels: tuple[str, ...], repo
         "model.h": fill("tflm/model.h", **source),
         "model.cc": fill("tflm/model.cc", **source | {"LABELS": label_table(labels) if labels else ""}),
         "selftest.cc": fill("tflm/selftest.cc", **source),
-        "CMakeLists.txt": fill("tflm/CMakeLists.txt"),
-        "README.md": fill("tflm/README.md", **values),
     }
 
 

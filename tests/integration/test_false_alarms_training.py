@@ -1,0 +1,58 @@
+"""A training on recordings hears the background after parts of its epochs; interrupted, it goes on in the same way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sounds import tone, wav_bytes, write_words
+
+from edgepress.toolkit import train
+from edgepress.toolkit.data import DataSet, open_data
+from edgepress.toolkit.training import checkpoint, false_alarms
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    """A word, and background in which another one is said."""
+    folder = write_words(tmp_path_factory.mktemp("words"), classes=1, speakers=8, each=3)
+    (folder / "background").mkdir()
+    for number in range(6):
+        rng = np.random.default_rng([9, number])
+        noise = rng.normal(0, 100, 48_000).astype(np.int16)
+        samples = np.concatenate([noise, tone(rng, number, 16_000)])
+        (folder / "background" / f"street{number}.wav").write_bytes(wav_bytes(samples[:, None], 16_000))
+    return open_data(folder)
+
+
+def weights(model: Path) -> list[np.ndarray]:
+    import keras
+
+    return [np.array(value) for value in keras.models.load_model(model).get_weights()]
+
+
+def test_an_interrupted_training_learns_the_same_false_alarms(
+    data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(false_alarms, "LEAST_PROBABILITY", 0.05)  # few epochs leave it unsure
+    options: dict[str, Any] = {"epochs": 6, "seed": 3, "progress": False}
+    notes: list[str] = []
+    whole = train(data, "stream-cnn", out=tmp_path / "whole", on_note=notes.append, **options)
+    heard = [note for note in notes if "heard labels" in note]
+    assert [note.split(",")[0] for note in heard] == ["After epoch 2", "After epoch 4"]
+    assert not any(" in 0 windows" in note for note in heard)
+    assert len(whole.history) == 6
+    for stop in (1, 2, 5):
+        train(data, "stream-cnn", out=tmp_path / "parts", stop_after=stop, resume=True, **options)
+    state = checkpoint.load(tmp_path / "parts")
+    assert state is not None
+    assert [len(windows) for windows in state.planned["false_alarms"]] == [
+        int(note.split(" in ")[1].split()[0]) for note in heard
+    ]
+    again = train(data, "stream-cnn", out=tmp_path / "parts", resume=True, **options)
+    assert all((one == other).all() for one, other in zip(weights(whole.model), weights(again.model), strict=True))
+    masked = train(data, "stream-cnn", out=tmp_path / "masks", augmentation="masks", on_note=notes.append, **options)
+    assert len(masked.history) == 6
+    assert len([note for note in notes if "heard labels" in note]) == 2
