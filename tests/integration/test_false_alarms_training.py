@@ -56,3 +56,20 @@ def test_an_interrupted_training_learns_the_same_false_alarms(
     masked = train(data, "stream-cnn", out=tmp_path / "masks", augmentation="masks", on_note=notes.append, **options)
     assert len(masked.history) == 6
     assert len([note for note in notes if "heard labels" in note]) == 2
+
+
+def test_smoothed_labels_leave_each_class_a_share() -> None:
+    from edgepress.toolkit.training.label_kinds import smoothed_loss
+
+    rng = np.random.default_rng(0)
+    scores = rng.dirichlet(np.ones(5), 40).astype(np.float32)
+    y = rng.integers(0, 5, 40)
+    wanted = 0.9 * np.eye(5)[y] + 0.1 / 5
+    expected = -(wanted * np.log(scores.astype(np.float64))).sum(axis=1)
+    for shape in ((40,), (40, 1)):
+        assert np.array(smoothed_loss(y.reshape(shape), scores)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_training_on_recordings_keeps_the_last_epoch(data: DataSet, tmp_path: Path) -> None:
+    result = train(data, "stream-cnn", out=tmp_path / "run", epochs=4, patience=1, learning_rate=1e-6, progress=False)
+    assert len(result.history) == 4
