@@ -41,6 +41,7 @@ from edgepress.converters.sources.open import open_source
 from edgepress.runtime import load, read_contract
 from edgepress.toolkit import convert, diagnose_accuracy
 from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.reading import STRICT
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.diagnosis.accuracy.diagnose import SILENCE_S
 from edgepress.toolkit.diagnosis.accuracy.job import describe_subject, job_for
@@ -124,7 +125,7 @@ class Layers:
     def of(self, file: Path) -> tuple[QuantizedLayer, ...]:
         """Those of a file, the one to blame first."""
         subject, _ = describe_subject(
-            self._model, file, Hints(), data=self._options.data, items=self._options.items, skip_unreadable=False
+            self._model, file, Hints(), data=self._options.data, items=self._options.items, reading=STRICT
         )
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             samples = self._options.samples

@@ -140,7 +140,7 @@ def test_two_files_are_compared_by_all_figures(made: Made) -> None:
     for name in ("macro_f1", "mean_average_precision"):
         change = figures[name].change
         assert change is not None
-        assert change.estimate == pytest.approx(100 * (new[name] - old[name]))
+        assert change.estimate == pytest.approx(100 * (old[name] - new[name]))
         assert change.low < change.estimate < change.high
     assert figures["accuracy"].change.estimate == pytest.approx(100 * (old["accuracy"] - new["accuracy"]))
 

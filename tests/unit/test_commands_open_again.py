@@ -19,6 +19,7 @@ from edgepress.toolkit.cli.benchmark import next_line
 from edgepress.toolkit.conversion.convert import _words_to_open
 from edgepress.toolkit.data.for_model import describe
 from edgepress.toolkit.data.items import ArraySource
+from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.diagnosis.accuracy.diagnose import _training
 from edgepress.toolkit.diagnosis.accuracy.fixes import ProposedConversion
@@ -43,7 +44,7 @@ def data(*skipped: tuple[str, str]) -> DataSet:
 def subject(*, skip: bool) -> Subject:
     opened = data()
     model, file = Path("m.onnx"), Path("m-int8.tflite")
-    return Subject(model, HINTS, file, CONTRACT, "my photos", opened, opened.test, skip_unreadable=skip)
+    return Subject(model, HINTS, file, CONTRACT, "my photos", opened, opened.test, Reading(skip_unreadable=skip))
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -68,7 +69,7 @@ def test_fixes_of_a_file_open_its_model_and_data(skip: bool) -> None:
 )
 def test_advice_on_a_conversion_opens_the_model_and_its_items(named: Any, skip: bool, expected: list[str]) -> None:
     plan: Any = SimpleNamespace(data=data())
-    found = [*_words_to_open(plan, named, HINTS, skip_unreadable=skip)]
+    found = [*_words_to_open(plan, named, HINTS, Reading(skip_unreadable=skip))]
     assert sorted(found) == sorted(expected)
     assert found[: found.index("--labels")] == (["--data", named] if named else [])
 
