@@ -45,8 +45,8 @@ class Compiled:
         npu: Number of operations that the NPU computes.
         cpu: Those that are left, by kind.
         methods: Methods of TFLM's resolver that it needs.
-        estimate: What Vela estimates: `inference_s`, `cycles`, `clock_hz`, `sram_bytes`, `flash_bytes`, `system` and
-            `memory_mode`.
+        estimate: What Vela estimates: `inference_s`, `cycles`, `clock_hz`, `sram_bytes`, `dram_bytes`, `flash_bytes`,
+            `system` and `memory_mode`, which says where the arena lies.
     """
 
     model: bytes
@@ -76,8 +76,9 @@ def export_ethos_u(job: ExportJob) -> Exported:
     source = inspect(job.path)
     tflm.resolver_methods(job.path, source)
     job.step(f"Compiling for {job.accelerator}")
-    compiled: Compiled = job.in_child(compile_file, None)
-    arena = tflm.arena_of(compiled.estimate["sram_bytes"] + RECORDS)
+    compiled: Compiled = job.in_child(_compile, None)
+    used = compiled.estimate["sram_bytes"] + compiled.estimate["dram_bytes"]
+    arena = tflm.arena_of(used + RECORDS)
     job.check_board(arena, len(compiled.model), f"an arena of {arena} bytes")
     answers: tflm.Answers = job.in_child(tflm.answers, tflm.arena_of(job.in_child(tflm.used_arena, None)))
     report = answers.report | {
@@ -86,7 +87,7 @@ def export_ethos_u(job: ExportJob) -> Exported:
         "npu_operations": compiled.npu,
         "cpu_operations": compiled.cpu,
         "estimate": compiled.estimate,
-        "ram": {"arena": arena, "used": compiled.estimate["sram_bytes"]},
+        "ram": {"arena": arena, "used": used},
         "flash": {"file": len(compiled.model)},
         "operations": [method.removeprefix("Add") for method in compiled.methods],
     }
@@ -98,8 +99,16 @@ def export_ethos_u(job: ExportJob) -> Exported:
     return Exported(job.folder, report, tuple(answers.notes + notes + more))
 
 
-def compile_file(job: ExportJob, _: None) -> Compiled:
-    """Compile the file of a job; in a child process, because Vela reads it in native code.
+def _compile(job: ExportJob, _: None) -> Compiled:
+    return compile_file(job.path, job.accelerator)
+
+
+def compile_file(path: Path, accelerator: str) -> Compiled:
+    """Compile a file; to be called in a child process, because Vela reads it in native code.
+
+    Args:
+        path: An integer-only `.tflite` file.
+        accelerator: One of `ACCELERATORS`.
 
     Raises:
         ConversionError: Vela refuses it, or leaves nothing to the NPU.
@@ -109,14 +118,14 @@ def compile_file(job: ExportJob, _: None) -> Compiled:
     printed = io.StringIO()
     with ScratchFolder() as folder:
         copy = Path(folder, "model.tflite")  # Vela names its files after it
-        copy.write_bytes(job.path.read_bytes())
-        arguments = [str(copy), "--accelerator-config", job.accelerator, "--output-dir", str(folder)]
+        copy.write_bytes(path.read_bytes())
+        arguments = [str(copy), "--accelerator-config", accelerator, "--output-dir", str(folder)]
         try:
             with contextlib.redirect_stdout(printed):
                 vela.main(arguments)
         except (Exception, SystemExit) as e:
             reason = " ".join(str(e).split()) or printed.getvalue().strip()[-300:] or type(e).__name__
-            problem = f"Vela can't compile {job.path} for {job.accelerator}: {reason.rstrip('.')}."
+            problem = f"Vela can't compile {path} for {accelerator}: {reason.rstrip('.')}."
             hint = "It takes integer-only files: edgepress convert MODEL --to tflite-int8 --target integer-only"
             raise ConversionError(problem, hint) from e
         result = Path(folder, "model_vela.tflite")
@@ -124,10 +133,10 @@ def compile_file(job: ExportJob, _: None) -> Compiled:
         kinds = Counter(node.operation for node in content.nodes)
         cpu = {kind: count for kind, count in kinds.items() if kind != NPU_OPERATION}
         if NPU_OPERATION not in kinds:
-            problem = f"{job.accelerator} computes no operation of {job.path}: {', '.join(sorted(cpu))}."
+            problem = f"{accelerator} computes no operation of {path}: {', '.join(sorted(cpu))}."
             hint = "It computes integers: edgepress convert MODEL --to tflite-int8 --target integer-only"
             raise ConversionError(problem, hint)
-        methods = tflm.resolver_methods(job.path, content, {NPU_OPERATION: "AddEthosU"})
+        methods = tflm.resolver_methods(path, content, {NPU_OPERATION: "AddEthosU"})
         (summary,) = Path(folder).glob("model_summary_*.csv")
         with summary.open(newline="", encoding="utf-8") as file:
             (row,) = csv.DictReader(file)
