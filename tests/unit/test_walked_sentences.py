@@ -18,11 +18,12 @@ from edgepress.runtime.contract import Contract
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.cli.benchmark import show_benchmark
 from edgepress.toolkit.cli.calibrate import _missing
-from edgepress.toolkit.cli.tables import group_line
+from edgepress.toolkit.cli.tables import best_engine_lines, group_line
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.diagnosis.accuracy.result import AccuracyDiagnosis, Fix, sentences
 from edgepress.toolkit.measurement.benchmarking import plan
+from edgepress.toolkit.results.records import BestEngine
 from edgepress.toolkit.results.remarks.checks import LEAST_GROUPS, remarks
 from edgepress.toolkit.results.remarks.facts import FloatPair
 from edgepress.toolkit.training.choosing import Choice, describe
@@ -155,3 +156,14 @@ def test_no_number_of_items_is_wished_for_where_there_are_as_many(missing: int, 
     text = _missing(found)
     assert ("Too many of the surest answers are wrong." in text) == enough
     assert (f"needs {missing} of them" in text) != enough
+
+
+def test_an_engine_that_is_not_slower_by_round_is_not_said_to_take_longer() -> None:
+    measured = replace(
+        result(row()),
+        best_engines=(
+            BestEngine(file=row().file, engine="litert", beyond_doubt=False, slower={"openvino": 0.97, "native": 2.5}),
+        ),
+    )
+    (line,) = best_engine_lines(measured)
+    assert "openvino as fast, by round, native 2.50 times as long; the difference is not significant" in line
