@@ -169,6 +169,7 @@ def test_a_word_between_pauses_is_one_item_however_long_the_recording(around: fl
     assert (energy[~outside].sum() > 0.75 * energy.sum()) == (around < 1 / 3)
     _, starts = windows_of(samples.astype(np.int16), USUAL, 98, 49)
     assert (starts.tolist() == [71]) == one
+    assert len(windows_of(samples.astype(np.int16), USUAL, 98, 49, 0)[1]) > 1
 
 
 def test_windows_of_digital_silence_are_left_out() -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from sounds import tone, wav_bytes, write_words
 
+from edgepress.runtime.sound.front_end import net_input
 from edgepress.toolkit.data import DataSet, open_data
+from edgepress.toolkit.data.mixing import mix_frames
 from edgepress.toolkit.training import false_alarms
 from edgepress.toolkit.training.false_alarms import can_hear, ends_of_rounds, hear_background, with_background
 
@@ -21,7 +23,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
     (folder / "background").mkdir()
     for number in range(8):
         rng = np.random.default_rng([9, number])
-        samples = np.concatenate([rng.normal(0, 300, 40_000).astype(np.int16), tone(rng, number, 16_000)])
+        samples = np.concatenate(
+            [rng.normal(0, 300, 40_000 + 160 * number).astype(np.int16), tone(rng, number, 16_000)]
+        )
         (folder / "background" / f"street{number}.wav").write_bytes(wav_bytes(samples[:, None], 16_000))
     return open_data(folder)
 
@@ -65,8 +69,13 @@ def test_what_it_hears_is_learned_as_background(data: DataSet) -> None:
     expected = source.items_at(source.frames_of(number), np.array([begin]))
     assert added[-1].tolist() == expected[0].tolist()
     extended: Any = train.source
-    mixed = extended.mix(train.indices[-2:], np.array([0.1, 0.7], np.float32), source.noises(data.train.indices))
-    assert mixed.shape == added[-2:].shape
+    draws = np.array([0.1, 0.7], np.float32)
+    noises = source.noises(data.train.indices)
+    of, begins = np.array(windows[-2:]).T
+    frames = mix_frames(
+        source.recordings, of, begins, draws=draws, noises=noises, sound=source.sound, window=source.window
+    )
+    assert extended.mix(train.indices[-2:], draws, noises).tolist() == net_input(frames, source.sound).tolist()
     assert with_background(data, []) is data.train
 
 
