@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from configuring import GROUP
 
 import edgepress.toolkit as toolkit
 from edgepress.toolkit.data.reading import Reading
-from edgepress.toolkit.option_records import RECORDS, settings_of, signature_of
+from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.option_records import RECORDS, is_record, settings_of, signature_of
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [path for room in ("toolkit", "converters", "runtime") for path in sorted((ROOT / room).rglob("*.py"))]
@@ -39,6 +41,34 @@ def declarations(name: str) -> Iterator[str]:
 def test_how_data_are_read_is_declared_once() -> None:
     for name in settings_of(Reading):
         assert [*declarations(name)] == ["toolkit/data/reading.py"]
+
+
+def test_commands_declare_no_option_of_a_record() -> None:
+    held: dict[str, set[str]] = {}
+    for name in VERBS:
+        module = importlib.import_module(f"edgepress.toolkit.cli.{name}")
+        if hasattr(module, "app"):
+            continue
+        command = inspect.unwrap(getattr(module, name))
+        own = inspect.signature(command, eval_str=True).parameters
+        records = [kind for p in own.values() for kind in (p.annotation, *get_args(p.annotation)) if is_record(kind)]
+        held[name] = {field for each in records for field in settings_of(each)}
+        assert not held[name] & {*own}, name
+    assert held["benchmark"] == {*settings_of(BenchmarkOptions)}
+    assert held["convert"] == {*settings_of(Reading)}
+
+
+def test_the_help_of_an_option_of_a_record_is_written_once() -> None:
+    """No option of a command has its words: other commands with the option take the `Setting`."""
+    helps = {setting.help for each in RECORDS.values() for _, _, setting in settings_of(each).values()}
+    written = [
+        word.value.value
+        for path in (ROOT / "toolkit" / "cli").rglob("*.py")
+        for word in ast.walk(ast.parse(path.read_text()))
+        if isinstance(word, ast.keyword) and word.arg == "help" and isinstance(word.value, ast.Constant)
+    ]
+    assert len(written) > 100
+    assert helps & {*written} == set()
 
 
 @pytest.mark.parametrize("arguments", [a for a, r in RECORDS.items() if a is not r], ids=lambda each: each.__name__)

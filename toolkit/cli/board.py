@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +14,11 @@ from typer import Argument, Option
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import code_of, command
-from edgepress.toolkit.cli.record_options import with_records
+from edgepress.toolkit.cli.record_options import option_of, with_records
 from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.measurement.benchmarking.options import TURNS
 from edgepress.toolkit.text import plural
 
 if TYPE_CHECKING:
@@ -173,9 +175,7 @@ def bench(
     items: Annotated[int, Option(min=1, help="Largest number of test items to send")] = 1000,
     python: Python = None,
     threads: options.ThreadCounts = "1",
-    rounds: Annotated[
-        int, Option(min=0, help="Rounds of timing over all files; 6 or more give confidence intervals")
-    ] = 6,
+    rounds: Annotated[int, option_of(replace(TURNS, min=0))] = 6,
     seconds: Annotated[
         float, Option(min=0.1, help="Seconds of timing for each file and number of threads in a round")
     ] = 1.0,

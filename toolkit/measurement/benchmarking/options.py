@@ -24,6 +24,7 @@ MANY_ENGINES = Setting(
     choices=("all", *PACKAGED),
 )
 BASELINE = Setting("File or scheme that the others are compared with", show_default="tflite-float32, else onnx-float32")
+TURNS = Setting("Rounds of timing over all files; 6 or more give confidence intervals", min=1)
 LIMIT = Setting("Largest acceptable accuracy drop, in percentage points", min=0, show_default=f"{MAX_DROP_PP:g}")
 SURE = Setting(
     "Probability of a drop within the limit from which a file may be chosen",
@@ -102,14 +103,12 @@ class BenchmarkOptions(Reading):
         Path | None,
         Setting(
             "Folder for images of --more to label, where labels would make the choice surer, and of those labels",
-            more="In Python, None writes none",
+            more="In Python, none is written then",
             show_default="to-label, beside the results",
         ),
     ] = None
     baseline: Annotated[str | None, BASELINE] = None
-    rounds: Annotated[int, Setting("Rounds of timing over all files; 6 or more give confidence intervals", min=1)] = (
-        ROUNDS
-    )
+    rounds: Annotated[int, TURNS] = ROUNDS
     time_cap: Annotated[float, Setting("Seconds that one file may take to classify the test split", min=1)] = 120.0
     limits: Annotated[bool, Setting("Measure the compute and memory limits of this CPU", usual=True)] = False
     profile: Annotated[
