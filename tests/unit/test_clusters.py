@@ -79,5 +79,5 @@ def test_the_line_on_the_screen_has_both_figures() -> None:
     assert ", by group 50.00 % [" in line
     assert "2 test groups" in line
     one = group_line({"groups": group_figures([1, 0], [7, 7], "r")})
-    assert one.startswith("By item 50.00 %, by group 50.00 %: no group of the 1 test")
+    assert one.startswith("By item 50.00 %, by group 50.00 %: the one test group")
     assert group_line({"groups": None}) == group_line({}) == ""

@@ -53,7 +53,7 @@ def test_numbers_of_python_are_written_as_options() -> None:
 
 
 def test_a_fix_converts_the_model_as_it_was_described() -> None:
-    command = ProposedConversion("", "onnx-int8", {"data": "photos"}).command("m.onnx", Hints(input_range="0,1"))
+    command = ProposedConversion("", "onnx-int8", {"data": "photos"}).command("m.onnx", Hints(input_range="0,1").words)
     assert command == "edgepress convert m.onnx --to onnx-int8 --input-range 0,1 --data photos"
 
 

@@ -18,11 +18,12 @@ from edgepress.runtime.contract import Contract
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.cli.benchmark import show_benchmark
 from edgepress.toolkit.cli.calibrate import _missing
-from edgepress.toolkit.cli.tables import group_line
+from edgepress.toolkit.cli.tables import best_engine_lines, group_line
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.diagnosis.accuracy.result import AccuracyDiagnosis, Fix, sentences
 from edgepress.toolkit.measurement.benchmarking import plan
+from edgepress.toolkit.results.records import BestEngine
 from edgepress.toolkit.results.remarks.checks import LEAST_GROUPS, remarks
 from edgepress.toolkit.results.remarks.facts import FloatPair
 from edgepress.toolkit.training.choosing import Choice, describe
@@ -155,3 +156,10 @@ def test_no_number_of_items_is_wished_for_where_there_are_as_many(missing: int, 
     text = _missing(found)
     assert ("Too many of the surest answers are wrong." in text) == enough
     assert (f"needs {missing} of them" in text) != enough
+
+
+def test_no_engine_is_called_best_that_takes_longer_than_another() -> None:
+    """Of noisy rounds it said "litert (openvino 0.97 times as long)"."""
+    best = (BestEngine(file="tflite-int8.tflite", engine="litert", beyond_doubt=False, slower={"a": 0.97, "b": 1.5}),)
+    (line,) = best_engine_lines(replace(result(row()), best_engines=best))
+    assert line == "tflite-int8: litert (a as fast, by round, b 1.50 times as long; the difference is not significant)"

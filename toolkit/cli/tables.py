@@ -112,7 +112,10 @@ def best_engine_lines(result: Benchmark) -> list[str]:
     names = dict(zip((r.file for r in result.results), row_names(result.results), strict=True))
     lines = []
     for best in result.best_engines:
-        others = ", ".join(f"{name} {ratio:.2f} times as long" for name, ratio in best.slower.items())
+        others = ", ".join(
+            f"{name} {ratio:.2f} times as long" if ratio > 1 else f"{name} as fast, by round"
+            for name, ratio in best.slower.items()
+        )
         doubt = "" if best.beyond_doubt else "; the difference is not significant"
         lines.append(f"{names[best.file]}: {best.engine} ({others}{doubt})")
     return lines
