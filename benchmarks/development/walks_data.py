@@ -81,7 +81,7 @@ def sensor_windows(folder: Path, rng: random.Random) -> Drawn:
     noise = np.random.default_rng(rng.randint(0, 10**6))
     lines = ["time,acc_x,acc_y,acc_z,subject,activity"]
     for subject in ("anna", "ben", "carla", "dan", "eva"):
-        for number, activity in enumerate(("walk", "run", "sit", "stairs")):
+        for number, activity in enumerate(("walk", "run", "sit", "go upstairs")):
             time = np.arange(900) / 50
             waves = np.sin(2 * np.pi * (0.6 + 1.1 * number) * time[:, None] + np.arange(3)) * (number != 2)
             rows = waves * noise.uniform(0.8, 1.2) + noise.normal(0, 0.3, (900, 3))

@@ -114,4 +114,5 @@ def test_mutated_files_are_exported_or_refused_and_nothing_is_half_written(count
         except EdgepressError:
             assert not folder.exists(), seed
         else:
-            assert {*made.report["files"], "report.json"} == {each.name for each in folder.iterdir()}, seed
+            written = {each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file()}
+            assert {*made.report["files"], "report.json"} == written, seed
