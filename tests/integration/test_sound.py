@@ -254,6 +254,7 @@ def test_the_copy_of_calibrate_carries_the_rule(made: Any, scenes: Any, tmp_path
     assert result["needed_hours"] == pytest.approx(-np.log(0.025) / 60)
     said = CliRunner().invoke(app, ["calibrate", str(file), "--max-alarms", "1/h", *map(str, how)])
     assert "too short to show 1/h: that takes 3.69 hours without a false alarm" in " ".join(said.output.split())
+    assert "--stream OTHER --events OTHER.csv" in " ".join(said.output.split())
     exported = CliRunner().invoke(
         app, ["export", str(copy), "--stream", "3", "--name", "ear", "--out", str(tmp_path / "c")]
     )

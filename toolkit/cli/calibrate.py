@@ -221,5 +221,6 @@ def _calibrate_stream(
                 screen.say(
                     f"Written: {result.path}. Measure it on other recordings than these, which chose the threshold."
                 )
-                screen.next_command(shell_line("edgepress", "evaluate", result.path, "--stream", "OTHER"))
+                events = [] if how["events"] is None else ["--events", "OTHER.csv"]
+                screen.next_command(shell_line("edgepress", "evaluate", result.path, "--stream", "OTHER", *events))
     return NOT_PROMISED if any(result.path is None for result in results) else 0
