@@ -246,7 +246,7 @@ def test_the_arduino_layout_holds_the_functions_for_frames(tmp_path: Path) -> No
 
 def test_the_readme_names_all_sources_to_compile(tmp_path: Path) -> None:
     folder = Frames(tmp_path / "f", (16, 16, 3), compiles=False).exported.folder
-    assert "add `model.c` and `model_frame.c` to your project" in (folder / "README.md").read_text()
+    assert "compile `model.c` and `model_frame.c` with `-O2`" in (folder / "README.md").read_text()
 
 
 def test_what_integers_cannot_do_is_said_and_not_written(tmp_path: Path) -> None:
