@@ -53,7 +53,7 @@ class TFLiteSource:
         check_model(path, whole)
         if error := unsupported_operations(path, whole):
             first = next(name for name in passes.operations(whole) if name.startswith("CUSTOM"))
-            layer = "" if "Edge TPU" in error.message else f" The first makes {passes.output_of(whole, first)}."
+            layer = "" if "is compiled for" in error.message else f" The first makes {passes.output_of(whole, first)}."
             raise ConversionError(error.message + layer, error.hint)
         self._model, notes = _with_output(self._model, path, output)
         inputs = self._inputs = _named_inputs(self._model, path)

@@ -10,17 +10,19 @@ import contextlib
 import csv
 import importlib.metadata
 import io
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import edgepress
 from edgepress.converters.contract.write import tflite_with_contract
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.process.scratch import ScratchFolder
 from edgepress.converters.to_c.emission import lines
+from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.runtime.engines import import_engine
 from edgepress.runtime.errors import MissingExtraError
 from edgepress.toolkit.conversion.inspection import inspect
@@ -32,6 +34,10 @@ from edgepress.toolkit.shipping.exporting.job import KIB, Exported, ExportJob
 PACKAGE = "ethos-u-vela"
 NPU_OPERATION = "CUSTOM:ethos-u"
 """What a compiled file has in place of the operations of the NPU."""
+PLAN = b"OfflineMemoryAllocation"
+"""Name of the metadata with the places of tensors in the arena."""
+DEDICATED = "Dedicated_Sram"
+"""Beginning of the names of memory modes whose SRAM is the NPU's alone."""
 RECORDS = 4 * KIB
 """Bytes of the arena for TFLM's records of tensors and operations; a compiled file has few."""
 
@@ -42,17 +48,19 @@ class Compiled:
 
     Attributes:
         model: The compiled file.
-        npu: Number of operations that the NPU computes.
-        cpu: Those that are left, by kind.
+        npu: Number of operations of the file that the NPU computes.
+        cpu: Those that are left to the processor, by kind.
         methods: Methods of TFLM's resolver that it needs.
+        arena: Bytes in which Vela placed its tensors.
         estimate: What Vela estimates: `inference_s`, `cycles`, `clock_hz`, `sram_bytes`, `dram_bytes`, `flash_bytes`,
-            `system` and `memory_mode`, which says where the arena lies.
+            `system` and `memory_mode`, which says where tensors and weights lie.
     """
 
     model: bytes
     npu: int
     cpu: dict[str, int]
     methods: list[str]
+    arena: int
     estimate: dict[str, Any]
 
 
@@ -65,7 +73,7 @@ def require_vela() -> str:
     try:
         return importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError as e:
-        raise MissingExtraError("Compiling for an Ethos-U", PACKAGE, "npu") from e
+        raise MissingExtraError("Compiling for an Ethos-U", PACKAGE, "micro,npu") from e
 
 
 def export_ethos_u(job: ExportJob) -> Exported:
@@ -77,9 +85,7 @@ def export_ethos_u(job: ExportJob) -> Exported:
     tflm.resolver_methods(job.path, source)
     job.step(f"Compiling for {job.accelerator}")
     compiled: Compiled = job.in_child(_compile, None)
-    used = compiled.estimate["sram_bytes"] + compiled.estimate["dram_bytes"]
-    arena = tflm.arena_of(used + RECORDS)
-    job.check_board(arena, len(compiled.model), f"an arena of {arena} bytes")
+    arena = tflm.arena_of(compiled.arena + RECORDS)
     answers: tflm.Answers = job.in_child(tflm.answers, tflm.arena_of(job.in_child(tflm.used_arena, None)))
     report = answers.report | {
         "accelerator": job.accelerator,
@@ -87,7 +93,7 @@ def export_ethos_u(job: ExportJob) -> Exported:
         "npu_operations": compiled.npu,
         "cpu_operations": compiled.cpu,
         "estimate": compiled.estimate,
-        "ram": {"arena": arena, "used": used},
+        "ram": {"arena": arena, "used": compiled.arena},
         "flash": {"file": len(compiled.model)},
         "operations": [method.removeprefix("Add") for method in compiled.methods],
     }
@@ -141,8 +147,25 @@ def compile_file(path: Path, accelerator: str) -> Compiled:
         with summary.open(newline="", encoding="utf-8") as file:
             (row,) = csv.DictReader(file)
         model = result.read_bytes()
-    counted = re.search(r"NPU operators = (\d+)", printed.getvalue())
-    return Compiled(model, int(counted[1]) if counted else 0, cpu, methods, _estimate(row))
+    _, graph = flat.read(path.read_bytes())
+    return Compiled(model, len(graph.operators) - sum(cpu.values()), cpu, methods, planned_bytes(model), _estimate(row))
+
+
+def planned_bytes(model: bytes) -> int:
+    """Bytes of the arena in which Vela placed the tensors of a compiled file.
+
+    Its metadata name the place of each tensor: a version, the number of the graph, that of tensors, and for each its
+    offset, -1 for what has none (TFLM: tensorflow/lite/micro/docs/memory_management.md, "Offline planned tensors").
+    """
+    root, graph = flat.read(model)
+    (plan,) = [each.buffer for each in root.metadata if each.name == PLAN]
+    offsets = np.asarray(root.buffers[plan].data, np.uint8).view("<i4")[3:].tolist()
+    ends = [
+        offset + int(np.prod(tensor.shape)) * np.dtype(flat.DTYPES[tensor.type]).itemsize
+        for offset, tensor in zip(offsets, graph.tensors, strict=True)
+        if offset >= 0
+    ]
+    return int(max(ends))
 
 
 def _estimate(row: dict[str, str]) -> dict[str, Any]:
@@ -175,7 +198,10 @@ def _texts(
         ("one item, estimated", f"{1000 * about['inference_s']:.3g} ms at {about['clock_hz'] / 1e6:g} MHz"),
     ]
     left = ", ".join(f"{count} {kind}" for kind, count in sorted(compiled.cpu.items()))
-    npu = f"The NPU computes {compiled.npu} operations" + (f"; the processor computes {left}." if left else ", all.")
+    npu = f"The NPU computes all {compiled.npu} operations."
+    if left:
+        npu = f"The NPU computes {compiled.npu} operations; the processor computes {left}."
+    fast = f"The driver also needs {about['sram_bytes']} bytes of SRAM, given when it is initialized."
     readme = {
         "ACCELERATOR": job.accelerator,
         "VELA": report["vela"],
@@ -185,6 +211,7 @@ def _texts(
         "SYSTEM": about["system"],
         "MODE": about["memory_mode"],
         "NPU": npu,
+        "FAST": fast if about["memory_mode"].startswith(DEDICATED) else "",
         "RECORDS": str(RECORDS),
     }
     texts: dict[str, str | bytes] = {"README.md": fill("ethos_u/README.md", **values | readme), "model.tflite": model}

@@ -120,6 +120,8 @@ def export(
         raise InputError(f"Functions of {to} have the names of its class; --name is for c99.", "Leave --name out.")
     if stream is not None and to in ("tflm", "ethos-u"):
         raise InputError(f"A stream is written as C99 or for ESPHome, not for {to}.", "Leave --stream out.")
+    if board is not None and to == "ethos-u":
+        raise InputError(f"{board} has no Ethos-U, and neither have the other boards.", "Leave --board out.")
     if accelerator not in ACCELERATORS:
         raise unknown("accelerator", accelerator, ACCELERATORS)
     if accelerator != USUAL_ACCELERATOR and to != "ethos-u":
