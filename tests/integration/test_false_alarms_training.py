@@ -73,3 +73,6 @@ def test_smoothed_labels_leave_each_class_a_share() -> None:
 def test_a_training_on_recordings_keeps_the_last_epoch(data: DataSet, tmp_path: Path) -> None:
     result = train(data, "stream-cnn", out=tmp_path / "run", epochs=4, patience=1, learning_rate=1e-6, progress=False)
     assert len(result.history) == 4
+    assert result.metrics["arguments"]["patience"] is None
+    for remark in result.metrics.get("remarks", []):
+        assert "--patience" not in remark.get("command", "")

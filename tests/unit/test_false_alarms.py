@@ -13,6 +13,7 @@ from sounds import tone, wav_bytes, write_words
 from edgepress.runtime.sound.front_end import net_input
 from edgepress.toolkit.data import DataSet, open_data
 from edgepress.toolkit.data.mixing import mix_frames
+from edgepress.toolkit.errors import TrainingError
 from edgepress.toolkit.training import false_alarms
 from edgepress.toolkit.training.false_alarms import can_hear, ends_of_rounds, hear_background, with_background
 
@@ -103,3 +104,28 @@ def test_data_without_background_are_not_heard(data: DataSet, tmp_path: Path) ->
 @pytest.mark.parametrize(("epochs", "ends"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (60, [20, 40, 60])])
 def test_rounds_have_equal_parts_of_the_epochs(epochs: int, ends: list[int]) -> None:
     assert ends_of_rounds(epochs) == ends
+
+
+@pytest.mark.parametrize("wrong", [[(999, 0)], [("0", 0)], [(0, -1)], [(0, 10**6)], [(0,)], [7], [(-1, 0)], [(0.5, 0)]])
+def test_windows_of_a_damaged_checkpoint_are_one_error(wrong: Any, data: DataSet) -> None:
+    (right,) = hear_background(answering(lambda x: np.ones(len(x))), data)[:1]
+    for windows in (wrong, [right, *wrong]):
+        with pytest.raises(TrainingError, match="checkpoint") as caught:
+            with_background(data, windows)
+        assert "--overwrite" in caught.value.hint
+
+
+def test_no_window_of_a_word_is_learned_as_background(data: DataSet) -> None:
+    source: Any = data.train.source
+    words = source.of[data.train.indices[data.train.y == data.labels.index("word0")]]
+    with pytest.raises(TrainingError, match="background"):
+        with_background(data, [(int(words[0]), 0)])
+
+
+def test_the_last_window_of_a_recording_can_be_learned(data: DataSet) -> None:
+    source: Any = data.train.source
+    number = int(source.noises(data.train.indices)[0])
+    last = len(source.frames_of(number)) - source.window
+    assert len(with_background(data, [(number, last)])) == len(data.train) + 1
+    with pytest.raises(TrainingError):
+        with_background(data, [(number, last + 1)])

@@ -33,7 +33,9 @@ AUGMENTATIONS = {
     "mix": "for recordings: speed by up to 10 %, shift, level, noise of the class background or pink noise; then masks",
     "masks": "for windows (steps, channels): shift by up to 10 % of the time; some channels and steps become 0",
 }
-OF_TENSORS = ("noise", "masks", "mix")
+MIX = "mix"
+"""The augmentation of recordings."""
+OF_TENSORS = ("noise", "masks", MIX)
 FLIPPING = ("photo", "crops")
 """Augmentations that mirror images from left to right."""
 _DRAWS = 8

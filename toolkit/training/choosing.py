@@ -216,6 +216,8 @@ def resolve_arguments(given: dict[str, Any], choice: Choice, data: DataSet) -> d
         sound=data.sound is not None,
         mixes=batches.can_mix(data.train),
     )
+    if arguments["augmentation"] == batches.MIX:  # some dozen validation items can't tell epochs apart
+        arguments["patience"] = None
     arguments["teacher"] = None if given["teacher"] is None else str(given["teacher"])
     for name, least in MIN_ARGUMENTS.items():
         if arguments[name] is not None and arguments[name] < least:

@@ -130,7 +130,7 @@ class Training:
     @property
     def _is_mixed(self) -> bool:
         """Whether the items are windows of recordings, of which each epoch hears others."""
-        return bool(self.arguments["augmentation"] == "mix")
+        return bool(self.arguments["augmentation"] == batches.MIX)
 
     @property
     def _weights(self) -> npt.NDArray[np.float32] | None:

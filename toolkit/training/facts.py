@@ -203,7 +203,7 @@ def _defaults(arch: str, options: Mapping[str, Any], input: InputSpec, *, sound:
         "weights": weights_of(arch, AUTO),
         "freeze": False,
         "teacher": None,
-        "patience": None if two_steps else PATIENCE,
+        "patience": None if two_steps or options.get("augmentation") == batches.MIX else PATIENCE,
         "class_weights": False,
         "seed": 0,
     }

@@ -15,6 +15,7 @@ import numpy as np
 from edgepress.runtime.sound.listen_options import IGNORED
 from edgepress.toolkit.data.readers.sound import SoundSource
 from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.errors import TrainingError
 
 ROUNDS = 2
 """How often the net hears the background; the parts of the epochs before, between and after are equal."""
@@ -71,13 +72,29 @@ def hear_background(model: Any, data: DataSet) -> list[Window]:
 
 
 def with_background(data: DataSet, windows: Sequence[Window]) -> Split:
-    """The training split of some data with these windows of background, too."""
+    """The training split of some data with these windows of its background, too.
+
+    Raises:
+        TrainingError: It has no such windows: they are from a damaged checkpoint.
+    """
     split = data.train
     source = split.source
     assert isinstance(source, SoundSource)
     if not windows:
         return split
+    background = set(source.noises(split.indices).tolist())
     labels = {int(source.of[item]): label for item, label in zip(split.indices, split.y.tolist(), strict=True)}
-    y = np.array([labels[number] for number, _ in windows], split.y.dtype)
+    try:
+        extended = source.extended(windows)
+        y = np.array([labels[number] for number, _ in windows if number in background], split.y.dtype)
+    except (TypeError, ValueError, IndexError) as e:
+        raise _damaged() from e
+    if len(y) != len(windows):
+        raise _damaged()
     added = np.arange(len(source), len(source) + len(windows))
-    return Split(source.extended(windows), np.concatenate([split.indices, added]), np.concatenate([split.y, y]))
+    return Split(extended, np.concatenate([split.indices, added]), np.concatenate([split.y, y]))
+
+
+def _damaged() -> TrainingError:
+    problem = "The checkpoint names windows that the training split's background does not have."
+    return TrainingError(problem, "It is damaged, or the recordings were changed: start again with --overwrite.")

@@ -116,8 +116,15 @@ class SoundSource:
         return windows_of(self.recordings.samples(recording), self.sound, self.window, self.window)[0]
 
     def extended(self, windows: Sequence[tuple[int, int]]) -> SoundSource:
-        """A source of these items and others: windows of recordings, given by its number and the first frame there."""
+        """A source of these items and others: windows of recordings, given by its number and the first frame there.
+
+        Raises:
+            IndexError: A recording has no such window.
+        """
         each = {number: self.frames_of(number) for number in sorted({number for number, _ in windows})}
+        for number, begin in windows:
+            if not 0 <= begin <= len(each[number]) - self.window:
+                raise IndexError(f"{self.places[0]}: recording {number} has no window at frame {begin}")
         added = [each[number][begin : begin + self.window] for number, begin in windows]
         more = np.array(windows, np.int64).reshape(-1, 2)
         return replace(
