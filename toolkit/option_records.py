@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields
 from typing import Any, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
+from edgepress.runtime.errors import InputError
+
 Record = TypeVar("Record", bound=type)
 RECORDS: dict[Any, Any] = {}
 """The record of each `TypedDict` of arguments; of other records, of itself."""
@@ -67,12 +69,16 @@ class Setting:
     read: Callable[[Any], Any] | None = None
 
     @property
+    def range(self) -> str:
+        """The accepted numbers in words; "" if all are."""
+        ends = {"at least": self.min, "at most": self.max}
+        return " and ".join(f"{word} {end:g}" for word, end in ends.items() if end is not None)
+
+    @property
     def sentences(self) -> str:
         """What help() says."""
-        ends = {"at least": self.min, "at most": self.max}
-        limits = " and ".join(f"{word} {end:g}" for word, end in ends.items() if end is not None)
         absent = f"None: {self.show_default}" if isinstance(self.show_default, str) else ""
-        parts = (self.help, limits[:1].upper() + limits[1:], absent, self.more)
+        parts = (self.help, self.range[:1].upper() + self.range[1:], absent, self.more)
         return " ".join(f"{part.rstrip('.')}." for part in parts if part)
 
 
@@ -91,6 +97,23 @@ def record(arguments: Any = None) -> Callable[[Record], Record]:
     return mark
 
 
+def check_ranges(options: Any) -> None:
+    """Refuse numbers of a record that are out of range, such as given in Python; records call it when they are made.
+
+    Raises:
+        InputError: One is.
+    """
+    kind: Any = type(options)
+    for name, (_, _, setting) in settings_of(kind).items():
+        value = getattr(options, name)
+        if not isinstance(value, (int, float)):
+            continue
+        is_low = setting.min is not None and not value >= setting.min
+        is_high = setting.max is not None and not value <= setting.max
+        if is_low or is_high:
+            raise InputError(f"{name} is {value:g}; accepted: {setting.range}.")
+
+
 def is_record(kind: Any) -> bool:
     """Whether a class is a record of options."""
     return isinstance(kind, type) and kind in RECORDS.values()
@@ -101,11 +124,11 @@ def settings_of(options: type) -> dict[str, tuple[Field[Any], Any, Setting]]:
     """The fields, types and settings of a record, by name; those that it has from another record are the last."""
     kinds = get_type_hints(options, include_extras=True)
     own = options.__annotations__
-    found = {}
+    settings = {}
     for field in sorted(fields(options), key=lambda each: each.name not in own):
         kind, setting = get_args(kinds[field.name])
-        found[field.name] = (field, kind, setting)
-    return found
+        settings[field.name] = (field, kind, setting)
+    return settings
 
 
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
@@ -162,8 +185,8 @@ def _lines(options: type) -> Iterator[str]:
 
 def _with_section(text: str, title: str, lines: Iterator[str]) -> str:
     """A docstring with lines at the end of a section, which follows the first paragraphs if there is none."""
-    before, found, after = text.partition(f"\n{title}\n")
-    if not found:
+    before, heading, after = text.partition(f"\n{title}\n")
+    if not heading:
         return "\n".join([text, "", title, *lines])
     section, gap, rest = after.partition("\n\n")
-    return before + found + "\n".join([section.rstrip(), *lines]) + gap + rest
+    return before + heading + "\n".join([section.rstrip(), *lines]) + gap + rest

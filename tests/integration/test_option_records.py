@@ -14,6 +14,7 @@ from configuring import GROUP
 
 import edgepress.toolkit as toolkit
 from edgepress.toolkit.data.reading import Reading
+from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.option_records import RECORDS, is_record, settings_of, signature_of
 
@@ -112,3 +113,27 @@ def test_a_wrong_value_of_a_record_is_named() -> None:
         toolkit.evaluate("a.tflite", skip_unreadable="yes")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="Did you mean 'skip_unreadable'"):
         toolkit.evaluate("a.tflite", skip_unreadables=True)  # type: ignore[call-arg]
+
+
+RANGES = [
+    (options, name)
+    for options in RECORDS.values()
+    for name, (_, _, setting) in settings_of(options).items()
+    if setting.min is not None or setting.max is not None
+]
+
+
+@pytest.mark.parametrize(("options", "name"), RANGES, ids=lambda each: getattr(each, "__name__", each))
+def test_python_refuses_what_the_command_line_refuses(options: Any, name: str) -> None:
+    _, _, setting = settings_of(options)[name]
+    for end, wrong in ((setting.min, -0.5), (setting.max, 0.5)):
+        if end is None:
+            continue
+        assert getattr(options(**{name: end}), name) == end
+        for value in (end + wrong, end + 3 * wrong, float("nan")):
+            with pytest.raises(InputError, match=f"{name} is .*{end:g}"):
+                options(**{name: value})
+
+
+def test_some_record_has_a_range() -> None:
+    assert {name for _, name in RANGES} >= {"rounds", "time_cap", "max_drop"}

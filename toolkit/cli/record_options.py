@@ -24,8 +24,8 @@ def with_records(function: Callable[..., Any]) -> Callable[..., Any]:
         if is_record(kind):
             records[name] = (kind, panel)
     shared = {name: record_parameters(options, panel) for name, (options, panel) in records.items()}
-    made = {name: functools.partial(_read, options) for name, (options, _) in records.items()}
-    return expand_groups(function, made, shared) if records else function
+    readers = {name: functools.partial(_read, options) for name, (options, _) in records.items()}
+    return expand_groups(function, readers, shared) if records else function
 
 
 def record_parameters(options: type, panel: str | None = None) -> dict[str, inspect.Parameter]:

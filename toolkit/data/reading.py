@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, TypedDict
 
-from edgepress.toolkit.option_records import Setting, record
+from edgepress.toolkit.option_records import Setting, check_ranges, record
 
 
 class ReadingArguments(TypedDict, total=False):
@@ -27,6 +27,9 @@ class Reading:
             words=("--skip-unreadable",),
         ),
     ] = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
     @property
     def arguments(self) -> ReadingArguments:

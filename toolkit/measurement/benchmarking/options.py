@@ -13,6 +13,10 @@ from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.option_records import Setting, record
 from edgepress.toolkit.stats.choice import CONFIDENCE, Prefer
 
+MAX_THREADS = 256
+"""Largest number of threads of a candidate."""
+MAX_BATCH = 4096
+"""Largest number of items that a candidate answers in one call."""
 ROUNDS = 20
 """Rounds of a benchmark; in each, every candidate is timed once."""
 MAX_DROP_PP = 1.0
@@ -60,13 +64,14 @@ def _cpus(text: str | None) -> Any:
     return None if text is None else parse_cpus(text)
 
 
-def many_numbers(option: str, what: str) -> Setting:
-    """An option that takes several whole numbers."""
+def many_numbers(option: str, what: str, most: int) -> Setting:
+    """An option that takes several whole numbers, each from 1 to `most`."""
     text = f"{what} to time, separated by commas"
-    return Setting(text, several=True, typed=str, usual="1", read=_counts_of(option), more="A number, or several")
+    more = f"In Python a number or several, each 1 to {most}; all are timed"
+    return Setting(text, several=True, typed=str, usual="1", read=_counts_of(option), more=more)
 
 
-THREADS = many_numbers("--threads", "Numbers of threads")
+THREADS = many_numbers("--threads", "Numbers of threads", MAX_THREADS)
 
 
 @record()
@@ -76,11 +81,12 @@ class BenchmarkOptions(Reading):
 
     engine: Annotated[str, MANY_ENGINES] = "all"
     threads: Annotated[int | Sequence[int], THREADS] = 1
-    batch: Annotated[int | Sequence[int], many_numbers("--batch", "Batch sizes")] = 1
+    batch: Annotated[int | Sequence[int], many_numbers("--batch", "Batch sizes", MAX_BATCH)] = 1
     cpus: Annotated[
         Sequence[int] | None,
         Setting(
             "CPUs to time on, separated by commas",
+            more="Only where the system can pin processes",
             show_default="one per thread, the same for all",
             several=True,
             typed=str | None,
@@ -113,7 +119,11 @@ class BenchmarkOptions(Reading):
     limits: Annotated[bool, Setting("Measure the compute and memory limits of this CPU", usual=True)] = False
     profile: Annotated[
         bool,
-        Setting("Also measure the time of each operation, and say what makes files slow", words=("--profile",)),
+        Setting(
+            "Also measure the time of each operation, and say what makes files slow",
+            more="Some seconds per file and engine, where the engine reports it",
+            words=("--profile",),
+        ),
     ] = False
     timing_s: Annotated[
         float, Setting("Seconds of timing after which a file on an engine takes no more turns", command_line=False)

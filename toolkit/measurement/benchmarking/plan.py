@@ -15,15 +15,11 @@ from edgepress.toolkit.data.for_model import Described, data_for, describe, with
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
 from edgepress.toolkit.machine.environments import usable_engines
-from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.measurement.benchmarking.options import MAX_BATCH, MAX_THREADS, BenchmarkOptions
 from edgepress.toolkit.results.run_files import MODEL_FILES, command_to_convert, folder_with
 from edgepress.toolkit.workers.opening import Candidate
 
 SUFFIXES = (".tflite", ".onnx")
-MAX_THREADS = 256
-"""Largest number of threads of a candidate."""
-MAX_BATCH = 4096
-"""Largest number of items that a candidate answers in one call."""
 OUTPUT_BYTES = 256 << 20
 """Approximate size of the outputs of all files without labels together. It limits the number of items that their errors
 are measured on."""
