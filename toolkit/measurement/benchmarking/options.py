@@ -115,7 +115,7 @@ class BenchmarkOptions(Reading):
     ] = None
     baseline: Annotated[str | None, BASELINE] = None
     rounds: Annotated[int, TURNS] = ROUNDS
-    time_cap: Annotated[float, Setting("Seconds that one file may take to classify the test split", min=1)] = 120.0
+    time_cap: Annotated[float, Setting("Seconds that one file may take to classify the test split", min=0.001)] = 120.0
     limits: Annotated[bool, Setting("Measure the compute and memory limits of this CPU", usual=True)] = False
     profile: Annotated[
         bool,
