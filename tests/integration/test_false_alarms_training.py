@@ -11,7 +11,8 @@ from sounds import tone, wav_bytes, write_words
 
 from edgepress.toolkit import train
 from edgepress.toolkit.data import DataSet, open_data
-from edgepress.toolkit.training import checkpoint, false_alarms
+from edgepress.toolkit.training import checkpoint, course, false_alarms
+from edgepress.toolkit.training.batches import balanced_weights
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +77,36 @@ def test_a_training_on_recordings_keeps_the_last_epoch(data: DataSet, tmp_path: 
     assert result.metrics["arguments"]["patience"] is None
     for remark in result.metrics.get("remarks", []):
         assert "--patience" not in remark.get("command", "")
+
+
+@pytest.mark.parametrize("class_weights", [False, True])
+def test_false_alarms_give_the_background_no_more_weight(
+    class_weights: bool, data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(false_alarms, "LEAST_PROBABILITY", 0.05)
+    given: list[Any] = []
+    sizes: list[np.ndarray] = []
+    inner = course.with_background
+
+    class Learner(course.ModelLearner):
+        def __init__(self, model: Any, *, weights: Any, **options: Any) -> None:
+            given.append(weights)
+            super().__init__(model, weights=weights, **options)
+
+    def spy(data: DataSet, windows: Any) -> Any:
+        split = inner(data, windows)
+        sizes.append(np.bincount(split.y, minlength=len(data.labels)))
+        return split
+
+    monkeypatch.setattr(course, "ModelLearner", Learner)
+    monkeypatch.setattr(course, "with_background", spy)
+    options: dict[str, Any] = {"epochs": 3, "class_weights": class_weights, "progress": False}
+    train(data, "stream-cnn", out=tmp_path / "run", **options)
+    counts = np.bincount(data.train.y, minlength=len(data.labels))
+    usual = balanced_weights(data.train.y, len(data.labels)) if class_weights else np.ones(len(counts))
+    background = data.labels.index("background")
+    assert sizes[0].tolist() == counts.tolist()
+    assert sizes[-1][background] > counts[background]
+    for size, weights in zip(sizes, given[1:], strict=True):
+        total = size if weights is None else size * weights
+        assert total == pytest.approx(counts * usual, rel=1e-5)

@@ -60,7 +60,7 @@ class Training:
             body, head = parts_of(self.model)
             run = self._transfer(body, head, state, started)
         else:
-            run = self._fitting(self._model_learner(), keeps_last=self._is_mixed)
+            run = self._fitting(self._model_learner(self.data.train), keeps_last=self._is_mixed)
             if (limit := self._seconds_left(started)) is not None and not state.planned:
                 state.planned |= {"epochs": max(1, min(planned, fitting.epochs_in(run, limit)))}
         epochs = state.planned.get("epochs", planned)
@@ -85,7 +85,7 @@ class Training:
             if state.epochs_done >= end and len(rounds) > number:
                 continue
             train = with_background(self.data, [window for windows in rounds for window in windows])
-            part = self._fitting(self._model_learner(), keeps_last=True, train=train)
+            part = self._fitting(self._model_learner(train), keeps_last=True, train=train)
             fitting.fit(part, state, last_epoch=min(end, last_epoch), epochs=epochs)
             if state.epochs_done < end:
                 return
@@ -138,10 +138,17 @@ class Training:
             return None
         return batches.balanced_weights(self.data.train.y, len(self.data.labels))
 
-    def _model_learner(self) -> Learner:
+    def _model_learner(self, train: Split) -> Learner:
+        """A learner of a training split, in which the background has the weight that it has without false alarms."""
+        weights = self._weights
+        if len(train) > len(self.data.train):
+            before, after = (
+                np.bincount(split.y, minlength=len(self.data.labels)) for split in (self.data.train, train)
+            )
+            weights = ((1 if weights is None else weights) * before / np.maximum(after, 1)).astype(np.float32)
         options = {"learning_rate": self.arguments["learning_rate"], "has_teacher": self.targets is not None}
         options |= {"smooths": self._is_mixed}
-        return ModelLearner(self.model, weights=self._weights, kind=kind_of(self.data), **options)
+        return ModelLearner(self.model, weights=weights, kind=kind_of(self.data), **options)
 
     def _fitting(self, learner: Learner, *, keeps_last: bool, train: Split | None = None) -> Fitting:
         arguments = self.arguments
