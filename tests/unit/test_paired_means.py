@@ -24,6 +24,7 @@ from edgepress.toolkit.measurement.comparison.text import markdown, methods, pai
 from edgepress.toolkit.reports.notebooks.views import comparison_html
 from edgepress.toolkit.results.file import means_on_resamples
 from edgepress.toolkit.stats.resampled import RESAMPLES, f1_of_classes, pack_means, unpack_means
+from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.workers.answer import judge
 
 MEANS = ("macro_f1", "mean_average_precision")
@@ -87,8 +88,14 @@ def test_the_interval_is_that_of_the_differences_on_the_same_resamples(multilabe
         before, after = (resampled_by_scikit_learn(y, scores, name) for scores in (first, second))
         found = figure(old, new, name)
         assert (found.old, found.new) == pytest.approx((before[0], after[0]))
-        low, high = np.percentile(before[1] - after[1], (2.5, 97.5))
-        expected = 100 * (before[0] - after[0]), 100 * low, 100 * high
+        fall = 100 * (before[0] - after[0])
+        low, high = 100 * np.percentile(before[1] - after[1], (2.5, 97.5))
+        accuracy = ends(figure(old, new, "accuracy").change)
+        expected = (
+            fall,
+            min(low, fall - (accuracy[0] - accuracy[1])),
+            max(high, fall + (accuracy[2] - accuracy[0])),
+        )
         assert ends(found.change) == pytest.approx(expected, abs=1e-4)
         assert ends(found.own)[1:] == pytest.approx(tuple(np.percentile(after[1], (2.5, 97.5))), abs=1e-6)
         assert "paired over the same" in found.how
@@ -172,8 +179,32 @@ def test_the_same_file_does_not_fall() -> None:
     y, first, _ = drawn(1, 30, 3, multilabel=True)
     one = result(measured(first, y, sha256="a"), count=30)
     assert ends(figure(one, one, "macro_f1").change) == (0, 0, 0)
-    other = result(measured(first, y, sha256="b"), count=30)
-    assert ends(figure(one, other, "macro_f1").change) == (0, 0, 0), "the same answers, on each resample"
+
+
+@pytest.mark.parametrize("multilabel", [True, False])
+def test_files_that_answered_alike_may_yet_differ(multilabel: bool) -> None:
+    """As with the accuracy: so few items rule out no fall of a tenth of a point."""
+    rng = np.random.default_rng()
+    count = int(rng.integers(20, 400))
+    y, first, _ = drawn(int(rng.integers(1 << 30)), count, 3, multilabel=multilabel)
+    old, new = (result(measured(first, y, sha256=digest), count=count) for digest in "ab")
+    for name in MEANS if multilabel else MEANS[:1]:
+        change = ends(figure(old, new, name).change)
+        assert change == pytest.approx(ends(figure(old, new, "accuracy").change))
+        assert change[1] < 0 < change[2]
+    assert judged(old, new, "f1_drop>0.1").verdicts[0].outcome == OPEN
+
+
+@pytest.mark.parametrize("multilabel", [True, False])
+def test_a_file_without_a_mistake_may_yet_make_one(multilabel: bool) -> None:
+    count = int(np.random.default_rng().integers(20, 400))
+    y, _, _ = drawn(3, count, 3, multilabel=multilabel)
+    right = y.astype(np.float32) if multilabel else np.eye(3, dtype=np.float32)[y]
+    one = result(measured(right, y), count=count)
+    for name in MEANS if multilabel else MEANS[:1]:
+        own = ends(figure(one, one, name).own)
+        assert own == pytest.approx(ends(share_interval(count, count)))
+    assert judged(one, one, "f1<99.9%").verdicts[0].outcome == OPEN
 
 
 @given(seeds, st.integers(100, RESAMPLES))

@@ -109,6 +109,11 @@ def _unknown(result: Calibrated) -> str:
     )
 
 
+def averaged(answers: int) -> str:
+    """How many answers decide whether a label is heard, as a sentence."""
+    return "Each answer decides by itself." if answers == 1 else f"The mean of {answers} answers decides."
+
+
 NOT_PROMISED = 4
 """Exit code if a file can't promise what was asked for."""
 
@@ -209,7 +214,7 @@ def _calibrate_stream(
             screen.show(curve_table(result.evaluation))
             screen.say()
             rule = result.evaluation.options
-            screen.say(f"{sentence(result.evaluation)} Mean of {rule.average} answers.", style="bold")
+            screen.say(f"{sentence(result.evaluation)} {averaged(rule.average)}", style="bold")
             heard = result.evaluation.hours
             if result.needed_hours is not None and heard < result.needed_hours:
                 needed = f"{result.needed_hours:.3g} hours without a false alarm; these have {heard:.2g}"

@@ -83,8 +83,8 @@ def multilabel_metrics(
         "exact_match": exact.estimate,
         "exact_match_low": exact.low,
         "exact_match_high": exact.high,
-        **_with_ends("macro_f1", f1, means),
-        **_with_ends("mean_average_precision", averages, means),
+        **_with_ends("macro_f1", f1, means, len(y_true)),
+        **_with_ends("mean_average_precision", averages, means, len(y_true)),
     }
 
 
@@ -104,12 +104,12 @@ def resampled_means(y: Ints, predicted: Ints, scores: npt.NDArray[np.float32]) -
     return {name: column for name, column in means.items() if column is not None}
 
 
-def _with_ends(name: str, figures: Floats, resampled: Mapping[str, Floats]) -> dict[str, float | None]:
-    """The mean of the labels' figures, shape (labels,), and its interval by the means of resamples."""
+def _with_ends(name: str, figures: Floats, resampled: Mapping[str, Floats], count: int) -> dict[str, float | None]:
+    """The mean of the labels' figures, shape (labels,), and its interval by the means of resamples of `count` items."""
     mean = _mean(figures)
     if mean is None:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
-    interval = interval_of_mean(mean, resampled[name])
+    interval = interval_of_mean(mean, resampled[name], count)
     return {name: mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 

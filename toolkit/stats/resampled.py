@@ -20,7 +20,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.toolkit.stats.intervals import Interval
+from edgepress.toolkit.stats.intervals import Z95, Interval
+from edgepress.toolkit.stats.samples import wilson
 
 RESAMPLES = 500
 """Number of resamples of the bootstrap."""
@@ -32,6 +33,9 @@ BLOCK = 4_000_000
 """Numbers that are resampled at once, which bounds the memory."""
 PERCENTILES = (2.5, 97.5)
 """Those that are the ends of an interval."""
+
+NO_SPREAD = 1e-6
+"""Width of the percentiles of resamples below which all of them are alike: their means are stored in 32 bits."""
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -109,21 +113,40 @@ def means_of_resamples(figures: Floats, resampled: Floats) -> Floats | None:
     return means
 
 
-def interval_of_mean(mean: float, resampled: Floats) -> Interval:
-    """A mean with its 95 % interval, the percentiles of its resamples, shape (resamples,)."""
+def interval_of_mean(mean: float, resampled: Floats, count: int) -> Interval:
+    """A mean with its 95 % interval, 0-1: the percentiles of its resamples.
+
+    Resamples of items that are all answered rightly have no spread, which would claim that no other item can be
+    answered wrongly. Then the interval is Wilson's of a share of the items.
+
+    Args:
+        mean: The mean.
+        resampled: The same on resamples, shape (resamples,).
+        count: Number of items.
+    """
     low, high = np.percentile(resampled, PERCENTILES).tolist()
+    if high - low < NO_SPREAD:
+        return wilson(mean, count, quantile=Z95)
     return Interval(mean, low, high)
 
 
-def paired_fall(before: tuple[float, Floats], after: tuple[float, Floats]) -> Interval:
+def paired_fall(before: tuple[float, Floats], after: tuple[float, Floats], accuracy: Interval | None) -> Interval:
     """How far a mean fell from one file to another on the same items, in percentage points, with its 95 % interval.
+
+    Few items that are answered differently have few resamples, and none have no spread, which would claim that the
+    files never differ. So the interval reaches at least as far from its estimate as the accuracy's, which is exact.
 
     Args:
         before: The first file's mean, 0-1, and its means on resamples of the items, shape (resamples,).
         after: The second file's, on the same resamples.
+        accuracy: How far the accuracy fell, percentage points; None if that is not known.
     """
     fall = 100 * (before[0] - after[0])
-    return interval_of_mean(fall, 100 * (before[1] - after[1]))
+    low, high = np.percentile(100 * (before[1] - after[1]), PERCENTILES).tolist()
+    if accuracy is not None and accuracy.low is not None and accuracy.high is not None:
+        low = min(low, fall - (accuracy.estimate - accuracy.low))
+        high = max(high, fall + (accuracy.high - accuracy.estimate))
+    return Interval(fall, low, high)
 
 
 def pack_means(means: Floats) -> str:

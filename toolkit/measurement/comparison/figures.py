@@ -178,7 +178,8 @@ def _fall_of_mean(old: Side | None, new: Side, name: str) -> Figure:
     same_items = old.run.data["sha256"] == new.run.data["sha256"] and items_of(*old) == items_of(*new)
     if before.resampled is not None and after.resampled is not None:
         if same_items and len(before.resampled) == len(after.resampled):
-            fall = paired_fall((before.estimate, before.resampled), (after.estimate, after.resampled))
+            pair = (before.estimate, before.resampled), (after.estimate, after.resampled)
+            fall = paired_fall(*pair, _accuracy(old, new).change)
             return _replace(figure, fall, f"paired over the same {items_of(*new)} items, resampled")
         why = "on different data"
     else:
@@ -207,7 +208,7 @@ def _mean_of(side: Side, name: str) -> _Mean | None:
         return None
     resampled = means_on_resamples(side.row, name)
     if resampled is not None:
-        return _Mean(mean, interval_of_mean(mean, resampled), resampled)
+        return _Mean(mean, interval_of_mean(mean, resampled, items_of(*side)), resampled)
     low, high = (getattr(side.row, f"{name}_{end}", None) for end in ("low", "high"))
     return _Mean(mean, None if low is None or high is None else Interval(mean, low, high), None)
 
