@@ -98,9 +98,9 @@ def test_help_shows_names_types_and_what_they_mean(name: str) -> None:
     shown = inspect.signature(function).parameters["skip_unreadable"]
     assert (shown.annotation, shown.default, shown.kind) == (bool, False, shown.KEYWORD_ONLY)
     assert "reading" not in inspect.signature(function).parameters
-    assert inspect.getdoc(function).count("skip_unreadable: Skip unreadable images, and list them.") == 1
+    assert inspect.getdoc(function).count("skip_unreadable: Skip items that can't be read, and list them.") == 1
     option = next(p for p in GROUP.commands[name].params if p.name == "skip_unreadable")
-    assert (option.help, option.default) == ("Skip unreadable images, and list them", False)
+    assert (option.help, option.default) == ("Skip items that can't be read, and list them", False)
 
 
 def test_most_commands_that_read_data_have_the_record() -> None:

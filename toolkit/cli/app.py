@@ -165,7 +165,7 @@ def _main(
     ] = None,
     no_config: Annotated[bool, Option("--no-config", help="Read no file of options")] = False,
 ) -> None:
-    """Turn an image classifier into the file that a small board should run, and prove that it works."""
+    """Turn a classifier of images, sensors or sound into the file that a small board should run, and prove it."""
 
 
 app = typer.Typer(

@@ -35,7 +35,7 @@ def export(
         Path | None,
         Option(
             help="Folder to write",
-            show_default="next to the file, with -c99, -arduino, -tflm, -esphome or -ethos-u behind its name",
+            show_default="next to the file, with -c99, -arduino, -tflm, -esphome or -ethos-u after its name",
         ),
     ] = None,
     board: Annotated[

@@ -37,9 +37,7 @@ def graph_run(
         Option(help=f"{options.DATA_HELP}; labels are used where there are some", show_default=options.TRAINED_ON),
     ] = None,
     minutes: Annotated[float, Option(help="Time for training; preparing takes a minute or two more")] = 10.0,
-    out: Annotated[
-        Path | None, Option(help="Folder for the result", show_default="tuned or pruned, next to the model")
-    ] = None,
+    out: Annotated[Path | None, Option(help="Folder for the result", show_default="next to the model")] = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
     augmentation: Annotated[

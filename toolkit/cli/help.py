@@ -27,6 +27,8 @@ NAMES = 0.4
 """Largest share of the width that names and types of options take."""
 OF_TYPER = 6
 """Cells of a row about an option."""
+TYPES = {"<str>": "<text>", "<list[str]>": "<text>", "<list[Path]>": "<path>"}
+"""What types are called whose names are those of Python."""
 WORDS = frozenset(("--help", UNFOLD))
 """Options that print help, for which no file of options is read."""
 
@@ -113,7 +115,11 @@ def _two_columns() -> Iterator[None]:
                 self.add_column(overflow="fold", ratio=1)
             *names, explanation = cells
             texts = [Text(name) if isinstance(name, str) else name for name in names]
-            shown = [Text("<text>", str(text.style)) if text.plain == "<str>" else text for text in texts if text.plain]
+            shown = [
+                Text(TYPES[text.plain], str(text.style)) if text.plain in TYPES else text
+                for text in texts
+                if text.plain
+            ]
             super().add_row(Text(" ").join(shown), explanation, **more)
 
     before = rich_utils.Table

@@ -44,12 +44,15 @@ def init(
     max_drop: Annotated[
         float | None, Option(min=0, max=100, help="Largest accuracy drop, percentage points", show_default="none")
     ] = None,
-    max_size: Annotated[str | None, Option(help="Largest file, such as 200kB", show_default="none")] = None,
+    max_size: Annotated[
+        str | None, Option(metavar="SIZE", help="Largest file, such as 200kB", show_default="none")
+    ] = None,
     max_latency: Annotated[
-        str | None, Option(help="Largest median latency of one item, such as 5ms", show_default="none")
+        str | None, Option(metavar="TIME", help="Largest median latency of one item, such as 5ms", show_default="none")
     ] = None,
     max_memory: Annotated[
-        str | None, Option(help="Maximum memory, excluding the engine, such as 64MB", show_default="none")
+        str | None,
+        Option(metavar="SIZE", help="Maximum memory, excluding the engine, such as 64MB", show_default="none"),
     ] = None,
     engine: Annotated[PackagedEngine | None, engine_option("Engine of the board", PACKAGED)] = None,
     out: Annotated[Path, Option(help="File to write")] = Path(NAME),

@@ -17,10 +17,15 @@ def prune(
     model: options.Model,
     *,
     hints: Hints,
-    macs: Annotated[str | None, Option(help="Share of the multiply-accumulates that may be left, such as 50%")] = None,
-    max_size: Annotated[str | None, Option(help="Largest size of the int8 TFLite file, such as 100kB")] = None,
+    macs: Annotated[
+        str | None, Option(metavar="SHARE", help="Share of the multiply-accumulates that may be left, such as 50%")
+    ] = None,
+    max_size: Annotated[
+        str | None, Option(metavar="SIZE", help="Largest size of the int8 TFLite file, such as 100kB")
+    ] = None,
     max_latency: Annotated[
-        str | None, Option(help="Maximum latency of the int8 file on this machine, one thread, such as 2ms")
+        str | None,
+        Option(metavar="TIME", help="Maximum latency of the int8 file on this machine, one thread, such as 2ms"),
     ] = None,
     importance: Annotated[str, Option(help="What ranks channels: l1, taylor, variance or auto")] = "auto",
     run: dict[str, Any],

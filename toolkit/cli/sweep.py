@@ -80,10 +80,12 @@ def sweep(
     ] = None,
     search_seed: Annotated[int, Searched(min=0, help="Seed of its choices")] = 0,
     max_size: Annotated[
-        str | None, Searched(help="Largest size of a file that is wanted, such as 200kB", show_default="none")
+        str | None,
+        Searched(metavar="SIZE", help="Largest size of a file that is wanted, such as 200kB", show_default="none"),
     ] = None,
     max_latency: Annotated[
-        str | None, Searched(help="Largest latency that is wanted, such as 5ms or 800us", show_default="none")
+        str | None,
+        Searched(metavar="TIME", help="Largest latency that is wanted, such as 5ms or 800us", show_default="none"),
     ] = None,
     early_stopping: Annotated[
         bool, Searched("--early-stopping/--no-early-stopping", help="Stop unpromising runs early")

@@ -22,8 +22,8 @@ class Reading:
     skip_unreadable: Annotated[
         bool,
         Setting(
-            "Skip unreadable images, and list them",
-            more="False: an unreadable image is an error",
+            "Skip items that can't be read, and list them",
+            more="False: one that can't be read is an error",
             words=("--skip-unreadable",),
         ),
     ] = False
