@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 from edgepress.converters.files import sha256_of
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.errors import BoardError, EdgepressError, TrainingError
-from edgepress.toolkit.search.compression import builder, measure
+from edgepress.toolkit.search.compression import builder, measure, strategies
 from edgepress.toolkit.search.compression.compress import compress
 from edgepress.toolkit.search.compression.report import file_of, set_aside
+from edgepress.toolkit.search.compression.search import StrategySearch
 from edgepress.toolkit.search.compression.trial import Trial
 
 
@@ -52,6 +53,19 @@ def test_the_search_stops_at_the_first_strategy_that_keeps_the_limits(compressed
     assert {each["strategy"] for each in document["skipped"]} == {"calibration", "mixed", "weights"}
     assert "keeps all limits" in document["why"]
     assert (folder / "search.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_result_is_the_float_file_where_no_other_is_worth_it(run, tmp_path, monkeypatch, digits):
+    monkeypatch.setattr(StrategySearch, "is_worth_it", lambda self, best: False)
+    monkeypatch.setattr(measure, "ROUNDS", 2)
+    monkeypatch.setattr(strategies, "STRATEGIES", strategies.STRATEGIES[:1])
+    result = compress(run.model, max_drop=2, out=tmp_path)
+    assert result.met
+    assert (result.model.name, result.model.read_bytes()[4:8]) == ("model-float32.tflite", b"TFL3")
+    document = result.document
+    assert (document["best"], document["final"]["drop_pp"]) == (0, 0)
+    assert document["why"].startswith("The float file itself keeps all limits. The best of the others, tflite-int8, ")
 
 
 @pytest.mark.slow
@@ -175,8 +189,9 @@ def test_what_is_no_result_stays(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from edgepress.toolkit.search.compression import builder, measure
+from edgepress.toolkit.search.compression import builder, measure, strategies
 from edgepress.toolkit.search.compression.compress import compress
+from edgepress.toolkit.search.compression.search import StrategySearch
 from edgepress.toolkit.search.sweeping.store import Store
 
 real, measure.ROUNDS = Store.put, 2

@@ -22,6 +22,7 @@ from edgepress.toolkit.stats.choice import Rule
 COUNT, WHOLE = 400, 100_000
 """Validation items, and bytes of the int8 file."""
 FINAL = {"drop_pp": 0.0, "drop_low_pp": -1.0, "drop_high_pp": 1.0, "items": 10, "accuracy": 1.0, "probability": 0.5}
+FINAL["weak_source"] = None
 """What the best file does on test items."""
 Wrong = Callable[[int], int]
 

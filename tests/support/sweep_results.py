@@ -92,6 +92,7 @@ WHOLE: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
             "items": 10,
             "accuracy": 0.9,
             "float_accuracy": 0.9,
+            "weak_source": None,
             "drop_pp": 0.0,
             "drop_low_pp": -1.0,
             "drop_high_pp": 1.0,

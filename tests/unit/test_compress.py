@@ -15,6 +15,7 @@ from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.reports.report import compress_search_of
 from edgepress.toolkit.search.compression import smaller, strategies
 from edgepress.toolkit.search.compression.builder import FloatModel, _by_target
+from edgepress.toolkit.search.compression.measure import Measurer
 from edgepress.toolkit.search.compression.report import misses, on_test, plot_search, why_none
 from edgepress.toolkit.search.compression.search import TIME_IS_UP, StrategySearch
 from edgepress.toolkit.search.compression.trial import Limits, Trial
@@ -82,6 +83,24 @@ def search_with(limits: Limits, **options: Any) -> tuple[StrategySearch, Shop]:
     state.take("int8", [Trial(scheme="tflite-int8", file=Path("1"))])
     state.strategy, state.cost = "prune", 7
     return state, shop
+
+
+def test_a_source_near_its_largest_class_is_named_with_the_share_of_that_class():
+    import numpy as np
+
+    options = SimpleNamespace(opened=SimpleNamespace(labels=("a", "b")))
+    y = np.repeat([0, 1], (15, 45))
+    answers = {"always b": np.ones(60, int), "right": y, "always a": np.zeros(60, int)}
+    texts = {
+        name: Measurer._near_largest(SimpleNamespace(options=options), y, predicted == y)  # type: ignore[arg-type]
+        for name, predicted in answers.items()
+    }
+    assert texts["right"] is None
+    assert texts["always a"] is not None
+    assert texts["always b"] is not None
+    assert texts["always b"].in_words(60, ("a", "b")).startswith(
+        "answers 75.0 % of 60 test items correctly, and 75.0 % are of the class b: "
+    )
 
 
 def test_pruning_corrects_its_first_guess_and_uses_the_limit():

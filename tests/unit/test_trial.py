@@ -11,10 +11,11 @@ import pytest
 
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.results.figures import pack
+from edgepress.toolkit.search.compression.report import why_float
 from edgepress.toolkit.search.compression.search import StrategySearch
 from edgepress.toolkit.search.compression.step_cache import FATAL
 from edgepress.toolkit.search.compression.strategies import Strategy, search
-from edgepress.toolkit.search.compression.trial import Limits, Trial, best_of, with_drop
+from edgepress.toolkit.search.compression.trial import Limits, Trial, best_of, replaces, with_drop
 from edgepress.toolkit.stats.choice import Evidence, Rule, probability_within
 
 COUNT = 200
@@ -79,13 +80,60 @@ def test_the_best_keeps_the_limits_and_is_what_the_rule_chooses_of_the_sure_ones
     assert best_of([replace(sure, error="does not run"), replace(sure, cost=0)], limits, rule) is None
 
 
+def test_a_slower_file_is_for_those_who_want_it_small_or_whose_limits_the_float_file_misses():
+    limits = Limits.of(5, 1000)
+    reference = trial(0, 0, [], size_bytes=1000, latency_us=10.0)
+    slow = trial(1, 1, [], size_bytes=100, latency_us=10.6)
+    equal = trial(2, 2, [], size_bytes=950, latency_us=10.5)
+    larger = trial(3, 3, [], size_bytes=1000, latency_us=9.5)
+    assert best_of([slow, equal], limits, Rule(), float_us=10.0) == equal
+    assert best_of([slow, equal], limits, Rule()) == slow
+    assert best_of([slow, equal], limits, Rule(prefer="size"), float_us=10.0) == slow
+    for prefer, worth_it in {
+        "balanced": (False, True, True),
+        "latency": (False, False, True),
+        "size": (True, True, True),
+    }.items():
+        chosen = tuple(replaces(t, reference, limits, Rule(prefer=prefer)) for t in (slow, equal, larger))
+        assert chosen == worth_it, prefer
+    assert not replaces(replace(slow, size_bytes=1001), reference, Limits.of(5, 2000), Rule(prefer="size"))
+    assert replaces(slow, reference, Limits.of(5, 999), Rule()), "the float file misses a limit"
+    assert replaces(slow, replace(reference, latency_us=None), limits, Rule()), "not known to be slower"
+
+
+def test_the_search_goes_on_while_the_float_file_is_better():
+    state = empty_search()
+    state.trials.append(trial(1, 1, [], size_bytes=3, latency_us=9.0))
+    assert state.best() is not None
+    assert not state.settled
+    state.trials.append(trial(2, 2, [], size_bytes=3, latency_us=4.1))
+    assert state.settled
+
+
+def test_why_the_float_file_is_the_result_names_what_the_best_of_the_others_takes():
+    state = empty_search()
+    state.limits = Limits.of(5, 5000)
+    state.trials.append(trial(1, 1, [], size_bytes=3, latency_us=9.0))
+    final = {"items": 80, "accuracy": 0.975, "weak_source": None}
+    assert why_float(state.trials[1], state, final) == (
+        "The float file itself keeps all limits (size 4 B of 5 kB). The best of the others, s, takes 3 B and 9.00 µs "
+        "instead of 4 B and 4.00 µs (--prefer size takes it). On 80 test items the float file reaches 97.50 %."
+    )
+    state.trials[1] = replace(state.trials[1], size_bytes=4)
+    assert "--prefer" not in why_float(state.trials[1], state, final)
+    weak = why_float(state.trials[1], state, final | {"weak_source": "answers little."})
+    assert weak.startswith("The float file answers little. The float file itself keeps")
+
+
 def empty_search(confidence=0.9, drop=5.0):
     """A search whose builder makes nothing."""
     from types import SimpleNamespace
 
     options = SimpleNamespace(validation=SimpleNamespace(test=range(COUNT)), format="tflite", model=Path("m.keras"))
     builder = SimpleNamespace(options=options, convert=lambda *_: [None], cache=SimpleNamespace(seconds=0.0))
-    return StrategySearch(builder, builder, Limits.of(drop), Rule(confidence), minutes=60, on_trial=lambda t: None)
+    state = StrategySearch(builder, builder, Limits.of(drop), Rule(confidence), minutes=60, on_trial=lambda t: None)
+    state.trials.append(trial(0, 0, [], size_bytes=4, latency_us=4.0))
+    return state
 
 
 @pytest.mark.parametrize(
@@ -153,7 +201,7 @@ def test_a_file_that_answers_as_the_float_file_is_as_sure_as_any_can_be():
     alike = probability_within(Evidence(COUNT, 0, 0, expected_lost=0.5), 0.005)
     state.trials.append(replace(trial(1, 1, [], limit=0.5, size_bytes=1, latency_us=1.0), probability=alike))
     assert state.settled
-    state.trials[0] = replace(state.trials[0], probability=alike - 1e-6)
+    state.trials[1] = replace(state.trials[1], probability=alike - 1e-6)
     assert not state.settled
 
 

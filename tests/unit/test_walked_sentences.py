@@ -124,7 +124,7 @@ def test_a_file_that_lost_nothing_needs_a_fix_only_if_more_items_show_a_loss(
 
 
 def test_a_file_that_agrees_needs_no_fix() -> None:
-    assert sentences(diagnosis(0.0, 1.0), ["a", "b"]).endswith("Nothing needs to be fixed.")
+    assert sentences(diagnosis(0.0, 1.0), ["a", "b"]).endswith("The file needs no fix.")
 
 
 @pytest.mark.parametrize(("others", "text"), [({}, ""), ({1: "mse"}, ", of 1 tensor by others")])

@@ -48,6 +48,8 @@ Prefer = Literal["balanced", "size", "latency"]
 PREFERENCES: tuple[Prefer, ...] = get_args(Prefer)
 CONFIDENCE = 0.9
 """The probability from which a file is sure enough, unless another is wanted."""
+SLOWER = 0.95
+"""A speed-up surely below it makes a file slower than float; what is nearer to 1 counts as equal."""
 LEAST_CONFIDENCE = 0.5
 """The least probability that can be wanted: below, a file would more probably be bad than good."""
 MOST_CONFIDENCE = 0.9999

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from edgepress.toolkit.stats.intervals import Interval, score_interval
 from edgepress.toolkit.stats.multilabel import multilabel_metrics, resampled_means
 from edgepress.toolkit.stats.resampled import f1_of_classes, means_of_resamples
+from edgepress.toolkit.text import percent
 from edgepress.toolkit.truth import is_multilabel
 
 Floats = npt.NDArray[np.float64]
@@ -161,6 +162,19 @@ class NearLargest:
     accuracy: float
     low: float
     high: float
+
+    def in_words(self, count: int, labels: Sequence[str]) -> str:
+        """What the model answers, behind its name, and what that says of files made of it.
+
+        Args:
+            count: Number of items.
+            labels: The classes.
+        """
+        return (
+            f"answers {percent(self.accuracy, '.1f')} of {count} test items correctly, and "
+            f"{percent(self.share, '.1f')} are of the class {labels[self.largest]}: what a file keeps of that is worth "
+            "nothing."
+        )
 
 
 def near_largest(support: Counts, right: Counts) -> NearLargest | None:

@@ -136,7 +136,7 @@ def sentences(diagnosis: AccuracyDiagnosis, labels: Sequence[str]) -> str:
     if diagnosis.layers:
         worst = diagnosis.layers[0]
         if sound and not worst.fault:
-            parts.append("Nothing needs to be fixed.")
+            parts.append("The file needs no fix.")
             return " ".join(parts)
         parts.append(f"{_cause(worst)}.")
     if diagnosis.engine_differs:

@@ -240,7 +240,7 @@ def _call(case: Case) -> Iterator[Finding]:
     """Time that no kernel accounts for."""
     share = case.rest_us / case.whole_us
     if share >= CALL_SHARE:
-        text = "the call itself and to kernels shorter than the profiler's microsecond"
+        text = "the call itself and kernels shorter than the profiler's microsecond"
         yield Finding(kind="call", text=text, time_us=case.rest_us, share=share, ground=case.profile.method)
 
 

@@ -30,12 +30,10 @@ from edgepress.toolkit.results.records import (
     Benchmark,
     Measurement,
 )
-from edgepress.toolkit.stats.choice import CONFIDENCE, Costs, Rule
+from edgepress.toolkit.stats.choice import CONFIDENCE, SLOWER, Costs, Rule
 from edgepress.toolkit.stats.metrics import near_largest
-from edgepress.toolkit.text import duration, interval, percent, sure
+from edgepress.toolkit.text import duration, interval, sure
 
-SLOWER = 0.95
-"""A speed-up surely below it makes a file slower than float; what is nearer to 1 counts as equal."""
 INTERVAL_SURE = 0.975
 """How sure the upper end of a 95 % interval is by itself."""
 MIN_SQNR_DB = 20.0
@@ -79,13 +77,8 @@ def _of_weak_source(results: Sequence[Measurement], rule: Rule) -> Advice | None
     near = near_largest(support, right)
     if near is None:
         return None
-    largest = base.per_class[near.largest].label
-    right_share = f"{percent(near.accuracy, '.1f')} of {support.sum()} test items"
-    return _none(
-        f"{row_name(base)}, which the others are compared with, answers {right_share} correctly, and "
-        f"{percent(near.share, '.1f')} are of the class {largest}: what a file keeps of that is worth nothing.",
-        rule,
-    )
+    answers = near.in_words(int(support.sum()), [c.label for c in base.per_class])
+    return _none(f"{row_name(base)}, which the others are compared with, {answers}", rule)
 
 
 def shipping_engines(results: Sequence[Measurement]) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ from edgepress.toolkit.search.compression.report import (
     plot_search,
     set_aside,
     why_best,
+    why_float,
     why_none,
 )
 from edgepress.toolkit.search.compression.search import StrategySearch
@@ -271,9 +272,13 @@ def _write_result(state: StrategySearch, folder: Path, note: Callable[[str], Non
         met = False
         why = why_none(state, missed)
     else:
-        final = state.measurer.final(best, state.reference, state.limits.values["drop"])
+        worth_it = state.is_worth_it(best)
+        explain = why_best if worth_it else why_float
+        chosen = best if worth_it else state.reference
+        final = state.measurer.final(chosen, state.reference, state.limits.values["drop"])
         met = final["drop_low_pp"] <= state.limits.values["drop"]
-        why = why_best(best, state, final)
+        why = explain(best, state, final)
+        best = chosen
         assert best.file is not None
         target = folder / best.file.name
     document = {

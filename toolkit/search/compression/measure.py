@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgepress.converters.files import write_bytes
 from edgepress.converters.numeric.metrics import constant_flags, has_collapsed
@@ -36,7 +37,8 @@ from edgepress.toolkit.search.compression.trial import Trial, evidence_of
 from edgepress.toolkit.shipping.boards.bench import board_bench
 from edgepress.toolkit.stats.choice import Evidence, probability_within
 from edgepress.toolkit.stats.intervals import paired_drop, paired_ratio
-from edgepress.toolkit.truth import numbered_sets
+from edgepress.toolkit.stats.metrics import NearLargest, near_largest
+from edgepress.toolkit.truth import is_multilabel, label_counts, numbered_sets
 from edgepress.toolkit.workers.opening import Candidate, Opening
 
 ROUNDS = 12
@@ -85,6 +87,7 @@ class Measurer:
             drop = paired_drop(right[reference.sha256], right[best.sha256])
             evidence = evidence_of(right[reference.sha256], right[best.sha256])
             accuracy = {t.sha256: float(np.mean(right[t.sha256])) for t in (reference, best)}
+            near = None if is_multilabel(y) else self._near_largest(y, right[reference.sha256])
             return {
                 "items": len(y),
                 "accuracy": accuracy[best.sha256],
@@ -94,10 +97,11 @@ class Measurer:
                 "drop_high_pp": drop.high,
                 "lost": evidence.lost,
                 "gained": evidence.gained,
+                "weak_source": None if near is None else near.in_words(len(y), self.options.opened.labels),
                 "expected_lost": expected_lost(answers[reference.sha256], answers[best.sha256], y),
             }, {}
 
-        files = {"file": best.sha256, "reference": reference.sha256, "figures": "drop, lost, gained, expected"}
+        files = {"file": best.sha256, "reference": reference.sha256, "figures": "drop, lost, gained, expected, weak"}
         final = dict(self.cache.step("final", "measuring the best file on test items", files, work, here=True).result)
         expected = final.pop("expected_lost")
         evidence = Evidence(final["items"], final["lost"], final["gained"], expected_lost=expected)
@@ -107,6 +111,10 @@ class Measurer:
     def place(self) -> str:
         """Where latency is measured, in words."""
         return self.options.board or f"this machine, {host_title(describe_host())}"
+
+    def _near_largest(self, y: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]) -> NearLargest | None:
+        count = len(self.options.opened.labels)
+        return near_largest(label_counts(y, count), label_counts(y[right], count))
 
     def _answers(self, trial: Trial, data: DataSet) -> Answers:
         assert trial.file is not None

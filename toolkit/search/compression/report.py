@@ -98,7 +98,7 @@ def label(trial: Trial) -> str:
 
 def why_best(best: Trial, search: StrategySearch, final: Mapping[str, Any]) -> str:
     """Why a file is the result, in one sentence, and what it loses on test items in another."""
-    values = [f"{KINDS[n].noun} {KINDS[n].show(best.figures[n])} of {KINDS[n].show(v)}" for n, v in limits_of(search)]
+    values = _kept(best, search)
     drop = text.interval(best.drop_pp, best.drop_low_pp, best.drop_high_pp)
     fit = sum(bool(t.file and not t.error and not t.missed(search.limits)) for t in search.trials[1:])
     limit = search.limits.values["drop"]
@@ -113,7 +113,33 @@ def why_best(best: Trial, search: StrategySearch, final: Mapping[str, Any]) -> s
         f"{''.join(f'{each}, ' for each in values)}accuracy drop {drop} pp of {limit:g} pp "
         f"on {search.count} validation items, {text.sure(best.probability)} sure to be within it."
     )
-    return f"{first} {on_test(final, search.limits.values['drop'])}"
+    return f"{of_source(final)}{first} {on_test(final, search.limits.values['drop'])}"
+
+
+def _kept(trial: Trial, search: StrategySearch) -> list[str]:
+    """The limits other than the drop, and what a file that keeps them takes."""
+    return [f"{KINDS[n].noun} {KINDS[n].show(trial.figures[n])} of {KINDS[n].show(v)}" for n, v in limits_of(search)]
+
+
+def of_source(final: Mapping[str, Any]) -> str:
+    """A sentence on a float file that answers hardly better than always the largest class; else empty."""
+    return f"The float file {final['weak_source']} " if final["weak_source"] else ""
+
+
+def why_float(best: Trial, search: StrategySearch, final: Mapping[str, Any]) -> str:
+    """Why the float file is the result, and what the best of the others takes."""
+    reference = search.reference
+    kept = _kept(reference, search)
+    within = f" ({', '.join(kept)})" if kept else ""
+    takes = f"{text.size(best.size_bytes)} and {text.duration(best.latency_us)}"
+    own = f"{text.size(reference.size_bytes)} and {text.duration(reference.latency_us)}"
+    smaller = (best.size_bytes or 0) < (reference.size_bytes or 0)
+    prefer = " (--prefer size takes it)" if smaller else ""
+    return (
+        f"{of_source(final)}The float file itself keeps all limits{within}. The best of the others, {label(best)}, "
+        f"takes {takes} instead of {own}{prefer}. On {final['items']} test items the float file reaches "
+        f"{text.percent(final['accuracy'])}."
+    )
 
 
 def on_test(final: Mapping[str, Any], limit: float) -> str:

@@ -11,7 +11,7 @@ from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.search.compression.builder import Builder, FloatModel
 from edgepress.toolkit.search.compression.measure import Measurer
 from edgepress.toolkit.search.compression.step_cache import FATAL, CompressOptions
-from edgepress.toolkit.search.compression.trial import KINDS, Limits, Trial, best_of, with_drop
+from edgepress.toolkit.search.compression.trial import KINDS, Limits, Trial, best_of, replaces, with_drop
 from edgepress.toolkit.stats.choice import LEAST_KNOWING, Evidence, Rule, probability_within
 
 OTHERS = tuple(name for name in KINDS if name != "drop")
@@ -165,13 +165,17 @@ class StrategySearch:
 
     def best(self) -> Trial | None:
         """The best file that keeps all limits; None so far."""
-        return best_of(self.trials, self.limits, self.rule)
+        return best_of(self.trials, self.limits, self.rule, float_us=self.reference.latency_us)
+
+    def is_worth_it(self, best: Trial) -> bool:
+        """Whether the best file that keeps all limits is to be taken instead of the float file."""
+        return replaces(best, self.reference, self.limits, self.rule)
 
     @property
     def settled(self) -> bool:
         """Whether a file keeps all limits, and is sure enough to, or no file can be with so few items."""
         best = self.best()
-        if best is None:
+        if best is None or not self.is_worth_it(best):
             return False
         limit = self.limits.values["drop"] / 100
         expected = 0.5 if self.count >= LEAST_KNOWING else None

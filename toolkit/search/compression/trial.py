@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from edgepress.toolkit import text
 from edgepress.toolkit.results.figures import unpack
-from edgepress.toolkit.stats.choice import Costs, Evidence, Rule, probability_within
+from edgepress.toolkit.stats.choice import SLOWER, Costs, Evidence, Rule, probability_within
 from edgepress.toolkit.stats.intervals import paired_drop
 from edgepress.toolkit.text import DROP, SIZE, TIME, Quantity, parse
 
@@ -224,17 +224,44 @@ def evidence_of(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> 
     return Evidence(len(before), int((before & ~after).sum()), int((~before & after).sum()))
 
 
-def best_of(trials: list[Trial], limits: Limits, rule: Rule) -> Trial | None:
+def best_of(trials: list[Trial], limits: Limits, rule: Rule, *, float_us: float | None = None) -> Trial | None:
     """The file that the rule chooses of those that keep all limits as measured; the float file is not among them.
 
     If none of these is sure enough, the surest ones count as if they were: few validation items make no file sure, and
     the user still wants one.
+
+    Args:
+        trials: The files.
+        limits: The limits.
+        rule: How to choose.
+        float_us: Latency of the float file, µs; None: no file counts as slower than it.
     """
     fit = [t for t in trials if t.cost and t.file is not None and not t.error and not t.missed(limits)]
-    costs = [Costs(t.size_bytes or 0, t.latency_us, t.probability) for t in fit]
+    costs = [_costs_of(t, float_us, t.probability) for t in fit]
     known = [c.probability for c in costs if c.probability is not None]
     if not known:
         return None
     chosen = replace(rule, confidence=min(rule.confidence, max(known))).choose(costs)
     assert chosen is not None
     return fit[chosen]
+
+
+def replaces(best: Trial, reference: Trial, limits: Limits, rule: Rule) -> bool:
+    """Whether the best file is worth taking instead of the float file: that misses a limit, or the rule takes the best.
+
+    Args:
+        best: The best file that keeps all limits.
+        reference: The float file.
+        limits: The limits.
+        rule: How to choose.
+    """
+    if reference.missed(limits):
+        return True
+    costs = [_costs_of(trial, reference.latency_us, 1.0) for trial in (best, reference)]
+    return rule.choose(costs) == 0
+
+
+def _costs_of(trial: Trial, float_us: float | None, probability: float | None) -> Costs:
+    latency = trial.latency_us
+    slower = latency is not None and float_us is not None and float_us < SLOWER * latency
+    return Costs(trial.size_bytes or 0, latency, probability, slower)

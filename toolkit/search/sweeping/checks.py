@@ -135,6 +135,7 @@ FINAL = _object(
     drop_high_pp=float,
     lost=Count,
     gained=Count,
+    weak_source=Text | None,
     expected_lost=Share | None,
 )
 """See `compression.measure.Measurer.final`."""
