@@ -17,6 +17,7 @@ from edgepress.converters.freezing.forms import (
     write_out_patches,
     write_pools,
 )
+from edgepress.converters.freezing.lacking import write_lacking
 from edgepress.converters.freezing.spectra import write_spectra
 
 UNCHANGED = (1, [0, 0], [0, 0])
@@ -30,6 +31,7 @@ def fix(definition: Any) -> None:
     write_pools(definition)
     write_largest_of_images(definition)
     write_spectra(definition)
+    write_lacking(definition)
     _join_dilated_convolutions(definition)
     _fill_dilated_filters(definition)
     _bound_before_roots(definition)

@@ -98,8 +98,10 @@ def test_a_source_near_its_largest_class_is_named_with_the_share_of_that_class()
     assert texts["right"] is None
     assert texts["always a"] is not None
     assert texts["always b"] is not None
-    assert texts["always b"].in_words(60, ("a", "b")).startswith(
-        "answers 75.0 % of 60 test items correctly, and 75.0 % are of the class b: "
+    assert (
+        texts["always b"]
+        .in_words(60, ("a", "b"))
+        .startswith("answers 75.0 % of 60 test items correctly, and 75.0 % are of the class b: ")
     )
 
 
