@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from records import float_row, result, row
 
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.measurement.comparison.compare import Comparison
 from edgepress.toolkit.measurement.comparison.figures import share_interval
 from edgepress.toolkit.measurement.comparison.gates import FAILED, METRICS, OPEN, PASSED, Gate, parse_gate
+from edgepress.toolkit.measurement.comparison.judging import Comparison
 from edgepress.toolkit.stats.intervals import Interval
 
 # What would settle a gate.

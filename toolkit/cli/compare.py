@@ -18,7 +18,7 @@ from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.terminal import Text
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.measurement.comparison.compare import Comparison
+    from edgepress.toolkit.measurement.comparison.judging import Comparison
 
 UNPROVEN = 5
 """Exit code if no limit is exceeded, and one is neither proven to be exceeded nor to be kept."""
