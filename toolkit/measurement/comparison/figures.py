@@ -106,18 +106,14 @@ def share_interval(right: int, count: int) -> Interval:
 def _unit(name: str, of_change: bool) -> str:
     if name in SHARES:
         return " pp" if of_change else " %"
-    if name in UNITS:
-        return UNITS[name]
-    return "" if not of_change else " x" if name.endswith("_us") else " %"
+    return UNITS.get(name) or ("" if not of_change else " x" if name.endswith("_us") else " %")
 
 
 def _words(name: str, value: float, of_change: bool) -> str:
     if name.startswith("accepted") and of_change:
         return with_sign(value, "+.2f")
-    if name in SHARES:
-        return with_sign(value if of_change else 100 * value)
-    if name in UNITS:
-        return with_sign(value)
+    if name in SHARES or name in UNITS:
+        return with_sign(value if of_change or name in UNITS else 100 * value)
     if of_change:
         return f"{value:.3f}" if name.endswith("_us") else with_sign(100 * (value - 1), "+.2f")
     return duration(value, 4) if name.endswith("_us") else size(round(value))

@@ -100,10 +100,11 @@ class HeardTwice:
         """What differs."""
         one, other = self._missed()
         alone = [alarms_alone(*files) for files in self._files()]
-        events = [
-            [Place(file=file.file, time_s=e.start_s, label=e.label) for e in file.events] for file in self.new.heard
+        places = [
+            Place(file=file.file, time_s=event.start_s, label=event.label)
+            for file in self.new.heard
+            for event in file.events
         ]
-        places = [place for file in events for place in file]
         return StreamChange(
             old=_side(self.old),
             new=_side(self.new),

@@ -135,7 +135,7 @@ def factor_to_decide(gate: Gate, scaled: Scaled) -> float | None:
     low, high = 1.0, MOST
     if gate.outcome(scaled(high)) == OPEN:
         return None
-    while high / low > 1.01:
+    while high / low > 1.0001:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if gate.outcome(scaled(middle)) == OPEN else (low, middle)
     return high
