@@ -41,7 +41,8 @@ def evaluate(
 ) -> None:
     """Measure accuracy, precision, recall, F1, calibration error and confusion of one file on the test split."""
     if sound["stream"]:
-        _refuse_of_items(data=data is not None, jobs=jobs is not None, cache=not cache, reading=reading != STRICT)
+        given = {"data": data is not None, "jobs": jobs is not None, "cache": not cache}
+        _refuse_of_items(**given, skip_unreadable=reading != STRICT)
         _evaluate_stream(file, **sound, engine=engine, threads=threads, json_output=json_output)
         return
     if sound["events"] is not None or sound["step"] is not None:
@@ -78,14 +79,11 @@ def evaluate(
 
 def _refuse_of_items(**given: bool) -> None:
     """Refuse options that recordings have no use for; those of edgepress.toml are for items, and change nothing."""
-    names = {"data": "--data", "jobs": "--jobs", "cache": "--no-cache", "reading": "--skip-unreadable"}
-    parameters = {"reading": "skip_unreadable"}
-    words = [names[key] for key, is_given in given.items() if is_given and not is_from_file(parameters.get(key, key))]
+    names = {"data": "--data", "jobs": "--jobs", "cache": "--no-cache", "skip_unreadable": "--skip-unreadable"}
+    words = [names[key] for key, is_given in given.items() if is_given and not is_from_file(key)]
     if words:
-        problem = (
-            f"{' and '.join(words)} can't stand beside --stream: recordings are heard in one process, without data."
-        )
-        raise InputError(problem, "Leave out one of them.")
+        problem = f"--stream doesn't take {', '.join(words)}: recordings are heard one after the other, and not stored."
+        raise InputError(problem, f"Leave out {', '.join(words)}, or --stream.")
 
 
 def _evaluate_stream(file: Path, *, stream: list[Path], json_output: bool, **how: Any) -> None:
