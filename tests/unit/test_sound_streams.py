@@ -22,16 +22,14 @@ from edgepress.runtime.sound.event_rule import EventRule
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.listen import Listener
 from edgepress.runtime.sound.listen_options import ListenOptions
-from edgepress.toolkit.data.event_tables import Event, find_recordings, read_events
+from edgepress.toolkit.data.event_tables import AFTER_S, Event, find_recordings, match, read_events
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.calibrating.streams import AVERAGES, alarms_per_hour, choose_rule
 from edgepress.toolkit.measurement.streams import (
-    AFTER_S,
     THRESHOLDS,
     HeardRecording,
     StreamEvaluation,
     events_of,
-    match,
 )
 from edgepress.toolkit.stats.rates import rate_interval
 

@@ -1,4 +1,4 @@
-"""Recordings by name, and the table of what there is to hear in them."""
+"""Recordings by name, the table of what there is to hear in them, and which of that was heard."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from edgepress.toolkit.errors import InputError
 
 COLUMNS = ("start_s", "end_s", "label")
 """Columns of a table of events; `file` is needed for several recordings."""
+AFTER_S = 1.0
+"""Seconds after the end of an event in which it may still be heard."""
 MOST_EVENTS = 1_000_000
 MOST_TABLE_BYTES = 64 << 20
 
@@ -70,6 +72,23 @@ def read_events(path: Path, recordings: Sequence[Path], labels: Sequence[str]) -
         hint = f"Accepted: a CSV table with the columns {', '.join(COLUMNS)}, and file for several recordings."
         raise InputError(f"{path} can't be read: {e}.", hint) from e
     return {recording: sorted(each) for recording, each in events.items()}
+
+
+def match(expected: Sequence[Event], times: Iterable[float]) -> tuple[dict[int, float], list[float]]:
+    """When each expected event was heard first, by its place, and the times when none was there to hear.
+
+    A sound that is heard twice in its time is no false alarm.
+    """
+    heard: dict[int, float] = {}
+    alarms = []
+    for time in times:
+        near = [place for place, each in enumerate(expected) if each.start_s <= time <= each.end_s + AFTER_S]
+        new = [place for place in near if place not in heard]
+        if new:
+            heard[new[0]] = time
+        elif not near:
+            alarms.append(time)
+    return heard, alarms
 
 
 def _read_row(

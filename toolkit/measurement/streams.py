@@ -6,7 +6,7 @@ Every recording is answered once; the rule of `listen` is then applied to its an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from edgepress.runtime.sessions import file_format
 from edgepress.runtime.sound.event_rule import EventRule
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.toolkit.arguments import OnProgress, check_arguments
-from edgepress.toolkit.data.event_tables import Event, find_recordings, read_events
+from edgepress.toolkit.data.event_tables import Event, find_recordings, match, read_events
 from edgepress.toolkit.data.for_model import describe
 from edgepress.toolkit.data.sound_files import load_samples
 from edgepress.toolkit.errors import InputError
@@ -33,8 +33,6 @@ from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.workers.listening import Listening, listen_on, open_listener
 from edgepress.toolkit.workers.opening import Candidate
 
-AFTER_S = 1.0
-"""Seconds after the end of an event in which it may still be heard."""
 THRESHOLDS = (*(round(0.05 * n, 2) for n in range(1, 20)), 0.96, 0.97, 0.98, 0.99, 0.995, 0.999)
 """Thresholds of a curve."""
 PART_S = 60
@@ -214,23 +212,6 @@ def events_of(
     rule = EventRule(labels, options, rate)
     ends = recording.ends[options.average - 1 :]
     return [event for place in np.flatnonzero(above) for event in rule.take(int(ends[place]), means[place])]
-
-
-def match(expected: Sequence[Event], times: Iterable[float]) -> tuple[dict[int, float], list[float]]:
-    """When each expected event was heard first, by its place, and the times when none was there to hear.
-
-    A sound that is heard twice in its time is no false alarm.
-    """
-    heard: dict[int, float] = {}
-    alarms = []
-    for time in times:
-        near = [place for place, each in enumerate(expected) if each.start_s <= time <= each.end_s + AFTER_S]
-        new = [place for place in near if place not in heard]
-        if new:
-            heard[new[0]] = time
-        elif not near:
-            alarms.append(time)
-    return heard, alarms
 
 
 @check_arguments
