@@ -188,6 +188,17 @@ def test_other_recordings_and_events_are_refused(new: StreamResult, says: str) -
         judged(stream(".."), new)
 
 
+def test_models_of_other_labels_get_a_note() -> None:
+    assert judged(stream(".."), stream("..", labels=("go", "stop"))).notes == ("OLD hears go; NEW hears go, stop.",)
+
+
+def test_texts_of_strangers_are_one_line() -> None:
+    name = "a\x1b[31m\n::error::.wav"
+    found = judged(stream("..", (5.0,), name=name), stream("x.", name=name))
+    texts = "".join([*methods(found), *(cell for row in pair_rows(found)[1] for cell in row)])
+    assert texts.isprintable()
+
+
 def test_hours_that_differ_are_not_paired() -> None:
     alarms = figure(judged(stream("", (5.0,), hours=2.0), stream("", (5.0,))), "alarms_per_hour")
     assert "not paired" in alarms.how

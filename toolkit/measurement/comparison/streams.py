@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
+from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.comparison.gates import METRICS, OPEN, Gate, require_metrics
 from edgepress.toolkit.measurement.comparison.judging import Comparison, judge
@@ -18,6 +19,8 @@ from edgepress.toolkit.measurement.comparison.match import BOTH, MatchedPair
 from edgepress.toolkit.measurement.comparison.stream_figures import HeardTwice, Scaled, StreamChange
 from edgepress.toolkit.results.streams import COMMAND, HeardFile, StreamResult
 
+MOST_LABELS = 20
+"""Labels that a note names."""
 MOST = 100.0
 """More times the recordings than this are not bearable."""
 
@@ -103,12 +106,12 @@ def _refuse(why: str) -> None:
 def _notes(old: StreamResult, new: StreamResult) -> list[str]:
     """What else differs."""
     notes = []
-    names = [name for name in old.rule if name in new.rule and old.rule[name] != new.rule[name]]
-    if names:
-        changed = ", ".join(f"{name} {old.rule[name]} -> {new.rule[name]}" for name in names)
+    sides = [(f.name, old.rule.get(f.name), new.rule.get(f.name)) for f in fields(ListenOptions)]
+    if changed := ", ".join(f"{name} {before} -> {after}" for name, before, after in sides if before != after):
         notes.append(f"The rules differ: {changed}.")
     if set(old.labels) != set(new.labels):
-        notes.append(f"OLD hears {', '.join(old.labels)}; NEW hears {', '.join(new.labels)}.")
+        heard = [", ".join(result.labels[:MOST_LABELS]) for result in (old, new)]
+        notes.append(f"OLD hears {heard[0]}; NEW hears {heard[1]}.")
     return notes
 
 
