@@ -1,4 +1,4 @@
-"""Activations as operations of their own: PRELU, and as tables RELU, RELU6, LEAKY_RELU, ELU and HARD_SWISH.
+"""Activations as operations of their own: PRELU, and as tables ABS, RELU, RELU6, LEAKY_RELU, ELU and HARD_SWISH.
 
 The arithmetic is that of TFLM's kernels, which round in other places than the fused activations do.
 """
@@ -49,6 +49,24 @@ def relu6(operation: Operation, inputs: Range) -> Step:
         raise operation.refuse("its output has another scale than its input")
     six = int(min(np.rint(_ratio(operation, np.float32(6), source.scales[0])) + source.zero_point, 127))
     return table_step(operation, source, output, lambda values: np.clip(values, source.zero_point, six), inputs)
+
+
+def absolute(operation: Operation, inputs: Range) -> Step:
+    """ABS.
+
+    Raises:
+        ModelFileError: Its output scale is too small for its input's.
+    """
+    source, output = _ends(operation)
+    is_rescaled = source.scale != output.scale
+    factor = _factor(operation, np.float32(source.scale / output.scale)) if is_rescaled else None
+
+    def function(values: Integers) -> Any:
+        size = np.abs(values - source.zero_point)
+        scaled = size if factor is None else scale(size, *factor)
+        return np.clip(scaled + output.zero_point, -128, 127)
+
+    return table_step(operation, source, output, function, inputs)
 
 
 def leaky_relu(operation: Operation, inputs: Range) -> Step:

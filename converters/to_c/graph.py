@@ -173,3 +173,10 @@ class Graph:
     output: Tensor
     operations: tuple[Operation, ...]
     states: tuple[State, ...] = ()
+
+    @property
+    def free_index(self) -> int:
+        """A number that no tensor has, nor a larger one."""
+        tensors = [t for each in self.operations for t in (*each.inputs, *each.outputs) if t is not None]
+        tensors += [state.tensor for state in self.states]  # also those that no operation names
+        return 1 + max((tensor.index for tensor in tensors), default=0)

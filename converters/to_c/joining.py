@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,9 +19,7 @@ MOST_INPUTS = 64
 
 def in_pairs(graph: Graph) -> Iterator[Operation]:
     """The operations of a graph; those that join more than two tensors as several, whose outputs have new numbers."""
-    known = [t for op in graph.operations for t in (*op.inputs, *op.outputs) if t is not None]
-    known += [state.tensor for state in graph.states]  # also those that no operation names
-    number = max((tensor.index for tensor in known), default=0)
+    numbers = itertools.count(graph.free_index)
     for operation in graph.operations:
         if operation.kind != "CONCATENATION" or len(operation.inputs) < 3 or None in operation.inputs:
             yield operation
@@ -29,10 +28,9 @@ def in_pairs(graph: Graph) -> Iterator[Operation]:
         axis = _axis(operation)
         first, *others, last = (tensor for tensor in operation.inputs if tensor is not None)
         for other in others:
-            number += 1
             joined = first.shape[axis] + other.shape[axis]
             shape = (*first.shape[:axis], joined, *first.shape[axis + 1 :])
-            both = replace(operation.output, index=number, shape=shape)
+            both = replace(operation.output, index=next(numbers), shape=shape)
             yield replace(operation, inputs=(first, other), outputs=(both,))
             first = both
         yield replace(operation, inputs=(first, last))

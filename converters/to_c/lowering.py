@@ -15,6 +15,7 @@ from edgepress.converters.to_c import (
     dense,
     elementwise,
     joining,
+    matrices,
     reduction,
     resizing,
     shapes,
@@ -30,9 +31,11 @@ from edgepress.converters.to_c.step import Step
 from edgepress.runtime.errors import ModelFileError
 
 LOWERINGS: Mapping[str, Callable[[Operation, Range], Step]] = {
+    "ABS": activations.absolute,
     "ADD": elementwise.add,
     "ASSIGN_VARIABLE": state.assign,
     "AVERAGE_POOL_2D": window.pool,
+    "BATCH_MATMUL": matrices.batch_matmul,
     "CONCATENATION": joining.concatenation,
     "CONV_2D": convolution.convolution,
     "DEPTHWISE_CONV_2D": convolution.depthwise,
@@ -58,6 +61,7 @@ LOWERINGS: Mapping[str, Callable[[Operation, Range], Step]] = {
     "STRIDED_SLICE": slicing.part,
     "SUB": elementwise.add,
     "TANH": elementwise.tanh,
+    "TRANSPOSE": matrices.transpose,
     "TRANSPOSE_CONV": transposed.transposed,
     "UNPACK": slicing.part,
 }
@@ -165,7 +169,8 @@ def lower(path: Path) -> Program:
     graph = read(path)
     try:
         parts = [part for operation in graph.operations for part in slicing.one_output_each(operation)]
-        pairs = joining.in_pairs(replace(graph, operations=tuple(parts)))
+        cuts = slicing.one_axis_each(replace(graph, operations=tuple(parts)))
+        pairs = joining.in_pairs(replace(graph, operations=tuple(cuts)))
         operations = reduction.maxima_in_runs(replace(graph, operations=tuple(pairs)))
         ordered = map(transposed.like_convolution, map(convolution.without_groups, operations))
         return lower_graph(replace(graph, operations=tuple(ordered)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -68,8 +69,7 @@ def maxima_in_runs(graph: Graph) -> Iterator[Operation]:
 
     Options `begin` and `end` say which axes those are. What is between has new numbers and all axes.
     """
-    known = (t for op in graph.operations for t in (*op.inputs, *op.outputs) if t is not None)
-    number = max((tensor.index for tensor in known), default=0)
+    numbers = itertools.count(graph.free_index)
     for operation in graph.operations:
         if operation.kind != "REDUCE_MAX":
             yield operation
@@ -77,9 +77,8 @@ def maxima_in_runs(graph: Graph) -> Iterator[Operation]:
         source = operation.activation()
         first, *others = _runs(_axes_of(operation, source), source.shape)
         for begin, end in reversed(others):
-            number += 1
             shape = (*source.shape[:begin], *(1,) * (end - begin), *source.shape[end:])
-            between = replace(operation.output, index=number, shape=shape)
+            between = replace(operation.output, index=next(numbers), shape=shape)
             options = {"begin": begin, "end": end}
             yield replace(operation, inputs=(source,), outputs=(between,), options=options)
             source = between

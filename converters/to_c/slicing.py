@@ -1,7 +1,8 @@
-"""Parts of a tensor along one axis: SLICE, STRIDED_SLICE, SPLIT, SPLIT_V and UNPACK; and PACK as a CONCATENATION."""
+"""Parts of a tensor: SLICE, STRIDED_SLICE, SPLIT, SPLIT_V and UNPACK; and PACK as a CONCATENATION."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgepress.converters.to_c.arithmetic import Integers, Range
-from edgepress.converters.to_c.graph import Operation, Tensor
+from edgepress.converters.to_c.graph import Graph, Operation, Tensor
 from edgepress.converters.to_c.step import Step
 
 MOST_PARTS = 64
@@ -34,7 +35,7 @@ def one_output_each(operation: Operation) -> Iterator[Operation]:
     source = operation.inputs[place] if place < len(operation.inputs) else None
     if source is None or source.data is not None or not 1 <= len(operation.outputs) <= MOST_PARTS:
         raise operation.refuse(f"it makes {len(operation.outputs)} parts; accepted: 1 to {MOST_PARTS} of an activation")
-    axis = operation.option("axis") if axis_place is None else _integers_of(operation, axis_place, 1)[0]
+    axis = operation.option("axis") if axis_place is None else integers_of(operation, axis_place, 1)[0]
     axis = _axis_of(operation, axis, len(source.shape))
     begin = 0
     for output in operation.outputs:
@@ -50,14 +51,11 @@ def part(operation: Operation, inputs: Range) -> Step:
     """The step of an operation of one part.
 
     Raises:
-        ModelFileError: It cuts along several axes, or in steps other than 1, or changes more than that.
+        ModelFileError: It changes more than that.
     """
     source = operation.activation()
     output = operation.quantized(operation.output)
-    if operation.kind in SPLITTING:
-        axis, begin, length = (operation.option(name) for name in ("axis", "begin", "length"))
-    else:
-        axis, begin, length = _cut_axis(operation, source)
+    axis, begin, length = (operation.option(name) for name in ("axis", "begin", "length"))
     return step_of_part(operation, source, output, axis, begin=begin, length=length, inputs=inputs)
 
 
@@ -101,21 +99,47 @@ def step_of_part(
     return Step(operation, "slice", (source,), output, layer, (0,), outputs, answer)
 
 
-def _cut_axis(operation: Operation, source: Tensor) -> tuple[int, int, int]:
-    """The one axis that SLICE or STRIDED_SLICE cuts, its first place and how many are kept."""
+def one_axis_each(graph: Graph) -> Iterator[Operation]:
+    """The operations of a graph; SLICE and STRIDED_SLICE as one for each axis that they cut.
+
+    Options `axis`, `begin` and `length` say what is kept. What is between has new numbers.
+
+    Raises:
+        ModelFileError: One keeps every n-th place of an axis alone, or does more than cutting.
+    """
+    numbers = itertools.count(graph.free_index)
+    for operation in graph.operations:
+        if operation.kind not in ("SLICE", "STRIDED_SLICE"):
+            yield operation
+            continue
+        source = operation.activation()
+        *others, last = _cuts(operation, source)
+        for axis, begin, length in others:
+            shape = (*source.shape[:axis], length, *source.shape[axis + 1 :])
+            between = replace(operation.output, index=next(numbers), shape=shape)
+            options = {"axis": axis, "begin": begin, "length": length}
+            yield replace(operation, inputs=(source,), outputs=(between,), options=options)
+            source = between
+        axis, begin, length = last
+        yield replace(operation, inputs=(source,), options={"axis": axis, "begin": begin, "length": length})
+
+
+def _cuts(operation: Operation, source: Tensor) -> list[tuple[int, int, int]]:
+    """Each axis that SLICE or STRIDED_SLICE cuts, its first place and how many are kept; the last axis if none is."""
     rank = len(source.shape)
     if operation.kind == "SLICE":
-        begins = _integers_of(operation, 1, rank)
-        sizes = _integers_of(operation, 2, rank)
+        begins = integers_of(operation, 1, rank)
+        sizes = integers_of(operation, 2, rank)
         ends = [
             size if count < 0 else begin + count for begin, count, size in zip(begins, sizes, source.shape, strict=True)
         ]
     else:
         begins, ends = _strided_ends(operation, source)
     cut = [axis for axis in range(rank) if (begins[axis], ends[axis]) != (0, source.shape[axis])] or [rank - 1]
-    if len(cut) > 1:
-        raise operation.refuse(f"it cuts {len(cut)} axes at once; accepted: 1")
-    return cut[0], begins[cut[0]], ends[cut[0]] - begins[cut[0]]
+    cuts = [(axis, begins[axis], ends[axis] - begins[axis]) for axis in cut]
+    if any(length < 1 for _, _, length in cuts):
+        raise operation.refuse(f"it keeps nothing of {list(source.shape)}")
+    return cuts
 
 
 def _strided_ends(operation: Operation, source: Tensor) -> tuple[list[int], list[int]]:
@@ -123,9 +147,9 @@ def _strided_ends(operation: Operation, source: Tensor) -> tuple[list[int], list
     rank = len(source.shape)
     if operation.option("ellipsis") or operation.option("new") or operation.option("offset"):
         raise operation.refuse("it has an ellipsis, new axes or offsets")
-    begins = _integers_of(operation, 1, rank)
-    ends = _integers_of(operation, 2, rank)
-    if any(step != 1 for step in _integers_of(operation, 3, rank)):
+    begins = integers_of(operation, 1, rank)
+    ends = integers_of(operation, 2, rank)
+    if any(step != 1 for step in integers_of(operation, 3, rank)):
         raise operation.refuse("it takes every n-th value; accepted: all")
     for axis, size in enumerate(source.shape):
         begins[axis] = 0 if operation.option("begin") >> axis & 1 else _place_of(begins[axis], size)
@@ -153,7 +177,7 @@ def _concatenation_of(operation: Operation) -> Operation:
     return replace(operation, kind="CONCATENATION", inputs=tuple(inputs), options={"axis": axis, "activation": 0})
 
 
-def _integers_of(operation: Operation, place: int, count: int) -> list[int]:
+def integers_of(operation: Operation, place: int, count: int) -> list[int]:
     """The values of a constant input of so many whole numbers."""
     data = operation.constant(place, "int32").data
     if data is None or data.size != count:
