@@ -11,12 +11,7 @@ from edgepress.toolkit.training.graphs.options import PruneOptions
 
 @options.with_source_hints
 def prune(
-    model: options.Model,
-    *,
-    hints: Hints,
-    data: Data = None,
-    how: PruneOptions,
-    json_output: options.Json = False,
+    model: options.Model, *, hints: Hints, data: Data = None, how: PruneOptions, json_output: options.Json = False
 ) -> None:
     """Prune channels of a model of any format, then distil; convert makes the files."""
     from edgepress.toolkit.training.graphs.prune import prune as work

@@ -12,11 +12,11 @@ from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen, settings
 from edgepress.toolkit.columns import quality
 from edgepress.toolkit.data import ACCEPTED
-from edgepress.toolkit.data.options import AS_STORED, DataOptions
+from edgepress.toolkit.data.options import DataOptions
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
-from edgepress.toolkit.training.options import AS_USUAL, TrainingOptions
+from edgepress.toolkit.training.options import TrainingOptions
 
 
 @options.with_options(scaling=options.pixel_scaling)
@@ -30,8 +30,8 @@ def train(
         options.ChosenArchitecture,
         Option(metavar="NAME", help=f"Architecture: auto (by the data: docs/training.md), {', '.join(ARCHITECTURES)}"),
     ] = "auto",
-    opening: DataOptions = AS_STORED,
-    training: TrainingOptions = AS_USUAL,
+    opening: DataOptions,
+    training: TrainingOptions,
     scaling: dict[str, Any],
     channels_first: options.ChannelsFirst = None,
     custom: options.Custom = None,

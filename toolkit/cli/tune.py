@@ -11,12 +11,7 @@ from edgepress.toolkit.training.graphs.options import TuneOptions
 
 @options.with_source_hints
 def tune(
-    model: options.Model,
-    *,
-    hints: Hints,
-    data: Data = None,
-    how: TuneOptions,
-    json_output: options.Json = False,
+    model: options.Model, *, hints: Hints, data: Data = None, how: TuneOptions, json_output: options.Json = False
 ) -> None:
     """Quantization-aware training of a model of any format; then run convert."""
     from edgepress.toolkit.training.graphs.tune import tune as work

@@ -34,6 +34,14 @@ UNLABELLED = "Items without labels are enough for convert, and for benchmark of 
 
 TO_NPZ = 'Sounds become WAV or FLAC files, and arrays an .npz: docs/data.md, "Sounds".'
 """Added to the hints of errors about other data."""
+PHOTO_SIZE = PythonAlone(
+    f"Side to resize photos to without `size`: colour images of a median of {SMALL} pixels or more"
+)
+MULTILABEL = PythonAlone(
+    "Read one-hot rows of an `.npz` as rows of labels that an item has or not, for a model whose labels do not exclude "
+    "each other; otherwise rows that all have a single 1 are classes"
+)
+SAMPLE = PythonAlone("How many training and validation items are enough for calibration; `sha256` is then of these")
 
 
 @record(OpeningArguments)
@@ -44,34 +52,14 @@ class ReadOptions(DataOptions):
     Every image is decoded for training or `skip_unreadable`; otherwise, images are decoded when they are read.
     """
 
-    photo_size: Annotated[
-        int | None,
-        PythonAlone(
-            "Height and width to resize photos to if `size` is None: colour images whose shorter sides have a median "
-            f"of {SMALL} pixels or more"
-        ),
-    ] = None
+    photo_size: Annotated[int | None, PHOTO_SIZE] = None
     input: Annotated[InputSpec | None, PythonAlone("A model's input; overrides `size`, `color` and `resize`")] = None
-    multilabel: Annotated[
-        bool,
-        PythonAlone(
-            "Read one-hot rows of an `.npz` as rows of labels that an item has or not, for a model whose labels do not "
-            "exclude each other; otherwise rows that all have a single 1 are classes"
-        ),
-    ] = False
+    multilabel: Annotated[bool, MULTILABEL] = False
     purpose: Annotated[Purpose, PythonAlone("What it is opened for, which says what it must have")] = "training"
-    sample: Annotated[
-        tuple[int, int] | None,
-        PythonAlone(
-            "For calibration, how many training and validation items are enough; `sha256` is then that of these"
-        ),
-    ] = None
-    columns: Annotated[
-        tuple[str, ...] | None,
-        PythonAlone(
-            "The columns of CSV files that are the channels, in this order; None takes all that have no other use"
-        ),
-    ] = None
+    sample: Annotated[tuple[int, int] | None, SAMPLE] = None
+    columns: Annotated[tuple[str, ...] | None, PythonAlone("Columns of CSV files that are the channels, in order")] = (
+        None
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,16 +22,6 @@ LABELS = ("label", "labels", "class", "activity", "target")
 """Names of the column of the classes, the first one first."""
 Sides = int | tuple[int, int]
 """Height and width of images, or one number for both."""
-_PARAMETERS = ", ".join(field.name for field in fields(SoundFeatures))
-Images = partial(Setting, panel="Images")
-RESIZE = Images(
-    "How to fit images of another size; crop:F keeps the central share F of each side, such as crop:0.875",
-    metavar=f"<{'|'.join(RESIZES)}>",
-    choices=("stretch", "crop", "crop:0.875", "pad"),
-    typed=str,
-    check=resize_rule,
-)
-Rows = partial(Setting, panel="CSV files and recordings")
 
 
 class OpeningArguments(TypedDict, total=False):
@@ -74,65 +64,65 @@ def _sound(text: str | None) -> SoundFeatures | None:
         raise InputError(f"--sound: {e}.", "docs/sound.md lists the parameters.") from e
 
 
+Images = partial(Setting, panel="Images")
+Rows = partial(Setting, panel="CSV files and recordings")
+SIZE = Images(
+    "Resize images to SIDE or HEIGHTxWIDTH, or auto",
+    more="In Python: one number, or (height, width)",
+    show_default="auto: as in the data; 160 for photos and EfficientNet-Lite with its weights",
+    typed=str | None,
+    read=_sides,
+)
+COLOR = Images(
+    "Color mode to convert images to; bgr: for --from", show_default="as in the data", typed=ChannelOrder | None
+)
+RESIZE = Images(
+    "How to fit images of another size; crop:F keeps the central share F of each side, such as crop:0.875",
+    metavar=f"<{'|'.join(RESIZES)}>",
+    choices=("stretch", "crop", "crop:0.875", "pad"),
+    typed=str,
+    check=resize_rule,
+)
+GROUP = Setting(
+    "Which items are of one group (photos of one object, one speaker) and never divided between training and test: "
+    "searched in the path of a file below its class folder, or a column of a .csv or metadata.csv, or array of an .npz",
+    more="They are looked for if the purpose is training, and in CSV files always",
+    metavar="REGEX|column:NAME|none",
+    show_default="groups that are seen in the names of files or in a column, such as group",
+)
+WINDOW = Rows(
+    "Consecutive rows of one recording and label, or frames of sound, that make an item, such as 128",
+    more="0: each row is an item",
+    min=0,
+    show_default="each row is an item; of recordings, a second",
+)
+STEP = Rows("Rows or frames from one window to the next", min=1, show_default="half a window")
+LABEL = Rows("Column of the classes", metavar="NAME", show_default=", ".join(LABELS))
+SOUND = Rows(
+    "Front end of recordings, such as rate=8000,channels=32: "
+    + ", ".join(field.name for field in fields(SoundFeatures)),
+    metavar="NAME=VALUE,...",
+    show_default="that of microWakeWord",
+    typed=str | None,
+    read=_sound,
+)
+PythonAlone: Any = partial(Setting, command_line=False)
+"""A setting that no command has."""
+
+
 @record()
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(Reading):
     """How data are opened for a training."""
 
-    size: Annotated[
-        Sides | None,
-        Images(
-            "Resize images to SIDE or HEIGHTxWIDTH, or auto",
-            more="In Python: one number, or (height, width)",
-            show_default="auto: as in the data; 160 for photos and EfficientNet-Lite with its weights",
-            typed=str | None,
-            read=_sides,
-        ),
-    ] = None
-    color: Annotated[
-        Color | None,
-        Images(
-            "Color mode to convert images to; bgr: for --from", show_default="as in the data", typed=ChannelOrder | None
-        ),
-    ] = None
+    size: Annotated[Sides | None, SIZE] = None
+    color: Annotated[Color | None, COLOR] = None
     resize: Annotated[Resize, RESIZE] = "stretch"
-    group: Annotated[
-        str | None,
-        Setting(
-            "Which items are of one group (photos of one object, one speaker) and never divided between training and "
-            "test: searched in the path of a file below its class folder, or a column of a .csv or metadata.csv, or "
-            "array of an .npz",
-            more="A regular expression, `column:NAME`, or none. Without it, groups are looked for if the purpose is "
-            "training, and in CSV files always",
-            metavar="REGEX|column:NAME|none",
-            show_default="groups that are seen in the names of files or in a column, such as group",
-        ),
-    ] = None
-    window: Annotated[
-        int | None,
-        Rows(
-            "Consecutive rows of one recording and label, or frames of sound, that make an item, such as 128",
-            more="0: each row is an item, shape (channels,); otherwise, the shape is (window, channels)",
-            min=0,
-            show_default="each row is an item; of recordings, a second",
-        ),
-    ] = None
-    step: Annotated[
-        int | None, Rows("Rows or frames from one window to the next", min=1, show_default="half a window")
-    ] = None
-    label_column: Annotated[
-        str | None, Rows("Column of the classes", metavar="NAME", show_default=", ".join(LABELS))
-    ] = None
-    sound: Annotated[
-        SoundFeatures | None,
-        Rows(
-            f"Front end of recordings, such as rate=8000,channels=32: {_PARAMETERS}",
-            metavar="NAME=VALUE,...",
-            show_default="that of microWakeWord",
-            typed=str | None,
-            read=_sound,
-        ),
-    ] = None
+    group: Annotated[str | None, GROUP] = None
+    window: Annotated[int | None, WINDOW] = None
+    step: Annotated[int | None, STEP] = None
+    label_column: Annotated[str | None, LABEL] = None
+    sound: Annotated[SoundFeatures | None, SOUND] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -149,9 +139,3 @@ class DataOptions(Reading):
     def sides(self) -> tuple[int, int] | None:
         """Height and width of images."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
-
-
-AS_STORED = DataOptions()
-"""Data are opened as they are stored."""
-PythonAlone: Any = partial(Setting, command_line=False)
-"""A setting that no command has."""

@@ -26,7 +26,7 @@ from edgepress.toolkit.stats.samples import group_figures
 from edgepress.toolkit.training import batches
 from edgepress.toolkit.training.choosing import AUTO, NONE, PHOTO_NET, defaults, image_sizes, is_photo, weights_of
 from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
-from edgepress.toolkit.training.options import AS_USUAL, TrainingOptions
+from edgepress.toolkit.training.options import TrainingOptions
 from edgepress.toolkit.training.transfer import is_few
 
 MORE = "MORE_ITEMS"
@@ -195,7 +195,7 @@ def _in_name(option: str, value: Any) -> str:
 def _defaults(arch: str, options: Mapping[str, Any], input: InputSpec, *, sound: bool) -> dict[str, Any]:
     """The defaults of the options of `train` that are arguments of a training, in the order of its help."""
     weights = options.get("weights", weights_of(arch, AUTO))
-    usual = AS_USUAL.recorded | defaults(arch, weights, input) | {"weights": weights_of(arch, AUTO)}
+    usual = TrainingOptions().recorded | defaults(arch, weights, input) | {"weights": weights_of(arch, AUTO)}
     two_steps = bool(options.get("two_steps"))
     if two_steps or options.get("augmentation") == batches.MIX:
         usual["patience"] = None

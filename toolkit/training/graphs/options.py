@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,19 @@ from edgepress.toolkit.training.options import AUGMENTATION, RunArguments, RunOp
 
 IMPORTANCE = ("auto", *MEASURES)
 """What may rank channels."""
+Target = partial(Setting, typed=str | None)
+MACS = Target(
+    "Share of the multiply-accumulates that may be left, such as 50%", more="0.5 is the same", metavar="SHARE"
+)
+MAX_SIZE = Target("Largest size of the int8 TFLite file, such as 100kB", more="A number is bytes", metavar="SIZE")
+MAX_LATENCY = Target(
+    "Maximum latency of the int8 file on this machine, one thread, such as 2ms",
+    more="A number is milliseconds",
+    metavar="TIME",
+)
+MINUTES = Setting("Time for training; preparing takes a minute or two more", above=0, below=1e5)
+STEPS = Setting("Most steps instead of a time, for a result that no machine's speed changes", min=1, command_line=False)
+OUT = Setting("Folder for the result", show_default="next to the model", typed=Path | None)
 
 
 class GraphArguments(RunArguments, ReadingArguments, total=False):
@@ -49,20 +63,9 @@ class PruneArguments(GraphArguments, total=False):
 class GraphOptions(RunOptions, Reading):
     """How a float graph is trained."""
 
-    minutes: Annotated[
-        float, Setting("Time for training; preparing takes a minute or two more", above=0, below=1e5)
-    ] = 10.0
-    steps: Annotated[
-        int | None,
-        Setting(
-            "Largest number of steps instead of a time, so that the result does not depend on the machine's speed",
-            min=1,
-            command_line=False,
-        ),
-    ] = None
-    out: Annotated[
-        str | Path | None, Setting("Folder for the result", show_default="next to the model", typed=Path | None)
-    ] = None
+    minutes: Annotated[float, MINUTES] = 10.0
+    steps: Annotated[int | None, STEPS] = None
+    out: Annotated[str | Path | None, OUT] = None
     augmentation: Annotated[str, AUGMENTATION()] = "auto"
     seed: Annotated[int, Setting("Seed of the order and augmentation of the items", min=0)] = 0
 
@@ -95,36 +98,10 @@ class TuneOptions(GraphOptions):
 class PruneOptions(GraphOptions):
     """How small a model is made; all targets that are given are kept."""
 
-    macs: Annotated[
-        str | float | None,
-        Setting(
-            "Share of the multiply-accumulates that may be left, such as 50%",
-            more="In Python 0-1, or text",
-            metavar="SHARE",
-            typed=str | None,
-        ),
-    ] = None
-    max_size: Annotated[
-        str | float | None,
-        Setting(
-            "Largest size of the int8 TFLite file, such as 100kB",
-            more="That is what `convert` makes of the result. In Python bytes, or text",
-            metavar="SIZE",
-            typed=str | None,
-        ),
-    ] = None
-    max_latency: Annotated[
-        str | float | None,
-        Setting(
-            "Maximum latency of the int8 file on this machine, one thread, such as 2ms",
-            more="Measured with LiteRT. In Python milliseconds, or text",
-            metavar="TIME",
-            typed=str | None,
-        ),
-    ] = None
-    importance: Annotated[
-        str, Setting("What ranks channels: l1, taylor, variance or auto", more="docs/prune.md explains them")
-    ] = "auto"
+    macs: Annotated[str | float | None, MACS] = None
+    max_size: Annotated[str | float | None, MAX_SIZE] = None
+    max_latency: Annotated[str | float | None, MAX_LATENCY] = None
+    importance: Annotated[str, Setting("What ranks channels: l1, taylor, variance or auto")] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
