@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edgepress.converters.errors import ConversionError
-from edgepress.runtime.errors import InputError
 
 _PRODUCTS = re.compile(r"^(convolution|conv[123]d|depthwise|matmul|tensordot|einsum|separable_conv2d)", re.IGNORECASE)
 """Matches names of the operations that a weighted layer is made of."""
@@ -60,31 +59,6 @@ class FloatLayers:
 
 
 NOTHING = FloatLayers()
-
-
-@dataclass(frozen=True)
-class KeepOptions:
-    """What a user says of the layers to keep in float.
-
-    Attributes:
-        pattern: A regular expression that is searched for in the names of layers; "" names none.
-        max_drop_pp: Largest loss of accuracy, or of agreement with the source model where there are no labels, in
-            percentage points; None takes the default, or no limit if a pattern is given.
-    """
-
-    pattern: str = ""
-    max_drop_pp: float | None = None
-
-    def __post_init__(self) -> None:
-        try:
-            re.compile(self.pattern)
-        except re.error as e:
-            raise InputError(
-                f"--keep-float '{self.pattern}' is not a valid regular expression: {e}.",
-                "Give layers' names, separated by |, such as 'conv1|head'.",
-            ) from e
-        if self.max_drop_pp is not None and not 0 <= self.max_drop_pp <= 100:
-            raise InputError(f"--max-drop is {self.max_drop_pp}; accepted are 0 to 100 percentage points.")
 
 
 def matching(pattern: str, names: Sequence[str]) -> tuple[str, ...]:

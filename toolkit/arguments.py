@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from edgepress.toolkit.option_records import doc_of, signature_of, takes_record, with_fields
+from edgepress.converters.options.records import doc_of, signature_of, takes_record, with_fields
 
 Result = TypeVar("Result")
 NUMBERS = {int: numbers.Integral, float: numbers.Real}

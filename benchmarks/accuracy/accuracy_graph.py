@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.options.conversion import ConversionOptions
+
 sys.path.append(str(Path(__file__).parents[1] / "shared"))
 
 import rewrite_nets
@@ -37,11 +39,10 @@ ITEMS = 400
 """Test items of a trained net; random nets have fewer."""
 BATCH = 50
 WORSE_DB = 0.3
-WAYS: dict[str, dict[str, Any]] = {
-    "minmax": {"repairs": False, "calibration_method": "minmax"},
-    "repaired": {"calibration_method": "auto"},
+WAYS = {
+    "minmax": ConversionOptions(repairs=False, calibration="minmax", verify=False),
+    "repaired": ConversionOptions(verify=False),
 }
-"""Options of `Conversion.run`."""
 
 
 def simulation(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
@@ -217,7 +218,7 @@ def _zoo_cells(name: str, side: int, schemes: list[str], kept: Path) -> dict[str
             calibration = seeded_items(contract.input, 100, seed=zoo_models.CALIBRATION)
             items = seeded_items(contract.input, 64, seed=zoo_models.PROOF)
             batches = [calibration[i : i + 20] for i in range(0, 100, 20)]
-            for which, options in WAYS.items():
+            for which, how in WAYS.items():
                 made = conversion.run(
                     schemes,
                     contract,
@@ -225,8 +226,7 @@ def _zoo_cells(name: str, side: int, schemes: list[str], kept: Path) -> dict[str
                     calibration=partial(list, batches),
                     out=Path(folder) / which,
                     proof=items,
-                    enforce=False,
-                    **options,
+                    how=how,
                 )
                 for variant in made:
                     if variant.path is None:

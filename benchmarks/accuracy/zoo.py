@@ -32,7 +32,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -52,6 +52,7 @@ from zoo_models import CALIBRATION, PROOF
 from edgepress.converters.contract.guess import Guess, guess_contract
 from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.conversion.conversion import Conversion
+from edgepress.converters.options.conversion import MINMAX
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.schemes import SCHEMES, parse_schemes
 from edgepress.converters.sources.open import open_source
@@ -229,7 +230,7 @@ def _cells(
                     calibration=partial(list, batches),
                     out=folder,
                     proof=items,
-                    enforce=False,
+                    how=replace(MINMAX, verify=False),
                 )
         except (EdgepressError, RuntimeError) as e:
             seconds = round(time.perf_counter() - start, 1)

@@ -30,6 +30,7 @@ from edgepress.converters.conversion.float_graph import (
     open_model,
 )
 from edgepress.converters.conversion.make import Done, make_files
+from edgepress.converters.options.conversion import MINMAX
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.proof.selftest import ProofItems
 from edgepress.converters.schemes import SCHEMES
@@ -145,10 +146,12 @@ def _make(subject: Subject, folder: Path, seeds: int) -> None:
             reports = []
             batches = partial(list, [calibration])
             wanted: tuple[Any, ...] = ("exact", "dynamic", "weights", "int8", "int4")
-            job = FloatGraphJob(Path(temporary), used, batches, wanted=wanted, repairs=repairs)
+            job = FloatGraphJob(
+                Path(temporary), used, batches, wanted=wanted, how=dataclasses.replace(MINMAX, repairs=repairs)
+            )
             make_float_graph(job, reports.append)
             files = FilesJob(
-                targets, contract, used, batches, ProofItems(items["data"], name="x", enforce=False), reports.pop()
+                targets, contract, used, batches, ProofItems(items["data"], name="x", verify=False), reports.pop()
             )
             make_files(files, reports.append)
             for report in reports:

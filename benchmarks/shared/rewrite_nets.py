@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,7 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import Conversion
+from edgepress.converters.options.conversion import MINMAX
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.input_spec import InputSpec
@@ -137,7 +138,7 @@ class Net:
         made = _made(folder)
         if missing := [s for s in schemes if s not in made or made[s]["key"] != key]:
             folder.mkdir(parents=True, exist_ok=True)
-            for variant in self._convert(missing, folder, rewrite=side == "after"):
+            for variant in self._convert(missing, folder, rewrites=side == "after"):
                 made[variant.scheme] = {
                     "key": key,
                     "file": variant.path.name if variant.path else "",
@@ -155,7 +156,7 @@ class Net:
         found: dict[str, int] = _made(self.folder / "after").get(scheme, {}).get("rewrites", {})
         return found
 
-    def _convert(self, schemes: list[str], folder: Path, *, rewrite: bool) -> list[Any]:
+    def _convert(self, schemes: list[str], folder: Path, *, rewrites: bool) -> list[Any]:
         calibration = self.items()["calibration"]
         batches = [calibration[i : i + BATCH] for i in range(0, len(calibration), BATCH)]
         with Conversion(self.model) as conversion:
@@ -167,8 +168,8 @@ class Net:
                 calibration=partial(list, batches),
                 out=folder,
                 proof=self.items()["test"][:64],
-                enforce=self.trained,  # the answers of random nets are too near each other for some schemes
-                rewrite=rewrite,
+                # The answers of random nets are too near each other for some schemes.
+                how=replace(MINMAX, verify=self.trained, rewrites=rewrites),
             )
 
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -33,10 +34,13 @@ sys.path.append(str(Path(__file__).parents[1] / "shared"))
 from side_by_side import Comparison, report, summarize
 
 from edgepress.converters.conversion.conversion import Conversion
+from edgepress.converters.options.conversion import MINMAX, ConversionOptions
 from edgepress.converters.schemes import parse_schemes
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract, InputSpec
 
+PLAIN = replace(MINMAX, repairs=False, verify=False)
+"""A random net's probabilities are all 0.001, which eight bits can't tell apart."""
 LIMITS, IMAGES = {"bare": 1.5, "rewrites": 1.25, "repairs": 1.5}, 100
 BARE = """
 import sys, keras, tensorflow as tf
@@ -68,11 +72,11 @@ def main() -> None:
             "rewrites": (
                 "nine files of MobileNetV2 with rewrites, without",
                 partial(convert, path, "all"),
-                partial(convert, path, "all", rewrite=False),
+                partial(convert, path, "all", replace(PLAIN, rewrites=False)),
             ),
             "repairs": (
                 "nine files of MobileNetV2 with repairs, without",
-                partial(convert, path, "all", repairs=True),
+                partial(convert, path, "all", replace(PLAIN, repairs=True, calibration="auto")),
                 partial(convert, path, "all"),
             ),
         }
@@ -94,7 +98,7 @@ def compared(
     return summarize(title, *times, limit=limit)
 
 
-def convert(path: Path, to: str, *, rewrite: bool = True, repairs: bool = False) -> None:
+def convert(path: Path, to: str, how: ConversionOptions = PLAIN) -> None:
     """Make files of the model."""
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, 224, 224, 3), dtype=np.uint8)
     labels = tuple(map(str, range(1000)))
@@ -110,10 +114,7 @@ def convert(path: Path, to: str, *, rewrite: bool = True, repairs: bool = False)
             contract,
             calibration=partial(list, [images[i : i + 10] for i in range(0, IMAGES, 10)]),
             out=path.parent / "out",
-            enforce=False,  # a random net's probabilities are all 0.001, which eight bits can't tell apart
-            rewrite=rewrite,
-            repairs=repairs,
-            calibration_method="auto" if repairs else "minmax",
+            how=how,
             on_done=show,
         )
 

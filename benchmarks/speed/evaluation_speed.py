@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from side_by_side import report, summarize
 from zoo_models import build
 
 from edgepress.converters.conversion.conversion import Conversion
+from edgepress.converters.options.conversion import MINMAX
 from edgepress.runtime import Contract, InputSpec
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split
@@ -66,7 +68,8 @@ def make_file(folder: Path, images: np.ndarray) -> Path:
     contract = Contract(task="logits", labels=LABELS, input=SPEC, scheme="keras")
     calibration = partial(list, [images[:16]])
     with Conversion(folder / "model.keras") as conversion:
-        (made,) = conversion.run(["tflite-int8"], contract, calibration=calibration, out=folder, enforce=False)
+        how = replace(MINMAX, verify=False)
+        (made,) = conversion.run(["tflite-int8"], contract, calibration=calibration, out=folder, how=how)
     assert made.path is not None, made.error
     return made.path
 

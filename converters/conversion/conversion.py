@@ -30,8 +30,7 @@ from edgepress.converters.conversion.float_graph import FloatGraphJob
 from edgepress.converters.conversion.make import Began, Done
 from edgepress.converters.conversion.processes import Processes
 from edgepress.converters.files import sha256_of
-from edgepress.converters.float_layers import KeepOptions
-from edgepress.converters.numeric.statistics import CalibrationMethod
+from edgepress.converters.options.conversion import MINMAX, ConversionOptions
 from edgepress.converters.process.scratch import ScratchFolder
 from edgepress.converters.process.worker import ChildDied, Emit
 from edgepress.converters.proof.selftest import ProofItems
@@ -110,12 +109,7 @@ class Conversion:
         proof_name: str = "seeded",
         proof_own: bool = False,
         again: Sequence[str] = (),
-        enforce: bool = True,
-        target: Target = "cpu",
-        rewrite: bool = True,
-        repairs: bool = True,
-        calibration_method: CalibrationMethod = "minmax",
-        keep: KeepOptions | None = None,
+        how: ConversionOptions = MINMAX,
         validation: Validation | None = None,
         logits: bool = False,
         on_step: Callable[[str], None] | None = None,
@@ -138,12 +132,7 @@ class Conversion:
             proof_name: Name of these items, for the contract.
             proof_own: Whether these items are like those that the model was trained on, as far as that is known.
             again: Options with which a command opens the model and these items again, for advice.
-            enforce: Whether a file below its scheme's bound fails.
-            target: What the files are for.
-            rewrite: Whether the graphs are rewritten to be faster there (`converters.rewrites.table`).
-            repairs: Whether the graph's constants may be changed where that makes quantized files more accurate.
-            calibration_method: How ranges of tensors follow from the calibration items; "auto" tries all methods.
-            keep: Which layers files of mixed precision keep in float; None chooses them by the default limit.
+            how: How files are made; `samples` is for whoever chooses the calibration items.
             validation: Items on which these trials are scored, and their labels; None takes calibration items.
             logits: Whether the files leave the model's last softmax or sigmoid to the runtime.
             on_step: Called with what is done before the files are made, in words.
@@ -158,7 +147,7 @@ class Conversion:
             ModelFileError: The model can't be opened, or contradicts the contract.
         """
         adapter = adapter or InputAdapter(contract.input, contract.input.shape)
-        paths = self._paths(schemes, Path(out), stem, contract=contract, adapter=adapter, target=target)
+        paths = self._paths(schemes, Path(out), stem, contract=contract, adapter=adapter, target=how.target)
         left_off = self._last_operation(contract, adapter) if logits else None
         tools = {name: metadata.version(name) for name in TOOLS}
         learned = dict(contract.ranges)  # a graph that was trained for quantization stays as it is
@@ -170,13 +159,10 @@ class Conversion:
             validation=validation,
             labelled=contract.task != "none",
             wanted=tuple({SCHEMES[name].repairs: None for name in schemes if SCHEMES[name].repairs}),
-            repairs=repairs and not learned,
-            calibration_method="minmax" if learned else calibration_method,
-            keep=(keep or KeepOptions()) if any(SCHEMES[name].is_mixed for name in schemes) else None,
-            rewrite=rewrite,
-            target=target,
+            how=dataclasses.replace(how, repairs=False, calibration="minmax") if learned else how,
+            mixed=any(SCHEMES[name].is_mixed for name in schemes),
             split=(
-                target == "integer-only"
+                how.target == "integer-only"
                 and not learned
                 and not inputs_of(contract.input)
                 and contract.input.dtype == "float32"
@@ -186,7 +172,7 @@ class Conversion:
         with ScratchFolder() as folder:
             try:
                 if on_step:
-                    is_repairing = graph_job.repairs and graph_job.wanted
+                    is_repairing = graph_job.how.repairs and graph_job.wanted
                     on_step("Making the float graph" + (" and repairing it" if is_repairing else ""))
                 float_graph = self._processes.float_graph(schemes, dataclasses.replace(graph_job, folder=Path(folder)))
                 job = FilesJob(
@@ -194,10 +180,9 @@ class Conversion:
                     contract,
                     adapter,
                     calibration,
-                    proof=ProofItems(proof, proof_labels, proof_name, enforce),
+                    proof=ProofItems(proof, proof_labels, proof_name, how.verify),
                     float_graph=float_graph,
-                    target=target,
-                    rewrite=rewrite,
+                    how=how,
                     learned=learned,
                     left_off=left_off,
                 )
@@ -213,12 +198,12 @@ class Conversion:
                 raise
         answers = {name: done.scores for name, done in reports.items() if done.scores is not None}
         given = Given(
-            target=target,
+            target=how.target,
             data=proof is not None,
             labels=proof is not None or contract.task == "none",
             own=proof_own,
             scaling=contract.input.is_image and self.facts.takes_scaling,
-            repairs=repairs,
+            repairs=how.repairs,
             tunable="" if learned or proof is None else shlex.join([str(self.path), *again]),
         )
         return with_advice([across(reports[name].variant, answers) for name in schemes], given)

@@ -18,6 +18,7 @@ from edgepress.converters.conversion.float_graph import FloatGraph, unexpected_e
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.float_layers import NOTHING, FloatLayers
 from edgepress.converters.numeric.statistics import Ranges, Statistics
+from edgepress.converters.options.conversion import MINMAX, ConversionOptions
 from edgepress.converters.proof.compare import apply_end
 from edgepress.converters.proof.selftest import ProofItems, ReferenceOutputs
 from edgepress.converters.proof.verify import outputs_of
@@ -31,7 +32,7 @@ from edgepress.converters.rewrites.table import (
     rewritten_onnx,
     rewritten_tflite,
 )
-from edgepress.converters.schemes import RepairKind, Scheme, Target
+from edgepress.converters.schemes import RepairKind, Scheme
 from edgepress.converters.sources.base import SourceModel
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx import quantize as to_onnx
@@ -62,8 +63,7 @@ class FilesJob:
         calibration: Returns the calibration items.
         proof: Items to verify on.
         float_graph: The float graph that TFLite files and repaired ONNX files are made from.
-        target: What the files are for.
-        rewrite: Whether the graphs are rewritten for it.
+        how: How files are made.
         learned: Ranges of tensors that were learned, by name (`edgepress tune`).
         left_off: The last operation of the model and its adapter that the files leave to the runtime; None: nothing.
     """
@@ -74,8 +74,7 @@ class FilesJob:
     calibration: Batches
     proof: ProofItems
     float_graph: FloatGraph
-    target: Target = "cpu"
-    rewrite: bool = True
+    how: ConversionOptions = MINMAX
     learned: Ranges = field(default_factory=dict)
     left_off: End | None = None
 
@@ -150,7 +149,7 @@ class Encoder:
             return self._source_onnx()
         bare = InputAdapter.of(self.job.contract.replace(adapter=None))  # the graph contains the adapter
         graph = self._graph(kind)
-        if kind in CALIBRATED and self.job.rewrite:  # scored so: a product has one scale, a convolution one a channel
+        if kind in CALIBRATED and self.job.how.rewrites:  # scored so: one scale a product, one a channel of others
             graph, _ = rewritten_tflite(graph, CHANNEL_AFFINE)
         try:
             return interface.prepend_adapter(float_onnx_of(graph), bare)
@@ -277,4 +276,4 @@ class Encoder:
         return facts | ({"mixed": self.float_layers(scheme).record} if scheme.is_mixed else {})
 
     def _rewrites(self, scheme: Scheme, stage: Stage) -> tuple[Rewrite, ...]:
-        return rewrites_for(scheme, self.job.target, stage) if self.job.rewrite else ()
+        return rewrites_for(scheme, self.job.how.target, stage) if self.job.how.rewrites else ()

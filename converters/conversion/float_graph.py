@@ -24,16 +24,17 @@ from edgepress.converters.contract.kinds import probe_facts
 from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
-from edgepress.converters.float_layers import NOTHING, FloatLayers, KeepOptions
+from edgepress.converters.float_layers import NOTHING, FloatLayers
 from edgepress.converters.mixed_precision.choose import choose_float_layers
-from edgepress.converters.numeric.statistics import CalibrationMethod, CalibrationMethods
+from edgepress.converters.numeric.statistics import CalibrationMethods
+from edgepress.converters.options.conversion import MINMAX, ConversionOptions
 from edgepress.converters.process.worker import Emit
 from edgepress.converters.ptq.calibration import Validation, first_items
 from edgepress.converters.ptq.repair import repair
 from edgepress.converters.ptq.score import Scorer, scoring_items
 from edgepress.converters.ptq.stages import CALIBRATED
 from edgepress.converters.rewrites.table import CHANNEL_AFFINE, rewrites_for
-from edgepress.converters.schemes import SCHEMES, RepairKind, Target
+from edgepress.converters.schemes import SCHEMES, RepairKind
 from edgepress.converters.sources.base import SourceModel
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.to_tflite.constants import with_plain_constants
@@ -118,11 +119,8 @@ class FloatGraphJob:
             calibration items.
         labelled: Whether the model's answers are scores of labels.
         wanted: The kinds of repairs that files need.
-        repairs: Whether the graph's constants may be changed.
-        calibration_method: How ranges follow from the calibration items.
-        keep: What the user says of the layers to keep in float; None if there will be no file of mixed precision.
-        rewrite: Whether the files' graphs will be rewritten.
-        target: What the files are for.
+        how: How files are made.
+        mixed: Whether there will be a file of mixed precision.
         split: Whether the normalization of channels that differ much is taken off the front, and left out of all files.
     """
 
@@ -132,11 +130,8 @@ class FloatGraphJob:
     validation: Validation | None = None
     labelled: bool = True
     wanted: tuple[RepairKind, ...] = ()
-    repairs: bool = True
-    calibration_method: CalibrationMethod = "minmax"
-    keep: KeepOptions | None = None
-    rewrite: bool = True
-    target: Target = "cpu"
+    how: ConversionOptions = MINMAX
+    mixed: bool = False
     split: bool = False
 
     def behind(self, front: Front) -> FloatGraphJob:
@@ -155,28 +150,21 @@ class FloatGraphJob:
         """The file of the float graph, which is complete once it exists."""
         return self.folder / "float.tflite"
 
-    @property
-    def methods(self) -> CalibrationMethods:
-        """The methods of the ranges if none are chosen."""
-        return (
-            CalibrationMethods() if self.calibration_method == "auto" else CalibrationMethods(self.calibration_method)
-        )
-
 
 def make_float_graph(job: FloatGraphJob, emit: Emit) -> None:
     """Do a `FloatGraphJob`."""
     try:
         model = with_plain_constants(get_open_model().tflite(job.adapter))
     except ConversionError as e:
-        emit(FloatGraph(e, methods=job.methods))
+        emit(FloatGraph(e, methods=job.how.methods))
     except EdgepressError:
         raise
     except Exception as e:
-        emit(FloatGraph(unexpected_error(e), methods=job.methods))
+        emit(FloatGraph(unexpected_error(e), methods=job.how.methods))
     else:
         with whole_file(job.model) as temporary:
             temporary.write_bytes(model)
-        made = FloatGraph(job.model, methods=job.methods)
+        made = FloatGraph(job.model, methods=job.how.methods)
         if job.split and (parts := split_front(model)) and parts[0].is_needed:
             front, model = parts
             job = job.behind(front)
@@ -189,8 +177,8 @@ def make_float_graph(job: FloatGraphJob, emit: Emit) -> None:
 
 def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatGraph:
     """The same with repaired forms of the graph for the kinds that are wanted."""
-    is_chosen = job.calibration_method == "auto"
-    kinds = [kind for kind in job.wanted if job.repairs or (kind in CALIBRATED and is_chosen)]
+    is_chosen = job.how.calibration == "auto"
+    kinds = [kind for kind in job.wanted if job.how.repairs or (kind in CALIBRATED and is_chosen)]
     if not kinds:
         return float_graph
     item = job.adapter.item
@@ -201,8 +189,8 @@ def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatG
             _scorer(model, job),
             input_range=known_range(item),
             wanted=kinds,
-            repairs=job.repairs,
-            calibration_method=job.calibration_method,
+            repairs=job.how.repairs,
+            method=job.how.calibration,
         )
     except ConversionError as e:
         return dataclasses.replace(float_graph, notes=(f"nothing was repaired: {e.message}",))
@@ -214,7 +202,7 @@ def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatG
     for kind in kinds:
         stages = [stage.facts() for stage in repaired.stages if stage.kind == kind]
         calibration = {"calibration": repaired.chosen.summary()} if kind in CALIBRATED and repaired.chosen else {}
-        facts[kind] = ({"repairs": stages} if job.repairs else {}) | calibration
+        facts[kind] = ({"repairs": stages} if job.how.repairs else {}) | calibration
     return dataclasses.replace(
         float_graph,
         repaired={kind: job.folder / f"{kind}.tflite" for kind in repaired.models},
@@ -233,25 +221,24 @@ def _scorer(model: bytes, job: FloatGraphJob) -> Scorer:
         labels,
         labelled=job.labelled,
         uint8=with_pixels(job.adapter.item),
-        before=CHANNEL_AFFINE if job.rewrite else (),
-        recipe=rewrites_for(SCHEMES["tflite-int8"], job.target, "recipe") if job.rewrite else (),
+        before=CHANNEL_AFFINE if job.how.rewrites else (),
+        recipe=rewrites_for(SCHEMES["tflite-int8"], job.how.target, "recipe") if job.how.rewrites else (),
     )
 
 
 def _choose_float_layers(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatLayers | ConversionError:
     """What files of mixed precision compute in float."""
-    if job.keep is None:
+    if not job.mixed:
         return NOTHING
     item = job.adapter.item
     try:
         return choose_float_layers(
             float_graph.graph(SCHEMES["tflite-mixed"].repairs),
-            job.keep,
+            job.how,
             job.calibration,
             _scorer(model, job),
             item=item,
             methods=float_graph.methods,
-            rewrite=job.rewrite,
         )
     except ConversionError as e:
         return e

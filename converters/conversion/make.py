@@ -105,7 +105,7 @@ class _FileMaker:
         with whole_file(target) as temporary:
             # Logits are compared as they are: softmax would hide errors where it saturates.
             temporary.write_bytes(encode(contract.replace(task="softmax") if is_logits else written))
-            if self.job.target == "integer-only":
+            if self.job.how.target == "integer-only":
                 refuse_floats(temporary)
             model, scores, verification = self._prove(temporary, target, scheme, contract.task)
             notes = (
@@ -143,7 +143,7 @@ class _FileMaker:
             adapter=None if front is None else Adapter(shape=shape, mean=front.mean, std=front.std),
             task="softmax" if self.job.adapter.end and task == "logits" else task,
             item_by_item=scheme.item_by_item,
-            target=self.job.target,
+            target=self.job.how.target,
             rewrites=tuple(rewrites),
             compression=self.encoder.facts(scheme),
         )
@@ -172,7 +172,7 @@ class _FileMaker:
             ) from e
         if not np.isfinite(scores).all():
             raise UnlikeError("The file returns NaN or infinity.")
-        if not np.isfinite(extreme_scores).all() and self.job.proof.enforce:
+        if not np.isfinite(extreme_scores).all() and self.job.how.verify:
             raise UnlikeError(
                 "The file returns NaN or infinity for a black or a white image, and the source model does not. "
                 "--no-verify keeps the file anyway."
@@ -190,7 +190,7 @@ class _FileMaker:
             left_off=self.job.left_off,
             taken=self.encoder.as_taken(items),
         )
-        if reason and self.job.proof.enforce:
+        if reason and self.job.how.verify:
             on = f"{verification.items} items, {verification.on}"
             raise UnlikeError(f"The file does not answer like the source model ({on}): {reason}.", verification)
         return model, scores, verification

@@ -92,7 +92,7 @@ class Processes:
                 raise self.crash_error(e) from e
             if job.model.exists():
                 note = f"nothing was repaired: the process that did it died: {_cause_and_log(e)}"
-                yield FloatGraph(job.model, methods=job.methods, notes=(note,))
+                yield FloatGraph(job.model, methods=job.how.methods, notes=(note,))
             else:
                 yield FloatGraph(
                     ConversionError(f"The process that made the float TFLite file died: {_cause_and_log(e)}")

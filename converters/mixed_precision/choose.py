@@ -16,13 +16,14 @@ import numpy as np
 from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.calibration import Batches, known_range, tflite_statistics
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.float_layers import NOTHING, FloatLayer, FloatLayers, KeepOptions, matching
+from edgepress.converters.float_layers import NOTHING, FloatLayer, FloatLayers, matching
 from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.graph.tflite_scales import scales_of_tflite
 from edgepress.converters.mixed_precision.ranking import FloatSet, Ranking
 from edgepress.converters.mixed_precision.sensitivity import BUDGET_MACS, LayerSimulation, SourceLayer, affordable
 from edgepress.converters.numeric.metrics import LEAST_FIT, fit_temperature
 from edgepress.converters.numeric.statistics import CalibrationMethods
+from edgepress.converters.options.conversion import ConversionOptions
 from edgepress.converters.ptq.calibration import first_items, trials
 from edgepress.converters.ptq.score import Score, Scorer, answers_before_end
 from edgepress.converters.rewrites.table import rewrites_for, rewritten_tflite
@@ -44,13 +45,12 @@ NAMED = "named by --keep-float"
 
 def choose_float_layers(
     model: bytes,
-    options: KeepOptions,
+    how: ConversionOptions,
     calibration: Batches,
     scorer: Scorer,
     *,
     item: InputSpec,
     methods: CalibrationMethods,
-    rewrite: bool = True,
 ) -> FloatLayers:
     """Choose the layers to keep in float, in files that litert-quantizer makes of a graph.
 
@@ -58,12 +58,11 @@ def choose_float_layers(
 
     Args:
         model: The float `.tflite` that the int8 file would be made from.
-        options: What the user says.
+        how: Which layers to keep, or what may be lost.
         calibration: Returns the calibration items.
         scorer: Scores files on validation items.
         item: The input.
         methods: The methods of ranges.
-        rewrite: Whether files are made with rewrites.
 
     Raises:
         ConversionError: See `choose`.
@@ -72,15 +71,15 @@ def choose_float_layers(
 
     def maker(graph: bytes) -> Callable[[FloatLayers], bytes]:
         ranges = tflite_statistics(graph, calibration, known_range(item)).ranges(methods)
-        in_recipe = rewritten_tflite(graph, rewrites_for(scheme, "cpu", "recipe"))[1] if rewrite else {}
+        in_recipe = rewritten_tflite(graph, rewrites_for(scheme, "cpu", "recipe"))[1] if how.rewrites else {}
         return lambda layers: with_scheme(
             graph, scheme, ranges, in_recipe, uint8=with_pixels(item), float_layers=layers
         )
 
-    rewritten, _ = rewritten_tflite(model, rewrites_for(scheme, "cpu", "float") if rewrite else ())
+    rewritten, _ = rewritten_tflite(model, rewrites_for(scheme, "cpu", "float") if how.rewrites else ())
     items = first_items(calibration, SIMULATED)
     simulated = maker(model)(NOTHING) if rewritten != model else None
-    return choose(model, maker(rewritten), scorer, items, options=options, simulated=simulated)
+    return choose(model, maker(rewritten), scorer, items, how=how, simulated=simulated)
 
 
 def choose(
@@ -89,7 +88,7 @@ def choose(
     scorer: Scorer,
     items: Array,
     *,
-    options: KeepOptions,
+    how: ConversionOptions,
     simulated: bytes | None = None,
 ) -> FloatLayers:
     """Choose the layers to keep in float.
@@ -99,7 +98,7 @@ def choose(
         make: Makes the real `.tflite` file that keeps some layers in float.
         scorer: Scores files on validation items.
         items: Calibration items of shape (n, *item shape), on which losses are simulated.
-        options: What the user says.
+        how: Which layers to keep, or what may be lost.
         simulated: The int8 file whose roundings are simulated, of the graph as it is; None takes what `make` makes.
 
     Raises:
@@ -107,10 +106,10 @@ def choose(
     """
     try:
         search = _Search(Program(model), model, make, scorer, simulated)
-        start = search.find_named(options.pattern) if options.pattern else FloatSet()
-        if options.max_drop_pp is None and options.pattern:
+        start = search.find_named(how.keep_float) if how.keep_float else FloatSet()
+        if how.max_drop is None and how.keep_float:
             return search.describe(start, start)
-        return search.search(MAX_DROP_PP if options.max_drop_pp is None else options.max_drop_pp, start, items)
+        return search.search(MAX_DROP_PP if how.max_drop is None else how.max_drop, start, items)
     except UnknownOperationError as e:
         raise ConversionError(
             f"Mixed precision can't be chosen for this model, because edgepress can't simulate it: {e}.",

@@ -126,13 +126,13 @@ class ProofItems:
         items: Items (n, *item shape); None means seeded ones.
         labels: Their true labels, as of `labels.lost_labels`; None if they are not known.
         name: Their name, for the contract.
-        enforce: Whether a file below its scheme's bound fails.
+        verify: Whether a file below its scheme's bound fails.
     """
 
     items: Array | None = None
     labels: Array | None = None
     name: str = SEEDED
-    enforce: bool = True
+    verify: bool = True
 
 
 class ReferenceOutputs:
@@ -186,7 +186,7 @@ class ReferenceOutputs:
                 f"{'Check --input-range, --mean and --std, or give' if self.takes_scaling else 'Give'} data like its "
                 "training data with --data.",
             )
-        if self._options.enforce:
+        if self._options.verify:
             ends_in = self.source.facts.ends_in
             images = self.takes_scaling
             softmax = self.adapter.end is not None

@@ -102,7 +102,7 @@ class Pipeline:
         self.program = None
         self.notes.append(f"repairs failed unexpectedly: {type(error).__name__}: {first_line(error)}")
 
-    def run(self, kinds: Collection[RepairKind], calibration_method: CalibrationMethod) -> Repaired:
+    def run(self, kinds: Collection[RepairKind], method: CalibrationMethod) -> Repaired:
         """Repair the graph for each kind; one that fails is left as it is, with a note."""
         models: dict[RepairKind, bytes] = dict.fromkeys(kinds, self.model) if self.is_changed else {}
         chosen: ChosenMethods | None = None
@@ -118,7 +118,7 @@ class Pipeline:
                 if kind in CALIBRATED:
                     if not current.score.sound and (change := self._guard(partial(self._absorb_biases, current))):
                         current = self._try("bias-absorption", kind, current, change)
-                    current, chosen = self._with_methods(kind, current, calibration_method, chosen)
+                    current, chosen = self._with_methods(kind, current, method, chosen)
                 make = self._round_weights if recipe.last == "adaround" else self._correct_biases
                 if recipe.last and not current.score.sound and (change := self._guard(partial(make, kind, current))):
                     methods = chosen.methods if chosen and kind in CALIBRATED else None
@@ -146,7 +146,7 @@ class Pipeline:
         self,
         kind: RepairKind,
         current: _ScoredGraph,
-        calibration_method: CalibrationMethod,
+        method: CalibrationMethod,
         chosen: ChosenMethods | None,
     ) -> tuple[_ScoredGraph, ChosenMethods]:
         """The graph with ranges of all calibration items, and the methods they follow from: chosen unless named."""
@@ -157,7 +157,7 @@ class Pipeline:
 
         if chosen is not None:
             final = score(chosen.methods)
-        elif calibration_method == "auto":
+        elif method == "auto":
             # The noise of 4-bit weights hides what ranges do, so the choice is that of int8 files made beside them.
             other: RepairKind = "int8" if kind == "int4" else kind
             first = current.score if other == kind else self._score_or_worst(other, current.model, current.ranges)
@@ -165,7 +165,7 @@ class Pipeline:
             chosen = choose_methods(statistics, partial(score, scored=other), number)
             final = chosen.score if other == kind else score(chosen.methods)
         else:
-            methods = CalibrationMethods(calibration_method)
+            methods = CalibrationMethods(method)
             final = score(methods)
             chosen = ChosenMethods(methods, final, final, 1)
         return _ScoredGraph(current.model, statistics.ranges(chosen.methods), current.measured, final), chosen

@@ -206,7 +206,7 @@ def repair(
     input_range: InputRange = None,
     wanted: Collection[RepairKind] = ("exact", "dynamic", "weights", "int8"),
     repairs: bool = True,
-    calibration_method: CalibrationMethod = "minmax",
+    method: CalibrationMethod = "minmax",
 ) -> Repaired:
     """Repair a float graph.
 
@@ -217,7 +217,7 @@ def repair(
         input_range: Range of the input, if it is known beforehand.
         wanted: The kinds of repairs that are needed.
         repairs: Whether constants may be changed.
-        calibration_method: How ranges follow from the calibration items, for the kinds "int8" and "int4".
+        method: How ranges follow from the calibration items, for the kinds "int8" and "int4".
 
     Raises:
         ConversionError: The model does not run on the items, or the quantizer refuses it.
@@ -229,7 +229,7 @@ def repair(
         scaled = with_scaled_features(model, lambda count: first_items(batches, min(count, FEATURE_ITEMS)))
         if scaled is not model:
             pipeline = _choose(pipeline, start(scaled), kinds)
-    return pipeline.run(kinds, calibration_method)
+    return pipeline.run(kinds, method)
 
 
 def _choose(plain: Pipeline, scaled: Pipeline, kinds: Collection[RepairKind]) -> Pipeline:

@@ -14,10 +14,10 @@ import pytest
 from configuring import GROUP
 
 import edgepress.toolkit as toolkit
+from edgepress.converters.options.records import signature_of
 from edgepress.toolkit.arguments import call_with, check_arguments, fits, in_words
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.improvement.playing.play import play
-from edgepress.toolkit.option_records import signature_of
 from edgepress.toolkit.shipping.boards.bench import board_bench
 
 VERBS = [name for name in toolkit.__all__ if name in GROUP.commands]

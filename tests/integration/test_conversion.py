@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from edgepress.converters.conversion.conversion import Conversion
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.freezing.frozen import freeze, trace
 from edgepress.converters.numeric.statistics import SMALLEST
+from edgepress.converters.options.conversion import MINMAX
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.keras import load_keras
 from edgepress.converters.to_onnx.convert import float_onnx
@@ -277,8 +279,7 @@ def test_labels_of_the_proof_say_what_a_source_model_s_certainty_is_worth(tmp_pa
                 proof=proof,
                 proof_labels=labels,
                 proof_name="numbers",
-                enforce=False,
-                repairs=False,
+                how=replace(MINMAX, verify=False, repairs=False),
             )
             assert variant.verification is not None, variant.error
             lost.append(variant.verification.lost)

@@ -13,12 +13,13 @@ from rewriting import Net
 
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.float_layers import NOTHING, FloatLayers, KeepOptions, matching
+from edgepress.converters.float_layers import NOTHING, FloatLayers, matching
 from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.graph.tflite_scales import scales_of_tflite
 from edgepress.converters.mixed_precision.choose import choose
 from edgepress.converters.mixed_precision.ranking import FloatSet, Ranking
 from edgepress.converters.mixed_precision.sensitivity import LayerSimulation
+from edgepress.converters.options.conversion import ConversionOptions
 from edgepress.converters.ptq.score import Scorer, answers_before_end
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
@@ -75,7 +76,7 @@ def test_a_name_that_matches_nothing_is_an_error_with_names_that_are_near(wide: 
 def test_a_limit_that_can_not_be_kept_is_an_error(wide: Case) -> None:
     plain = wide.make(NOTHING)
     with pytest.raises(ConversionError, match="pp of agreement with the source model; the limit is 1"):
-        choose(wide.model, lambda kept: plain, wide.judge, items(0), options=KeepOptions("", 1.0))
+        choose(wide.model, lambda kept: plain, wide.judge, items(0), how=ConversionOptions(max_drop=1.0))
 
 
 def test_layers_are_added_where_the_simulation_sees_no_loss(wide: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +94,7 @@ def test_a_choice_that_holds_is_found_where_more_in_float_loses_more(wide: Case)
     def make(kept: FloatLayers) -> bytes:
         return plain if len(kept.layers) > 4 else wide.make(kept)
 
-    chosen = choose(wide.model, make, wide.judge, items(0), options=KeepOptions("", 6.0))
+    chosen = choose(wide.model, make, wide.judge, items(0), how=ConversionOptions(max_drop=6.0))
     assert {WIDE, READER} <= {layer.name for layer in chosen.layers}
     assert len(chosen.layers) <= 4
 
@@ -117,7 +118,7 @@ def test_labels_that_chance_made_right_do_not_hide_a_loss(wide: Case) -> None:
     labels = own.copy()
     labels[differing[::2]] = other[differing[::2]]
     judge = Scorer(wide.model, items(1), labels)
-    chosen = choose(wide.model, wide.make, judge, items(0), options=KeepOptions("", 6.0))
+    chosen = choose(wide.model, wide.make, judge, items(0), how=ConversionOptions(max_drop=6.0))
     assert chosen.record["drop_pp"][0] <= 0 < 6 < chosen.record["expected_drop_pp"][0]
     assert chosen.record["expected_drop_pp"][1] <= 6
     assert {WIDE, READER} <= {layer.name for layer in chosen.layers}
@@ -130,7 +131,7 @@ def test_a_float_graph_that_is_too_sure_expects_no_more_than_its_labels_show(wid
     wrong = np.arange(len(own)) % 5 == 0
     labels = np.where(wrong, (own + 1) % (own.max() + 1), own)
     expected = [
-        choose(wide.model, wide.make, Scorer(wide.model, items(1), y), items(0), options=KeepOptions("", 50.0))
+        choose(wide.model, wide.make, Scorer(wide.model, items(1), y), items(0), how=ConversionOptions(max_drop=50.0))
         for y in (own, labels)
     ]
     sure, unsure = (chosen.record["expected_drop_pp"][0] for chosen in expected)
@@ -179,7 +180,7 @@ def test_a_net_that_is_too_sure_keeps_no_layer_where_int8_is_as_accurate(
         return with_scheme(model, MIXED, ranges, uint8=False, float_layers=kept)
 
     def choice() -> FloatLayers:
-        return choose(model, make, Scorer(model, others, labels), x[:100], options=KeepOptions("", 4.0))
+        return choose(model, make, Scorer(model, others, labels), x[:100], how=ConversionOptions(max_drop=4.0))
 
     calibrated = choice()
     assert calibrated.layers == ()
@@ -203,8 +204,8 @@ def test_a_graph_that_can_not_be_simulated_is_an_error(wide: Case, monkeypatch: 
 def test_outputs_that_are_no_scores_of_labels_need_names(wide: Case) -> None:
     judge = Scorer(wide.model, items(1, 8), labelled=False)
     with pytest.raises(ConversionError, match="not class scores"):
-        choose(wide.model, wide.make, judge, items(0, 8), options=KeepOptions("", 1.0))
-    assert choose(wide.model, wide.make, judge, items(0, 8), options=KeepOptions("layer1")).layers
+        choose(wide.model, wide.make, judge, items(0, 8), how=ConversionOptions(max_drop=1.0))
+    assert choose(wide.model, wide.make, judge, items(0, 8), how=ConversionOptions(keep_float="layer1")).layers
 
 
 def test_rounding_the_wide_layer_alone_costs_most(wide: Case) -> None:

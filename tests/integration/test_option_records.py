@@ -13,10 +13,11 @@ import pytest
 from configuring import GROUP
 
 import edgepress.toolkit as toolkit
+from edgepress.converters.options.conversion import ConversionOptions
+from edgepress.converters.options.records import RECORDS, is_record, settings_of, signature_of
 from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.option_records import RECORDS, is_record, settings_of, signature_of
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [path for room in ("toolkit", "converters", "runtime") for path in sorted((ROOT / room).rglob("*.py"))]
@@ -56,7 +57,7 @@ def test_commands_declare_no_option_of_a_record() -> None:
         held[name] = {field for each in records for field in settings_of(each)}
         assert not held[name] & {*own}, name
     assert held["benchmark"] == {*settings_of(BenchmarkOptions)}
-    assert held["convert"] == {*settings_of(Reading)}
+    assert held["convert"] == {*settings_of(ConversionOptions), *settings_of(Reading)}
 
 
 def test_the_help_of_an_option_of_a_record_is_written_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from edgepress.converters.conversion import float_graph as opening
 from edgepress.converters.conversion.float_graph import FloatGraph, FloatGraphJob, make_float_graph
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program
+from edgepress.converters.options.conversion import MINMAX
 from edgepress.converters.ptq.channel_scales import (
     ChannelRanges,
     ScaleGroups,
@@ -221,11 +223,13 @@ def validation(count: int) -> tuple[np.ndarray, None]:
     return TEST[:count], None
 
 
-def float_graph_of(model: bytes, folder: Path, *, rewrite: bool) -> FloatGraph:
+def float_graph_of(model: bytes, folder: Path, *, rewrites: bool) -> FloatGraph:
     """What a conversion makes of a model whose float graph this is, repaired for int8."""
     folder.mkdir()
     adapter = InputAdapter(InputSpec(shape=ITEMS.shape[1:], dtype="float32"), ITEMS.shape[1:])
-    job = FloatGraphJob(folder, adapter, batches, validation=validation, wanted=("int8",), rewrite=rewrite)
+    job = FloatGraphJob(
+        folder, adapter, batches, validation=validation, wanted=("int8",), how=replace(MINMAX, rewrites=rewrites)
+    )
     source: Any = SimpleNamespace(tflite=lambda adapter: model)
     reports: list[Any] = []
     opening._opened[:] = [source]
@@ -241,8 +245,8 @@ def float_graph_of(model: bytes, folder: Path, *, rewrite: bool) -> FloatGraph:
 def test_a_conversion_judges_repairs_with_the_rewrites_that_its_files_get(tmp_path: Path) -> None:
     model = affine_net(0)
     as_product, as_convolution = (
-        float_graph_of(model, tmp_path / str(rewrite), rewrite=rewrite).facts["int8"]["repairs"][0]
-        for rewrite in (False, True)
+        float_graph_of(model, tmp_path / str(rewrites), rewrites=rewrites).facts["int8"]["repairs"][0]
+        for rewrites in (False, True)
     )
     assert as_product["after"]["snr_db"] < 5
     assert as_convolution["kept"]

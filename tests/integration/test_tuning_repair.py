@@ -291,7 +291,7 @@ def test_a_graph_whose_tensors_have_methods_of_their_own_serves_both_formats(
 
     monkeypatch.setattr(module, "choose_methods", by_tensor)
     model = net(hard=False)
-    found = repair(model, batches, Scorer(model, TEST), wanted=("int8",), repairs=False, calibration_method="auto")
+    found = repair(model, batches, Scorer(model, TEST), wanted=("int8",), repairs=False, method="auto")
     assert found.models == ({"int8": model} if tensors else {})
 
 
@@ -305,5 +305,5 @@ def test_ranges_of_four_bit_files_are_chosen_as_those_of_int8_files(monkeypatch:
     monkeypatch.setattr(module, "choose_methods", by_score)
     model = net(hard=False)
     for wanted in ("int4", "int8"):
-        repair(model, batches, Scorer(model, TEST), wanted=(wanted,), repairs=False, calibration_method="auto")
+        repair(model, batches, Scorer(model, TEST), wanted=(wanted,), repairs=False, method="auto")
     assert judged[0].snr_db == judged[1].snr_db

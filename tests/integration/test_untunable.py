@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from edgepress.converters.conversion import encode, make
 from edgepress.converters.conversion.encode import Encoder, Once
 from edgepress.converters.conversion.float_graph import FloatGraph
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.options.conversion import MINMAX
 from edgepress.converters.schemes import SCHEMES, RepairKind
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.input_spec import InputSpec
@@ -35,7 +37,7 @@ def encoder(folder: Path, *, kind: RepairKind = "int8", learned: bool = False) -
         adapter=None,
         calibration=None,
         contract=contract,
-        rewrite=False,
+        how=replace(MINMAX, rewrites=False),
         left_off=None,
     )
     reference: Any = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ import pytest
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.conversion.conversion import Conversion
+from edgepress.converters.options.conversion import MINMAX
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.runtime import load
 from edgepress.runtime.errors import ModelFileError
+
+UNVERIFIED = replace(MINMAX, verify=False)
 
 
 @pytest.mark.slow
@@ -42,7 +46,7 @@ def test_gelu_and_grouped_convolutions_go_to_both_formats(tmp_path: Path) -> Non
             adapter=guess.adapter,
             calibration=partial(list, [items]),
             out=tmp_path,
-            enforce=False,
+            how=UNVERIFIED,
         )
     truth = model(items.astype(np.float32)).numpy()
     spread = truth.std(0).mean()
@@ -67,7 +71,7 @@ def test_hard_sigmoid_leaves_no_transposes_in_onnx(tmp_path: Path) -> None:
     guess = guess_contract(ModelFacts((12, 12, 3), 5), Hints(task="multilabel"))
     with Conversion(tmp_path / "net.keras") as conversion:
         (variant,) = conversion.run(
-            ["onnx-float32"], guess.contract, adapter=guess.adapter, calibration=None, out=tmp_path, enforce=False
+            ["onnx-float32"], guess.contract, adapter=guess.adapter, calibration=None, out=tmp_path, how=UNVERIFIED
         )
     assert variant.path is not None, variant.error
     operations = [node.op_type for node in onnx.load(variant.path).graph.node]

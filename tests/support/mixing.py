@@ -9,9 +9,10 @@ import numpy as np
 from rewriting import Net
 
 from edgepress.converters.calibration import tflite_statistics
-from edgepress.converters.float_layers import FloatLayers, KeepOptions
+from edgepress.converters.float_layers import FloatLayers
 from edgepress.converters.graph.program import Program
 from edgepress.converters.mixed_precision.choose import choose
+from edgepress.converters.options.conversion import ConversionOptions
 from edgepress.converters.ptq.score import Scorer
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite import flatbuffer as flat
@@ -69,7 +70,9 @@ class Case:
         return with_scheme(self.model, MIXED, self.ranges, uint8=False, float_layers=kept)
 
     def choose(self, pattern: str = "", drop: float | None = None) -> FloatLayers:
-        return choose(self.model, self.make, self.judge, items(0), options=KeepOptions(pattern, drop))
+        return choose(
+            self.model, self.make, self.judge, items(0), how=ConversionOptions(keep_float=pattern, max_drop=drop)
+        )
 
 
 @functools.cache

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.converters.numeric.statistics import CALIBRATION_METHODS
-from edgepress.converters.schemes import BASELINES, SCHEMES, TARGETS
+from edgepress.converters.options.conversion import AS_USUAL, ConversionOptions
+from edgepress.converters.options.records import words_of
+from edgepress.converters.schemes import BASELINES, SCHEMES
 from edgepress.converters.variant import Variant
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
@@ -43,39 +44,8 @@ def convert(
         ),
     ] = None,
     out: Annotated[Path | None, Option(help="Folder for the files", show_default="variants, next to the model")] = None,
-    calibration: Annotated[
-        str,
-        Option(
-            help="How ranges of integers follow from calibration items; auto tries the others on validation items",
-            metavar=f"<{'|'.join(CALIBRATION_METHODS)}>",
-            autocompletion=options.list_of(CALIBRATION_METHODS),
-        ),
-    ] = "auto",
-    samples: Annotated[int, Option("--samples", min=1, help="Number of training items in the calibration set")] = 200,
-    verify: Annotated[bool, Option(help="Reject files whose answers differ too much from the model's")] = True,
+    how: ConversionOptions = AS_USUAL,
     reading: Reading = STRICT,
-    target: Annotated[
-        str,
-        Option(
-            help="Where the files will run: cpu, or integer-only (no float operation), for microcontrollers and NPUs",
-            metavar=f"<{'|'.join(TARGETS)}>",
-            autocompletion=options.list_of(TARGETS),
-        ),
-    ] = TARGETS[0],
-    repairs: Annotated[bool, Option(help="Equalize channels and correct biases where that keeps accuracy")] = True,
-    rewrites: Annotated[bool, Option(help="Rewrite graphs so that the engines run them faster")] = True,
-    max_drop: Annotated[
-        float | None,
-        Option(
-            min=0,
-            max=100,
-            help="tflite-mixed, onnx-mixed: accuracy that may be lost on validation items, percentage points",
-            show_default="0.5, or no limit with --keep-float",
-        ),
-    ] = None,
-    keep_float: Annotated[
-        str, Option(help="tflite-mixed, onnx-mixed: layers to keep in float, such as 'conv1|head'", show_default=False)
-    ] = "",
     verbose: Annotated[
         bool,
         Option("--verbose", help="Print the rewrites and repairs of each file, and what to do about rejected ones"),
@@ -110,16 +80,7 @@ def convert(
         screen.note(*(f"{', '.join(names)}: {text}" for text, names in conversion.notes_by_text(variants).items()))
         for line in outcome(variants, verbose=verbose):
             screen.say(line)
-        given: dict[str, tuple[object, object]] = {
-            "--to": (to, "all"),
-            "--out": (out, None),
-            "--target": (target, TARGETS[0]),
-            "--samples": (samples, 200),
-            "--calibration": (calibration, "auto"),
-            "--max-drop": (max_drop, None),
-            "--keep-float": (keep_float, ""),
-        }
-        words = [word for name, (value, usual) in given.items() if value != usual for word in (name, f"{value}")]
+        words = [*(["--to", to] if to != "all" else []), *(["--out", f"{out}"] if out else []), *words_of(how)]
         if line := next_line(variants, model, data, words, reading):
             screen.next_command(line)
     return code_of(v.path is not None for v in variants)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, get_args
 
 from typer import BadParameter, Option
 
+from edgepress.converters.options.records import AS_IN_PYTHON, Setting, is_record, settings_of
 from edgepress.toolkit.cli.option_table import CommaList, expand_groups, list_of
-from edgepress.toolkit.option_records import AS_IN_PYTHON, Setting, is_record, settings_of
 
 
 def with_records(function: Callable[..., Any]) -> Callable[..., Any]:

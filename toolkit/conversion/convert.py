@@ -20,22 +20,35 @@ from edgepress.converters.conversion.advice import LONGER, fragile_file
 from edgepress.converters.conversion.conversion import Conversion
 from edgepress.converters.conversion.float_graph import SourceJob, answer_source
 from edgepress.converters.files import require_folder
-from edgepress.converters.float_layers import KeepOptions
-from edgepress.converters.numeric.statistics import CALIBRATION_METHODS
-from edgepress.converters.schemes import SCHEMES, Scheme, checked_target, schemes_from
+from edgepress.converters.options.conversion import ConversionArguments, ConversionOptions
+from edgepress.converters.options.records import record
+from edgepress.converters.schemes import SCHEMES, Scheme, schemes_from
 from edgepress.converters.variant import Variant
 from edgepress.runtime.filetypes import VARIANTS
-from edgepress.toolkit.conversion.plan import JUDGED, SAMPLES, ConversionPlan, items_for, plan_for
+from edgepress.toolkit.conversion.plan import JUDGED, ConversionPlan, items_for, plan_for
 from edgepress.toolkit.conversion.source_check import SourceCheck, check_source
 from edgepress.toolkit.data.objects import Data, Model, opened_or_named
 from edgepress.toolkit.data.reading import Reading, ReadingArguments
-from edgepress.toolkit.errors import EdgepressError, InputError, unknown
+from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.reports.notebooks.printed import Printed
 from edgepress.toolkit.reports.notebooks.views import conversion_html
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.text import percent
 
 __all__ = ["JUDGED", "Hints", "convert", "items_for", "notes_by_text", "summary"]
+
+
+class ConvertArguments(ConversionArguments, ReadingArguments):
+    """The arguments of `convert` that say how."""
+
+
+@record(ConvertArguments)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvertOptions(ConversionOptions, Reading):
+    """How a model is converted, and its data are read."""
+
+    def __post_init__(self) -> None:
+        ConversionOptions.__post_init__(self)
 
 
 class Variants(Printed, list[Variant]):
@@ -58,19 +71,11 @@ def convert(
     data: Data | None = None,
     out: str | Path | None = None,
     hints: Hints | None = None,
-    repairs: bool = True,
-    calibration: str = "auto",
-    samples: int = SAMPLES,
-    verify: bool = True,
-    target: str = "cpu",
-    rewrites: bool = True,
-    keep_float: str = "",
-    max_drop: float | None = None,
     on_note: Callable[[str], None] | None = None,
     on_step: Callable[[str], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_done: Callable[[Variant], None] | None = None,
-    **reading: Unpack[ReadingArguments],
+    **options: Unpack[ConvertArguments],
 ) -> Variants:
     """Convert a classifier to quantized files, each verified against the source model.
 
@@ -81,17 +86,6 @@ def convert(
         out: Folder for the files; None: `variants` next to the model.
         hints: What you know of a model that edgepress did not train. With the output "logits", the files leave the last
             softmax or sigmoid to the runtime.
-        repairs: Whether the graph's constants are changed where that makes quantized files more accurate.
-        calibration: How the ranges of integers follow from calibration items: "minmax", "percentile", "mse", "entropy",
-            or "auto", which tries them on validation items.
-        samples: Number of calibration items, at least 1.
-        verify: Fail a scheme whose answers are too far from the source model's.
-        target: Where the files will run: "cpu", or "integer-only" for hardware that can't compute in float.
-        rewrites: Whether graphs are rewritten to be faster on the target; the answers stay those of the proof's bounds.
-        keep_float: A regular expression on names of layers, which mixed schemes keep in float; "" chooses them by
-            `max_drop`.
-        max_drop: Accuracy that mixed schemes may lose on validation items, percentage points, or agreement with the
-            model where there are no labels; None: 0.5, or no limit with `keep_float`.
         on_note: Called with each guess and with each scheme or option that was left out.
         on_step: Called with what is done before the files are made, in words.
         on_start: Called with a scheme's name before its conversion.
@@ -113,36 +107,27 @@ def convert(
     path = model_in(model)
     hints = hints or Hints()
     note = on_note or (lambda text: None)
-    aim = checked_target(target)
+    how = ConvertOptions(**options)
     described = dataclasses.replace(hints, output="") if hints.output == LOGITS else hints
     if is_logits := hints.output == LOGITS:
         hints = dataclasses.replace(hints, output=LOGITS + IF_ANY)
-    schemes = schemes_from(to, aim)
-    keep = KeepOptions(keep_float, max_drop)
-    if keep != KeepOptions() and not any(SCHEMES[name].is_mixed for name in schemes):
+    schemes = schemes_from(to, how.target)
+    if how.is_mixing and not any(SCHEMES[name].is_mixed for name in schemes):
         mixed = ", ".join(name for name, scheme in SCHEMES.items() if scheme.is_mixed)
         raise InputError(
             "--keep-float and --max-drop are for schemes of mixed precision, and none is asked for.",
             f"Add one to --to: {mixed}.",
         )
-    if samples < 1:
-        raise InputError(f"samples is {samples}; at least 1 calibration item is needed.")
     folder = path.parent / VARIANTS if out is None else Path(out)
     require_folder(folder)
-    calibration_method = next((name for name in CALIBRATION_METHODS if name == calibration.lower()), None)
-    if calibration_method is None:
-        raise unknown("calibration", calibration, CALIBRATION_METHODS)
     with Conversion(path, hints=hints) as conversion:
-        how_read = Reading(**reading)
-        plan = plan_for(path, conversion.facts, hints, data=data, count=samples, reading=how_read)
+        plan = plan_for(path, conversion.facts, hints, data=data, count=how.samples, reading=how)
         for text in (*conversion.facts.notes, *plan.notes):
             note(text)
-        if plan.contract.ranges and calibration_method != "auto":
-            note(
-                f"--calibration {calibration_method} is not used for the ranges of {path}, which edgepress tune learned"
-            )
+        if plan.contract.ranges and how.calibration != "auto":
+            note(f"--calibration {how.calibration} is not used for the ranges of {path}, which edgepress tune learned")
         possible = [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated]
-        items = items_for(plan.data, samples, plan.contract)
+        items = items_for(plan.data, how.samples, plan.contract)
         source = _checked_source(conversion, plan, items, hints, on_step=on_step)
         if source is not None and source.text:
             note(source.text)
@@ -155,13 +140,8 @@ def convert(
             adapter=plan.adapter,
             out=folder,
             **items,
-            again=_words_to_open(plan, data, described, how_read),
-            repairs=repairs and plan.data is not None,
-            calibration_method=calibration_method,
-            enforce=verify,
-            target=aim,
-            rewrite=rewrites,
-            keep=keep,
+            again=_words_to_open(plan, data, described, how),
+            how=dataclasses.replace(how, repairs=how.repairs and plan.data is not None),
             logits=is_logits,
             on_step=on_step,
             on_start=on_start,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from edgepress.converters.adapter import InputAdapter, end_for
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints, ModelFacts
+from edgepress.converters.options.conversion import SAMPLES
 from edgepress.converters.proof.compare import FEW, ITEMS
 from edgepress.runtime import Contract
 from edgepress.runtime.input_record import NamedInput
@@ -30,8 +31,6 @@ from edgepress.toolkit.truth import label_counts
 
 ENOUGH_ITEMS = 10
 """Items for each class from which on each class has some, unless items of it were left out."""
-SAMPLES = 200
-"""Training items to calibrate with, unless another number is given."""
 CALIBRATION_BATCH = 50
 """Calibration items that are read at once."""
 PROOF_BYTES = 64 << 20

@@ -25,6 +25,7 @@ from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import Conversion
 from edgepress.converters.files import sha256_of
+from edgepress.converters.options.conversion import MINMAX
 from edgepress.converters.process.scratch import ScratchFolder
 from edgepress.converters.process.worker import ChildDied, Worker
 from edgepress.runtime.contract import Contract
@@ -202,8 +203,10 @@ def _convert_teacher(
             if (labelled := with_labels_of(data, contract, notes)) is not None:
                 contract, notes = labelled
         _columns(path, contract, data)  # an error here comes before the conversion
-        options: dict[str, Any] = {"adapter": adapter, "calibration": tuple, "repairs": False, "rewrite": False}
-        (variant,) = conversion.run(["tflite-float32"], contract, out=folder, enforce=False, **options)
+        plain = dataclasses.replace(MINMAX, repairs=False, rewrites=False, verify=False)
+        (variant,) = conversion.run(
+            ["tflite-float32"], contract, adapter=adapter, calibration=tuple, out=folder, how=plain
+        )
     if variant.path is None:
         raise ModelFileError(f"The teacher {path} can't be run: {variant.error}", variant.hint)
     return contract, tuple(f"{path.name}: {note}" for note in notes), Candidate(variant.path, None)

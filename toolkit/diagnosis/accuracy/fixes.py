@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,12 +16,12 @@ from edgepress.converters.diagnosis.job import AnswerJob, ExamineJob
 from edgepress.converters.diagnosis.layer import QuantizedLayer
 from edgepress.converters.float_layers import layer_name
 from edgepress.converters.numeric.statistics import METHODS
+from edgepress.converters.options.conversion import SAMPLES
 from edgepress.converters.process.worker import ChildDied, Worker
 from edgepress.converters.schemes import SCHEMES, checked_target, finer, schemes_for
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.decisions import decide, same_answers
 from edgepress.toolkit.conversion.convert import convert
-from edgepress.toolkit.conversion.plan import SAMPLES
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.diagnosis.accuracy.job import Subject
 from edgepress.toolkit.diagnosis.accuracy.result import Fix
@@ -99,15 +98,10 @@ def conversions(
     proposed: dict[tuple[str, str], ProposedConversion] = {}
     runs = schemes_for(checked_target(contract.target))
     for one in _fitting(contract, layers, train):
-        if one.scheme in runs and _offers(one.arguments):
+        if one.scheme in runs:
             arguments = {**base, **one.arguments}
             proposed.setdefault((one.scheme, repr(arguments)), ProposedConversion(one.text, one.scheme, arguments))
     return list(proposed.values())
-
-
-def _offers(arguments: Mapping[str, Any]) -> bool:
-    """Whether this version of `convert` has these arguments."""
-    return arguments.keys() <= inspect.signature(convert).parameters.keys()
 
 
 def _fitting(contract: Contract, layers: Sequence[QuantizedLayer], train: int | None) -> Iterator[ProposedConversion]:
@@ -121,13 +115,8 @@ def _fitting(contract: Contract, layers: Sequence[QuantizedLayer], train: int | 
         yield ProposedConversion(
             "equalize its channels and correct its biases, as conversions do by default", scheme.name
         )
-    calibration_method = contract.compression.get("calibration", {})
-    if (
-        scheme.calibrated
-        and not fault
-        and calibration_method.get("method") != "mse"
-        and calibration_method.get("trials", 1) < len(METHODS)
-    ):
+    ranges = contract.compression.get("calibration", {})
+    if scheme.calibrated and not fault and ranges.get("method") != "mse" and ranges.get("trials", 1) < len(METHODS):
         yield ProposedConversion("take ranges by the error of rounding", scheme.name, {"calibration": "mse"})
     if scheme.calibrated and fault in ("range", "clipped", "") and (train is None or train > SAMPLES):
         yield ProposedConversion("calibrate on more items", scheme.name, {"samples": MORE})

@@ -16,11 +16,12 @@ from edgepress.converters.conversion.float_graph import FloatGraphJob
 from edgepress.converters.diagnosis.job import Examined, ExamineJob
 from edgepress.converters.files import sha256_of
 from edgepress.converters.numeric.metrics import agreement
+from edgepress.converters.options.conversion import SAMPLES, ConversionOptions
 from edgepress.converters.proof.compare import SEEDED
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.contract import Contract
 from edgepress.toolkit.conversion.convert import items_for
-from edgepress.toolkit.conversion.plan import SAMPLES, plan_for
+from edgepress.toolkit.conversion.plan import plan_for
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.for_model import data_for, describe, require_one_input, without_labels
 from edgepress.toolkit.data.reading import STRICT, Reading
@@ -174,9 +175,7 @@ def _float_graph(subject: Subject, folder: Path, adapter: Any) -> FloatGraphJob 
         items.get("validation"),
         contract.task != "none",
         (scheme.repairs,),
-        True,
-        "auto",
-        rewrite=bool(contract.rewrites),
+        ConversionOptions(rewrites=bool(contract.rewrites)),
     )
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from edgepress.converters.options.records import Setting, record
 from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.option_records import Setting, record
 from edgepress.toolkit.stats.choice import CONFIDENCE, Prefer
 
 MAX_THREADS = 256

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from edgepress.converters.files import sha256_of
+from edgepress.converters.options.conversion import ConversionArguments, ConversionOptions
 from edgepress.converters.schemes import Target, schemes_for
+from edgepress.converters.variant import Variant
 from edgepress.toolkit import text
-from edgepress.toolkit.conversion.convert import convert
-from edgepress.toolkit.conversion.plan import SAMPLES
+from edgepress.toolkit.conversion.convert import ConvertArguments, convert
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.types import SPLITS, Split
 from edgepress.toolkit.search.compression.step_cache import Files, StepCache
@@ -56,40 +57,32 @@ class Builder:
         self,
         source: Path,
         schemes: Sequence[str],
-        *,
-        calibration: str = "auto",
-        samples: int = SAMPLES,
-        max_drop: float | None = None,
-        verify: bool = True,
+        **how: Unpack[ConversionArguments],
     ) -> list[Trial]:
         """The files of a model, by the names of their schemes, as `edgepress convert` makes them."""
         options = self.options
         own = source != self.options.model
-        how = {"calibration": calibration, "samples": samples, "max_drop": max_drop, "verify": verify}
         by_target = _by_target(schemes, options.target)
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            variants = [
-                variant
-                for target, names in by_target.items()
-                for variant in convert(
+            variants: list[Variant] = []
+            for target, names in by_target.items():
+                arguments: ConvertArguments = {**options.reading.arguments, **how, "target": target}
+                variants += convert(
                     source,
                     ",".join(names),
                     data=options.data,
                     out=folder,
                     hints=None if own else options.hints,
-                    **options.reading.arguments,
-                    target=target,
                     on_note=lambda text: self.cache.notes.setdefault(text),
-                    **how,  # type: ignore[arg-type]
+                    **arguments,
                 )
-            ]
             errors = {v.scheme: f"{v.error} {v.hint}".strip() for v in variants if v.path is None}
             return {"errors": errors}, {v.scheme: v.path for v in variants if v.path is not None}
 
-        arguments = {"source": sha256_of(source), "schemes": [*schemes], **how}
-        arguments |= {} if options.target == "cpu" else {"target": options.target}
-        entry = self.cache.step("convert", f"converting to {', '.join(schemes)}", arguments, work)
+        key = asdict(replace(ConversionOptions(**how), target=options.target))
+        key |= {"source": sha256_of(source), "schemes": [*schemes]}
+        entry = self.cache.step("convert", f"converting to {', '.join(schemes)}", key, work)
         seconds = entry.made["seconds"] / len(schemes)
         errors = entry.result["errors"]
         trials = []

@@ -15,9 +15,10 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import TOOLS, Conversion
 from edgepress.converters.errors import CollapseError
 from edgepress.converters.files import sha256_of, whole_file
+from edgepress.converters.options.conversion import SAMPLES
 from edgepress.converters.process.worker import Emit
 from edgepress.toolkit.conversion.convert import JUDGED, items_for
-from edgepress.toolkit.conversion.plan import SAMPLES, plan_for
+from edgepress.toolkit.conversion.plan import plan_for
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.for_model import require_one_input
 from edgepress.toolkit.data.types import Split

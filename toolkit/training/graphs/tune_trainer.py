@@ -104,7 +104,7 @@ class TuneTrainer(Trainer[TuneJob]):
             self.judge,
             input_range=self.input_range,
             wanted=(self._precision,),
-            calibration_method="auto",
+            method="auto",
         )
         model = with_own_biases(repaired.models.get(self._precision, self.model))
         choice = repaired.chosen.methods if repaired.chosen else CalibrationMethods()

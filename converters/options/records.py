@@ -181,6 +181,26 @@ def with_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     return held | dict(given)
 
 
+def words_of(options: Any, record: type | None = None) -> list[str]:
+    """The options of an object as on the command line, without those that are as usual.
+
+    Args:
+        options: An object of a record.
+        record: The record whose options are wanted, one that the object's extends; None: all.
+    """
+    words: list[str] = []
+    for name, (field, _, setting) in settings_of(record or type(options)).items():
+        value = getattr(options, name)
+        if value == field.default or not setting.command_line:
+            continue
+        plain = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(max(setting.words, key=len) if setting.words else f"--{'' if value else 'no-'}{plain}")
+        else:
+            words += [f"--{plain}", str(value)]
+    return words
+
+
 def _record_in(parameter: inspect.Parameter) -> Any:
     if parameter.kind is parameter.VAR_KEYWORD and get_origin(parameter.annotation) is Unpack:
         return RECORDS[get_args(parameter.annotation)[0]]
