@@ -18,6 +18,7 @@ from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import ChannelOrder
+from edgepress.converters.options.records import settings_of
 from edgepress.converters.schemes import ALL, SCHEMES
 from edgepress.runtime.adapter import PerImage
 from edgepress.runtime.contract import Task
@@ -30,7 +31,6 @@ from edgepress.toolkit.cli.record_options import option_of
 from edgepress.toolkit.data import ACCEPTED, NAMES
 from edgepress.toolkit.data.options import RESIZE
 from edgepress.toolkit.measurement.benchmarking import options as benchmarking
-from edgepress.toolkit.option_records import settings_of
 from edgepress.toolkit.stats.choice import Prefer
 from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
 from edgepress.toolkit.training.options import TRUST_HELP, RunOptions

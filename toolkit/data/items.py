@@ -14,6 +14,7 @@ from typing import Annotated, Any, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.options.records import record
 from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.image import resize_array
 from edgepress.runtime.input_record import inputs_of
@@ -23,7 +24,6 @@ from edgepress.toolkit.data.options import DataOptions, OpeningArguments, Python
 from edgepress.toolkit.data.splits import Ints, Names
 from edgepress.toolkit.data.types import Purpose, Source
 from edgepress.toolkit.errors import DataError, unknown
-from edgepress.toolkit.option_records import record
 
 SMALL = 64
 """Colour images whose shorter sides have a smaller median than this are no photos, pixels."""

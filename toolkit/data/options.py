@@ -8,13 +8,13 @@ from typing import Annotated, Any, TypedDict
 
 from edgepress.converters.contract.hints import parse_size
 from edgepress.converters.contract.metadata import ChannelOrder
+from edgepress.converters.options.records import Setting, record
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import RESIZES, Resize, resize_rule
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.data.types import Purpose
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.option_records import Setting, record
 
 MAX_SIDE = 4096
 """Longest side of images, pixels."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.options.records import settings_of
 from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.decisions import same_answers
 from edgepress.runtime.input_spec import InputSpec
@@ -20,7 +21,6 @@ from edgepress.toolkit.data.readers.idx import color_of
 from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.data.types import ALWAYS_LEFT_OUT, DataSet
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.option_records import settings_of
 from edgepress.toolkit.results.remarks.facts import Facts, FloatPair
 from edgepress.toolkit.stats.samples import group_figures
 from edgepress.toolkit.training import batches

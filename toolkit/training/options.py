@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
+from edgepress.converters.options.records import Setting, check_ranges, record
 from edgepress.toolkit.data.objects import Model
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.option_records import Setting, check_ranges, record
 from edgepress.toolkit.training.batches import AUGMENTATIONS
 from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
 from edgepress.toolkit.training.nets.options import BaseNet

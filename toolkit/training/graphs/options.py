@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+from edgepress.converters.options.records import Setting, record
 from edgepress.converters.pruning.importance import MEASURES
 from edgepress.converters.pruning.plan import Cost
 from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.option_records import Setting, record
 from edgepress.toolkit.text import SHARE, SIZE, TIME, parse
 from edgepress.toolkit.training.options import AUGMENTATION, RunArguments, RunOptions
 
