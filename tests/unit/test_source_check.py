@@ -11,7 +11,8 @@ import pytest
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints, ModelFacts
-from edgepress.toolkit.conversion.source_check import SourceCheck, check_source, other_preparations
+from edgepress.toolkit.conversion.source_check import MEASURED, NEAR, SourceCheck, check_source, other_preparations
+from edgepress.toolkit.stats.metrics import near_largest
 
 CLASSES = 5
 SIDE = 8
@@ -139,3 +140,24 @@ def test_the_usual_preparations_are_different_ones() -> None:
     other = [words for words, _ in other_preparations(facts(), Hints(input_range="-1,1"))]
     assert any(each.input_range == "0,255" for each in other)
     assert all((each.input_range, each.mean, each.std, each.input) != (None,) * 4 for each in other)
+
+
+def test_a_benchmark_of_all_test_items_rarely_contradicts_the_check() -> None:
+    """Of a model that the check calls near the largest class, a benchmark, which has more items, recommends no file."""
+    rng = np.random.default_rng(0)
+    accused = contradicted = 0
+    for _ in range(1000):
+        count = int(rng.integers(2, 20))
+        shares = rng.dirichlet(np.full(count, rng.choice([0.5, 2, 20])))
+        skill = rng.uniform(0, 0.6)
+
+        def drawn(items: int, shares: Any = shares, count: int = count, skill: float = skill) -> list[Any]:
+            y = rng.choice(count, items, p=shares)
+            right = np.where(rng.random(items) < skill, y, rng.choice(count, items, p=shares)) == y
+            return [np.bincount(y, minlength=count), np.bincount(y[right], minlength=count)]
+
+        if near_largest(*drawn(MEASURED), NEAR) is not None:
+            accused += 1
+            contradicted += near_largest(*drawn(int(rng.choice([300, 1000, 5000])))) is None
+    assert accused > 200, "few models are accused: the check says nothing"
+    assert contradicted < 0.04 * accused

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints, ModelFacts
+from edgepress.converters.proof.compare import ITEMS
 from edgepress.runtime import Contract
 from edgepress.runtime.decisions import decide, same_answers, two_columns
 from edgepress.toolkit.stats.intervals import mcnemar
@@ -85,8 +86,10 @@ def _effect(adapter: InputAdapter) -> tuple[object, ...]:
     return adapter.bgr, adapter.per_image, scaling
 
 
-MEASURED = 256
+MEASURED = ITEMS
 """Most items that a source model is measured on."""
+NEAR = 0.0
+"""As `metrics.NEAR`, and lower: a benchmark of all test items must not contradict what is said of these few."""
 MIN_ITEMS = 30
 """Items below which an accuracy near that of the largest class says that items are few, not that the model is weak."""
 FIRST_ITEMS = 48
@@ -255,7 +258,7 @@ class _Race:
         support, correct = (
             np.bincount(y, minlength=len(self.contract.labels)) for y in (self.labels, self.labels[right])
         )
-        return near_largest(support, correct)
+        return near_largest(support, correct, NEAR)
 
     def best_of(self, others: Sequence[tuple[Hints, InputAdapter]], right: Flags) -> tuple[Hints | None, float]:
         """The preparation that is best on all items, and its accuracy; None and 0 if none is far better than given."""

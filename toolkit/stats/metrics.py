@@ -137,7 +137,7 @@ def calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> floa
     return float(np.abs(excess).sum() / len(score))
 
 
-NEAR = 0.05
+NEAR = 0.1
 """A model is near the largest class's share if it is not proven to answer this share of the other classes' items
 correctly, net of what it loses in the largest class."""
 HALF = 0.5
@@ -177,7 +177,7 @@ class NearLargest:
         )
 
 
-def near_largest(support: Counts, right: Counts) -> NearLargest | None:
+def near_largest(support: Counts, right: Counts, least: float = NEAR) -> NearLargest | None:
     """Whether accuracy is hardly above the share of the largest class; None if it is well above, or there is one class.
 
     Against answering always the largest class: items that only the model gets right, and that only this answer does.
@@ -186,6 +186,7 @@ def near_largest(support: Counts, right: Counts) -> NearLargest | None:
     Args:
         support: Number of items of each class, shape (C,).
         right: Number of these that the model answers correctly, shape (C,).
+        least: Share of the other classes' items, 0-1, that must be proven to be answered correctly.
     """
     count = int(support.sum())
     largest = int(np.argmax(support))
@@ -194,7 +195,7 @@ def near_largest(support: Counts, right: Counts) -> NearLargest | None:
     accuracy = int(right.sum()) / count
     share = int(support[largest]) / count
     rest = 1 - share
-    if rest == 0 or low > NEAR * rest or accuracy - share >= HALF * rest:
+    if rest == 0 or low > least * rest or accuracy - share >= HALF * rest:
         return None
     return NearLargest(largest=largest, share=share, accuracy=accuracy, low=low, high=high)
 
