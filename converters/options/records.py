@@ -21,6 +21,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields
+from operator import ge, gt, le, lt
 from typing import Any, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
 from edgepress.runtime.errors import InputError
@@ -114,13 +115,9 @@ def check_ranges(options: Any) -> None:
     kind: Any = type(options)
     for name, (_, _, setting) in settings_of(kind).items():
         value = getattr(options, name)
-        if not isinstance(value, (int, float)):
-            continue
-        is_low = setting.min is not None and not value >= setting.min
-        is_high = setting.max is not None and not value <= setting.max
-        is_low |= setting.above is not None and not value > setting.above
-        is_high |= setting.below is not None and not value < setting.below
-        if is_low or is_high:
+        ends = ((setting.min, ge), (setting.max, le), (setting.above, gt), (setting.below, lt))
+        is_number = isinstance(value, (int, float))
+        if is_number and not all(end is None or is_within(value, end) for end, is_within in ends):
             raise InputError(f"{name} is {value:g}; accepted: {setting.range}.")
 
 

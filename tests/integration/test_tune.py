@@ -200,7 +200,7 @@ def test_a_graph_with_unknown_operations_is_refused_with_its_name(run, tmp_path,
     monkeypatch.delitem(program.OPERATIONS, "CONV_2D")
     job = jobs.TuneJob(
         target=tmp_path / "x.tflite", contract=None, adapter=None, calibration=None, validation=None,
-        train=None, labelled=False, augmentation="none", options=TuneOptions(), began_with={},
+        train=None, labelled=False, options=TuneOptions(augmentation="none"), began_with={},
     )  # fmt: skip
     model = run.variants["tflite-float32"].read_bytes()
 

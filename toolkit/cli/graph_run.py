@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 from edgepress.toolkit import text
+from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.escaping import shell_line
@@ -32,6 +33,16 @@ FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "snr_db": ("signal to noise", "{:.1f} dB".format),
 }
 """The figures before and after: the title and the format of each."""
+
+
+def carry_out(work: Callable[..., GraphResult], given: Mapping[str, Any], title: str) -> None:
+    """Call `tune` or `prune` with what a command was given, and print the result."""
+    with training_bar() as advance:
+        result = call_with(work, given, on_note=screen.note, on_progress=advance)
+    if given["json_output"]:
+        screen.document(result.summary())
+    else:
+        show(result, title, given["data"], given["how"])
 
 
 def show(result: GraphResult, title: str, data: str | None, reading: Reading) -> None:

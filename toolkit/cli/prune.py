@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.toolkit.arguments import call_with
-from edgepress.toolkit.cli import options, screen
-from edgepress.toolkit.cli.graph_run import Data, show, training_bar
+from edgepress.toolkit.cli import options
+from edgepress.toolkit.cli.graph_run import Data, carry_out
 from edgepress.toolkit.training.graphs.options import PruneOptions
 
 
@@ -16,9 +15,4 @@ def prune(
     """Prune channels of a model of any format, then distil; convert makes the files."""
     from edgepress.toolkit.training.graphs.prune import prune as work
 
-    with training_bar() as advance:
-        result = call_with(work, locals(), on_note=screen.note, on_progress=advance)
-    if json_output:
-        screen.document(result.summary())
-        return
-    show(result, "float graph on validation items", data, how)
+    carry_out(work, locals(), "float graph on validation items")

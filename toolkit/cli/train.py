@@ -53,7 +53,8 @@ def train(
         opening = replace(opening, size=None) if settings.is_from_file("size") else opening
     hints = Hints(**scaling, color=opening.color, channels_first=channels_first, custom=tuple(custom or ()))
     if training.base is None:
-        _refuse_hints(hints)
+        if words := replace(hints, color="bgr" if hints.color == "bgr" else None).words:
+            raise InputError(f"{words[0]} describes a model, and none is given.", "Name it with --from.")
     else:
         size = (opening.size,) if isinstance(opening.size, int) else opening.size
         hints = replace(hints, size=size, resize=None if opening.resize == "stretch" else opening.resize)
@@ -73,9 +74,3 @@ def train(
         screen.say(line)
     screen.say(f"Test {quality(result.metrics)}: {result.model}", style="bold")
     screen.next_command(shell_line("edgepress", "convert", result.model, *opening.words))
-
-
-def _refuse_hints(hints: Hints) -> None:
-    """Refuse what only a model made elsewhere has."""
-    if words := [*replace(hints, color=hints.color if hints.color == "bgr" else None).words]:
-        raise InputError(f"{words[0]} describes a model, and none is given.", "Name it with --from.")

@@ -36,8 +36,7 @@ class GraphJob:
         validation: Returns up to a number of validation items and their labels, or None.
         train: The items that it is trained on.
         labelled: Whether the labels of these are those of the model.
-        augmentation: The result of `augment.resolve`.
-        options: The options of the run.
+        options: The options of the run, with the augmentation that the data chose.
         began_with: What must be equal for a run to be resumed.
     """
 
@@ -48,7 +47,6 @@ class GraphJob:
     validation: Validation
     train: Split
     labelled: bool
-    augmentation: str
     options: GraphOptions
     began_with: Mapping[str, Any]
 

@@ -71,8 +71,8 @@ class GraphOptions(RunOptions, Reading):
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """What a run's file records of them, apart from the augmentation, which the data choose."""
-        return {"minutes": self.minutes, "steps": self.steps, "seed": self.seed}
+        """What a run's file records of them."""
+        return {name: getattr(self, name) for name in ("minutes", "steps", "seed", "augmentation")}
 
 
 @record(TuneArguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -88,8 +89,7 @@ def carry_out(path: Path, run: Run, work: Callable[[Any, Emit], None], job_of: C
     """
     note = run.on_note or (lambda text: None)
     progress = run.on_progress or (lambda share, text: None)
-    options = run.options
-    folder = path.parent / run.verb if options.out is None else Path(options.out)
+    folder = path.parent / run.verb if run.options.out is None else Path(run.options.out)
     with Conversion(path, hints=run.hints) as conversion, contextlib.ExitStack() as lock:
         target = folder / f"{conversion.stem}-{run.verb}.tflite"
         if target.exists() and target.samefile(path):
@@ -99,14 +99,14 @@ def carry_out(path: Path, run: Run, work: Callable[[Any, Emit], None], job_of: C
         job, content = job_arguments(conversion, target, run, note)
         lock.enter_context(run_folder.only_run(folder))  # only now, so that what can't be trained leaves no folder
         began: dict[str, Any] = {"model": sha256_of(path), "data_sha256": content, "hints": str(run.hints or Hints())}
-        began |= {**options.recorded, "augmentation": job["augmentation"]}
+        began |= job["options"].recorded
         finished = finished_run(target, run, began)
         if finished is not None:
             forget(folder, run.scratch)  # it was killed before it did
             return GraphResult(target, finished, finished.pop("history"))
         trained = Trained({}, [])
         try:
-            for report in conversion.call(work, job_of(**job, options=options, began_with=began)):
+            for report in conversion.call(work, job_of(**job, began_with=began)):
                 if isinstance(report, Progress):
                     progress(report.share, report.text)
                 else:
@@ -157,17 +157,18 @@ def job_arguments(
     train: Split = plan.data.train
     tools = {name: metadata.version(name) for name in TOOLS}
     contract = plan.contract.replace(parent_sha256=sha256_of(conversion.path), tools=tools)
+    options = run.options
+    sound = plan.data.sound is not None
+    chosen = batches.resolve(options.augmentation, contract.input, sound=sound, mixes=batches.can_mix(train))
     arguments = {
         "target": target,
+        "options": dataclasses.replace(options, augmentation=chosen),
         "contract": contract,
         "adapter": plan.adapter,
         "calibration": items["calibration"],
         "validation": items.get("validation") or partial(_read_training_items, train),
         "train": train,
         "labelled": contract.task == kind_of(plan.data).task and [*contract.labels] == [*plan.data.labels],
-        "augmentation": batches.resolve(
-            run.options.augmentation, contract.input, sound=plan.data.sound is not None, mixes=batches.can_mix(train)
-        ),
     }
     return arguments, plan.data.sha256
 

@@ -243,9 +243,9 @@ class Trainer(Generic[AnyJob]):
                 started = time.monotonic()
 
     def _batches(self, done: int) -> Iterator[batches.Batch]:
-        job = self.job
+        how = self.job.options
         return batches.endless(
-            job.train, batch_size=self.batch_size, augmentation=job.augmentation, seed=job.options.seed, done=done
+            self.job.train, batch_size=self.batch_size, augmentation=how.augmentation, seed=how.seed, done=done
         )
 
     def restore(self, state: TrainingState, distillation: Distillation) -> None:
