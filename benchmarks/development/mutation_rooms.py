@@ -97,14 +97,14 @@ FORMS = (
 """What changes graphs before and after quantization, and decides what stays float."""
 ROOMS = {
     "stats": Room(
-        "toolkit/stats/intervals.py toolkit/stats/metrics.py toolkit/stats/samples.py",
-        "stats intervals metrics item_plans remarks_items advice expected promises",
+        "toolkit/stats/intervals.py toolkit/stats/metrics.py toolkit/stats/samples.py toolkit/stats/rates.py",
+        "rates stats intervals metrics item_plans remarks_items advice expected promises",
     ),
     "comparison": Room(
         "toolkit/measurement/comparison/*.py",
-        "comparison gates matching comparison_text compare_models compare",
+        "comparison gates matching comparison_text compare_models compare compare_streams",
     ),
-    "results": Room("toolkit/results/*.py", "results results_file"),
+    "results": Room("toolkit/results/*.py", "results results_file compare_streams"),
     "splits": Room("toolkit/data/splits.py", "splits data_splits"),
     "contract": Room("runtime/contract.py", "contract_fields contract"),
     "several inputs": Room("runtime/input_record.py runtime/several.py", "input_record record_reader"),

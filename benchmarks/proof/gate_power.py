@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepress.toolkit.measurement.comparison.compare import Comparison, compare_results, judge
+from edgepress.toolkit.measurement.comparison.compare import compare_results
 from edgepress.toolkit.measurement.comparison.gates import FAILED, OPEN, parse_gate
+from edgepress.toolkit.measurement.comparison.judging import Comparison, judge
 from edgepress.toolkit.measurement.comparison.match import match_models
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.records import Advice, Benchmark, Measurement

@@ -28,10 +28,11 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 from sounds import wav_bytes
 
 from edgepress.toolkit import calibrate_stream, convert, evaluate_stream, train
+from edgepress.toolkit.data.event_tables import find_recordings
 from edgepress.toolkit.data.sound_files import load_samples
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.measurement.streams import StreamEvaluation, find_recordings
-from edgepress.toolkit.stats.samples import rate_interval
+from edgepress.toolkit.measurement.streams import StreamEvaluation
+from edgepress.toolkit.stats.rates import rate_interval
 
 RATE = 16000
 BETWEEN_S = 3.0

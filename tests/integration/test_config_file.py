@@ -326,3 +326,12 @@ def test_the_guide_lists_what_is_shared_and_who_reads_the_file() -> None:
         every = {c for c in READS if name in option_names(GROUP.commands[c])}
         assert (listed[name.replace("_", "-")] or every) == set(users)
     assert ", ".join(f"`{name}`" for name in READS[:-1]) + f" and `{READS[-1]}` read it" in " ".join(PAGE.split())
+
+
+def test_options_of_items_in_the_file_do_not_stop_an_evaluation_of_recordings(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    write('[evaluate]\ndata = "mnist"\njobs = 2\nskip-unreadable = true\n')
+    for words, says in (((), "none.tflite can't be read"), (("--data", "digits"), "--stream doesn't take --data:")):
+        edgepress("evaluate", "none.tflite", "--stream", "a.wav", *words)
+        assert says in " ".join(capfd.readouterr().err.split())

@@ -24,6 +24,7 @@ from edgepress.runtime import Contract, load
 from edgepress.runtime.__main__ import main as runtime
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.front_end import frames_of, net_input
+from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.wav import read_wav
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.data.for_model import contract_of
@@ -231,6 +232,34 @@ def test_evaluate_hears_what_listen_hears(made: Any, scenes: Any, capsys: Any) -
     assert "1 recording shorter than a window not counted." in text
 
 
+def test_two_results_about_recordings_are_compared(made: Any, scenes: Any, tmp_path: Path) -> None:
+    file = made.files["model-int8.tflite"]
+    how = ("--stream", scenes.folder, "--events", scenes.events)
+    usual = edgepress("evaluate", file, *how)
+    deaf = tflite_with_contract(file.read_bytes(), contract_of(file).replace(listen=ListenOptions(threshold=1.0)))
+    (tmp_path / "deaf.tflite").write_bytes(deaf)
+    documents = usual, edgepress("evaluate", tmp_path / "deaf.tflite", *how)
+    for name, document in zip("ab", documents, strict=True):
+        (tmp_path / name).write_text(json.dumps(document))
+    assert sum(e["heard_s"] is None for each in usual["heard"] for e in each["events"]) == usual["missed"]
+    assert sum(len(each["alarms"]) for each in usual["heard"]) == usual["alarms"]
+    assert [Path(each["file"]).name for each in usual["heard"]] == sorted(p.name for p in scenes.folder.iterdir())
+    found = edgepress("compare", tmp_path / "a", tmp_path / "b", "--fail-if", "missed_rise>2", code=3)
+    change = found["stream"]
+    assert (change["old"]["missed"], change["new"]["missed"]) == (usual["missed"], documents[1]["missed"])
+    assert len(change["missed_by_new"]) - len(change["missed_by_old"]) == documents[1]["missed"] - usual["missed"] > 0
+    assert edgepress("compare", tmp_path / "a", tmp_path / "a", "--fail-if", "missed_rise>2")["unproven"] is False
+    edgepress("compare", tmp_path / "a", tmp_path / "b", "--fail-if", "alarms>1/h", code=5)
+    done = CliRunner().invoke(app, ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--fail-if", "missed_rise>2"])
+    assert done.exit_code == 3, done.output
+    assert f"{usual['missed']} of {usual['events']}:" in done.output
+    assert "Missed by NEW alone" in done.output
+    silent = tmp_path / "c"
+    silent.write_text(json.dumps(edgepress("evaluate", file, "--stream", scenes.folder)))
+    error = edgepress("compare", tmp_path / "a", silent, code=1)["error"]
+    assert "has the event" in error["message"]
+
+
 def test_the_copy_of_calibrate_carries_the_rule(made: Any, scenes: Any, tmp_path: Path, capsys: Any) -> None:
     edgepress("convert", made.run / "model.keras", "--to", "tflite-int8", "--target", "integer-only", "--out", tmp_path)
     (file,) = tmp_path.glob("*.tflite")
@@ -302,6 +331,11 @@ def test_a_wish_that_no_rule_keeps_writes_no_copy(made: Any, tmp_path: Path) -> 
         (("evaluate", "--stream", "scene1.wav", "--step", "999"), "every 999 frames leaves sound out"),
         (("evaluate", "--stream", "scene1.wav", "--events", "late.csv"), "begins at 9000 s, and it has 60.0 s"),
         (("evaluate", "--events", "late.csv"), "need recordings"),
+        (("evaluate", "--stream", "scene1.wav", "--data", "digits"), "--stream doesn't take --data"),
+        (
+            ("evaluate", "--stream", "scene1.wav", "--jobs", "2", "--no-cache", "--skip-unreadable"),
+            "doesn't take --jobs, --no-cache, --skip-unreadable",
+        ),
         (("calibrate", "--max-alarms", "1/h"), "needs recordings"),
         (("calibrate", "--stream", "scene1.wav"), "needs the number of false alarms"),
         (("calibrate", "--max-alarms", "soon", "--stream", "scene1.wav"), "--max-alarms is 'soon'"),

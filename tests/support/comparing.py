@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import records
 
-from edgepress.toolkit.measurement.comparison.compare import Comparison, compare_results
+from edgepress.toolkit.measurement.comparison.compare import compare_results
 from edgepress.toolkit.measurement.comparison.figures import Figure
 from edgepress.toolkit.measurement.comparison.gates import parse_gate
+from edgepress.toolkit.measurement.comparison.judging import Comparison
 from edgepress.toolkit.results.records import Benchmark, Measurement
 from edgepress.toolkit.stats.intervals import Interval
 

@@ -48,7 +48,7 @@ def test_every_metric_takes_its_units_and_scales_by_them(name: str, op: str, val
         assert gate.of_change
         assert math.isclose(gate.limit, value if unit == "x" else 1 + value / 100)
     else:
-        assert gate.of_change == name.endswith("drop")
+        assert gate.of_change == name.endswith(("drop", "rise"))
         assert math.isclose(gate.limit, value * metric.units[unit])
     assert parse_gate(gate.text.upper()) == parse_gate(gate.text.upper().lower()).__class__(
         gate.text.upper(), gate.metric, gate.op, gate.limit, gate.of_change

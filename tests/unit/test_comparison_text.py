@@ -9,9 +9,10 @@ import pytest
 from comparing import failing, judged
 from records import float_row, result, row
 
-from edgepress.toolkit.measurement.comparison.compare import Comparison, compare_results
+from edgepress.toolkit.measurement.comparison.compare import compare_results
 from edgepress.toolkit.measurement.comparison.figures import Figure
 from edgepress.toolkit.measurement.comparison.gates import parse_gate
+from edgepress.toolkit.measurement.comparison.judging import Comparison
 from edgepress.toolkit.measurement.comparison.text import github_annotations, markdown, methods, summary
 from edgepress.toolkit.stats.intervals import Interval
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from records import float_row, result, row
 
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.measurement.comparison.compare import Comparison
 from edgepress.toolkit.measurement.comparison.figures import share_interval
-from edgepress.toolkit.measurement.comparison.gates import FAILED, METRICS, OPEN, PASSED, Gate, parse_gate
+from edgepress.toolkit.measurement.comparison.gates import FAILED, METRICS, OF_STREAMS, OPEN, PASSED, Gate, parse_gate
+from edgepress.toolkit.measurement.comparison.judging import Comparison
 from edgepress.toolkit.stats.intervals import Interval
 
 # What would settle a gate.
@@ -169,7 +169,7 @@ def test_a_refusal_names_the_units_that_fit(name: str) -> None:
     for unit in METRICS[name].units:
         assert unit in str(caught.value) or unit == "μs"
     shares = ("drop", "accuracy", "agreement", "f1", "f1_drop", "map", "map_drop")
-    assert ("x or %" in str(caught.value)) == (name not in shares)
+    assert ("x or %" in str(caught.value)) == (name not in (*shares, *OF_STREAMS))
 
 
 @pytest.mark.parametrize(

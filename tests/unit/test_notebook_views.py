@@ -21,8 +21,9 @@ from edgepress.converters.variant import Variant
 from edgepress.runtime.contract import Verification
 from edgepress.toolkit.conversion.convert import Variants
 from edgepress.toolkit.diagnosis.accuracy.result import AccuracyDiagnosis, Fix
-from edgepress.toolkit.measurement.comparison.compare import Comparison, compare_results
+from edgepress.toolkit.measurement.comparison.compare import compare_results
 from edgepress.toolkit.measurement.comparison.gates import parse_gate
+from edgepress.toolkit.measurement.comparison.judging import Comparison
 from edgepress.toolkit.measurement.evaluation import Evaluation
 from edgepress.toolkit.reports.notebooks import html, views
 from edgepress.toolkit.results.file import load_benchmark

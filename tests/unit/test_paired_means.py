@@ -18,8 +18,8 @@ from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.measurement.benchmarking.accuracy import accuracy_figures
 from edgepress.toolkit.measurement.benchmarking.answers import Answers
-from edgepress.toolkit.measurement.comparison.compare import Comparison
 from edgepress.toolkit.measurement.comparison.gates import FAILED, OPEN, PASSED
+from edgepress.toolkit.measurement.comparison.judging import Comparison
 from edgepress.toolkit.measurement.comparison.text import markdown, methods, pair_rows
 from edgepress.toolkit.reports.notebooks.views import comparison_html
 from edgepress.toolkit.results.file import means_on_resamples

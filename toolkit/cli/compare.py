@@ -18,7 +18,7 @@ from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.terminal import Text
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.measurement.comparison.compare import Comparison
+    from edgepress.toolkit.measurement.comparison.judging import Comparison
 
 UNPROVEN = 5
 """Exit code if no limit is exceeded, and one is neither proven to be exceeded nor to be kept."""
@@ -31,14 +31,18 @@ HIDDEN = ("p99_us", "memory_bytes")
 
 @options.with_model_hints
 def compare(
-    old: Annotated[Path, Argument(help="A benchmark.json, a folder that holds one, or a .tflite or .onnx file")],
+    old: Annotated[
+        Path,
+        Argument(help="A benchmark.json, its folder, a result of evaluate --stream --json, or a .tflite or .onnx file"),
+    ],
     new: Annotated[Path, Argument(help="The same kind of file; two model files are measured side by side")],
     hints: Hints,
     fail_if: Annotated[
         list[str] | None,
         Option(
             help="Limit such as 'drop>0.5' or 'f1_drop>1' (pp), 'latency>1.1x', 'p99>5ms', 'size>5%', 'size>200kB' or "
-            "'accuracy<97%'; may be repeated. x and % limit the change. Exit code 3 if a limit is exceeded, "
+            "'accuracy<97%'; of recordings 'alarms>1/h', 'alarms_rise>0.5/h', 'missed>5%' or 'missed_rise>2' (pp); "
+            "may be repeated. x and % limit the change. Exit code 3 if a limit is exceeded, "
             f"{UNPROVEN} if that is neither proven nor ruled out"
         ),
     ] = None,

@@ -10,6 +10,7 @@ from typer import Argument, Option
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.cli.settings import is_from_file
 from edgepress.toolkit.columns import quality
 from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.errors import InputError
@@ -40,6 +41,8 @@ def evaluate(
 ) -> None:
     """Measure accuracy, precision, recall, F1, calibration error and confusion of one file on the test split."""
     if sound["stream"]:
+        given = {"data": data is not None, "jobs": jobs is not None, "cache": not cache}
+        _refuse_of_items(**given, skip_unreadable=reading != STRICT)
         _evaluate_stream(file, **sound, engine=engine, threads=threads, json_output=json_output)
         return
     if sound["events"] is not None or sound["step"] is not None:
@@ -72,6 +75,15 @@ def evaluate(
             f"{accepted['count']} answers are accepted{_interval(accepted['share'])}; "
             f"{accepted['errors']} of these are wrong{_interval(accepted['error'])}."
         )
+
+
+def _refuse_of_items(**given: bool) -> None:
+    """Refuse options that recordings have no use for; those of edgepress.toml are for items, and change nothing."""
+    names = {"data": "--data", "jobs": "--jobs", "cache": "--no-cache", "skip_unreadable": "--skip-unreadable"}
+    words = [names[key] for key, is_given in given.items() if is_given and not is_from_file(key)]
+    if words:
+        problem = f"--stream doesn't take {', '.join(words)}: recordings are heard one after the other, and not stored."
+        raise InputError(problem, f"Leave out {', '.join(words)}, or --stream.")
 
 
 def _evaluate_stream(file: Path, *, stream: list[Path], json_output: bool, **how: Any) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edgepress.toolkit.cli.screen import table
 from edgepress.toolkit.measurement.streams import Count, StreamEvaluation
-from edgepress.toolkit.stats.samples import rate_interval, share_interval
+from edgepress.toolkit.stats.rates import rate_interval
+from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.terminal import Table
 from edgepress.toolkit.text import number, plural
 

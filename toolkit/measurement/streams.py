@@ -6,53 +6,39 @@ Every recording is answered once; the rule of `listen` is then applied to its an
 
 from __future__ import annotations
 
-import csv
-import math
-import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.files import sha256_of_file
 from edgepress.converters.process.worker import ChildDied, Worker
 from edgepress.runtime import Contract
 from edgepress.runtime.sessions import file_format
 from edgepress.runtime.sound.event_rule import EventRule
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.toolkit.arguments import OnProgress, check_arguments
+from edgepress.toolkit.data.event_tables import Event, find_recordings, match, read_events
 from edgepress.toolkit.data.for_model import describe
-from edgepress.toolkit.data.sound_files import load_samples, recordings_in
+from edgepress.toolkit.data.sound_files import load_samples
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.machine.environments import engine_for, python_for
 from edgepress.toolkit.measurement.benchmarking.answers import crash_error
-from edgepress.toolkit.stats.samples import rate_interval, share_interval
+from edgepress.toolkit.results.streams import SCHEMA_VERSION, FalseAlarm, HeardEvent, HeardFile
+from edgepress.toolkit.stats.rates import rate_interval
+from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.workers.listening import Listening, listen_on, open_listener
 from edgepress.toolkit.workers.opening import Candidate
 
-COLUMNS = ("start_s", "end_s", "label")
-"""Columns of a table of events; `file` is needed for several recordings."""
-AFTER_S = 1.0
-"""Seconds after the end of an event in which it may still be heard."""
 THRESHOLDS = (*(round(0.05 * n, 2) for n in range(1, 20)), 0.96, 0.97, 0.98, 0.99, 0.995, 0.999)
 """Thresholds of a curve."""
 PART_S = 60
 """Seconds of sound that a process is given at once."""
 SILENCE_S = 600.0
 """Seconds that such a part may take."""
-MOST_EVENTS = 1_000_000
-MOST_TABLE_BYTES = 64 << 20
-
-
-class Event(NamedTuple):
-    """A sound that a person has labelled: seconds of its beginning and end in the recording, and its label."""
-
-    start_s: float
-    end_s: float
-    label: str
 
 
 @dataclass(frozen=True)
@@ -65,6 +51,7 @@ class HeardRecording:
         ends: Samples up to the end of each window, int64, shape (n,).
         probabilities: Probability of each label, float32, shape (n, labels).
         events: What there is to hear.
+        sha256: SHA-256 of the file; "" if it is not known.
     """
 
     file: Path
@@ -72,6 +59,7 @@ class HeardRecording:
     ends: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
     events: tuple[Event, ...]
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,10 +137,8 @@ class StreamEvaluation:
     def count(self, **changes: Any) -> list[Count]:
         """What is heard by the rule, perhaps with other options: the sum over labels, and each label."""
         options = replace(self.options, **changes)
-        assert self.contract.sound is not None
-        rate = self.contract.sound.rate
-        heard = [events_of(recording, self.contract.labels, options, rate) for recording in self.recordings]
-        counts = [self._count(options.threshold, label, heard) for label in self.labels]
+        heard = self._heard(options)
+        counts = [_count(options.threshold, label, heard) for label in self.labels]
         total = Count(
             "",
             options.threshold,
@@ -172,31 +158,43 @@ class StreamEvaluation:
         hours = self.hours
         total, *labels = self.count()
         return {
+            "schema_version": SCHEMA_VERSION,
             "file": str(self.file),
+            "sha256": sha256_of_file(self.file) if self.file.is_file() else "",
             "engine": self.engine,
             "recordings": [str(recording.file) for recording in self.recordings],
             "hours": hours,
             "unanswered": self.unanswered,
             "rule": asdict(self.options),
+            "labels": self.labels,
             **total.to_dict(hours),
             "per_label": [count.to_dict(hours) for count in labels],
             "curve": [count.to_dict(hours) for count in self.curve()],
+            "heard": [asdict(file) for file in self._heard(self.options)],
         }
 
-    def _count(self, threshold: float, label: str, heard_events: Sequence[Sequence[dict[str, Any]]]) -> Count:
-        missed = 0
-        alarms = 0
-        events = 0
-        delays: list[float] = []
-        for recording, reported in zip(self.recordings, heard_events, strict=True):
-            expected = [event for event in recording.events if event.label == label]
-            times = [each["time_s"] for each in reported if each["label"] == label]
-            heard, false = match(expected, times)
-            events += len(expected)
-            missed += len(expected) - len(heard)
-            alarms += false
-            delays += [time - expected[place].end_s for place, time in heard.items()]
-        return Count(label, threshold, events, missed, alarms, tuple(delays))
+    def _heard(self, options: ListenOptions) -> list[HeardFile]:
+        """Which events of each recording are heard by a rule, and the false alarms."""
+        assert self.contract.sound is not None
+        heard = []
+        for each in self.recordings:
+            reported = events_of(each, self.contract.labels, options, self.contract.sound.rate)
+            events: list[HeardEvent] = []
+            alarms: list[FalseAlarm] = []
+            for label in self.labels:
+                expected = [event for event in each.events if event.label == label]
+                times, false = match(expected, [event["time_s"] for event in reported if event["label"] == label])
+                events += [HeardEvent(*event, heard_s=times.get(place)) for place, event in enumerate(expected)]
+                alarms += [FalseAlarm(time, label) for time in false]
+            heard.append(HeardFile(str(each.file), each.sha256, each.seconds, tuple(events), tuple(alarms)))
+        return heard
+
+
+def _count(threshold: float, label: str, heard: Sequence[HeardFile]) -> Count:
+    events = [event for file in heard for event in file.events if event.label == label]
+    alarms = sum(alarm.label == label for file in heard for alarm in file.alarms)
+    delays = tuple(event.delay_s for event in events if event.delay_s is not None)
+    return Count(label, threshold, len(events), len(events) - len(delays), alarms, delays)
 
 
 def events_of(
@@ -214,23 +212,6 @@ def events_of(
     rule = EventRule(labels, options, rate)
     ends = recording.ends[options.average - 1 :]
     return [event for place in np.flatnonzero(above) for event in rule.take(int(ends[place]), means[place])]
-
-
-def match(expected: Sequence[Event], times: Iterable[float]) -> tuple[dict[int, float], int]:
-    """When each expected event was heard first, by its place, and how many times none was there to hear.
-
-    A sound that is heard twice in its time is no false alarm.
-    """
-    heard: dict[int, float] = {}
-    alarms = 0
-    for time in times:
-        near = [place for place, each in enumerate(expected) if each.start_s <= time <= each.end_s + AFTER_S]
-        new = [place for place in near if place not in heard]
-        if new:
-            heard[new[0]] = time
-        elif not near:
-            alarms += 1
-    return heard, alarms
 
 
 @check_arguments
@@ -294,7 +275,8 @@ def evaluate_stream(
                     if on_progress is not None:
                         on_progress("sound", (number + start / len(samples)) / len(sources))
                 ends, probabilities = (np.concatenate(column) for column in zip(*parts, strict=True))
-                answered.append(HeardRecording(source, seconds, ends, probabilities, tuple(expected.get(source, ()))))
+                there = tuple(expected.get(source, ()))
+                answered.append(HeardRecording(source, seconds, ends, probabilities, there, sha256_of_file(source)))
     except ChildDied as e:
         raise crash_error(candidate, e) from e
     if not any(len(each.ends) for each in answered):
@@ -302,79 +284,3 @@ def evaluate_stream(
         problem = f"No recording is as long as a window of the model, {window:.2f} s."
         raise InputError(problem, "Give recordings as a device hears them: minutes or hours.")
     return StreamEvaluation(path, contract, name, options, tuple(answered))
-
-
-def find_recordings(sources: Sequence[str | Path]) -> list[Path]:
-    """The recordings that are named, and those in folders, in order.
-
-    Raises:
-        InputError: There is none, or one is named twice.
-    """
-    files: list[Path] = []
-    for source in map(Path, sources):
-        files += recordings_in(source) if source.is_dir() else [source]
-    if not files:
-        raise InputError("There is no recording to listen to.", "Name WAV or FLAC files, or a folder of them.")
-    if twice := sorted(str(path) for path, count in Counter(files).items() if count > 1):
-        raise InputError(f"{twice[0]} is named twice.", "Name each recording once.")
-    return files
-
-
-def read_events(path: Path, recordings: Sequence[Path], labels: Sequence[str]) -> dict[Path, list[Event]]:
-    """The events of each recording in a CSV table.
-
-    Raises:
-        InputError: The table can't be read, or a row names no recording, no label or no times.
-    """
-    events: dict[Path, list[Event]] = {}
-    by_name: dict[str, list[Path]] = {}
-    for recording in recordings:
-        by_name.setdefault(recording.name, []).append(recording)
-    try:
-        if path.stat().st_size > MOST_TABLE_BYTES:
-            raise InputError(f"{path} has more than {MOST_TABLE_BYTES} bytes.", "Give a table of events.")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-                hint = f"Accepted: a first line of {', '.join(COLUMNS)}, and file for several recordings."
-                raise InputError(f"{path} has no column {missing[0]}.", hint)
-            for number, row in enumerate(reader, 2):
-                recording, event = _read_row(row, f"{path}, line {number}", by_name, labels)
-                events.setdefault(recording, []).append(event)
-                if number > MOST_EVENTS:
-                    raise InputError(f"{path} has more than {MOST_EVENTS} rows.", "Give fewer events.")
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
-        hint = f"Accepted: a CSV table with the columns {', '.join(COLUMNS)}, and file for several recordings."
-        raise InputError(f"{path} can't be read: {e}.", hint) from e
-    return {recording: sorted(each) for recording, each in events.items()}
-
-
-def _read_row(
-    row: Mapping[str | None, Any], place: str, by_name: Mapping[str, Sequence[Path]], labels: Sequence[str]
-) -> tuple[Path, Event]:
-    if missing := [name for name in COLUMNS if row.get(name) is None]:
-        hint = f"Accepted: {', '.join(COLUMNS)}, and file for several recordings."
-        raise InputError(f"{place} has no {missing[0]}.", hint)
-    try:
-        start, end = float(row["start_s"]), float(row["end_s"])
-    except ValueError as e:
-        problem = f"{place}: an event from {row['start_s'][:40]!r} to {row['end_s'][:40]!r}."
-        raise InputError(problem, "Accepted: seconds, such as 12.5.") from e
-    if not 0 <= start <= end < math.inf:
-        raise InputError(f"{place}: an event from {start:g} to {end:g} s.", "Accepted: 0 <= start_s <= end_s.")
-    if row["label"] not in labels:
-        hint = f"Accepted: {', '.join(labels[:20])}."
-        raise InputError(f"{place}: the model has no label {row['label'][:60]!r}.", hint)
-    name = row.get("file")
-    if name is None and [len(paths) for paths in by_name.values()] == [1]:
-        ((only,),) = by_name.values()
-        return only, Event(start, end, row["label"])
-    if not name:
-        raise InputError(f"{place} names no recording, and there are several.", "Give its path in the column file.")
-    ends = Path(os.path.normpath(name)).as_posix()
-    candidates = by_name.get(ends.rpartition("/")[2], ())
-    near = [path for path in candidates if path.as_posix() == ends or path.as_posix().endswith(f"/{ends}")]
-    if len(near) != 1:
-        which = "none" if not near else "several"
-        raise InputError(f"{place}: {which} of the recordings is named {ends[:100]!r}.", "Give its path.")
-    return near[0], Event(start, end, row["label"])

@@ -48,22 +48,6 @@ def wilson(share: float, total: float, *, quantile: float) -> Interval:
     return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
 
 
-def rate_interval(count: int, time: float) -> Interval:
-    """A rate of independent events with its exact 95 % interval: none in 3.7 hours means at most 1 an hour.
-
-    Source: F. Garwood, "Fiducial limits for the Poisson distribution", Biometrika 28 (1936), 437-442.
-
-    Args:
-        count: Number of events.
-        time: How long was counted, above 0; the rate is per its unit.
-    """
-    from scipy.stats import chi2
-
-    low = float(chi2.ppf(0.025, 2 * count)) / 2 if count else 0.0
-    high = float(chi2.ppf(0.975, 2 * count + 2)) / 2
-    return Interval(count / time, low / time, high / time)
-
-
 def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> Interval:
     """Difference of two shares of different items, with its 95 % interval, -1 to 1.
 

@@ -13,7 +13,7 @@ from edgepress.toolkit.conversion.inspection import write_annotated
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.calibrating.calibrate import FOLDER, targets_of
 from edgepress.toolkit.measurement.streams import Count, StreamEvaluation, evaluate_stream
-from edgepress.toolkit.stats.samples import rate_interval
+from edgepress.toolkit.stats.rates import rate_interval
 
 AVERAGES = (1, 2, 3, 4, 6, 8, 12)
 """Numbers of answers in the mean that are tried."""

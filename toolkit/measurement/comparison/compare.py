@@ -14,11 +14,9 @@ Accuracies over the same test items are compared item by item, others as two ind
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
@@ -26,89 +24,16 @@ from edgepress.toolkit.data.objects import Data, source_of
 from edgepress.toolkit.data.reading import ReadingArguments
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.benchmarking.advice import advice_of
-from edgepress.toolkit.measurement.comparison import match
-from edgepress.toolkit.measurement.comparison.figures import Figure
-from edgepress.toolkit.measurement.comparison.gates import FAILED, METRICS, OPEN, Gate, parse_gate
-from edgepress.toolkit.measurement.comparison.match import MatchedPair, match_models, match_results
-from edgepress.toolkit.reports.notebooks.printed import Printed
-from edgepress.toolkit.reports.notebooks.views import comparison_html
+from edgepress.toolkit.measurement.comparison.gates import Gate, parse_gate, require_metrics
+from edgepress.toolkit.measurement.comparison.judging import Comparison, judge
+from edgepress.toolkit.measurement.comparison.match import match_models, match_results
+from edgepress.toolkit.measurement.comparison.streams import compare_streams
 from edgepress.toolkit.results.file import load_benchmark
-from edgepress.toolkit.results.records import Advice, Benchmark
+from edgepress.toolkit.results.records import Benchmark
+from edgepress.toolkit.results.streams import is_stream_result, load_stream
 from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
-from edgepress.toolkit.text import short_repr
 
-SCHEMA_VERSION = 1
 MODEL_SUFFIXES = (".tflite", ".onnx")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """The outcome of one gate for one pair.
-
-    Attributes:
-        gate: The gate as the user wrote it; "all" for a pair without figures, because it vanished or failed.
-        pair: The pair's name.
-        outcome: "passed", "failed" or "unproven".
-        estimate, low, high: The figure compared with the limit, and its 95 % interval: a ratio NEW / OLD, percentage
-            points, or NEW's own figure; null if unknown.
-        text: The finding in words.
-        fix: How to prove an outcome that is unproven, such as the number of items that would decide.
-    """
-
-    gate: str
-    pair: str
-    outcome: str
-    estimate: float | None = None
-    low: float | None = None
-    high: float | None = None
-    text: str = ""
-    fix: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison(Printed):
-    """The result of a comparison.
-
-    Attributes:
-        old, new: The paths, as the user gave them.
-        strict: Whether estimates decided instead of intervals.
-        pairs: One per file and engine, in NEW's order; then those that vanished.
-        verdicts: One per gate and pair that it applies to.
-        notes: Warnings for the reader.
-        advice: Which of NEW's files to ship, or which of two model files, by the rule of `benchmark`; None if the
-            result is of an edgepress that did not say how sure its files are.
-    """
-
-    old: str
-    new: str
-    strict: bool
-    pairs: tuple[MatchedPair, ...]
-    verdicts: tuple[Verdict, ...]
-    notes: tuple[str, ...] = ()
-    advice: Advice | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether a gate failed."""
-        return any(v.outcome == FAILED for v in self.verdicts)
-
-    @property
-    def unproven(self) -> bool:
-        """Whether no gate failed, and one is neither proven to be kept nor to be exceeded."""
-        return not self.failed and any(v.outcome == OPEN for v in self.verdicts)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document that `compare --json` prints."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "failed": self.failed,
-            "unproven": self.unproven,
-        } | dataclasses.asdict(self)
-
-    __repr__ = short_repr
-
-    def _repr_html_(self) -> str:
-        return comparison_html(self.to_dict())
 
 
 def compare(
@@ -128,10 +53,11 @@ def compare(
     on_progress: Callable[[str, float], None] | None = None,
     **reading: Unpack[ReadingArguments],
 ) -> Comparison:
-    """Compare two results of `edgepress benchmark`, or measure two model files side by side.
+    """Compare two results of `edgepress benchmark` or `evaluate --stream`, or measure two model files side by side.
 
     Args:
-        old: A `benchmark.json`, a folder that contains one, or a `.tflite` or `.onnx` file.
+        old: A `benchmark.json`, a folder that contains one, a document of `evaluate --stream --json`, or a `.tflite` or
+            `.onnx` file.
         new: The same kind of file.
         fail_if: Limits; see `edgepress.toolkit.measurement.comparison.gates`.
         strict: Decide by estimates instead of intervals; unknown figures fail.
@@ -164,11 +90,17 @@ def compare(
     if not _are_models(old, new):
         if hints is not None and hints.describes:
             raise InputError("Options that describe models made elsewhere do not apply to results.", "Leave them out.")
+        if _are_of_streams(old, new):
+            if (scheme, engine) != ("all", "all"):
+                raise InputError("--scheme and --engine select rows of benchmarks.", "Leave them out.")
+            return compare_streams(load_stream(old), load_stream(new), gates, strict=strict, names=names)
+        require_metrics(gates, of_streams=False)
         runs = load_benchmark(old), load_benchmark(new)
         comparison = compare_results(*runs, gates, strict=strict, schemes=scheme, engines=engine, names=names)
         return dataclasses.replace(comparison, advice=advice_of(runs[1], rule))
     from edgepress.toolkit.measurement.benchmarking.benchmark import BenchmarkOptions, benchmark
 
+    require_metrics(gates, of_streams=False)
     options = call_with(BenchmarkOptions, locals() | reading, baseline=str(old))
     run = benchmark([old, new], data=data, hints=hints, options=options, on_progress=on_progress)
     pairs = match_models(run, old, new)
@@ -201,6 +133,17 @@ def _are_models(old: Path, new: Path) -> bool:
     return models[0]
 
 
+def _are_of_streams(old: Path, new: Path) -> bool:
+    """Whether both results are about recordings; an error if only one is."""
+    streams = [is_stream_result(path) for path in (old, new)]
+    if streams[0] != streams[1]:
+        load_benchmark(old if streams[1] else new)  # what is no result at all is an error of its own
+        what = "one is a result about recordings, the other of a benchmark"
+        hint = "Give two results of edgepress evaluate --stream --json, or two of edgepress benchmark."
+        raise InputError(f"{old} and {new} can't be compared: {what}.", hint)
+    return streams[0]
+
+
 def compare_results(
     old: Benchmark,
     new: Benchmark,
@@ -220,31 +163,6 @@ def compare_results(
     return judge(pairs, gates, strict=strict, names=names, notes=_notes(old, new))
 
 
-def judge(
-    pairs: Sequence[MatchedPair],
-    gates: Sequence[Gate] = (),
-    *,
-    strict: bool = False,
-    names: tuple[str, str] = ("OLD", "NEW"),
-    notes: Sequence[str] = (),
-    same_run: bool = False,
-) -> Comparison:
-    """Check pairs against limits.
-
-    Args:
-        pairs: The matched files.
-        gates: The limits.
-        strict: Decide by estimates instead of intervals; unknown figures fail.
-        names: Names of OLD and NEW.
-        notes: Warnings for the reader.
-        same_run: Whether both files of each pair were measured in the same rounds.
-    """
-    verdicts = [verdict for pair in pairs for verdict in _judge(pair, gates, strict, same_run)]
-    return Comparison(
-        old=names[0], new=names[1], strict=strict, pairs=tuple(pairs), verdicts=tuple(verdicts), notes=tuple(notes)
-    )
-
-
 def _notes(old: Benchmark, new: Benchmark) -> list[str]:
     """Warnings: different data, noisy hosts, other ways of timing, changed engine versions."""
     notes = []
@@ -262,57 +180,3 @@ def _notes(old: Benchmark, new: Benchmark) -> list[str]:
         changed = [f"{e} {before[e]} -> {after[e]}" for e in before if e in after and before[e] != after[e]]
         notes += [f"Engines changed: {', '.join(changed)}."] if changed else []
     return notes
-
-
-def _judge(pair: MatchedPair, gates: Sequence[Gate], strict: bool, same_run: bool) -> Iterator[Verdict]:
-    """Apply the gates to one pair; a single verdict for all of them if the pair has no figures."""
-    missing = {
-        match.VANISHED: (OPEN, f"it failed in OLD and is not in NEW: {pair.reason}")
-        if pair.reason and not strict
-        else (FAILED, "it is not in NEW"),
-        match.NOW_FAILS: (FAILED, f"it fails in NEW: {pair.reason}"),
-        match.FAILS_IN_BOTH: (FAILED if strict else OPEN, f"it fails in both: {pair.reason}"),
-    }
-    if pair.state in missing:
-        if gates:
-            outcome, text = missing[pair.state]
-            yield Verdict(gate="all", pair=pair.name, outcome=outcome, text=text)
-        return
-    for gate in gates:
-        if not (pair.state == match.APPEARED and gate.of_change):
-            yield _hold(gate, pair, strict, same_run)
-
-
-def _hold(gate: Gate, pair: MatchedPair, strict: bool, same_run: bool) -> Verdict:
-    """Apply one gate to a pair's figure."""
-    figure = next((f for f in pair.figures if f.name == METRICS[gate.metric].figure), None)
-    change = None if figure is None else figure.change if gate.of_change else figure.own
-    outcome = gate.outcome(change, strict=strict)
-    if figure is None or change is None:
-        failed = pair.state == match.FAILED_BEFORE and gate.of_change
-        reason = "it failed in OLD" if failed else "it was not measured in both"
-        reason = (figure.how if figure else "") or reason
-        return Verdict(gate=gate.text, pair=pair.name, outcome=outcome, text=f"{gate.metric} is not known: {reason}")
-    return Verdict(
-        gate=gate.text,
-        pair=pair.name,
-        outcome=outcome,
-        estimate=change.estimate,
-        low=change.low,
-        high=change.high,
-        text=f"{gate.metric} {figure.show(of_change=gate.of_change)}",
-        fix=_fix(gate, figure, same_run) if outcome == OPEN else "",
-    )
-
-
-def _fix(gate: Gate, figure: Figure, same_run: bool) -> str:
-    """How to prove an outcome that is unproven."""
-    change = figure.change if gate.of_change else figure.own
-    assert change is not None
-    if gate.of_change and figure.name.endswith("_us") and not same_run:
-        return "Compare the two model files themselves, to measure them side by side."
-    factor = gate.factor(change)
-    if factor is None or figure.count is None:
-        return ""
-    needed = math.ceil(factor * figure.count * 1.1 / 10) * 10
-    return f"About {needed:,} {figure.counted} (there are {figure.count:,}) would settle it at the same estimate."

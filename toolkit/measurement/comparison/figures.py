@@ -22,10 +22,12 @@ from edgepress.toolkit.stats.resampled import interval_of_mean, paired_fall
 from edgepress.toolkit.stats.samples import difference_interval
 from edgepress.toolkit.text import duration, size, with_sign
 
-SHARES = ("accuracy", "agreement", "accepted_share", "accepted_error", *RESAMPLED)
+SHARES = ("accuracy", "agreement", "accepted_share", "accepted_error", "missed_share", *RESAMPLED)
 """Figures from 0 to 1, whose change is in percentage points."""
 ACCEPTED = {"accepted_share": "accepted", "accepted_error": "accepted_wrong"}
 """Figures of calibrated files, and the fields with the counts of which they are shares."""
+UNITS = {"alarms_per_hour": "/h", "delay_s": " s"}
+"""Units of figures of recordings, and of their differences."""
 COUNTED = {"accepted_share": "test items", "accepted_error": "accepted answers"}
 """What these are shares of."""
 MEMORY = 1.05
@@ -40,11 +42,12 @@ class Figure:
         name: Its field in a measurement.
         old, new: Its values; null if not measured.
         own: NEW's value with its interval.
-        change: NEW / OLD; for accuracy, macro_f1 and mean_average_precision OLD - NEW, for accepted_share and
-            accepted_error NEW - OLD, in percentage points. Null if unknown.
+        change: NEW / OLD; for accuracy, macro_f1 and mean_average_precision OLD - NEW, for accepted_share,
+            accepted_error and missed_share NEW - OLD, in percentage points; for alarms_per_hour and delay_s NEW - OLD.
+            Null if unknown.
         how: The method by which the change was computed, or why it is unknown.
         drift: Factor by which the interval was widened for drift between two runs; null if it was not.
-        count, counted: Sample size, and its unit: items, accepted answers, rounds or calls.
+        count, counted: Sample size, and its unit: items, accepted answers, rounds, calls or events.
     """
 
     name: str
@@ -103,14 +106,14 @@ def share_interval(right: int, count: int) -> Interval:
 def _unit(name: str, of_change: bool) -> str:
     if name in SHARES:
         return " pp" if of_change else " %"
-    return "" if not of_change else " x" if name.endswith("_us") else " %"
+    return UNITS.get(name) or ("" if not of_change else " x" if name.endswith("_us") else " %")
 
 
 def _words(name: str, value: float, of_change: bool) -> str:
     if name.startswith("accepted") and of_change:
         return with_sign(value, "+.2f")
-    if name in SHARES:
-        return with_sign(value if of_change else 100 * value)
+    if name in SHARES or name in UNITS:
+        return with_sign(value if of_change or name in UNITS else 100 * value)
     if of_change:
         return f"{value:.3f}" if name.endswith("_us") else with_sign(100 * (value - 1), "+.2f")
     return duration(value, 4) if name.endswith("_us") else size(round(value))

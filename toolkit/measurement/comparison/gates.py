@@ -6,9 +6,11 @@
     latency>1.1x    NEW's median latency is more than 1.1 times OLD's; the same as latency>10%
     p99>5ms         NEW's 99th percentile is above 5 ms
     size>5%         NEW is more than 5 % larger; size>200kB: NEW is larger than 200 kB
+    alarms>1/h      NEW gives more than one false alarm an hour; alarms_rise>0.5/h: it gives so many more than OLD
+    missed>5%       NEW misses more than 5 % of the events; missed_rise>2: by 2 percentage points more than OLD
 
 The unit decides which figure is limited: `x` and `%` limit the change from OLD to NEW, any other unit NEW's own figure.
-Accuracy, F1, mAP and agreement are proportions, so their `%` limits NEW's own figure.
+Accuracy, F1, mAP, agreement and missed events are proportions, so their `%` limits NEW's own figure.
 
 A figure has a 95 % interval, so a gate has three outcomes: failed if the whole interval is beyond the limit, passed if
 none of it is, else unproven. A change exactly at the limit thus fails wrongly in at most one of forty cases. In
@@ -20,7 +22,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,6 +35,9 @@ PASSED = "passed"
 OPEN = "unproven"
 
 RATIOS = ("x", "%")
+RATES = {"/h": 1.0, "/d": 1 / 24, "": 1.0}
+"""Units of false alarms, and their factors: an hour if none is given."""
+MOST_ALARMS = 3600.0 * 1000
 
 
 class Metric(NamedTuple):
@@ -67,7 +72,13 @@ METRICS: Mapping[str, Metric] = {
     "size": Metric("size_bytes", SIZES, ratio=True),
     "compressed": Metric("compressed_bytes", SIZES, ratio=True),
     "memory": Metric("memory_bytes", SIZES, ratio=True),
+    "missed": Metric("missed_share", SHARES, ratio=False, high=1.0),
+    "missed_rise": Metric("missed_share", POINTS, ratio=False, low=-100.0, high=100.0),
+    "alarms": Metric("alarms_per_hour", RATES, ratio=False),
+    "alarms_rise": Metric("alarms_per_hour", RATES, ratio=False, low=-MOST_ALARMS, high=MOST_ALARMS),
 }
+OF_STREAMS = ("missed", "missed_rise", "alarms", "alarms_rise")
+"""The metrics of results about recordings; the others are of benchmarks."""
 OTHER_WORDS = dict.fromkeys(("speed", "time", "duration", "runtime", "p95"), "latency")
 OTHER_WORDS |= {
     "loss": "drop",
@@ -77,6 +88,8 @@ OTHER_WORDS |= {
     "acc": "accuracy",
     "bytes": "size",
     "ram": "memory",
+    "misses": "missed",
+    "false_alarms": "alarms",
 }
 """What others call a metric, in words that are not written like its name."""
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -160,13 +173,32 @@ def parse_gate(text: str) -> Gate:
     elif unit.lower() in own:
         low = metric.low
         limit = value * own[unit.lower()]
-        of_change = name.lower().endswith("drop")
+        of_change = name.lower().endswith(("drop", "rise"))
     else:
         problem = f"the unit {unit!r} is not accepted" if unit else "the unit is missing"
         units = ", ".join(unit or "none" for unit in metric.units if unit != "μs")
         units += " (NEW's own figure), x or % (the change from OLD)" if metric.ratio else ""
         raise InputError(f"--fail-if {text!r}: {problem}. Accepted for {name.lower()}: {units}.")
     if not low <= limit <= metric.high or limit == math.inf or (metric.high == math.inf and limit == 0):
-        hint = "Accepted: 0 to 1, or a number with %: accuracy<0.97 or accuracy<97%." if metric.high == 1 else ""
+        example = "missed>0.05 or missed>5%" if name.lower() == "missed" else "accuracy<0.97 or accuracy<97%"
+        hint = f"Accepted: 0 to 1, or a number with %: {example}." if metric.high == 1 else ""
         raise InputError(f"--fail-if {text!r}: the limit is {number}{unit}, outside the range of {name.lower()}.", hint)
     return Gate(text.strip(), name.lower(), op, limit, of_change)
+
+
+def require_metrics(gates: Iterable[Gate], *, of_streams: bool) -> None:
+    """Refuse limits on what the results do not have.
+
+    Args:
+        gates: The limits.
+        of_streams: Whether the results are about recordings.
+
+    Raises:
+        InputError: A limit is on a figure of the other kind of results.
+    """
+    for gate in gates:
+        if (gate.metric in OF_STREAMS) != of_streams:
+            kinds = "benchmarks and model files", "results of edgepress evaluate --stream"
+            names = [name for name in METRICS if (name in OF_STREAMS) == of_streams]
+            problem = f"--fail-if {gate.text!r} is a limit on {kinds[not of_streams]}, and these are none."
+            raise InputError(problem, f"Accepted here: {', '.join(names)}.")

@@ -18,9 +18,10 @@ from typing import Any
 from edgepress.runtime.text import one_line
 from edgepress.toolkit.escaping import annotation, markdown_table
 from edgepress.toolkit.escaping import markdown as escaped
-from edgepress.toolkit.measurement.comparison.compare import SCHEMA_VERSION, Comparison, Verdict
 from edgepress.toolkit.measurement.comparison.gates import FAILED, OPEN, PASSED
+from edgepress.toolkit.measurement.comparison.judging import SCHEMA_VERSION, Comparison, Verdict
 from edgepress.toolkit.measurement.comparison.match import BOTH, MatchedPair
+from edgepress.toolkit.measurement.comparison.stream_text import HEADS, stream_lines, stream_rows
 from edgepress.toolkit.results.schema import schema_of
 
 MARKS = {FAILED: "❌", PASSED: "✅", OPEN: "❔"}
@@ -42,7 +43,12 @@ REASON = 60
 
 
 def pair_rows(result: Comparison, hidden: Collection[str] = ()) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the table of changes: one file on one engine a row, columns without a figure left out."""
+    """Headings and rows of the table of changes: one file on one engine a row, columns without a figure left out.
+
+    Of results about recordings, a row is a figure.
+    """
+    if result.stream is not None:
+        return HEADS, stream_rows(result.stream, result.pairs[0].figures)
     shown = _shown(result, hidden)
     rows = [[one_line(p.name), *(_cell(p, name) for name in shown), _state(p)] for p in result.pairs]
     return ["", *(COLUMNS[name] for name in shown), "In OLD and NEW"], rows
@@ -78,6 +84,8 @@ def summary(result: Comparison) -> str:
 
 def methods(result: Comparison, hidden: Collection[str] = ()) -> list[str]:
     """The methods by which changes in the table were computed, each once; why a figure has no change, too."""
+    if result.stream is not None:
+        return stream_lines(result.stream, result.pairs[0].figures)
     ways: dict[tuple[str, str], None] = {}
     shown = [name for name in COLUMNS if name not in hidden and (name != "macro_f1" or _shows_f1(result))]
     for figure in (f for p in result.pairs for f in p.figures if f.how and f.name in shown):

@@ -243,6 +243,8 @@ def comparison_html(document: Document) -> str:
         state = pair["state"] if pair["state"] != "both" else ""
         rows.append([pair["name"], *cells, ": ".join(filter(None, (state, pair["reason"])))])
     heads = ["File", *(f">{name}" for name in shown.values()), "State"]
+    if document["stream"] is not None:
+        heads, rows = _of_recordings(document["pairs"][0]["figures"])
     limits = [[v["outcome"], v["gate"], v["pair"], v["text"], v["fix"]] for v in document["verdicts"]]
     return box(
         title,
@@ -252,9 +254,29 @@ def comparison_html(document: Document) -> str:
             limits,
             wide=["Found", "What would establish it"],
         ),
-        table(heads, rows, caption="New against old, with 95 % intervals", wide=["State"]),
+        table(heads, rows, caption="New against old, with 95 % intervals", wide=heads[-1:]),
         notes=document["notes"],
     )
+
+
+def _of_recordings(figures: list[Document]) -> tuple[list[str], list[list[Cell]]]:
+    """Heads and rows of what two models heard in the same recordings."""
+    names = {"missed_share": "Missed %", "alarms_per_hour": "False alarms an hour", "delay_s": "Delay s"}
+    rows: list[list[Cell]] = []
+    for each in figures:
+        factor = 100 if each["name"] == "missed_share" else 1
+        sides = ["" if each[side] is None else f"{factor * each[side]:.2f}" for side in ("old", "new")]
+        change = each["change"] or {}
+        ends = text.interval(change.get("estimate"), change.get("low"), change.get("high"))
+        rows.append(
+            [
+                names[each["name"]],
+                *sides,
+                ends,
+                each["how"],
+            ]
+        )
+    return ["Figure", ">Old", ">New", ">Change", "How"], rows
 
 
 def compress_html(document: Document) -> str:
