@@ -21,6 +21,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields
+from operator import ge, gt, le, lt
 from typing import Any, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
 from edgepress.runtime.errors import InputError
@@ -43,11 +44,15 @@ class Setting:
         more: A sentence for Python alone.
         min: Smallest number.
         max: Largest number.
+        above: What numbers are above.
+        below: What numbers are below.
+        panel: Title of the panel of --help.
         words: Words of the command line, if they do not follow from the name, such as a flag without --no-.
         metavar: What stands for the value in --help.
         several: Whether a text holds values separated by commas.
         show_default: What holds where no value is given.
         choices: What is completed.
+        check: Raises ValueError for a text that is not accepted.
         command_line: Whether commands have it; otherwise, Python alone.
         typed: The type on the command line; None: that of the field.
         usual: The default on the command line.
@@ -58,11 +63,15 @@ class Setting:
     more: str = ""
     min: float | None = None
     max: float | None = None
+    above: float | None = None
+    below: float | None = None
+    panel: str | None = None
     words: tuple[str, ...] = ()
     metavar: str | None = None
     several: bool = False
     show_default: str | bool = True
     choices: tuple[str, ...] = ()
+    check: Callable[[str], Any] | None = None
     command_line: bool = True
     typed: Any = None
     usual: Any = AS_IN_PYTHON
@@ -71,7 +80,7 @@ class Setting:
     @property
     def range(self) -> str:
         """The accepted numbers in words; "" if all are."""
-        ends = {"at least": self.min, "at most": self.max}
+        ends = {"at least": self.min, "at most": self.max, "above": self.above, "below": self.below}
         return " and ".join(f"{word} {end:g}" for word, end in ends.items() if end is not None)
 
     @property
@@ -106,11 +115,9 @@ def check_ranges(options: Any) -> None:
     kind: Any = type(options)
     for name, (_, _, setting) in settings_of(kind).items():
         value = getattr(options, name)
-        if not isinstance(value, (int, float)):
-            continue
-        is_low = setting.min is not None and not value >= setting.min
-        is_high = setting.max is not None and not value <= setting.max
-        if is_low or is_high:
+        ends = ((setting.min, ge), (setting.max, le), (setting.above, gt), (setting.below, lt))
+        is_number = isinstance(value, (int, float))
+        if is_number and not all(end is None or is_within(value, end) for end, is_within in ends):
             raise InputError(f"{name} is {value:g}; accepted: {setting.range}.")
 
 
@@ -123,9 +130,9 @@ def is_record(kind: Any) -> bool:
 def settings_of(options: type) -> dict[str, tuple[Field[Any], Any, Setting]]:
     """The fields, types and settings of a record, by name; those that it has from another record are the last."""
     kinds = get_type_hints(options, include_extras=True)
-    own = options.__annotations__
+    owners = [inspect.get_annotations(owner) for owner in options.__mro__]
     settings = {}
-    for field in sorted(fields(options), key=lambda each: each.name not in own):
+    for field in sorted(fields(options), key=lambda each: [each.name in own for own in owners].index(True)):
         kind, setting = get_args(kinds[field.name])
         settings[field.name] = (field, kind, setting)
     return settings

@@ -15,9 +15,12 @@ from configuring import GROUP
 import edgepress.toolkit as toolkit
 from edgepress.converters.options.conversion import ConversionOptions
 from edgepress.converters.options.records import RECORDS, is_record, settings_of, signature_of
+from edgepress.toolkit.data.options import DataOptions
 from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.training.graphs.options import PruneOptions, TuneOptions
+from edgepress.toolkit.training.options import TrainingOptions
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [path for room in ("toolkit", "converters", "runtime") for path in sorted((ROOT / room).rglob("*.py"))]
@@ -58,6 +61,9 @@ def test_commands_declare_no_option_of_a_record() -> None:
         assert not held[name] & {*own}, name
     assert held["benchmark"] == {*settings_of(BenchmarkOptions)}
     assert held["convert"] == {*settings_of(ConversionOptions), *settings_of(Reading)}
+    assert held["train"] == {*settings_of(DataOptions), *settings_of(TrainingOptions)}
+    assert held["tune"] == {*settings_of(TuneOptions)}
+    assert held["prune"] == {*settings_of(PruneOptions)}
 
 
 def test_the_help_of_an_option_of_a_record_is_written_once() -> None:
@@ -134,6 +140,55 @@ def test_python_refuses_what_the_command_line_refuses(options: Any, name: str) -
         for value in (end + wrong, end + 3 * wrong, float("nan")):
             with pytest.raises(InputError, match=f"{name} is .*{end:g}"):
                 options(**{name: value})
+
+
+ENDS = [
+    (options, name, end)
+    for options in RECORDS.values()
+    for name, (_, _, setting) in settings_of(options).items()
+    for end in (setting.above, setting.below)
+    if end is not None
+]
+
+
+@pytest.mark.parametrize(("options", "name", "end"), ENDS, ids=lambda each: getattr(each, "__name__", each))
+def test_an_end_that_no_number_may_reach_is_refused(options: Any, name: str, end: float) -> None:
+    for wrong in (end, float("nan")):
+        with pytest.raises(InputError, match=f"{name} is .*{end:g}"):
+            options(**{name: wrong})
+    assert getattr(options(**{name: 0.5}), name) == 0.5
+
+
+def test_options_of_a_training_that_exclude_each_other_are_refused() -> None:
+    for options in (TrainingOptions, TuneOptions, PruneOptions):
+        with pytest.raises(InputError, match="resume and overwrite exclude each other"):
+            options(resume=True, overwrite=True)
+
+
+def test_a_run_records_what_runs_of_before_recorded() -> None:
+    """Otherwise these could not be resumed: minutes and continued are recorded only if they are given."""
+    names = (
+        "epochs batch_size learning_rate patience class_weights augmentation width depth dropout freeze seed teacher"
+    )
+    usual = TrainingOptions()
+    assert {*usual.recorded} == {*names.split()}
+    assert usual.recorded["patience"] == 15
+    assert TrainingOptions(patience=0).recorded == TrainingOptions(patience=None).recorded
+    assert TrainingOptions(minutes=2.0, continued=True).recorded == {
+        **usual.recorded,
+        "minutes": 2.0,
+        "continued": True,
+    }
+    tuned = {"minutes": 10.0, "steps": None, "seed": 0, "augmentation": "auto", "bits": 4}
+    assert TuneOptions(bits=4).recorded == tuned
+    targets = {"macs": 0.5, "size_bytes": 1000, "latency_ms": 2.0, "importance": "auto"}
+    pruned = PruneOptions(macs="50%", max_size="1kB", max_latency="2ms")
+    assert pruned.recorded == {name: tuned[name] for name in tuned if name != "bits"} | targets
+
+
+def test_ends_are_said_in_words() -> None:
+    with pytest.raises(InputError, match="minutes is 0; accepted: above 0 and below 100000"):
+        TrainingOptions(minutes=0)
 
 
 def test_some_record_has_a_range() -> None:

@@ -20,7 +20,7 @@ from edgepress.toolkit.training import checkpoint
 from edgepress.toolkit.training.graphs import prune as pruning
 from edgepress.toolkit.training.graphs import run as runs
 from edgepress.toolkit.training.graphs import sizes
-from edgepress.toolkit.training.graphs.job import Targets
+from edgepress.toolkit.training.graphs.options import Targets
 from edgepress.toolkit.training.graphs.prune_trainer import PLAN
 
 MOMENT: dict[str, Any] = {"steps": 24, "augmentation": "none"}
@@ -191,7 +191,7 @@ def test_targets_out_of_reach_say_what_can_be_reached(run, tmp_path, targets, me
         ({"macs": 1.5}, "macs is 1.5; accepted: a share above 0 and below 1"),
         ({"max_size": 0}, "--max-size is 0; accepted: a number above 0"),
         ({"max_latency": -1}, "--max-latency is -1; accepted: a number above 0"),
-        ({"macs": 0.5, "steps": 0}, "steps is 0; accepted: 1 or more"),
+        ({"macs": 0.5, "steps": 0}, "steps is 0; accepted: at least 1"),
         ({"macs": 0.5, "minutes": 0}, "minutes is 0"),
         ({"macs": 0.5, "importance": "size"}, "importance is 'size'; accepted: auto, l1, taylor, variance"),
         ({"macs": 0.5, "resume": True, "overwrite": True}, "exclude each other"),

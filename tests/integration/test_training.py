@@ -258,11 +258,11 @@ def test_class_weights_change_what_is_learned(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "says"),
     [
-        ({"epochs": 0}, InputError, "epochs is 0; accepted: 1 or more"),
+        ({"epochs": 0}, InputError, "epochs is 0; accepted: at least 1"),
         ({"batch_size": -1}, InputError, "batch_size is -1"),
-        ({"learning_rate": 0.0}, InputError, "learning_rate is 0.0"),
+        ({"learning_rate": 0.0}, InputError, "learning_rate is 0; accepted: above 0"),
         ({"learning_rate": float("nan")}, InputError, "learning_rate is nan"),
-        ({"patience": 0}, InputError, "patience is 0"),
+        ({"patience": -1}, InputError, "patience is -1"),
         ({"seed": -1}, InputError, "seed is -1"),
         ({"augmentation": "pohto"}, InputError, "Unknown augmentation"),
         ({"width": 2.0}, InputError, "ds-cnn has no option width"),

@@ -20,6 +20,7 @@ from edgepress.toolkit.training.graphs import job as jobs
 from edgepress.toolkit.training.graphs import run as runs
 from edgepress.toolkit.training.graphs import tune as tuning
 from edgepress.toolkit.training.graphs import tune_trainer
+from edgepress.toolkit.training.graphs.options import TuneOptions
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +200,7 @@ def test_a_graph_with_unknown_operations_is_refused_with_its_name(run, tmp_path,
     monkeypatch.delitem(program.OPERATIONS, "CONV_2D")
     job = jobs.TuneJob(
         target=tmp_path / "x.tflite", contract=None, adapter=None, calibration=None, validation=None,
-        train=None, labelled=False, augmentation="none", bits=8, minutes=1, steps=None, seed=0, began_with={},
+        train=None, labelled=False, options=TuneOptions(augmentation="none"), began_with={},
     )  # fmt: skip
     model = run.variants["tflite-float32"].read_bytes()
 

@@ -19,6 +19,7 @@ from edgepress.toolkit.cli.frame import SOME_FAILED
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.improvement.improving.proof import learned_by
+from edgepress.toolkit.training.options import RunOptions
 from edgepress.toolkit.training.run_folder import begin, load_result
 
 
@@ -129,7 +130,7 @@ def test_files_of_the_model_before_leave_when_it_is_replaced(tmp_path: Path) -> 
     old = [folder / "variants" / "a.tflite", folder / "variants" / "calibrated" / "a.onnx"]
     for path in (*old, folder / "model.keras", folder / "variants" / "report.html"):
         path.touch()
-    begin(folder, {}, resume=False, overwrite=True)
+    begin(folder, {}, RunOptions(overwrite=True))
     assert not [path for path in old if path.exists()]
     assert (folder / "variants" / "report.html").exists()
 

@@ -14,7 +14,8 @@ from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.training import transfer
 from edgepress.toolkit.training.choosing import AUTO, IMAGENET, Choice, choose, resolve_arguments
 from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
-from edgepress.toolkit.training.nets.base_net import BaseNet
+from edgepress.toolkit.training.nets.options import BaseNet
+from edgepress.toolkit.training.options import TrainingOptions
 
 
 def data_of(spec: InputSpec) -> DataSet:
@@ -50,14 +51,12 @@ def test_small_images_and_windows_get_a_net_for_any_shape(shape: tuple[int, ...]
 
 
 PHOTOS = InputSpec.image(96, 96, "rgb")
-GIVEN = ("epochs", "batch_size", "learning_rate", "width", "depth", "dropout", "teacher")
 
 
 def arguments_of(choice: Choice, items: int, **given: Any) -> dict[str, Any]:
     split = Split(None, np.arange(items), np.arange(items) % 2)  # type: ignore[arg-type]
     data = DataSet("", ("a", "b"), PHOTOS, split, split, split, "")
-    others = {"patience": 15, "augmentation": "auto", "freeze": False, "seed": 0}
-    return resolve_arguments({**dict.fromkeys(GIVEN), **others, **given}, choice, data)
+    return resolve_arguments(TrainingOptions(**given), choice, data)
 
 
 def base_of(parameters: int) -> Choice:

@@ -40,7 +40,8 @@ from edgepress.toolkit.search.sweeping.result import load_sweep
 from edgepress.toolkit.training import run_folder
 from edgepress.toolkit.training.graphs.job import read_plan as read_pruning
 from edgepress.toolkit.training.graphs.job import read_ranges
-from edgepress.toolkit.training.graphs.run import finished_run
+from edgepress.toolkit.training.graphs.options import GraphOptions
+from edgepress.toolkit.training.graphs.run import Run, finished_run
 
 
 def history_of(file: Path) -> Any:
@@ -53,7 +54,11 @@ def report_of(file: Path) -> Any:
     """Read the report of a finished run."""
     file.with_name("net.tflite").touch()
     target = file.with_name("net.tflite")
-    return finished_run(file.parent, target, file.name, {}, resume=True, overwrite=False)
+    options = GraphOptions(resume=True)
+    run = Run(
+        verb="", report=file.name, scratch=(), options=options, data=None, hints=None, on_note=None, on_progress=None
+    )
+    return finished_run(target, run, {})
 
 
 READERS: dict[str, Callable[[Path], Any]] = {

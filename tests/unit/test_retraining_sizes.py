@@ -12,7 +12,7 @@ import pytest
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.pruning.units import Family
 from edgepress.toolkit.training.graphs import sizes as module
-from edgepress.toolkit.training.graphs.job import Targets
+from edgepress.toolkit.training.graphs.options import Targets
 from edgepress.toolkit.training.graphs.sizes import NEAR, Sizes, largest_share, shares
 
 

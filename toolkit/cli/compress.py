@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,9 +16,11 @@ from edgepress.toolkit import text
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.board import Python, SshConfig
+from edgepress.toolkit.cli.record_options import option_of
 from edgepress.toolkit.columns import FOOTPRINT, TRIALS, filled_columns
 from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.terminal import Text, console, status
+from edgepress.toolkit.training.graphs.options import OUT
 
 if TYPE_CHECKING:
     from edgepress.toolkit.search.compression.trial import Trial
@@ -66,9 +69,7 @@ def compress(
     python: Python = None,
     ssh_config: SshConfig = None,
     minutes: Annotated[float, Option(help="Start no training after this time")] = 60.0,
-    out: Annotated[
-        Path | None, Option(help="Folder for the result", show_default="compressed, next to the model")
-    ] = None,
+    out: Annotated[Path | None, option_of(replace(OUT, show_default="compressed, next to the model"))] = None,
     seed: Annotated[int, Option(min=0, help="Seed of trainings")] = 0,
     reading: Reading = STRICT,
     json_output: options.Json = False,

@@ -1,17 +1,17 @@
-"""What `tune` and `prune`, which train a float graph, share: options, a progress bar, and what they print."""
+"""What `tune` and `prune`, which train a float graph, share: --data, a progress bar, and what they print."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 from edgepress.toolkit import text
+from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
-from edgepress.toolkit.data.reading import STRICT, Reading
+from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.terminal import BarColumn, Description, Progress, SpinnerColumn, TimeRemainingColumn, console
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from edgepress.toolkit.training.graphs.run import GraphResult
 
 
+Data = Annotated[
+    str | None,
+    Option(help=f"{options.DATA_HELP}; labels are used where there are some", show_default=options.TRAINED_ON),
+]
 FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "macs": ("multiply-accumulates", "{:,}".format),
     "parameters": ("parameters", "{:,}".format),
@@ -31,23 +35,14 @@ FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
 """The figures before and after: the title and the format of each."""
 
 
-def graph_run(
-    data: Annotated[
-        str | None,
-        Option(help=f"{options.DATA_HELP}; labels are used where there are some", show_default=options.TRAINED_ON),
-    ] = None,
-    minutes: Annotated[float, Option(help="Time for training; preparing takes a minute or two more")] = 10.0,
-    out: Annotated[Path | None, Option(help="Folder for the result", show_default="next to the model")] = None,
-    resume: options.Resume = False,
-    overwrite: options.Overwrite = False,
-    augmentation: Annotated[
-        options.Augmentation, Option(help="Augmentation of the training items; auto chooses by the kind of data")
-    ] = "auto",
-    seed: Annotated[int, Option(min=0, help="Seed of the order and augmentation of the items")] = 0,
-    reading: Reading = STRICT,
-) -> dict[str, Any]:
-    """The options of both, as arguments of the function that does the work."""
-    return {**locals(), "on_note": screen.note}
+def carry_out(work: Callable[..., GraphResult], given: Mapping[str, Any], title: str) -> None:
+    """Call `tune` or `prune` with what a command was given, and print the result."""
+    with training_bar() as advance:
+        result = call_with(work, given, on_note=screen.note, on_progress=advance)
+    if given["json_output"]:
+        screen.document(result.summary())
+    else:
+        show(result, title, given["data"], given["how"])
 
 
 def show(result: GraphResult, title: str, data: str | None, reading: Reading) -> None:

@@ -11,10 +11,11 @@ from typer import Argument, Option
 
 from edgepress.converters.inspection import Inspection, Port
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import SIZE_HELP, TRUST_HELP, Json
+from edgepress.toolkit.cli.options import SIZE_HELP, Json
 from edgepress.toolkit.cli.screen import table, width
 from edgepress.toolkit.terminal import Table, Text
 from edgepress.toolkit.text import count, plural, size
+from edgepress.toolkit.training.options import TRUST_HELP
 
 LARGEST = 8
 """Number of tensors shown."""

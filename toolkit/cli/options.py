@@ -14,31 +14,31 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from typer import Argument, BadParameter, Option
+from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import ChannelOrder
+from edgepress.converters.options.records import settings_of
 from edgepress.converters.schemes import ALL, SCHEMES
 from edgepress.runtime.adapter import PerImage
 from edgepress.runtime.contract import Task
 from edgepress.runtime.engines import ENGINES, PACKAGED
-from edgepress.runtime.resize import RESIZES, resize_rule
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli.help import FOREIGN
 from edgepress.toolkit.cli.option_table import CommaList, expand_groups
 from edgepress.toolkit.cli.option_table import list_of as list_of
 from edgepress.toolkit.cli.record_options import option_of
 from edgepress.toolkit.data import ACCEPTED, NAMES
+from edgepress.toolkit.data.options import RESIZE
 from edgepress.toolkit.measurement.benchmarking import options as benchmarking
 from edgepress.toolkit.stats.choice import Prefer
-from edgepress.toolkit.training.batches import AUGMENTATIONS
 from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
+from edgepress.toolkit.training.options import TRUST_HELP, RunOptions
 from edgepress.toolkit.workers.trace import TRACERS
 
 if TYPE_CHECKING:
     Architecture: TypeAlias = str
     ChosenArchitecture: TypeAlias = str
-    Augmentation: TypeAlias = str
     Engine: TypeAlias = str
     PackagedEngine: TypeAlias = str
     Tracer: TypeAlias = str
@@ -48,7 +48,6 @@ else:  # made from tables, which type checkers can't follow
     PackagedEngine = Literal[tuple(PACKAGED)]
     Architecture = Literal[tuple(ARCHITECTURES)]
     ChosenArchitecture = Literal[("auto", *ARCHITECTURES)]
-    Augmentation = Literal[tuple(AUGMENTATIONS)]
 
 
 def complete_data(incomplete: str) -> list[str]:
@@ -65,7 +64,6 @@ def complete_data(incomplete: str) -> list[str]:
 
 
 DATA_HELP = f"Data set: {ACCEPTED}"
-TRUST_HELP = "Run code inside the model file: Lambda layers, and a SavedModel that may touch files or the network"
 SIZE_HELP = "Fix sizes that the model's input leaves free: HEIGHTxWIDTH, or one number for all, such as a length"
 
 
@@ -73,25 +71,6 @@ def engine_option(help: str, names: Iterable[str] = ENGINES) -> Any:
     """The option that names one engine."""
     return Option(
         metavar="NAME", help=f"{help}: {', '.join(names)}", show_default="the first installed one that opens the file"
-    )
-
-
-def resize_option(option: Callable[..., Any]) -> Any:
-    """The option that names a rule for images of another size; `option` is `Option` with its panel."""
-
-    def parse(text: str) -> str:
-        try:
-            resize_rule(text)
-        except ValueError as e:
-            raise BadParameter(f"{e}.") from e
-        return text
-
-    help = "How to fit images of another size; crop:F keeps the central share F of each side, such as crop:0.875"
-    return option(
-        metavar=f"<{'|'.join(RESIZES)}>",
-        help=help,
-        parser=parse,
-        autocompletion=list_of(("stretch", "crop", "crop:0.875", "pad")),
     )
 
 
@@ -105,8 +84,7 @@ SCHEMES_HELP = (
 
 Model = Annotated[Path, Argument(help="A .keras, .h5, .tflite or .onnx file, a SavedModel folder, or a run's folder")]
 Baseline = Annotated[str | None, option_of(benchmarking.BASELINE)]
-Resume = Annotated[bool, Option("--resume", help="Resume an interrupted run")]
-Overwrite = Annotated[bool, Option("--overwrite", help="Replace a run that the folder holds")]
+Resume = Annotated[bool, option_of(settings_of(RunOptions)["resume"][2])]
 Json = Annotated[bool, Option("--json", help="Print one JSON document instead of text")]
 TRAINED_ON = "the data the model was trained on"
 Data = Annotated[str | None, Option(help=DATA_HELP, show_default=TRAINED_ON, autocompletion=complete_data)]
@@ -168,7 +146,7 @@ def model_hints(
     color: Annotated[
         Literal[ChannelOrder, "none"] | None, Foreign(help="Channel order of the images; none: inputs are not images")
     ] = None,
-    resize: Annotated[str | None, resize_option(Foreign)] = None,
+    resize: Annotated[str | None, option_of(RESIZE, FOREIGN)] = None,
     channels_first: ChannelsFirst = None,
     size: Annotated[str | None, Foreign(help=SIZE_HELP)] = None,
     task: Annotated[Task | None, Foreign(help="Meaning of the outputs; none: the model is not a classifier")] = None,

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, get_args
 
-from typer import Option
+from typer import BadParameter, Option
 
 from edgepress.converters.options.records import AS_IN_PYTHON, Setting, is_record, settings_of
 from edgepress.toolkit.cli.option_table import CommaList, expand_groups, list_of
@@ -46,10 +46,19 @@ def record_parameters(options: type, panel: str | None = None) -> dict[str, insp
 def option_of(setting: Setting, panel: str | None = None) -> Any:
     """An option as Typer takes it."""
     info: dict[str, Any] = {"help": setting.help, "show_default": setting.show_default, "metavar": setting.metavar}
-    info |= {"min": setting.min, "max": setting.max, "rich_help_panel": panel}
+    info |= {"min": setting.min, "max": setting.max, "rich_help_panel": panel or setting.panel}
     info |= {"autocompletion": list_of(setting.choices)} if setting.choices else {}
+    info |= {"parser": functools.partial(_checked, setting.check)} if setting.check else {}
     info |= {"parser": CommaList, "metavar": setting.metavar or "<text>"} if setting.several else {}
     return Option(*setting.words, **info)
+
+
+def _checked(check: Callable[[str], Any], text: str) -> str:
+    try:
+        check(text)
+    except ValueError as e:
+        raise BadParameter(f"{e}.") from e
+    return text
 
 
 def _read(options: type, **values: Any) -> Any:

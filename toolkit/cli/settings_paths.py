@@ -135,7 +135,7 @@ def _defaults(
     from edgepress.toolkit.measurement.benchmarking.more import TO_LABEL
     from edgepress.toolkit.measurement.benchmarking.plan import folder_of
     from edgepress.toolkit.training.choosing import AUTO, CHOSEN
-    from edgepress.toolkit.training.run_folder import default_folder
+    from edgepress.toolkit.training.run_folder import chosen_folder
 
     command = context.info_name
     parameters = context.params
@@ -150,7 +150,7 @@ def _defaults(
         return
     if command == "train" and parameters["out"] is None and parameters["data"] and not again:
         for arch in CHOSEN if parameters["arch"] == AUTO else (parameters["arch"],):
-            yield command, "out", default_folder(parameters["data"], arch), because[0]
+            yield command, "out", chosen_folder(None, parameters["data"], arch), because[0]
     elif command == "benchmark" and parameters["differences"] is None:
         folder = parameters["out"] or folder_of(parameters["files"])
         yield command, "differences", folder / TO_LABEL, because[0]

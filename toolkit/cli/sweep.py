@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from typer import Argument, Option
 from edgepress.toolkit import text
 from edgepress.toolkit.cli import options, screen, settings
 from edgepress.toolkit.cli.frame import code_of
+from edgepress.toolkit.cli.record_options import option_of
 from edgepress.toolkit.columns import CONFIGURATIONS, LATENCY, TEST, Column
 from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.errors import InputError
@@ -19,6 +21,7 @@ from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.text import SIZE, TIME, parse
 from edgepress.toolkit.training.batches import AUGMENTATIONS
 from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
+from edgepress.toolkit.training.options import EPOCHS
 
 if TYPE_CHECKING:
     from edgepress.toolkit.search.sweeping.result import Sweep
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 
 DIMENSIONS = "Dimensions: values separated by commas"
 Dimension = partial(options.Several, rich_help_panel=DIMENSIONS)
-Fixed = partial(Option, rich_help_panel="The same for all")
+FIXED = "The same for all"
+Fixed = partial(Option, rich_help_panel=FIXED)
 Searched = partial(Option, rich_help_panel="Search")
 Where = partial(Option, rich_help_panel="Where jobs run")
 TITLES = {"accurate": "Most accurate on validation items", "fast": "Fastest of those within 1 pp of it"}
@@ -64,7 +68,7 @@ def sweep(
         str | None,
         Dimension(help=f"Schemes: {options.SCHEMES_HELP}", autocompletion=options.list_of(options.MANY_SCHEMES)),
     ] = None,
-    epochs: Annotated[int | None, Fixed(min=1, help="Passes over the training split")] = None,
+    epochs: Annotated[int | None, option_of(replace(EPOCHS, show_default=True), FIXED)] = None,
     rounds: Annotated[
         int | None, Fixed(min=0, help="Rounds that each file is timed in; 0: none is timed", show_default="20")
     ] = None,

@@ -23,20 +23,16 @@ from typing import Any, Unpack
 import numpy as np
 
 from edgepress.converters.contract.metadata import are_text
-from edgepress.runtime.input_spec import Color, InputSpec
-from edgepress.runtime.resize import Resize
-from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data.conflicts import find_conflicts
 from edgepress.toolkit.data.groups import Grouping, assign_groups, find_groups, unite
 from edgepress.toolkit.data.items import TO_NPZ, Items, ReadOptions
+from edgepress.toolkit.data.options import OpeningArguments
 from edgepress.toolkit.data.readers.csv_windows import is_csv, read_csv
 from edgepress.toolkit.data.readers.folder import read_folder
 from edgepress.toolkit.data.readers.idx import NAMES, is_builtin, is_idx_folder, read_builtin, read_idx_folder
 from edgepress.toolkit.data.readers.npz import is_npz, read_npz
 from edgepress.toolkit.data.readers.shards import expand, is_shards, read_shards
 from edgepress.toolkit.data.readers.sound import is_sound, read_sound
-from edgepress.toolkit.data.reading import ReadingArguments
 from edgepress.toolkit.data.splits import (
     SHARES,
     Ints,
@@ -97,22 +93,8 @@ ACCEPTED = ", ".join([*KINDS][:-1]) + f", or {[*KINDS][-1]}"
 def open_data(
     source: str | Path,
     *,
-    size: int | tuple[int, int] | None = None,
-    color: Color | None = None,
-    resize: Resize = "stretch",
-    photo_size: int | None = None,
-    input: InputSpec | None = None,
     labels: tuple[str, ...] | None = None,
-    multilabel: bool = False,
-    purpose: Purpose = "training",
-    sample: tuple[int, int] | None = None,
-    group: str | None = None,
-    window: int | None = None,
-    step: int | None = None,
-    label_column: str | None = None,
-    columns: tuple[str, ...] | None = None,
-    sound: SoundFeatures | None = None,
-    **reading: Unpack[ReadingArguments],
+    **opening: Unpack[OpeningArguments],
 ) -> DataSet:
     """Open a data set and split it.
 
@@ -120,28 +102,8 @@ def open_data(
         source: One of `NAMES`, or a path: a folder of class folders, a folder of IDX files, tar shards
             (`shards/train-{000..009}.tar` or a folder of them), or an `.npz`. A name given as a string wins over a
             path; `./mnist` or a `Path` is always a path.
-        size: Height and width to resize images to, or one number for both; None keeps the data's own size.
-        color: "grey" or "rgb"; None keeps the data's own colour.
-        resize: How to resize images.
-        photo_size: Height and width to resize photos to if `size` is None: colour images whose shorter sides have a
-            median of 64 pixels or more.
-        input: A model's input; overrides `size`, `color` and `resize`.
         labels: A model's labels, which must be those of the data in any order; classes are numbered in this order. For
             evaluation, data of one label an item may lack some of them. Columns without names have these in order.
-        multilabel: Read one-hot rows of an `.npz` as rows of labels that an item has or not, for a model whose labels
-            do not exclude each other; otherwise rows that all have a single 1 are classes.
-        purpose: What it is opened for, which says what it must have.
-        sample: For calibration, how many training and validation items are enough; `sha256` is then that of these.
-        group: What tells which items are of one group, so that they are never divided between splits: a regular
-            expression that is searched in the path of a file below its class folder, `column:NAME` of CSV files, of
-            `metadata.csv` or an array of an `.npz`, or "none". None looks for groups if the purpose is training, and in
-            CSV files always (`groups`).
-        window: Consecutive rows of CSV files that make an item, shape (window, channels). 0: each row is an item, shape
-            (channels,). None: as `input` says, else 0. Of recordings: frames of an item; None: a second.
-        step: Rows or frames from the beginning of one window to that of the next; None is half a window.
-        label_column: The column of CSV files with the classes; None looks for a usual name.
-        columns: The columns of CSV files that are the channels, in this order; None takes all that have no other use.
-        sound: The front end of recordings; None: the usual one.
 
     Returns:
         The data set. Each split is sorted by the items' content hashes.
@@ -159,17 +121,18 @@ def open_data(
     """
     if not str(source).strip():
         raise DataError("The name of the data (--data) is empty.", f"Accepted: {ACCEPTED}.")
-    size = (size, size) if isinstance(size, int) else size
-    options = call_with(ReadOptions, locals() | reading)
+    options = ReadOptions(**opening)
     items = _read(source, options)
-    if items.table is None and any(each is not None for each in (window, step, label_column, columns)):
+    of_tables = (options.window, options.step, options.label_column, options.columns)
+    if items.table is None and any(each is not None for each in of_tables):
         raise InputError(
             f"{source} has no CSV files or recordings; --window, --step and --label-column say how these are read.",
             "Leave them out, or name a .csv, or a folder of these or of recordings, with --data.",
         )
-    if items.sound is None and sound is not None:
+    if items.sound is None and options.sound is not None:
         raise InputError(f"{source} has no recordings, and --sound is for these.", "Leave it out.")
     _require_names(items.labels, source)
+    purpose, group = options.purpose, options.group
     grouping = find_groups(items, group, str(source), training=purpose == "training")
     split, computed = _split(items, purpose, str(source), grouping)
     copies = [items.source.name(i) for i in np.flatnonzero((split == "") & (items.stored_split != "")).tolist()]

@@ -9,24 +9,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, get_args
+from typing import Annotated, Any, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.options.records import record
 from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.image import resize_array
 from edgepress.runtime.input_record import inputs_of
 from edgepress.runtime.input_spec import Color, InputSpec
-from edgepress.runtime.resize import Resize, resize_rule
 from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.toolkit.data.reading import Reading
+from edgepress.toolkit.data.options import DataOptions, OpeningArguments, PythonAlone
 from edgepress.toolkit.data.splits import Ints, Names
 from edgepress.toolkit.data.types import Purpose, Source
-from edgepress.toolkit.errors import DataError, InputError, unknown
+from edgepress.toolkit.errors import DataError, unknown
 
-MAX_SIDE = 4096
-"""Longest side of images, pixels."""
 SMALL = 64
 """Colour images whose shorter sides have a smaller median than this are no photos, pixels."""
 EXACT = 1 << 24
@@ -36,58 +34,37 @@ UNLABELLED = "Items without labels are enough for convert, and for benchmark of 
 
 TO_NPZ = 'Sounds become WAV or FLAC files, and arrays an .npz: docs/data.md, "Sounds".'
 """Added to the hints of errors about other data."""
+PHOTO_SIZE = PythonAlone(
+    f"Side to resize photos to without `size`: colour images of a median of {SMALL} pixels or more"
+)
+MULTILABEL = PythonAlone(
+    "Read one-hot rows of an `.npz` as rows of labels that an item has or not, for a model whose labels do not exclude "
+    "each other; otherwise rows that all have a single 1 are classes"
+)
+SAMPLE = PythonAlone("How many training and validation items are enough for calibration; `sha256` is then of these")
 
 
+@record(OpeningArguments)
 @dataclass(frozen=True, kw_only=True)
-class ReadOptions(Reading):
+class ReadOptions(DataOptions):
     """How to prepare the items for a model.
 
-    Attributes:
-        size: Height and width of images; None keeps the data's own size.
-        color: Colour of images; None keeps the data's own colour.
-        resize: How to resize images.
-        photo_size: Height and width of colour images that are not small, if `size` is None.
-        input: A model's input; overrides all of the above.
-        multilabel: Whether one-hot rows, too, say of each label whether an item has it, as a model's outputs do.
-        purpose: What the items are for. Every image is decoded for training or `skip_unreadable`; otherwise, images are
-            decoded when they are read.
-        sample: Numbers of calibration items and of items to verify on that are wanted; a reader may then choose them
-            (`sample`) instead of reading all items. None reads all.
-        window: Rows of an item of CSV files; 0: each row is an item. None: as `input` says, else 0. Of sounds, frames
-            of an item; None: as `input` says, else a second.
-        step: Rows or frames from one window to the next; None: half a window.
-        label_column: The column of CSV files with the classes; None looks for a usual name.
-        columns: The columns of CSV files that are the channels, in this order; None takes all that are numbers of it.
-        group: The rule of groups, which may name a column.
-        sound: The front end of sounds; None: the usual one.
+    Every image is decoded for training or `skip_unreadable`; otherwise, images are decoded when they are read.
     """
 
-    size: tuple[int, int] | None = None
-    color: Color | None = None
-    resize: Resize = "stretch"
-    photo_size: int | None = None
-    input: InputSpec | None = None
-    multilabel: bool = False
-    purpose: Purpose = "training"
-    sample: tuple[int, int] | None = None
-    window: int | None = None
-    step: int | None = None
-    label_column: str | None = None
-    columns: tuple[str, ...] | None = None
-    group: str | None = None
-    sound: SoundFeatures | None = None
+    photo_size: Annotated[int | None, PHOTO_SIZE] = None
+    input: Annotated[InputSpec | None, PythonAlone("A model's input; overrides `size`, `color` and `resize`")] = None
+    multilabel: Annotated[bool, MULTILABEL] = False
+    purpose: Annotated[Purpose, PythonAlone("What it is opened for, which says what it must have")] = "training"
+    sample: Annotated[tuple[int, int] | None, SAMPLE] = None
+    columns: Annotated[tuple[str, ...] | None, PythonAlone("Columns of CSV files that are the channels, in order")] = (
+        None
+    )
 
     def __post_init__(self) -> None:
-        if self.size and not all(1 <= side <= MAX_SIDE for side in self.size):
-            raise InputError(
-                f"Images of {self.size[0]} x {self.size[1]} pixels can't be made; accepted: 1 to {MAX_SIDE} per side."
-            )
+        super().__post_init__()
         if self.color not in (None, *get_args(Color)):
             raise unknown("color", str(self.color), get_args(Color))
-        try:
-            resize_rule(self.resize)
-        except ValueError as e:
-            raise InputError(f"The resize rule {e}.") from e
 
     @property
     def unlabelled(self) -> bool:
@@ -103,7 +80,7 @@ class ReadOptions(Reading):
         self._require_one("images")
         if self.input is None:
             chosen = self.color or color
-            size = self.size or (height, width)
+            size = self.sides or (height, width)
             if self.size is None and self.photo_size is not None and chosen == "rgb":
                 is_small = (min(height, width) if shorter is None else shorter) < SMALL
                 size = size if is_small else (self.photo_size, self.photo_size)

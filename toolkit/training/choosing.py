@@ -6,7 +6,6 @@ The table of docs/training.md has the rules.
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results.remarks.facts import ImageSizes
 from edgepress.toolkit.training import batches, transfer
 from edgepress.toolkit.training.nets import architectures
-from edgepress.toolkit.training.nets.base_net import BaseNet
+from edgepress.toolkit.training.nets.options import BaseNet
 from edgepress.toolkit.training.nets.packaged import PACKAGES
+from edgepress.toolkit.training.options import TrainingOptions
 
 AUTO = "auto"
 """What leaves a choice to edgepress."""
@@ -169,8 +169,6 @@ SMALL_WIDTH = 0.5
 """Width of MobileNets up to which they are small."""
 DROPOUT = 0.2
 """Default rate of dropout of the features of another tool's model."""
-MIN_ARGUMENTS = {"epochs": 1, "batch_size": 1, "patience": 1, "seed": 0}
-"""The least value of some arguments."""
 
 
 def in_two_steps(arch: str, weights: str | None, input: InputSpec, *, continued: bool = False) -> bool:
@@ -197,17 +195,18 @@ def of_base(base: BaseNet) -> dict[str, Any]:
     return {**TWO_STEPS, "batch_size": base.batch, "width": None, "depth": None, "dropout": DROPOUT}
 
 
-def resolve_arguments(given: dict[str, Any], choice: Choice, data: DataSet) -> dict[str, Any]:
-    """The arguments of a run: checked, ready for JSON, and with defaults instead of None.
+def resolve_arguments(options: TrainingOptions, choice: Choice, data: DataSet) -> dict[str, Any]:
+    """The arguments of a run: ready for JSON, and with defaults instead of None.
 
     Raises:
         InputError: An argument can't be used.
     """
+    given = options.recorded
     arguments = {"arch": choice.arch, **given, "weights": choice.weights}
     arguments |= {"base": choice.base.facts} if choice.base else {}
     usual = defaults(choice.arch, choice.weights, data.input) if choice.base is None else of_base(choice.base)
     arguments |= {name: value for name, value in usual.items() if given[name] is None}
-    continued = bool(given.get("continued"))
+    continued = options.continued
     two_steps = bool(choice.base) or in_two_steps(choice.arch, choice.weights, data.input, continued=continued)
     arguments["augmentation"] = batches.resolve(
         given["augmentation"],
@@ -219,13 +218,6 @@ def resolve_arguments(given: dict[str, Any], choice: Choice, data: DataSet) -> d
     if arguments["augmentation"] == batches.MIX:  # some dozen validation items can't tell epochs apart
         arguments["patience"] = None
     arguments["teacher"] = None if given["teacher"] is None else str(given["teacher"])
-    for name, least in MIN_ARGUMENTS.items():
-        if arguments[name] is not None and arguments[name] < least:
-            raise InputError(f"{name} is {arguments[name]}; accepted: {least} or more.")
-    if not 0 < arguments["learning_rate"] < math.inf:
-        raise InputError(f"learning_rate is {arguments['learning_rate']}; accepted: above 0.")
-    if not 0 < arguments.get("minutes", 1) < 1e5:
-        raise InputError(f"minutes is {arguments['minutes']}; accepted: above 0, below 100000.")
     if two_steps:
         small = is_small(choice.arch, arguments["width"], choice.base)
         arguments |= _of_two_steps(given, arguments, data, small=small)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.options.records import settings_of
 from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.decisions import same_answers
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.toolkit.data.groups import is_seen
-from edgepress.toolkit.data.readers.csv_columns import LABELS
+from edgepress.toolkit.data.options import LABELS
 from edgepress.toolkit.data.readers.idx import color_of
 from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.data.types import ALWAYS_LEFT_OUT, DataSet
@@ -25,12 +26,11 @@ from edgepress.toolkit.stats.samples import group_figures
 from edgepress.toolkit.training import batches
 from edgepress.toolkit.training.choosing import AUTO, NONE, PHOTO_NET, defaults, image_sizes, is_photo, weights_of
 from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
+from edgepress.toolkit.training.options import TrainingOptions
 from edgepress.toolkit.training.transfer import is_few
 
 MORE = "MORE_ITEMS"
 """What stands in a command for data that the user must add."""
-PATIENCE = 15
-"""Epochs without improvement after which a training of the search stops."""
 
 
 def facts_of(
@@ -195,19 +195,11 @@ def _in_name(option: str, value: Any) -> str:
 def _defaults(arch: str, options: Mapping[str, Any], input: InputSpec, *, sound: bool) -> dict[str, Any]:
     """The defaults of the options of `train` that are arguments of a training, in the order of its help."""
     weights = options.get("weights", weights_of(arch, AUTO))
-    usual = defaults(arch, weights, input)
+    usual = TrainingOptions().recorded | defaults(arch, weights, input) | {"weights": weights_of(arch, AUTO)}
     two_steps = bool(options.get("two_steps"))
-    names = ["width", "depth", "dropout", "weights", "freeze", "teacher"]
-    names += ["epochs", "batch_size", "learning_rate", "patience", "class_weights", "seed"]
-    others = {
-        "weights": weights_of(arch, AUTO),
-        "freeze": False,
-        "teacher": None,
-        "patience": None if two_steps or options.get("augmentation") == batches.MIX else PATIENCE,
-        "class_weights": False,
-        "seed": 0,
-    }
+    if two_steps or options.get("augmentation") == batches.MIX:
+        usual["patience"] = None
     if two_steps and not options.get("epochs"):  # the second step was left out
         usual["epochs"] = options["epochs"]
-    augmentation = batches.resolve("auto", input, pretrained=two_steps, sound=sound)
-    return {"augmentation": augmentation} | {name: (usual | others)[name] for name in names}
+    usual["augmentation"] = batches.resolve("auto", input, pretrained=two_steps, sound=sound)
+    return {name: usual[name] for name in settings_of(TrainingOptions) if name in usual}

@@ -12,15 +12,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.filetypes import MODEL
-from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data import calibration_rows, open_data
-from edgepress.toolkit.data.objects import Data, Model, opened_or_named
+from edgepress.toolkit.data.objects import Data, opened_or_named
 from edgepress.toolkit.data.types import SPLITS, DataSet
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.results.run_files import GRAPH, model_in
@@ -29,7 +28,9 @@ from edgepress.toolkit.training.choosing import resolve_arguments
 from edgepress.toolkit.training.course import Deviation, Training
 from edgepress.toolkit.training.label_kinds import kind_of, refuse_for_multilabel
 from edgepress.toolkit.training.nets import architectures
-from edgepress.toolkit.training.nets.base_net import MEASURED, BaseNet, GraphNet, find_base
+from edgepress.toolkit.training.nets.base_net import MEASURED, GraphNet, find_base
+from edgepress.toolkit.training.nets.options import BaseNet
+from edgepress.toolkit.training.options import TrainingArguments, TrainingOptions
 from edgepress.toolkit.training.teacher import StudentTargets, Teacher
 
 BUILD_OPTIONS = ("width", "depth", "dropout", "weights", "freeze", "continued", "seed")
@@ -39,31 +40,11 @@ def train(
     data: Data,
     arch: str = choosing.AUTO,
     *,
-    out: str | Path | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    patience: int | None = 15,
-    class_weights: bool = False,
-    augmentation: str = "auto",
-    width: float | None = None,
-    depth: int | None = None,
-    dropout: float | None = None,
-    weights: str | Path | None = choosing.AUTO,
-    base: Model | BaseNet | None = None,
-    features: str = "",
     hints: Hints | None = None,
-    freeze: bool = False,
-    continued: bool = False,
-    teacher: Model | None = None,
-    trust: bool = False,
-    minutes: float | None = None,
-    seed: int = 0,
-    resume: bool = False,
-    overwrite: bool = False,
     stop_after: int | None = None,
     progress: bool = True,
     on_note: Callable[[str], None] | None = None,
+    **training: Unpack[TrainingArguments],
 ) -> run_folder.TrainResult:
     """Train a net from nothing, or a pre-trained one in two steps; docs/training.md says how.
 
@@ -71,31 +52,7 @@ def train(
         data: A name or path as for `open_data`, or an opened data set. The test split is used once, at the end. Of
             multi-label data (rows of 0 and 1), the net ends in a sigmoid for each label.
         arch: A name in `architectures.ARCHITECTURES`, or "auto" to choose by the data (`choosing`).
-        out: Folder to write the model, its metrics, history and plots to; None for `runs/DATA-ARCH`.
-        epochs: Passes over the training split; None for the architecture's default, as for the next two.
-        batch_size: Largest number of items in a step.
-        learning_rate: Learning rate of the first step, above 0.
-        patience: Epochs without improvement after which training stops; None never stops early.
-        class_weights: Weight each class by the inverse of its number of training items; not of multi-label data.
-        augmentation: A name in `augment.AUGMENTATIONS`.
-        width: Multiplier of the number of channels; see `architectures.build`, as for the next four.
-        depth: Number of layers.
-        dropout: Dropout rate before the classifier.
-        weights: Initial weights; "auto" for those that come with edgepress, "none" or None to train from nothing.
-        base: Begin with the body of this classifier instead of `arch` and `weights`: a `.keras`, `.h5`, `.hdf5`,
-            `.tflite` (float or quantized) or `.onnx` file, a SavedModel folder, or a run's folder. The result is a
-            float `.tflite`.
-        features: Name of the tensor of its float graph that holds its features; "" for what its last layer reads.
-        hints: What you know of its input.
-        freeze: Train only the classifier.
-        continued: Train the model of `weights` on, classifier included.
-        teacher: A classifier of the same labels whose answers are learned as well as the labels (`teacher.Teacher`): a
-            `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, a SavedModel folder, or a run's folder.
-        trust: Run code inside the file of `base` or `teacher`; see `Hints`.
-        minutes: Time for the training, above 0: fewer epochs or, of a pre-trained net, fewer layers.
-        seed: Seed of the initial weights, dropout, order and augmentation.
-        resume: Resume the run that `out` holds; the result of a finished run is returned, an empty folder starts one.
-        overwrite: Replace a run that `out` holds.
+        hints: What you know of the input of `base`.
         stop_after: Epoch after which the run is left unfinished, to be resumed; None trains to the end. An unfinished
             run has no model, and its metrics are empty.
         progress: Show a progress bar on standard error.
@@ -115,47 +72,29 @@ def train(
         True
     """
     data = opened_or_named(data)
-    if resume and overwrite:
-        raise InputError("resume and overwrite exclude each other.", "Give only one of --resume and --overwrite.")
+    options = TrainingOptions(**training)
     note = on_note or (lambda text: None)
-    net = call_with(find_base, locals(), on_note=note)
-    opened = _open(data, net, choosing.photo_size(arch, weights))
-    given: dict[str, Any] = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "patience": patience,
-        "class_weights": class_weights,
-        "augmentation": augmentation,
-        "width": width,
-        "depth": depth,
-        "dropout": dropout,
-        "freeze": freeze,
-        "seed": seed,
-        "teacher": teacher,
-    }
-    # Left out otherwise, so that runs from before these options can be resumed.
-    given |= {"continued": True} if continued else {}
-    given |= {} if minutes is None else {"minutes": minutes}
-    refuse_for_multilabel(opened, class_weights=class_weights, teacher=teacher)
-    choice = choosing.choose(opened, arch, weights, net)
-    arguments = resolve_arguments(given, choice, opened)
-    folder = run_folder.default_folder(opened.source, choice.arch) if out is None else run_folder.named_folder(out)
+    net = find_base(options, arch, hints=hints, on_note=note)
+    opened = _open(data, net, choosing.photo_size(arch, options.weights))
+    refuse_for_multilabel(opened, class_weights=options.class_weights, teacher=options.teacher)
+    choice = choosing.choose(opened, arch, options.weights, net)
+    arguments = resolve_arguments(options, choice, opened)
+    folder = run_folder.chosen_folder(options.out, opened.source, choice.arch)
     note(choosing.describe(opened, choice, arguments))
     model, deviation = _new_model(opened, arguments, net)
     with ExitStack() as stack:
         taught: Teacher | None = None
-        if teacher is not None:
+        if options.teacher is not None:
             guessed = partial(_note_guess, note)
-            taught = stack.enter_context(Teacher(model_in(teacher), opened, guessed, trust=trust))
+            taught = stack.enter_context(Teacher(model_in(options.teacher), opened, guessed, trust=options.trust))
         stack.enter_context(run_folder.only_run(folder))
         identity = run_folder.identity_of(opened, arguments, taught.sha256 if taught else None)
-        state = run_folder.begin(folder, identity, resume=resume, overwrite=overwrite)
+        state = run_folder.begin(folder, identity, options)
         if state is None:
             return run_folder.load_result(folder)
         targets = StudentTargets(taught, opened.train.y, arguments["augmentation"]) if taught else None
-        training = Training(model, opened, arguments, targets, deviation, folder, progress, note)
-        if not training.run(state, stop_after):
+        course = Training(model, opened, arguments, targets, deviation, folder, progress, note)
+        if not course.run(state, stop_after):
             return run_folder.TrainResult(folder / (GRAPH if net else MODEL), {}, state.history)
         facts = taught.facts() if taught else None
         run_folder.finish(model, opened, state, arguments=arguments, teacher=facts, folder=folder)
@@ -196,6 +135,6 @@ def _new_model(data: DataSet, arguments: dict[str, Any], base: BaseNet | None) -
     if base is not None:
         items = data.train.read(calibration_rows(data.train, MEASURED))
         return GraphNet(base, items, classes=len(data.labels), kind=kind_of(data)), deviation
-    options = {key: arguments[key] for key in BUILD_OPTIONS if key in arguments} | {"mean": mean, "variance": variance}
-    options |= {"classes": len(data.labels), "activation": kind_of(data).activation}
-    return architectures.build(arguments["arch"], data.input, **options), deviation
+    building = {key: arguments[key] for key in BUILD_OPTIONS if key in arguments} | {"mean": mean, "variance": variance}
+    building |= {"classes": len(data.labels), "activation": kind_of(data).activation}
+    return architectures.build(arguments["arch"], data.input, **building), deviation

@@ -37,6 +37,7 @@ from edgepress.toolkit.training.checkpoint import TrainingState
 from edgepress.toolkit.training.facts import MORE, accuracy_of_groups, confusion_of, facts_of
 from edgepress.toolkit.training.label_kinds import kind_of
 from edgepress.toolkit.training.nets.base_net import GraphNet
+from edgepress.toolkit.training.options import RunOptions
 from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
 
 HISTORY = "history.csv"
@@ -66,17 +67,14 @@ class TrainResult(Printed):
         return training_html(str(self.model), self.metrics, self.history)
 
 
-def default_folder(source: str, arch: str) -> Path:
-    """The folder of a run for which none is given."""
-    return Path("runs") / f"{Path(source).stem}-{arch}"
-
-
-def named_folder(out: str | Path) -> Path:
-    """The folder that a user named.
+def chosen_folder(out: str | Path | None, source: str, arch: str) -> Path:
+    """The folder of a run: the one that a user named, or the usual one.
 
     Raises:
         InputError: It has the name of a model file.
     """
+    if out is None:
+        return Path("runs") / f"{Path(source).stem}-{arch}"
     folder = Path(out)
     if folder.suffix in MODEL_SUFFIXES and not folder.is_dir():
         hint = f"Name a folder, such as {folder.with_suffix('')}; the model in it is {MODEL}."
@@ -108,14 +106,14 @@ def only_run(folder: Path) -> Iterator[None]:
         yield
 
 
-def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: bool) -> TrainingState | None:
+def begin(folder: Path, began_with: dict[str, Any], options: RunOptions) -> TrainingState | None:
     """The state to continue from, a new one, or None if the run is finished.
 
     A finished run has no checkpoint; one that was killed between the two loses it here.
     """
-    finished = run_model(folder) is not None and not overwrite
-    state = None if overwrite or finished else checkpoint.load(folder)
-    if (state or finished) and not resume:
+    finished = run_model(folder) is not None and not options.overwrite
+    state = None if options.overwrite or finished else checkpoint.load(folder)
+    if (state or finished) and not options.resume:
         contents = f"an unfinished run (epoch {state.epochs_done})" if state else "a finished run"
         raise TrainingError(
             f"{folder} contains {contents}.",
@@ -128,7 +126,7 @@ def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: 
         require_same(load_result(folder).metrics["began_with"], began_with, folder)
         (folder / checkpoint.NAME).unlink(missing_ok=True)
         return None
-    if overwrite:
+    if options.overwrite:
         # Converted files of the former model would be taken for those of the new one. They go first, so that a kill
         # leaves none. Of a link only the link goes: it may lead to somebody else's files.
         for place in (folder / VARIANTS, folder / VARIANTS / "calibrated"):

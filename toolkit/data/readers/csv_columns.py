@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from edgepress.toolkit.data.groups import COLUMN
 from edgepress.toolkit.data.items import UNLABELLED, ReadOptions
+from edgepress.toolkit.data.options import LABELS
 from edgepress.toolkit.errors import DataError
 
-LABELS = ("label", "labels", "class", "activity", "target")
-"""Names of the column of the classes, the first one first."""
 GROUPS = (
     *("group", "groups", "subject", "person", "participant", "user", "volunteer"),
     *("recording", "session", "trial", "file", "filename"),

@@ -173,14 +173,8 @@ def improve(
     fresh, left_out = without_learned_scenes(fresh, learned)
     both = join(old, fresh)
     step(f"Training on {len(fresh.train)} new items, beside old ones")
-    how: dict[str, Any] = {
-        "epochs": epochs,
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "resume": resume,
-        "overwrite": overwrite,
-    }
-    model = train_on(folder, both, target, **how, progress=progress)
+    how: dict[str, Any] = {"seed": seed, "resume": resume, "overwrite": overwrite, "progress": progress}
+    model = train_on(folder, both, target, epochs=epochs, learning_rate=learning_rate, **how)
     remember(target, fresh, learned)
     step("Comparing both models on held-out items")
     scores = (model_scores(path, both.test) for path in (before, model))

@@ -1,4 +1,4 @@
-"""What travels between `tune` or `prune` and its child process: the job of a run, and how small a net shall be."""
+"""What travels between `tune` or `prune` and its child process: the job of a run, and its plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
@@ -16,15 +16,12 @@ from edgepress.converters.calibration import Batches
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import write_text
 from edgepress.converters.numeric.statistics import Ranges
-from edgepress.converters.pruning.plan import Cost
 from edgepress.converters.ptq.calibration import Validation
 from edgepress.runtime.contract import Contract
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.documents import parse_json, read_json, read_limited
-from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results.file import first_wrong
-
-Bits = Literal[8, 4]
+from edgepress.toolkit.training.graphs.options import GraphOptions, PruneOptions, TuneOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +36,7 @@ class GraphJob:
         validation: Returns up to a number of validation items and their labels, or None.
         train: The items that it is trained on.
         labelled: Whether the labels of these are those of the model.
-        augmentation: The result of `augment.resolve`.
-        minutes: Time for training.
-        steps: Largest number of steps instead; None: as many as the time allows.
-        seed: Seed of order and augmentation.
+        options: The options of the run, with the augmentation that the data chose.
         began_with: What must be equal for a run to be resumed.
     """
 
@@ -53,22 +47,15 @@ class GraphJob:
     validation: Validation
     train: Split
     labelled: bool
-    augmentation: str
-    minutes: float
-    steps: int | None
-    seed: int
+    options: GraphOptions
     began_with: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneJob(GraphJob):
-    """Tune the model that is open.
+    """Tune the model that is open."""
 
-    Attributes:
-        bits: Bits of the weights.
-    """
-
-    bits: Bits
+    options: TuneOptions
 
 
 @dataclass(frozen=True)
@@ -106,53 +93,11 @@ def read_ranges(path: Path) -> Ranges:
     return ranges
 
 
-@dataclass(frozen=True)
-class Targets:
-    """Bounds that the pruned model shall keep, each or None.
-
-    Attributes:
-        macs: Share of the multiply-accumulates that is left at most, 0-1.
-        size_bytes: Size of its int8 TFLite file at most.
-        latency_ms: Time of one answer of that file at most, with LiteRT and one thread on this machine.
-    """
-
-    macs: float | None = None
-    size_bytes: int | None = None
-    latency_ms: float | None = None
-
-    @property
-    def cost(self) -> Cost:
-        """What channels are weighed by: their weights if only a size is asked for."""
-        return "bytes" if self.macs is None and self.latency_ms is None else "macs"
-
-    def __post_init__(self) -> None:
-        """Check them.
-
-        Raises:
-            InputError: There are none, or one is out of range.
-        """
-        if self.macs is None and self.size_bytes is None and self.latency_ms is None:
-            raise InputError(
-                "There is no target.", "Give a share of the multiply-accumulates (--macs 50%), a size or a latency."
-            )
-        if self.macs is not None and not 0 < self.macs < 1:
-            raise InputError(f"macs is {self.macs:g}; accepted: a share above 0 and below 1, such as 50% or 0.5.")
-        for name, value in (("size_bytes", self.size_bytes), ("latency_ms", self.latency_ms)):
-            if value is not None and not 0 < value < 1e15:
-                raise InputError(f"{name} is {value:g}; accepted: a number above 0.")
-
-
 @dataclass(frozen=True, kw_only=True)
 class PruneJob(GraphJob):
-    """Prune the model that is open.
+    """Prune the model that is open."""
 
-    Attributes:
-        targets: How small it shall be.
-        importance: A measure, or "auto".
-    """
-
-    targets: Targets
-    importance: str
+    options: PruneOptions
 
 
 @dataclass

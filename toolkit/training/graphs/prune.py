@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Unpack
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.converters.pruning.importance import MEASURES
 from edgepress.converters.pruning.plan import NEAR
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data.objects import Data, Model, source_of
-from edgepress.toolkit.data.reading import Reading, ReadingArguments
-from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results.run_files import model_in
-from edgepress.toolkit.text import SHARE, SIZE, TIME, parse
-from edgepress.toolkit.training.graphs.job import PruneJob, Targets
+from edgepress.toolkit.training.graphs.job import PruneJob
+from edgepress.toolkit.training.graphs.options import PruneArguments, PruneOptions, Targets
 from edgepress.toolkit.training.graphs.prune_trainer import GRAPH, PLAN, prune_here
 from edgepress.toolkit.training.graphs.run import GraphResult, Run, carry_out
 
@@ -27,21 +22,10 @@ def prune(
     model: Model,
     data: Data | None = None,
     *,
-    macs: str | float | None = None,
-    max_size: str | float | None = None,
-    max_latency: str | float | None = None,
-    minutes: float = 10.0,
-    steps: int | None = None,
-    out: str | Path | None = None,
     hints: Hints | None = None,
-    augmentation: str = "auto",
-    seed: int = 0,
-    importance: str = "auto",
-    resume: bool = False,
-    overwrite: bool = False,
     on_note: Callable[[str], None] | None = None,
     on_progress: Callable[[float, str], None] | None = None,
-    **reading: Unpack[ReadingArguments],
+    **training: Unpack[PruneArguments],
 ) -> GraphResult:
     """Prune channels of a model until it is as small as asked, then distil.
 
@@ -52,20 +36,7 @@ def prune(
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, a SavedModel folder, or a run's folder.
         data: Data like those it was trained on; None opens those that the model's contract names. Labels are used
             where there are some.
-        macs: Share of the multiply-accumulates that may be left: 0-1, or text such as "50%".
-        max_size: Largest size of the int8 TFLite file that `convert` makes of the result: bytes, or text such as
-            "100kB".
-        max_latency: Longest time of one answer of that file, measured on this machine with LiteRT and one thread:
-            milliseconds, or text such as "2ms".
-        minutes: Time for training; preparing takes a minute or two more.
-        steps: Largest number of steps instead of a time, so that the result does not depend on the machine's speed.
-        out: Folder for the result; None: `pruned` next to the model.
         hints: What you know of a model that edgepress did not train.
-        augmentation: Augmentation of the training items, as for `train`.
-        seed: Seed of their order and augmentation.
-        importance: What ranks channels: "l1", "taylor", "variance" or "auto" (docs/prune.md).
-        resume: Resume the run that `out` holds; an empty folder starts one.
-        overwrite: Replace a run that `out` holds.
         on_note: Called with each guess about the model, and where training went back or little is left.
         on_progress: Called with the share of the training that is done, 0-1, and a line of figures.
 
@@ -86,21 +57,10 @@ def prune(
         'model-pruned.tflite'
     """
     data = source_of(data)
-    size = parse("--max-size", max_size, SIZE)
-    latency_us = parse("--max-latency", max_latency, TIME)
-    targets = Targets(
-        parse("--macs", macs, SHARE),
-        None if size is None else int(size),
-        None if latency_us is None else latency_us / 1e3,
-    )
-    if importance not in ("auto", *MEASURES):
-        raise InputError(f"importance is {importance!r}; accepted: auto, {', '.join(MEASURES)}.")
-    run = call_with(
-        Run, locals(), reading=Reading(**reading), verb="pruned", report=REPORT, scratch=(PLAN, GRAPH.format("*"))
-    )
-    own = {"targets": targets, "importance": importance}
-    identity = {"importance": importance, **dataclasses.asdict(targets)}
-    result = carry_out(model_in(model), run, prune_here, PruneJob, own=own, identity=identity)
+    options = PruneOptions(**training)
+    targets = options.targets
+    run = call_with(Run, locals(), verb="pruned", report=REPORT, scratch=(PLAN, GRAPH.format("*")))
+    result = carry_out(model_in(model), run, prune_here, PruneJob)
     for text in (shortfall(result.facts, targets), setbacks(result.history)):
         if text and on_note is not None:
             on_note(text)

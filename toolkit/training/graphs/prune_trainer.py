@@ -96,7 +96,7 @@ class PruneTrainer(Trainer[PruneJob]):
         super().__init__(job, model, emit)
         ranges = tflite_statistics(model, job.calibration, self.input_range).ranges()
         self.sizes = Sizes(ranges, job.contract, uint8=bool(self.judge.uint8))
-        self.measure: Measure = AUTO if job.importance == "auto" else job.importance  # type: ignore[assignment]
+        self.measure: Measure = AUTO if job.options.importance == "auto" else job.options.importance  # type: ignore[assignment]
 
     @cached_property
     def sample(self) -> npt.NDArray[Any]:
@@ -126,7 +126,7 @@ class PruneTrainer(Trainer[PruneJob]):
     def _plan(self) -> PrunePlan:
         moments = channel_moments(self.teacher, self.sample)
         units, importance = self._important(self.teacher, moments)
-        last, block = largest_share(self.model, units, importance, targets=self.job.targets, sizes=self.sizes)
+        last, block = largest_share(self.model, units, importance, targets=self.job.options.targets, sizes=self.sizes)
         parts = list(shares(last, PART, MOST_PARTS))
         steps = self.count_steps(self.distillation(Trainee(self.teacher, moments), LABELS))
         between = max(LEAST_STEPS, int(steps * TIME_OF_PARTS / max(len(parts) - 1, 1)))
@@ -138,7 +138,7 @@ class PruneTrainer(Trainer[PruneJob]):
         """The units of a program, and how important each is."""
         units = removable_units(program)
         return units, normalize(
-            importance_of(self.measure, units, moments, items=self.sample, kind=self.kind, seed=self.job.seed)
+            importance_of(self.measure, units, moments, items=self.sample, kind=self.kind, seed=self.job.options.seed)
         )
 
     def _smaller(self, model: bytes, plan: PrunePlan, part: int) -> bytes:
@@ -146,7 +146,7 @@ class PruneTrainer(Trainer[PruneJob]):
         program = Program(model)
         moments = channel_moments(program, self.sample)
         units, importance = self._important(program, moments)
-        cost = self.job.targets.cost
+        cost = self.job.options.targets.cost
         costs = PruningCosts(model, units, cost)
         means = {name: mean for name, (mean, _) in moments.items()}
         whole = macs(self.model) if cost == "macs" else weights(self.teacher)
@@ -159,7 +159,7 @@ class PruneTrainer(Trainer[PruneJob]):
                     "Raise --macs, --max-size or --max-latency.",
                 )
             pruned = without_channels(model, units, keep, means)
-            if part < len(plan.shares) or not self.sizes.missed(pruned, self.job.targets):
+            if part < len(plan.shares) or not self.sizes.missed(pruned, self.job.options.targets):
                 return pruned
             bound = TIGHTER * min(bound, costs.total(costs.sizes(keep)))
         raise ConversionError(
@@ -183,7 +183,7 @@ class PruneTrainer(Trainer[PruneJob]):
         rate = _rate_after(plan.rate, state.history)
         steps = plan.steps[part - 1]
         before = sum(plan.steps[: part - 1])
-        text = f"part {part} of {len(plan.shares)}, {plan.shares[part - 1]:.0%} of the {self.job.targets.cost}"
+        text = f"part {part} of {len(plan.shares)}, {plan.shares[part - 1]:.0%} of the {self.job.options.targets.cost}"
 
         def tell(step: int, loss: float) -> None:
             self.emit(Progress(TIME_OF_PARTS * (before + step) / sum(plan.steps[:-1]), f"{text}, loss {loss:.4f}"))
@@ -272,7 +272,7 @@ class PruneTrainer(Trainer[PruneJob]):
 
     def _facts(self, model: bytes) -> dict[str, Any]:
         """The figures of the run, with the channels of each layer that lost some."""
-        targets = self.job.targets
+        targets = self.job.options.targets
         pruned = Program(model)
         layers = {}
         for layer in layers_of(self.teacher):

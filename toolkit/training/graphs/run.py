@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,52 +22,33 @@ from edgepress.toolkit.conversion.convert import JUDGED, items_for
 from edgepress.toolkit.conversion.plan import plan_for
 from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.for_model import require_one_input
-from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.training import batches, checkpoint, run_folder
 from edgepress.toolkit.training.graphs.job import GraphJob, Progress, Trained
+from edgepress.toolkit.training.graphs.options import GraphOptions
 from edgepress.toolkit.training.label_kinds import kind_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run of `tune` or `prune`; attributes that are not explained are arguments of `tune`.
+    """A run of `tune` or `prune`; attributes that are not explained are arguments of both.
 
     Attributes:
         verb: What the model is afterwards: "tuned" or "pruned", in the names of the folder and of the file.
         report: Name of the report.
         scratch: Patterns of names of files that only an unfinished run needs, besides the checkpoint.
+        options: Their options.
     """
 
     verb: str
     report: str
     scratch: tuple[str, ...]
+    options: GraphOptions
     data: str | None
-    out: str | Path | None
     hints: Hints | None
-    augmentation: str
-    minutes: float
-    steps: int | None
-    seed: int
-    reading: Reading
-    resume: bool
-    overwrite: bool
     on_note: Callable[[str], None] | None
     on_progress: Callable[[float, str], None] | None
-
-    def __post_init__(self) -> None:
-        """Check them.
-
-        Raises:
-            InputError: An option can't be used.
-        """
-        if not 0 < self.minutes < 1e5:
-            raise InputError(f"minutes is {self.minutes}; accepted: above 0, below 100000.")
-        if self.steps is not None and self.steps < 1:
-            raise InputError(f"steps is {self.steps}; accepted: 1 or more.")
-        if self.resume and self.overwrite:
-            raise InputError("resume and overwrite exclude each other.", "Give only one of --resume and --overwrite.")
 
 
 @dataclass(frozen=True)
@@ -92,15 +74,7 @@ EVERY = 1 << 30
 """More items than any data have: all of them are trained on."""
 
 
-def carry_out(
-    path: Path,
-    run: Run,
-    work: Callable[[Any, Emit], None],
-    job_of: Callable[..., GraphJob],
-    *,
-    own: Mapping[str, Any],
-    identity: Mapping[str, Any],
-) -> GraphResult:
+def carry_out(path: Path, run: Run, work: Callable[[Any, Emit], None], job_of: Callable[..., GraphJob]) -> GraphResult:
     """Carry out a run in its folder, or return the result of one that is finished.
 
     Args:
@@ -108,8 +82,6 @@ def carry_out(
         run: Its options.
         work: What the child process does with the job.
         job_of: The type of the job.
-        own: Attributes of that type that others do not have.
-        identity: The same as JSON, which must be equal for a run to be resumed.
 
     Raises:
         EdgepressError: The model or the data can't be used, or the folder has another run.
@@ -117,7 +89,7 @@ def carry_out(
     """
     note = run.on_note or (lambda text: None)
     progress = run.on_progress or (lambda share, text: None)
-    folder = path.parent / run.verb if run.out is None else Path(run.out)
+    folder = path.parent / run.verb if run.options.out is None else Path(run.options.out)
     with Conversion(path, hints=run.hints) as conversion, contextlib.ExitStack() as lock:
         target = folder / f"{conversion.stem}-{run.verb}.tflite"
         if target.exists() and target.samefile(path):
@@ -126,16 +98,15 @@ def carry_out(
             )
         job, content = job_arguments(conversion, target, run, note)
         lock.enter_context(run_folder.only_run(folder))  # only now, so that what can't be trained leaves no folder
-        asked = {"minutes": run.minutes, "steps": run.steps, "seed": run.seed}
         began: dict[str, Any] = {"model": sha256_of(path), "data_sha256": content, "hints": str(run.hints or Hints())}
-        began |= {**asked, "augmentation": job["augmentation"], **identity}
-        finished = finished_run(folder, target, run.report, began, resume=run.resume, overwrite=run.overwrite)
+        began |= job["options"].recorded
+        finished = finished_run(target, run, began)
         if finished is not None:
             forget(folder, run.scratch)  # it was killed before it did
             return GraphResult(target, finished, finished.pop("history"))
         trained = Trained({}, [])
         try:
-            for report in conversion.call(work, job_of(**job, **asked, **own, began_with=began)):
+            for report in conversion.call(work, job_of(**job, began_with=began)):
                 if isinstance(report, Progress):
                     progress(report.share, report.text)
                 else:
@@ -175,7 +146,7 @@ def job_arguments(
     """
     facts = conversion.facts
     hints = run.hints or Hints()
-    plan = plan_for(conversion.path, facts, hints, data=run.data, count=EVERY, reading=run.reading)
+    plan = plan_for(conversion.path, facts, hints, data=run.data, count=EVERY, reading=run.options)
     require_one_input(plan.contract, conversion.path, "tune" if run.verb == "tuned" else "prune")
     for text in (*facts.notes, *plan.notes):
         note(text)
@@ -186,17 +157,18 @@ def job_arguments(
     train: Split = plan.data.train
     tools = {name: metadata.version(name) for name in TOOLS}
     contract = plan.contract.replace(parent_sha256=sha256_of(conversion.path), tools=tools)
+    options = run.options
+    sound = plan.data.sound is not None
+    chosen = batches.resolve(options.augmentation, contract.input, sound=sound, mixes=batches.can_mix(train))
     arguments = {
         "target": target,
+        "options": dataclasses.replace(options, augmentation=chosen),
         "contract": contract,
         "adapter": plan.adapter,
         "calibration": items["calibration"],
         "validation": items.get("validation") or partial(_read_training_items, train),
         "train": train,
         "labelled": contract.task == kind_of(plan.data).task and [*contract.labels] == [*plan.data.labels],
-        "augmentation": batches.resolve(
-            run.augmentation, contract.input, sound=plan.data.sound is not None, mixes=batches.can_mix(train)
-        ),
     }
     return arguments, plan.data.sha256
 
@@ -207,25 +179,21 @@ def _read_training_items(train: Split, count: int) -> tuple[Any, None]:
     return train.read(rows), None
 
 
-def finished_run(
-    folder: Path, target: Path, report: str, began: dict[str, Any], *, resume: bool, overwrite: bool
-) -> dict[str, Any] | None:
+def finished_run(target: Path, run: Run, began: dict[str, Any]) -> dict[str, Any] | None:
     """The report of a finished run that is resumed; None if there is work to do, after what is there was checked.
 
     Args:
-        folder: Folder of the run.
-        target: Path of its result.
-        report: Name of its report.
+        target: Path of its result, in its folder.
+        run: Its options.
         began: What must be equal for a run to be resumed.
-        resume: Whether it may be resumed.
-        overwrite: Whether it may be replaced.
 
     Raises:
         TrainingError: The folder has a run that is not to be resumed, or one of another kind.
     """
+    folder, report, overwrite = target.parent, run.report, run.options.overwrite
     finished = target.exists() and (folder / report).exists() and not overwrite
     state = None if overwrite or finished else checkpoint.load(folder)
-    if (state or finished) and not resume:
+    if (state or finished) and not run.options.resume:
         raise TrainingError(
             f"{folder} contains {'an unfinished' if state else 'a finished'} run.",
             "Resume it with --resume, replace it with --overwrite, or name another folder with --out.",

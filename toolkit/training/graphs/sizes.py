@@ -20,7 +20,7 @@ from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.runtime.bench import bench
 from edgepress.runtime.contract import Contract
 from edgepress.toolkit.text import size as size_text
-from edgepress.toolkit.training.graphs.job import Targets
+from edgepress.toolkit.training.graphs.options import Targets
 
 SCHEME = "tflite-int8"
 SECONDS = 0.4

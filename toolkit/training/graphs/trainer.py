@@ -150,7 +150,7 @@ class Trainer(Generic[AnyJob]):
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
-        tf.keras.utils.set_random_seed(job.seed)
+        tf.keras.utils.set_random_seed(job.options.seed)
         self.job = job
         self.folder = job.target.parent
         self.model = model
@@ -191,8 +191,8 @@ class Trainer(Generic[AnyJob]):
     def count_steps(self, distillation: Distillation) -> int:
         """Number of steps: the given one, or what the time allows, measured by a few, which change nothing."""
         most = self.most_epochs * batches.steps(len(self.job.train), self.batch_size)
-        if self.job.steps is not None:
-            return max(LEAST_STEPS, min(most, self.job.steps))
+        if self.job.options.steps is not None:
+            return max(LEAST_STEPS, min(most, self.job.options.steps))
         times = list[float]()
         with _unchanged(distillation):
             for (x, y), _ in zip(self._batches(0), range(TIMED), strict=False):
@@ -200,7 +200,7 @@ class Trainer(Generic[AnyJob]):
                 distillation.step(x, y, 0.0)
                 times.append(time.monotonic() - started)
         seconds = float(np.median(times[1:] or times))  # the first one compiles
-        return max(LEAST_STEPS, min(most, int(60 * self.job.minutes / max(seconds, 1e-6))))
+        return max(LEAST_STEPS, min(most, int(60 * self.job.options.minutes / max(seconds, 1e-6))))
 
     def find_rate(self, distillation: Distillation, highest: float) -> float:
         """The learning rate of a training (`rate.find_rate`), which changes nothing."""
@@ -243,9 +243,9 @@ class Trainer(Generic[AnyJob]):
                 started = time.monotonic()
 
     def _batches(self, done: int) -> Iterator[batches.Batch]:
-        job = self.job
+        how = self.job.options
         return batches.endless(
-            job.train, batch_size=self.batch_size, augmentation=job.augmentation, seed=job.seed, done=done
+            self.job.train, batch_size=self.batch_size, augmentation=how.augmentation, seed=how.seed, done=done
         )
 
     def restore(self, state: TrainingState, distillation: Distillation) -> None:

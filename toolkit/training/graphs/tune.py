@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Unpack, get_args
+from typing import Unpack
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data.objects import Data, Model, source_of
-from edgepress.toolkit.data.reading import Reading, ReadingArguments
-from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results.run_files import model_in
-from edgepress.toolkit.training.graphs.job import Bits, TuneJob
+from edgepress.toolkit.training.graphs.job import TuneJob
+from edgepress.toolkit.training.graphs.options import TuneArguments, TuneOptions
 from edgepress.toolkit.training.graphs.run import GraphResult, Run, carry_out
 from edgepress.toolkit.training.graphs.tune_trainer import RANGES, START, tune_here
 
@@ -23,18 +21,10 @@ def tune(
     model: Model,
     data: Data | None = None,
     *,
-    bits: int = 8,
-    minutes: float = 10.0,
-    steps: int | None = None,
-    out: str | Path | None = None,
     hints: Hints | None = None,
-    augmentation: str = "auto",
-    seed: int = 0,
-    resume: bool = False,
-    overwrite: bool = False,
     on_note: Callable[[str], None] | None = None,
     on_progress: Callable[[float, str], None] | None = None,
-    **reading: Unpack[ReadingArguments],
+    **training: Unpack[TuneArguments],
 ) -> GraphResult:
     """Quantization-aware training of a model's constants and ranges.
 
@@ -45,15 +35,7 @@ def tune(
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, a SavedModel folder, or a run's folder.
         data: Data like those it was trained on; None opens those that the model's contract names. Labels are used
             where there are some.
-        bits: Bits of the weights, 8 or 4.
-        minutes: Time for training; preparing takes a minute more.
-        steps: Largest number of steps instead of a time, so that the result does not depend on the machine's speed.
-        out: Folder for the result; None: `tuned` next to the model.
         hints: What you know of a model that edgepress did not train.
-        augmentation: Augmentation of the training items, as for `train`.
-        seed: Seed of their order and augmentation.
-        resume: Resume the run that `out` holds; an empty folder starts one.
-        overwrite: Replace a run that `out` holds.
         on_note: Called with each guess about the model.
         on_progress: Called with the share of the training that is done, 0-1, and a line of figures.
 
@@ -72,7 +54,6 @@ def tune(
         'model-tuned.tflite'
     """
     data = source_of(data)
-    if bits not in get_args(Bits):
-        raise InputError(f"bits is {bits}; accepted: 8 or 4.")
-    run = call_with(Run, locals(), reading=Reading(**reading), verb="tuned", report=REPORT, scratch=(START, RANGES))
-    return carry_out(model_in(model), run, tune_here, TuneJob, own={"bits": bits}, identity={"bits": bits})
+    options = TuneOptions(**training)
+    run = call_with(Run, locals(), verb="tuned", report=REPORT, scratch=(START, RANGES))
+    return carry_out(model_in(model), run, tune_here, TuneJob)

@@ -24,12 +24,12 @@ from edgepress.converters.ptq.score import Score
 from edgepress.converters.schemes import RepairKind
 from edgepress.toolkit.training import checkpoint
 from edgepress.toolkit.training.checkpoint import TrainingState
-from edgepress.toolkit.training.graphs.job import Bits, Progress, Trained, TuneJob, read_ranges
+from edgepress.toolkit.training.graphs.job import Progress, Trained, TuneJob, read_ranges
 from edgepress.toolkit.training.graphs.trainer import Trainer, falling, figures_of, row_of, since
 
-RATES: Mapping[Bits, float] = {8: 3e-5, 4: 3e-4}
+RATES: Mapping[int, float] = {8: 3e-5, 4: 3e-4}
 """Learning rate at the beginning of the first cycle: some hundred steps move weights by a step of their grid."""
-LABELS: Mapping[Bits, float] = {8: 0.0, 4: 0.2}
+LABELS: Mapping[int, float] = {8: 0.0, 4: 0.2}
 """Share of labels in the loss: what eight bits lose is so little that labels would train another model instead."""
 CYCLES = 8
 """Cycles of the training: in each, the learning rate falls to 0 as a cosine (Loshchilov & Hutter 2017,
@@ -64,7 +64,7 @@ class TuneTrainer(Trainer[TuneJob]):
 
     @property
     def _precision(self) -> RepairKind:
-        return "int8" if self.job.bits == 8 else "int4"
+        return "int8" if self.job.options.bits == 8 else "int4"
 
     def run(self) -> Trained:
         """Train, resuming where the run was, and write the best."""
@@ -74,7 +74,7 @@ class TuneTrainer(Trainer[TuneJob]):
         program = Program(model)
         student = Student(program, scales_of_tflite(program, file))
         state = checkpoint.load(self.folder) or TrainingState(dict(self.job.began_with))
-        if not (self.job.bits == 8 and first.sound):
+        if not (self.job.options.bits == 8 and first.sound):
             self._train(student, state, first, ranges)
         self.emit(Progress(1.0, "writing"))
         if state.best_epoch:
@@ -83,7 +83,7 @@ class TuneTrainer(Trainer[TuneJob]):
             ranges = ranges | student.ranges()
         file = self.judge.make_file(model, ranges, self._precision)
         facts = {
-            "bits": self.job.bits,
+            "bits": self.job.options.bits,
             "steps": int(state.history[-1]["step"]) if state.history else 0,
             "kept": "distillation" if state.best_epoch else "start",
             "before": first.facts(),
@@ -117,7 +117,7 @@ class TuneTrainer(Trainer[TuneJob]):
         """Train until the last step, or until it no longer pays; `state.best` is the best, if any is better."""
         if _has_stalled(state.history):  # the run was stopped after its training
             return
-        distillation = self.distillation(student, LABELS[self.job.bits])
+        distillation = self.distillation(student, LABELS[self.job.options.bits])
         if not state.best:
             state.best = checkpoint.values(student.variables)
         checkpoint.assign(student.variables, state.best)
@@ -132,7 +132,7 @@ class TuneTrainer(Trainer[TuneJob]):
 
         def rate(step: int) -> float:
             failed = sum(not row["kept"] for row in state.history)
-            return falling(RATES[self.job.bits] * 0.5**failed, step % cycle_steps, cycle_steps)
+            return falling(RATES[self.job.options.bits] * 0.5**failed, step % cycle_steps, cycle_steps)
 
         def tell(steps: int, loss: float) -> None:
             self.emit(Progress(steps / total, f"loss {loss:.4f}  validation {figures_of(row_of(best))}"))
@@ -157,7 +157,7 @@ class TuneTrainer(Trainer[TuneJob]):
         At four bits, more is to be gained than chance decides, so that any gain of items counts unless noise speaks
         clearly against it.
         """
-        if self.job.bits == 8 or not best.hits.size:
+        if self.job.options.bits == 8 or not best.hits.size:
             return score.better_than(best)
         gained = score.gained(best, 0)
         noise = score.snr_db - best.snr_db

@@ -32,11 +32,13 @@ from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.constants import with_plain_constants
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.runtime.contract import Contract
-from edgepress.runtime.input_spec import InputSpec
+from edgepress.toolkit.data.objects import Model
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.training.features import Body, keras_body
 from edgepress.toolkit.training.label_kinds import ONE_LABEL, LabelKind
+from edgepress.toolkit.training.nets.options import BaseNet
+from edgepress.toolkit.training.options import TrainingOptions
 
 BATCH = 32
 """Most items in a step of training, unless the user says otherwise."""
@@ -46,35 +48,6 @@ MOST_FEATURES = 1 << 16
 """Features of an item at most, of which all training items' are held in memory."""
 LEFT_OPEN = (None, False, "auto")
 """Values of options that leave a choice to edgepress."""
-
-
-@dataclass(frozen=True)
-class BaseNet:
-    """The body of a classifier.
-
-    Attributes:
-        name: Name of its file, without the suffix.
-        sha256: SHA-256 of the file.
-        input: Items that it takes: its preparation of pixels is part of the graph.
-        graph: Its float TFLite graph, from these items to the features, shape (1, features).
-        features: The tensor of the model that holds them.
-        batch: Items in a step of training that fit into memory, up to the usual number.
-        hints: What the user said of its input, as options.
-    """
-
-    name: str
-    sha256: str
-    input: InputSpec
-    graph: bytes
-    features: str
-    batch: int
-    hints: tuple[str, ...] = ()
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What a run records of it, which must be equal for the run to be resumed."""
-        about = {name: getattr(self, name) for name in ("name", "sha256", "features")}
-        return about | {"hints": list(self.hints)}
 
 
 @dataclass(frozen=True)
@@ -101,36 +74,29 @@ class FoundBody:
 
 
 def find_base(
-    base: str | Path | BaseNet | None,
-    *,
-    arch: str = "auto",
-    weights: str | Path | None = "auto",
-    width: float | None = None,
-    depth: int | None = None,
-    continued: bool = False,
-    features: str = "",
-    hints: Hints | None = None,
-    trust: bool = False,
-    on_note: Callable[[str], None] | None = None,
+    options: TrainingOptions, arch: str, *, hints: Hints | None = None, on_note: Callable[[str], None] | None = None
 ) -> BaseNet | None:
     """What a training begins with; None if that is an architecture. The arguments are those of `train`.
 
     Raises:
         EdgepressError: Options of architectures were given as well, or the file can't be used.
     """
+    base = options.base
     if base is None:
         return None
-    given = {"arch": arch, "weights": weights, "width": width, "depth": depth, "continued": continued}
+    given = {"arch": arch} | {name: getattr(options, name) for name in ("weights", "width", "depth", "continued")}
     if beside := [f"--{name}" for name, value in given.items() if value not in LEFT_OPEN]:
         named = " and ".join(beside)
         raise InputError(f"--from takes the net from a file, so {named} can't be given as well.", f"Leave out {named}.")
     known = hints or Hints()
-    known = dataclasses.replace(known, trust=trust or known.trust)
-    return base if isinstance(base, BaseNet) else open_base(base, features=features, hints=known, on_note=on_note)
+    known = dataclasses.replace(known, trust=options.trust or known.trust)
+    if isinstance(base, BaseNet):
+        return base
+    return open_base(base, features=options.features, hints=known, on_note=on_note)
 
 
 def open_base(
-    path: str | Path,
+    path: Model,
     *,
     features: str = "",
     hints: Hints | None = None,
