@@ -40,7 +40,7 @@ def transpose(operation: Operation, inputs: Range) -> Step:
         "steps": np.array(steps[: len(sizes)] or [0], np.int32),
     }
     keeps_channels = order[-1:] == [len(order) - 1]
-    outputs = inputs if keeps_channels else Range.of(int(inputs.low.min()), int(inputs.high.max()), output.shape[-1])
+    mixed = Range.of(int(np.min(inputs.low)), int(np.max(inputs.high)), output.shape[-1])
     return Step(
         operation,
         "transpose",
@@ -48,7 +48,7 @@ def transpose(operation: Operation, inputs: Range) -> Step:
         output,
         layer,
         (SEPARATE,),
-        outputs,
+        inputs if keeps_channels else mixed,
         lambda values: values.reshape(source.shape).transpose(order),
     )
 
