@@ -58,8 +58,8 @@ def absolute(operation: Operation, inputs: Range) -> Step:
         ModelFileError: Its output scale is too small for its input's.
     """
     source, output = _ends(operation)
-    is_rescaled = source.scale != output.scale
-    factor = _factor(operation, np.float32(source.scale / output.scale)) if is_rescaled else None
+    ratio = _ratio(operation, source.scales[0], output.scales[0])
+    factor = None if source.scale == output.scale else _factor(operation, ratio)
 
     def function(values: Integers) -> Any:
         size = np.abs(values - source.zero_point)

@@ -88,6 +88,27 @@ def multiply(operation: Operation, _: Range) -> Step:
     return step_of_two(operation, "mul", layer, (a, b), answer=answer)
 
 
+def bound(operation: Operation, _: Range) -> Step:
+    """MAXIMUM or MINIMUM.
+
+    Raises:
+        ModelFileError: As of `operands_of`, or a tensor has another scale.
+    """
+    a, b, output = operands_of(operation)
+    if len({(tensor.scale, tensor.zero_point) for tensor in (a, b, output)}) > 1:
+        raise operation.refuse("an input has another scale than its output")
+    is_maximum = operation.kind == "MAXIMUM"
+    choose = np.maximum if is_maximum else np.minimum
+    layer = {"count": output.size, "count0": a.size, "count1": b.size, "largest": int(is_maximum)}
+    distances = tuple(0 if tensor.size == output.size else SEPARATE for tensor in (a, b))
+    outputs = Range.of(-128, 127, output.shape[-1] if output.shape else 1)
+
+    def answer(x: Integers, y: Integers) -> Any:
+        return choose(x, y).reshape(output.shape)
+
+    return Step(operation, "bound", (a, b), output, layer, distances, outputs, answer)
+
+
 def operands_of(operation: Operation) -> tuple[Tensor, Tensor, Tensor]:
     """Both operands and the output. An operand's shape must be the end of the output's, so that it is repeated.
 

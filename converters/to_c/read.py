@@ -23,11 +23,11 @@ READ = ("int8", "uint8", "int32")
 """Types whose constants are read."""
 KINDS = {
     0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED",
-    14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE", 25: "SOFTMAX", 28: "TANH",
-    34: "PAD", 39: "TRANSPOSE", 40: "MEAN", 41: "SUB", 43: "SQUEEZE", 45: "STRIDED_SLICE", 49: "SPLIT", 54: "PRELU",
-    65: "SLICE", 67: "TRANSPOSE_CONV", 70: "EXPAND_DIMS", 82: "REDUCE_MAX", 83: "PACK", 88: "UNPACK",
-    97: "RESIZE_NEAREST_NEIGHBOR", 98: "LEAKY_RELU", 101: "ABS", 102: "SPLIT_V", 111: "ELU", 114: "QUANTIZE",
-    117: "HARD_SWISH", 126: "BATCH_MATMUL", 129: "CALL_ONCE",
+    14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE", 23: "RESIZE_BILINEAR",
+    25: "SOFTMAX", 28: "TANH", 34: "PAD", 39: "TRANSPOSE", 40: "MEAN", 41: "SUB", 43: "SQUEEZE", 45: "STRIDED_SLICE",
+    49: "SPLIT", 54: "PRELU", 55: "MAXIMUM", 57: "MINIMUM", 65: "SLICE", 67: "TRANSPOSE_CONV", 70: "EXPAND_DIMS",
+    82: "REDUCE_MAX", 83: "PACK", 88: "UNPACK", 97: "RESIZE_NEAREST_NEIGHBOR", 98: "LEAKY_RELU", 101: "ABS",
+    102: "SPLIT_V", 111: "ELU", 114: "QUANTIZE", 117: "HARD_SWISH", 126: "BATCH_MATMUL", 129: "CALL_ONCE",
     142: "VAR_HANDLE", 143: "READ_VARIABLE", 144: "ASSIGN_VARIABLE",
 }  # fmt: skip
 """Operations that are supported, by their number in the schema's BuiltinOperator."""
@@ -46,6 +46,7 @@ OPTIONS = {
     "MAX_POOL_2D": (5, _POOL),
     "MUL": (21, {"activation": (0, "<b")}),
     "PACK": (59, {"axis": (1, "<i")}),
+    "RESIZE_BILINEAR": (15, {"align_corners": (2, "<b"), "half_pixel_centers": (3, "<b")}),
     "RESIZE_NEAREST_NEIGHBOR": (74, {"align_corners": (0, "<b"), "half_pixel_centers": (1, "<b")}),
     "SOFTMAX": (9, {"beta": (0, "<f")}),
     "STRIDED_SLICE": (

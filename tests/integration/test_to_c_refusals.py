@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from c99_graphs import Maker, graph
+from c99_matrices import Matrices
 from c99_spatial import Spatial
 
 from edgepress.converters.to_c import placement
@@ -29,20 +30,31 @@ def refused(net: Any, tmp_path: Path, hint: str = "") -> str:
     return caught.value.message
 
 
+def constant(made: Maker, place: int, values: list[int]) -> Maker:
+    """The same graph, whose last operation has other numbers for its constant input at a place."""
+    index = made.net.graph.operators[-1].inputs[place]
+    buffer = made.net.root.buffers[made.net.graph.tensors[index].buffer]
+    buffer.data = np.array(values, np.int32).view(np.uint8)
+    made.net.graph.tensors[index].shape = [len(values)]
+    return made
+
+
+def options(made: Maker, **values: Any) -> Maker:
+    """The same graph, whose last operation has other options."""
+    for name, value in values.items():
+        setattr(made.net.graph.operators[-1].builtinOptions, name, value)
+    return made
+
+
 def test_what_is_not_exactly_supported_is_refused_with_its_reason(tmp_path: Path) -> None:
     def net(shape: tuple[int, ...] = (6, 6, 4)) -> Maker:
         return Maker("refused", shape)
 
-    def changed(made: Maker, **options: Any) -> Maker:
-        for name, value in options.items():
-            setattr(made.net.graph.operators[-1].builtinOptions, name, value)
-        return made
-
     conv = net().conv(8, (3, 3))
-    assert "activation has the number 4" in refused(changed(net().conv(8, (3, 3)), fusedActivationFunction=4), tmp_path)
-    assert "padding has the number 2" in refused(changed(net().conv(8, (3, 3)), padding=2), tmp_path)
-    assert "its geometry gives" in refused(changed(net().conv(8, (3, 3)), strideH=2), tmp_path)
-    assert "its strides are" in refused(changed(net().conv(8, (3, 3)), strideH=0), tmp_path)
+    assert "activation has the number 4" in refused(options(net().conv(8, (3, 3)), fusedActivationFunction=4), tmp_path)
+    assert "padding has the number 2" in refused(options(net().conv(8, (3, 3)), padding=2), tmp_path)
+    assert "its geometry gives" in refused(options(net().conv(8, (3, 3)), strideH=2), tmp_path)
+    assert "its strides are" in refused(options(net().conv(8, (3, 3)), strideH=0), tmp_path)
     conv.net.graph.tensors[conv.net.graph.operators[0].inputs[1]].quantization.zeroPoint[0] = 3
     assert "zero point other than 0" in refused(conv, tmp_path)
     assert "may reach" in refused(_large_bias(net().conv(8, (3, 3))), tmp_path)
@@ -52,9 +64,9 @@ def test_what_is_not_exactly_supported_is_refused_with_its_reason(tmp_path: Path
     assert "its slope is -0.5" in refused(net().leaky(-0.5), tmp_path)
     assert "its slope is nan" in refused(net().leaky(float("nan")), tmp_path)
     assert "another scale than its input" in refused(net().activate("RELU6", 1.1), tmp_path)
-    assert "has an activation" in refused(changed(_joined(net()), fusedActivationFunction=1), tmp_path)
-    assert "its axis is 4" in refused(changed(_joined(net()), axis=4), tmp_path)
-    assert "it joins [1, 6, 6, 4] to [1, 6, 6, 8]" in refused(changed(_joined(net()), axis=2), tmp_path)
+    assert "has an activation" in refused(options(_joined(net()), fusedActivationFunction=1), tmp_path)
+    assert "its axis is 4" in refused(options(_joined(net()), axis=4), tmp_path)
+    assert "it joins [1, 6, 6, 4] to [1, 6, 6, 8]" in refused(options(_joined(net()), axis=2), tmp_path)
     assert "an input is constant" in refused((m := net()).concatenate([m.values((1, 6, 6, 4))], 3), tmp_path)
     assert "an input has another scale" in refused(_joined(net().conv(4, (1, 1)), other=True), tmp_path)
     wide = net().end("TANH")
@@ -74,18 +86,6 @@ def test_what_is_not_exactly_supported_is_refused_with_its_reason(tmp_path: Path
 def test_sizes_and_axes_that_contradict_their_tensors_are_refused(tmp_path: Path) -> None:
     def net() -> Spatial:
         return Spatial("refused", (6, 6, 4))
-
-    def constant(made: Maker, place: int, values: list[int]) -> Maker:
-        index = made.net.graph.operators[-1].inputs[place]
-        buffer = made.net.root.buffers[made.net.graph.tensors[index].buffer]
-        buffer.data = np.array(values, np.int32).view(np.uint8)
-        made.net.graph.tensors[index].shape = [len(values)]
-        return made
-
-    def options(made: Maker, **values: Any) -> Maker:
-        for name, value in values.items():
-            setattr(made.net.graph.operators[-1].builtinOptions, name, value)
-        return made
 
     for sizes in ([12, 11], [0, 12], [-12, -12], [2**31 - 1, 12], [12]):
         assert "its sizes give" in refused(constant(net().resize(12, 12), 1, sizes), tmp_path)
@@ -110,6 +110,46 @@ def test_sizes_and_axes_that_contradict_their_tensors_are_refused(tmp_path: Path
     assert "it has 2 inputs; accepted: 3 or 4" in refused(short, tmp_path)
 
 
+def test_matrices_that_do_not_fit_are_refused_with_their_reason(tmp_path: Path) -> None:
+    def product(**values: Any) -> Maker:
+        made = Matrices("refused", (4, 6))
+        return options(made.times(made.at, turned=(False, True)), **values)
+
+    path = tmp_path / "right.tflite"
+    path.write_bytes(product().model())
+    assert lower(path).macs == 4 * 4 * 6
+    assert "it multiplies [1, 4, 6] by [1, 4, 6] to [1, 4, 4]" in refused(product(adjY=False), tmp_path)
+    assert "it multiplies" in refused(product(adjX=True), tmp_path)
+    one = product()
+    one.net.graph.operators[-1].inputs[1] = one.values((1, 4, 6))
+    assert "does not multiply two activations" in refused(one, tmp_path)
+    coarse = product()
+    coarse.net.graph.tensors[coarse.at].quantization.scale[0] = 1e-9
+    assert "may need more than 32 bits" in refused(coarse, tmp_path)
+    turned = Matrices("refused", (4, 6)).transpose(0, 2, 1)
+    turned.net.graph.tensors[turned.at].quantization.scale[0] = 0.06
+    assert "in the order [0, 2, 1]" in refused(turned, tmp_path)
+    assert "its order of axes is [0, 2, 2]" in refused(
+        constant(Matrices("refused", (4, 6)).transpose(0, 2, 1), 1, [0, 2, 2]), tmp_path
+    )
+    larger = Matrices("refused", (4, 6))
+    larger._add("MAXIMUM", [larger.at, larger.at], (4, 6), 0.06, larger.zero_point(), table="MaximumMinimum")
+    assert "an input has another scale" in refused(larger, tmp_path)
+
+
+def test_a_cut_that_keeps_nothing_is_refused(tmp_path: Path) -> None:
+    """Two negative lengths would make up a tensor of the right size."""
+    made = Matrices("refused", (4, 6, 2)).cut((0, 2), (0, 3), (0, 2), strided=True)
+    assert "keeps nothing" in refused(constant(constant(made, 1, [0, 4, 6, 0]), 2, [1, 2, 3, 2]), tmp_path)
+
+
+def test_bilinear_resizing_that_tflm_refuses_or_reads_too_far_is_refused(tmp_path: Path) -> None:
+    image = Spatial("refused", (6, 6, 4)).resize(9, 9, corners=True, centers=True, bilinear=True)
+    assert "of which TFLM accepts one" in refused(image, tmp_path)
+    wide = Spatial("refused", (1, 2, 1)).resize(1, 3000, bilinear=True)
+    assert "too many for TFLM's rounding" in refused(wide, tmp_path)
+
+
 def _joined(made: Maker, *, other: bool = False) -> Maker:
     """A tensor beside itself, or beside the input."""
     return made.concatenate([made.net.input if other else made.at], 3)
@@ -118,7 +158,7 @@ def _joined(made: Maker, *, other: bool = False) -> Maker:
 SCALES = [1e-45, 1e-38, 1e-20, 1e-6, 0.05, 1e6, 1e20, 3e38]
 
 
-@pytest.mark.parametrize("kind", ["RELU", "RELU6", "LEAKY_RELU", "ELU", "HARD_SWISH"])
+@pytest.mark.parametrize("kind", ["ABS", "RELU", "RELU6", "LEAKY_RELU", "ELU", "HARD_SWISH"])
 def test_extreme_scales_are_refused_or_answered_but_never_crash(kind: str, tmp_path: Path) -> None:
     answered = 0
     for before in SCALES:
@@ -179,7 +219,10 @@ def test_damaged_files_are_refused_or_answered_but_never_crash(count: int, tmp_p
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
     sources = [graph(name) for name in ("chain-0", "conv-1", "mean", "add-channels", "softmax", "pad", "depthwise-0")]
-    sources += [graph(name) for name in ("resized-0", "maximum-4", "transposed-0", "decoder-0")]
+    sources += [
+        graph(name) for name in ("resized-0", "maximum-4", "transposed-0", "decoder-0", "bilinear-3", "bound-1")
+    ]
+    sources += [graph(name) for name in ("turned-2", "cut-1", "product-4", "attention-0")]
     path, errors = tmp_path / "damaged.tflite", 0
     for number in range(count):
         path.write_bytes(damaged(chance.choice(sources), chance))

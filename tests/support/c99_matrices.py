@@ -107,11 +107,27 @@ def _absolute(name: str) -> bytes:
     return m.activate("ABS", m.one(1.0, 1.0, 0.4, 2.5)).model()
 
 
+def _bound(name: str) -> bytes:
+    """MAXIMUM or MINIMUM with a constant that may be repeated, or with what was computed before."""
+    m = Matrices(name, (4, 3, 5))
+    kept, scale, zero = m.at, m.scale, m.zero_point()
+    other = m.one((4, 3, 5), (5,), (1,), None)
+    if other is None:
+        m.conv(5, (3, 3))
+        m._add("QUANTIZE", [m.at], m.shape, scale, zero)
+        pair = [m.at, kept]
+    else:
+        pair = [m.at, m.net.constant(m.chance.integers(-128, 128, other).astype(np.int8), [scale], zero)]
+    m._add(m.one("MAXIMUM", "MINIMUM"), pair[:: m.one(1, -1)], (4, 3, 5), scale, zero, table="MaximumMinimum")
+    return m.model()
+
+
 GRAPHS: dict[str, Callable[[str], bytes]] = {
     **{f"turned-{n}": _transposed for n in range(14)},
     "turned-flat": lambda name: Matrices(name, (1, 7)).transpose(0, 2, 1).model(),
     **{f"cut-{n}": _cut for n in range(12)},
     **{f"product-{n}": _product for n in range(20)},
     **{f"attention-{n}": _attention for n in range(3)},
+    **{f"bound-{n}": _bound for n in range(10)},
     **{f"absolute-{n}": _absolute for n in range(4)},
 }

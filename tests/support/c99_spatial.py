@@ -22,13 +22,18 @@ class Spatial(Maker):
         self._add("REDUCE_MAX", [self.at, at], tuple(sizes), self.scale, zero, table="Reducer", keepDims=keep)
         return self
 
-    def resize(self, height: int, width: int, *, corners: bool = False, centers: bool = False) -> Spatial:
-        """RESIZE_NEAREST_NEIGHBOR."""
+    def resize(
+        self, height: int, width: int, *, corners: bool = False, centers: bool = False, bilinear: bool = False
+    ) -> Spatial:
+        """RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR."""
         size = self.net.constant(np.array([height, width], np.int32))
         zero = int(self.net.graph.tensors[self.at].quantization.zeroPoint[0])
+        kind, table = "RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighbor"
+        if bilinear:
+            kind, table = "RESIZE_BILINEAR", "ResizeBilinear"
         self._add(
-            "RESIZE_NEAREST_NEIGHBOR", [self.at, size], (height, width, self.shape[2]), self.scale, zero,
-            table="ResizeNearestNeighbor", alignCorners=corners, halfPixelCenters=centers,
+            kind, [self.at, size], (height, width, self.shape[2]), self.scale, zero, table=table,
+            alignCorners=corners, halfPixelCenters=centers,
         )  # fmt: skip
         return self
 
@@ -59,12 +64,14 @@ def _resized(name: str) -> bytes:
     """An image that gets larger or smaller, each side by itself."""
     m = Spatial(name, (0, 0, 0))
     m = Spatial(name, (m.one(1, 3, 5, 8), m.one(1, 4, 7, 10), m.one(1, 3, 4, 8)))
-    corners, centers = m.one((False, False), (True, False), (False, True), (True, True))
+    is_bilinear = name.startswith("bilinear")
+    both = [] if is_bilinear else [(True, True)]  # which TFLM refuses
+    corners, centers = m.one((False, False), (True, False), (False, True), *both)
     if m.one(True, False):
         sizes = [size * m.one(2, 3) for size in m.shape[:2]]
     else:
         sizes = [int(m.chance.integers(1, 20)) for _ in range(2)]
-    return m.resize(*sizes, corners=corners, centers=centers).model()
+    return m.resize(*sizes, corners=corners, centers=centers, bilinear=is_bilinear).model()
 
 
 def _maximum(name: str) -> bytes:
@@ -112,6 +119,8 @@ def _removal_resized(name: str) -> bytes:
 
 GRAPHS: dict[str, Callable[[str], bytes]] = {
     **{f"resized-{n}": _resized for n in range(16)},
+    **{f"bilinear-{n}": _resized for n in range(20)},
+    "bilinear-wide": lambda name: Spatial(name, (2, 37, 1)).resize(3, 251, bilinear=True).model(),
     "resized-wide": lambda name: Spatial(name, (2, 37, 1)).resize(3, 251).model(),
     **{f"maximum-{n}": _maximum for n in range(14)},
     "maximum-of-image": lambda name: Spatial(name, (7, 6, 5)).maximum([1, 2]).dense(3).model(),
