@@ -97,7 +97,7 @@ async function shrink(file) {
   return bytes;
 }
 
-// From here to the end of this part, the page of `export --to wasm` has the same.
+// Shared with the page of `export --to wasm`, which toolkit/shipping/exporting/wasm_page.py makes: words.
 // A text as one line of characters that are seen; runtime/text.py does the same for terminals.
 const seen = (text) => (text.length > 999 ? `${text.slice(0, 750)}...${text.slice(-246)}` : text)
   .replace(/[^\P{C}\u200c\u200d]|[\u2028\u2029]/gu, (letter) => `\\u{${letter.codePointAt(0).toString(16)}}`);
@@ -116,6 +116,7 @@ function row({ label, score }) {
   return line;
 }
 
+// Shared: pixels.
 // The pixels that the model takes of a picture (RGBA, w x h), bit for bit those of runtime/image.py with Pillow 13.
 function fitted(rgba, w, h, [height, width, depth], resize) {
   const [rule, share = 1] = resize.split(":"), pixels = new Uint8Array(w * h * depth);
@@ -171,7 +172,7 @@ function resampled({ pixels, sides }, depth, axis, start, span, size) {
   }
   return { pixels: out, sides: to };
 }
-// Here the shared part ends.
+// Shared: no more.
 
 async function begin() {
   [board] = await ask("ready");
