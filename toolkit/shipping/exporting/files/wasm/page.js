@@ -10,18 +10,19 @@ const REFUSED = {
 const canvas = document.createElement("canvas");
 let model, turn = 0, stream = null, spoken = -QUIET;
 
-function say(text, state = "done") {
+function say(text, state = "done", often = false) {
   $("status").textContent = text;
+  if (!often || performance.now() - spoken >= QUIET) { // a screen reader reads each of these
+    spoken = performance.now();
+    $("announce").textContent = text;
+  }
   $("status").dataset.state = state; // done, busy or bad
 }
 
 function showAnswer({ answer, classes, accepted }, ms, often = false) {
   const best = answer.length ? answer.map((label) => `${seen(label)}, ${percent(classes.find((each) => each.label === label).score)}`).join("; ") : "no label";
   const text = accepted === false ? `Unknown; the best guess is ${best}` : best;
-  if (!often || performance.now() - spoken >= QUIET) { // a screen reader reads each of these
-    spoken = performance.now();
-    say(`${text}, in ${time(ms)} ms.`);
-  }
+  say(`${text}, in ${time(ms)} ms.`, "done", often);
   $("answer").tBodies[0].replaceChildren(...classes.slice(0, SHOWN).map(({ label, score }) => row({ label: seen(label), score })));
   $("answer").hidden = false;
   document.documentElement.dataset.answers = Number(document.documentElement.dataset.answers ?? 0) + 1;
@@ -162,8 +163,8 @@ function takeValues() {
 async function begin() {
   model = new Classifier((await WebAssembly.instantiate(bytesOf(WASM))).instance);
   const { items, right } = model.selfTest(VECTORS);
-  if (right !== items) throw Error(`Self-test failed: ${items - right} of ${items} items have another answer than the file gives. Do not use this page.`);
-  $("selftest").textContent = `Self-test passed: ${items} items have the answers of the file, to the bit.`;
+  if (right !== items) throw Error(`Self-test failed: ${items - right} of ${items} items have another answer than the exported C. Do not use this page.`);
+  $("selftest").textContent = `Self-test passed: ${items} items have the answers of the exported C, to the bit.`;
   $("selftest").dataset.state = "done";
   if (about.input.levels) takePictures();
   else takeValues();
