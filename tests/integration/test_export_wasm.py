@@ -69,11 +69,11 @@ def folder(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def changed(labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function that exports the file with another contract."""
 
-    def made(**changes: Any) -> tuple[Path, Path]:
+    def made(source: str = "chain-0", /, **changes: Any) -> tuple[Path, Path]:
         contract = read_contract(labelled)
         assert contract is not None
         path = tmp_path / "net.tflite"
-        path.write_bytes(tflite_with_contract(graph("chain-0"), contract.replace(**changes)))
+        path.write_bytes(tflite_with_contract(graph(source), contract.replace(**changes)))
         return path, export(path, "wasm", out=tmp_path / "out", overwrite=True, samples=2).folder
 
     return made
@@ -134,16 +134,21 @@ def test_pictures_are_prepared_as_the_runtime_does(resize: str, changed: Any, tm
     model = exact(path)
     rng = np.random.default_rng()
     pictures = [rng.integers(0, 256, (*rng.integers(1, 60, 2), rng.choice([3, 4])), np.uint8) for _ in range(60)]
-    for picture, answer in zip(pictures, node_answers(out, [("classify", as_picture(p)) for p in pictures]), strict=True):
+    for picture, answer in zip(
+        pictures, node_answers(out, [("classify", as_picture(p)) for p in pictures]), strict=True
+    ):
         expected = model.classify(Image.fromarray(picture), top=6)
         assert [each["label"] for each in answer["classes"]] == [each.label for each in expected]
-        np.testing.assert_allclose([each["score"] for each in answer["classes"]], [p.score for p in expected], atol=1e-6)
+        np.testing.assert_allclose(
+            [each["score"] for each in answer["classes"]], [p.score for p in expected], atol=1e-6
+        )
         assert answer["accepted"] is None
 
 
 @needs_node
 @pytest.mark.parametrize(
-    ("task", "limits"), [("softmax", False), ("softmax", True), ("logits", False), ("logits", True), ("multilabel", False)]
+    ("task", "limits"),
+    [("softmax", False), ("softmax", True), ("logits", False), ("logits", True), ("multilabel", False)],
 )
 def test_decisions_are_those_of_the_runtime(task: str, limits: bool, changed: Any) -> None:
     rng = np.random.default_rng(0)
@@ -177,7 +182,9 @@ def test_decisions_are_those_of_the_runtime(task: str, limits: bool, changed: An
 def test_real_values_are_normalized_and_quantized_as_the_runtime_does(changed: Any) -> None:
     spec = InputSpec(shape=(12, 10, 3), dtype="float32")
     path, out = changed(
-        input=spec, labels=tuple("abcdef"), adapter=Adapter(shape=(12, 10, 3), mean=(0.5, 0.1, -2.0), std=(0.3, 2.0, 1.0))
+        input=spec,
+        labels=tuple("abcdef"),
+        adapter=Adapter(shape=(12, 10, 3), mean=(0.5, 0.1, -2.0), std=(0.3, 2.0, 1.0)),
     )
     items = np.random.default_rng().normal(0, 4, (40, 12, 10, 3)).astype(np.float32)
     scores = exact(path).scores(items)
@@ -189,6 +196,27 @@ def test_real_values_are_normalized_and_quantized_as_the_runtime_does(changed: A
     page = (out / "index.html").read_text()
     assert "360 values, shape 12 x 10 x 3" in page
     assert "not pictures" in page
+
+
+@needs_node
+def test_one_probability_names_one_of_two_labels(changed: Any) -> None:
+    spec = InputSpec(shape=(1, 4), dtype="float32")
+    adapter = Adapter(shape=(1, 4), sigmoid=True)
+    more = {"task": "sigmoid", "labels": ("no", "yes"), "input": spec, "adapter": adapter}
+    items = np.random.default_rng(0).normal(0, 3, (60, 1, 4)).astype(np.float32)
+    middle = float(np.median(exact(changed("maximum-13", **more)[0]).scores(items)[:, 1]))
+    path, out = changed("maximum-13", **more, threshold=middle)
+    model = exact(path)
+    named = []
+    for item, found in zip(
+        items, node_answers(out, [("classify", item.ravel().tolist()) for item in items]), strict=True
+    ):
+        scores = model.scores(item[np.newaxis])[0]
+        shown = {each["label"]: each["score"] for each in found["classes"]}
+        assert shown == pytest.approx({"no": scores[0], "yes": scores[1]}, abs=1e-6)
+        assert found["answer"] == [each.label for each in model.decide(item)]
+        named += found["answer"]
+    assert {*named} == {"no", "yes"}
 
 
 @needs_node
@@ -308,13 +336,11 @@ def test_without_the_compiler_one_error_names_the_extra(labelled: Path, monkeypa
 
 
 def test_c_that_does_not_compile_is_one_error() -> None:
-    with pytest.raises(ConversionError, match="ziglang can't compile the C: .*nonsense"):
+    with pytest.raises(ConversionError, match=r"ziglang can't compile the C: .*nonsense"):
         compile_wasm({"model.c": "nonsense", "model.h": ""})
 
 
-def test_the_command_says_where_the_page_is(
-    labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_says_where_the_page_is(labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["export", str(labelled), "--to", "wasm", "--out", str(tmp_path / "out"), "--samples", "2"])
     said = " ".join(capsys.readouterr().out.split())

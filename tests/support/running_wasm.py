@@ -23,7 +23,10 @@ const bytes = (text) => new Uint8Array(Buffer.from(text, "base64"));
 const arrays = { int8: Int8Array, uint8: Uint8Array };
 const answers = calls.map(([verb, item]) => {
   try {
-    if (verb === "run") return Buffer.from(model.run(new arrays[found.about.input.stored](bytes(item).buffer)).buffer).toString("base64");
+    if (verb === "run") {
+      const stored = new arrays[found.about.input.stored](bytes(item).buffer);
+      return Buffer.from(model.run(stored).buffer).toString("base64");
+    }
     if (verb === "names") return Object.keys(found).sort();
     if (item?.data) item = { ...item, data: bytes(item.data) };
     return model[verb](item);

@@ -27,8 +27,8 @@ def export(
         str,
         Option(
             help="What to write: c99, which needs nothing else; tflm, for firmware with TensorFlow Lite Micro; "
-            "esphome, a model of sound for micro_wake_word; ethos-u, for Arm's NPUs; or wasm, a page for browsers and a "
-            "package for npm",
+            "esphome, a model of sound for micro_wake_word; ethos-u, for Arm's NPUs; or wasm, a page for browsers "
+            "and a package for npm",
             autocompletion=list_of(get_args(Language)),
         ),
     ] = "c99",
@@ -121,7 +121,8 @@ def export(
         screen.say(f"{accelerator}: {npu}, {left or 'none'} on the processor. Sources for firmware with TFLM: {folder}")
         return
     if to == "wasm":
-        screen.say(f"Page for browsers, {size(exported.report['wasm']['page'])}: {folder / 'index.html'}. Package for npm: {folder}")
+        page = size(exported.report["wasm"]["page"])
+        screen.say(f"Page for browsers, {page}: {folder / 'index.html'}. Package for npm: {folder}")
         return
     if layout == "arduino":
         screen.say(f"Library for the Arduino IDE: {folder}. Copy it to the sketchbook's folder libraries.")

@@ -82,8 +82,8 @@ def export(
         name: What the names of functions, macros and files begin with, so that one firmware can have several models:
             a lower-case letter, then such letters, digits and `_`, at most 31 in all; "c99" alone.
         stream: Write a model of windows, shape (time, ...), as one of a stream, which takes so many new rows a call and
-            answers for the window that ends with them; not for "tflm", "ethos-u" and "wasm". None: a call takes a whole item, or 3 frames of
-            ESPHome.
+            answers for the window that ends with them; for "c99" and "esphome". None: a call takes a whole item, or 3
+            frames of ESPHome.
         label: The label that ESPHome hears; None: the only one that is not background.
         accelerator: The NPU that "ethos-u" compiles for, one of `ACCELERATORS`.
         hints: What you know of a file that edgepress did not make.
@@ -93,8 +93,8 @@ def export(
         ModelFileError: The file is damaged, or holds something that is not exactly supported.
         EngineError: TFLM does not run it.
         MissingExtraError: The extra `micro`, `npu` or `browser` is not installed.
-        ConversionError: An operation of it does not move along the time as a stream does, or Vela or ziglang can't compile
-            it.
+        ConversionError: An operation of it does not move along the time as a stream does, or Vela or ziglang can't
+            compile it.
         InputError: It does not fit the board, an argument or `out` can't be used, or `out` holds files of the user's.
         DataError: The data can't be used.
 
@@ -113,9 +113,7 @@ def export(
     if not 1 <= samples <= 1000:
         raise InputError(f"samples is {samples}; accepted: 1 to 1000.")
     if specialize and to != "c99":
-        raise InputError(
-            f"specialize is for kernels of C99; {to} has its own.", "Leave --specialize out."
-        )
+        raise InputError(f"specialize is for kernels of C99; {to} has its own.", "Leave --specialize out.")
     if layout not in get_args(Layout):
         raise unknown("layout", layout, get_args(Layout))
     if layout != "cmake" and to != "c99":

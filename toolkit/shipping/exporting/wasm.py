@@ -12,7 +12,6 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +105,17 @@ def require_classifier(path: Path, program: Program, contract: Contract | None) 
     c99 = f"Write its C: edgepress export {path} --to c99"
     if contract is None:
         problem = f"{path} does not say what it takes and answers, so there is no page for it."
-        raise InputError(problem, "Say it: edgepress annotate FILE --labels labels.txt --task softmax, or write --to c99.")
+        raise InputError(
+            problem, "Say it: edgepress annotate FILE --labels labels.txt --task softmax, or write --to c99."
+        )
     if contract.task == "none" or not contract.labels:
         raise InputError(f"{path} has no labels; a page classifies.", c99)
     if contract.sound is not None:
         raise InputError(f"{path} is a model of sound; a page takes pictures and values.", c99)
     if contract.adapter is not None and contract.adapter.per_image:
-        problem = f"{path} takes items scaled by their own values ({contract.adapter.per_image}), which a page does not do."
+        problem = (
+            f"{path} takes items scaled by their own values ({contract.adapter.per_image}), which a page does not do."
+        )
         raise InputError(problem, c99)
     for port in (program.input, program.output):
         if port.dtype not in STORED:

@@ -95,23 +95,26 @@ def page_text(parts: Parts, vectors: dict[str, list[str]]) -> str:
     """The page, which holds all that it needs; its policy names its script and its style by their hashes."""
     contract = parts.contract
     spec = contract.input
-    constants = f"const about = {_json(parts.about)};\nconst VECTORS = {_json(vectors)};\nconst WASM = {_json(_base64(parts.wasm))};"
-    scripts = (constants, shared("words"), shared("pixels"), _text("core.js"), _text("page.js"))
-    script = "\n".join(('\n"use strict";', *scripts))
+    constants = {"about": parts.about, "VECTORS": vectors, "WASM": _base64(parts.wasm)}
+    lines = [f"const {name} = {_json(value)};" for name, value in constants.items()]
+    scripts = (shared("words"), shared("pixels"), _text("core.js"), _text("page.js"))
+    script = "\n".join(('\n"use strict";', *lines, *scripts))
     style = f"\n{_runtime_file('page.css')}{_text('page.css')}"
     policy = (
-        f"default-src 'none'; script-src '{_source_hash(script)}' 'wasm-unsafe-eval'; style-src '{_source_hash(style)}'; "
+        f"default-src 'none'; script-src '{_source_hash(script)}' 'wasm-unsafe-eval'; "
+        f"style-src '{_source_hash(style)}'; "
         "img-src 'self' blob: data:; media-src blob:; manifest-src 'self'; worker-src 'self'; base-uri 'none'; "
         "form-action 'none'"
     )
+    count = parts.program.input.size
     shape = " x ".join(map(str, spec.shape))
-    sees = f"It takes {parts.program.input.size} values, not pictures."
+    sees = f"It takes {count} values, not pictures."
     if spec.is_image:
         sees = f"It sees {spec.shape[1]} x {spec.shape[0]} pixels, {'grey' if spec.color == 'grey' else 'in color'}."
     words = {
         "TITLE": one_line(parts.job.path.stem),
         "SEES": f"{sees} It knows {len(contract.labels)} classes.",
-        "NUMBERS": f"{parts.program.input.size} values, shape {shape}, the last axis fastest, with spaces or commas between",
+        "NUMBERS": f"{count} values, shape {shape}, the last axis fastest, with spaces or commas between",
         "CAPTION": "The best classes",
         "SCORE": "Probability" if contract.limits.probability else "Score",
         "PROMISE": contract.limits.accept.words() if contract.limits.accept else "",
