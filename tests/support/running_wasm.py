@@ -63,12 +63,11 @@ def as_picture(pixels: npt.NDArray[np.uint8]) -> dict[str, Any]:
     return {"data": base64.b64encode(rgba.tobytes()).decode(), "width": width, "height": height}
 
 
-def built_in_answers(path: Path, items: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """LiteRT's answers to items, both as the file stores them; without XNNPACK, which rounds in another way."""
+def litert_answers(path: Path, items: npt.NDArray[Any], kernels: str = "BUILTIN_REF") -> npt.NDArray[Any]:
+    """LiteRT's answers to items, both as the file stores them; `AUTO` are the kernels of XNNPACK."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    kind = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = Interpreter(str(path), experimental_op_resolver_type=kind)
+    interpreter = Interpreter(str(path), experimental_op_resolver_type=OpResolverType[kernels])
     interpreter.allocate_tensors()
     (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
     answers = []
