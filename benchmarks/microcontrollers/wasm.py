@@ -2,10 +2,10 @@
 
     python benchmarks/microcontrollers/wasm.py FILE.tflite [FILE.tflite ...] [--items 400] [--packages NAME,...]
 
-Files: those of `c99_nets.py`. Needs the extras browser and micro, and Node.js, and npm, which fetches the packages, for the second
-table. Items are test images of digits where a file takes their shape, and as many random ones. The columns on answers
-count items whose answer, and in parentheses whose label, is another one than that of the exact model of the exported C,
-of TFLM, of LiteRT's reference kernels and of XNNPACK's.
+Files: those of `c99_nets.py`. Needs the extras browser and micro, and Node.js; the second table also npm, which fetches
+the packages. Items are test images of digits where a file takes their shape, and as many random ones. The columns on
+answers count items whose answer, and in parentheses whose label, is another one than that of the exact model of the
+exported C, of TFLM, of LiteRT's reference kernels and of XNNPACK's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
-from running_wasm import litert_answers, run_stored  # noqa: E402
+from running_wasm import litert_answers, run_stored
 
 PACKAGES = "@litertjs/core,onnxruntime-web"
 _TIME = """

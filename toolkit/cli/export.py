@@ -80,7 +80,7 @@ def export(
     ] = USUAL_ACCELERATOR,
     json_output: Json = False,
 ) -> None:
-    """Write a file as C99 for a microcontroller, for firmware with TensorFlow Lite Micro or ESPHome, or as a web page."""
+    """Write a file as C99 for a microcontroller, for firmware with TensorFlow Lite Micro or ESPHome, or as a page."""
     from edgepress.toolkit.shipping.exporting.export import export as work
 
     exported = call_with(work, locals(), on_step=screen.step)
