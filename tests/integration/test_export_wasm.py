@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -165,7 +166,7 @@ def test_decisions_are_those_of_the_runtime(task: str, limits: bool, changed: An
         scores = exact(path).scores(images)
         directions = directions_of(scores[:5], 0.002)
         certainty = float(np.median(1 + (scores * np.log(np.maximum(scores, 1e-6))).sum(axis=1) / np.log(6)))
-        more["accept"] = ACCEPT.__class__(**{**vars(ACCEPT), "at_least": round(certainty, 4)})
+        more["accept"] = dataclasses.replace(ACCEPT, at_least=round(certainty, 4))
         more["unknown"] = Unknown(references=stored_directions(directions), labels=6, at_least=0.6, floor=0.002)
         more["probability"] = Temperature(temperature=1.7, offset=0.01, slope=0.1)
     path, out = changed(**more)
@@ -200,6 +201,14 @@ def test_real_values_are_normalized_and_quantized_as_the_runtime_does(changed: A
     page = (out / "index.html").read_text()
     assert "360 values, shape 12 x 10 x 3" in page
     assert "not pictures" in page
+
+
+@pytest.mark.parametrize(("engine", "promised"), [("litert", False), ("tflite-micro", True)])
+def test_a_promise_holds_for_engines_with_the_same_answers(engine: str, promised: bool, changed: Any) -> None:
+    _, out = changed(labels=tuple("abcdef"), accept=dataclasses.replace(ACCEPT, engine=engine))
+    page = (out / "index.html").read_text()
+    assert ("at most 2 % of accepted answers are wrong" in page) == promised
+    assert ("Nothing is promised with WebAssembly" in page) != promised
 
 
 @needs_node

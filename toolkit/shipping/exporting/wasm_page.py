@@ -28,6 +28,8 @@ from edgepress.toolkit.shipping.exporting.job import ExportJob
 from edgepress.toolkit.shipping.exporting.vectors import Vectors, quantization_of
 from edgepress.toolkit.text import size
 
+SAME_ANSWERS = ("native", "tflite-micro")
+"""Engines whose answers are those of the exported C: what `calibrate` promises with them holds for a page."""
 _PICTURE = """\
 const answer = model.classify({ data, width, height }); // such as ImageData: red, green, blue, alpha of each pixel"""
 _VALUES = """\
@@ -117,7 +119,7 @@ def page_text(parts: Parts, vectors: dict[str, list[str]]) -> str:
         "NUMBERS": f"{count} values, shape {shape}, the last axis fastest, with spaces or commas between",
         "CAPTION": "The best classes",
         "SCORE": "Probability" if contract.limits.probability else "Score",
-        "PROMISE": contract.limits.accept.words() if contract.limits.accept else "",
+        "PROMISE": promise_of(contract),
         "FILE": one_line(parts.job.path.name),
         "SIZE": size(len(parts.wasm)),
         "VERSION": edgepress.__version__,
@@ -125,6 +127,12 @@ def page_text(parts: Parts, vectors: dict[str, list[str]]) -> str:
     }
     texts = {key: html.escape(word, quote=key != "POLICY") for key, word in words.items()}
     return fill("wasm/page.html", **texts, STYLE=style, SCRIPT=script)
+
+
+def promise_of(contract: Contract) -> str:
+    """What is promised of answers in a page; empty without limits."""
+    engine = contract.accept.engine if contract.accept else ""
+    return contract.limits.promise(engine if engine in SAME_ANSWERS else "WebAssembly")
 
 
 def shared(name: str) -> str:
