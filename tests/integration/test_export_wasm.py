@@ -244,6 +244,13 @@ def test_the_types_name_what_the_module_exports(folder: Path) -> None:
     assert re.fullmatch(r"[a-z0-9._-]+", package["name"])
 
 
+def test_the_same_file_gives_the_same_folder(labelled: Path, folder: Path, tmp_path: Path) -> None:
+    again = export(labelled, "wasm", out=tmp_path / "out", samples=3).folder
+    assert {path.name: path.read_bytes() for path in again.iterdir()} == {
+        path.name: path.read_bytes() for path in folder.iterdir()
+    }
+
+
 @needs_node
 def test_a_name_is_that_of_the_files(labelled: Path, tmp_path: Path) -> None:
     made = export(labelled, "wasm", out=tmp_path / "out", name="front", samples=2)

@@ -28,8 +28,8 @@ from edgepress.toolkit.shipping.exporting.job import ExportJob
 from edgepress.toolkit.shipping.exporting.vectors import Vectors, quantization_of
 from edgepress.toolkit.text import size
 
-SAME_ANSWERS = ("native", "tflite-micro")
-"""Engines whose answers are those of the exported C: what `calibrate` promises with them holds for a page."""
+SAME_ANSWERS = "tflite-micro"
+"""The engine whose answers are those of the exported C: what `calibrate` promises with it holds for a page."""
 _PICTURE = """\
 const answer = model.classify({ data, width, height }); // such as ImageData: red, green, blue, alpha of each pixel"""
 _VALUES = """\
@@ -132,7 +132,7 @@ def page_text(parts: Parts, vectors: dict[str, list[str]]) -> str:
 def promise_of(contract: Contract) -> str:
     """What is promised of answers in a page; empty without limits."""
     engine = contract.accept.engine if contract.accept else ""
-    return contract.limits.promise(engine if engine in SAME_ANSWERS else "WebAssembly")
+    return contract.limits.promise(engine if engine == SAME_ANSWERS else "WebAssembly")
 
 
 def shared(name: str) -> str:
