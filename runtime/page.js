@@ -2,9 +2,6 @@
 // The page of `serve`: sends a picture to /classify and shows the answer. docs/runtime.md says what is sent.
 const $ = (id) => document.getElementById(id);
 const MB = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e5 ? 3 : 1)} MB`;
-// A text as one line of characters that are seen; runtime/text.py does the same for terminals.
-const seen = (text) => (text.length > 999 ? `${text.slice(0, 750)}...${text.slice(-246)}` : text)
-  .replace(/[^\P{C}\u200c\u200d]|[\u2028\u2029]/gu, (letter) => `\\u{${letter.codePointAt(0).toString(16)}}`);
 let board, turn = 0;
 
 function say(text, state = "done") {
@@ -81,6 +78,29 @@ async function classify(file) {
   }
 }
 
+// The picture as the model takes it, as a .npy array. The steps are those of runtime/image.py, which never sees it.
+async function shrink(file) {
+  const [height, width, depth] = board.shape;
+  const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
+  const fit = Math.min(1, Math.sqrt(16e6 / (bitmap.width * bitmap.height))); // phones limit the area of a canvas
+  const w = Math.max(1, Math.floor(bitmap.width * fit)), h = Math.max(1, Math.floor(bitmap.height * fit));
+  const context = Object.assign(document.createElement("canvas"), { width: w, height: h }).getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  context.fillStyle = "white";
+  context.fillRect(0, 0, w, h);
+  context.drawImage(bitmap, 0, 0, w, h);
+  const pixels = fitted(context.getImageData(0, 0, w, h).data, w, h, board.shape, board.image.resize);
+  const head = `\x93NUMPY\x01\0v\0{'descr': '|u1', 'fortran_order': False, 'shape': (${height}, ${width}, ${depth}), }`;
+  const bytes = new Uint8Array(128 + width * height * depth);
+  bytes.set(Array.from(head.padEnd(127) + "\n", (letter) => letter.charCodeAt(0)));
+  bytes.set(pixels, 128);
+  return bytes;
+}
+
+// Shared with the page of `export --to wasm`, which toolkit/shipping/exporting/wasm_page.py makes: words.
+// A text as one line of characters that are seen; runtime/text.py does the same for terminals.
+const seen = (text) => (text.length > 999 ? `${text.slice(0, 750)}...${text.slice(-246)}` : text)
+  .replace(/[^\P{C}\u200c\u200d]|[\u2028\u2029]/gu, (letter) => `\\u{${letter.codePointAt(0).toString(16)}}`);
 const time = (ms) => (ms < 10 ? ms.toPrecision(2) : ms.toFixed(0));
 const percent = (score) => `${(100 * score).toFixed(1)} %`;
 
@@ -96,53 +116,63 @@ function row({ label, score }) {
   return line;
 }
 
-// The picture as the model takes it, as a .npy array. The steps are those of runtime/image.py, which never sees it.
-async function shrink(file) {
-  const [height, width, depth] = board.shape, [rule, share = 1] = board.image.resize.split(":");
-  const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
-  const fit = Math.min(1, Math.sqrt(16e6 / (bitmap.width * bitmap.height))); // phones limit the area of a canvas
-  const w = Math.max(1, Math.floor(bitmap.width * fit)), h = Math.max(1, Math.floor(bitmap.height * fit));
-  const context = Object.assign(document.createElement("canvas"), { width: w, height: h }).getContext("2d", { willReadFrequently: true });
-  context.imageSmoothingQuality = "high";
-  context.fillStyle = "white";
-  context.fillRect(0, 0, w, h);
-  context.drawImage(bitmap, 0, 0, w, h);
-  const rgba = context.getImageData(0, 0, w, h).data, pixels = new Uint8Array(w * h * depth);
+// Shared: pixels.
+// The pixels that the model takes of a picture (RGBA, w x h), bit for bit those of runtime/image.py with Pillow 13.
+function fitted(rgba, w, h, [height, width, depth], resize) {
+  const [rule, share = 1] = resize.split(":"), pixels = new Uint8Array(w * h * depth);
+  const onWhite = (level, alpha) => {
+    const sum = level * alpha * 128 + 255 * (255 - alpha) * 128 + 0x4000;
+    return ((sum >> 8) + sum) >> 15;
+  };
   for (let i = 0, o = 0; i < rgba.length; i += 4) {
-    if (depth === 1) pixels[o++] = (rgba[i] * 19595 + rgba[i + 1] * 38470 + rgba[i + 2] * 7471 + 0x8000) >> 16;
-    else for (let c = 0; c < 3; c++) pixels[o++] = rgba[i + c];
+    let [red, green, blue, alpha] = [rgba[i], rgba[i + 1], rgba[i + 2], rgba[i + 3]];
+    if (alpha < 255) [red, green, blue] = [onWhite(red, alpha), onWhite(green, alpha), onWhite(blue, alpha)];
+    if (depth === 1) pixels[o++] = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
+    else [pixels[o++], pixels[o++], pixels[o++]] = [red, green, blue];
   }
   let box = [w, h], inner = [width, height];
-  if (rule === "crop") box = inner.map((side, i) => Math.min(share * Math.min(w / width, h / height) * side, [w, h][i]));
-  if (rule === "pad") inner = box.map((side) => Math.max(1, Math.round(side / Math.max(w / width, h / height))));
-  const turned = resample(pixels, w, h, depth, (w - box[0]) / 2, box[0], inner[0]);
-  const shown = resample(turned, h, inner[0], depth, (h - box[1]) / 2, box[1], inner[1]);
-  const head = `\x93NUMPY\x01\0v\0{'descr': '|u1', 'fortran_order': False, 'shape': (${height}, ${width}, ${depth}), }`;
-  const bytes = new Uint8Array(128 + width * height * depth);
-  bytes.set(Array.from(head.padEnd(127) + "\n", (letter) => letter.charCodeAt(0)));
-  const left = (width - inner[0]) >> 1, top = (height - inner[1]) >> 1, line = inner[0] * depth;
-  for (let y = 0; y < inner[1]; y++) bytes.set(shown.subarray(y * line, (y + 1) * line), 128 + ((y + top) * width + left) * depth);
-  return bytes;
+  const ratios = [w / width, h / height];
+  if (rule === "crop" && !(w === width && h === height && Number(share) === 1)) {
+    box = inner.map((side, i) => Math.min(share * Math.min(...ratios) * side, [w, h][i]));
+  }
+  const even = (value) => (value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value));
+  if (rule === "pad") inner = box.map((side) => Math.max(1, even(side / Math.max(...ratios))));
+  const passes = [0, 1].map((axis) => {
+    const start = ([w, h][axis] - box[axis]) / 2, end = Math.fround(start + box[axis]);
+    return [axis, Math.fround(start), Math.fround(end - Math.fround(start)), inner[axis]];
+  });
+  if (h > inner[1] && h - inner[1] > 2 * (w - inner[0])) passes.reverse(); // Pillow 13 takes the cheaper order
+  let image = { pixels, sides: [w, h] };
+  for (const pass of passes) image = resampled(image, depth, ...pass);
+  if (rule !== "pad") return image.pixels;
+  const out = new Uint8Array(width * height * depth), line = inner[0] * depth;
+  const left = (width - inner[0]) >> 1, top = (height - inner[1]) >> 1;
+  for (let y = 0; y < inner[1]; y++) out.set(image.pixels.subarray(y * line, (y + 1) * line), ((y + top) * width + left) * depth);
+  return out;
 }
 
-// Pillow's bilinear filter along the lines of an image, antialiased when shrinking; the result is transposed.
-function resample(source, width, height, depth, start, span, size) {
-  const out = new Uint8Array(size * height * depth), scale = span / size, reach = Math.max(1, scale);
+// Pillow's bilinear filter along the rows (axis 0) or columns of an image, antialiased when shrinking, with weights of 22 bits.
+function resampled({ pixels, sides }, depth, axis, start, span, size) {
+  const to = Object.assign([...sides], { [axis]: size });
+  const out = new Uint8Array(to[0] * to[1] * depth), scale = span / size, reach = Math.max(1, scale), inverse = 1 / reach;
+  const [next, step] = axis ? [depth, sides[0] * depth] : [sides[0] * depth, depth]; // to the next line, and along one
+  const [outNext, outStep] = axis ? [depth, to[0] * depth] : [to[0] * depth, depth];
   for (let i = 0; i < size; i++) {
-    const center = start + (i + 0.5) * scale, weights = [];
-    const first = Math.max(0, Math.trunc(center - reach + 0.5)), end = Math.min(width, Math.trunc(center + reach + 0.5));
-    let sum = 0;
-    for (let x = first; x < end; x++) sum += weights[x - first] = Math.max(0, 1 - Math.abs((x - center + 0.5) / reach));
-    for (let y = 0; y < height; y++) {
+    const center = start + (i + 0.5) * scale, first = Math.max(0, Math.trunc(center - reach + 0.5));
+    const shares = [], end = Math.min(sides[axis], Math.trunc(center + reach + 0.5));
+    for (let x = first; x < end; x++) shares.push(Math.max(0, 1 - Math.abs((x - center + 0.5) * inverse)));
+    const sum = shares.reduce((all, each) => all + each, 0), weights = shares.map((each) => Math.trunc(0.5 + (each / sum) * 4194304));
+    for (let line = 0; line < sides[1 - axis]; line++) {
       for (let c = 0; c < depth; c++) {
-        let value = 0;
-        for (let k = 0; k < weights.length; k++) value += weights[k] * source[(y * width + first + k) * depth + c];
-        out[(i * height + y) * depth + c] = value / sum + 0.5; // rounded by the array's type, as in Pillow
+        let value = 1 << 21, at = line * next + first * step + c;
+        for (let k = 0; k < weights.length; k++, at += step) value += weights[k] * pixels[at];
+        out[line * outNext + i * outStep + c] = value >> 22;
       }
     }
   }
-  return out;
+  return { pixels: out, sides: to };
 }
+// Shared: no more.
 
 async function begin() {
   [board] = await ask("ready");

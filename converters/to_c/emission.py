@@ -112,7 +112,7 @@ void model_reset_in(void *memory)
 void model_reset(void) {{ model_reset_in(model_arena.bytes); }}
 #endif
 """
-_NAMED = re.compile(r"\bmodel(?=_[a-z]|\.(?:[ch]|tflite|json)\b)|(?:\b|(?<=-D))MODEL(?=_[A-Z])")
+_NAMED = re.compile(r"\bmodel(?=_[a-z]|\.(?:[ch]|tflite|json|wasm|mjs|d\.mts)\b)|(?:\b|(?<=-D))MODEL(?=_[A-Z])")
 """What begins with the name of the model in templates: functions, macros and files."""
 
 

@@ -27,7 +27,7 @@ CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome")
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
 ROOT = Path(__file__).parents[2]
 FIRST_ANSWER_MS = 1000.0
-MOST_BYTES = 12_900
+MOST_BYTES = 14_800
 CLOCK = """() => {
   const answer = document.querySelector("#answer");
   document.querySelector("#pick").addEventListener("change", () => {

@@ -136,7 +136,7 @@ COMMANDS = {
     ),
     "export": Command(
         "Ship",
-        "Write a file as C99 for a microcontroller, or for firmware with TensorFlow Lite Micro or ESPHome.",
+        "Write a file as C99 for a microcontroller, for firmware with TensorFlow Lite Micro or ESPHome, or as a page.",
         "edgepress export model-int8-integer-only.tflite --board pico2 --out model-c99",
     ),
     "verify": Command(

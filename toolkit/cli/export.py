@@ -27,7 +27,8 @@ def export(
         str,
         Option(
             help="What to write: c99, which needs nothing else; tflm, for firmware with TensorFlow Lite Micro; "
-            "esphome, a model of sound for micro_wake_word; or ethos-u, for Arm's NPUs",
+            "esphome, a model of sound for micro_wake_word; ethos-u, for Arm's NPUs; or wasm, a page for browsers "
+            "and a package for npm",
             autocompletion=list_of(get_args(Language)),
         ),
     ] = "c99",
@@ -35,7 +36,7 @@ def export(
         Path | None,
         Option(
             help="Folder to write",
-            show_default="next to the file, with -c99, -arduino, -tflm, -esphome or -ethos-u after its name",
+            show_default="next to the file, with -c99, -arduino, -tflm, -esphome, -ethos-u or -wasm after its name",
         ),
     ] = None,
     board: Annotated[
@@ -79,7 +80,7 @@ def export(
     ] = USUAL_ACCELERATOR,
     json_output: Json = False,
 ) -> None:
-    """Write a file as C99 for a microcontroller, or for firmware with TensorFlow Lite Micro or ESPHome."""
+    """Write a file as C99 for a microcontroller, for firmware with TensorFlow Lite Micro or ESPHome, or as a page."""
     from edgepress.toolkit.shipping.exporting.export import export as work
 
     exported = call_with(work, locals(), on_step=screen.step)
@@ -119,6 +120,10 @@ def export(
         left = sum(exported.report["cpu_operations"].values())
         screen.say(f"{accelerator}: {npu}, {left or 'none'} on the processor. Sources for firmware with TFLM: {folder}")
         return
+    if to == "wasm":
+        page = size(exported.report["wasm"]["page"])
+        screen.say(f"Page for browsers, {page}: {folder / 'index.html'}. Package for npm: {folder}")
+        return
     if layout == "arduino":
         screen.say(f"Library for the Arduino IDE: {folder}. Copy it to the sketchbook's folder libraries.")
         return
@@ -129,6 +134,11 @@ def export(
 
 def _list_memory(report: dict[str, Any]) -> list[tuple[str, str, int]]:
     """Name, memory ("ram" or "flash") and bytes of each part."""
+    if "wasm" in report:
+        return [
+            ("WebAssembly", "flash", report["wasm"]["bytes"]),
+            ("WebAssembly, gzipped", "flash", report["wasm"]["gzip"]),
+        ]
     ram = report["ram"]
     flash = report["flash"]
     if "stack" in ram:

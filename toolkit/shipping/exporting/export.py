@@ -26,12 +26,19 @@ from edgepress.toolkit.shipping.exporting.job import (
     require_operations,
 )
 from edgepress.toolkit.shipping.exporting.tflm import export_tflm
+from edgepress.toolkit.shipping.exporting.wasm import export_wasm
 
 SAMPLES = 8
 """Items in the self-test unless the user says another number."""
 MOST_ROWS = 4096
 """Rows that a call of a stream takes at most."""
-EXPORTERS = {"c99": export_c99, "tflm": export_tflm, "esphome": export_esphome, "ethos-u": export_ethos_u}
+EXPORTERS = {
+    "c99": export_c99,
+    "tflm": export_tflm,
+    "esphome": export_esphome,
+    "ethos-u": export_ethos_u,
+    "wasm": export_wasm,
+}
 
 
 def export(
@@ -62,9 +69,10 @@ def export(
             installed, and which takes every file that TFLM runs; or "esphome", a model of sound as ESPHome's component
             micro_wake_word loads it, for which the extra `micro` has to be installed, too; or "ethos-u", the file as
             Vela compiles it for Arm's NPUs, with what firmware with TFLM needs, for which the extras `micro` and `npu`
-            have to be installed.
-        out: Folder to write; None: next to the file, with its name and "-c99", "-arduino", "-tflm", "-esphome" or
-            "-ethos-u".
+            have to be installed; or "wasm", WebAssembly with a page that classifies without a server and a package for
+            npm, for which the extra `browser` has to be installed.
+        out: Folder to write; None: next to the file, with its name and "-c99", "-arduino", "-tflm", "-esphome",
+            "-ethos-u" or "-wasm".
         board: A name in `MICROCONTROLLERS`; a file that takes more memory or flash is refused.
         data: Data whose test items the self-test holds; None: it holds random items.
         samples: Number of items in the self-test, 1 to 1000.
@@ -74,8 +82,8 @@ def export(
         name: What the names of functions, macros and files begin with, so that one firmware can have several models:
             a lower-case letter, then such letters, digits and `_`, at most 31 in all; "c99" alone.
         stream: Write a model of windows, shape (time, ...), as one of a stream, which takes so many new rows a call and
-            answers for the window that ends with them; not for "tflm". None: a call takes a whole item, or 3 frames of
-            ESPHome.
+            answers for the window that ends with them; for "c99" and "esphome". None: a call takes a whole item, or 3
+            frames of ESPHome.
         label: The label that ESPHome hears; None: the only one that is not background.
         accelerator: The NPU that "ethos-u" compiles for, one of `ACCELERATORS`.
         hints: What you know of a file that edgepress did not make.
@@ -84,8 +92,9 @@ def export(
     Raises:
         ModelFileError: The file is damaged, or holds something that is not exactly supported.
         EngineError: TFLM does not run it.
-        MissingExtraError: The extra `micro` or `npu` is not installed.
-        ConversionError: An operation of it does not move along the time as a stream does, or Vela can't compile it.
+        MissingExtraError: The extra `micro`, `npu` or `browser` is not installed.
+        ConversionError: An operation of it does not move along the time as a stream does, or Vela or ziglang can't
+            compile it.
         InputError: It does not fit the board, an argument or `out` can't be used, or `out` holds files of the user's.
         DataError: The data can't be used.
 
@@ -104,9 +113,7 @@ def export(
     if not 1 <= samples <= 1000:
         raise InputError(f"samples is {samples}; accepted: 1 to 1000.")
     if specialize and to != "c99":
-        raise InputError(
-            f"specialize is for kernels of C99; the kernels of {to} are TFLM's.", "Leave --specialize out."
-        )
+        raise InputError(f"specialize is for kernels of C99; {to} has its own.", "Leave --specialize out.")
     if layout not in get_args(Layout):
         raise unknown("layout", layout, get_args(Layout))
     if layout != "cmake" and to != "c99":
@@ -118,10 +125,12 @@ def export(
         raise InputError(problem, "Accepted: a lower-case letter, then such letters, digits and _, at most 31 in all.")
     if name != "model" and to in ("tflm", "ethos-u"):
         raise InputError(f"Functions of {to} have the names of its class; --name is for c99.", "Leave --name out.")
-    if stream is not None and to in ("tflm", "ethos-u"):
+    if stream is not None and to in ("tflm", "ethos-u", "wasm"):
         raise InputError(f"A stream is written as C99 or for ESPHome, not for {to}.", "Leave --stream out.")
     if board is not None and to == "ethos-u":
         raise InputError(f"{board} has no Ethos-U, and neither have the other boards.", "Leave --board out.")
+    if board is not None and to == "wasm":
+        raise InputError(f"A page runs in a browser, not on {board}.", "Leave --board out.")
     if accelerator not in ACCELERATORS:
         raise unknown("accelerator", accelerator, ACCELERATORS)
     if accelerator != USUAL_ACCELERATOR and to != "ethos-u":

@@ -39,6 +39,8 @@ WRITTEN = (
     *BUILD_FILES,
     *("README.md", "model.cc", "selftest.c", "selftest.cc", "library.properties"),
     *("examples/selftest/selftest.ino", "examples/selftest/vectors.h", "model.tflite", "model.json"),
+    *("model.wasm", "model.mjs", "model.d.mts", "package.json", "index.html", "selftest.json"),
+    *("sw.js", "manifest.webmanifest", "icon.svg"),
 )
 """The files of all kinds of folders but the report, of a model called `model`; no other file is ever removed."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")

@@ -128,7 +128,7 @@ def frame_sources(path: Path, program: Program, contract: Contract | None) -> tu
         "PAD": str(int(rule == "pad")),
         "SHOWN_NUMERATOR": str(shown.numerator),
         "SHOWN_DENOMINATOR": str(shown.denominator),
-        "STORED": _stored(_tables(path, program, contract)),
+        "STORED": _stored(stored_levels(path, program, contract)),
         "RULE": spec.resize,
     }
     code = {
@@ -196,7 +196,7 @@ def _definition(name: str) -> str:
     return f"{_signature(name)}\n{{\n    return convert(frame, width, height, {name.upper()});\n}}\n"
 
 
-def _tables(path: Path, program: Program, contract: Contract) -> npt.NDArray[np.uint8]:
+def stored_levels(path: Path, program: Program, contract: Contract) -> npt.NDArray[np.uint8]:
     """What the file stores, as bytes, for each grey level, by the file's channels: shape (channels, 256)."""
     recorder = InputRecorder(path, program, contract)
     shape = contract.input.shape

@@ -66,7 +66,7 @@ MICROCONTROLLERS = {
 """By the names that `--board` takes. The firmware's own code, stack and data come on top of a model's."""
 
 
-Language = Literal["c99", "tflm", "esphome", "ethos-u"]
+Language = Literal["c99", "tflm", "esphome", "ethos-u", "wasm"]
 Layout = Literal["cmake", "arduino"]
 """How a folder of C99 is arranged: for CMake, or as a library of the Arduino IDE."""
 Accelerator = Literal[
