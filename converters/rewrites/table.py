@@ -41,7 +41,7 @@ SUBJECTS = {
         "folding": "fold_normalization fold_pool channel_affine single_mean",
         "taps": "unused_taps wide_taps line_pads",
         "integers": "lookup_islands integer_hard_swish integer_kernels ends",
-        "operations": "concat_tree plain_reshapes dense_products float16_biases",
+        "operations": "concat_tree plain_reshapes repeated_columns dense_products float16_biases",
         "layer_norm": "layer_norm",
     },
 }
@@ -164,6 +164,8 @@ REWRITES: tuple[Rewrite, ...] = (
             ("tflite-dynamic", *_INT8), stage="float"),
     Rewrite("plain-reshapes", "make operations that only change a shape RESHAPE",
             _FAST, stage="float", targets=TARGETS),
+    Rewrite("repeated-columns", "resize images instead of repeating values, as upsampling does", _INT8,
+            stage="float", targets=("integer-only",)),
     Rewrite("dense-products", "make 1x1 convolutions of 4-bit weights dense layers, which the delegate takes",
             ("tflite-int4",), stage="float"),
     Rewrite("line-pads", "pad images by lines instead of pixels", _FAST, stage="float"),

@@ -10,6 +10,11 @@ LiteRT's delegate takes RESHAPE, but not SQUEEZE, and refuses EXPAND_DIMS (xnnpa
 `VisitExpandDimsNode`), so either cuts the graph into parts that are handed over one by one. Published MobileNets have
 a SQUEEZE in front of their softmax.
 
+TILE of an axis of one value, as Keras writes UpSampling2D, becomes RESIZE_NEAREST_NEIGHBOR on hardware without floats.
+
+litert-quantizer has no recipe for TILE, nor has TFLM a kernel. The values in front of that axis are columns of an image
+that gets so many times wider; with half_pixel_centers, each column lies between two borders, so rounding moves none.
+
 A 1x1 convolution of stride 1 whose weights get four bits becomes FULLY_CONNECTED, which is the same product.
 
 XNNPACK unpacks the four bits of int8 x int4 FULLY_CONNECTED once, and takes no such CONV_2D, which so runs in LiteRT's
@@ -36,6 +41,8 @@ from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.grids import four_bit_layers
 
 MOST = 5
+MOST_TIMES = 64
+"""Most copies of a column: more lie so close that rounding could move one."""
 
 
 def find_concat_tree(graph: Graph) -> list[Any]:
@@ -83,6 +90,38 @@ def find_plain_reshapes(graph: Graph) -> list[Any]:
 def change_plain_reshapes(graph: Graph, op: Any) -> None:
     """Write an operation as RESHAPE."""
     graph.replace(op, graph.reshape(int(op.inputs[0]), int(op.outputs[0])))
+
+
+def find_repeated_columns(graph: Graph) -> list[Any]:
+    """Each TILE that repeats the values of one axis side by side."""
+    return [op for op in graph.operators if graph.kind(op) == "TILE" and _repeated_axis(graph, op) is not None]
+
+
+def _repeated_axis(graph: Graph, op: Any) -> int | None:
+    """The only axis that a TILE repeats, if it has one value and is not the last."""
+    source = graph.shape(int(op.inputs[0]))
+    times = graph.constant(int(op.inputs[1]))
+    if times is None or min(source, default=0) < 1 or len(times) != len(source):
+        return None
+    axes = np.flatnonzero(times != 1)
+    one = len(axes) == 1 and source[axes[0]] == 1 and 0 < axes[0] < len(source) - 1
+    return int(axes[0]) if one and 1 < times[axes[0]] <= MOST_TIMES else None
+
+
+def change_repeated_columns(graph: Graph, op: Any) -> None:
+    """Write a TILE as an image that gets wider."""
+    axis = _repeated_axis(graph, op)
+    assert axis is not None
+    source, output = int(op.inputs[0]), result(op)
+    shape = graph.shape(source)
+    times = graph.shape(output)[axis]
+    width, channels = shape[axis - 1], math.prod(shape[axis + 1 :])
+    rows = math.prod(shape[: axis - 1])
+    image = graph.add_tensor((1, rows, width, channels), f"{graph.name(output)}_narrow", like=source)
+    wide = graph.add_tensor((1, rows, width * times, channels), f"{graph.name(output)}_wide", like=output)
+    size = graph.add_constant(np.array([rows, width * times], np.int32), f"{graph.name(output)}_size")
+    resize = graph.operator("RESIZE_NEAREST_NEIGHBOR", [image, size], wide, alignCorners=False, halfPixelCenters=True)
+    graph.replace(op, graph.reshape(source, image), resize, graph.reshape(wide, output))
 
 
 def find_dense_products(graph: Graph) -> list[Any]:
