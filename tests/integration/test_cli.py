@@ -220,7 +220,7 @@ def test_evaluate_convert_benchmark_and_predict_print_their_results(
     assert {"file", "scheme", "size_bytes", "status", "error"} <= set(variants[0])
     assert edgepress("evaluate", variants[1]["file"]) == 0
     assert "macro average" in capfd.readouterr().out
-    assert edgepress("benchmark", str(out), "--rounds", "1", "--max-drop", "50") == 0
+    assert edgepress("benchmark", str(out), "--rounds", "1", "--max-drop", "50", "--prefer", "size") == 0
     printed = capfd.readouterr().out
     assert f"Ship: {out / 'model-int8.tflite'}" in printed.replace("\n", "")
     assert (out / "benchmark.json").exists()

@@ -174,7 +174,7 @@ def float_weights(path: Path) -> int:
     [
         ({"to": "tflite-int8", "keep_float": "conv"}, "for schemes of mixed precision"),
         ({"to": "tflite-mixed", "keep_float": "conv("}, "not a valid regular expression"),
-        ({"to": "tflite-mixed", "max_drop": -1.0}, "0 to 100 percentage points"),
+        ({"to": "tflite-mixed", "max_drop": -1.0}, "max_drop is -1; accepted: at least 0 and at most 100"),
         ({"to": "tflite-mixed", "target": "integer-only"}, "does not support float files: tflite-mixed"),
     ],
 )

@@ -45,7 +45,7 @@ def few(run: Any, tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Benc
     path = tmp_path_factory.mktemp("few") / "few.npz"
     np.savez(path, x_test=digits.test.read(slice(0, 72)), y_test=digits.test.y[:72], labels=list(digits.labels))
     files = [run.variants[name] for name in ("tflite-float32", "tflite-int8")]
-    return benchmark(files, data=str(path), options=BenchmarkOptions(engine="litert", rounds=1))
+    return benchmark(files, data=str(path), options=BenchmarkOptions(engine="litert", rounds=1, prefer="size"))
 
 
 def remarks_of(cases: Any, name: str, folder: Path, seed: int) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 
 from edgepress.toolkit.errors import TrainingError
 from edgepress.toolkit.training.checkpoint import NAME, Arrays, TrainingState, load, restore
+from edgepress.toolkit.training.options import RunOptions
 from edgepress.toolkit.training.run_folder import begin
 
 
@@ -75,6 +76,6 @@ def test_a_run_that_is_replaced_removes_no_files_of_other_folders(tmp_path: Path
     link = tmp_path / "run" / linked
     link.parent.mkdir(parents=True)
     link.symlink_to(others.parent)
-    begin(tmp_path / "run", {}, resume=False, overwrite=True)
+    begin(tmp_path / "run", {}, RunOptions(overwrite=True))
     assert others.exists()
     assert not link.exists()

@@ -12,7 +12,7 @@ import pytest
 from edgepress.converters.pruning import plan as module
 from edgepress.converters.pruning.plan import chosen_units, normalize, planned_units
 from edgepress.converters.pruning.units import Family
-from edgepress.toolkit.training.graphs.job import Targets
+from edgepress.toolkit.training.graphs.options import Targets
 
 
 class Costs:
