@@ -90,7 +90,7 @@ def test_a_benchmark_on_few_items_says_how_many_would_tell(few: Benchmark, run: 
     assert re.search(r"would be chosen, but is only \d\d % sure .* test items \(there are 72\)", few.advice.why)
     assert shlex.split(remark.command)[:2] == ["edgepress", "benchmark"]
     assert shlex.split(remark.command)[2:4] == [str(run.variants["tflite-float32"]), str(run.variants["tflite-int8"])]
-    assert shlex.split(remark.command)[4:] == ["--engine", "litert", "--data", "MORE_ITEMS"]
+    assert shlex.split(remark.command)[4:] == ["--engine", "litert", "--prefer", "size", "--data", "MORE_ITEMS"]
 
 
 def test_remarks_are_read_back_and_agree_with_the_schema(few: Benchmark, tmp_path: Path) -> None:
