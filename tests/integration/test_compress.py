@@ -93,6 +93,7 @@ def test_nothing_is_done_twice_and_other_limits_use_what_is_there(compressed, ru
     again = compress(run.model, max_drop=2, max_size=limit, out=folder, on_step=steps.append)
     assert steps == []
     assert again.document == result.document
+    monkeypatch.setattr(StrategySearch, "is_worth_it", lambda self, best: True)  # with AMX, int8 may be slower
     easier = compress(run.model, max_drop=2, out=folder, on_step=steps.append)
     assert steps == ["measuring the best file on test items"]
     assert easier.model.name == "model-int8.tflite"
