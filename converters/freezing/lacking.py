@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.freezing.forms import add_constant, add_float_node, become, value_of
+from edgepress.converters.freezing.forms import add_constant, add_float_node, become, nodes_of_known_sizes, value_of
 
 LARGEST = 1 << 20
 """Most numbers in a matrix of a resize, 4 MB."""
@@ -22,24 +22,15 @@ KINDS = ("Cumprod", "ResizeBicubic")
 
 def write_lacking(definition: Any) -> None:
     """Write cumulative products and bicubic resizes of float32 of known sizes, in place."""
-    import tensorflow as tf
-
-    lacking = [node for node in definition.node if node.op in KINDS]
-    if not lacking:
-        return
-    graph = tf.Graph()
-    with graph.as_default():
-        tf.import_graph_def(definition, name="")
     nodes = {node.name: node for node in definition.node}
-    for node in lacking:
-        source = graph.get_operation_by_name(node.name).inputs[0]
+    for node, source, _ in nodes_of_known_sizes(definition, KINDS):
         argument = value_of(nodes, node.input[1])
-        if source.dtype != tf.float32 or source.shape.rank is None or argument is None:
+        if argument is None:
             continue
-        sizes = source.shape.as_list()
+        sizes = [None, *source]
         if node.op == "Cumprod":
             _write_scan(definition, node, sizes, int(argument.item()) % len(sizes))
-        elif all(sizes[1:3]) and all(a * b <= LARGEST for a, b in zip(sizes[1:3], argument.tolist(), strict=True)):
+        elif all(a * b <= LARGEST for a, b in zip(source[:2], argument.tolist(), strict=True)):
             _write_resize(definition, node, sizes, argument.tolist())
 
 

@@ -18,7 +18,6 @@ CALIBRATION = Setting(
     metavar=f"<{'|'.join(CALIBRATION_METHODS)}>",
     choices=CALIBRATION_METHODS,
     typed=str,
-    read=str.lower,
 )
 TARGET = Setting(
     "Where the files will run: cpu, or integer-only (no float operation), for microcontrollers and NPUs",
@@ -68,6 +67,7 @@ class ConversionOptions:
     keep_float: Annotated[str, KEEP_FLOAT] = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "calibration", self.calibration.lower())  # as names of schemes, in any case
         check_ranges(self)
         checked_target(self.target)
         if self.calibration not in CALIBRATION_METHODS:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields
@@ -81,7 +82,10 @@ class Setting:
     def range(self) -> str:
         """The accepted numbers in words; "" if all are."""
         ends = {"at least": self.min, "at most": self.max, "above": self.above, "below": self.below}
-        return " and ".join(f"{word} {end:g}" for word, end in ends.items() if end is not None)
+        parts = {
+            word: "finite" if math.isinf(end) else f"{word} {end:g}" for word, end in ends.items() if end is not None
+        }
+        return " and ".join(parts.values())
 
     @property
     def sentences(self) -> str:
@@ -178,7 +182,7 @@ def with_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     return held | dict(given)
 
 
-def words_of(options: Any, record: type | None = None) -> list[str]:
+def changed_words(options: Any, record: type | None = None) -> list[str]:
     """The options of an object as on the command line, without those that are as usual.
 
     Args:
@@ -194,7 +198,8 @@ def words_of(options: Any, record: type | None = None) -> list[str]:
         if isinstance(value, bool):
             words.append(max(setting.words, key=len) if setting.words else f"--{'' if value else 'no-'}{plain}")
         else:
-            words += [f"--{plain}", str(value)]
+            several = isinstance(value, (list, tuple))
+            words += [f"--{plain}", ",".join(map(str, value)) if several else str(value)]
     return words
 
 

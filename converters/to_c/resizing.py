@@ -25,22 +25,16 @@ def nearest(operation: Operation, inputs: Range) -> Step:
         ModelFileError: The sizes contradict each other or are too large, or the scale changes.
     """
     image, output = _images(operation)
-    (height, width, channels), sizes = image.shape[1:], output.shape[1:3]
-    corners = bool(operation.option("align_corners"))
-    centers = bool(operation.option("half_pixel_centers"))
-    rows = _nearest_places(height, sizes[0], corners=corners, centers=centers)
-    columns = _nearest_places(width, sizes[1], corners=corners, centers=centers)
+    sizes = output.shape[1:3]
+    width, channels = image.shape[2:]
+    rows, columns = (_nearest_places(operation, *pair) for pair in zip(image.shape[1:3], sizes, strict=True))
 
     def answer(values: Integers) -> Integers:
         return values[:, rows][:, :, columns]
 
     # A pixel is read when all before it are written: the input must not lie before that place.
     ahead = np.max(np.arange(sizes[0]) * sizes[1] - rows * width) + np.max(np.arange(sizes[1]) - columns)
-    layer = {
-        "out_height": sizes[0],
-        "out_width": sizes[1],
-        "row": width * channels,
-        "channels": channels,
+    layer = _sides(image, output) | {
         "rows": rows.astype(np.int16),
         "columns": columns.astype(np.int16),
     }
@@ -54,11 +48,9 @@ def bilinear(operation: Operation, inputs: Range) -> Step:
         ModelFileError: As of `nearest`, or so many rows or columns are made that TFLM would read behind the image.
     """
     image, output = _images(operation)
-    (height, width, channels), sizes = image.shape[1:], output.shape[1:3]
-    corners = bool(operation.option("align_corners"))
-    centers = bool(operation.option("half_pixel_centers"))
-    rows, next_rows, row_parts = _neighbours(operation, height, sizes[0], corners=corners, centers=centers)
-    columns, next_columns, column_parts = _neighbours(operation, width, sizes[1], corners=corners, centers=centers)
+    (rows, next_rows, row_parts), (columns, next_columns, column_parts) = (
+        _neighbours(operation, *pair) for pair in zip(image.shape[1:3], output.shape[1:3], strict=True)
+    )
 
     def answer(values: Integers) -> Any:
         down, on = row_parts[:, None, None], column_parts[:, None]
@@ -66,11 +58,7 @@ def bilinear(operation: Operation, inputs: Range) -> Step:
         sums = lines[:, :, columns] * (_ONE - on) + lines[:, :, next_columns] * on
         return np.sign(sums) * ((np.abs(sums) + _ONE**2 // 2) // _ONE**2)
 
-    layer = {
-        "out_height": sizes[0],
-        "out_width": sizes[1],
-        "row": width * channels,
-        "channels": channels,
+    layer = _sides(image, output) | {
         "rows": rows.astype(np.int16),
         "next_rows": next_rows.astype(np.int16),
         "row_parts": row_parts.astype(np.int16),
@@ -102,11 +90,23 @@ def _images(operation: Operation) -> tuple[Tensor, Tensor]:
     return image, output
 
 
-def _nearest_places(size: int, new_size: int, *, corners: bool, centers: bool) -> npt.NDArray[np.int64]:
+def _sides(image: Tensor, output: Tensor) -> dict[str, Any]:
+    """The fields of both kernels' structs that say how large images are."""
+    _, out_height, out_width, channels = output.shape
+    return {"out_height": out_height, "out_width": out_width, "row": image.shape[2] * channels, "channels": channels}
+
+
+def _alignment(operation: Operation) -> tuple[bool, bool]:
+    """Whether corners are aligned, and whether pixels are seen from their centers."""
+    return bool(operation.option("align_corners")), bool(operation.option("half_pixel_centers"))
+
+
+def _nearest_places(operation: Operation, size: int, new_size: int) -> Places:
     """The row of the input, or its column, that each one of the output takes: GetNearestNeighbor.
 
     In float32, as TFLM computes it, because a quotient may be a little less than a whole number.
     """
+    corners, centers = _alignment(operation)
     whole = corners and new_size > 1
     ratio = np.float32(size - 1 if whole else size) / np.float32(new_size - 1 if whole else new_size)
     places = (np.arange(new_size, dtype=np.float32) + np.float32(0.5 if centers else 0)) * ratio
@@ -115,9 +115,7 @@ def _nearest_places(size: int, new_size: int, *, corners: bool, centers: bool) -
     return np.minimum(rounded.astype(np.int64), size - 1)
 
 
-def _neighbours(
-    operation: Operation, size: int, new_size: int, *, corners: bool, centers: bool
-) -> tuple[Places, Places, Places]:
+def _neighbours(operation: Operation, size: int, new_size: int) -> tuple[Places, Places, Places]:
     """For each row of the output, or column: the two of the input that it lies between, and the weight of the second.
 
     ComputeInterpolationValuesInteger, in 1/1024 of a row. In front of the first and behind the last row, both are the
@@ -126,6 +124,7 @@ def _neighbours(
     Raises:
         ModelFileError: A row lies so far behind the last one, by rounding, that TFLM would read other memory.
     """
+    corners, centers = _alignment(operation)
     if corners and centers:
         raise operation.refuse("it has align_corners and half_pixel_centers, of which TFLM accepts one")
     whole = corners and new_size > 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -14,7 +15,7 @@ from configuring import GROUP
 
 import edgepress.toolkit as toolkit
 from edgepress.converters.options.conversion import ConversionOptions
-from edgepress.converters.options.records import RECORDS, is_record, settings_of, signature_of
+from edgepress.converters.options.records import RECORDS, changed_words, is_record, settings_of, signature_of
 from edgepress.toolkit.data.options import DataOptions
 from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.errors import InputError
@@ -153,8 +154,9 @@ ENDS = [
 
 @pytest.mark.parametrize(("options", "name", "end"), ENDS, ids=lambda each: getattr(each, "__name__", each))
 def test_an_end_that_no_number_may_reach_is_refused(options: Any, name: str, end: float) -> None:
+    accepted = "finite" if math.isinf(end) else f"{end:g}"
     for wrong in (end, float("nan")):
-        with pytest.raises(InputError, match=f"{name} is .*{end:g}"):
+        with pytest.raises(InputError, match=f"{name} is .*; accepted: .*{accepted}"):
             options(**{name: wrong})
     assert getattr(options(**{name: 0.5}), name) == 0.5
 
@@ -189,6 +191,35 @@ def test_a_run_records_what_runs_of_before_recorded() -> None:
 def test_ends_are_said_in_words() -> None:
     with pytest.raises(InputError, match="minutes is 0; accepted: above 0 and below 100000"):
         TrainingOptions(minutes=0)
+
+
+OTHER = {"calibration": "mse", "target": "integer-only", "keep_float": "conv1|head"}
+
+
+@pytest.mark.parametrize("name", settings_of(ConversionOptions))
+def test_a_changed_option_means_the_same_in_the_next_command(name: str) -> None:
+    """What the words of a record say, the command line reads back, in drawn order with others."""
+    usual = getattr(ConversionOptions(), name)
+    value = OTHER.get(name, not usual if isinstance(usual, bool) else 7)
+    words = changed_words(ConversionOptions(**{name: value}))
+    context = GROUP.commands["convert"].make_context("convert", ["m.keras", *words])
+    assert (context.params[name], context.get_parameter_source(name).name) == (value, "COMMANDLINE")
+    others = [other for other in settings_of(ConversionOptions) if other != name]
+    assert all(context.params[other] == getattr(ConversionOptions(), other) for other in others)
+
+
+def test_nothing_is_said_of_usual_options_and_only_of_the_record_that_is_asked_for() -> None:
+    assert changed_words(ConversionOptions()) == []
+    options = BenchmarkOptions(rounds=3, skip_unreadable=True)
+    assert (options.words, changed_words(options)) == (
+        ["--skip-unreadable"],
+        ["--rounds", "3", "--skip-unreadable"],
+    )
+    assert changed_words(BenchmarkOptions(threads=(1, 4))) == ["--threads", "1,4"]
+
+
+def test_a_calibration_is_named_in_any_case() -> None:
+    assert ConversionOptions(calibration="MSE").calibration == "mse"  # type: ignore[arg-type]
 
 
 def test_some_record_has_a_range() -> None:

@@ -237,6 +237,16 @@ def test_a_file_slower_than_float_is_chosen_only_for_its_size(prefer: str) -> No
     assert advise(FLOAT, equal, half).ship == "dynamic"
 
 
+def test_it_is_said_that_files_with_a_lower_product_were_left_out_for_being_slower() -> None:
+    slow = row("dynamic", 25, 30.0, speedup=0.7, speedup_high=0.8)  # 750, beside 1,000 and 2,000
+    half = row("half", 50, 20.0, speedup=1.0, speedup_high=1.05)
+    why = advise(FLOAT, slow, half).why
+    assert "3 of 3 files qualify, 1 of them slower than the float file; of the others, it has the least product" in why
+    assert "2 of 2 files qualify, 1 of them slower than the float file; it is the other one." in advise(FLOAT, slow).why
+    assert "slower than the float file" not in advise(FLOAT, slow, half, prefer="size").why
+    assert "slower than the float file" not in advise(FLOAT, half).why
+
+
 def test_files_are_chosen_for_the_engines_that_bundles_install_unless_others_are_named() -> None:
     rows = [
         FLOAT,

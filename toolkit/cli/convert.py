@@ -10,7 +10,7 @@ from typer import Option
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.options.conversion import AS_USUAL, ConversionOptions
-from edgepress.converters.options.records import words_of
+from edgepress.converters.options.records import changed_words
 from edgepress.converters.schemes import BASELINES, SCHEMES
 from edgepress.converters.variant import Variant
 from edgepress.toolkit.arguments import call_with
@@ -80,7 +80,7 @@ def convert(
         screen.note(*(f"{', '.join(names)}: {text}" for text, names in conversion.notes_by_text(variants).items()))
         for line in outcome(variants, verbose=verbose):
             screen.say(line)
-        words = [*(["--to", to] if to != "all" else []), *(["--out", f"{out}"] if out else []), *words_of(how)]
+        words = [*(["--to", to] if to != "all" else []), *(["--out", f"{out}"] if out else []), *changed_words(how)]
         if line := next_line(variants, model, data, words, reading):
             screen.next_command(line)
     return code_of(v.path is not None for v in variants)

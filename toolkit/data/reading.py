@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, TypedDict
 
-from edgepress.converters.options.records import Setting, check_ranges, record, words_of
+from edgepress.converters.options.records import Setting, changed_words, check_ranges, record
 
 
 class ReadingArguments(TypedDict, total=False):
@@ -39,7 +39,7 @@ class Reading:
     @property
     def words(self) -> list[str]:
         """The options in the next command, which reads the same data."""
-        return words_of(self, Reading)
+        return changed_words(self, Reading)
 
 
 STRICT = Reading()

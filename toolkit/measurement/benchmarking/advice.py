@@ -248,9 +248,15 @@ def _rank(ship: Measurement, results: Sequence[Measurement], rule: Rule, costs: 
             # That of the table, which compares the turns of each round.
             times = 1 / ship.speedup if ship.speedup else ship.p50_us / base.p50_us
             ratios += f" and {times:.2f} times its latency"
-    which = f"{fit} of {files} files qualify; of these, it" if fit > 1 else f"It is the only one of {files} files"
     if fit == 1:
-        return f"{which} that qualifies{ratios}."
+        return f"It is the only one of {files} files that qualifies{ratios}."
+    faster = {results[n].file for n in qualified if not costs[n].slower}
+    which = f"{fit} of {files} files qualify; of these, it"
+    if rule.prefer != "size" and 0 < len(faster) < fit:
+        slower = f"{fit} of {files} files qualify, {fit - len(faster)} of them slower than the float file"
+        if len(faster) == 1:
+            return f"{slower}; it is the other one{ratios}."
+        which = f"{slower}; of the others, it"
     best = {"balanced": "has the least product of size and latency", "latency": "is the fastest"}
     what = best.get(rule.prefer, "is the smallest") if timed else "is the smallest (no latency counts)"
     return f"{which} {what}{ratios}."

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib.metadata
 import io
 from collections import Counter
 from dataclasses import dataclass
@@ -24,12 +23,11 @@ from edgepress.converters.process.scratch import ScratchFolder
 from edgepress.converters.to_c.emission import lines
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.runtime.engines import import_engine
-from edgepress.runtime.errors import MissingExtraError
 from edgepress.toolkit.conversion.inspection import inspect
 from edgepress.toolkit.escaping import markdown
 from edgepress.toolkit.shipping.exporting import tflm
 from edgepress.toolkit.shipping.exporting.folder import fill, table_of, write_folder
-from edgepress.toolkit.shipping.exporting.job import KIB, Exported, ExportJob
+from edgepress.toolkit.shipping.exporting.job import KIB, Exported, ExportJob, require_package
 
 PACKAGE = "ethos-u-vela"
 NPU_OPERATION = "CUSTOM:ethos-u"
@@ -64,21 +62,9 @@ class Compiled:
     estimate: dict[str, Any]
 
 
-def require_vela() -> str:
-    """The version of Vela.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    try:
-        return importlib.metadata.version(PACKAGE)
-    except importlib.metadata.PackageNotFoundError as e:
-        raise MissingExtraError("Compiling for an Ethos-U", PACKAGE, "micro,npu") from e
-
-
 def export_ethos_u(job: ExportJob) -> Exported:
     """Write the folder; see `edgepress.toolkit.shipping.exporting.export`."""
-    version = require_vela()
+    version = require_package(PACKAGE, "Compiling for an Ethos-U", "micro,npu")
     import_engine(tflm.ENGINE, f"export --to ethos-u of {job.path}")
     job.step("Reading the file")
     source = inspect(job.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 import edgepress
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.process.worker import ChildDied, Emit, run_in_child
+from edgepress.runtime.errors import MissingExtraError
 from edgepress.runtime.flatbuffer import unsupported_operations
 from edgepress.toolkit.data.for_model import Described, describe
 from edgepress.toolkit.data.reading import Reading
@@ -19,6 +21,23 @@ from edgepress.toolkit.shipping.exporting.vectors import Vectors
 
 KIB = 1 << 10
 MIB = 1 << 20
+
+
+def require_package(package: str, purpose: str, extra: str) -> str:
+    """The version of a package that an export needs.
+
+    Args:
+        package: Its name on PyPI.
+        purpose: What it is needed for, such as "Compiling to WebAssembly".
+        extra: The extra of edgepress that brings it.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError as e:
+        raise MissingExtraError(purpose, package, extra) from e
 
 
 class Microcontroller(NamedTuple):

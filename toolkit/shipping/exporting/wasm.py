@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import importlib.metadata
 import os
 import subprocess
 import sys
@@ -21,11 +20,10 @@ from edgepress.converters.to_c.emission import emit
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.converters.to_c.passes import place_smallest, without_constant_channels
 from edgepress.runtime import Contract, read_contract
-from edgepress.runtime.errors import MissingExtraError
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.shipping.exporting.folder import fill, write_folder
 from edgepress.toolkit.shipping.exporting.frames import stored_levels
-from edgepress.toolkit.shipping.exporting.job import STEP_S, Exported, ExportJob
+from edgepress.toolkit.shipping.exporting.job import STEP_S, Exported, ExportJob, require_package
 from edgepress.toolkit.shipping.exporting.values import value_sources
 from edgepress.toolkit.shipping.exporting.vectors import ProgramSession, make_vectors, quantization_of
 from edgepress.toolkit.shipping.exporting.wasm_page import Parts, folder_texts
@@ -42,21 +40,9 @@ VALUE_FUNCTIONS = ("model_values", "model_take_values")
 STORED = ("int8", "uint8")
 
 
-def require_compiler() -> str:
-    """The version of the compiler's package.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    try:
-        return importlib.metadata.version(PACKAGE)
-    except importlib.metadata.PackageNotFoundError as e:
-        raise MissingExtraError("Compiling to WebAssembly", PACKAGE, "browser") from e
-
-
 def export_wasm(job: ExportJob) -> Exported:
     """Write the folder; see `edgepress.toolkit.shipping.exporting.export`."""
-    version = require_compiler()
+    version = require_package(PACKAGE, "Compiling to WebAssembly", "browser")
     texts, report, notes = job.in_child(_make, version)
     job.step(f"Writing {job.folder}")
     report, more = write_folder(job.folder, texts, report, overwrite=job.overwrite)
@@ -138,7 +124,7 @@ def description_of(path: Path, program: Program, contract: Contract) -> dict[str
             "channels_first": adapter is not None and adapter.channels_first,
             "levels": base64.b64encode(stored_levels(path, program, contract).tobytes()).decode(),
         }
-    found: dict[str, Any] = {
+    description: dict[str, Any] = {
         "name": path.stem,
         "task": contract.task,
         "labels": contract.labels,
@@ -159,8 +145,8 @@ def description_of(path: Path, program: Program, contract: Contract) -> dict[str
     }
     for name, keys in fields.items():
         part = getattr(limits, name)
-        found[name] = None if part is None else {key: getattr(part, key) for key in keys}
-    return found
+        description[name] = None if part is None else {key: getattr(part, key) for key in keys}
+    return description
 
 
 def compile_wasm(code: dict[str, str], *, values: int = 0) -> bytes:
