@@ -207,6 +207,8 @@ def opcode(root: Any, builtin: int) -> int:
 
 _TABLES = dict.fromkeys(("MEAN", "REDUCE_MIN", "REDUCE_MAX"), "Reducer") | {
     "MAXIMUM": "MaximumMinimum",
+    "MINIMUM": "MaximumMinimum",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighbor",
     "FULLY_CONNECTED": "FullyConnected",
     "CONV_2D": "Conv2D",
     "AVERAGE_POOL_2D": "Pool2D",
@@ -224,7 +226,11 @@ _TABLES = dict.fromkeys(("MEAN", "REDUCE_MIN", "REDUCE_MAX"), "Reducer") | {
 
 
 def operator(root: Any, kind: str, inputs: list[int], output: int | None, **options: Any) -> Any:
-    """An operation of a built-in kind, such as "MUL", with the options of its table in the schema."""
+    """An operation of a built-in kind, such as "MUL", with the options of its table in the schema.
+
+    Raises:
+        AttributeError: There are options, and no table of them for this kind in the schema or in `_TABLES`.
+    """
     from ai_edge_litert import schema_py_generated as fb
 
     operation = fb.OperatorT(
@@ -233,7 +239,7 @@ def operator(root: Any, kind: str, inputs: list[int], output: int | None, **opti
         outputs=[] if output is None else [output],
     )
     table = f"{_TABLES.get(kind, kind.title())}Options"
-    if hasattr(fb.BuiltinOptions, table):  # LOGISTIC and SQRT have none
+    if options or hasattr(fb.BuiltinOptions, table):  # LOGISTIC and SQRT have none
         operation.builtinOptionsType = getattr(fb.BuiltinOptions, table)
         operation.builtinOptions = getattr(fb, f"{table}T")(**options)
     return operation

@@ -13,8 +13,10 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.inspection import read
 from edgepress.converters.proof.verify import refuse_floats, remainder
 from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_c.lowering import lower
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.variant import Variant
+from edgepress.runtime import load
 from edgepress.toolkit.conversion.convert import Hints, convert
 
 INT8, SHAPE = SCHEMES["tflite-int8"], EVERY.shape
@@ -50,6 +52,33 @@ def activations(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(path: Path, images: Path, out: Path, target: Any, **more: Any) -> Variant:
     (variant,) = convert(path, "tflite-int8", data=str(images), out=out, target=target, verify=False, **more)
     return variant
+
+
+@pytest.mark.parametrize(
+    "name", ["UpSampling2D", *(pytest.param(each, marks=pytest.mark.slow) for each in ("UpSampling1D", "RepeatVector"))]
+)
+def test_layers_that_repeat_values_become_c(name: str, images: Path, tmp_path: Path) -> None:
+    """Keras writes them as TILE, of which neither the quantizer nor TFLM knows a form of integers."""
+    import keras
+
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, strides=2)(keras.layers.Rescaling(1 / 255)(inputs))
+    if name == "UpSampling2D":
+        x = keras.layers.UpSampling2D((2, 3))(x)
+    elif name == "UpSampling1D":
+        x = keras.layers.UpSampling1D(3)(keras.layers.Reshape((9, 4))(x))
+    else:
+        x = keras.layers.RepeatVector(5)(keras.layers.Flatten()(x))
+    keras.Model(inputs, keras.layers.Dense(4, activation="softmax")(keras.layers.Flatten()(x))).save(
+        tmp_path / "net.keras"
+    )
+    variant = made(tmp_path / "net.keras", images, tmp_path, "integer-only")
+    assert variant.path is not None, variant.error
+    program = lower(variant.path)
+    items = np.load(images)["x"][:5].reshape(5, -1)
+    levels = load(variant.path).scores(np.load(images)["x"][:5])
+    assert (np.abs(program.answers(items) / 256 - levels) <= 1 / 256).all()
+    assert "resize_nearest" in {step.kernel for step in program.steps}
 
 
 @pytest.mark.slow

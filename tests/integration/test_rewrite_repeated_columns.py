@@ -30,7 +30,15 @@ def test_the_same_answers(times: int, shape: tuple[int, ...], axis: int) -> None
     after = graph.to_bytes()
     assert kinds(after) == ["CONV_2D", "RESHAPE", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "RESHAPE"]
     np.testing.assert_array_equal(answer(before), answer(after))
+    (resize,) = (op for op in Graph(after).operators if Graph(after).kind(op) == "RESIZE_NEAREST_NEIGHBOR")
+    assert resize.builtinOptions.halfPixelCenters, "otherwise float32 may round a border into the column before"
     assert rewrite("repeated-columns", Graph(after)) == 0
+
+
+def test_options_of_an_operation_are_not_lost() -> None:
+    graph = Graph(tiled((1, 24, 1, 5), (1, 1, 2, 1)))
+    with pytest.raises(AttributeError, match="LogisticOptions"):
+        graph.operator("LOGISTIC", [0], 0, alignCorners=False)
 
 
 @pytest.mark.parametrize(
