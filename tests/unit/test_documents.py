@@ -16,7 +16,7 @@ from configuring import apart  # noqa: F401 - a fixture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sweeping import made_up_sweep
-from test_compress import document as compress_document
+from test_compress_report import document as compress_document
 from test_store_checks import ANYTHING, changed, places
 
 from edgepress.converters.files import sha256_of

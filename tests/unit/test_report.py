@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_compress import document as compress_document
+from test_compress_report import document as compress_document
 from typer.testing import CliRunner
 
 from edgepress.converters.schemes import SCHEMES
