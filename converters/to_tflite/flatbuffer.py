@@ -205,31 +205,19 @@ def opcode(root: Any, builtin: int) -> int:
     return append(root.operatorCodes, fb.OperatorCodeT(builtinCode=builtin, version=1))
 
 
-_TABLES = dict.fromkeys(("MEAN", "REDUCE_MIN", "REDUCE_MAX"), "Reducer") | {
-    "MAXIMUM": "MaximumMinimum",
-    "MINIMUM": "MaximumMinimum",
-    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighbor",
-    "FULLY_CONNECTED": "FullyConnected",
-    "CONV_2D": "Conv2D",
-    "AVERAGE_POOL_2D": "Pool2D",
-    "MAX_POOL_2D": "Pool2D",
-    "DEPTHWISE_CONV_2D": "DepthwiseConv2D",
-    "BATCH_MATMUL": "BatchMatMul",
-    "STRIDED_SLICE": "StridedSlice",
-    "SPLIT_V": "SplitV",
-    "CALL_ONCE": "CallOnce",
-    "VAR_HANDLE": "VarHandle",
-    "READ_VARIABLE": "ReadVariable",
-    "ASSIGN_VARIABLE": "AssignVariable",
+_SHARED = {
+    **dict.fromkeys(("MEAN", "REDUCE_MIN", "REDUCE_MAX"), "Reducer"),
+    **dict.fromkeys(("MAXIMUM", "MINIMUM"), "MaximumMinimum"),
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D"), "Pool2D"),
 }
-"""Beginnings of tables of options whose name is not that of their operation."""
+"""Beginnings of tables of options that are shared: their names are not those of the operations."""
 
 
 def operator(root: Any, kind: str, inputs: list[int], output: int | None, **options: Any) -> Any:
     """An operation of a built-in kind, such as "MUL", with the options of its table in the schema.
 
     Raises:
-        AttributeError: There are options, and no table of them for this kind in the schema or in `_TABLES`.
+        KeyError: There are options, and the schema has no table of them for this kind.
     """
     from ai_edge_litert import schema_py_generated as fb
 
@@ -238,9 +226,10 @@ def operator(root: Any, kind: str, inputs: list[int], output: int | None, **opti
         inputs=inputs,
         outputs=[] if output is None else [output],
     )
-    table = f"{_TABLES.get(kind, kind.title())}Options"
-    if options or hasattr(fb.BuiltinOptions, table):  # LOGISTIC and SQRT have none
-        operation.builtinOptionsType = getattr(fb.BuiltinOptions, table)
+    tables = {name.lower(): (number, name) for number, name in names_of(fb.BuiltinOptions).items()}
+    key = f"{_SHARED.get(kind, kind)}Options".replace("_", "").lower()
+    if options or key in tables:  # LOGISTIC and SQRT have none
+        operation.builtinOptionsType, table = tables[key]
         operation.builtinOptions = getattr(fb, f"{table}T")(**options)
     return operation
 

@@ -37,7 +37,7 @@ def test_the_same_answers(times: int, shape: tuple[int, ...], axis: int) -> None
 
 def test_options_of_an_operation_are_not_lost() -> None:
     graph = Graph(tiled((1, 24, 1, 5), (1, 1, 2, 1)))
-    with pytest.raises(AttributeError, match="LogisticOptions"):
+    with pytest.raises(KeyError, match="logisticoptions"):
         graph.operator("LOGISTIC", [0], 0, alignCorners=False)
 
 

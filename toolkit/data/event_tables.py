@@ -70,7 +70,7 @@ def read_events(path: Path, recordings: Sequence[Path], labels: Sequence[str]) -
                     raise InputError(f"{path} has more than {MOST_EVENTS} rows.", "Give fewer events.")
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         hint = f"Accepted: a CSV table with the columns {', '.join(COLUMNS)}, and file for several recordings."
-        raise InputError(f"{path} can't be read: {e}.", hint) from e
+        raise InputError(f"{path} can't be read: {getattr(e, 'strerror', None) or e}.", hint) from e
     return {recording: sorted(each) for recording, each in events.items()}
 
 
