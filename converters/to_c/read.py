@@ -111,6 +111,10 @@ def _graph(content: bytes) -> Graph:
             operations.append(operation)
     source, result = (_named(tensors, end[0]) for end in ends)
     states = tuple(variables.states.values())
+    for tensor in (source, *(state.tensor for state in states)):
+        problem = _problem(tensor)
+        if problem is not None:
+            raise unsupported("this file", problem)
     _check_order(source, result, operations, states)
     return Graph(source, result, tuple(operations), states)
 
@@ -165,12 +169,20 @@ def _operation(number: int, table: FlatTable, kinds: list[str], tensors: list[Te
 def _check_tensors(operation: Operation) -> None:
     """Refuse an operation of tensors that are of other types, too large or empty."""
     for tensor in (*operation.inputs, *operation.outputs):
-        if tensor is not None and tensor.dtype not in READ:
-            raise operation.refuse(f"it computes in {tensor.dtype}; accepted: integers of 8 bits")
-        if tensor is not None and not (0 < tensor.size <= MAX_BYTES and min(tensor.shape, default=1) > 0):
-            raise operation.refuse(f"a tensor has the shape {list(tensor.shape)}; accepted: up to {MAX_BYTES} values")
-        if tensor is not None and len(tensor.shape) > MAX_AXES:
-            raise operation.refuse(f"a tensor has {len(tensor.shape)} axes; accepted: up to {MAX_AXES}")
+        problem = None if tensor is None else _problem(tensor)
+        if problem is not None:
+            raise operation.refuse(problem)
+
+
+def _problem(tensor: Tensor) -> str | None:
+    """Why a tensor can't be read: another type, too large or empty; None if it can."""
+    if tensor.dtype not in READ:
+        return f"it computes in {tensor.dtype}; accepted: integers of 8 bits"
+    if not (0 < tensor.size <= MAX_BYTES and min(tensor.shape, default=1) > 0):
+        return f"a tensor has the shape {list(tensor.shape)}; accepted: up to {MAX_BYTES} values"
+    if len(tensor.shape) > MAX_AXES:
+        return f"a tensor has {len(tensor.shape)} axes; accepted: up to {MAX_AXES}"
+    return None
 
 
 def _tensor(number: int, table: FlatTable, buffers: list[FlatTable], content: bytes) -> Tensor:

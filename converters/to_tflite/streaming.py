@@ -27,6 +27,8 @@ ROW_BY_ROW = (
     *("ELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "PRELU", "RELU", "RELU6", "TANH"),
 )
 """Operations that make each row from the rows at the same place."""
+OF_SEVERAL_INPUTS = (*ROW_BY_ROW, "CONCATENATION")
+"""Operations that may read rows at any input; the others have parameters behind their first."""
 SHAPES = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
 WINDOWS = ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D")
 
@@ -115,6 +117,8 @@ class _Streaming:
             change = self._changes.get(kind)
             if change is None:
                 raise _refused(kind, "a stream has no such operation along the time")
+            if places != [0] and kind not in OF_SEVERAL_INPUTS:
+                raise _refused(kind, f"its input {places[-1]}, a parameter, has a value for each row of a window")
             change(self, kind, operator, places)
         self.operators.append(operator)
 
@@ -165,7 +169,7 @@ class _Streaming:
         output = int(operator.outputs[0])
         options = operator.builtinOptions
         is_height = along.axis == 1
-        if places != [0] or along.axis not in (1, 2):
+        if along.axis not in (1, 2):
             raise _refused(kind, "the time is neither height nor width")
         stride = options.strideH if is_height else options.strideW
         if kind.endswith("POOL_2D"):
@@ -208,7 +212,7 @@ class _Streaming:
         index = int(operator.inputs[0])
         along = self.rows[index]
         output = self._shape(operator.outputs[0])
-        if places != [0] or len(output) != len(self._shape(index)) or along.axis == len(output) - 1:
+        if len(output) != len(self._shape(index)) or along.axis == len(output) - 1:
             raise _refused(kind, "it joins rows without a RESHAPE before it")
         self.rows[int(operator.outputs[0])] = along
 

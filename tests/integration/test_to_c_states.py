@@ -199,6 +199,23 @@ def test_what_depends_on_the_whole_window_is_no_stream() -> None:
         to_streaming(windows().model(), 1)
 
 
+@pytest.mark.parametrize("kind", ["CONV_2D", "MEAN"])
+def test_rows_in_the_place_of_a_parameter_are_refused(kind: str) -> None:
+    root, graph = flat.read(windows().mean([1, 2]).dense(2).model())
+    operator = next(each for each in graph.operators if flat.kind(root, each) == kind)
+    rows, parameter, *rest = operator.inputs
+    operator.inputs = [parameter, rows, *rest]
+    with pytest.raises(ConversionError, match=rf"{kind} can't be computed as a stream: its input 1, a parameter,"):
+        to_streaming(flat.write(root), 1)
+
+
+def test_an_input_that_nothing_reads_has_a_shape_too(tmp_path: Path) -> None:
+    root, graph = flat.read(windows().model())
+    graph.inputs = [flat.tensor(graph, [1, 12, -1, 4], "unused", type=flat.TYPES[np.dtype(np.int8)])]
+    with pytest.raises(ModelFileError, match=r"this file: a tensor has the shape \[1, 12, -1, 4\]"):
+        lowered(flat.write(root), tmp_path)
+
+
 def without_zero_points(model: bytes) -> bytes:
     root, graph = flat.read(model)
     for tensor in graph.tensors:
