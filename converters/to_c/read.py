@@ -31,6 +31,8 @@ KINDS = {
     142: "VAR_HANDLE", 143: "READ_VARIABLE", 144: "ASSIGN_VARIABLE",
 }  # fmt: skip
 """Operations that are supported, by their number in the schema's BuiltinOperator."""
+LIST = 'docs/microcontrollers.md, "What is accepted",'
+"""Where users find these operations."""
 _POOL = {"padding": (0, "<b"), "stride_x": (1, "<i"), "stride_y": (2, "<i"), "kernel_width": (3, "<i")}
 _POOL |= {"kernel_height": (4, "<i"), "activation": (5, "<b")}
 _CONV = {"padding": (0, "<b"), "stride_x": (1, "<i"), "stride_y": (2, "<i")}
@@ -102,7 +104,8 @@ def _graph(content: bytes) -> Graph:
     for number, table in enumerate(tables):
         kind = kinds[table.number(0, "<I")]
         if kind not in VARIABLES:
-            operations.append(_operation(number, table, kinds, tensors, content=content))
+            _check_kind(kind, number, len(tables))
+            operations.append(_operation(number, table, kind, tensors, content=content))
             continue
         inputs, outputs = ([_named(tensors, i) for i in _integers(table, field, content)] for field in (1, 2))
         operation = variables.operation(number, kind, table, inputs, outputs)
@@ -147,11 +150,13 @@ def _kind(code: FlatTable) -> str:
     return KINDS.get(number) or (f"custom operation {name}" if name else builtin_name(number))
 
 
-def _operation(number: int, table: FlatTable, kinds: list[str], tensors: list[Tensor], *, content: bytes) -> Operation:
-    kind = kinds[table.number(0, "<I")]
+def _check_kind(kind: str, number: int, count: int) -> None:
+    """Refuse an operation of a kind that is not read, at a place from 0 among `count` operations."""
     if kind not in KINDS.values():
-        known = ", ".join(sorted(KINDS.values()))
-        raise unsupported(f"operation {number}, {kind}", f"it is not one of {known}", REPLACE)
+        raise unsupported(f"operation {number} of {count} ({kind})", f"{LIST} names those that it supports", REPLACE)
+
+
+def _operation(number: int, table: FlatTable, kind: str, tensors: list[Tensor], *, content: bytes) -> Operation:
     inputs = tuple(None if i == -1 else _named(tensors, i) for i in _integers(table, 1, content))
     outputs = tuple(_named(tensors, i) for i in _integers(table, 2, content))
     expected, fields = OPTIONS.get(kind, (0, {}))

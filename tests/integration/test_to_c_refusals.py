@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from edgepress.converters.to_c import placement
 from edgepress.converters.to_c.emission import emit
 from edgepress.converters.to_c.lowering import lower
 from edgepress.converters.to_c.passes import without_constant_channels
+from edgepress.converters.to_c.read import KINDS, LIST
 from edgepress.runtime.errors import ModelFileError
 
 
@@ -60,7 +62,6 @@ def test_what_is_not_exactly_supported_is_refused_with_its_reason(tmp_path: Path
     assert "may reach" in refused(_large_bias(net().conv(8, (3, 3))), tmp_path)
     assert "joins" in refused((m := net()).join("ADD", m.values((6, 1, 4))), tmp_path)
     assert "its axes are" in refused(net().mean([1, 3]), tmp_path)
-    assert "operation 0, EXP: " in refused(net().end("EXP"), tmp_path)
     assert "its slope is -0.5" in refused(net().leaky(-0.5), tmp_path)
     assert "its slope is nan" in refused(net().leaky(float("nan")), tmp_path)
     assert "another scale than its input" in refused(net().activate("RELU6", 1.1), tmp_path)
@@ -81,6 +82,17 @@ def test_what_is_not_exactly_supported_is_refused_with_its_reason(tmp_path: Path
     assert "0 scales" in refused(plain, tmp_path)
     two = net().conv(8, (1, 1))
     assert "2 outputs" in refused(_with_two_outputs(two.net), tmp_path)
+
+
+def test_an_operation_that_is_not_supported_is_named_with_its_place_and_the_list_of_others(tmp_path: Path) -> None:
+    made = Maker("refused", (6, 6, 4)).conv(8, (3, 3)).end("CUMSUM").end("LOGISTIC")
+    said = refused(made, tmp_path, hint="replace its layer").removeprefix(f"{tmp_path}/refused.tflite: ")
+    place = "operation 1 of 3 (CUMSUM)"
+    assert said == f"Export to C does not support {place}: {LIST} names those that it supports."
+    page, _, heading = LIST.partition(", ")
+    text = (Path(__file__).parents[2] / page).read_text()
+    listed = text.partition(f"## {heading.strip('",')}\n")[2].partition("Operations:")[2].partition("\n\n")[0]
+    assert {*re.findall(r"[A-Z][A-Z0-9_]+", listed)} >= {*KINDS.values()}
 
 
 def test_sizes_and_axes_that_contradict_their_tensors_are_refused(tmp_path: Path) -> None:
