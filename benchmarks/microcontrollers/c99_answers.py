@@ -1,5 +1,6 @@
 """What TFLM answers for the graphs of tests/support/c99_graphs.py: prints tests/support/c99/answers.json.
 
+For graphs with an operation that TFLM computes in float alone, the answers are those of LiteRT's reference kernels.
 The wheel needs an environment of its own; its Python is named by EDGEPRESS_TFLM_PYTHON:
 
     python -m venv tflm && tflm/bin/pip install --pre tflite-micro==0.dev20261023182759
@@ -23,6 +24,15 @@ import numpy as np
 import numpy.typing as npt
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests" / "support"))
+
+from c99_graphs import GRAPHS, graph, items  # noqa: E402
+from running_wasm import litert_answers  # noqa: E402
+
+from edgepress.converters.to_c.lookup import WITHOUT_TFLM  # noqa: E402
+from edgepress.converters.to_c.lowering import lower  # noqa: E402
+from edgepress.converters.to_c.read import read  # noqa: E402
+
 WHEEL = "tflite-micro 0.dev20261023182759"
 RUN = """
 import sys, numpy as np
@@ -38,9 +48,19 @@ for model, items, answers in zip(*[iter(sys.argv[1:])] * 3):
 """
 
 
-def tflm_answers(model: Path, items: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The wheel's outputs, one row an item, from a process of its own."""
-    return many_tflm_answers([(model, items)])[0]
+def standard_answers(model: Path, items: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The outputs that the C has to make, one row an item: the wheel's, from a process of its own, or LiteRT's."""
+    return many_standard_answers([(model, items)])[0]
+
+
+def many_standard_answers(pairs: Sequence[tuple[Path, npt.NDArray[Any]]]) -> list[npt.NDArray[Any]]:
+    """The same of several models, those by the wheel from one process."""
+    by_tflm = [not {each.kind for each in read(model).operations} & {*WITHOUT_TFLM} for model, _ in pairs]
+    given = [pair for pair, is_by_tflm in zip(pairs, by_tflm, strict=True) if is_by_tflm]
+    of_tflm = iter(many_tflm_answers(given) if given else [])
+    return [
+        next(of_tflm) if is_by_tflm else litert_answers(*pair) for pair, is_by_tflm in zip(pairs, by_tflm, strict=True)
+    ]
 
 
 def many_tflm_answers(pairs: Sequence[tuple[Path, npt.NDArray[Any]]]) -> list[npt.NDArray[Any]]:
@@ -58,18 +78,13 @@ def many_tflm_answers(pairs: Sequence[tuple[Path, npt.NDArray[Any]]]) -> list[np
 
 def main() -> None:
     """Print a digest for each graph."""
-    sys.path.insert(0, str(ROOT / "tests" / "support"))
-    from c99_graphs import GRAPHS, graph, items
-
-    from edgepress.converters.to_c.lowering import lower
-
     digests = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in GRAPHS:
             path = Path(folder, f"{name}.tflite")
             path.write_bytes(graph(name))
             source = lower(path).input
-            answers = tflm_answers(path, items(name, source.size, source.dtype))
+            answers = standard_answers(path, items(name, source.size, source.dtype))
             digests[name] = hashlib.sha256(answers.tobytes()).hexdigest()
     print(json.dumps({"made by": WHEEL, "sha256": digests}, indent=1))
 

@@ -100,7 +100,7 @@ def _pictures(folder: Path, size: tuple[int, int], count: int) -> npt.NDArray[np
 def equal(count: int, files: list[Path], images: Path | None) -> None:
     """Print on how many items the C, and NumPy, answer what the wheel does."""
     from building_c import Library
-    from c99_answers import tflm_answers
+    from c99_answers import standard_answers
 
     from edgepress.converters.to_c.passes import place_smallest, without_constant_channels
 
@@ -108,7 +108,7 @@ def equal(count: int, files: list[Path], images: Path | None) -> None:
         for number, file in enumerate(files):
             whole = lower(file)
             items, real = items_of(file, whole, count, images)
-            expected = tflm_answers(file, items)
+            expected = standard_answers(file, items)
             library = Library(*place_smallest(without_constant_channels(whole)), Path(name, str(number)), "-O2")
             by_c = library.answers(items)
             by_numpy = whole.answers(items[:NUMPY_ITEMS])

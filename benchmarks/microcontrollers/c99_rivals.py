@@ -28,7 +28,7 @@ sys.path.append(str(ROOT / "tests" / "support"))
 
 from building_c import emulate  # noqa: E402
 from c99 import counting_plugin  # noqa: E402
-from c99_answers import tflm_answers  # noqa: E402
+from c99_answers import standard_answers  # noqa: E402
 from c99_equality import random_items  # noqa: E402
 from c99_rival_code import HEADER, RIVALS, SOURCE, RefusedError, Rival  # noqa: E402
 
@@ -92,7 +92,7 @@ def row(file: Path, rival: Rival, plugin: Path, folder: Path) -> list[str]:
     given = rival.file(file, folder)
     program = lower(given)
     items = random_items(program.input.size, program.input.dtype, ITEMS)
-    vectors = Vectors("random", items, tflm_answers(given, items), None)
+    vectors = Vectors("random", items, standard_answers(given, items), None)
     (folder / "rival").mkdir()
     try:
         flags = rival.write(given, folder / "rival")

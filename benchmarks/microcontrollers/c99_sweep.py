@@ -20,7 +20,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tests" / "support"))
 
-from c99_answers import many_tflm_answers  # noqa: E402
+from c99_answers import many_standard_answers  # noqa: E402
 from c99_tails import KINDS, TAILS, tail_net  # noqa: E402
 from many_nets import ExportedNet, items_for, write_net, wrong_nets  # noqa: E402
 
@@ -50,7 +50,7 @@ def make_nets(options: Options, folder: Path) -> list[ExportedNet]:
         path.write_bytes(tail_net(kind, int(tail), options.seed))
     pairs = [(path, items_for(lower(path), options.count, options.seed)) for _, path in files]
     nets = []
-    for (name, path), (_, items), answers in zip(files, pairs, many_tflm_answers(pairs), strict=True):
+    for (name, path), (_, items), answers in zip(files, pairs, many_standard_answers(pairs), strict=True):
         for smaller in (False, True) if name.startswith(("conv", "chain")) else (False,):
             target = folder / (f"{name}-smaller" if smaller else name)
             nets.append(write_net(path, target, items, answers, smaller=smaller, specialize=options.specialize))

@@ -72,7 +72,7 @@ def without_end(content: bytes) -> bytes:
 def main() -> None:
     """Print a row for each file."""
     from building_c import Library
-    from c99_answers import tflm_answers
+    from c99_answers import standard_answers
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", nargs="+", type=Path)
@@ -102,7 +102,7 @@ def main() -> None:
                 rows = program.input.size // SoundFeatures().channels
                 calls = stored_frames(options.calls * rows, options.seed).reshape(options.calls, -1)
                 ours = Library(program, placement, folder / form, "-O2").answers(calls)
-                theirs = tflm_answers(path, calls)
+                theirs = standard_answers(path, calls)
                 cells.append(int((ours != theirs).any(axis=1).sum()))
         total += options.calls
         cells += [len(np.unique(theirs)), placement.arena, program.macs]

@@ -1,4 +1,4 @@
-"""Activations as operations of their own: PRELU, and as tables ABS, RELU, RELU6, LEAKY_RELU, ELU and HARD_SWISH.
+"""Activations as operations of their own: PRELU, and as tables ABS, RELU, RELU6, LEAKY_RELU and HARD_SWISH.
 
 The arithmetic is that of TFLM's kernels, which round in other places than the fused activations do.
 """
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.to_c.arithmetic import Integers, Range, divide, multiplier_of, scale
-from edgepress.converters.to_c.elementwise import counts_of, operands_of, step_of_two, table_step
-from edgepress.converters.to_c.graph import Operation, Tensor
+from edgepress.converters.to_c.elementwise import counts_of, operands_of, step_of_two
+from edgepress.converters.to_c.graph import Operation
+from edgepress.converters.to_c.lookup import ends_of, factor_of, ratio_of, table_step
 from edgepress.converters.to_c.step import Step
 
 _HIGH_BITS = 7
@@ -28,8 +29,8 @@ def relu(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: Its output scale is too small for its input's.
     """
-    source, output = _ends(operation)
-    multiplier, right = _factor(operation, _ratio(operation, source.scales[0], output.scales[0]))
+    source, output = ends_of(operation)
+    multiplier, right = factor_of(operation, ratio_of(operation, source.scales[0], output.scales[0]))
 
     def function(values: Integers) -> Any:
         scaled = scale(values - source.zero_point, multiplier, right) + output.zero_point
@@ -44,10 +45,10 @@ def relu6(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: It changes the scale.
     """
-    source, output = _ends(operation)
+    source, output = ends_of(operation)
     if (source.scale, source.zero_point) != (output.scale, output.zero_point):
         raise operation.refuse("its output has another scale than its input")
-    six = int(min(np.rint(_ratio(operation, np.float32(6), source.scales[0])) + source.zero_point, 127))
+    six = int(min(np.rint(ratio_of(operation, np.float32(6), source.scales[0])) + source.zero_point, 127))
     return table_step(operation, source, output, lambda values: np.clip(values, source.zero_point, six), inputs)
 
 
@@ -57,9 +58,9 @@ def absolute(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: Its output scale is too small for its input's.
     """
-    source, output = _ends(operation)
-    ratio = _ratio(operation, source.scales[0], output.scales[0])
-    factor = None if source.scale == output.scale else _factor(operation, ratio)
+    source, output = ends_of(operation)
+    ratio = ratio_of(operation, source.scales[0], output.scales[0])
+    factor = None if source.scale == output.scale else factor_of(operation, ratio)
 
     def function(values: Integers) -> Any:
         size = np.abs(values - source.zero_point)
@@ -75,37 +76,17 @@ def leaky_relu(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: Its slope is no number above 0, or its output scale is too small for its input's.
     """
-    source, output = _ends(operation)
+    source, output = ends_of(operation)
     alpha = np.float32(operation.options["alpha"])
     if not 0 < alpha <= _STEEPEST:
         raise operation.refuse(f"its slope is {alpha}; accepted: above 0 and up to {_STEEPEST}")
-    positive = _factor(operation, _ratio(operation, source.scales[0], output.scales[0]))
-    negative = _factor(operation, _ratio(operation, source.scales[0] * alpha, output.scales[0]))
+    positive = factor_of(operation, ratio_of(operation, source.scales[0], output.scales[0]))
+    negative = factor_of(operation, ratio_of(operation, source.scales[0] * alpha, output.scales[0]))
 
     def function(values: Integers) -> Any:
         centred = values - source.zero_point
         scaled = np.where(centred >= 0, scale(centred, *positive), scale(centred, *negative))
         return np.clip(scaled + output.zero_point, -128, 127)
-
-    return table_step(operation, source, output, function, inputs)
-
-
-def elu(operation: Operation, inputs: Range) -> Step:
-    """ELU, by a table that TFLM computes in float32.
-
-    Raises:
-        ModelFileError: Its output scale is near 0.
-    """
-    source, output = _ends(operation)
-    inverse_scale = _ratio(operation, np.float32(1), output.scales[0])
-
-    def function(values: Integers) -> Any:
-        with np.errstate(over="ignore"):  # to infinity, which is clipped
-            real = source.scales[0] * (values - source.zero_point).astype(np.float32)
-            answers = np.where(real < 0, np.expm1(np.minimum(real, 0)), real)
-            steps = (answers * inverse_scale).astype(np.float64)
-        rounded = np.copysign(np.floor(np.abs(steps) + 0.5), steps)
-        return np.clip(rounded + output.zero_point, -128, 127).astype(np.int64)
 
     return table_step(operation, source, output, function, inputs)
 
@@ -116,10 +97,10 @@ def hard_swish(operation: Operation, inputs: Range) -> Step:
     Raises:
         ModelFileError: Its scales are very large or small, or differ much.
     """
-    source, output = _ends(operation)
+    source, output = ends_of(operation)
     high_scale = np.float32(np.float32(1 / (1 << _HIGH_BITS)) * source.scales[0])
-    to_output, output_exponent = _short_factor(_ratio(operation, high_scale, output.scales[0]))
-    to_reach, reach_exponent = _short_factor(_ratio(operation, high_scale, np.float32(_REACH / np.float32(32768))))
+    to_output, output_exponent = _short_factor(ratio_of(operation, high_scale, output.scales[0]))
+    to_reach, reach_exponent = _short_factor(ratio_of(operation, high_scale, np.float32(_REACH / np.float32(32768))))
     if not (-31 <= output_exponent <= 0 and -31 <= reach_exponent <= 15):
         raise operation.refuse(f"its scales are {source.scale} and {output.scale}")
 
@@ -145,8 +126,8 @@ def prelu(operation: Operation, _: Range) -> Step:
         ModelFileError: As of `elementwise.multiply`.
     """
     source, slopes, output = operands_of(operation)
-    positive = _factor(operation, _ratio(operation, source.scales[0], output.scales[0]))
-    negative = multiplier_of(float(_ratio(operation, source.scales[0] * slopes.scales[0], output.scales[0])))
+    positive = factor_of(operation, ratio_of(operation, source.scales[0], output.scales[0]))
+    negative = multiplier_of(float(ratio_of(operation, source.scales[0] * slopes.scales[0], output.scales[0])))
     if 255 * 255 << max(0, -negative[1]) >= 2**31:
         raise operation.refuse(f"its output scale {output.scale} is too small for its inputs'")
 
@@ -165,27 +146,6 @@ def prelu(operation: Operation, _: Range) -> Step:
         "high": 127,
     }
     return step_of_two(operation, "prelu", layer, (source, slopes), answer=answer)
-
-
-def _ends(operation: Operation) -> tuple[Tensor, Tensor]:
-    return operation.activation(), operation.quantized(operation.output)
-
-
-def _ratio(operation: Operation, a: np.float32, b: np.float32) -> np.float32:
-    """The quotient a / b in float32, as TFLM computes it."""
-    with np.errstate(over="ignore"):
-        ratio = np.float32(a / b)
-    if not np.isfinite(ratio):
-        raise operation.refuse(f"a scale is {b}")
-    return ratio
-
-
-def _factor(operation: Operation, real: np.float32) -> tuple[int, int]:
-    """A factor as a multiplier and a shift to the right."""
-    multiplier, right = multiplier_of(float(real))
-    if 256 << max(0, -right) >= 2**31:
-        raise operation.refuse(f"its input's scale is {real} times its output's")
-    return multiplier, right
 
 
 def _short_factor(real: np.float32) -> tuple[int, int]:

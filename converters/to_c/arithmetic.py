@@ -38,6 +38,10 @@ _EXP_FACTORS = {
     4: 242,
 }
 """exp(-2^n) with 31 fractional bits, by n."""
+_ONE_AND_HALF = 402653184
+"""1.5 with 28 fractional bits."""
+_ROOT_OF_HALF = 1518500250
+"""sqrt(1/2) with 31 fractional bits."""
 _48_17 = 1515870810
 """48/17 with 29 fractional bits."""
 _MINUS_32_17 = -1010580540
@@ -68,6 +72,27 @@ def divide(v: Any, bits: Any) -> Any:
 def scale(x: Any, multiplier: Any, right: Any) -> Any:
     """The product x * multiplier / 2^(31 + right), rounded twice: MultiplyByQuantizedMultiplier."""
     return divide(multiply_high(x << np.maximum(-right, 0), multiplier), np.maximum(right, 0))
+
+
+def inverse_root(value: int) -> tuple[int, int]:
+    """1 / sqrt(value) of a whole number from 1 to 2^29 - 1: GetInvSqrtQuantizedMultiplierExp.
+
+    Returns:
+        A multiplier of 31 bits and a shift to the right.
+    """
+    if value == 1:
+        return _MOST, 0
+    pairs = (31 - value.bit_length()) // 2 - 1  # of bits, until the number lies from 2^27 to 2^29
+    whole = (value << 2 * pairs) >> 1  # with 28 fractional bits
+    half = divide(whole, 1)
+    x = 1 << 28
+    for _ in range(5):  # Newton's method, from 1 on
+        cube = min(max(multiply_high(multiply_high(x, x), x) << 6, _LEAST), _MOST)
+        difference = multiply_high(_ONE_AND_HALF, x) - multiply_high(half, cube)
+        x = min(max(difference << 3, _LEAST), _MOST)
+    root = multiply_high(x, _ROOT_OF_HALF)
+    right = 11 - pairs
+    return int(root << max(-right, 0)), max(right, 0)
 
 
 @dataclass(frozen=True, eq=False)

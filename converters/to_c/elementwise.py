@@ -1,4 +1,4 @@
-"""ADD, SUB and MUL, and operations whose output is a function of one number."""
+"""ADD, SUB, MUL, MAXIMUM and MINIMUM: operations of two tensors."""
 
 from __future__ import annotations
 
@@ -12,22 +12,16 @@ from edgepress.converters.to_c.arithmetic import (
     Range,
     activation_range,
     divide,
-    exp,
-    inverse,
-    inverse_difference,
     multiplier_of,
     multiply_high,
     scale,
 )
-from edgepress.converters.to_c.graph import Array, Operation, Tensor
+from edgepress.converters.to_c.graph import Operation, Tensor
 from edgepress.converters.to_c.step import SEPARATE, Step
 
 Function = Callable[..., Any]
 _ADD_BITS = 20
 """Fractional bits that the operands of a sum get."""
-_BYTES = "int8", "uint8"
-_SIGMOID_BITS = 4
-"""Whole bits of the argument of LOGISTIC and TANH."""
 
 
 def add(operation: Operation, _: Range) -> Step:
@@ -152,112 +146,3 @@ def step_of_two(
     distances = tuple(0 if tensor.size == output.size else SEPARATE for tensor in operands)
     outputs = Range.of(layer["low"], layer["high"], output.shape[-1] if output.shape else 1)
     return Step(operation, kernel, operands, output, layer, distances, outputs, answer)
-
-
-def quantize(operation: Operation, inputs: Range) -> Step:
-    """QUANTIZE between types of 8 bits.
-
-    Raises:
-        ModelFileError: A type is another one.
-    """
-    source = operation.activation(_BYTES)
-    output = operation.quantized(operation.output, _BYTES)
-    multiplier, right = multiplier_of(source.scale / output.scale)
-    if 256 << max(0, -right) >= 2**31:
-        raise operation.refuse(f"its output scale {output.scale} is too small for its input's")
-    least = 0 if output.dtype == "uint8" else -128
-
-    def function(values: Integers) -> Any:
-        scaled = scale(values - source.zero_point, multiplier, right) + output.zero_point
-        return np.clip(scaled, least, least + 255)
-
-    return table_step(operation, source, output, function, inputs)
-
-
-def logistic(operation: Operation, inputs: Range) -> Step:
-    """LOGISTIC.
-
-    Raises:
-        ModelFileError: Its output is not quantized as TFLM needs it.
-    """
-
-    def of_argument(argument: int) -> int:
-        positive = int(inverse(exp(-abs(argument), _SIGMOID_BITS)))
-        result = 1 << 30 if argument == 0 else positive if argument > 0 else 2**31 - 1 - positive
-        return int(divide(result, 23)) - 128
-
-    return _sigmoid(operation, inputs, (1 / 256, -128), of_argument)
-
-
-def tanh(operation: Operation, inputs: Range) -> Step:
-    """TANH.
-
-    Raises:
-        ModelFileError: Its output is not quantized as TFLM needs it.
-    """
-
-    def of_argument(argument: int) -> int:
-        positive = int(inverse_difference(exp(-abs(argument), _SIGMOID_BITS + 1)))  # of twice the argument
-        return int(divide(0 if argument == 0 else positive if argument > 0 else -positive, 24))
-
-    return _sigmoid(operation, inputs, (1 / 128, 0), of_argument)
-
-
-def _sigmoid(operation: Operation, inputs: Range, ends: tuple[float, int], of_argument: Callable[[int], int]) -> Step:
-    """A function that levels off, of a number with `_SIGMOID_BITS` integer bits; `ends`: its output's quantization."""
-    source = operation.activation()
-    output = operation.quantized(operation.output)
-    if (output.scale, output.zero_point) != ends:
-        raise operation.refuse(f"its output has scale {output.scale} and zero point {output.zero_point}")
-    multiplier, right = multiplier_of(source.scale * 2 ** (31 - _SIGMOID_BITS))
-    if right > 0 or -right > 30:
-        raise operation.refuse(f"its input has the scale {source.scale}")
-    radius = (2**_SIGMOID_BITS - 1) * 2 ** (31 - _SIGMOID_BITS) // 2**-right
-
-    def one(value: int) -> int:
-        if abs(value) >= radius:
-            return 127 if value > 0 else -128
-        return min(max(of_argument(int(scale(value, multiplier, right))), -128), 127)
-
-    def function(values: Integers) -> Any:
-        return np.array([one(int(value)) for value in values.ravel() - source.zero_point], np.int64).reshape(
-            values.shape
-        )
-
-    return table_step(operation, source, output, function, inputs)
-
-
-def table_step(operation: Operation, source: Tensor, output: Tensor, function: Function, inputs: Range) -> Step:
-    """A step that looks up a function of one number by the bits of the number.
-
-    Raises:
-        ModelFileError: The tensors are of different sizes.
-    """
-    if source.size != output.size:
-        raise operation.refuse(f"it turns {source.size} values into {output.size}")
-    bits: Array = np.arange(256, dtype=np.uint8)
-    table = np.asarray(function(bits.view(source.dtype).astype(np.int64)), np.int64)
-    layer = {"table": table.astype(output.dtype).view(np.int8), "count": output.size}
-
-    def look_up(values: Integers) -> Any:
-        return table[values.astype(source.dtype).view(np.uint8)]
-
-    return Step(
-        operation,
-        "table",
-        (source,),
-        output,
-        layer,
-        (0,),
-        _range_of(look_up, inputs),
-        lambda values: look_up(values).reshape(output.shape),
-    )
-
-
-def _range_of(function: Function, inputs: Range) -> Range:
-    """The range of a function that may fall as well as rise; channels of equal ranges are computed once."""
-    keys = inputs.low.astype(np.int64) * (1 << 16) + inputs.high
-    _, firsts, which = np.unique(keys, return_index=True, return_inverse=True)
-    ends = zip(inputs.low[firsts].tolist(), inputs.high[firsts].tolist(), strict=True)
-    values = [function(np.arange(low, high + 1)) for low, high in ends]
-    return Range(np.array([part.min() for part in values])[which], np.array([part.max() for part in values])[which])

@@ -89,10 +89,31 @@ def test_an_operation_that_is_not_supported_is_named_with_its_place_and_the_list
     said = refused(made, tmp_path, hint="replace its layer").removeprefix(f"{tmp_path}/refused.tflite: ")
     place = "operation 1 of 3 (CUMSUM)"
     assert said == f"Export to C does not support {place}: {LIST} names those that it supports."
-    page, _, heading = LIST.partition(", ")
-    text = (Path(__file__).parents[2] / page).read_text()
-    listed = text.partition(f"## {heading.strip('",')}\n")[2].partition("Operations:")[2].partition("\n\n")[0]
+    page, heading, _ = LIST.split('"')
+    text = (Path(__file__).parents[2] / page.strip(", ")).read_text()
+    listed = text.partition(f"## {heading}\n")[2].partition("Operations:")[2].partition("\n\n")[0]
     assert {*re.findall(r"[A-Z][A-Z0-9_]+", listed)} >= {*KINDS.values()}
+
+
+def test_functions_whose_answers_would_not_be_the_standards_are_refused(tmp_path: Path) -> None:
+    def made(kind: str, scale: float = 0.05, zero: int = 0) -> Maker:
+        maker = Maker("refused", (16,))
+        maker._add("QUANTIZE", [maker.at], (16,), 0.05, zero)
+        maker._add(kind, [maker.at], (16,), scale, zero)
+        return maker
+
+    for kind, scale in (("EXP", 1e-6), ("SQRT", 1e-6), ("RSQRT", 0.01), ("NEG", 0.05), ("ELU", 1e-8), ("LOG", 1e-8)):
+        path = tmp_path / "right.tflite"
+        path.write_bytes(made(kind, scale).model())
+        assert lower(path).steps[-1].kernel == "table"
+    assert "its scales and zero points are" in refused(made("NEG", 0.06), tmp_path)
+    assert "accepted: one scale, zero points of 0" in refused(made("NEG", zero=1), tmp_path)
+    for kind, scale in (("EXP", 1e-7), ("ELU", 1e-9), ("LOG", 1e-9)):
+        assert "is too small for its values" in refused(made(kind, scale), tmp_path)
+    for kind in ("EXP", "SQRT", "LOG"):
+        assert "a scale is 9.9" in refused(made(kind, 1e-40), tmp_path)
+    for scale in (1e-9, 1e6):
+        assert "its scales are 0.05" in refused(made("RSQRT", scale), tmp_path)
 
 
 def test_sizes_and_axes_that_contradict_their_tensors_are_refused(tmp_path: Path) -> None:
@@ -170,15 +191,21 @@ def _joined(made: Maker, *, other: bool = False) -> Maker:
 SCALES = [1e-45, 1e-38, 1e-20, 1e-6, 0.05, 1e6, 1e20, 3e38]
 
 
-@pytest.mark.parametrize("kind", ["ABS", "RELU", "RELU6", "LEAKY_RELU", "ELU", "HARD_SWISH"])
+@pytest.mark.parametrize(
+    "kind",
+    ["ABS", "RELU", "RELU6", "LEAKY_RELU", "ELU", "HARD_SWISH", "EXP", "GELU", "LOG", "NEG", "RSQRT", "SQRT"],
+)
 def test_extreme_scales_are_refused_or_answered_but_never_crash(kind: str, tmp_path: Path) -> None:
     answered = 0
     for before in SCALES:
         for after in SCALES:
             made = Maker(f"{kind} {before} {after}", (4, 4))
-            made = made.leaky(0.1) if kind == "LEAKY_RELU" else made.activate(kind)
-            for tensor, value in ((made.net.input, before), (made.at, before if kind == "RELU6" else after)):
+            given = {"approximate": after > before} if kind == "GELU" else {}
+            made = made.leaky(0.1) if kind == "LEAKY_RELU" else made.activate(kind, **given)
+            for tensor, value in ((made.net.input, before), (made.at, before if kind in ("RELU6", "NEG") else after)):
                 made.net.graph.tensors[tensor].quantization.scale[0] = value
+                if kind == "NEG":
+                    made.net.graph.tensors[tensor].quantization.zeroPoint[0] = 0
             path = tmp_path / "extreme.tflite"
             path.write_bytes(made.model())
             with contextlib.suppress(ModelFileError):

@@ -367,6 +367,7 @@ def graph(name: str) -> bytes:
 
 def add_others() -> None:
     """Add the graphs of modules that need this one."""
+    import c99_lookup
     import c99_matrices
     import c99_spatial
     import c99_streams
@@ -377,6 +378,7 @@ def add_others() -> None:
     GRAPHS.update({f"stream-of-values-{n}": c99_streams.stream_of_values for n in range(4)})
     GRAPHS.update(c99_spatial.GRAPHS)
     GRAPHS.update(c99_matrices.GRAPHS)
+    GRAPHS.update(c99_lookup.GRAPHS)
 
 
 add_others()

@@ -72,7 +72,7 @@ def litert_answers(path: Path, items: npt.NDArray[Any], kernels: str = "BUILTIN_
     (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
     answers = []
     for item in items:
-        interpreter.set_tensor(source["index"], item[np.newaxis])
+        interpreter.set_tensor(source["index"], item.reshape(source["shape"]))
         interpreter.invoke()
         answers.append(interpreter.get_tensor(result["index"]).ravel())
     return np.stack(answers)
