@@ -124,7 +124,7 @@ def rsqrt(operation: Operation, inputs: Range) -> Step:
         ModelFileError: Its scales are too large or small for 32 bits.
     """
     source, output = ends_of(operation)
-    with np.errstate(under="ignore"):
+    with np.errstate(under="ignore", over="ignore"):
         product = float(np.sqrt(source.scales[0]) * output.scales[0])
     multiplier, right = multiplier_of(1 / product) if product > 0 else (0, -_ROOT_BITS)
     right += _ROOT_BITS
