@@ -1,7 +1,8 @@
-"""ADD, SUB, MUL, MAXIMUM and MINIMUM: operations of two tensors."""
+"""ADD, SUB, MUL, DIV, SQUARED_DIFFERENCE, MAXIMUM and MINIMUM: operations of two tensors."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from edgepress.converters.to_c.arithmetic import (
     Range,
     activation_range,
     divide,
+    inverse,
     multiplier_of,
     multiply_high,
     scale,
@@ -22,6 +24,13 @@ from edgepress.converters.to_c.step import SEPARATE, Step
 Function = Callable[..., Any]
 _ADD_BITS = 20
 """Fractional bits that the operands of a sum get."""
+
+_DIFFERENCE_BITS = 7
+"""Fractional bits that the operands of a squared difference get."""
+_MOST_SQUARE = (255 << _DIFFERENCE_BITS) ** 2
+"""Largest squared difference: each operand is halved."""
+_LEAST_HEADROOM = 22
+"""Bits, fewer by one than those by which DIV shifts a number of 9 bits to the left at least."""
 
 
 def add(operation: Operation, _: Range) -> Step:
@@ -80,6 +89,72 @@ def multiply(operation: Operation, _: Range) -> Step:
 
     layer = counts_of(a, b, output) | {"multiplier": multiplier, "right": right, "low": low, "high": high}
     return step_of_two(operation, "mul", layer, (a, b), answer=answer)
+
+
+def divide_tensors(operation: Operation, _: Range) -> Step:
+    """DIV, by reciprocals in integers.
+
+    TFLM does not define a quotient by 0, which has no bound here, nor one so small that it shifts by 32 bits and more,
+    which is 0 here.
+
+    Raises:
+        ModelFileError: As of `add`.
+    """
+    a, b, output = operands_of(operation)
+    low, high = activation_range(operation, output)
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        real = float(a.scales[0] / (b.scales[0] * output.scales[0]))
+    if not math.isfinite(real):
+        raise operation.refuse(f"its scales are {a.scale}, {b.scale} and {output.scale}")
+    multiplier, right = multiplier_of(real)
+    if right < -_LEAST_HEADROOM:
+        raise operation.refuse(f"its output scale {output.scale} is too small for its inputs'")
+
+    def answer(x: Integers, y: Integers) -> Any:
+        over, under = np.broadcast_arrays(x - a.zero_point, y - b.zero_point)
+        over, under = np.where(under < 0, -over, over), np.abs(under)
+        bits = np.frexp(under)[1].astype(np.int64)
+        up = np.where(over < 0, 32 - np.frexp(2 * np.abs(over) - 1)[1], 31 - np.frexp(over)[1])
+        scaled = multiply_high(multiply_high(over << up, inverse((under << (32 - bits)) - (1 << 31))), multiplier)
+        shift = right + up + bits - 1
+        quotient = np.where(shift > 31, 0, divide(scaled, np.clip(shift, 0, 31)))
+        quotient = np.where(under == 0, 256 * np.sign(over), np.where(over == 0, 0, quotient))
+        return np.clip(quotient + output.zero_point, low, high).reshape(output.shape)
+
+    layer = counts_of(a, b, output) | {"multiplier": multiplier, "right": right, "low": low, "high": high}
+    return step_of_two(operation, "div", layer, (a, b), answer=answer)
+
+
+def squared_difference(operation: Operation, _: Range) -> Step:
+    """SQUARED_DIFFERENCE.
+
+    Raises:
+        ModelFileError: As of `add`.
+    """
+    a, b, output = operands_of(operation)
+    twice = 2 * max(a.scale, b.scale)
+    factors = a.scale / twice, b.scale / twice, twice * twice / ((1 << 2 * _DIFFERENCE_BITS) * output.scale)
+    (m0, right0), (m1, right1), (m, right) = (multiplier_of(factor) for factor in factors)
+    if _MOST_SQUARE << max(0, -right) >= 2**31:
+        raise operation.refuse(f"its output scale {output.scale} is too small for its inputs'")
+
+    def answer(x: Integers, y: Integers) -> Any:
+        first = scale((x - a.zero_point) << _DIFFERENCE_BITS, m0, right0)
+        difference = first - scale((y - b.zero_point) << _DIFFERENCE_BITS, m1, right1)
+        squares = scale(difference * difference, m, right)
+        return np.clip(squares + output.zero_point, -128, 127).reshape(output.shape)
+
+    layer = counts_of(a, b, output) | {
+        "multiplier0": m0,
+        "multiplier1": m1,
+        "multiplier": m,
+        "right0": right0,
+        "right1": right1,
+        "right": right,
+        "low": -128,
+        "high": 127,
+    }
+    return step_of_two(operation, "squared_difference", layer, (a, b), answer=answer)
 
 
 def bound(operation: Operation, _: Range) -> Step:

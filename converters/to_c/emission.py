@@ -18,7 +18,14 @@ from edgepress.converters.to_c.shapes import MANY_CLASSES
 from edgepress.converters.to_c.step import Step
 
 KERNELS = Path(__file__).parent / "kernels"
-NEEDS = {"conv": ("dot", "window"), "conv_bytes": ("dot", "window"), "conv_one": ("window",), "dense": ("dot",)}
+NEEDS = {
+    "conv": ("dot", "window"),
+    "conv_bytes": ("dot", "window"),
+    "conv_one": ("window",),
+    "dense": ("dot",),
+    "div": ("inverse",),
+    "softmax": ("inverse",),
+}
 """Files in `kernels/` that must stand before that of a kernel."""
 WIDTH = 120
 C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}

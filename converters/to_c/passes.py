@@ -142,7 +142,7 @@ def _take_channels(tensor: Tensor | None, channels: Kept, axis: int) -> Tensor |
 
 VALUES = 256
 """Values of 8 bits."""
-_BY_NUMBER = ("add", "mul", "table")
+_BY_NUMBER = ("add", "div", "mul", "squared_difference", "table")
 """Kernels that compute each number of their output from the numbers at the same place."""
 
 

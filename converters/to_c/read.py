@@ -24,12 +24,12 @@ READ = ("int8", "uint8", "int32")
 KINDS = {
     0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED",
     14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE", 23: "RESIZE_BILINEAR",
-    25: "SOFTMAX", 28: "TANH", 34: "PAD", 39: "TRANSPOSE", 40: "MEAN", 41: "SUB", 43: "SQUEEZE", 45: "STRIDED_SLICE",
-    47: "EXP", 49: "SPLIT", 54: "PRELU", 55: "MAXIMUM", 57: "MINIMUM", 59: "NEG", 65: "SLICE", 67: "TRANSPOSE_CONV",
-    70: "EXPAND_DIMS", 73: "LOG", 75: "SQRT", 76: "RSQRT", 82: "REDUCE_MAX", 83: "PACK", 88: "UNPACK",
-    97: "RESIZE_NEAREST_NEIGHBOR", 98: "LEAKY_RELU", 101: "ABS", 102: "SPLIT_V", 111: "ELU", 114: "QUANTIZE",
-    117: "HARD_SWISH", 126: "BATCH_MATMUL", 129: "CALL_ONCE", 142: "VAR_HANDLE", 143: "READ_VARIABLE",
-    144: "ASSIGN_VARIABLE", 150: "GELU",
+    25: "SOFTMAX", 28: "TANH", 34: "PAD", 39: "TRANSPOSE", 40: "MEAN", 41: "SUB", 42: "DIV", 43: "SQUEEZE",
+    45: "STRIDED_SLICE", 47: "EXP", 49: "SPLIT", 54: "PRELU", 55: "MAXIMUM", 57: "MINIMUM", 59: "NEG", 65: "SLICE",
+    67: "TRANSPOSE_CONV", 70: "EXPAND_DIMS", 73: "LOG", 75: "SQRT", 76: "RSQRT", 82: "REDUCE_MAX", 83: "PACK",
+    88: "UNPACK", 97: "RESIZE_NEAREST_NEIGHBOR", 98: "LEAKY_RELU", 99: "SQUARED_DIFFERENCE", 101: "ABS", 102: "SPLIT_V",
+    111: "ELU", 114: "QUANTIZE", 117: "HARD_SWISH", 126: "BATCH_MATMUL", 129: "CALL_ONCE", 142: "VAR_HANDLE",
+    143: "READ_VARIABLE", 144: "ASSIGN_VARIABLE", 150: "GELU",
 }  # fmt: skip
 """Operations that are supported, by their number in the schema's BuiltinOperator."""
 LIST = 'docs/microcontrollers.md, "What is accepted",'
@@ -44,6 +44,7 @@ OPTIONS = {
     "CONCATENATION": (10, {"axis": (0, "<i"), "activation": (1, "<b")}),
     "CONV_2D": (1, _CONV | {"activation": (3, "<b"), "dilation_x": (4, "<i"), "dilation_y": (5, "<i")}),
     "DEPTHWISE_CONV_2D": (2, _CONV | {"activation": (4, "<b"), "dilation_x": (5, "<i"), "dilation_y": (6, "<i")}),
+    "DIV": (29, {"activation": (0, "<b")}),
     "FULLY_CONNECTED": (8, {"activation": (0, "<b"), "weights_format": (1, "<b")}),
     "GELU": (116, {"approximate": (0, "<b")}),
     "LEAKY_RELU": (75, {"alpha": (0, "<f")}),

@@ -72,7 +72,7 @@ def test_the_stored_answers_are_those_of_the_wheel_or_litert(name: str, tmp_path
 def test_the_graphs_use_every_kernel_and_both_roundings(tmp_path: Path) -> None:
     steps = [step for name in GRAPHS if is_fast(name) for step in lowered(name, tmp_path).steps]
     steps += [step.smaller for step in steps if step.smaller is not None]
-    helpers = {"base", "dot", "window"}
+    helpers = {"base", "dot", "inverse", "window"}
     assert {step.kernel for step in steps} == {path.stem for path in KERNELS.glob("*.c")} - helpers == {*kernel_sizes()}
     assert {step.layer["scaling"]["small"] for step in steps if "scaling" in step.layer} == {0, 1}
     assert any(step.constant_channels for step in steps)

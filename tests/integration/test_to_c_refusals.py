@@ -116,6 +116,21 @@ def test_functions_whose_answers_would_not_be_the_standards_are_refused(tmp_path
         assert "its scales are 0.05" in refused(made("RSQRT", scale), tmp_path)
 
 
+def test_quotients_and_squares_that_need_more_than_32_bits_are_refused(tmp_path: Path) -> None:
+    def made(kind: str, scale: float) -> Maker:
+        maker = Maker("refused", (16,))
+        table = {"table": "SquaredDifference"} if kind == "SQUARED_DIFFERENCE" else {}
+        maker._add(kind, [maker.at, maker.values((16,), 0.05)], (16,), scale, 0, **table)
+        return maker
+
+    for kind, right, wrong in (("DIV", 2.0**-21, 2.0**-22), ("SQUARED_DIFFERENCE", 1e-6, 1e-7)):
+        path = tmp_path / "right.tflite"
+        path.write_bytes(made(kind, right).model())
+        assert lower(path).steps[-1].kernel == kind.lower()
+        assert "is too small for its inputs'" in refused(made(kind, wrong), tmp_path)
+    assert "its scales are 0.05" in refused(made("DIV", 1e-45), tmp_path)
+
+
 def test_sizes_and_axes_that_contradict_their_tensors_are_refused(tmp_path: Path) -> None:
     def net() -> Spatial:
         return Spatial("refused", (6, 6, 4))

@@ -369,6 +369,7 @@ def add_others() -> None:
     """Add the graphs of modules that need this one."""
     import c99_lookup
     import c99_matrices
+    import c99_quotients
     import c99_spatial
     import c99_streams
 
@@ -379,6 +380,7 @@ def add_others() -> None:
     GRAPHS.update(c99_spatial.GRAPHS)
     GRAPHS.update(c99_matrices.GRAPHS)
     GRAPHS.update(c99_lookup.GRAPHS)
+    GRAPHS.update(c99_quotients.GRAPHS)
 
 
 add_others()

@@ -5,12 +5,6 @@ typedef struct {
     int least;            /* smaller differences, below 0, have no part in the sum */
 } ep_softmax_layer;
 
-EP_INLINE int32_t ep_shift_left(int32_t v, int bits)
-{
-    const int64_t r = (int64_t)v * ((int64_t)1 << bits);
-    return r > INT32_MAX ? INT32_MAX : r < INT32_MIN ? INT32_MIN : (int32_t)r;
-}
-
 /* Order: a row is read twice before its first output, and then number by number. */
 EP_KERNEL void ep_softmax(const ep_softmax_layer *l, const int8_t *in, int8_t *out)
 {
@@ -28,11 +22,7 @@ EP_KERNEL void ep_softmax(const ep_softmax_layer *l, const int8_t *in, int8_t *o
             memset(out, -128, (size_t)n);
             continue;
         }
-        /* gemmlowp's one_over_one_plus_x_for_x_in_0_1: Newton's method from 48/17 - 32/17 * half, 29 fractional bits */
-        const int32_t half = (int32_t)(((int64_t)(u - 0x80000000u) + INT32_MAX + 1) / 2);
-        int32_t inverse = 1515870810 + ep_high(half, -1010580540);
-        for (int k = 0; k < 3; k++) inverse += ep_shift_left(ep_high(inverse, 536870912 - ep_high(half, inverse)), 2);
-        inverse = ep_shift_left(inverse, 1);
+        const int32_t inverse = ep_inverse(u);
         for (int i = 0; i < n; i++) {
             const int32_t e = in[i] - most < l->least ? 0 : l->table[most - in[i]];
             out[i] = ep_clamp(ep_divide(ep_high(inverse, e), 12 - zeros + 23) - 128, -128, 127);
