@@ -14,9 +14,13 @@ DRAWN = 5
 
 
 def function_graph(name: str) -> bytes:
-    """One operation at drawn scales and zero points; the name is that of FUNCTIONS in small letters, and a number."""
-    kind, _, variant = name.upper().rpartition("-")[0].partition("-")
-    m = Maker(name, (16, 16))
+    """The graph of a name, which is one of FUNCTIONS in small letters and a number."""
+    return function_of(Maker(name, (16, 16)), name.rpartition("-")[0]).model()
+
+
+def function_of(m: Maker, function: str) -> Maker:
+    """One of FUNCTIONS of the last tensor, at drawn scales and zero points."""
+    kind, _, variant = function.upper().partition("-")
     step = float(np.exp(m.chance.uniform(np.log(1e-3), np.log(0.3))))
     zero = m.one(-128, -128, 0, int(m.chance.integers(-128, 128)))
     if kind in ("RSQRT", "SQRT"):  # of no number below 0
@@ -33,7 +37,7 @@ def function_graph(name: str) -> bytes:
     }.get(kind, step * 255)
     to = step if kind == "NEG" else float(largest) / 255 * m.one(0.3, 1.0, 2.7)
     m._add(kind, [m.at], m.shape, to, 0 if kind == "NEG" else m.zero(), **options)
-    return m.model()
+    return m
 
 
 GRAPHS: dict[str, Callable[[str], bytes]] = {

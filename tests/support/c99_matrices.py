@@ -66,14 +66,10 @@ def _cut(name: str) -> bytes:
     return m.cut(*zip(begins, kept, strict=True), strided=m.one(True, False)).model()
 
 
-def _product(name: str) -> bytes:
-    """A product of two dense layers' outputs, either of which may be turned."""
-    m = Matrices(name, (0, 0))
-    heads = m.one((), (), (2,), (3,))
-    m = Matrices(name, (*heads, m.one(1, 3, 6), m.one(1, 4, 5, 9)))
+def product_of(m: Matrices, turned: tuple[bool, bool], columns: int) -> Matrices:
+    """A product of the last tensor, shape (*heads, height, width), and of what a dense layer makes of it."""
     source, scale, shape = m.at, m.scale, m.shape
-    turned = m.one((False, False), (False, True), (True, False), (True, True))
-    columns = m.one(1, 2, 7)
+    heads = shape[:-2]
     depth = shape[-2] if turned[0] else shape[-1]
     m.flat().dense(int(np.prod(heads, initial=1)) * depth * columns)
     to = [1, *heads, *((columns, depth) if turned[1] else (depth, columns))]
@@ -82,7 +78,16 @@ def _product(name: str) -> bytes:
     m._add("RESHAPE", [m.at, at], tuple(to[1:]), m.scale, zero, newShape=to)
     other = m.at
     m.at, m.scale, m.shape = source, scale, shape
-    return m.times(other, turned=turned, factor=m.one(0.3, 1.0, 3.0)).model()
+    return m.times(other, turned=turned, factor=m.one(0.3, 1.0, 3.0))
+
+
+def _product(name: str) -> bytes:
+    """A product of two dense layers' outputs, either of which may be turned."""
+    m = Matrices(name, (0, 0))
+    heads = m.one((), (), (2,), (3,))
+    m = Matrices(name, (*heads, m.one(1, 3, 6), m.one(1, 4, 5, 9)))
+    turned = m.one((False, False), (False, True), (True, False), (True, True))
+    return product_of(m, turned, m.one(1, 2, 7)).model()
 
 
 def _attention(name: str) -> bytes:
@@ -107,19 +112,18 @@ def _absolute(name: str) -> bytes:
     return m.activate("ABS", m.one(1.0, 1.0, 0.4, 2.5)).model()
 
 
-def _bound(name: str) -> bytes:
-    """MAXIMUM or MINIMUM with a constant that may be repeated, or with what was computed before."""
-    m = Matrices(name, (4, 3, 5))
-    kept, scale, zero = m.at, m.scale, m.zero_point()
-    other = m.one((4, 3, 5), (5,), (1,), None)
+def bound_of(m: Matrices) -> Matrices:
+    """MAXIMUM or MINIMUM of an image with a constant that may be repeated, or with what was computed before."""
+    kept, scale, zero, shape = m.at, m.scale, m.zero_point(), m.shape
+    other = m.one(shape, shape[-1:], (1,), None)
     if other is None:
-        m.conv(5, (3, 3))
+        m.conv(shape[-1], (3, 3))
         m._add("QUANTIZE", [m.at], m.shape, scale, zero)
         pair = [m.at, kept]
     else:
         pair = [m.at, m.net.constant(m.chance.integers(-128, 128, other).astype(np.int8), [scale], zero)]
-    m._add(m.one("MAXIMUM", "MINIMUM"), pair[:: m.one(1, -1)], (4, 3, 5), scale, zero, table="MaximumMinimum")
-    return m.model()
+    m._add(m.one("MAXIMUM", "MINIMUM"), pair[:: m.one(1, -1)], shape, scale, zero, table="MaximumMinimum")
+    return m
 
 
 GRAPHS: dict[str, Callable[[str], bytes]] = {
@@ -128,6 +132,6 @@ GRAPHS: dict[str, Callable[[str], bytes]] = {
     **{f"cut-{n}": _cut for n in range(12)},
     **{f"product-{n}": _product for n in range(20)},
     **{f"attention-{n}": _attention for n in range(3)},
-    **{f"bound-{n}": _bound for n in range(10)},
+    **{f"bound-{n}": lambda name: bound_of(Matrices(name, (4, 3, 5))).model() for n in range(10)},
     **{f"absolute-{n}": _absolute for n in range(4)},
 }

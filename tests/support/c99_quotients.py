@@ -10,7 +10,7 @@ from c99_graphs import Maker
 SHAPE = (4, 3, 5)
 
 
-def quotient(name: str, shape: tuple[int, ...] = SHAPE) -> bytes:
+def quotient(name: str, shape: tuple[int, ...] = SHAPE) -> Maker:
     """DIV by numbers that are not 0, at a scale at which no quotient is so small that TFLM does not define it."""
     m = Maker(name, shape)
     bits = int(m.chance.integers(1, 9))  # of the largest divisor
@@ -32,10 +32,10 @@ def quotient(name: str, shape: tuple[int, ...] = SHAPE) -> bytes:
         pair = [source, m.net.constant(stored.astype(np.int8), [step], zero)]
     output = scale / (step * factor)
     m._add("DIV", pair, shape, output, m.zero(), fusedActivationFunction=m.one(0, 0, 1, 3))
-    return m.model()
+    return m
 
 
-def difference(name: str, shape: tuple[int, ...] = SHAPE) -> bytes:
+def difference(name: str, shape: tuple[int, ...] = SHAPE) -> Maker:
     """SQUARED_DIFFERENCE from a constant that may be repeated, or from the same numbers on another scale."""
     m = Maker(name, shape)
     source, scale = m.at, m.scale
@@ -49,11 +49,11 @@ def difference(name: str, shape: tuple[int, ...] = SHAPE) -> bytes:
     largest = max(scale, given) * 255
     output = largest**2 / 255 * m.one(1.0, 0.3, 0.05)
     m._add("SQUARED_DIFFERENCE", pair[:: m.one(1, -1)], shape, output, m.zero(), table="SquaredDifference")
-    return m.model()
+    return m
 
 
 GRAPHS: dict[str, Callable[[str], bytes]] = {
-    **{f"quotient-{n}": quotient for n in range(16)},
-    **{f"difference-{n}": difference for n in range(10)},
+    **{f"quotient-{n}": lambda name: quotient(name).model() for n in range(16)},
+    **{f"difference-{n}": lambda name: difference(name).model() for n in range(10)},
 }
 """What makes each graph, from its name."""

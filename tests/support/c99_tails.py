@@ -6,6 +6,10 @@ import random
 from collections.abc import Callable
 
 from c99_graphs import Maker
+from c99_lookup import FUNCTIONS, function_of
+from c99_matrices import Matrices, bound_of, product_of
+from c99_quotients import difference, quotient
+from c99_spatial import Spatial
 
 TAILS = range(1, 17)
 """Values behind whole vectors of 16 bytes; 16 stands for none."""
@@ -50,6 +54,36 @@ def _join(m: Maker, draw: Draw, kind: str, other: str) -> Maker:
     if other == "activation":
         return m.quantize(0.07).join(kind, m.net.input, activation=activation)
     return m.join(kind, m.values(m.shape if other == "same" else m.shape[-1:]), activation=activation)
+
+
+def _transpose(name: str, n: int, draw: Draw) -> Maker:
+    m = Matrices(name, draw.sample([n, draw.randint(1, 4), draw.randint(2, 5)], 3))
+    return m.transpose(0, *draw.choice(((1, 3, 2), (2, 1, 3), (2, 3, 1), (3, 2, 1))))
+
+
+def _cut(name: str, n: int, draw: Draw, *, strided: bool) -> Maker:
+    """The tail is what is kept of a drawn axis."""
+    kept = draw.sample([n, draw.randint(1, 3), draw.randint(1, 4)], 3)
+    begins = [draw.randint(0, 3) for _ in kept]
+    shape = [begin + length + draw.randint(0, 2) for begin, length in zip(begins, kept, strict=True)]
+    return Matrices(name, tuple(shape)).cut(*zip(begins, kept, strict=True), strided=strided)
+
+
+def _product(name: str, n: int, draw: Draw, axis: str) -> Maker:
+    """The tail is the length of sums, or the number of columns."""
+    turned = draw.random() < 0.5, draw.random() < 0.5
+    depth, columns = (n, draw.randint(1, 3)) if axis == "depth" else (draw.randint(1, 5), n)
+    rows = draw.randint(1, 3)
+    heads = draw.choice(((), (2,)))
+    return product_of(Matrices(name, (*heads, *((depth, rows) if turned[0] else (rows, depth)))), turned, columns)
+
+
+def _bilinear(name: str, n: int, draw: Draw, axis: str) -> Maker:
+    m = Spatial(
+        name, (draw.randint(1, 4), n if axis == "width" else 3, n if axis == "channels" else draw.randint(1, 4))
+    )
+    corners, centers = draw.choice(((False, False), (True, False), (False, True)))
+    return m.resize(draw.randint(1, 7), draw.randint(1, 9), corners=corners, centers=centers, bilinear=True)
 
 
 KINDS: dict[str, Callable[[str, int, Draw], Maker]] = {
@@ -105,6 +139,22 @@ KINDS: dict[str, Callable[[str, int, Draw], Maker]] = {
         *(draw.randint(0, 3) for _ in range(4))
     ),
     "softmax": lambda name, n, draw: Maker(name, (draw.randint(1, 3), n)).end("SOFTMAX", beta=draw.choice((0.5, 1.0))),
+    "function": lambda name, n, draw: function_of(Maker(name, (n + 32,)), FUNCTIONS[n % len(FUNCTIONS)]),
+    "absolute": lambda name, n, draw: Maker(name, (n + 16,)).activate("ABS", draw.choice((1.0, 0.4, 2.5))),
+    "quotient": lambda name, n, draw: quotient(name, (draw.randint(1, 3), n)),
+    "difference": lambda name, n, draw: difference(name, (draw.randint(1, 3), n)),
+    "bound": lambda name, n, draw: bound_of(Matrices(name, (3, draw.randint(1, 3), n))),
+    "transpose": _transpose,
+    "slice": lambda name, n, draw: _cut(name, n, draw, strided=False),
+    "strided-slice": lambda name, n, draw: _cut(name, n, draw, strided=True),
+    **{
+        f"product-{axis}": lambda name, n, draw, axis=axis: _product(name, n, draw, axis)
+        for axis in ("depth", "columns")
+    },
+    **{
+        f"bilinear-{axis}": lambda name, n, draw, axis=axis: _bilinear(name, n, draw, axis)
+        for axis in ("width", "channels")
+    },
     "chain": lambda name, n, draw: _chain(_image(name, draw, channels=n), draw, n),
 }
 """What makes a net of a kind from its name, a length with the tail, and the draw of everything else."""
