@@ -20,6 +20,8 @@ from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.converters.to_c.passes import without_constant_channels
 from edgepress.converters.to_c.placement import place
 
+READER = Path(__file__).parents[2] / "benchmarks" / "microcontrollers" / "c99_items.c"
+"""A program that answers the items of its standard input."""
 TOGETHER = 48
 """Nets of a program at most; fewer where they do not fit the board."""
 TRIES = 50
@@ -92,6 +94,27 @@ def wrong_nets(
                 wrong[nets[n].name] = count
         at += together
     return wrong
+
+
+def wrong_hosted_nets(
+    nets: Sequence[ExportedNet], compiler: Sequence[str], emulator: Sequence[str], *, folder: Path
+) -> dict[str, int]:
+    """The same for programs of an operating system, one a net; what a sanitizer finds is an error."""
+    folder.mkdir(parents=True)
+
+    def answer(number: int) -> int:
+        net, program = nets[number], folder / str(number)
+        sources = [f"-I{net.folder}", str(net.folder / "model.c"), str(READER), "-o", str(program)]
+        done = subprocess.run([*compiler, *sources], capture_output=True, text=True)
+        assert done.returncode == 0, f"{net.name}: {done.stderr[:3000]}"
+        ran = subprocess.run([*emulator, str(program)], input=net.items.tobytes(), capture_output=True)
+        assert ran.returncode == 0, f"{net.name}: {ran.stderr[:3000]!r}"
+        rows = np.frombuffer(ran.stdout, net.answers.dtype).reshape(net.answers.shape)
+        return int((rows != net.answers).any(axis=1).sum())
+
+    with ThreadPoolExecutor() as pool:
+        counts = list(pool.map(answer, range(len(nets))))
+    return {net.name: count for net, count in zip(nets, counts, strict=True) if count}
 
 
 def _compile(net: ExportedNet, number: int, command: Sequence[str], folder: Path) -> Path:
