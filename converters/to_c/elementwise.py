@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +20,12 @@ from edgepress.converters.to_c.arithmetic import (
     multiply_high,
     scale,
 )
-from edgepress.converters.to_c.graph import Operation, Tensor
+from edgepress.converters.to_c.graph import Graph, Operation, Tensor
 from edgepress.converters.to_c.step import SEPARATE, Step
 
 Function = Callable[..., Any]
+_OF_TWO = ("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "PRELU", "SQUARED_DIFFERENCE", "SUB")
+"""Operations of two tensors, either of which may be repeated."""
 _ADD_BITS = 20
 """Fractional bits that the operands of a sum get."""
 
@@ -178,6 +182,46 @@ def bound(operation: Operation, _: Range) -> Step:
     return Step(operation, "bound", (a, b), output, layer, distances, outputs, answer)
 
 
+def whole_operands(graph: Graph) -> Iterator[Operation]:
+    """The operations of a graph; operands that are not repeated along their first axes alone are repeated before.
+
+    Constants are stored as often as they are used; of an activation, another operation makes a tensor of the output's
+    shape, which has a new number.
+    """
+    numbers = itertools.count(graph.free_index)
+    for operation in graph.operations:
+        if operation.kind not in _OF_TWO or len(operation.inputs) != 2 or len(operation.outputs) != 1:
+            yield operation
+            continue
+        shape = operation.output.shape
+        inputs = list(operation.inputs)
+        for place, tensor in enumerate(inputs):
+            if tensor is None or _is_end(tensor.shape, shape) or not is_repeated_to(tensor.shape, shape):
+                continue
+            if tensor.data is not None:
+                inputs[place] = replace(
+                    tensor, shape=shape, data=np.broadcast_to(tensor.data, shape)
+                )  # takes no memory
+                continue
+            whole = replace(tensor, index=next(numbers), shape=shape)
+            yield Operation(operation.index, "BROADCAST_TO", (tensor,), (whole,), {})
+            inputs[place] = whole
+        yield replace(operation, inputs=tuple(inputs))
+
+
+def is_repeated_to(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether a shape becomes another one by repeating axes of 1 and those that it lacks in front."""
+    return len(shape) <= len(whole) and all(a in (1, b) for a, b in zip(shape[::-1], whole[::-1], strict=False))
+
+
+def _is_end(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether a shape, without axes of 1 in front, is the end of another one."""
+    sizes = list(shape)
+    while sizes and sizes[0] == 1:
+        sizes.pop(0)
+    return sizes == list(whole[len(whole) - len(sizes) :])
+
+
 def operands_of(operation: Operation) -> tuple[Tensor, Tensor, Tensor]:
     """Both operands and the output. An operand's shape must be the end of the output's, so that it is repeated.
 
@@ -188,13 +232,8 @@ def operands_of(operation: Operation) -> tuple[Tensor, Tensor, Tensor]:
         raise operation.refuse(f"it has {len(operation.inputs)} inputs; accepted: 2")
     output = operation.quantized(operation.output)
     a, b = (operation.quantized(tensor) for tensor in operation.inputs if tensor is not None)
-    for tensor in (a, b):
-        sizes = list(tensor.shape)
-        while sizes and sizes[0] == 1:
-            sizes.pop(0)
-        if sizes != list(output.shape[len(output.shape) - len(sizes) :]):
-            raise operation.refuse(f"it joins {list(a.shape)} and {list(b.shape)} to {list(output.shape)}")
-    if max(a.size, b.size) != output.size:
+    fit = _is_end(a.shape, output.shape) and _is_end(b.shape, output.shape)
+    if not fit or max(a.size, b.size) != output.size:
         raise operation.refuse(f"it joins {list(a.shape)} and {list(b.shape)} to {list(output.shape)}")
     if a.data is not None and b.data is not None:
         raise operation.refuse("both its inputs are constant")

@@ -37,6 +37,7 @@ LOWERINGS: Mapping[str, Callable[[Operation, Range], Step]] = {
     "ASSIGN_VARIABLE": state.assign,
     "AVERAGE_POOL_2D": window.pool,
     "BATCH_MATMUL": matrices.batch_matmul,
+    "BROADCAST_TO": matrices.broadcast,
     "CONCATENATION": joining.concatenation,
     "CONV_2D": convolution.convolution,
     "DEPTHWISE_CONV_2D": convolution.depthwise,
@@ -183,7 +184,8 @@ def lower(path: Path) -> Program:
         parts = [part for operation in graph.operations for part in slicing.one_output_each(operation)]
         cuts = slicing.one_axis_each(replace(graph, operations=tuple(parts)))
         pairs = joining.in_pairs(replace(graph, operations=tuple(cuts)))
-        operations = reduction.maxima_in_runs(replace(graph, operations=tuple(pairs)))
+        whole = elementwise.whole_operands(replace(graph, operations=tuple(pairs)))
+        operations = reduction.maxima_in_runs(replace(graph, operations=tuple(whole)))
         ordered = map(transposed.like_convolution, map(convolution.without_groups, operations))
         return lower_graph(replace(graph, operations=tuple(ordered)))
     except ModelFileError as e:

@@ -1,4 +1,4 @@
-"""TRANSPOSE and BATCH_MATMUL, of which attention is made."""
+"""TRANSPOSE, BROADCAST_TO and BATCH_MATMUL, of which attention is made."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.to_c.arithmetic import Integers, Range, multiplier_of, scale
+from edgepress.converters.to_c.elementwise import is_repeated_to
 from edgepress.converters.to_c.graph import Operation, Tensor
 from edgepress.converters.to_c.slicing import integers_of
 from edgepress.converters.to_c.step import SEPARATE, Step
@@ -30,15 +31,8 @@ def transpose(operation: Operation, inputs: Range) -> Step:
     same = (source.scale, source.zero_point) == (output.scale, output.zero_point)
     if output.shape != tuple(source.shape[axis] for axis in order) or not same:
         raise operation.refuse(f"its output, {list(output.shape)}, is not {list(source.shape)} in the order {order}")
-    sizes, steps = _joined_axes(source.shape, order)
-    block = sizes.pop() if steps and steps[-1] == 1 else 1
-    layer = {
-        "count": output.size,
-        "axes": len(sizes),
-        "bytes": block,
-        "sizes": np.array(sizes or [1], np.int32),
-        "steps": np.array(steps[: len(sizes)] or [0], np.int32),
-    }
+    strides = _strides(source.shape)
+    layer = _copied(output, [strides[axis] for axis in order])
     keeps_channels = order[-1:] == [len(order) - 1]
     mixed = Range.of(int(np.min(inputs.low)), int(np.max(inputs.high)), output.shape[-1])
     return Step(
@@ -53,21 +47,60 @@ def transpose(operation: Operation, inputs: Range) -> Step:
     )
 
 
-def _joined_axes(shape: tuple[int, ...], order: list[int]) -> tuple[list[int], list[int]]:
-    """Sizes of the output's axes and their steps in the input; neighbours of both are one axis, axes of 1 are none."""
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    sizes: list[int] = []
-    steps: list[int] = []
-    for axis in order:
-        if shape[axis] == 1:
+def broadcast(operation: Operation, inputs: Range) -> Step:
+    """BROADCAST_TO: axes of 1 are repeated.
+
+    Raises:
+        ModelFileError: The output is of another shape than the one that is asked for, or of another scale.
+    """
+    source = operation.activation()
+    output = operation.quantized(operation.output)
+    if len(operation.inputs) > 1:
+        asked = integers_of(operation, 1, len(output.shape))
+        if tuple(asked) != output.shape:
+            raise operation.refuse(f"its output is {list(output.shape)}, and is to be {asked}")
+    shape = (1,) * (len(output.shape) - len(source.shape)) + source.shape
+    same = (source.scale, source.zero_point) == (output.scale, output.zero_point)
+    if not is_repeated_to(source.shape, output.shape) or not same:
+        raise operation.refuse(f"its output, {list(output.shape)}, is not {list(source.shape)} repeated")
+    steps = [step if size > 1 else 0 for size, step in zip(shape, _strides(shape), strict=True)]
+    return Step(
+        operation,
+        "transpose",
+        (source,),
+        output,
+        _copied(output, steps),
+        (SEPARATE,),
+        inputs.as_channels(output.shape[-1] if output.shape else 1),
+        lambda values: np.broadcast_to(values.reshape(shape), output.shape),
+    )
+
+
+def _strides(shape: tuple[int, ...]) -> list[int]:
+    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+
+
+def _copied(output: Tensor, steps: list[int]) -> dict[str, Any]:
+    """The fields of the kernel for an output and the bytes of the input from one number of each axis to the next.
+
+    Neighbours that lie alike are one axis, and axes of 1 are none.
+    """
+    axes: list[tuple[int, int]] = []
+    for size, step in zip(output.shape, steps, strict=True):
+        if size == 1:
             continue
-        if steps and steps[-1] == shape[axis] * strides[axis]:
-            sizes[-1] *= shape[axis]
-            steps[-1] = strides[axis]
+        if axes and axes[-1][1] == size * step:
+            axes[-1] = (axes[-1][0] * size, step)
         else:
-            sizes.append(shape[axis])
-            steps.append(strides[axis])
-    return sizes, steps
+            axes.append((size, step))
+    block = axes.pop()[0] if axes and axes[-1][1] == 1 else 1
+    return {
+        "count": output.size,
+        "axes": len(axes),
+        "bytes": block,
+        "sizes": np.array([size for size, _ in axes] or [1], np.int32),
+        "steps": np.array([step for _, step in axes] or [0], np.int32),
+    }
 
 
 def batch_matmul(operation: Operation, _: Range) -> Step:

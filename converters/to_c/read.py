@@ -28,8 +28,8 @@ KINDS = {
     45: "STRIDED_SLICE", 47: "EXP", 49: "SPLIT", 54: "PRELU", 55: "MAXIMUM", 57: "MINIMUM", 59: "NEG", 65: "SLICE",
     67: "TRANSPOSE_CONV", 70: "EXPAND_DIMS", 73: "LOG", 75: "SQRT", 76: "RSQRT", 82: "REDUCE_MAX", 83: "PACK",
     88: "UNPACK", 97: "RESIZE_NEAREST_NEIGHBOR", 98: "LEAKY_RELU", 99: "SQUARED_DIFFERENCE", 101: "ABS", 102: "SPLIT_V",
-    111: "ELU", 114: "QUANTIZE", 117: "HARD_SWISH", 126: "BATCH_MATMUL", 129: "CALL_ONCE", 142: "VAR_HANDLE",
-    143: "READ_VARIABLE", 144: "ASSIGN_VARIABLE", 150: "GELU",
+    111: "ELU", 114: "QUANTIZE", 117: "HARD_SWISH", 126: "BATCH_MATMUL", 129: "CALL_ONCE", 130: "BROADCAST_TO",
+    142: "VAR_HANDLE", 143: "READ_VARIABLE", 144: "ASSIGN_VARIABLE", 150: "GELU",
 }  # fmt: skip
 """Operations that are supported, by their number in the schema's BuiltinOperator."""
 LIST = 'docs/microcontrollers.md, "What is accepted",'

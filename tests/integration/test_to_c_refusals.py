@@ -60,7 +60,8 @@ def test_what_is_not_exactly_supported_is_refused_with_its_reason(tmp_path: Path
     conv.net.graph.tensors[conv.net.graph.operators[0].inputs[1]].quantization.zeroPoint[0] = 3
     assert "zero point other than 0" in refused(conv, tmp_path)
     assert "may reach" in refused(_large_bias(net().conv(8, (3, 3))), tmp_path)
-    assert "joins" in refused((m := net()).join("ADD", m.values((6, 1, 4))), tmp_path)
+    assert "joins" in refused((m := net()).join("ADD", m.values((5, 1, 4))), tmp_path)
+    assert "joins" in refused((m := net()).join("ADD", m.values((2, 6, 6, 4))), tmp_path)
     assert "its axes are" in refused(net().mean([1, 3]), tmp_path)
     assert "its slope is -0.5" in refused(net().leaky(-0.5), tmp_path)
     assert "its slope is nan" in refused(net().leaky(float("nan")), tmp_path)
@@ -129,6 +130,23 @@ def test_quotients_and_squares_that_need_more_than_32_bits_are_refused(tmp_path:
         assert lower(path).steps[-1].kernel == kind.lower()
         assert "is too small for its inputs'" in refused(made(kind, wrong), tmp_path)
     assert "its scales are 0.05" in refused(made("DIV", 1e-45), tmp_path)
+
+
+def test_a_tensor_that_does_not_become_another_by_repeating_axes_is_refused(tmp_path: Path) -> None:
+    def made(to: tuple[int, ...], scale: float = 0.05) -> Maker:
+        maker = Maker("refused", (1, 4))
+        shape = maker.net.constant(np.array([1, *to], np.int32))
+        zero = int(maker.net.graph.tensors[maker.at].quantization.zeroPoint[0])
+        maker._add("BROADCAST_TO", [maker.at, shape], to, scale, zero)
+        return maker
+
+    path = tmp_path / "right.tflite"
+    path.write_bytes(made((3, 4)).model())
+    assert lower(path).output.shape == (1, 3, 4)
+    assert "is not [1, 1, 4] repeated" in refused(made((3, 8)), tmp_path)
+    assert "is not [1, 1, 4] repeated" in refused(made((4,)), tmp_path)
+    assert "is not [1, 1, 4] repeated" in refused(made((3, 4), 0.06), tmp_path)
+    assert "and is to be [1, 2, 4]" in refused(constant(made((3, 4)), 1, [1, 2, 4]), tmp_path)
 
 
 def test_sizes_and_axes_that_contradict_their_tensors_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Graphs of quotients and squared differences, drawn from a name."""
+"""Graphs of quotients, squared differences and repeated operands, drawn from a name."""
 
 from __future__ import annotations
 
@@ -52,8 +52,63 @@ def difference(name: str, shape: tuple[int, ...] = SHAPE) -> Maker:
     return m
 
 
+def repeated(name: str) -> Maker:
+    """An operation of two tensors, one or both of which are repeated along any of their axes."""
+    m = Maker(name, (0, 0, 0))
+    m = Maker(name, tuple(m.one(1, 2, 3, 5) for _ in range(3)))
+    whole, kind = m.shape, m.one("ADD", "SUB", "MUL", "MAXIMUM", "SQUARED_DIFFERENCE", "PRELU")
+    source, scale, zero = m.at, m.scale, int(m.net.graph.tensors[m.at].quantization.zeroPoint[0])
+    gone = [axis for axis in range(3) if m.one(True, False)]
+    shape = tuple(1 if axis in gone else size for axis, size in enumerate(whole))
+    if kind == "PRELU":
+        return m.activate_by(m.values(shape), 0.8)
+    if m.one(True, False):
+        at = m.net.constant(np.array([axis + 1 for axis in gone] or [0], np.int32))
+        m._add("REDUCE_MAX", [m.at, at], shape, scale, zero, table="Reducer", keepDims=True)
+        other = m.at
+    else:
+        other = m.net.constant(m.chance.integers(-128, 128, shape).astype(np.int8), [scale], zero)
+    pair = [source, other][:: m.one(1, -1)]
+    if kind == "MAXIMUM":
+        m._add(kind, pair, whole, scale, zero, table="MaximumMinimum")
+    elif kind == "SQUARED_DIFFERENCE":
+        m._add(kind, pair, whole, scale * 255 * scale, m.zero(), table="SquaredDifference")
+    else:
+        m._add(kind, pair, whole, scale * (60 * scale if kind == "MUL" else 1.5), m.zero(), fusedActivationFunction=0)
+    return m
+
+
+def broadcast(name: str) -> Maker:
+    """BROADCAST_TO along drawn axes."""
+    m = Maker(name, (0, 0, 0))
+    m = Maker(name, tuple(m.one(1, 1, 2, 4) for _ in range(3)))
+    shape = tuple(size if size > 1 else m.one(1, 2, 5) for size in m.shape)
+    zero = int(m.net.graph.tensors[m.at].quantization.zeroPoint[0])
+    m._add("BROADCAST_TO", [m.at, m.net.constant(np.array([1, *shape], np.int32))], shape, m.scale, zero)
+    return m
+
+
+def normalized(name: str) -> Maker:
+    """Each row less its mean, by its deviation, as LayerNormalization is written."""
+    m = Maker(name, (6, 8))
+    source, scale = m.at, m.scale
+    axis = m.net.constant(np.array([2], np.int32))
+    m._add("MEAN", [m.at, axis], (6, 1), scale, 0, table="Reducer", keepDims=True)
+    mean = m.at
+    m._add("SQUARED_DIFFERENCE", [source, mean], (6, 8), 0.2, -128, table="SquaredDifference")
+    m._add("MEAN", [m.at, axis], (6, 1), 0.1, -128, table="Reducer", keepDims=True)
+    m._add("RSQRT", [m.at], (6, 1), 0.01, -128)
+    root, root_scale = m.at, m.scale
+    m._add("SUB", [source, mean], (6, 8), scale, 0, fusedActivationFunction=0)
+    m._add("MUL", [m.at, root], (6, 8), scale * root_scale * 60, 0, fusedActivationFunction=0)
+    return m
+
+
 GRAPHS: dict[str, Callable[[str], bytes]] = {
     **{f"quotient-{n}": lambda name: quotient(name).model() for n in range(16)},
+    **{f"repeated-{n}": lambda name: repeated(name).model() for n in range(20)},
+    **{f"broadcast-{n}": lambda name: broadcast(name).model() for n in range(6)},
+    "normalized": lambda name: normalized(name).model(),
     **{f"difference-{n}": lambda name: difference(name).model() for n in range(10)},
 }
 """What makes each graph, from its name."""

@@ -25,9 +25,10 @@ less than half a step of the answer if x reaches 3.
 
 Operations that the quantizer leaves in float use the int8 kernels that LiteRT has, for hardware without floats.
 
-litert-quantizer has no recipe for LEAKY_RELU, PRELU, ELU, ABS, EXP and LOG, and puts them between DEQUANTIZE and
+litert-quantizer has no recipe for LEAKY_RELU, PRELU, ELU, ABS, EXP, LOG and NEG, and puts them between DEQUANTIZE and
 QUANTIZE. LiteRT has int8 kernels of them (tflite/kernels/activations.cc, elementwise.cc, exp.cc), which compute by a
-table or with integer multipliers, for whatever scales the tensors around have.
+table or with integer multipliers, for whatever scales the tensors around have. That of NEG (neg.cc) negates stored
+numbers instead and TFLM has none, so NEG becomes a product by -1.
 
 Conversions of uint8 to int8 and back, at the ends of a file, are written as DEQUANTIZE and QUANTIZE.
 
@@ -196,7 +197,7 @@ def change_integer_hard_swish(graph: Graph, op: Any) -> None:
     )
 
 
-KERNELS = {"LEAKY_RELU", "PRELU", "ELU", "ABS", "EXP", "LOG"}
+KERNELS = {"LEAKY_RELU", "PRELU", "ELU", "ABS", "EXP", "LOG", "NEG"}
 
 
 def find_integer_kernels(graph: Graph) -> Iterator[tuple[Any, Any, Any]]:
@@ -220,8 +221,12 @@ def change_integer_kernels(graph: Graph, match: tuple[Any, Any, Any]) -> None:
     """Let an operation read and make int8."""
     op, before, after = match
     _, *slopes = (int(i) for i in op.inputs)
-    op.inputs = [operand(before), *(_in_int8(graph, tensor) for tensor in slopes)]
-    op.outputs = [result(after)]
+    if graph.kind(op) == "NEG":
+        minus_one = add_int8_constant(graph, np.array([-127], np.int8), 1 / 127)
+        graph.replace(op, graph.operator("MUL", [operand(before), minus_one], result(after)))
+    else:
+        op.inputs = [operand(before), *(_in_int8(graph, tensor) for tensor in slopes)]
+        op.outputs = [result(after)]
     graph.operators.remove(after)
     if result(before) not in graph.readers():
         graph.operators.remove(before)

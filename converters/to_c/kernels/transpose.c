@@ -1,4 +1,4 @@
-/* TRANSPOSE: blocks of neighbouring numbers in another order. */
+/* TRANSPOSE and BROADCAST_TO: blocks of neighbouring numbers in another order, or again and again. */
 typedef struct {
     int count;                      /* bytes of the output */
     int axes;                       /* of the output, in blocks */
