@@ -52,22 +52,22 @@ def difference(name: str, shape: tuple[int, ...] = SHAPE) -> Maker:
     return m
 
 
-def repeated(name: str) -> Maker:
-    """An operation of two tensors, one or both of which are repeated along any of their axes."""
+def repeated(name: str, shape: tuple[int, ...] = ()) -> Maker:
+    """An operation of two tensors, one of which is repeated along any axes of a shape, which is drawn if it is ()."""
     m = Maker(name, (0, 0, 0))
-    m = Maker(name, tuple(m.one(1, 2, 3, 5) for _ in range(3)))
+    m = Maker(name, shape or tuple(m.one(1, 2, 3, 5) for _ in range(3)))
     whole, kind = m.shape, m.one("ADD", "SUB", "MUL", "MAXIMUM", "SQUARED_DIFFERENCE", "PRELU")
     source, scale, zero = m.at, m.scale, int(m.net.graph.tensors[m.at].quantization.zeroPoint[0])
     gone = [axis for axis in range(3) if m.one(True, False)]
-    shape = tuple(1 if axis in gone else size for axis, size in enumerate(whole))
+    part = tuple(1 if axis in gone else size for axis, size in enumerate(whole))
     if kind == "PRELU":
-        return m.activate_by(m.values(shape), 0.8)
+        return m.activate_by(m.values(part), 0.8)
     if m.one(True, False):
         at = m.net.constant(np.array([axis + 1 for axis in gone] or [0], np.int32))
-        m._add("REDUCE_MAX", [m.at, at], shape, scale, zero, table="Reducer", keepDims=True)
+        m._add("REDUCE_MAX", [m.at, at], part, scale, zero, table="Reducer", keepDims=True)
         other = m.at
     else:
-        other = m.net.constant(m.chance.integers(-128, 128, shape).astype(np.int8), [scale], zero)
+        other = m.net.constant(m.chance.integers(-128, 128, part).astype(np.int8), [scale], zero)
     pair = [source, other][:: m.one(1, -1)]
     if kind == "MAXIMUM":
         m._add(kind, pair, whole, scale, zero, table="MaximumMinimum")

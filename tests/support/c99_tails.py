@@ -8,7 +8,7 @@ from collections.abc import Callable
 from c99_graphs import Maker
 from c99_lookup import FUNCTIONS, function_of
 from c99_matrices import Matrices, bound_of, product_of
-from c99_quotients import difference, quotient
+from c99_quotients import difference, quotient, repeated
 from c99_spatial import Spatial
 
 TAILS = range(1, 17)
@@ -143,6 +143,7 @@ KINDS: dict[str, Callable[[str, int, Draw], Maker]] = {
     "absolute": lambda name, n, draw: Maker(name, (n + 16,)).activate("ABS", draw.choice((1.0, 0.4, 2.5))),
     "quotient": lambda name, n, draw: quotient(name, (draw.randint(1, 3), n)),
     "difference": lambda name, n, draw: difference(name, (draw.randint(1, 3), n)),
+    "repeated": lambda name, n, draw: repeated(name, (*draw.sample([n, draw.randint(1, 3), draw.randint(1, 3)], 3),)),
     "bound": lambda name, n, draw: bound_of(Matrices(name, (3, draw.randint(1, 3), n))),
     "transpose": _transpose,
     "slice": lambda name, n, draw: _cut(name, n, draw, strided=False),
