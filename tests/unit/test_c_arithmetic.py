@@ -19,6 +19,7 @@ from edgepress.converters.to_c.arithmetic import (
     divide,
     exp,
     inverse,
+    inverse_root,
     multiplier_of,
     multiply_high,
     scale,
@@ -180,3 +181,10 @@ def test_the_constants_of_the_exponential_are_its_values() -> None:
     assert factors == arithmetic._EXP_FACTORS
     assert round(2**31 * math.exp(-1 / 8)) == arithmetic._EXP_MINUS_EIGHTH
     assert round(2**31 / 3) == arithmetic._ONE_THIRD
+
+
+@given(st.one_of(st.integers(1, 300), st.integers(1, 2**29 - 1)))
+def test_the_root_of_an_inverse_is_that_of_real_numbers(value: int) -> None:
+    multiplier, right = inverse_root(value)
+    assert 0 < multiplier < 2**31
+    assert multiplier / 2 ** (31 + right) == pytest.approx(value**-0.5, rel=2e-6)
