@@ -165,6 +165,9 @@ ROOMS = {
     "watching": Room("runtime/updates/watch.py", "watch_limits"),
     "shadow": Room("runtime/updates/shadow.py", "shadow_limits"),
     "arithmetic": Room("converters/to_c/arithmetic.py", "c_bounds c_arithmetic to_c_sums to_c"),
+    "functions and pairs": Room(
+        "converters/to_c/lookup.py converters/to_c/elementwise.py", "to_c_lookup to_c_quotients to_c_refusals to_c"
+    ),
     "placement": Room(
         "converters/to_c/placement.py converters/to_c/passes.py",
         "c_placement to_c_tables to_c_removal to_c_footprint to_c",
