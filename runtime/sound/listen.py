@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from edgepress.runtime.errors import InputError
 from edgepress.runtime.sound.event_rule import EventRule
-from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import FrontEnd, net_input
+from edgepress.runtime.sound.features import FrameFeatures
+from edgepress.runtime.sound.frames import front_end_of, net_input
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.microphone import PREFIX, Microphone
 from edgepress.runtime.sound.wav import SUFFIX, read_wav, with_rate
@@ -56,7 +56,7 @@ class Listener:
         self._options = options or usual_options(model)
         self.labels = model.labels
         self.sound = sound_of(model)
-        self._front_end = FrontEnd(self.sound)
+        self._front_end = front_end_of(self.sound)
         self._window = model.shape[0]
         self._step = self._options.step or max(self._window // STEPS, 1)
         if self._step > self._window:
@@ -103,7 +103,7 @@ def usual_options(model: Model) -> ListenOptions:
     return listen or ListenOptions()
 
 
-def sound_of(model: Model) -> SoundFeatures:
+def sound_of(model: Model) -> FrameFeatures:
     """The front end of a model.
 
     Raises:
@@ -128,7 +128,7 @@ def raw_samples(file: IO[bytes]) -> Iterator[Samples]:
 
 
 def samples_from(
-    source: str, sound: SoundFeatures, tell: Callable[[str], None] = lambda text: None
+    source: str, sound: FrameFeatures, tell: Callable[[str], None] = lambda text: None
 ) -> Iterator[Samples | None]:
     """The samples of a source, as they arrive; None where some are missing.
 

@@ -23,7 +23,7 @@ from edgepress.converters.contract.write import tflite_with_contract
 from edgepress.runtime import Contract, load
 from edgepress.runtime.__main__ import main as runtime
 from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of, net_input
+from edgepress.runtime.sound.frames import frames_of, net_input
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.wav import read_wav
 from edgepress.toolkit.cli.app import app

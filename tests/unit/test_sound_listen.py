@@ -16,7 +16,7 @@ from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.errors import InputError
 from edgepress.runtime.sound import listen as listen_module
 from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of, net_input
+from edgepress.runtime.sound.frames import frames_of, net_input
 from edgepress.runtime.sound.listen import Listener, listen_with, raw_samples, samples_from
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.windows import is_recording, items_of
