@@ -8,6 +8,7 @@ log_mel.py     samples to frames, in floats
 frames.py      which front end makes frames, and what a net takes of them
 wav.py         WAV files that anyone may have made, and whole multiples of a rate
 windows.py     which windows of a recording are items
+doubt.py       keeps what was nearly heard
 listen.py      samples as they arrive, and events of what is heard; listen_options.py has its options
 
 Imports numpy and the modules of errors; nothing here is imported before a model or a command needs it.
