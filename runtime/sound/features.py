@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -27,7 +28,7 @@ MOST_LOG_MEL = 24.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrameFeatures:
+class FrameFeatures(ABC):
     """Parameters that every front end has; the defaults are those of microWakeWord and ESPHome.
 
     Attributes:
@@ -82,9 +83,9 @@ class FrameFeatures:
         return {name: value for name, value in values.items() if value != usual[name]}
 
     @property
+    @abstractmethod
     def value_range(self) -> tuple[float, float]:
         """Least and largest value that a net is given; larger ones become it, as they do in 8 bits."""
-        raise NotImplementedError
 
     @property
     def window(self) -> int:

@@ -87,15 +87,18 @@ def sound_sources(program: Program, contract: Contract | None, *, streams: bool)
 
 
 def rule_notes(contract: Contract | None, rows: int) -> list[str]:
-    """What to say if the rule by which labels are heard was chosen for other steps than those of a stream."""
+    """What to say if firmware hears otherwise than `listen`: it accepts all answers, or its steps are other ones."""
     rule = contract.listen if contract is not None else None
+    notes = []
+    if contract is not None and contract.sound is not None and contract.accept is not None:
+        notes += ["Firmware accepts all answers, so it may hear what listen of the runtime rejects."]
     if contract is None or rule is None:
-        return []
+        return notes
     step = rule.step or max(contract.input.shape[0] // STEPS, 1)
     if step == rows:
-        return []
+        return notes
     text = f"Its threshold was chosen for an answer every {step} frames, and this one answers every {rows}."
-    return [f"{text} Choose it for these: edgepress calibrate --max-alarms 1/h --step {rows}."]
+    return [*notes, f"{text} Choose it for these: edgepress calibrate --max-alarms 1/h --step {rows}."]
 
 
 def _words_of_stream(program: Program, contract: Contract, *, streams: bool) -> dict[str, str]:
