@@ -199,7 +199,6 @@ def test_a_net_on_log_mel_goes_from_recordings_to_listening(made: Any, tmp_path:
         assert "Train with the integer one" in error["hint"]
 
 
-
 def write_scene(folder: Path, seed: int, *, seconds: int = 60) -> list[tuple[str, int, int, str]]:
     """A recording of words in noise, `scene{seed}.wav`, and the rows of its events."""
     rng = np.random.default_rng(seed)
