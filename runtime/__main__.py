@@ -168,7 +168,7 @@ def _model(args: argparse.Namespace) -> Model:
         _tell(f"Note: {model.limits.promise(model.engine)}")
     if getattr(args, "drift", False):
         model.watch_drift(args.reference, _tell)
-    if getattr(args, "keep", None) is not None:
+    if getattr(args, "keep", None) is not None and args.run is not listen:
         model.keep_pictures(args.keep, QUOTA if args.quota is None else args.quota, _tell)
     return model
 

@@ -30,10 +30,10 @@ from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.input_spec import InputSpec, input_spec_from, record
 
 if TYPE_CHECKING:
-    from edgepress.runtime.sound.features import SoundFeatures
+    from edgepress.runtime.sound.features import FrameFeatures
     from edgepress.runtime.sound.listen_options import ListenOptions
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Newest version that is read; a contract has the lowest one that says all of it."""
 MEMBER = "edgepress.json"
 """Name of the contract in a zip, and of its key in ONNX `metadata_props`."""
@@ -139,9 +139,10 @@ class Contract:
         drift: How certain answers to known items are, to notice that images change; None if it was not measured.
         sound: The front end that makes its input of sound, (frames, channels); None if its items are no sound.
         listen: When a label of a stream of sound is heard; None: as usual.
-        schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 6 with
-            `sound`, 5 of several inputs (`edgepress.runtime.input_record`), 4 with a slope of `probability`, 3 with
-            `probability`, `accept` or `unknown`, 2 with an `adapter`, which a reader must not ignore, else 1.
+        schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 7 with
+            `sound` of another front end than the integer one, 6 with `sound` of that, 5 of several inputs
+            (`edgepress.runtime.input_record`), 4 with a slope of `probability`, 3 with `probability`, `accept` or
+            `unknown`, 2 with an `adapter`, which a reader must not ignore, else 1.
     """
 
     task: Task
@@ -168,7 +169,7 @@ class Contract:
     accept: Acceptance | None = None
     unknown: Unknown | None = None
     drift: DriftReference | None = None
-    sound: SoundFeatures | None = None
+    sound: FrameFeatures | None = None
     listen: ListenOptions | None = None
     schema_version: int = 1
 
@@ -274,7 +275,8 @@ class Contract:
             self.sound.require_window(() if several else self.input.shape)
         elif self.listen is not None:
             raise ValueError("it says when sounds are heard, and takes none")
-        needs = (self.adapter is not None, limited, sloped, several, self.sound is not None)
+        others = self.sound is not None and self.sound.kind != "integer"
+        needs = (self.adapter is not None, limited, sloped, several, self.sound is not None, others)
         version = 1 + max((place for place, needed in enumerate(needs, 1) if needed), default=0)
         object.__setattr__(self, "schema_version", version)
 
@@ -287,10 +289,13 @@ def _input_from(raw: Any) -> InputSpec:
     return input_record_from(raw)
 
 
-def _sound_from(raw: Any) -> SoundFeatures:
-    from edgepress.runtime.sound.features import SoundFeatures
+def _sound_from(raw: Any) -> FrameFeatures:
+    from edgepress.runtime.sound.features import INTEGER, KINDS
 
-    features: SoundFeatures = record(SoundFeatures, raw)
+    kind = raw.get("kind", INTEGER) if isinstance(raw, dict) else INTEGER  # which older contracts do not name
+    if not (isinstance(kind, str) and kind in KINDS):
+        raise ValueError(f"its front end is {str(kind)[:40]!r}, accepted: {', '.join(KINDS)}")
+    features: FrameFeatures = record(KINDS[kind], raw)
     return features
 
 

@@ -247,8 +247,9 @@ class DriftWatch:
     def words(self) -> str:
         """What an alarm means."""
         assert self._test is not None
+        counted, what = ("scenes", "images") if self._images else ("items", "they")
         return (
-            f"Drift: after {self._test.counted} scenes, images or the mix of classes are not like the reference "
+            f"Drift: after {self._test.counted} {counted}, {what} or the mix of classes are not like the reference "
             f"{self.of} (an alarm is wrong with a probability of at most {100 * ALPHA:g} %), so nothing is promised of "
             "accepted answers."
         )

@@ -1,8 +1,9 @@
-"""Keep pictures of a board's stream, to label them later: as many of each class, within a quota.
+"""Keep pictures or recordings of a board's stream, to label them later: as many of each class, within a quota.
 
 The name of a file holds what is known of it, so that the folder is all the state there is: a killed process goes on
-where it was. Each picture draws a random key. Of each class those with the smallest keys are kept, so that old and new
-ones have the same chance (a reservoir). If the folder is full, a picture leaves from the class with the most.
+where it was. Each file draws a random key. Of each class those with the smallest keys are kept, so that old and new
+ones have the same chance (a reservoir). If the folder is full, a file leaves from the class with the most. `look`
+chooses pictures, and `sound.doubt` recordings.
 
 A scene is new if its thumbnail differs from the last one (`scenes.other_scene`) and from those of all pictures that are
 in the folder. One whose picture has left is new when it comes back.
@@ -48,8 +49,11 @@ SIDES = (512, 256, 128)
 """Longest side of a stored picture, pixels; the next one if it is of too many bytes."""
 PNG_SIDE = 128
 """Longest side of pictures that are stored without loss."""
-NAME = re.compile(r"\d{8}T\d{9}Z-(\d{1,5})-([01]\d{3})-([0-9a-f]{8})\.(?:jpg|png)", re.ASCII)
+_STEM = r"\d{8}T\d{9}Z-(\d{1,5})-([01]\d{3})-([0-9a-f]{8})"
 """Time in UTC, number of the class, probability in thousandths, key in hexadecimal."""
+NAME = re.compile(_STEM + r"\.(?:jpg|png)", re.ASCII)
+"""The name of a picture."""
+RECORDING_NAME = re.compile(_STEM + r"\.wav", re.ASCII)
 ABOUT = "kept.json"
 """Beside the pictures: `{"labels", "model"}`."""
 MOST_ABOUT = 4 << 20
@@ -59,6 +63,8 @@ UNFINISHED = ".unfinished"
 """A picture while it is written."""
 LEAST_FREE = 4 << 20
 """Bytes that stay free on the disk."""
+NO_THUMBNAIL = np.zeros(0)
+"""That of a recording."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,7 +75,7 @@ class Kept:
         name: Name of its file.
         number: The class that the model predicted, an index into its labels.
         key: Its random number; larger ones leave first.
-        small: Its thumbnail, float64, shape (parts,).
+        small: Its thumbnail, float64, shape (parts,); empty of a recording.
     """
 
     name: str
@@ -79,14 +85,14 @@ class Kept:
 
 
 class Keeper:
-    """A folder of pictures, which this process alone writes.
+    """A folder of pictures or recordings, which this process alone writes.
 
     Args:
         folder: The folder; created if missing. Other files in it are left alone.
         quota: Number of pictures at most.
         labels: The model's labels.
         model: Its name.
-        prepare: Makes the model's item of a file, for its thumbnail.
+        prepare: Makes the model's item of a file, for its thumbnail; None: the folder is one of recordings.
         on_trouble: Called once, with the reason, if pictures can't be written; and once if one can't be decoded again.
         seed: Seed of the keys; None takes one from the system.
 
@@ -102,16 +108,18 @@ class Keeper:
         *,
         labels: Iterable[str],
         model: str,
-        prepare: Callable[[Path], npt.NDArray[Any]],
+        prepare: Callable[[Path], npt.NDArray[Any]] | None,
         on_trouble: Callable[[str], None] | None = None,
         seed: int | None = None,
     ) -> None:
+        self._what = "recording" if prepare is None else "picture"
         if not 1 <= quota <= MOST_QUOTA:
-            raise InputError(f"The quota is {quota} pictures; accepted: 1 to {MOST_QUOTA}.")
-        try:
-            import PIL.Image  # noqa: F401
-        except ImportError as e:
-            raise MissingExtraError("Keeping pictures", "pillow", "image") from e
+            raise InputError(f"The quota is {quota} {self._what}s; accepted: 1 to {MOST_QUOTA}.")
+        if prepare is not None:
+            try:
+                import PIL.Image  # noqa: F401
+            except ImportError as e:
+                raise MissingExtraError("Keeping pictures", "pillow", "image") from e
         self._folder = folder
         self._quota = quota
         self._on_trouble = on_trouble
@@ -121,11 +129,11 @@ class Keeper:
         self._last: npt.NDArray[Any] | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = lock_folder(folder)
+            self._lock = lock_folder(folder, self._what)
             self._begin([*labels], model)
             self._read(prepare)
         except OSError as e:
-            problem = f"Pictures can't be kept in {folder}: {e.strerror or e}."
+            problem = f"{self._what.capitalize()}s can't be kept in {folder}: {e.strerror or e}."
             raise InputError(problem, "Give --keep a folder that you can write.") from e
 
     def look(self, image: ImageLike, item: npt.NDArray[Any], probabilities: npt.NDArray[Any]) -> None:
@@ -145,12 +153,29 @@ class Keeper:
         if self._kept and not other_scene(np.stack([kept.small for kept in self._kept]), small).all():
             return
         number = int(np.argmax(probabilities))
+        self.keep(lambda: encode(image, item), number, float(probabilities[number]), small)
+
+    def keep(
+        self,
+        made: Callable[[], tuple[str, bytes]],
+        number: int,
+        probability: float,
+        small: npt.NDArray[Any] = NO_THUMBNAIL,
+    ) -> None:
+        """Keep a picture or recording if the quota has a place for it.
+
+        Args:
+            made: Returns the suffix of its file, and the bytes.
+            number: The class that the model predicted, an index into its labels.
+            probability: Its probability.
+            small: Its thumbnail.
+        """
         new = Kept(name="", number=number, key=int(self._random.integers(1 << 32)), small=small)
         leaves = self._leaving(new) if len(self._kept) >= self._quota else None
         if leaves is new:
             return
         try:
-            self._write(image, item, new, probability=float(probabilities[number]), leaves=leaves)
+            self._write(*made(), new, probability=probability, leaves=leaves)
         except (OSError, EdgepressError) as e:
             self._tell(e)
 
@@ -164,11 +189,8 @@ class Keeper:
             number = new.number
         return max((one for one in kept if one.number == number), key=lambda one: one.key)
 
-    def _write(
-        self, image: ImageLike, item: npt.NDArray[Any], new: Kept, *, probability: float, leaves: Kept | None
-    ) -> None:
+    def _write(self, suffix: str, data: bytes, new: Kept, *, probability: float, leaves: Kept | None) -> None:
         """Write a picture; another one leaves before, so that there are never more than the quota."""
-        suffix, data = encode(image, item)
         self._require_folder()
         if shutil.disk_usage(self._folder).free < LEAST_FREE + len(data):
             raise OSError(0, "the disk is full")
@@ -188,7 +210,9 @@ class Keeper:
         except FileNotFoundError:
             same = False
         if not same:
-            raise OSError(0, "it was moved or removed; pictures are kept again when it is back, or after a new start")
+            raise OSError(
+                0, f"it was moved or removed; {self._what}s are kept again when it is back, or after a new start"
+            )
 
     def _begin(self, labels: list[str], model: str) -> None:
         """Check that the folder is of a model with these labels, or make it one."""
@@ -199,18 +223,21 @@ class Keeper:
             with open_regular(about, MOST_ABOUT) as file, suppress(ValueError, RecursionError):
                 document = json.load(file)
             if not isinstance(document, dict) or document.get("labels") != labels:
-                problem = f"{self._folder} holds pictures of a model with other labels, or {ABOUT} in it is damaged."
+                problem = (
+                    f"{self._folder} holds {self._what}s of a model with other labels, or {ABOUT} in it is damaged."
+                )
                 raise InputError(problem, "Give --keep another folder.")
         else:
             write_whole(about, json_text({"labels": labels, "model": model}).encode() + b"\n")
 
-    def _read(self, prepare: Callable[[Path], npt.NDArray[Any]]) -> None:
+    def _read(self, prepare: Callable[[Path], npt.NDArray[Any]] | None) -> None:
         """Read the pictures in the folder; remove damaged ones, and those above the quota, but only files."""
+        names = RECORDING_NAME if prepare is None else NAME
         for path in sorted(self._folder.iterdir()):
-            if (match := NAME.fullmatch(path.name)) is None or path.is_symlink() or not path.is_file():
+            if (match := names.fullmatch(path.name)) is None or path.is_symlink() or not path.is_file():
                 continue
             try:
-                small = thumbnail(prepare(path)).ravel()
+                small = NO_THUMBNAIL if prepare is None else thumbnail(prepare(path)).ravel()
             except InputError:
                 path.unlink()
                 continue
@@ -227,7 +254,8 @@ class Keeper:
             return
         self._told.add(of_folder)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        what = f"Pictures can't be kept in {self._folder}" if of_folder else "A picture can't be kept"
+        several = f"{self._what.capitalize()}s can't be kept in {self._folder}"
+        what = several if of_folder else f"A {self._what} can't be kept"
         self._on_trouble(f"{what} ({reason}); answers go on.")
 
 
@@ -283,7 +311,7 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def lock_folder(folder: Path) -> Any:
+def lock_folder(folder: Path, what: str = "picture") -> Any:
     """An open file that no other process can lock while it is open; InputError if another one holds it.
 
     Raises:
@@ -298,5 +326,5 @@ def lock_folder(folder: Path) -> Any:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
-            raise InputError(f"Another process keeps pictures in {folder}.", "Give --keep another folder.") from None
+            raise InputError(f"Another process keeps {what}s in {folder}.", "Give --keep another folder.") from None
     return file

@@ -29,12 +29,7 @@ def read_seconds(text: str) -> float:
 def add_stream_options(option: Callable[..., Any]) -> None:
     """Add the options to a parser, by its `add_argument`."""
     option("--keep-state", action="store_true", help="keep a recurrent model's state from image to image")
-    what = "tell when images are no longer like those that the file was calibrated on"
-    option("--drift", action="store_true", help=what)
-    option("--reference", type=int, help="with --drift: like the first so many scenes here, such as 300")
-    what = "keep a picture of each scene here, to label later; nothing is sent anywhere"
-    option("--keep", type=Path, metavar="FOLDER", help=what)
-    option("--quota", type=int, help=f"with --keep: the number of pictures at most; default: {QUOTA}")
+    _add_options_of_watching(option, "images", "scenes", "a picture of each scene")
     what = f"classify this part of each image: {EXAMPLE}".replace("%", "%%")
     option("--crop", type=_crop, metavar="X,Y,W,H", help=what)
     what = "the state is a label that was the answer to all images for so long; default: 0"
@@ -43,11 +38,22 @@ def add_stream_options(option: Callable[..., Any]) -> None:
     add_broker_options(option, "publish changes of the state to this MQTT broker")
 
 
+def _add_options_of_watching(option: Callable[..., Any], items: str, counted: str, kept: str) -> None:
+    """Add --drift, --reference, --keep and --quota, in words for the items of a stream."""
+    what = f"tell when {items} are no longer like those that the file was calibrated on"
+    option("--drift", action="store_true", help=what)
+    option("--reference", type=int, help=f"with --drift: like the first so many {counted} here, such as 300")
+    what = f"keep {kept} here, to label later; nothing is sent anywhere"
+    option("--keep", type=Path, metavar="FOLDER", help=what)
+    option("--quota", type=int, help=f"with --keep: the number of files at most; default: {QUOTA}")
+
+
 def add_listen_options(option: Callable[..., Any]) -> None:
     """Add the options of `listen` to a parser, by its `add_argument`."""
     usual = ListenOptions()
     what = "a microphone (alsa:default, alsa:hw:1), a WAV file, a file or pipe of raw samples (16 bits, mono), or -"
     option("source", help=what)
+    _add_options_of_watching(option, "sounds", "windows", "two seconds around each doubtful event")
 
     def add(name: str, what: str, usually: str, **how: Any) -> None:
         option(name, help=f"{what}; default: as the model's contract says, else {usually}", **how)

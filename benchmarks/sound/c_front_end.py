@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from edgepress.converters.to_c.emission import lines
 from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of
+from edgepress.runtime.sound.frames import frames_of
 from edgepress.toolkit.shipping.exporting.sound import sound_sources
 
 ROOT = Path(__file__).parents[2]

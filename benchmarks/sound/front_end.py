@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.runtime.sound.features import PER_UNIT, SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of
+from edgepress.runtime.sound.frames import frames_of
 
 SHIM = """
 extern "C" {

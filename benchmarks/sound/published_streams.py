@@ -21,7 +21,7 @@ import numpy.typing as npt
 from edgepress.converters.to_c.lowering import lower
 from edgepress.converters.to_c.passes import place_smallest, without_constant_channels
 from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of
+from edgepress.runtime.sound.frames import frames_of
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tests" / "support"))

@@ -18,13 +18,12 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.sound.features import PER_UNIT, SNR_BITS, SoundFeatures
+from edgepress.runtime.sound.features import SNR_BITS, SoundFeatures
+from edgepress.runtime.sound.framing import FRAMES_AT_ONCE, Framing
 from edgepress.runtime.sound.tables import SMOOTHING_BITS, UNIT_BITS, FrontEndTables, Ints, tables_of
 
-__all__ = ["FrontEnd", "FrontEndTables", "SoundFeatures", "frames_of", "frames_of_each", "net_input", "tables_of"]
+__all__ = ["FrontEnd", "FrontEndTables", "SoundFeatures", "tables_of"]
 
-FRAMES_AT_ONCE = 512
-"""A transform of so many frames lies in the cache of a core."""
 WORD = 0xFFFFFFFF
 """What a uint32 holds: results are cut to it where the C code's are."""
 PCAN_BITS = 6
@@ -35,72 +34,42 @@ LN_2 = 45426
 Words = npt.NDArray[np.int32]
 
 
-class FrontEnd:
-    """A front end and its memory.
+class FrontEnd(Framing):
+    """The integer front end and its memory.
 
     Attributes:
         features: Its parameters.
         tables: Its tables.
     """
 
+    features: SoundFeatures
+
     def __init__(self, features: SoundFeatures) -> None:
-        self.features = features
         self.tables = _tables(features)
-        self.reset()
+        super().__init__(features)
 
     def reset(self) -> None:
-        """Forget all sound so far."""
-        self._rest = np.zeros(0, np.int16)
+        """See `Framing`."""
+        super().reset()
         self._estimate = np.zeros(self.features.channels, np.int64)
 
-    def push(self, samples: npt.NDArray[np.int16]) -> npt.NDArray[np.uint16]:
-        """The frames that are complete with these samples, which follow those before.
+    def each(self, samples: npt.NDArray[np.int16]) -> npt.NDArray[np.uint16]:
+        """See `Framing`."""
+        windows = np.lib.stride_tricks.sliding_window_view(samples, self.features.window, axis=1)
+        windows = windows[:, :: self.features.step]
+        flat = windows.reshape(-1, self.features.window)
+        starts = range(0, len(flat), FRAMES_AT_ONCE)
+        parts = [_channels(flat[start : start + FRAMES_AT_ONCE], self.tables) for start in starts]
+        signal = np.concatenate(parts).reshape(*windows.shape[:2], -1).swapaxes(0, 1)
+        estimates = _noise(signal, np.zeros(signal.shape[1:], np.int64), self.tables)
+        return _scaled(signal, estimates, self.tables).swapaxes(0, 1)
 
-        Args:
-            samples: Any number of samples, int16, shape (n,).
-
-        Returns:
-            The frames, uint16, shape (frames, channels), perhaps none.
-        """
-        if samples.dtype != np.int16 or samples.ndim != 1:
-            raise TypeError(f"samples are int16 in one dimension, not {samples.dtype} of shape {samples.shape}")
-        known = np.concatenate([self._rest, samples]) if len(self._rest) else samples
-        step = self.features.step
-        count = self.features.frames_of(len(known))
-        self._rest = known[count * step :].copy()
-        frames = np.empty((count, self.features.channels), np.uint16)
-        if not count:
-            return frames
-        windows = np.lib.stride_tricks.sliding_window_view(known, self.features.window)[::step]
-        for start in range(0, count, FRAMES_AT_ONCE):
-            signal = _channels(windows[start : start + FRAMES_AT_ONCE], self.tables)
-            estimates = _noise(signal, self._estimate, self.tables)
-            self._estimate = estimates[-1].copy()
-            frames[start : start + len(signal)] = _scaled(signal, estimates, self.tables)
-        return frames
-
-
-def frames_of(samples: npt.NDArray[np.int16], features: SoundFeatures) -> npt.NDArray[np.uint16]:
-    """The frames of a whole recording, uint16, shape (frames, channels)."""
-    return FrontEnd(features).push(samples)
-
-
-def frames_of_each(samples: npt.NDArray[np.int16], features: SoundFeatures) -> npt.NDArray[np.uint16]:
-    """The frames of several recordings of one length, shape (n, samples) to uint16 (n, frames, channels)."""
-    tables = _tables(features)
-    windows = np.lib.stride_tricks.sliding_window_view(samples, features.window, axis=1)[:, :: features.step]
-    flat = windows.reshape(-1, features.window)
-    parts = [_channels(flat[start : start + FRAMES_AT_ONCE], tables) for start in range(0, len(flat), FRAMES_AT_ONCE)]
-    signal = np.concatenate(parts).reshape(*windows.shape[:2], -1).swapaxes(0, 1)
-    estimates = _noise(signal, np.zeros(signal.shape[1:], np.int64), tables)
-    return _scaled(signal, estimates, tables).swapaxes(0, 1)
-
-
-def net_input(frames: npt.NDArray[np.uint16], features: SoundFeatures) -> npt.NDArray[np.float32]:
-    """Frames as a net takes them: divided by 25.6 and limited to the value range, float32."""
-    values = frames.astype(np.float32) * np.float32(1 / PER_UNIT)
-    np.minimum(values, np.float32(features.value_range[1]), out=values)
-    return values
+    def made_of(self, windows: npt.NDArray[np.int16]) -> npt.NDArray[np.uint16]:
+        """See `Framing`."""
+        signal = _channels(windows, self.tables)
+        estimates = _noise(signal, self._estimate, self.tables)
+        self._estimate = estimates[-1].copy()
+        return _scaled(signal, estimates, self.tables)
 
 
 @functools.lru_cache(maxsize=16)

@@ -2,7 +2,8 @@
 
     arecord -q -t raw -f S16_LE -c 1 -r 16000 | python -m edgepress.runtime listen model.tflite -
 
-A model answers each window of the last frames, a step apart; the mean of the last answers goes to `EventRule`.
+A model answers each window of the last frames, a step apart; the mean of the last answers goes to `EventRule`. An
+answer that is not accepted is for no label there.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.runtime.errors import InputError
+from edgepress.runtime.keeping import QUOTA, Keeper
+from edgepress.runtime.sound.doubt import Doubts
 from edgepress.runtime.sound.event_rule import EventRule
-from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import FrontEnd, net_input
+from edgepress.runtime.sound.features import FrameFeatures
+from edgepress.runtime.sound.frames import front_end_of, net_input
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.microphone import PREFIX, Microphone
 from edgepress.runtime.sound.wav import SUFFIX, read_wav, with_rate
@@ -45,18 +48,19 @@ class Listener:
     Args:
         model: A model of sound.
         options: When a label is heard; None: as its contract says (`edgepress calibrate --max-alarms`), or as usual.
+        keeper: Where doubtful sounds are kept; None keeps none.
 
     Raises:
         InputError: The model is none of sound, or the step is longer than its window.
     """
 
-    def __init__(self, model: Model, options: ListenOptions | None = None) -> None:
+    def __init__(self, model: Model, options: ListenOptions | None = None, keeper: Keeper | None = None) -> None:
         model.require_labels()
         self._model = model
         self._options = options or usual_options(model)
         self.labels = model.labels
         self.sound = sound_of(model)
-        self._front_end = FrontEnd(self.sound)
+        self._front_end = front_end_of(self.sound)
         self._window = model.shape[0]
         self._step = self._options.step or max(self._window // STEPS, 1)
         if self._step > self._window:
@@ -66,6 +70,9 @@ class Listener:
             raise InputError(problem, f"Give 1 to {self._window} frames.")
         self._frames = np.zeros((0, self.sound.channels), np.uint16)
         self._last_answers = deque["npt.NDArray[np.float32]"](maxlen=self._options.average)
+        self._doubts = None if keeper is None else Doubts(keeper, model.labels, self._options, self.sound.rate)
+        self._judged = -self._window
+        """The first frame of the window that the test for drift had last."""
         self._rule = EventRule(model.labels, self._options, self.sound.rate)
         self._taken = 0
         """Frames that have left the front end before those that are held."""
@@ -76,25 +83,50 @@ class Listener:
         self._frames = self._frames[:0]
         self._front_end.reset()
         self._last_answers.clear()
+        if self._doubts is not None:
+            self._doubts.end(self._taken * self.sound.step)
 
     def push(self, samples: Samples) -> list[dict[str, Any]]:
         """Take samples, int16, shape (n,); the events that they complete, in their order."""
         events = []
-        for now, probabilities in self.answers(samples):
-            self._last_answers.append(probabilities)
+        if self._doubts is not None:
+            self._doubts.hear(samples)
+        for now, answer in self.answers(samples):
+            self._last_answers.append(answer)
             if len(self._last_answers) == self._options.average:
-                events += self._rule.take(now, np.mean(self._last_answers, axis=0, dtype=np.float64))
+                accepted, means = np.mean(self._last_answers, axis=0, dtype=np.float64)
+                events += self._rule.take(now, accepted)
+                if self._doubts is not None:
+                    self._doubts.take(now, means, accepted)
+        if self._doubts is not None:
+            self._doubts.forget()
         return events
 
     def answers(self, samples: Samples) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """Take samples; for each window that they complete, the samples up to its end and the labels' probabilities."""
+        """Take samples; for each window that they complete, the samples up to its end and the answer.
+
+        An answer is float32, shape (2, labels): the labels' probabilities, 0 if the contract does not accept them, and
+        the same as if it did.
+        """
         self._frames = np.concatenate([self._frames, self._front_end.push(samples)])
         while len(self._frames) >= self._window:
             item = net_input(self._frames[: self._window], self.sound).reshape(1, *self._model.shape)
-            probabilities = self._model.limits.probabilities(self._model.scores(item))[0]
-            yield self.sound.samples_of(self._taken + self._window), np.nan_to_num(probabilities, nan=0.0)
+            yield self.sound.samples_of(self._taken + self._window), self._judge(item)
             self._frames = self._frames[self._step :]
             self._taken += self._step
+
+    def _judge(self, item: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The answer to a window, which the test for drift has, too, unless it overlaps the last one that it had."""
+        limits = self._model.limits
+        scores = self._model.scores(item)
+        drift = self._model.drift
+        if drift is not None and self._taken - self._judged >= self._window:
+            drift.look(item[0], float(limits.certainty(scores)[0]))
+            self._judged = self._taken
+        probabilities = np.nan_to_num(limits.probabilities(scores)[0], nan=0.0)
+        accepted = limits.accepted(scores)
+        kept = probabilities if accepted is None or accepted[0] else np.zeros_like(probabilities)
+        return np.stack([kept, probabilities])
 
 
 def usual_options(model: Model) -> ListenOptions:
@@ -103,7 +135,7 @@ def usual_options(model: Model) -> ListenOptions:
     return listen or ListenOptions()
 
 
-def sound_of(model: Model) -> SoundFeatures:
+def sound_of(model: Model) -> FrameFeatures:
     """The front end of a model.
 
     Raises:
@@ -128,7 +160,7 @@ def raw_samples(file: IO[bytes]) -> Iterator[Samples]:
 
 
 def samples_from(
-    source: str, sound: SoundFeatures, tell: Callable[[str], None] = lambda text: None
+    source: str, sound: FrameFeatures, tell: Callable[[str], None] = lambda text: None
 ) -> Iterator[Samples | None]:
     """The samples of a source, as they arrive; None where some are missing.
 
@@ -158,12 +190,16 @@ def samples_from(
 
 
 def listen_with(model: Model, args: argparse.Namespace, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    """One document an event, with the time of day, and one at the end of the sound; events also go to a broker."""
+    """One document an event, with the time of day, and one at the end of the sound; events also go to a broker.
+
+    Of a model that watches for drift, each has the state of the test (`DriftWatch.state`), and an alarm is an event.
+    """
     given = {"ignore": None if args.ignore is None else tuple(args.ignore), "pause_s": args.pause}
     given |= {name: getattr(args, name) for name in ("threshold", "average", "step")}
     options = replace(usual_options(model), **{name: value for name, value in given.items() if value is not None})
-    listener = Listener(model, options)
+    listener = Listener(model, options, _keeper(model, args, tell))
     count = samples = 0
+    alarm = False
     run = f"{os.getpid()}-{time.time_ns():x}"
     with broker_for(model, args, tell) as send:
         for part in samples_from(args.source, listener.sound, tell):
@@ -171,10 +207,37 @@ def listen_with(model: Model, args: argparse.Namespace, tell: Callable[[str], No
                 listener.reset()
                 continue
             samples += len(part)
-            for event in listener.push(part):
+            events = listener.push(part)
+            state = {} if model.drift is None else {"drift": model.drift.state()}
+            for event in events:
                 count += 1
-                event |= {"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")}
+                event |= {"at": _now()}
                 if send is not None:
-                    send({"id": f"{run}-{count}", "what": "heard", "score": event["probability"], **event})
-                yield event
-    yield {"heard_s": round(samples / listener.sound.rate, 3), "events": count}
+                    about = {"id": f"{run}-{count}", "what": "heard", "score": event["probability"], **event}
+                    send(about | ({"drift": bool(state["drift"]["alarm"])} if state else {}))
+                yield event | state
+            if state and state["drift"]["alarm"] and not alarm:
+                alarm = True
+                about = {"what": "drift", "at": _now(), "promise": state["drift"]["meaning"], "drift": True}
+                if send is not None:
+                    send({"id": f"{run}-drift", "label": None, **about})
+    listener.reset()
+    state = {} if model.drift is None else {"drift": model.drift.state()}
+    yield {"heard_s": round(samples / listener.sound.rate, 3), "events": count} | state
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _keeper(model: Model, args: argparse.Namespace, tell: Callable[[str], None]) -> Keeper | None:
+    """Where doubtful sounds are kept, if the options name a folder.
+
+    Raises:
+        InputError: The folder or the quota can't be used.
+    """
+    if args.keep is None:
+        return None
+    quota = QUOTA if args.quota is None else args.quota
+    about: dict[str, Any] = {"labels": model.labels, "model": model.path.name}
+    return Keeper(args.keep, quota, **about, prepare=None, on_trouble=tell)

@@ -10,8 +10,8 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of, net_input
+from edgepress.runtime.sound.features import FrameFeatures
+from edgepress.runtime.sound.frames import frames_of, net_input
 from edgepress.runtime.sound.wav import SUFFIX, Samples, read_wav, with_rate
 
 ONE_WINDOW = 3.0
@@ -35,7 +35,7 @@ def is_recording(source: Any) -> TypeGuard[str | os.PathLike[str] | bytes]:
 
 
 def windows_of(
-    samples: Samples, sound: SoundFeatures, window: int, step: int, quietest: float = QUIETEST
+    samples: Samples, sound: FrameFeatures, window: int, step: int, quietest: float = QUIETEST
 ) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
     """The frames of a recording, uint16 (frames, channels), and the first frame of each of its windows.
 
@@ -69,7 +69,7 @@ def windows_of(
 
 
 def items_of(
-    source: str | os.PathLike[str] | bytes, sound: SoundFeatures, shape: tuple[int, ...]
+    source: str | os.PathLike[str] | bytes, sound: FrameFeatures, shape: tuple[int, ...]
 ) -> Iterator[npt.NDArray[np.float32]]:
     """The windows of a WAV file as a net takes them, a quarter of a window apart: batches of float32 (n, *shape).
 

@@ -22,7 +22,7 @@ from edgepress.runtime.adapted import quantized
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of, net_input
+from edgepress.runtime.sound.frames import frames_of, net_input
 from edgepress.runtime.sound.listen import Listener
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.toolkit.errors import InputError

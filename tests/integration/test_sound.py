@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 from edgepress.converters.contract.write import tflite_with_contract
 from edgepress.runtime import Contract, load
 from edgepress.runtime.__main__ import main as runtime
-from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of, net_input
+from edgepress.runtime.sound.features import LogMelFeatures, SoundFeatures
+from edgepress.runtime.sound.frames import frames_of, net_input
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.wav import read_wav
 from edgepress.toolkit.cli.app import app
@@ -165,6 +165,38 @@ def test_a_model_of_sound_refuses_pictures_and_one_of_tensors_recordings(made: A
 
 
 SECOND = 16000
+
+
+def test_a_net_on_log_mel_goes_from_recordings_to_listening(made: Any, tmp_path: Path, capsys: Any) -> None:
+    how = ("--arch", "stream-cnn", "--epochs", 12, "--learning-rate", 0.003, "--sound", "kind=log-mel,channels=32")
+    trained = edgepress("train", "--data", made.words, *how, "--augmentation", "masks", "--out", tmp_path)
+    files = tmp_path / "files"
+    edgepress("convert", tmp_path / "model.keras", "--to", "tflite-int8,onnx-float32", "--out", files)
+    for name in ("model-int8.tflite", "model-float32.onnx"):
+        contract = contract_of(files / name)
+        assert contract.sound == LogMelFeatures(channels=32)
+        assert (contract.schema_version, contract.input.value_range) == (7, (0.0, 24.0))
+        found = edgepress("evaluate", files / name)
+        assert found["count"] == trained["count"]
+        assert abs(found["accuracy"] - trained["accuracy"]) <= 1.5 / found["count"]
+    file = files / "model-int8.tflite"
+    path = made.words / "word1" / "speaker3_0.wav"
+    model = load(file)
+    features = LogMelFeatures(channels=32)
+    expected = model.scores(net_input(frames_of(read_wav(path)[0], features), features)[np.newaxis])[0]
+    assert model.classify(path)[0].score == pytest.approx(float(expected.max()), abs=1e-6)
+    write_scene(tmp_path, 3, seconds=20)
+    found = edgepress("evaluate", file, "--stream", tmp_path / "scene3.wav")
+    times = heard_by(file, tmp_path / "scene3.wav", capsys, "--keep", str(tmp_path / "kept"), "--quota", "5")
+    assert len(times) == found["alarms"]
+    assert len([*(tmp_path / "kept").glob("*.wav")]) <= 5
+    assert (tmp_path / "kept" / "kept.json").exists()
+    built = edgepress("bundle", file, "--board", "pi64-py313", "--out", tmp_path / "sound.zip")
+    assert built
+    for to in ("c99", "esphome", "tflm"):
+        error = edgepress("export", file, "--to", to, "--out", tmp_path / to, code=1)["error"]
+        assert "front end log-mel, which firmware does not have" in error["message"]
+        assert "Train with the integer one" in error["hint"]
 
 
 def write_scene(folder: Path, seed: int, *, seconds: int = 60) -> list[tuple[str, int, int, str]]:

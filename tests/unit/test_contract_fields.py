@@ -21,7 +21,7 @@ from edgepress.runtime import Contract, DataRecord, InputSpec, ModelFileError, c
 from edgepress.runtime.acceptance import Temperature, Unknown, stored_directions
 from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.contract import SelfTest, Verification
-from edgepress.runtime.sound.features import SoundFeatures
+from edgepress.runtime.sound.features import LogMelFeatures, SoundFeatures
 
 WHOLE = Contract(
     task="softmax",
@@ -118,7 +118,7 @@ def test_outputs_are_one_a_label_but_a_single_sigmoid() -> None:
         ("threshold", "0.5"),
         ("schema_version", 0),
         ("schema_version", "1"),
-        ("schema_version", 7),
+        ("schema_version", 8),
         ("input", None),
         ("input", []),
         ("input__shape", []),
@@ -283,6 +283,24 @@ def test_a_hostile_front_end_is_refused(field: str, value: Any) -> None:
     document = json.loads(SOUND.to_json())
     document["sound"][field] = value
     with pytest.raises(ModelFileError, match="not a valid edgepress contract"):
+        Contract.from_json(json.dumps(document))
+
+
+def test_a_contract_of_another_front_end_has_a_version_that_readers_of_the_integer_one_refuse() -> None:
+    """They would take the kind for an unknown field, and make other frames."""
+    made = SOUND.replace(sound=LogMelFeatures(rate=8000, upper_hz=3800.0))
+    assert json.loads(made.to_json())["schema_version"] == 7
+    assert Contract.from_json(made.to_json()) == made
+    document = json.loads(SOUND.to_json())
+    del document["sound"]["kind"]  # as contracts from before there was another one
+    assert Contract.from_json(json.dumps(document)) == SOUND
+
+
+@pytest.mark.parametrize("kind", ["mfcc", "", None, 1, [], {}])
+def test_an_unknown_front_end_is_refused(kind: Any) -> None:
+    document = json.loads(SOUND.to_json())
+    document["sound"]["kind"] = kind
+    with pytest.raises(ModelFileError, match=r"front end is .* accepted: integer, log-mel"):
         Contract.from_json(json.dumps(document))
 
 

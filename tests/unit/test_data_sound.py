@@ -10,7 +10,7 @@ from edgepress.runtime import DataRecord
 from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of, net_input
+from edgepress.runtime.sound.frames import frames_of, net_input
 from edgepress.runtime.sound.wav import read_wav
 from edgepress.runtime.sound.windows import windows_of
 from edgepress.toolkit.data import DataSet, open_data

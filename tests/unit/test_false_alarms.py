@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sounds import tone, wav_bytes, write_words
 
-from edgepress.runtime.sound.front_end import net_input
+from edgepress.runtime.sound.frames import net_input
 from edgepress.toolkit.data import DataSet, open_data
 from edgepress.toolkit.data.mixing import mix_frames
 from edgepress.toolkit.errors import TrainingError

@@ -15,7 +15,7 @@ import pytest
 from sounds import tone, wav_bytes, write_words
 
 from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of, frames_of_each
+from edgepress.runtime.sound.frames import frames_of, frames_of_each
 from edgepress.toolkit.data import mixing, open_data, sound_files
 from edgepress.toolkit.data.sound_files import Recordings
 from edgepress.toolkit.errors import DataError

@@ -12,7 +12,7 @@ from remarking import ARGUMENTS, epochs, facts, kinds, matrix
 
 from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.runtime.sound.features import SoundFeatures
+from edgepress.runtime.sound.features import SoundFeatures, parse_features
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.results.remarks.checks import CHECKS
 from edgepress.toolkit.training.facts import train_command
@@ -159,7 +159,7 @@ def test_the_next_training_on_sound_has_its_window_and_front_end() -> None:
     how |= {"table": TableRecord(columns=(), window=98, step=20), "sound": SoundFeatures(channels=32, pcan=False)}
     command = train_command({"arch": "conv1d", "augmentation": "mix"}, {"epochs": 50}, **how)
     assert "--window 98 --step 20 --sound channels=32,pcan=False --epochs 50" in command
-    assert SoundFeatures.parse("channels=32,pcan=False") == how["sound"]
+    assert parse_features("channels=32,pcan=False") == how["sound"]
 
 
 def test_the_next_training_reads_the_data_as_this_one_did(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepress.runtime.sound.features import PER_UNIT, SoundFeatures
-from edgepress.runtime.sound.front_end import FrontEnd, FrontEndTables, frames_of, net_input, tables_of
+from edgepress.runtime.sound.features import PER_UNIT, SoundFeatures, parse_features
+from edgepress.runtime.sound.frames import frames_of, net_input
+from edgepress.runtime.sound.front_end import FrontEnd, FrontEndTables, tables_of
 from edgepress.runtime.sound.tables import log_table
 
 KINDS = ("silence", "quiet", "noise", "full scale", "constant", "steps", "bursts", "chirp", "impulses")
@@ -264,11 +265,11 @@ def test_samples_of_other_types_are_refused() -> None:
 
 
 def test_parameters_are_read_from_a_text_and_say_their_changes() -> None:
-    found = SoundFeatures.parse("rate=8000, upper_hz=3800,channels=32,pcan=0,log=TRUE")
+    found = parse_features("rate=8000, upper_hz=3800,channels=32,pcan=0,log=TRUE")
     assert found == SoundFeatures(rate=8000, upper_hz=3800.0, channels=32, pcan=False)
     assert found.changes == {"rate": 8000, "upper_hz": 3800.0, "channels": 32, "pcan": False}
-    assert SoundFeatures.parse(",".join(f"{name}={value}" for name, value in found.changes.items())) == found
-    assert SoundFeatures.parse("") == SoundFeatures()
+    assert parse_features(",".join(f"{name}={value}" for name, value in found.changes.items())) == found
+    assert parse_features("") == SoundFeatures()
 
 
 @pytest.mark.parametrize(
@@ -284,4 +285,4 @@ def test_parameters_are_read_from_a_text_and_say_their_changes() -> None:
 )
 def test_a_text_of_no_parameters_is_refused(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        SoundFeatures.parse(text)
+        parse_features(text)

@@ -16,7 +16,7 @@ from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.errors import InputError
 from edgepress.runtime.sound import listen as listen_module
 from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of, net_input
+from edgepress.runtime.sound.frames import frames_of, net_input
 from edgepress.runtime.sound.listen import Listener, listen_with, raw_samples, samples_from
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.windows import is_recording, items_of
@@ -42,6 +42,7 @@ def model_of(window: int = 40, labels: tuple[str, ...] = LABELS) -> Any:
         shape=shape,
         scores=scores,
         limits=AnswerLimits(),
+        drift=None,
         require_labels=lambda: None,
     )
 
@@ -173,7 +174,7 @@ def test_events_go_to_the_broker_with_a_name_each(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(listen_module, "broker_for", broker_for)
     (tmp_path / "a.raw").write_bytes(bursts(1.0, 4.0).tobytes())
-    options = dict.fromkeys(("threshold", "average", "step", "pause", "ignore"))
+    options = dict.fromkeys(("threshold", "average", "step", "pause", "ignore", "keep", "quota"))
     printed = list(listen_with(model_of(), Namespace(source=str(tmp_path / "a.raw"), **options), print))
     assert printed.pop() == {"heard_s": 10.0, "events": 2}
     assert len(sent) == 2

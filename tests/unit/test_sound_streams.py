@@ -74,6 +74,7 @@ def test_events_of_a_recording_are_those_that_listen_reports(
         shape=spec.shape,
         scores=lambda item: next(queue)[np.newaxis],
         limits=AnswerLimits(),
+        drift=None,
         require_labels=lambda: None,
     )
     samples = np.zeros(USUAL.samples_of(WINDOW + 5 * (count - 1)) if count else 100, np.int16)

@@ -19,7 +19,7 @@ from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.image import resize_array
 from edgepress.runtime.input_record import inputs_of
 from edgepress.runtime.input_spec import Color, InputSpec
-from edgepress.runtime.sound.features import SoundFeatures
+from edgepress.runtime.sound.features import FrameFeatures
 from edgepress.toolkit.data.options import DataOptions, OpeningArguments, PythonAlone
 from edgepress.toolkit.data.splits import Ints, Names
 from edgepress.toolkit.data.types import Purpose, Source
@@ -252,7 +252,7 @@ class Items:
     table: TableRecord | None = None
     usual_group: str = ""
     notes: tuple[str, ...] = ()
-    sound: SoundFeatures | None = None
+    sound: FrameFeatures | None = None
 
 
 def array_items(

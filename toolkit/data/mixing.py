@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import frames_of_each
+from edgepress.runtime.sound.features import FrameFeatures
+from edgepress.runtime.sound.frames import frames_of_each
 from edgepress.runtime.sound.wav import Samples, to_int16
 from edgepress.toolkit.data.sound_files import Recordings
 from edgepress.toolkit.data.splits import Ints
@@ -40,7 +40,7 @@ def mix_frames(
     *,
     draws: npt.NDArray[np.float32],
     noises: Ints,
-    sound: SoundFeatures,
+    sound: FrameFeatures,
     window: int,
 ) -> npt.NDArray[np.uint16]:
     """Frames of changed windows, uint16, shape (n, window, channels).

@@ -11,7 +11,7 @@ from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.options.records import Setting, record
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import RESIZES, Resize, resize_rule
-from edgepress.runtime.sound.features import SoundFeatures
+from edgepress.runtime.sound.features import FrameFeatures, SoundFeatures, parse_features
 from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.data.types import Purpose
 from edgepress.toolkit.errors import InputError
@@ -34,7 +34,7 @@ class OpeningArguments(TypedDict, total=False):
     window: int | None
     step: int | None
     label_column: str | None
-    sound: SoundFeatures | None
+    sound: FrameFeatures | None
     photo_size: int | None
     input: InputSpec | None
     multilabel: bool
@@ -56,10 +56,10 @@ def _sides(text: str | None) -> Sides | None:
     raise InputError(f"--size is {text!r}; accepted: auto, or SIDE or HEIGHTxWIDTH in pixels, such as 64 or 48x64.")
 
 
-def _sound(text: str | None) -> SoundFeatures | None:
+def _sound(text: str | None) -> FrameFeatures | None:
     """The option --sound."""
     try:
-        return None if text is None else SoundFeatures.parse(text)
+        return None if text is None else parse_features(text)
     except ValueError as e:
         raise InputError(f"--sound: {e}.", "docs/sound.md lists the parameters.") from e
 
@@ -99,7 +99,7 @@ WINDOW = Rows(
 STEP = Rows("Rows or frames from one window to the next", min=1, show_default="half a window")
 LABEL = Rows("Column of the classes", metavar="NAME", show_default=", ".join(LABELS))
 SOUND = Rows(
-    "Front end of recordings, such as rate=8000,channels=32: "
+    "Front end of recordings, such as rate=8000,channels=32, or kind=log-mel: "
     + ", ".join(field.name for field in fields(SoundFeatures)),
     metavar="NAME=VALUE,...",
     show_default="that of microWakeWord",
@@ -122,7 +122,7 @@ class DataOptions(Reading):
     window: Annotated[int | None, WINDOW] = None
     step: Annotated[int | None, STEP] = None
     label_column: Annotated[str | None, LABEL] = None
-    sound: Annotated[SoundFeatures | None, SOUND] = None
+    sound: Annotated[FrameFeatures | None, SOUND] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.data_record import DataRecord, TableRecord
-from edgepress.runtime.sound.features import SoundFeatures
+from edgepress.runtime.sound.features import FrameFeatures
 from edgepress.toolkit.data import open_data, paths_of
 from edgepress.toolkit.data.groups import NONE
 from edgepress.toolkit.data.readers.csv_windows import is_csv
@@ -62,7 +62,7 @@ def find_remembered(source: str, model: Path) -> str:
 
 
 def open_in_groups(
-    source: str, trained_on: DataRecord | None, *, sound: SoundFeatures | None = None, **options: Any
+    source: str, trained_on: DataRecord | None, *, sound: FrameFeatures | None = None, **options: Any
 ) -> tuple[DataSet, list[str]]:
     """Open data in the groups that a model was trained in, with a note if they do not have these.
 
@@ -84,7 +84,7 @@ def open_in_groups(
         return open_data(source, group=NONE, **options), [note]
 
 
-def reading_options(source: str, table: TableRecord | None, sound: SoundFeatures | None = None) -> dict[str, Any]:
+def reading_options(source: str, table: TableRecord | None, sound: FrameFeatures | None = None) -> dict[str, Any]:
     """The arguments of `open_data` by which a source is read as the data of a record were; none if it has no windows.
 
     Args:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgepress.runtime.data_record import DataRecord, TableRecord
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.runtime.sound.features import SoundFeatures
+from edgepress.runtime.sound.features import FrameFeatures
 from edgepress.toolkit.text import short_repr
 from edgepress.toolkit.truth import is_multilabel
 
@@ -173,7 +173,7 @@ class DataSet:
     group_notes: tuple[str, ...] = ()
     table: TableRecord | None = None
     recorded: DataRecord | None = None
-    sound: SoundFeatures | None = None
+    sound: FrameFeatures | None = None
 
     __repr__ = short_repr
 

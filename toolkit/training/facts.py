@@ -14,7 +14,7 @@ from edgepress.converters.options.records import settings_of
 from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.decisions import same_answers
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.runtime.sound.features import SoundFeatures
+from edgepress.runtime.sound.features import FrameFeatures
 from edgepress.toolkit.data.groups import is_seen
 from edgepress.toolkit.data.options import LABELS
 from edgepress.toolkit.data.readers.idx import color_of
@@ -139,7 +139,7 @@ def train_command(
     reading: Reading = STRICT,
     group: str = "",
     table: TableRecord | None = None,
-    sound: SoundFeatures | None = None,
+    sound: FrameFeatures | None = None,
 ) -> str:
     """The command line of a training like another one, into a new folder below `runs/`.
 

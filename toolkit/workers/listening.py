@@ -40,7 +40,10 @@ def open_listener(listening: Listening, emit: Emit) -> None:
 
 
 def listen_on(samples: npt.NDArray[np.int16], emit: Emit) -> None:
-    """Take samples; emit samples up to the end of each window, int64 (n,), and probabilities, float32 (n, labels)."""
+    """Take samples; emit samples up to the end of each window, int64 (n,), and probabilities, float32 (n, labels).
+
+    Those of an answer that is not accepted are 0.
+    """
     listener = _State.listener
     candidate = _State.candidate
     assert listener is not None and candidate is not None, "open_listener comes first"  # noqa: PT018
@@ -48,4 +51,4 @@ def listen_on(samples: npt.NDArray[np.int16], emit: Emit) -> None:
         answers = list(listener.answers(samples))
     ends = np.array([end for end, _ in answers], np.int64)
     shape = (len(answers), len(listener.labels))
-    emit((ends, np.array([row for _, row in answers], np.float32).reshape(shape)))
+    emit((ends, np.array([row[0] for _, row in answers], np.float32).reshape(shape)))

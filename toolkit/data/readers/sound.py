@@ -24,8 +24,8 @@ from edgepress.converters.files import require_memory
 from edgepress.runtime.data_record import TableRecord
 from edgepress.runtime.image import IMAGE_SUFFIXES
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.runtime.sound.features import SoundFeatures
-from edgepress.runtime.sound.front_end import net_input
+from edgepress.runtime.sound.features import FrameFeatures, SoundFeatures
+from edgepress.runtime.sound.frames import net_input
 from edgepress.runtime.sound.listen_options import IGNORED
 from edgepress.runtime.sound.windows import QUIETEST, windows_of
 from edgepress.toolkit.data.decoding import in_threads
@@ -90,7 +90,7 @@ class SoundSource:
     window: int
     places: Sequence[str]
     spec: InputSpec
-    sound: SoundFeatures
+    sound: FrameFeatures
     recordings: Recordings
     of: Ints
     begins: Ints
@@ -269,7 +269,7 @@ def read_sound(path: Path, options: ReadOptions) -> Items:
     )
 
 
-def _usual_features(options: ReadOptions) -> SoundFeatures:
+def _usual_features(options: ReadOptions) -> FrameFeatures:
     """The usual front end, with as many channels as a model that does not say what it takes."""
     shape = options.input.shape if options.input is not None else ()
     usual = SoundFeatures()
@@ -279,7 +279,7 @@ def _usual_features(options: ReadOptions) -> SoundFeatures:
     return usual
 
 
-def _window(options: ReadOptions, sound: SoundFeatures) -> tuple[int, int]:
+def _window(options: ReadOptions, sound: FrameFeatures) -> tuple[int, int]:
     """Frames of an item, and from one to the next: as given, as the model takes them, or a second."""
     shape = options.input.shape if options.input is not None else ()
     second = sound.frames_of(round(WINDOW_S * sound.rate))
@@ -322,7 +322,7 @@ def _find(root: Path, options: ReadOptions) -> list[Recording]:
 
 
 def _compute(
-    root: Path, recording: Recording, *, sound: SoundFeatures, window: int, step: int
+    root: Path, recording: Recording, *, sound: FrameFeatures, window: int, step: int
 ) -> tuple[Frames, Ints] | InputError:
     """The frames of a recording and the first frame of each of its windows, or why it can't be read."""
     try:
@@ -334,7 +334,7 @@ def _compute(
 
 
 def _places(
-    kept: Sequence[Recording], starts: Sequence[Ints], parts: Sequence[Frames], window: int, sound: SoundFeatures
+    kept: Sequence[Recording], starts: Sequence[Ints], parts: Sequence[Frames], window: int, sound: FrameFeatures
 ) -> list[str]:
     """The name of each item."""
     names = []

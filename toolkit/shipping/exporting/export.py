@@ -25,6 +25,7 @@ from edgepress.toolkit.shipping.exporting.job import (
     Layout,
     require_operations,
 )
+from edgepress.toolkit.shipping.exporting.sound import require_integer_sound
 from edgepress.toolkit.shipping.exporting.tflm import export_tflm
 from edgepress.toolkit.shipping.exporting.wasm import export_wasm
 
@@ -141,6 +142,7 @@ def export(
         raise InputError(f"stream is {stream}; accepted: 1 to {MOST_ROWS} rows a call.")
     check_integers(path)
     require_operations(path)
+    require_integer_sound(path)
     kind = layout if layout != "cmake" else to
     stem = library_name(path.stem) if layout == "arduino" else path.stem  # the IDE refuses other names of folders
     job = ExportJob(

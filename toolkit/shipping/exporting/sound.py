@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,15 @@ import numpy.typing as npt
 
 from edgepress.converters.to_c.emission import C_TYPES, lines
 from edgepress.converters.to_c.lowering import Program
-from edgepress.runtime import Contract
+from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.adapted import quantized
 from edgepress.runtime.sound.features import SNR_BITS, SoundFeatures
-from edgepress.runtime.sound.front_end import net_input, transform_order
+from edgepress.runtime.sound.frames import net_input
+from edgepress.runtime.sound.front_end import transform_order
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.tables import FrontEndTables, tables_of
 from edgepress.runtime.sound.windows import STEPS
+from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.shipping.exporting.folder import fill
 from edgepress.toolkit.shipping.exporting.stream import calls_before_answers
 from edgepress.toolkit.shipping.exporting.vectors import quantization_of
@@ -25,6 +28,19 @@ PARTS = ("MACROS", "FIELDS", "DECLARATIONS", "BEGIN", "CODE")
 """Words of templates for what a model that takes a stream has more."""
 PCAN_BITS = 6
 """Bits after the point of what the gain control returns."""
+
+
+def require_integer_sound(path: Path) -> None:
+    """Check that a file takes frames of the front end that firmware has, if it takes sound.
+
+    Raises:
+        InputError: It takes those of another one.
+    """
+    contract = read_contract(path)
+    if contract is None or contract.sound is None or isinstance(contract.sound, SoundFeatures):
+        return
+    problem = f"{path} takes frames of the front end {contract.sound.kind}, which firmware does not have"
+    raise InputError(f"{problem}.", "Train with the integer one: edgepress train without --sound kind.")
 
 
 @dataclass(frozen=True)
@@ -48,7 +64,11 @@ def sound_sources(program: Program, contract: Contract | None, *, streams: bool)
         contract: What the file says of itself; None if nothing is known.
         streams: Whether a call of the program takes the next frames, not a whole window.
     """
-    if contract is None or contract.sound is None or program.input.dtype not in ("int8", "uint8"):
+    if (
+        contract is None
+        or not isinstance(contract.sound, SoundFeatures)
+        or program.input.dtype not in ("int8", "uint8")
+    ):
         return None
     if contract.adapter is not None and (contract.adapter.mean or contract.adapter.std):
         return None
@@ -67,15 +87,18 @@ def sound_sources(program: Program, contract: Contract | None, *, streams: bool)
 
 
 def rule_notes(contract: Contract | None, rows: int) -> list[str]:
-    """What to say if the rule by which labels are heard was chosen for other steps than those of a stream."""
+    """What to say if firmware hears otherwise than `listen`: it accepts all answers, or its steps are other ones."""
     rule = contract.listen if contract is not None else None
+    notes = []
+    if contract is not None and contract.sound is not None and contract.accept is not None:
+        notes += ["Firmware accepts all answers, so it may hear what listen of the runtime rejects."]
     if contract is None or rule is None:
-        return []
+        return notes
     step = rule.step or max(contract.input.shape[0] // STEPS, 1)
     if step == rows:
-        return []
+        return notes
     text = f"Its threshold was chosen for an answer every {step} frames, and this one answers every {rows}."
-    return [f"{text} Choose it for these: edgepress calibrate --max-alarms 1/h --step {rows}."]
+    return [*notes, f"{text} Choose it for these: edgepress calibrate --max-alarms 1/h --step {rows}."]
 
 
 def _words_of_stream(program: Program, contract: Contract, *, streams: bool) -> dict[str, str]:
