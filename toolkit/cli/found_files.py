@@ -128,6 +128,7 @@ TABLE = (
         "what is left out is listed",
     ),
     Judged("name", "bundle", "free", "a name of few characters, which is checked"),
+    Judged("old", "report", "reads", "a result, shown as escaped text"),
     Judged("licence", "report", "free", "text of a model card"),
     Judged("keep_float", "convert", "free", "a pattern of names of layers; at worst, it takes long"),
     Judged("fail_if", "compare", "free", "limits that are compared with results"),

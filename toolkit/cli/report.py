@@ -16,11 +16,22 @@ from edgepress.toolkit.text import size
 
 def report(
     folder: Annotated[
-        Path, Argument(help="A folder that holds benchmark.json or sweep.json, such as a run's, or one of these")
+        Path,
+        Argument(
+            help="A folder that holds benchmark.json or sweep.json, such as a run's, one of these, or a result of "
+            "evaluate --stream --json"
+        ),
     ],
+    old: Annotated[
+        Path | None, Option(help="An earlier result of evaluate --stream --json, to show both in one picture")
+    ] = None,
     format: Annotated[Format, Option(help="; ".join(f"{k}: {v}" for k, v in FORMATS.items()))] = "html",
     out: Annotated[
-        Path | None, Option(help="File to write", show_default="html: report.html in the folder; others: stdout")
+        Path | None,
+        Option(
+            help="File to write",
+            show_default="html: report.html in the folder, of recordings beside the result; others: stdout",
+        ),
     ] = None,
     licence: Annotated[
         str, Option("--license", help="License of the model, as a Hugging Face identifier, for the model card")
@@ -30,7 +41,7 @@ def report(
     """Write results as one self-contained web page, a Markdown table, or a model card."""
     from edgepress.toolkit.reports.report import report as work
 
-    written = work(folder, out, format=format, licence=licence)
+    written = work(folder, out, old=old, format=format, licence=licence)
     if json_output:
         where = {"out": str(written.out)} if written.out is not None else {"out": None, "text": written.text}
         screen.document({"format": format, "size_bytes": written.size_bytes} | where)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from edgepress.toolkit.cli.screen import table
 from edgepress.toolkit.measurement.streams import Count, StreamEvaluation
-from edgepress.toolkit.stats.rates import rate_interval
-from edgepress.toolkit.stats.samples import share_interval
+from edgepress.toolkit.stats.rates import exact_share, rate_interval
 from edgepress.toolkit.terminal import Table
 from edgepress.toolkit.text import number, plural
 
@@ -35,7 +34,7 @@ def sentence(result: StreamEvaluation) -> str:
     rate = rate_interval(count.alarms, result.hours)
     heard = "no labelled event to miss"
     if count.events:
-        share = share_interval(count.missed, count.events)
+        share = exact_share(count.missed, count.events)
         heard = f"{count.missed} of {plural(count.events, 'event')} missed ({_percent(share.low, share.high)})"
     time = f"{result.hours:.2f} hours" if result.hours >= 1 else f"{60 * result.hours:.1f} minutes"
     left = f" {plural(result.unanswered, 'recording')} shorter than a window not counted." if result.unanswered else ""

@@ -28,8 +28,7 @@ from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.machine.environments import engine_for, python_for
 from edgepress.toolkit.measurement.benchmarking.answers import crash_error
 from edgepress.toolkit.results.streams import SCHEMA_VERSION, FalseAlarm, HeardEvent, HeardFile
-from edgepress.toolkit.stats.rates import rate_interval
-from edgepress.toolkit.stats.samples import share_interval
+from edgepress.toolkit.stats.rates import exact_share, rate_interval
 from edgepress.toolkit.workers.listening import Listening, listen_on, open_listener
 from edgepress.toolkit.workers.opening import Candidate
 
@@ -94,7 +93,7 @@ class Count:
             "threshold": self.threshold,
             "events": self.events,
             "missed": self.missed,
-            "missed_share": asdict(share_interval(self.missed, self.events)) if self.events else None,
+            "missed_share": asdict(exact_share(self.missed, self.events)) if self.events else None,
             "alarms": self.alarms,
             "alarms_per_hour": asdict(rate_interval(self.alarms, hours)),
             "delay_s": self.delay_s,

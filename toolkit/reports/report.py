@@ -3,6 +3,7 @@
     edgepress report runs/a/variants                     runs/a/variants/report.html, one file that needs no network
     edgepress report runs/a/variants --format md         for a README or a pull request
     edgepress report runs/a/variants --format card       README.md of a Hugging Face model repository
+    edgepress report result.json                         result.html, of a result of evaluate --stream --json
 
 The figures are those of `benchmark.json`; a figure that was not measured is left out, never shown as zero. Limit: the
 page draws its plots with JavaScript; without it, it shows all tables except those of the section "A closer look".
@@ -20,6 +21,7 @@ from edgepress.converters.files import write_text
 from edgepress.toolkit.documents import read_json
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.results.file import first_wrong
+from edgepress.toolkit.results.streams import is_stream_result, load_stream
 
 NAME = "compress.json"
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -106,18 +108,26 @@ class Report:
 
 
 def report(
-    folder: str | Path, out: str | Path | None = None, *, format: Format = "html", licence: str = "unknown"
+    folder: str | Path,
+    out: str | Path | None = None,
+    *,
+    old: str | Path | None = None,
+    format: Format = "html",
+    licence: str = "unknown",
 ) -> Report:
-    """Write the report of a sweep, or of a benchmark; the page of one also shows the search of `edgepress compress`.
+    """Write the report of a sweep, of recordings, or of a benchmark, with the search of `edgepress compress`.
 
     Args:
-        folder: A folder that holds `benchmark.json` or `sweep.json`, or one of these files; a run's folder, too.
+        folder: A folder that holds `benchmark.json` or `sweep.json`, or one of these files; a run's folder, too; or a
+            document of `evaluate --stream --json`, whose page has its name and ends in `.html`.
+        old: An earlier document of `evaluate --stream --json` about the same recordings, to be shown with that one.
         out: File to write; None writes a page to `report.html` next to the results, and no file for other formats.
         format: A name in `FORMATS`.
         licence: License of the model, as a Hugging Face identifier, for the card.
 
     Raises:
-        InputError: The results are missing or damaged, the format is unknown, or `out` can't be written.
+        InputError: The results are missing or damaged, the format is unknown, `old` is about other recordings, or
+            `out` can't be written.
 
     Example:
         >>> from edgepress.toolkit import report
@@ -130,6 +140,11 @@ def report(
 
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
+    if is_stream_result(Path(folder)):
+        return _of_recordings(Path(folder), old, out, format)
+    if old is not None:
+        problem = f"{folder} is no result about recordings, so it is not shown with another one."
+        raise InputError(problem, "Omit --old; edgepress compare compares results of benchmarks.")
     folder = folder_with(Path(folder), RESULTS, SWEEP)
     source = folder / SWEEP if folder.is_dir() and not (folder / RESULTS).exists() else folder
     if source.name == SWEEP and source.exists():
@@ -154,6 +169,17 @@ def _of_sweep(file: Path, out: str | Path | None, format: Format) -> Report:
     if format == "html":
         return _write(sweep_page(sweep), out or file.with_name(PAGE))
     return _write(sweep_markdown(sweep), out)
+
+
+def _of_recordings(file: Path, old: str | Path | None, out: str | Path | None, format: Format) -> Report:
+    from edgepress.toolkit.reports.stream_page import stream_markdown, stream_page
+
+    if format == "card":
+        raise InputError("A model card is about a benchmark, not about recordings.", "Make it of a benchmark.")
+    pair = load_stream(file), None if old is None else load_stream(Path(old))
+    if format == "html":
+        return _write(stream_page(*pair), out or file.with_name(f"{file.name.removesuffix('.json')}.html"))
+    return _write(stream_markdown(*pair), out)
 
 
 def _write(text: str, out: str | Path | None) -> Report:

@@ -16,6 +16,14 @@ from edgepress.toolkit.results.file import first_wrong
 
 SCHEMA_VERSION = 1
 COMMAND = "edgepress evaluate FILE --stream RECORDINGS --events TABLE --json > result.json"
+LEAST_HOURS = 1e-6
+"""Length of all recordings at least; it also allows for the rounding of a sum."""
+MOST_HOURS = 1e6
+"""Length of all recordings at most."""
+MOST_THRESHOLDS = 1000
+"""Thresholds of a curve at most."""
+MOST_EVENTS = 1 << 40
+"""Events, or false alarms, at most."""
 MARKS = {"hours", "alarms_per_hour", "rule"}
 """Fields that the document of recordings has, and no other one."""
 
@@ -74,6 +82,26 @@ class HeardFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeardCount:
+    """What was heard at one threshold, of one label or of all.
+
+    Attributes:
+        label: The label; "" for all.
+        threshold: The threshold.
+        events, missed: Number of labelled events, and of those that were missed.
+        alarms: Number of false alarms.
+        delay_s: Median delay in seconds; null if nothing was heard.
+    """
+
+    label: str
+    threshold: float
+    events: int
+    missed: int
+    alarms: int
+    delay_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class StreamResult:
     """What is read of the document.
 
@@ -84,6 +112,8 @@ class StreamResult:
         rule: When a label is heard: "threshold" and the other options of `listen`.
         labels: Labels that are events.
         heard: The recordings.
+        curve: What was heard at each of several thresholds, in their order.
+        per_label: What was heard of each label, at the threshold of `rule`.
     """
 
     file: str
@@ -93,6 +123,8 @@ class StreamResult:
     rule: dict[str, Any]
     labels: tuple[str, ...]
     heard: tuple[HeardFile, ...]
+    curve: tuple[HeardCount, ...] = ()
+    per_label: tuple[HeardCount, ...] = ()
 
     @property
     def alarms(self) -> int:
@@ -139,7 +171,7 @@ def load_stream(path: Path) -> StreamResult:
 def _find_errors(result: StreamResult) -> Iterator[str]:
     """What types cannot express."""
     seconds = sum(file.seconds for file in result.heard if file.seconds > 0)
-    if not 0 < 3600 * result.hours <= seconds + 1:
+    if not LEAST_HOURS <= result.hours <= min(seconds / 3600 + LEAST_HOURS, MOST_HOURS):
         yield f"hours is {result.hours:g}, accepted: above 0, to the length of the recordings"
     threshold = result.rule.get("threshold")
     if not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
@@ -147,3 +179,10 @@ def _find_errors(result: StreamResult) -> Iterator[str]:
     for n, file in enumerate(result.heard):
         if not file.sha256:
             yield f"heard.{n}.sha256 is empty"
+    for n, count in enumerate((*result.curve, *result.per_label)):
+        if not 0 < count.threshold <= 1:
+            yield f"threshold {n + 1} is {count.threshold!r}, accepted: above 0 to 1"
+        if not 0 <= count.missed <= count.events <= MOST_EVENTS or not 0 <= count.alarms <= MOST_EVENTS:
+            yield f"of {count.events} events, {count.missed} are missed, with {count.alarms} false alarms"
+    if len(result.curve) > MOST_THRESHOLDS:
+        yield f"curve has {len(result.curve)} thresholds, accepted: up to {MOST_THRESHOLDS}"

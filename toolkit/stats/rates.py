@@ -1,4 +1,4 @@
-"""Intervals of rates of events in time, of their difference, and of a median delay."""
+"""Intervals of rates of events in time, of their difference, of a share of events, and of a median delay."""
 
 from __future__ import annotations
 
@@ -22,6 +22,18 @@ def rate_interval(count: float, time: float) -> Interval:
     low = float(chi2.ppf(0.025, 2 * count)) / 2 if count else 0.0
     high = float(chi2.ppf(0.975, 2 * count + 2)) / 2
     return Interval(count / time, low / time, high / time)
+
+
+def exact_share(count: float, total: float) -> Interval:
+    """A share with its exact 95 % interval, of counts that may be expected ones.
+
+    Source: C. J. Clopper and E. S. Pearson, Biometrika 26 (1934), 404-413.
+    """
+    from scipy.stats import beta
+
+    low = float(beta.ppf(0.025, count, total - count + 1)) if count else 0.0
+    high = float(beta.ppf(0.975, count + 1, total - count)) if count < total else 1.0
+    return Interval(count / total, low, high)
 
 
 def rate_difference(first: tuple[float, float], second: tuple[float, float]) -> Interval:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edgepress.toolkit.measurement.comparison.figures import Figure
 from edgepress.toolkit.results.streams import HeardEvent, HeardFile, StreamResult
 from edgepress.toolkit.stats.intervals import Interval, mcnemar, score_interval
-from edgepress.toolkit.stats.rates import median_interval, rate_difference, rate_interval
+from edgepress.toolkit.stats.rates import exact_share, median_interval, rate_difference, rate_interval
 
 SAME_S = 1.0
 """Seconds between two false alarms, one of each model, up to which they are of the same sound."""
@@ -106,8 +106,8 @@ class HeardTwice:
             for event in file.events
         ]
         return StreamChange(
-            old=_side(self.old),
-            new=_side(self.new),
+            old=side_of(self.old),
+            new=side_of(self.new),
             missed_by_old=tuple(p for p, a, b in zip(places, one, other, strict=True) if a and not b),
             missed_by_new=tuple(p for p, a, b in zip(places, one, other, strict=True) if b and not a),
             mcnemar_p=mcnemar(one, other) if places else None,
@@ -212,24 +212,13 @@ def alarms_alone(old: HeardFile, new: HeardFile) -> tuple[list[Place], list[Plac
     return alone[0] + places[0][at[0] :], alone[1] + places[1][at[1] :]
 
 
-def exact_share(count: float, total: float) -> Interval:
-    """A share with its exact 95 % interval, of counts that may be expected ones.
-
-    Source: C. J. Clopper and E. S. Pearson, Biometrika 26 (1934), 404-413.
-    """
-    from scipy.stats import beta
-
-    low = float(beta.ppf(0.025, count, total - count + 1)) if count else 0.0
-    high = float(beta.ppf(0.975, count + 1, total - count)) if count < total else 1.0
-    return Interval(count / total, low, high)
-
-
 def _points(lost: float, gained: float, total: float) -> Interval:
     low, high = score_interval(lost, gained, total)
     return Interval(100 * (lost - gained) / total, 100 * float(low), 100 * float(high))
 
 
-def _side(result: StreamResult) -> HeardSide:
+def side_of(result: StreamResult) -> HeardSide:
+    """What one result says, with exact intervals."""
     events = _events(result)
     delays = [event.delay_s for event in events if event.delay_s is not None]
     missed = len(events) - len(delays)
