@@ -167,9 +167,7 @@ def improve(
     return _make_files(result, folder, kinds, data=named, fresh=fresh)
 
 
-def train_on(
-    run: Path, both: DataSet, out: Path, options: ImproveOptions = AS_USUAL, *, progress: bool = True
-) -> Path:
+def train_on(run: Path, both: DataSet, out: Path, options: ImproveOptions = AS_USUAL, *, progress: bool = True) -> Path:
     """Train the model of a run on; the new `.keras` file.
 
     Args:
