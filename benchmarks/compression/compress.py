@@ -39,12 +39,14 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit import evaluate
+from edgepress.toolkit.data.reading import STRICT
 from edgepress.toolkit.search.compression import compress as compressing
 from edgepress.toolkit.search.compression import smaller, strategies
 from edgepress.toolkit.search.compression.builder import Builder
 from edgepress.toolkit.search.compression.measure import Measurer
+from edgepress.toolkit.search.compression.options import CompressOptions
 from edgepress.toolkit.search.compression.search import StrategySearch
-from edgepress.toolkit.search.compression.step_cache import CompressOptions, StepCache
+from edgepress.toolkit.search.compression.step_cache import StepCache, Subject
 from edgepress.toolkit.search.compression.trial import KINDS, Limits, Trial, best_of
 from edgepress.toolkit.search.sweeping.store import Store
 from edgepress.toolkit.stats.choice import Rule
@@ -129,12 +131,13 @@ def compared(case: Case, found: Found, arguments: argparse.Namespace) -> bool:
 def searched(case: Case, arguments: argparse.Namespace) -> Found:
     """Every file of all strategies and of the grid for a case's net and format; what was made before is read."""
     path, data = model_of(case, arguments), str(data_of(case, arguments))
-    contract, opened = compressing._open(path, data, Hints(), lambda text: None, skip_unreadable=False)
+    contract, opened = compressing._open(path, data, Hints(), lambda text: None, reading=STRICT)
     format, engine = compressing._engine(case.format, None, Limits.of(0))
     about = {"model": path, "data": data, "hints": Hints(), "opened": opened, "arch": contract.arch}
-    options = CompressOptions(**about, format=format, engine=engine, memory=True)
+    options = CompressOptions(max_drop=0, max_memory="1TB")  # so that memory is measured
+    subject = Subject(**about, format=format, engine=engine, options=options)
     store = Store(arguments.out / "search")
-    cache = StepCache(options, store, say)
+    cache = StepCache(subject, store, say)
     builder = Builder(cache)
     state = StrategySearch(builder, Measurer(cache), Limits.of(0), Rule(), minutes=1e5, on_trial=lambda t: None)
     state.begin(builder.convert(path, [state.scheme("float32"), state.scheme("int8")])[0])

@@ -44,6 +44,7 @@ from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.collected import join
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.improvement.improving.improve import train_on
+from edgepress.toolkit.improvement.improving.options import ImproveOptions
 from edgepress.toolkit.improvement.improving.proof import prove_better, prove_not_worse
 from edgepress.toolkit.stats.intervals import paired_drop
 from edgepress.toolkit.training.loop import train
@@ -101,8 +102,8 @@ def measured(stream: str, run: Path, model: Path, old: DataSet, real: Path, seed
                 facts.append(f"{arm} {len({*scenes[rows].tolist()})} of {len(rows)} ({100 * most:.0f} %)")
                 folder = written(Path(temporary) / arm, frames[rows], labels[rows])
                 new = open_data(str(folder), input=old.input, labels=LABELS, purpose="evaluation")
-                how = {"seed": seed, "progress": False}
-                nets[arm] = opened(train_on(run, join(old, new), Path(temporary) / f"run-{arm}", **how))
+                how = ImproveOptions(seed=seed)
+                nets[arm] = opened(train_on(run, join(old, new), Path(temporary) / f"run-{arm}", how, progress=False))
             own = slice(seed, None, seeds)
             items = {"new": (tested[0][own], tested[1][own]), "old": (old.test.read(own), old.test.y[own])}
             for side, (pixels, truth) in items.items():

@@ -202,7 +202,7 @@ def test_a_call_takes_the_arguments_that_the_function_has() -> None:
 
 @pytest.mark.parametrize(
     ("command", "function", "otherwise"),
-    [("bench", board_bench, {"targets", "max_drop"}), ("play", play, {"engine", "open_page"})],
+    [("bench", board_bench, {"targets"}), ("play", play, {"engine", "open_page"})],
 )
 def test_other_commands_name_the_arguments_of_their_functions(command: str, function: Any, otherwise: set[str]) -> None:
     group = GROUP.commands["board"] if command == "bench" else GROUP

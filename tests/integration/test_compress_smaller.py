@@ -37,7 +37,7 @@ class Builder:
     def __init__(self, folder: Path, wrong: Wrong, grows: float) -> None:
         self.folder, self.wrong, self.grows = folder, wrong, grows
         self.cache, self.asked = SimpleNamespace(seconds=0.0), list[int]()
-        self.options = SimpleNamespace(
+        self.subject = SimpleNamespace(
             format="tflite", validation=SimpleNamespace(test=range(COUNT)), model=Path("model")
         )
 

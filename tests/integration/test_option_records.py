@@ -19,7 +19,13 @@ from edgepress.converters.options.records import RECORDS, changed_words, is_reco
 from edgepress.toolkit.data.options import DataOptions
 from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.improvement.improving import improve
+from edgepress.toolkit.improvement.improving.options import ImproveOptions
 from edgepress.toolkit.measurement.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.search.compression import compress
+from edgepress.toolkit.search.compression.options import CompressOptions
+from edgepress.toolkit.shipping.boards import bench, fleet, push
+from edgepress.toolkit.shipping.boards.options import BoardBenchOptions, InstallOptions
 from edgepress.toolkit.training.graphs.options import PruneOptions, TuneOptions
 from edgepress.toolkit.training.options import TrainingOptions
 
@@ -65,6 +71,63 @@ def test_commands_declare_no_option_of_a_record() -> None:
     assert held["train"] == {*settings_of(DataOptions), *settings_of(TrainingOptions)}
     assert held["tune"] == {*settings_of(TuneOptions)}
     assert held["prune"] == {*settings_of(PruneOptions)}
+    assert held["improve"] == {*settings_of(ImproveOptions)}
+    assert held["compress"] == {*settings_of(CompressOptions)}
+
+
+@pytest.mark.parametrize(
+    ("command", "record"), [("bench", BoardBenchOptions), ("push", InstallOptions), ("fleet", InstallOptions)]
+)
+def test_commands_of_board_have_the_options_of_their_record(command: str, record: Any) -> None:
+    options = {each.name: each for each in GROUP.commands["board"].commands[command].params}
+    for name, (_, _, setting) in settings_of(record).items():
+        assert options[name].help == setting.help
+
+
+@pytest.mark.parametrize(
+    ("function", "record"),
+    [
+        (improve.improve, ImproveOptions),
+        (compress.compress, CompressOptions),
+        (bench.board_bench, BoardBenchOptions),
+        (push.push, InstallOptions),
+        (fleet.fleet, InstallOptions),
+    ],
+    ids=lambda each: each.__name__,
+)
+def test_functions_declare_no_option_of_their_record(function: Any, record: Any) -> None:
+    """An option is a field of the record, and no parameter of a function on the way to what uses it."""
+    own = {*inspect.signature(inspect.unwrap(function)).parameters}
+    assert not own & {*settings_of(record)}
+    assert {*settings_of(record)} <= {*signature_of(inspect.unwrap(function)).parameters}
+
+
+DECLARED_AT = {
+    "max_ram": ["toolkit/search/compression/options.py"],
+    "keep_float": ["converters/options/conversion.py"],
+    "timing_s": ["toolkit/measurement/benchmarking/options.py"],
+}
+
+
+@pytest.mark.parametrize("name", DECLARED_AT)
+def test_an_option_of_one_command_is_declared_in_one_place(name: str) -> None:
+    found = [path for path in declarations(name) if not path.endswith("compression/trial.py")]  # `Limits.of` parses
+    assert found == DECLARED_AT[name]
+
+
+def test_threads_of_a_board_are_numbers_in_order() -> None:
+    assert BoardBenchOptions(threads=[4, 1, 4]).threads == (1, 4)
+    for wrong in ([], [0], [2, -1]):
+        with pytest.raises(InputError, match="at least one number, each 1 or more"):
+            BoardBenchOptions(threads=wrong)
+
+
+def test_limits_of_a_search_are_numbers_with_units() -> None:
+    options = CompressOptions(max_drop=1.5, max_size="2kB", max_latency=3, max_flash="4kB")
+    assert options.limits.values == {"drop": 1.5, "size": 2000, "latency": 3000, "flash": 4000}
+    assert (options.rule.confidence, options.rule.prefer) == (0.9, "balanced")
+    with pytest.raises(InputError, match="max-memory"):
+        _ = CompressOptions(max_memory="much").limits
 
 
 def test_the_help_of_an_option_of_a_record_is_written_once() -> None:

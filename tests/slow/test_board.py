@@ -20,7 +20,7 @@ from edgepress.toolkit.shipping.boards.bench import board_bench, board_info
 from edgepress.toolkit.shipping.boards.ssh import Connection
 from edgepress.toolkit.shipping.bundles.build import bundle
 
-QUICK: dict[str, Any] = {"data": "digits", "items": 40, "rounds": 1, "seconds": 0.1, "max_drop_pp": 20.0}
+QUICK: dict[str, Any] = {"data": "digits", "items": 40, "rounds": 1, "seconds": 0.1, "max_drop": 20.0}
 """Of 40 items, 20 pp can be ruled out."""
 NASTY = ["", " ", "a b", "'", '"', "$HOME", "`id`", "$(id)", "a;b", "a\nb", "*", "~", "\\", "-rf", "ä", "!1"]
 

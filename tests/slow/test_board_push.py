@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 import sys
@@ -18,7 +17,8 @@ from edgepress.toolkit.errors import BoardError, BundleError, InputError
 from edgepress.toolkit.shipping.boards import fleet as fleets
 from edgepress.toolkit.shipping.boards import ssh
 from edgepress.toolkit.shipping.boards.fleet import fleet, read_hosts
-from edgepress.toolkit.shipping.boards.push import Installing, Pushed, checked_bundle, push
+from edgepress.toolkit.shipping.boards.options import InstallArguments
+from edgepress.toolkit.shipping.boards.push import Pushed, checked_bundle, push
 from edgepress.toolkit.shipping.bundles.archive import sign
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
@@ -48,8 +48,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def how(server: Any, tmp_path: Path) -> Installing:
-    return Installing(str(tmp_path / "prefix"), python=sys.executable, ssh_config=server.config)
+def how(server: Any, tmp_path: Path) -> InstallArguments:
+    return {"prefix": str(tmp_path / "prefix"), "python": sys.executable, "ssh_config": server.config}
 
 
 def code(*words: object) -> int:
@@ -59,29 +59,29 @@ def code(*words: object) -> int:
     return int(str(ended.value.code))
 
 
-def current(how: Installing) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(Path(how.prefix, "current", "MANIFEST.json").read_bytes())
+def current(how: InstallArguments) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(how["prefix"], "current", "MANIFEST.json").read_bytes())
     return found
 
 
 def test_a_bundle_is_installed_then_updated_and_then_there_is_nothing_to_do(
-    bundles: Callable[..., Path], how: Installing, server: Any
+    bundles: Callable[..., Path], how: InstallArguments, server: Any
 ) -> None:
     steps: list[str] = []
-    first = push("board", bundles(1), how=how, on_step=steps.append)
+    first = push("board", bundles(1), on_step=steps.append, **how)
     assert (first.state, first.before, first.after) == ("installed", None, 1)
     assert [step for step in steps if "install" in step]
-    second = push("board", bundles(2), how=how)
+    second = push("board", bundles(2), **how)
     assert (second.state, second.before, second.after) == ("installed", 1, 2)
-    state = json.loads(Path(how.prefix, "updates", "state.json").read_bytes())
+    state = json.loads(Path(how["prefix"], "updates", "state.json").read_bytes())
     assert (state["shadow"]["release"], state["shadow"]["frames"]) == (2, 20)
-    again = push("board", bundles(2), how=how)
+    again = push("board", bundles(2), **how)
     assert (again.state, again.before, again.after) == ("up to date", 2, 2)
     assert list((server.folder / "home" / ".cache" / "edgepress").iterdir()) == []
 
 
 def test_a_bundle_that_is_replaced_after_its_verification_is_not_installed(
-    bundles: Callable[..., Path], how: Installing, tmp_path: Path
+    bundles: Callable[..., Path], how: InstallArguments, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "mine.zip"
     bundle.write_bytes(bundles(1).read_bytes())
@@ -90,10 +90,10 @@ def test_a_bundle_that_is_replaced_after_its_verification_is_not_installed(
         if "connecting" in text:
             bundle.write_bytes(bundles(2).read_bytes())
 
-    assert push("board", bundle, how=how, on_step=replace).after == 1
+    assert push("board", bundle, on_step=replace, **how).after == 1
     assert current(how)["release"] == 1
     bundle.write_bytes(bundles(1).read_bytes())
-    result = fleet(["board"], bundle, how=dataclasses.replace(how, prefix=f"{how.prefix}2"), on_step=replace)
+    result = fleet(["board"], bundle, on_step=replace, **{**how, "prefix": f"{how['prefix']}2"})
     assert (result.boards[0].after, result.bundle.path) == (1, bundle)
 
 
@@ -112,13 +112,13 @@ def test_a_signed_bundle_is_verified_as_the_copy_that_is_pushed(
 
 
 def test_a_relative_prefix_is_below_the_home_on_the_board(
-    bundles: Callable[..., Path], how: Installing, server: Any
+    bundles: Callable[..., Path], how: InstallArguments, server: Any
 ) -> None:
-    relative = dataclasses.replace(how, prefix="below/here")
-    assert push("board", bundles(1), how=relative).state == "installed"
+    relative: InstallArguments = {**how, "prefix": "below/here"}
+    assert push("board", bundles(1), **relative).state == "installed"
     assert (server.folder / "home" / "below" / "here" / "current" / "model.tflite").exists()
-    assert push("board", bundles(1), how=relative).state == "up to date"
-    assert push("board", bundles(2), how=relative).after == 2
+    assert push("board", bundles(1), **relative).state == "up to date"
+    assert push("board", bundles(2), **relative).after == 2
 
 
 def test_a_board_that_writes_without_end_is_one_that_failed(server: Any) -> None:
@@ -133,13 +133,13 @@ def test_a_board_that_writes_without_end_is_one_that_failed(server: Any) -> None
 
 
 def test_what_this_machine_refuses_fails_one_board_and_not_the_fleet(
-    bundles: Callable[..., Path], how: Installing, monkeypatch: pytest.MonkeyPatch
+    bundles: Callable[..., Path], how: InstallArguments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(ssh.Connection, "send", full)
-    result = fleet(["board", "kitchen"], bundles(1), how=how, jobs=1, max_failures=5)
+    result = fleet(["board", "kitchen"], bundles(1), jobs=1, max_failures=5, **how)
     assert result.counts == {"failed": 2}
     assert "No space left" in str(result.boards[0].error)
 
@@ -153,43 +153,43 @@ WORSE = {
 
 @pytest.mark.parametrize("name", WORSE)
 def test_a_release_that_is_worse_is_refused_and_the_former_one_goes_on(
-    name: str, bundles: Callable[..., Path], how: Installing
+    name: str, bundles: Callable[..., Path], how: InstallArguments
 ) -> None:
-    push("board", bundles(2), how=how)
+    push("board", bundles(2), **how)
     before = current(how)["id"]
     more, words = WORSE[name]
     with pytest.raises(BoardError, match=words):
-        push("board", bundles(1 if more is None else 3, **(more or {})), how=how)
+        push("board", bundles(1 if more is None else 3, **(more or {})), **how)
     assert current(how)["id"] == before
     if more is not None:
         with pytest.raises(BoardError, match="was refused before"):
-            push("board", bundles(3, **more), how=how)
+            push("board", bundles(3, **more), **how)
 
 
 def test_what_can_not_be_pushed_is_one_error(
-    bundles: Callable[..., Path], how: Installing, tmp_path: Path, server: Any
+    bundles: Callable[..., Path], how: InstallArguments, tmp_path: Path, server: Any
 ) -> None:
     with pytest.raises(InputError, match="does not exist"):
-        push("board", tmp_path / "missing.zip", how=how)
+        push("board", tmp_path / "missing.zip", **how)
     with pytest.raises(InputError, match="is not a host"):
-        push("-oProxyCommand=x", bundles(1), how=how)
+        push("-oProxyCommand=x", bundles(1), **how)
     with pytest.raises(BoardError, match="can't be reached"):
-        push("denied", bundles(1), how=how)
+        push("denied", bundles(1), **how)
     (tmp_path / "bad.zip").write_bytes(bundles(1).read_bytes()[:-10])
     with pytest.raises(BundleError):
-        push("board", tmp_path / "bad.zip", how=how)
+        push("board", tmp_path / "bad.zip", **how)
     (tmp_path / "key.pub").write_text("ssh-ed25519 AAAA me\n")
     with pytest.raises(BundleError, match="has no signature"):
-        push("board", bundles(1), key=tmp_path / "key.pub", how=how)
-    assert not Path(how.prefix).exists()
+        push("board", bundles(1), key=tmp_path / "key.pub", **how)
+    assert not Path(how["prefix"]).exists()
 
 
 def test_a_fleet_is_served_in_its_order_and_can_be_called_again(
-    bundles: Callable[..., Path], how: Installing, server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundles: Callable[..., Path], how: InstallArguments, server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hosts = tmp_path / "boards.txt"
     hosts.write_text("# all boards\nboard\ndenied # this one fails\nkitchen\n")
-    words = [str(bundles(1)), "--prefix", how.prefix, "--python", sys.executable, "--ssh-config", str(server.config)]
+    words = [str(bundles(1)), "--prefix", how["prefix"], "--python", sys.executable, "--ssh-config", str(server.config)]
     assert code("fleet", str(hosts), *words, "--jobs", "1") == 4
     shown = capsys.readouterr()
     assert "1 installed, 1 failed, 1 not tried" in shown.out

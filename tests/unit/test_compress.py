@@ -29,7 +29,7 @@ class Shop:
     ) -> None:
         import numpy as np
 
-        self.options = SimpleNamespace(
+        self.subject = SimpleNamespace(
             format="tflite",
             model=Path("m.keras"),
             arch="lenet",

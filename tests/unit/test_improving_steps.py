@@ -24,6 +24,7 @@ from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.improvement.improving import improve as module
 from edgepress.toolkit.improvement.improving import proof
 from edgepress.toolkit.improvement.improving.improve import KEPT, Improved, improve, train_on
+from edgepress.toolkit.improvement.improving.options import ImproveOptions
 from edgepress.toolkit.improvement.improving.proof import FormerFile, kinds_to_make, not_repeated, promises
 from edgepress.toolkit.stats.acceptance import upper_bound
 from edgepress.toolkit.stats.samples import items_to_rule_out
@@ -149,28 +150,30 @@ def test_the_first_training_is_repeated_more_slowly_from_its_weights_on_old_and_
 def test_options_reach_the_training_and_the_data(world: World, tmp_path: Path) -> None:
     result = world.improve(
         data="mine", out=tmp_path / "run-improved", epochs=3, learning_rate=0.5, seed=4, skip_unreadable=True,
-        resume=True, overwrite=True, progress=False,
+        overwrite=True, progress=False,
     )  # fmt: skip
     how = world.asked["how"]
     assert {name: how[name] for name in ("epochs", "learning_rate", "seed", "resume", "overwrite", "progress")} == {
-        "epochs": 3, "learning_rate": 0.5, "seed": 4, "resume": True, "overwrite": True, "progress": False
+        "epochs": 3, "learning_rate": 0.5, "seed": 4, "resume": False, "overwrite": True, "progress": False
     }  # fmt: skip
+    assert world.asked["opened"][1]["skip_unreadable"] is True
+    world.improve(resume=True)
+    assert world.asked["how"]["resume"]
     assert result.notes[0].startswith("opened mine")
     assert "skip_unreadable=True" in result.notes[0]
-    assert world.asked["opened"][1]["skip_unreadable"] is True
 
 
 def test_the_rate_of_a_run_that_was_improved_does_not_fall_again(world: World, tmp_path: Path) -> None:
     world.metrics["arguments"]["continued"] = True
     train_on(world.run, world.old, tmp_path / "out")
     assert world.asked["how"]["learning_rate"] == 0.01
-    train_on(world.run, world.old, tmp_path / "out", learning_rate=0.0)
-    assert world.asked["how"]["learning_rate"] == 0.0
+    train_on(world.run, world.old, tmp_path / "out", ImproveOptions(learning_rate=0.25))
+    assert world.asked["how"]["learning_rate"] == 0.25
 
 
 @pytest.mark.parametrize("max_drop", [-0.1, 100, float("nan")])
 def test_a_drop_that_makes_no_sense_is_refused_before_any_work(world: World, max_drop: float) -> None:
-    with pytest.raises(InputError, match=f"max_drop is {max_drop:g}; accepted: 0 to 100"):
+    with pytest.raises(InputError, match=f"max_drop is {max_drop:g}; accepted: at least 0 and below 100"):
         world.improve(max_drop=max_drop)
     assert world.asked == {}
 

@@ -129,8 +129,8 @@ def empty_search(confidence=0.9, drop=5.0):
     """A search whose builder makes nothing."""
     from types import SimpleNamespace
 
-    options = SimpleNamespace(validation=SimpleNamespace(test=range(COUNT)), format="tflite", model=Path("m.keras"))
-    builder = SimpleNamespace(options=options, convert=lambda *_: [None], cache=SimpleNamespace(seconds=0.0))
+    subject = SimpleNamespace(validation=SimpleNamespace(test=range(COUNT)), format="tflite", model=Path("m.keras"))
+    builder = SimpleNamespace(subject=subject, convert=lambda *_: [None], cache=SimpleNamespace(seconds=0.0))
     state = StrategySearch(builder, builder, Limits.of(drop), Rule(confidence), minutes=60, on_trial=lambda t: None)
     state.trials.append(trial(0, 0, [], size_bytes=4, latency_us=4.0))
     return state

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +14,16 @@ from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import code_of, command
 from edgepress.toolkit.cli.record_options import option_of, with_records
-from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.measurement.benchmarking.options import TURNS
+from edgepress.toolkit.shipping.boards.options import (
+    AS_USUAL,
+    MEASURED,
+    PYTHON,
+    SSH_CONFIG,
+    BoardBenchOptions,
+    InstallOptions,
+)
 from edgepress.toolkit.text import plural
 
 if TYPE_CHECKING:
@@ -28,53 +33,20 @@ if TYPE_CHECKING:
 
 
 Bundle = Annotated[Path, Argument(help="Bundle to install, of edgepress bundle")]
-Prefix = Annotated[
-    str, Option(help="Folder of the installation on the board", show_default="that of install.sh, for the user")
-]
-Sudo = Annotated[bool, Option("--sudo", help="Install as root, by sudo -n")]
-InstallPython = Annotated[
-    str,
-    Option(
-        help="Python on the board that has the packages, for a first installation",
-        show_default="python3, with the bundle's packages",
-    ),
-]
-Shadow = Annotated[
-    int | None,
-    Option(min=0, help="Frames that both releases answer before the switch", show_default="as the bundle says"),
-]
-Key = Annotated[
-    Path | None,
-    Option(help="Public key, or file of allowed signers, that must have signed the bundle", show_default="no check"),
-]
-TrustKeys = Annotated[
-    str,
-    Option(
-        metavar="SHA256",
-        help="Trust the keys of the bundle instead of those of the board; the board's refusal says the hash",
-        show_default="the board's",
-    ),
-]
+Python = Annotated[str | None, option_of(PYTHON)]
+SshConfig = Annotated[Path | None, option_of(SSH_CONFIG)]
 
 
 def push(
     host: Annotated[str, Argument(help="Board, as for ssh: NAME, USER@NAME, ssh://USER@NAME:PORT")],
     bundle: Bundle,
-    prefix: Prefix = "",
-    sudo: Sudo = False,
-    python: InstallPython = "",
-    shadow: Shadow = None,
-    key: Key = None,
-    trust_keys: TrustKeys = "",
-    ssh_config: SshConfig = None,
+    how: InstallOptions = AS_USUAL,
     json_output: options.Json = False,
 ) -> None:
     """Install a bundle on a board as an update does: beside, self-test, shadow run, switch, watch."""
-    from edgepress.toolkit.shipping.boards.push import Installing
     from edgepress.toolkit.shipping.boards.push import push as work
 
-    how = Installing(prefix, sudo, python, shadow, ssh_config, trust_keys)
-    pushed = work(host, bundle, key=key, how=how, on_step=screen.step)
+    pushed = call_with(work, locals(), on_step=screen.step)
     if json_output:
         screen.document(pushed.to_dict())
         return
@@ -89,22 +61,14 @@ def fleet(
     bundle: Bundle,
     jobs: Annotated[int, Option(min=1, max=200, help="Boards at a time")] = 8,
     max_failures: Annotated[int, Option(min=1, help="Begin no further board when so many have failed")] = 1,
-    prefix: Prefix = "",
-    sudo: Sudo = False,
-    python: InstallPython = "",
-    shadow: Shadow = None,
-    key: Key = None,
-    trust_keys: TrustKeys = "",
-    ssh_config: SshConfig = None,
+    how: InstallOptions = AS_USUAL,
     json_output: options.Json = False,
 ) -> int:
     """Install a bundle on many boards; boards that have the release are skipped, so a call can be repeated."""
     from edgepress.toolkit.shipping.boards.fleet import DONE
     from edgepress.toolkit.shipping.boards.fleet import fleet as work
-    from edgepress.toolkit.shipping.boards.push import Installing
 
-    how = Installing(prefix, sudo, python, shadow, ssh_config, trust_keys)
-    result = work(file, bundle, jobs=jobs, max_failures=max_failures, key=key, how=how, on_step=screen.step)
+    result = call_with(work, locals(), hosts=file, on_step=screen.step)
     if json_output:
         screen.document(result.to_dict())
     else:
@@ -129,13 +93,6 @@ def _release(number: int | None) -> str:
 app = typer.Typer(help="Describe boards, measure files on them, and install bundles, over ssh.")
 
 FILE_SUFFIXES = (".tflite", ".onnx", ".zip")
-Python = Annotated[
-    str | None,
-    Option(
-        "--python", help="Python on the board that has the engines", show_default="python3, with the bundle's packages"
-    ),
-]
-SshConfig = Annotated[Path | None, Option(help="Configuration file of ssh, as for ssh -F", show_default="the user's")]
 
 
 @app.command()
@@ -172,27 +129,10 @@ def bench(
         ),
     ],
     data: Annotated[str | None, Option(help=options.DATA_HELP, show_default="only the self-test")] = None,
-    items: Annotated[int, Option(min=1, help="Largest number of test items to send")] = 1000,
-    python: Python = None,
-    threads: options.ThreadCounts = "1",
-    rounds: Annotated[int, option_of(replace(TURNS, min=0))] = 6,
-    seconds: Annotated[
-        float, Option(min=0.1, help="Seconds of timing for each file and number of threads in a round")
-    ] = 1.0,
-    max_drop: options.MaxDrop = None,
-    confidence: options.Confidence = "90%",
-    prefer: options.Preference = "balanced",
-    out: Annotated[
-        Path | None, Option(help="Folder of the benchmark.json to merge with", show_default="the folder of the files")
-    ] = None,
-    keep: Annotated[bool, Option("--keep", help="Keep the copied files on the board")] = False,
-    resume: options.Resume = False,
-    reading: Reading = STRICT,
-    ssh_config: SshConfig = None,
+    how: BoardBenchOptions = MEASURED,
     json_output: options.Json = False,
 ) -> int:
     """Verify and measure files on boards, and add the results to the workstation's; removes the copied files."""
-    from edgepress.toolkit.measurement.benchmarking.options import MAX_DROP_PP, parse_counts
     from edgepress.toolkit.shipping.boards.bench import board_bench as work
 
     files = [t for t in targets if Path(t).suffix in FILE_SUFFIXES or Path(t).exists()]
@@ -204,13 +144,7 @@ def bench(
             f"No board given, only files: {', '.join(files)}.",
             "Add a board as for ssh, such as pi@raspberrypi.local; with USER@ if a file has the same name.",
         )
-    result = call_with(
-        work,
-        locals(),
-        threads=parse_counts(threads, "--threads"),
-        max_drop_pp=MAX_DROP_PP if max_drop is None else max_drop,
-        on_step=screen.step,
-    )
+    result = call_with(work, locals(), on_step=screen.step)
     boards = [b for b in result.benchmark.boards if b["name"] in hosts] if result.benchmark is not None else []
     measured = [r for r in result.benchmark.results if r.host in hosts] if result.benchmark is not None else []
     failed = [r for r in measured if r.failed]
@@ -220,7 +154,7 @@ def bench(
         _show_bench(result, boards, failed)
     if result.failed or failed:
         return code_of([*(not r.failed for r in measured), *(False for _ in result.failed)])
-    return 3 if max_drop is not None and any(b.get("advice", {}).get("ship") is None for b in boards) else 0
+    return 3 if how.max_drop is not None and any(b.get("advice", {}).get("ship") is None for b in boards) else 0
 
 
 @app.command()
@@ -248,8 +182,8 @@ def collect(
     screen.shell_command(f"Label them: {shell_line('edgepress', 'label', str(collected.folder))}")
 
 
-app.command()(command(push))
-app.command()(command(fleet))
+app.command()(command(with_records(push)))
+app.command()(command(with_records(fleet)))
 
 
 def _show_bench(result: BoardBench, boards: Sequence[Mapping[str, Any]], failed: Sequence[Measurement]) -> None:

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.runtime.engines import PACKAGED
 from edgepress.toolkit import text
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
-from edgepress.toolkit.cli.board import Python, SshConfig
-from edgepress.toolkit.cli.record_options import option_of
 from edgepress.toolkit.columns import FOOTPRINT, TRIALS, filled_columns
-from edgepress.toolkit.data.reading import STRICT, Reading
+from edgepress.toolkit.search.compression.options import AS_USUAL, CompressOptions
 from edgepress.toolkit.terminal import Text, console, status
-from edgepress.toolkit.training.graphs.options import OUT
 
 if TYPE_CHECKING:
     from edgepress.toolkit.search.compression.trial import Trial
@@ -38,40 +32,7 @@ def compress(
             autocompletion=options.complete_data,
         ),
     ] = None,
-    max_drop: Annotated[
-        float, Option(min=0, max=100, help="Largest accuracy drop from the float file, percentage points")
-    ] = 0.5,
-    confidence: options.Confidence = "90%",
-    prefer: options.Preference = "balanced",
-    max_size: Annotated[str | None, Option(metavar="SIZE", help="Largest file, such as 200kB")] = None,
-    max_latency: Annotated[
-        str | None, Option(metavar="TIME", help="Largest median latency of one item, such as 5ms")
-    ] = None,
-    max_memory: Annotated[
-        str | None, Option(metavar="SIZE", help="Maximum memory, excluding the engine, measured here, such as 64MB")
-    ] = None,
-    max_ram: Annotated[
-        str | None, Option(metavar="SIZE", help="Most memory that the file takes as exported C, such as 32kB")
-    ] = None,
-    max_flash: Annotated[
-        str | None, Option(metavar="SIZE", help="Most flash that the file takes as exported C, such as 128kB")
-    ] = None,
-    engine: Annotated[
-        options.PackagedEngine | None, options.engine_option("Engine that runs the file", PACKAGED)
-    ] = None,
-    format: Annotated[
-        Literal["tflite", "onnx"] | None,
-        Option(help="Format of the file", show_default="what the engine opens, tflite"),
-    ] = None,
-    board: Annotated[
-        str | None, Option(metavar="HOST", help="Board to measure latency on, as for ssh", show_default="this machine")
-    ] = None,
-    python: Python = None,
-    ssh_config: SshConfig = None,
-    minutes: Annotated[float, Option(help="Start no training after this time")] = 60.0,
-    out: Annotated[Path | None, option_of(replace(OUT, show_default="compressed, next to the model"))] = None,
-    seed: Annotated[int, Option(min=0, help="Seed of trainings")] = 0,
-    reading: Reading = STRICT,
+    how: CompressOptions = AS_USUAL,
     json_output: options.Json = False,
 ) -> int:
     """Find the cheapest way to make a file that meets your limits; exits with 3 if there is none."""

@@ -10,8 +10,8 @@ from typer import Argument, Option
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import code_of
-from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.improvement.improving.options import AS_USUAL, ImproveOptions
 from edgepress.toolkit.text import interval, percent, plural
 
 if TYPE_CHECKING:
@@ -26,23 +26,7 @@ def improve(
     run: Annotated[Path, Argument(help="Folder of a run of edgepress train or improve")],
     new: Annotated[Path, Option(help="Labelled pictures, such as the folder of edgepress label")],
     data: Annotated[str | None, Option(help="The old data", show_default="those that the model names")] = None,
-    to: Annotated[
-        str | None,
-        Option(metavar="SCHEMES", help="Schemes to convert to", show_default="those of the run, or tflite-int8"),
-    ] = None,
-    out: Annotated[Path | None, Option(help="Folder for the new run", show_default="RUN-improved")] = None,
-    epochs: Annotated[int, Option(min=1, help="Passes over the items")] = 10,
-    learning_rate: Annotated[
-        float | None,
-        Option(help="Learning rate of the first step", show_default="that of the run, times 0.3 after train"),
-    ] = None,
-    max_drop: Annotated[
-        float, Option(min=0, max=100, help="Percentage points of accuracy that old items may lose")
-    ] = 1.0,
-    seed: Annotated[int, Option(min=0, help="Seed of order and augmentation")] = 0,
-    reading: Reading = STRICT,
-    resume: options.Resume = False,
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace a run in the folder")] = False,
+    how: ImproveOptions = AS_USUAL,
     json_output: options.Json = False,
 ) -> int:
     """Train a model on with new pictures beside old ones, prove the gain on held-out items, convert, calibrate."""
@@ -53,18 +37,18 @@ def improve(
     if json_output:
         screen.document(result.to_dict())
     else:
-        _show(result, max_drop, reading)
+        _show(result, how)
     return code_of(result.asked) if result.verdict == "proven" else NOT_PROVEN
 
 
-def _show(result: Improved, max_drop: float, reading: Reading) -> None:
+def _show(result: Improved, how: ImproveOptions) -> None:
     columns = [("Held-out items", "left"), ("Number", "right"), ("Before", "right"), ("After", "right")]
     rows = [[name, f"{proof.items:,}", percent(proof.before), percent(proof.after), _gain(proof)]
             for name, proof in (("new", result.new), ("old", result.old))]  # fmt: skip
     screen.show(screen.table([*columns, ("Gain, 95 % interval", "right")], rows))
     screen.say(_sentence(result.new, "better on new items", "worse on new items"))
-    not_worse = f"at most {max_drop:g} pp worse on old items"
-    screen.say(_sentence(result.old, not_worse, f"more than {max_drop:g} pp worse on old items"))
+    not_worse = f"at most {how.max_drop:g} pp worse on old items"
+    screen.say(_sentence(result.old, not_worse, f"more than {how.max_drop:g} pp worse on old items"))
     if result.verdict == "worse":
         screen.say("Nothing was converted. Keep the old files; more new pictures, or fewer epochs, may help.")
         return
@@ -83,11 +67,11 @@ def _show(result: Improved, max_drop: float, reading: Reading) -> None:
         )
     screen.say(f"Written: {result.model} and {plural(len(result.files), 'converted file')}.")
     if result.ship is not None:
-        screen.next_command(shell_line("edgepress", "bundle", result.ship, *reading.words))
+        screen.next_command(shell_line("edgepress", "bundle", result.ship, *how.words))
     elif result.had_promise:
         screen.say("No file keeps the promise that an old file had, so none is named for a bundle.")
     elif result.files:  # which of them is best is measured
-        screen.next_command(shell_line("edgepress", "benchmark", result.files[0].parent, *reading.words))
+        screen.next_command(shell_line("edgepress", "benchmark", result.files[0].parent, *how.words))
 
 
 def _gain(proof: Proof) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,9 +19,11 @@ from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.commands import NAME
 from edgepress.toolkit.cli.option_table import CommaList
 from edgepress.toolkit.cli.options import DATA_HELP, Json, PackagedEngine, engine_option
+from edgepress.toolkit.cli.record_options import option_of
 from edgepress.toolkit.cli.settings_file import load, relative
 from edgepress.toolkit.errors import InputError, UsageError
 from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.search.compression.options import MAX_LATENCY, MAX_SIZE
 from edgepress.toolkit.text import DROP, SIZE, TIME, parse
 
 if TYPE_CHECKING:
@@ -44,12 +47,8 @@ def init(
     max_drop: Annotated[
         float | None, Option(min=0, max=100, help="Largest accuracy drop, percentage points", show_default="none")
     ] = None,
-    max_size: Annotated[
-        str | None, Option(metavar="SIZE", help="Largest file, such as 200kB", show_default="none")
-    ] = None,
-    max_latency: Annotated[
-        str | None, Option(metavar="TIME", help="Largest median latency of one item, such as 5ms", show_default="none")
-    ] = None,
+    max_size: Annotated[str | None, option_of(replace(MAX_SIZE, show_default="none"))] = None,
+    max_latency: Annotated[str | None, option_of(replace(MAX_LATENCY, show_default="none"))] = None,
     max_memory: Annotated[
         str | None,
         Option(metavar="SIZE", help="Maximum memory, excluding the engine, such as 64MB", show_default="none"),
@@ -233,7 +232,7 @@ QUESTIONS = {
     "data": "Data: a folder of class folders, an .npz, or a name such as digits",
     "board": "Board: a host as for ssh, or a kind such as pi64-py313",
     "max_drop": "Largest accuracy drop, percentage points",
-    "max_size": "Largest file, such as 200kB",
+    "max_size": MAX_SIZE.help,
     "max_latency": "Largest latency, such as 5ms",
 }
 """What is asked in a terminal."""

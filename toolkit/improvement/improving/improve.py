@@ -19,10 +19,11 @@ from edgepress.toolkit.conversion.convert import convert
 from edgepress.toolkit.data.collected import follow, join
 from edgepress.toolkit.data.for_model import contract_of, data_for
 from edgepress.toolkit.data.objects import Data, source_of
-from edgepress.toolkit.data.reading import Reading, ReadingArguments
+from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.data.remembered import open_in_groups
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import DataError, EdgepressError, InputError
+from edgepress.toolkit.improvement.improving.options import AS_USUAL, ImproveArguments, ImproveOptions
 from edgepress.toolkit.improvement.improving.proof import (
     FormerFile,
     NewAnswers,
@@ -45,10 +46,6 @@ from edgepress.toolkit.results.run_files import METRICS, run_model
 from edgepress.toolkit.training.loop import train
 from edgepress.toolkit.training.run_folder import load_result
 
-MAX_DROP_PP = 1.0
-"""Percentage points that old items may lose."""
-EPOCHS = 10
-"""Epochs of the training on old and new items, unless the user sets them."""
 SLOWER = 0.3
 """Learning rate, as a share of that of the first training; a run that was improved keeps its own."""
 KEPT = ("width", "depth", "dropout", "batch_size", "augmentation")
@@ -114,17 +111,9 @@ def improve(
     new: Data,
     *,
     data: Data | None = None,
-    to: str | None = None,
-    out: str | Path | None = None,
-    epochs: int = EPOCHS,
-    learning_rate: float | None = None,
-    max_drop: float = MAX_DROP_PP,
-    seed: int = 0,
-    resume: bool = False,
-    overwrite: bool = False,
     progress: bool = True,
     on_step: Callable[[str], None] | None = None,
-    **reading: Unpack[ReadingArguments],
+    **improving: Unpack[ImproveArguments],
 ) -> Improved:
     """Train a model on with new pictures beside old ones, and prove that it is better and forgot nothing.
 
@@ -132,16 +121,6 @@ def improve(
         run: The folder of a run of `train`, or of this function.
         new: Labelled pictures of its classes, such as the folder of `label`; a class may be missing.
         data: The old data; None opens those that the model names.
-        to: Schemes to convert to, separated by commas; None: those of the files in the run's `variants`, or
-            tflite-int8.
-        out: Folder for the new run; None: RUN-improved.
-        epochs: Passes over the items.
-        learning_rate: Learning rate of the first step; None: a share of that of the first training, and that of a run
-            of this function.
-        max_drop: Percentage points of accuracy on old items that may be lost.
-        seed: Seed of order and augmentation.
-        resume: Resume the training that `out` holds.
-        overwrite: Replace a run that `out` holds.
         progress: Show a progress bar on standard error.
         on_step: Called with a sentence when a step begins.
 
@@ -158,30 +137,28 @@ def improve(
     """
     data = source_of(data)
     new = source_of(new)
-    if not 0 <= max_drop < 100:
-        raise InputError(f"max_drop is {max_drop:g}; accepted: 0 to 100 percentage points, such as 1.")
+    options = ImproveOptions(**improving)
     step = on_step or (lambda text: None)
     folder = Path(run)
-    target = folder.parent / f"{folder.name}-improved" if out is None else Path(out)
+    target = folder.parent / f"{folder.name}-improved" if options.out is None else Path(options.out)
     if target.resolve() == folder.resolve():
         raise InputError(f"{target} is the run that is to be improved.", "Name another folder with --out.")
     _arguments(folder)  # first, so that a wrong folder is told before any work
     before = run_model(folder) or folder / MODEL
     learned = learned_by(load_result(folder).metrics)
-    kinds = kinds_to_make(folder, to)
-    old, fresh, notes = _open(before, str(new), data, reading=Reading(**reading))
+    kinds = kinds_to_make(folder, options.to)
+    old, fresh, notes = _open(before, str(new), data, reading=options)
     fresh, left_out = without_learned_scenes(fresh, learned)
     both = join(old, fresh)
     step(f"Training on {len(fresh.train)} new items, beside old ones")
-    how: dict[str, Any] = {"seed": seed, "resume": resume, "overwrite": overwrite, "progress": progress}
-    model = train_on(folder, both, target, epochs=epochs, learning_rate=learning_rate, **how)
+    model = train_on(folder, both, target, options, progress=progress)
     remember(target, fresh, learned)
     step("Comparing both models on held-out items")
     scores = (model_scores(path, both.test) for path in (before, model))
     was, now = (same_answers(decide(each, multilabel=both.multilabel)[0], both.test.y) for each in scores)
     count = len(old.test)  # the old items come first
     better = prove_better(was[count:], now[count:])
-    kept = prove_not_worse(was[:count], now[:count], max_drop)
+    kept = prove_not_worse(was[:count], now[:count], options.max_drop)
     result = Improved(model, better, kept, (), (), (*notes, *left_out))
     if result.verdict == "worse":
         return result
@@ -190,24 +167,22 @@ def improve(
     return _make_files(result, folder, kinds, data=named, fresh=fresh)
 
 
-def train_on(
-    run: Path, both: DataSet, out: Path, *, epochs: int = EPOCHS, learning_rate: float | None = None, **how: Any
-) -> Path:
+def train_on(run: Path, both: DataSet, out: Path, options: ImproveOptions = AS_USUAL, *, progress: bool = True) -> Path:
     """Train the model of a run on; the new `.keras` file.
 
     Args:
         run: The folder of the run.
         both: Old and new items (`join`).
         out: Folder for the new run.
-        epochs: Passes over the items.
-        learning_rate: Learning rate of the first step; None: a share of that of the first training.
-        how: Other arguments of `train`.
+        options: How it is trained.
+        progress: Show a progress bar on standard error.
     """
     arguments = _arguments(run)
     # Once, because a rate that falls each time learns nothing; that of a net of others is low from the beginning.
     slower = 1.0 if arguments.get("continued") or arguments.get("base") else SLOWER
-    rate = slower * arguments["learning_rate"] if learning_rate is None else learning_rate
-    how |= {name: arguments[name] for name in KEPT} | {"epochs": epochs, "learning_rate": rate, "patience": None}
+    rate = slower * arguments["learning_rate"] if options.learning_rate is None else options.learning_rate
+    how: dict[str, Any] = {name: getattr(options, name) for name in ("epochs", "seed", "resume", "overwrite")}
+    how |= {name: arguments[name] for name in KEPT} | {"learning_rate": rate, "patience": None, "progress": progress}
     if arguments.get("base"):
         return train(both, base=run, out=out, **how).model
     return train(both, arguments["arch"], weights=run / MODEL, continued=True, out=out, **how).model

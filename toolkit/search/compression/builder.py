@@ -51,7 +51,7 @@ class Builder:
 
     def __init__(self, cache: StepCache) -> None:
         self.cache = cache
-        self.options = cache.options
+        self.subject = cache.subject
 
     def convert(
         self,
@@ -60,27 +60,27 @@ class Builder:
         **how: Unpack[ConversionArguments],
     ) -> list[Trial]:
         """The files of a model, by the names of their schemes, as `edgepress convert` makes them."""
-        options = self.options
-        own = source != self.options.model
-        by_target = _by_target(schemes, options.target)
+        subject = self.subject
+        own = source != self.subject.model
+        by_target = _by_target(schemes, subject.target)
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
             variants: list[Variant] = []
             for target, names in by_target.items():
-                arguments: ConvertArguments = {**options.reading.arguments, **how, "target": target}
+                arguments: ConvertArguments = {**subject.options.arguments, **how, "target": target}
                 variants += convert(
                     source,
                     ",".join(names),
-                    data=options.data,
+                    data=subject.data,
                     out=folder,
-                    hints=None if own else options.hints,
+                    hints=None if own else subject.hints,
                     on_note=lambda text: self.cache.notes.setdefault(text),
                     **arguments,
                 )
             errors = {v.scheme: f"{v.error} {v.hint}".strip() for v in variants if v.path is None}
             return {"errors": errors}, {v.scheme: v.path for v in variants if v.path is not None}
 
-        key = asdict(replace(ConversionOptions(**how), target=options.target))
+        key = asdict(replace(ConversionOptions(**how), target=subject.target))
         key |= {"source": sha256_of(source), "schemes": [*schemes]}
         entry = self.cache.step("convert", f"converting to {', '.join(schemes)}", key, work)
         seconds = entry.made["seconds"] / len(schemes)
@@ -97,19 +97,19 @@ class Builder:
         """The model trained for quantization, as `edgepress tune` does."""
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            result = tune(self.options.model, self.options.data, bits=bits, steps=TUNE_STEPS, **self._training(folder))
+            result = tune(self.subject.model, self.subject.data, bits=bits, steps=TUNE_STEPS, **self._training(folder))
             return {"facts": {"bits": bits, "steps": result.facts["steps"]}}, {"model": result.model}
 
         return self._source("tune", f"training for {bits}-bit weights", {"bits": bits, "steps": TUNE_STEPS}, work)
 
     def prune(self, *, briefly: bool = False, **target: float) -> FloatModel:
         """The model pruned to `macs` or `max_size`, as `edgepress prune` does; `briefly`: with the least training."""
-        options = self.options
-        steps = min(PRUNE_STEPS, PRUNE_EPOCHS * -(-len(options.opened.train) // BATCH))
+        subject = self.subject
+        steps = min(PRUNE_STEPS, PRUNE_EPOCHS * -(-len(subject.opened.train) // BATCH))
         steps = LEAST_STEPS if briefly else steps
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            result = prune(options.model, options.data, steps=steps, **self._training(folder) | target)
+            result = prune(subject.model, subject.data, steps=steps, **self._training(folder) | target)
             before = result.facts["before"]
             after = result.facts["after"]
             shares = {name: after[name] / before[name] for name in ("macs", "parameters")}
@@ -120,12 +120,12 @@ class Builder:
 
     def distil(self, arch: str, width: float) -> FloatModel:
         """The model distilled into an architecture, a `.keras` file; of multi-label data, learned from labels alone."""
-        options = self.options
-        teacher = None if options.opened.multilabel else options.model
+        subject = self.subject
+        teacher = None if subject.opened.multilabel else subject.model
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            training: dict[str, Any] = {"width": width, "teacher": teacher, "seed": options.seed}
-            result = train(options.opened, arch, out=folder, **training, resume=True, progress=False)
+            training: dict[str, Any] = {"width": width, "teacher": teacher, "seed": subject.options.seed}
+            result = train(subject.opened, arch, out=folder, **training, resume=True, progress=False)
             return {"facts": {"arch": arch, "width": width, "epochs": len(result.history)}}, {"model": result.model}
 
         words = f"{'distilling into' if teacher else 'training'} {arch} of width {width:g}"
@@ -133,7 +133,7 @@ class Builder:
 
     def untrained(self, arch: str, width: float) -> FloatModel:
         """A net of an architecture that has seen a few items only."""
-        opened = self.options.opened
+        opened = self.subject.opened
         parts = [_take_items(getattr(opened, name), PROBED) for name in SPLITS]
         few = replace(opened, train=parts[0], val=parts[1], test=parts[2])
 
@@ -146,14 +146,14 @@ class Builder:
     def _source(
         self, kind: str, words: str, arguments: Mapping[str, Any], work: Callable[[Path], tuple[dict[str, Any], Files]]
     ) -> FloatModel:
-        entry = self.cache.step(kind, words, {**arguments, "seed": self.options.seed}, work)
+        entry = self.cache.step(kind, words, {**arguments, "seed": self.subject.options.seed}, work)
         return FloatModel(entry.files["model"], entry.result.get("facts", {}), entry.made["seconds"])
 
     def _training(self, folder: Path) -> dict[str, Any]:
         """Options that `tune` and `prune` share."""
-        options = self.options
-        shared = {"hints": options.hints, **options.reading.arguments}
-        return {**shared, "out": folder, "seed": options.seed, "resume": True}
+        subject = self.subject
+        shared = {"hints": subject.hints, **subject.options.arguments}
+        return {**shared, "out": folder, "seed": subject.options.seed, "resume": True}
 
 
 def _by_target(schemes: Sequence[str], target: Target) -> dict[Target, list[str]]:

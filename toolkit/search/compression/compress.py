@@ -14,11 +14,10 @@ from edgepress.converters.files import write_bytes, write_json
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import ENGINES
 from edgepress.runtime.contract import Contract
-from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.conversion.plan import plan_for
 from edgepress.toolkit.data.for_model import data_for, data_record
 from edgepress.toolkit.data.objects import Data, Model, source_of
-from edgepress.toolkit.data.reading import Reading, ReadingArguments
+from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.machine.environments import usable_engines
@@ -28,6 +27,7 @@ from edgepress.toolkit.reports.notebooks.views import compress_html
 from edgepress.toolkit.results.run_files import model_in
 from edgepress.toolkit.search.compression.builder import Builder
 from edgepress.toolkit.search.compression.measure import Measurer
+from edgepress.toolkit.search.compression.options import CompressArguments, CompressOptions
 from edgepress.toolkit.search.compression.report import (
     PICTURE,
     REPORT,
@@ -39,13 +39,12 @@ from edgepress.toolkit.search.compression.report import (
     why_none,
 )
 from edgepress.toolkit.search.compression.search import StrategySearch
-from edgepress.toolkit.search.compression.step_cache import CompressOptions, StepCache
+from edgepress.toolkit.search.compression.step_cache import StepCache, Subject
 from edgepress.toolkit.search.compression.strategies import STRATEGIES, search
-from edgepress.toolkit.search.compression.trial import KINDS, MAX_DROP_PP, Limits, Trial
+from edgepress.toolkit.search.compression.trial import KINDS, Limits, Trial
 from edgepress.toolkit.search.sweeping.store import Store
 from edgepress.toolkit.shipping.boards.bench import board_info
 from edgepress.toolkit.shipping.boards.ssh import checked_host
-from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
 from edgepress.toolkit.text import short_repr
 from edgepress.toolkit.training.run_folder import only_run
 
@@ -85,27 +84,11 @@ def compress(
     model: Model,
     data: Data | None = None,
     *,
-    max_drop: float = MAX_DROP_PP,
-    confidence: str | float = CONFIDENCE,
-    prefer: str = "balanced",
-    max_size: str | float | None = None,
-    max_latency: str | float | None = None,
-    max_memory: str | float | None = None,
-    max_ram: str | float | None = None,
-    max_flash: str | float | None = None,
-    engine: str | None = None,
-    format: str | None = None,
-    board: str | None = None,
-    python: str | None = None,
-    ssh_config: Path | None = None,
-    minutes: float = 60.0,
-    out: str | Path | None = None,
     hints: Hints | None = None,
-    seed: int = 0,
     on_note: Callable[[str], None] | None = None,
     on_step: Callable[[str], None] | None = None,
     on_trial: Callable[[Trial], None] | None = None,
-    **reading: Unpack[ReadingArguments],
+    **compressing: Unpack[CompressArguments],
 ) -> CompressResult:
     """Find the cheapest way to make a file that meets your limits.
 
@@ -117,27 +100,7 @@ def compress(
     Args:
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, a SavedModel folder, or a run's folder.
         data: Data with labels like those it was trained on; None opens those that the model's contract names.
-        max_drop: Accuracy that may be lost against the float file, percentage points.
-        confidence: The probability of a drop within it, on validation items, from which a file is sure enough, such as
-            0.9 or "90%". Cheap ways go on until one is, if there are items enough; nothing is trained for it alone.
-        prefer: What is chosen of files that keep all limits: "balanced", the least product of size and latency, "size"
-            or "latency".
-        max_size: Largest size: bytes, or text such as "200kB".
-        max_latency: Largest median latency of one item on one thread: milliseconds, or text such as "5ms".
-        max_memory: Most memory that its process may take beyond the engine's: bytes, or text such as "64MB". It is
-            measured on this machine.
-        max_ram: Most memory, arena and stack, that its exported C may take (`export`): bytes, or text such as "32kB".
-            It is computed; with it or `max_flash`, only integer-only int8 files count.
-        max_flash: Most flash, constants and code, that its exported C may take.
-        engine: Engine that runs the file; None: the first installed one that opens `format`.
-        format: "tflite" or "onnx"; None: the first that `engine` opens, or "tflite".
-        board: Board that latency is measured on, as for ssh; None: this machine.
-        python: The board's Python that has the engines; None: python3, with the packages of a bundle.
-        ssh_config: Configuration file, as for `ssh -F`.
-        minutes: Start no training after this time.
-        out: Folder for the result; None: `compressed` next to the model.
         hints: What you know of a model that edgepress did not train.
-        seed: Seed of trainings.
         on_note: Called with each guess about the model, and where an earlier result is kept.
         on_step: Called with each step that begins, in words.
         on_trial: Called with each file that was tried, with its figures.
@@ -154,32 +117,31 @@ def compress(
     path = model_in(model)
     note = on_note or (lambda text: None)
     step = on_step or (lambda text: None)
-    limits = Limits.of(max_drop, max_size, max_latency, max_memory, max_ram=max_ram, max_flash=max_flash)
-    rule = Rule.of(confidence, prefer)
-    if not 0 < minutes < 1e5:
-        raise InputError(f"minutes is {minutes}; accepted: above 0, below 100000.")
-    format, engine = _engine(format, engine, limits)
+    options = CompressOptions(**compressing)
+    limits, rule = options.limits, options.rule
+    format, engine = _engine(options.format, options.engine, limits)
     hints = hints or Hints()
-    if board is not None:
-        step(f"looking at {checked_host(board)}")
-        board_info(board, python=python, ssh_config=ssh_config)  # first: a board that can't be reached ends it here
-    contract, opened = _open(path, data, hints, note, reading=Reading(**reading))
+    if options.board is not None:
+        step(f"looking at {checked_host(options.board)}")
+        # first: a board that can't be reached ends it here
+        board_info(options.board, python=options.python, ssh_config=options.ssh_config)
+    contract, opened = _open(path, data, hints, note, reading=options)
     _possible(limits, contract, path)
-    folder = path.parent / "compressed" if out is None else Path(out)
-    options = call_with(
-        CompressOptions,
-        locals(),
+    folder = path.parent / "compressed" if options.out is None else Path(options.out)
+    subject = Subject(
         model=path,
+        data=data,
+        hints=hints,
+        opened=opened,
+        format=format,
+        engine=engine,
         arch=contract.arch,
-        reading=Reading(**reading),
-        board=board or "",
-        memory=max_memory is not None,
-        target="integer-only" if limits.exported else "cpu",
+        options=options,
     )
     with only_run(folder):
-        cache = StepCache(options, Store(folder / WORK), step)
+        cache = StepCache(subject, Store(folder / WORK), step)
         tell = on_trial or (lambda trial: None)
-        state = StrategySearch(Builder(cache), Measurer(cache), limits, rule, minutes=minutes, on_trial=tell)
+        state = StrategySearch(Builder(cache), Measurer(cache), limits, rule, minutes=options.minutes, on_trial=tell)
         try:
             search(state)
         except KeyboardInterrupt:
@@ -263,7 +225,7 @@ def _possible(limits: Limits, contract: Contract, path: Path) -> None:
 def _write_result(state: StrategySearch, folder: Path, note: Callable[[str], None]) -> CompressResult:
     """Measure the best file on test items, and write the result; that of other limits is kept."""
     cache = state.builder.cache
-    options = state.options
+    subject = state.subject
     best = state.best()
     final: Mapping[str, Any] = {}
     missed = misses(state)
@@ -283,7 +245,7 @@ def _write_result(state: StrategySearch, folder: Path, note: Callable[[str], Non
         target = folder / best.file.name
     document = {
         "schema_version": 1,
-        "model": options.model.name,
+        "model": subject.model.name,
         "met": met,
         "file": None if target is None else str(target),
         "why": why,
@@ -291,13 +253,13 @@ def _write_result(state: StrategySearch, folder: Path, note: Callable[[str], Non
         "limits": dict(state.limits.values),
         "confidence": state.rule.confidence,
         "prefer": state.rule.prefer,
-        "format": options.format,
-        "engine": options.engine,
+        "format": subject.format,
+        "engine": subject.engine,
         "latency_on": state.measurer.place,
-        "seed": options.seed,
-        "memory_on": "this machine" if options.memory else None,
+        "seed": subject.options.seed,
+        "memory_on": "this machine" if subject.memory else None,
         "footprint": FOOTPRINT if state.limits.exported else None,
-        "data": data_record(options.opened) | {"validation": state.count},
+        "data": data_record(subject.opened) | {"validation": state.count},
         "final": dict(final) or None,
         "misses": [asdict(miss) | {"text": miss.in_words()} for miss in missed],
         "trials": [trial.to_dict() for trial in state.trials],
@@ -306,7 +268,7 @@ def _write_result(state: StrategySearch, folder: Path, note: Callable[[str], Non
         "seconds": round(cache.seconds, 1),
         "notes": list(cache.notes),
     }
-    if (earlier := set_aside(folder, options.model, document)) is not None:
+    if (earlier := set_aside(folder, subject.model, document)) is not None:
         note(f"the result of other limits that {folder} held is now in {earlier}")
     if best is not None and best.file is not None and target is not None:
         write_bytes(target, best.file.read_bytes())

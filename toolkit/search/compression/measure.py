@@ -60,7 +60,7 @@ class Measurer:
 
     def __init__(self, cache: StepCache) -> None:
         self.cache = cache
-        self.options = cache.options
+        self.subject = cache.subject
         self._reference_answers: Answers | None = None
 
     def measure(self, trial: Trial, reference: Trial | None) -> Trial:
@@ -81,8 +81,8 @@ class Measurer:
         """
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            y = self.options.opened.test.y
-            answers = {t.sha256: self._answers(t, self.options.opened) for t in (reference, best)}
+            y = self.subject.opened.test.y
+            answers = {t.sha256: self._answers(t, self.subject.opened) for t in (reference, best)}
             right = {sha256: same_answers(answer.predicted, y) for sha256, answer in answers.items()}
             drop = paired_drop(right[reference.sha256], right[best.sha256])
             evidence = evidence_of(right[reference.sha256], right[best.sha256])
@@ -97,7 +97,7 @@ class Measurer:
                 "drop_high_pp": drop.high,
                 "lost": evidence.lost,
                 "gained": evidence.gained,
-                "weak_source": None if near is None else near.in_words(len(y), self.options.opened.labels),
+                "weak_source": None if near is None else near.in_words(len(y), self.subject.opened.labels),
                 "expected_lost": expected_lost(answers[reference.sha256], answers[best.sha256], y),
             }, {}
 
@@ -110,15 +110,15 @@ class Measurer:
     @cached_property
     def place(self) -> str:
         """Where latency is measured, in words."""
-        return self.options.board or f"this machine, {host_title(describe_host())}"
+        return self.subject.options.board or f"this machine, {host_title(describe_host())}"
 
     def _near_largest(self, y: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]) -> NearLargest | None:
-        count = len(self.options.opened.labels)
+        count = len(self.subject.opened.labels)
         return near_largest(label_counts(y, count), label_counts(y[right], count))
 
     def _answers(self, trial: Trial, data: DataSet) -> Answers:
         assert trial.file is not None
-        candidate = Candidate(trial.file, self.options.engine)
+        candidate = Candidate(trial.file, self.subject.engine)
         (answers,) = collect_answers([candidate], data, cap_s=TIME_CAP_S, cache=default_cache())
         if isinstance(answers, EdgepressError):
             raise answers
@@ -126,7 +126,7 @@ class Measurer:
 
     def _with_accuracy(self, trial: Trial, reference: Trial | None) -> Trial:
         """The trial with its accuracy on validation items; with the reason if the file does not run."""
-        data = self.options.validation
+        data = self.subject.validation
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
             y = data.test.y
@@ -162,7 +162,7 @@ class Measurer:
         Latency is that of the float file times the ratio of both files in the same rounds. A file that can't be
         exported gets the reason, and is not timed.
         """
-        if reference is not None and self.options.target == "integer-only":
+        if reference is not None and self.subject.target == "integer-only":
             trial = self._with_footprint(trial)
         if trial.error:
             return trial
@@ -170,11 +170,15 @@ class Measurer:
         files = [trial.file] if reference is None else [trial.file, *filter(None, [reference.file])]
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            rounds = self._time_on_board(files, folder) if self.options.board else None
-            here = self._time_here(files) if rounds is None or self.options.memory else None
+            host = self.subject.options.board
+            rounds = self._time_on_board(host, files, folder) if host else None
+            here = self._time_here(files) if rounds is None or self.subject.memory else None
             return {"made": (here or {}) | ({"rounds": rounds} if rounds is not None else {})}, {}
 
-        arguments = {"files": [trial.sha256, *([reference.sha256] if reference else [])], "memory": self.options.memory}
+        arguments = {
+            "files": [trial.sha256, *([reference.sha256] if reference else [])],
+            "memory": self.subject.memory,
+        }
         try:
             entry = self.cache.step("latency", f"latency of {trial.how} on {self.place}", arguments, work, here=True)
         except FATAL:
@@ -224,11 +228,11 @@ class Measurer:
 
     def _time_here(self, files: Sequence[Path]) -> dict[str, Any]:
         """Median latency of each file in each round on this machine, microseconds, and memory of the first."""
-        data = self.options.validation
+        data = self.subject.validation
         cpus = choose_cpus(1)
-        openings = [Opening(Candidate(f, self.options.engine), data.labels, data.input, cpus) for f in files]
+        openings = [Opening(Candidate(f, self.subject.engine), data.labels, data.input, cpus) for f in files]
         watch = Watch(cpus)
-        rounds = 1 if self.options.board else ROUNDS
+        rounds = 1 if self.subject.options.board else ROUNDS
         options = BenchmarkOptions(rounds=rounds, timing_s=TIMING_S)
         items = data.test.read(np.arange(min(ITEMS, len(data.test))))
         timings = time_candidates(openings, items, watch, options)
@@ -241,10 +245,9 @@ class Measurer:
         noisy = watch.noise(medians[-1]).noisy
         return {"rounds": medians, "memory": timed[0].memory_bytes, "noisy": noisy}
 
-    def _time_on_board(self, files: Sequence[Path], folder: Path) -> list[list[float]]:
+    def _time_on_board(self, host: str, files: Sequence[Path], folder: Path) -> list[list[float]]:
         """Median latency of each file in each round on the board, microseconds."""
-        options = self.options
-        host = self.options.board
+        options = self.subject.options
         copies = [folder / f"{i}-{file.name}" for i, file in enumerate(files)]  # names of bundles must differ
         for copy, file in zip(copies, files, strict=True):
             write_bytes(copy, file.read_bytes())

@@ -10,7 +10,7 @@ from typing import Any
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.search.compression.builder import Builder, FloatModel
 from edgepress.toolkit.search.compression.measure import Measurer
-from edgepress.toolkit.search.compression.step_cache import FATAL, CompressOptions
+from edgepress.toolkit.search.compression.step_cache import FATAL, Subject
 from edgepress.toolkit.search.compression.trial import KINDS, Limits, Trial, best_of, replaces, with_drop
 from edgepress.toolkit.stats.choice import LEAST_KNOWING, Evidence, Rule, probability_within
 
@@ -70,9 +70,9 @@ class StrategySearch:
         self.probes: list[Trial] = []
 
     @property
-    def options(self) -> CompressOptions:
+    def subject(self) -> Subject:
         """What is compressed."""
-        return self.builder.options
+        return self.builder.subject
 
     @property
     def reference(self) -> Trial:
@@ -82,7 +82,7 @@ class StrategySearch:
     @property
     def count(self) -> int:
         """Number of validation items."""
-        return len(self.options.validation.test)
+        return len(self.subject.validation.test)
 
     @property
     def time_is_up(self) -> bool:
@@ -96,7 +96,7 @@ class StrategySearch:
             EdgepressError: It could not be made, or does not run.
         """
         if file.file is None:
-            raise EdgepressError(f"{self.options.model} can't be converted: {file.error}")
+            raise EdgepressError(f"{self.subject.model} can't be converted: {file.error}")
         trial = self.measurer.measure(replace(file, strategy="float", how="the float file"), None)
         if trial.error:
             raise EdgepressError(f"The float file does not run: {trial.error}")
@@ -125,7 +125,7 @@ class StrategySearch:
             source: Makes the model to convert; None: the user's model.
             options: Those of `Builder.convert`.
         """
-        path, facts, seconds = FloatModel(self.options.model, {}, 0.0)
+        path, facts, seconds = FloatModel(self.subject.model, {}, 0.0)
         try:
             if source is not None:
                 path, facts, seconds = source()
@@ -152,7 +152,7 @@ class StrategySearch:
 
     def scheme(self, precision: str) -> str:
         """The name of a scheme of the wanted format."""
-        return f"{self.options.format}-{precision}"
+        return f"{self.subject.format}-{precision}"
 
     @property
     def cut_short(self) -> bool:

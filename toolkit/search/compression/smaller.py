@@ -185,7 +185,7 @@ def width(state: StrategySearch) -> None:
     """Distil the widest net that keeps the limits, as the file of an untrained one of its width tells."""
     scheme = state.scheme("int8")
     builder = state.builder
-    arch, widths = family(state.options.arch)
+    arch, widths = family(state.subject.arch)
     low = 0
     high = len(widths)
     failed = False  # the first that fits is in widths[low:high + 1]
@@ -217,8 +217,8 @@ def no_width(state: StrategySearch) -> str:
     """Why a distilled net of less width can't help."""
     if why := no_smaller(state):
         return why
-    shape = state.options.opened.input.shape
-    if not ARCHITECTURES[family(state.options.arch)[0]].takes(shape):
+    shape = state.subject.opened.input.shape
+    if not ARCHITECTURES[family(state.subject.arch)[0]].takes(shape):
         return "no architecture of edgepress train with a width takes such items"
     return ""
 

@@ -20,10 +20,10 @@ from edgepress.converters.conversion.conversion import TOOLS
 from edgepress.converters.files import sha256_of
 from edgepress.converters.schemes import Target
 from edgepress.runtime.board import cpu_name
-from edgepress.toolkit.data.reading import STRICT, Reading
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import BoardError, SweepError
 from edgepress.toolkit.machine.environments import engine_version
+from edgepress.toolkit.search.compression.options import AS_USUAL, CompressOptions
 from edgepress.toolkit.search.sweeping.store import Entry, Store, digest
 
 FATAL = (BoardError, SweepError)
@@ -33,8 +33,8 @@ Work = Callable[[Path], tuple[dict[str, Any], Files]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompressOptions:
-    """What to compress, and where it shall run.
+class Subject:
+    """What to compress.
 
     Attributes:
         model: The source model.
@@ -44,13 +44,7 @@ class CompressOptions:
         format: Format of the files, "tflite" or "onnx".
         engine: Engine that runs them.
         arch: Architecture of the model, if edgepress trained it; "" if it is not known.
-        board: Host of the board that latency counts on, as for ssh; "": this machine.
-        python: The board's Python.
-        ssh_config: As for `ssh -F`.
-        memory: Whether the memory of a file is asked for.
-        target: What int8 files are made for: "integer-only" if RAM or flash of the exported C is limited.
-        seed: Seed of trainings.
-        reading: How data are read.
+        options: The user's options; `format` and `engine` follow from these.
     """
 
     model: Path
@@ -60,13 +54,17 @@ class CompressOptions:
     format: str
     engine: str
     arch: str = ""
-    board: str = ""
-    python: str | None = None
-    ssh_config: Path | None = None
-    memory: bool = False
-    target: Target = "cpu"
-    seed: int = 0
-    reading: Reading = STRICT
+    options: CompressOptions = AS_USUAL
+
+    @property
+    def memory(self) -> bool:
+        """Whether the memory of a file is asked for."""
+        return self.options.max_memory is not None
+
+    @property
+    def target(self) -> Target:
+        """What int8 files are made for: "integer-only" if RAM or flash of the exported C is limited."""
+        return "integer-only" if self.options.limits.exported else "cpu"
 
     @property
     def validation(self) -> DataSet:
@@ -78,7 +76,7 @@ class StepCache:
     """The steps of a search, each done once.
 
     Args:
-        options: What to compress.
+        subject: What to compress.
         store: Keeps the results.
         on_step: Called with each step that begins, in words; a step whose result is kept does not begin.
 
@@ -86,8 +84,8 @@ class StepCache:
         notes: What the user should know of the steps, in the order in which it was found.
     """
 
-    def __init__(self, options: CompressOptions, store: Store, on_step: Callable[[str], None]) -> None:
-        self.options = options
+    def __init__(self, subject: Subject, store: Store, on_step: Callable[[str], None]) -> None:
+        self.subject = subject
         self._store = store
         self.on_step = on_step
         self.notes: dict[str, None] = {}
@@ -125,13 +123,14 @@ class StepCache:
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
-        options = self.options
-        hints = {f.name: str(getattr(options.hints, f.name)) for f in dataclasses.fields(options.hints)}
+        subject = self.subject
+        hints = {f.name: str(getattr(subject.hints, f.name)) for f in dataclasses.fields(subject.hints)}
         versions = {name: metadata.version(name) for name in TOOLS}
-        model = sha256_of(options.model)
-        return {"model": model, "data": options.opened.sha256, "hints": hints, "versions": versions}
+        model = sha256_of(subject.model)
+        return {"model": model, "data": subject.opened.sha256, "hints": hints, "versions": versions}
 
     @cached_property
     def _host(self) -> dict[str, Any]:
-        engine = self.options.engine
-        return {"cpu": cpu_name(), "engine": engine, "version": engine_version(engine), "board": self.options.board}
+        engine = self.subject.engine
+        board = self.subject.options.board or ""  # as in the keys of earlier results
+        return {"cpu": cpu_name(), "engine": engine, "version": engine_version(engine), "board": board}

@@ -47,7 +47,7 @@ def search(state: StrategySearch, strategies: tuple[Strategy, ...] | None = None
     Nothing is trained only because a file that keeps the limits is not sure enough to.
     """
     strategies = STRATEGIES if strategies is None else strategies
-    files = state.builder.convert(state.options.model, _first_schemes(state))
+    files = state.builder.convert(state.subject.model, _first_schemes(state))
     state.begin(files[0])
     for state.cost, strategy in enumerate(strategies, 1):
         state.strategy = strategy.name
@@ -67,7 +67,7 @@ def _first_schemes(state: StrategySearch) -> list[str]:
 
 
 def _int8(state: StrategySearch) -> None:
-    files = state.builder.convert(state.options.model, _first_schemes(state))
+    files = state.builder.convert(state.subject.model, _first_schemes(state))
     state.take("int8", files[1:])
 
 
@@ -98,7 +98,7 @@ def _try_mixed(state: StrategySearch) -> None:
 
 def _weights(state: StrategySearch) -> None:
     """Files whose weights alone are quantized lose least, but compute in float or quantize while running."""
-    precisions = ("weights8", "dynamic", "float16") if state.options.format == "tflite" else ("dynamic", "float16")
+    precisions = ("weights8", "dynamic", "float16") if state.subject.format == "tflite" else ("dynamic", "float16")
     schemes = [state.scheme(precision) for precision in precisions]
     state.try_schemes("quantized weights alone", schemes)
 

@@ -24,24 +24,21 @@ from edgepress.converters.process.scratch import ScratchFolder
 from edgepress.converters.schemes import BASELINES
 from edgepress.runtime.board import working_set
 from edgepress.toolkit.data.for_model import data_record
-from edgepress.toolkit.data.reading import Reading, ReadingArguments
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.documents import default_cache
 from edgepress.toolkit.errors import EdgepressError, InputError, LostError
 from edgepress.toolkit.machine.host import describe_host
-from edgepress.toolkit.measurement.benchmarking.options import MAX_DROP_PP
 from edgepress.toolkit.measurement.benchmarking.plan import folder_of
 from edgepress.toolkit.results.file import NAME, load_benchmark
 from edgepress.toolkit.results.records import Advice, Benchmark, Measurement
 from edgepress.toolkit.shipping.boards.facts import describe_board
 from edgepress.toolkit.shipping.boards.journal import Journal
+from edgepress.toolkit.shipping.boards.options import BoardBenchArguments, BoardBenchOptions
 from edgepress.toolkit.shipping.boards.rows import Cargo, board_rows, merge, pack
 from edgepress.toolkit.shipping.boards.session import BoardPlan, Visit, look, visit
 from edgepress.toolkit.shipping.boards.ssh import Connection, checked_host
-from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
+from edgepress.toolkit.stats.choice import Rule
 
-ITEMS = 1000
-"""Most test items that a board classifies for its accuracy, unless the caller sets them."""
 UNCHECKED = "Unknown, because accuracy was not checked. Give the data: --data."
 
 
@@ -96,20 +93,8 @@ def board_bench(
     files: Sequence[str | Path],
     *,
     data: str | None = None,
-    items: int = ITEMS,
-    python: str | None = None,
-    threads: Sequence[int] = (1,),
-    rounds: int = 6,
-    seconds: float = 1.0,
-    max_drop_pp: float = MAX_DROP_PP,
-    confidence: str | float = CONFIDENCE,
-    prefer: str = "balanced",
-    out: str | Path | None = None,
-    keep: bool = False,
-    resume: bool = False,
-    ssh_config: Path | None = None,
     on_step: Callable[[str], None] | None = None,
-    **reading: Unpack[ReadingArguments],
+    **measuring: Unpack[BoardBenchArguments],
 ) -> BoardBench:
     """Copy bundles of model files to boards, run their self-tests, and measure accuracy and latency there.
 
@@ -117,45 +102,35 @@ def board_bench(
         hosts: Boards, as for ssh.
         files: Model files, bundles of them, or one folder of model files.
         data: Data whose test items measure the accuracy; None: only the self-test is run.
-        items: Maximum number of test items.
-        python: The boards' Python, with the engines installed; None: the system's, with the bundles' packages.
-        threads: Numbers of threads to time with.
-        rounds: Rounds of timing over all files; 6 or more give an interval.
-        seconds: Duration of timing per round for each file and number of threads.
-        max_drop_pp: Largest acceptable accuracy drop, percentage points.
-        confidence: The probability of a drop within it from which a file may be recommended, such as 0.9 or "90%".
-        prefer: As of `benchmark`: "balanced", "size" or "latency".
-        out: Folder of the `benchmark.json` to add to; None: that of the files.
-        keep: Keep the copied files on the boards.
-        resume: Resume an interrupted run without repeating its measurements.
-        ssh_config: Configuration file, as for `ssh -F`.
         on_step: Called with a sentence when a step begins, from several threads.
 
     Raises:
         EdgepressError: A host, a file, the data or an option can't be used. Errors of boards are in `failed`.
     """
     step = on_step or (lambda text: None)
-    rule = Rule.of(confidence, prefer)
+    options = BoardBenchOptions(**measuring)
+    rule = Rule.of(options.confidence, options.prefer)
     hosts = list(dict.fromkeys(map(checked_host, hosts)))
-    counts = tuple(sorted(set(threads)))
-    if not hosts or not counts or min(counts) < 1:
-        raise InputError(f"There are {len(hosts)} boards and the threads {counts}.", "Give at least one of each.")
+    if not hosts:
+        raise InputError("There are no boards.", "Give at least one, as for ssh.")
     paths = [Path(f) for f in files]
-    folder = Path(out) if out is not None else folder_of(paths)
+    folder = Path(options.out) if options.out is not None else folder_of(paths)
     path = folder / NAME
     old = load_benchmark(path) if path.exists() else None  # first, so that a damaged file fails before any work
     step(f"Connecting to {', '.join(hosts)}")
-    unreachable = _find_unreachable(hosts, ssh_config)
+    unreachable = _find_unreachable(hosts, options.ssh_config)
     if len(unreachable) == len(hosts):
         return BoardBench(None, path, unreachable)
     reachable = [host for host in hosts if host not in unreachable]
     with ScratchFolder() as temporary:
-        cargo = pack(paths, Path(temporary), data=data, limit=items, reading=Reading(**reading), on_step=step)
-        before = _before(old, path, cargo=cargo, max_drop_pp=max_drop_pp)
-        plan = BoardPlan(cargo.parcels, cargo.items, python, counts, rounds, seconds, keep)
-        visits = _visit_all(reachable, plan, cargo.data, resume=resume, ssh_config=ssh_config, on_step=step)
+        cargo = pack(paths, Path(temporary), data=data, limit=options.items, reading=options, on_step=step)
+        before = _before(old, path, cargo=cargo, max_drop_pp=options.max_drop_pp)
+        plan = BoardPlan(cargo.parcels, cargo.items, options)
+        visits = _visit_all(reachable, plan, cargo.data, options, on_step=step)
     visits |= unreachable
-    merged = _merge_rows(before, visits, cargo=cargo, path=path, max_drop_pp=max_drop_pp, rule=rule, new=old is None)
+    merged = _merge_rows(
+        before, visits, cargo=cargo, path=path, max_drop_pp=options.max_drop_pp, rule=rule, new=old is None
+    )
     for host in set(hosts) - merged.failed.keys():
         _journal(host, plan, cargo.data, resume=True).remove()
     return merged
@@ -213,9 +188,8 @@ def _visit_all(
     hosts: Sequence[str],
     plan: BoardPlan,
     data: DataSet | None,
+    options: BoardBenchOptions,
     *,
-    resume: bool,
-    ssh_config: Path | None,
     on_step: Callable[[str], None],
 ) -> dict[str, Visit | EdgepressError]:
     """Visit all boards in parallel; returns the visit or the error of each, in order."""
@@ -228,8 +202,8 @@ def _visit_all(
 
     def one(host: str) -> Visit | EdgepressError:
         try:
-            journal = _journal(host, plan, data, resume=resume)
-            return visit(host, plan, journal=journal, config=ssh_config, on_step=say)
+            journal = _journal(host, plan, data, resume=options.resume)
+            return visit(host, plan, journal=journal, config=options.ssh_config, on_step=say)
         except EdgepressError as e:
             return e
 
@@ -244,7 +218,8 @@ def _visit_all(
 def _journal(host: str, plan: BoardPlan, data: DataSet | None, *, resume: bool) -> Journal:
     files = [(p.scheme, p.sha256) for p in plan.parcels]
     about_data = None if data is None else (data.sha256, len(data.test))
-    same = (platform.node(), host, plan.python, files, about_data, plan.threads, plan.rounds, plan.seconds)
+    how = plan.options
+    same = (platform.node(), host, how.python, files, about_data, how.threads, how.rounds, how.seconds)
     return Journal(default_cache("boards"), (edgepress.__version__, *same), resume=resume)
 
 

@@ -15,11 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from edgepress.runtime.errors import parsing
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.shipping.boards.push import Installing, Pushed, checked_bundle, push_verified
+from edgepress.toolkit.shipping.boards.options import InstallArguments, InstallOptions
+from edgepress.toolkit.shipping.boards.push import Pushed, checked_bundle, push_verified
 from edgepress.toolkit.shipping.boards.ssh import checked_host
 from edgepress.toolkit.shipping.bundles.verify import Verified
 
@@ -60,9 +61,8 @@ def fleet(
     *,
     jobs: int = JOBS,
     max_failures: int = MAX_FAILURES,
-    key: str | Path | None = None,
-    how: Installing | None = None,
     on_step: Callable[[str], None] | None = None,
+    **installing: Unpack[InstallArguments],
 ) -> Fleet:
     """Install a bundle on many boards.
 
@@ -71,8 +71,6 @@ def fleet(
         bundle: The bundle.
         jobs: Boards at a time.
         max_failures: Failed boards after which no further one begins.
-        key: Public key, or file of allowed signers, by which the bundle must be signed.
-        how: How it is installed; None: as a bundle does by default.
         on_step: Called with a sentence when a step begins, from several threads.
 
     Raises:
@@ -81,7 +79,7 @@ def fleet(
     if jobs < 1 or max_failures < 1:
         raise InputError(f"There are {jobs} jobs and {max_failures} failures; accepted: 1 or more of each.")
     names = read_hosts(Path(hosts)) if isinstance(hosts, (str, Path)) else [*dict.fromkeys(map(checked_host, hosts))]
-    settings = how or Installing()
+    how = InstallOptions(**installing)
     step = on_step or (lambda text: None)
     stopped = threading.Event()
     lock = threading.Lock()
@@ -91,7 +89,7 @@ def fleet(
         nonlocal failures
         if stopped.is_set():
             return Pushed(host, "not tried")
-        result = push_verified(host, verified, settings, step)
+        result = push_verified(host, verified, how, step)
         with lock:
             failures += result.state == "failed"
             if failures >= max_failures:
@@ -99,7 +97,7 @@ def fleet(
         step(f"{host}: {result.state}")
         return result
 
-    with checked_bundle(bundle, key) as copy, ThreadPoolExecutor(min(jobs, len(names))) as pool:
+    with checked_bundle(bundle, how.key) as copy, ThreadPoolExecutor(min(jobs, len(names))) as pool:
         try:
             boards = tuple(pool.map(partial(one, copy), names))
             return Fleet(replace(copy, path=Path(bundle)), boards)

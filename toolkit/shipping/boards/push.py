@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from edgepress.converters.process.scratch import ScratchFolder
 from edgepress.runtime.errors import parsing
 from edgepress.toolkit.errors import BoardError, EdgepressError, InputError
+from edgepress.toolkit.shipping.boards.options import InstallArguments, InstallOptions
 from edgepress.toolkit.shipping.boards.ssh import Connection, checked_host
 from edgepress.toolkit.shipping.bundles.verify import Verified, verify
 
@@ -73,27 +74,6 @@ class Pushed:
 
 
 @dataclass(frozen=True)
-class Installing:
-    """How bundles are installed on boards.
-
-    Attributes:
-        prefix: Folder of the installation, absolute or relative to the user's home; "": the default of install.sh.
-        sudo: Whether to install as root by `sudo -n`.
-        python: The board's Python, which has all packages; "": the system's, with the bundle's packages.
-        shadow: Number of frames of the shadow run; None: as the bundle says.
-        ssh_config: Configuration file, as for `ssh -F`.
-        trust_keys: SHA-256 of the list of trusted keys in the bundle, to trust them instead of those of the board.
-    """
-
-    prefix: str = ""
-    sudo: bool = False
-    python: str = ""
-    shadow: int | None = None
-    ssh_config: Path | None = None
-    trust_keys: str = ""
-
-
-@dataclass(frozen=True)
 class _Installation:
     """What is installed on a board: the folder, whether it has the updater, number and id of the release in use."""
 
@@ -107,25 +87,23 @@ def push(
     host: str,
     bundle: str | Path,
     *,
-    key: str | Path | None = None,
-    how: Installing | None = None,
     on_step: Callable[[str], None] | None = None,
+    **installing: Unpack[InstallArguments],
 ) -> Pushed:
     """Install a bundle on one board.
 
     Args:
         host: The board, as for ssh.
         bundle: The bundle.
-        key: Public key, or file of allowed signers, by which the bundle must be signed.
-        how: How it is installed; None: as a bundle does by default.
         on_step: Called with a sentence when a step begins.
 
     Raises:
         BundleError, InputError: The bundle or the host can't be used.
         BoardError: It could not be installed; the release in use goes on.
     """
-    with checked_bundle(bundle, key) as verified:
-        result = push_verified(host, verified, how or Installing(), on_step or (lambda text: None))
+    how = InstallOptions(**installing)
+    with checked_bundle(bundle, how.key) as verified:
+        result = push_verified(host, verified, how, on_step or (lambda text: None))
     if result.error is not None:
         raise result.error
     return result
@@ -145,7 +123,7 @@ def checked_bundle(bundle: str | Path, key: str | Path | None = None) -> Iterato
         yield verify(copy, key=key)
 
 
-def push_verified(host: str, bundle: Verified, how: Installing, on_step: Callable[[str], None]) -> Pushed:
+def push_verified(host: str, bundle: Verified, how: InstallOptions, on_step: Callable[[str], None]) -> Pushed:
     """Install a verified bundle on one board; errors of the board are in the result."""
     checked_host(host)
     began_s = time.monotonic()
@@ -167,7 +145,7 @@ def push_verified(host: str, bundle: Verified, how: Installing, on_step: Callabl
         return Pushed(host, "failed", before, None, time.monotonic() - began_s, e)
 
 
-def _read_installation(board: Connection, name: str, how: Installing) -> _Installation:
+def _read_installation(board: Connection, name: str, how: InstallOptions) -> _Installation:
     """What is installed on a board."""
     text = board.run([*_root(how), "sh", "-c", PROBE, "sh", how.prefix, name]).decode(errors="replace")
     with parsing(f"What {board.host} says of {name}", "", failed="is damaged", error=BoardError):
@@ -179,7 +157,7 @@ def _read_installation(board: Connection, name: str, how: Installing) -> _Instal
 
 
 def _install(
-    board: Connection, bundle: Verified, installed: _Installation, how: Installing, on_step: Callable[[str], None]
+    board: Connection, bundle: Verified, installed: _Installation, how: InstallOptions, on_step: Callable[[str], None]
 ) -> None:
     """Copy a bundle to a board and install it there."""
     name = bundle.manifest.name
@@ -206,6 +184,6 @@ def _install(
             board.run(["rm", "-rf", "--", folder])
 
 
-def _root(how: Installing) -> list[str]:
+def _root(how: InstallOptions) -> list[str]:
     """The beginning of commands that change the installation."""
     return ["sudo", "-n"] if how.sudo else []

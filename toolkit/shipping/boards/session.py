@@ -30,6 +30,7 @@ from edgepress.toolkit.shipping.boards.facts import (
     read_timing,
 )
 from edgepress.toolkit.shipping.boards.journal import Journal
+from edgepress.toolkit.shipping.boards.options import MEASURED, BoardBenchOptions
 from edgepress.toolkit.shipping.boards.ssh import Connection
 
 HERE = Path(__file__).parent
@@ -74,20 +75,12 @@ class BoardPlan:
     Attributes:
         parcels: The files.
         items: An `.npy` file of items to classify, uint8 or float32, shape (N, *item shape); None: none.
-        python: The board's Python, with the engines installed; None: the system's, with the bundle's packages.
-        threads: Numbers of threads to time with.
-        rounds: Rounds of timing; 0: none.
-        seconds: Duration of timing per round for each number of threads.
-        keep: Keep the folder on the board.
+        options: How they are measured.
     """
 
     parcels: tuple[Parcel, ...]
     items: Path | None = None
-    python: str | None = None
-    threads: tuple[int, ...] = (1,)
-    rounds: int = 6
-    seconds: float = 1.0
-    keep: bool = False
+    options: BoardBenchOptions = MEASURED
 
 
 @dataclass
@@ -174,7 +167,7 @@ def visit(
             lost = True
             raise
         finally:
-            if not lost and not plan.keep:
+            if not lost and not plan.options.keep:
                 with contextlib.suppress(BoardError):  # an error of the run itself is more informative
                     board.run(["sh", "-c", TIDY, "sh", f"{FOLDER}/{journal.key}", FOLDER])
 
@@ -192,7 +185,7 @@ class _Run:
     def all(self) -> Visit:
         plan = self._plan
         board = self._board
-        info = look(board, plan.python)
+        info = look(board, plan.options.python)
         self._top = f"{info['home']}/{FOLDER}/{self._journal.key}"
         states = [self._state("state-before")]
         self._say(f"copying {len(plan.parcels)} bundle(s)")
@@ -206,15 +199,15 @@ class _Run:
         if plan.items is not None:
             for i, one in enumerate(results):
                 self._attempt(one, self._answer, i)
-        for n in range(plan.rounds):
-            self._say(f"timing, round {n + 1} of {plan.rounds}")
+        for n in range(plan.options.rounds):
+            self._say(f"timing, round {n + 1} of {plan.options.rounds}")
             order = list(enumerate(results))
             random.Random(n).shuffle(order)
             for i, one in order:
                 self._attempt(one, self._time, i, n)
             states.append(self._state(f"state-{n}"))
         states.append(self._state("state-after"))
-        return Visit(info, states, results, self._top if plan.keep else "", self._journal.taken_up)
+        return Visit(info, states, results, self._top if plan.options.keep else "", self._journal.taken_up)
 
     def _say(self, text: str) -> None:
         self._on_step(f"{self._board.host}: {text}")
@@ -234,8 +227,8 @@ class _Run:
         parcel = self._plan.parcels[i]
         home = f"{self._top}/{i}"
         self._say(f"installing {parcel.file.name}")
-        python = self._plan.python or self._packages.get(Path(parcel.model).suffix)
-        board_python = self._plan.python or "python3"
+        python = self._plan.options.python or self._packages.get(Path(parcel.model).suffix)
+        board_python = self._plan.options.python or "python3"
         self._board.run([board_python, "-m", "zipfile", "-e", f"{self._top}/{i}.zip", f"{home}/unpacked"])
         options = ["--python", python, "--system"] if python else []
         script = f"{home}/unpacked/{parcel.name}/install.sh"
@@ -254,7 +247,7 @@ class _Run:
         parcel = self._plan.parcels[i]
         release = f"{self._top}/{i}/installed/current"
         self._say(f"accuracy of {parcel.file.name}")
-        python = self._plan.python or self._packages[Path(parcel.model).suffix]
+        python = self._plan.options.python or self._packages[Path(parcel.model).suffix]
         command = [python, f"{self._top}/answer.py", f"{release}/{parcel.model}", f"{self._top}/items.npy", one.engine]
         read = partial(read_scores, self._board.host)
 
@@ -267,13 +260,13 @@ class _Run:
         one.scores = read(self._journal.piece(f"scores-{i}", answers))
 
     def _time(self, one: BoardResults, i: int, n: int) -> None:
-        plan = self._plan
+        how = self._plan.options
         release = f"{self._top}/{i}/installed/current"
-        options = ["--threads", ",".join(map(str, plan.threads)), "--seconds", f"{plan.seconds:g}", "--json"]
+        options = ["--threads", ",".join(map(str, how.threads)), "--seconds", f"{how.seconds:g}", "--json"]
         command = [f"{release}/run", "bench", "--engine", one.engine, *options]
         own_cache = {"XDG_CACHE_HOME": f"{self._top}/cache"}  # `bench` stores the best number of threads there
-        limit = 300 + 10 * plan.seconds * len(plan.threads)
-        threads = [1] if ENGINES[one.engine].one_thread else sorted({*plan.threads})
+        limit = 300 + 10 * how.seconds * len(how.threads)
+        threads = [1] if ENGINES[one.engine].one_thread else [*how.threads]
         read = partial(read_timing, self._board.host, threads=threads)
 
         def document() -> bytes:
@@ -283,7 +276,7 @@ class _Run:
 
     def _state(self, name: str) -> dict[str, Any]:
         def current() -> bytes:
-            return json.dumps(look(self._board, self._plan.python, only_state=True)).encode()
+            return json.dumps(look(self._board, self._plan.options.python, only_state=True)).encode()
 
         return read_state(self._board.host, self._journal.piece(name, current))
 
