@@ -158,11 +158,13 @@ def test_samples_of_a_stream_get_the_answers_of_the_windows_that_end_there(rows:
 class Scripted:
     """A model of sound whose answers are given."""
 
+    drift = None
+
     def __init__(self, answers: npt.NDArray[np.int8], features: SoundFeatures) -> None:
         self.labels = LABELS
         self.shape = (WINDOW, 40)
         self.contract = SimpleNamespace(sound=features)
-        self.limits = SimpleNamespace(probabilities=lambda scores: scores)
+        self.limits = SimpleNamespace(probabilities=lambda scores: scores, accepted=lambda scores: None)
         self._rows = iter(answers)
 
     def require_labels(self) -> None:
