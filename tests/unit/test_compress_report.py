@@ -17,11 +17,11 @@ from edgepress.toolkit.search.compression.report import on_test, plot_search
 def test_a_source_near_its_largest_class_is_named_with_the_share_of_that_class():
     import numpy as np
 
-    options = SimpleNamespace(opened=SimpleNamespace(labels=("a", "b")))
+    subject = SimpleNamespace(opened=SimpleNamespace(labels=("a", "b")))
     y = np.repeat([0, 1], (15, 45))
     answers = {"always b": np.ones(60, int), "right": y, "always a": np.zeros(60, int)}
     texts = {
-        name: Measurer._near_largest(SimpleNamespace(options=options), y, predicted == y)  # type: ignore[arg-type]
+        name: Measurer._near_largest(SimpleNamespace(subject=subject), y, predicted == y)  # type: ignore[arg-type]
         for name, predicted in answers.items()
     }
     assert texts["right"] is None

@@ -15,11 +15,11 @@ from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.cli.improve import _show
 from edgepress.toolkit.data.collected import LEAST_REHEARSED, SHARE, JoinedSource, join
 from edgepress.toolkit.data.items import ArraySource
-from edgepress.toolkit.data.reading import STRICT
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.improvement.improving import proof as module
 from edgepress.toolkit.improvement.improving.improve import Improved
+from edgepress.toolkit.improvement.improving.options import ImproveOptions
 from edgepress.toolkit.improvement.improving.proof import (
     learned_by,
     prove_better,
@@ -192,11 +192,11 @@ def test_of_several_files_without_a_promise_none_is_named_for_a_bundle(capsys: p
     files = (Path("out/variants/model-dynamic.onnx"), Path("out/variants/model-int8.tflite"))
     several = Improved(Path("out/model.keras"), proof, proof, files, (), ())
     assert several.ship is None
-    _show(several, 1.0, STRICT)
+    _show(several, ImproveOptions(max_drop=1.0))
     assert capsys.readouterr().out.endswith("Next: edgepress benchmark out/variants\n")
     one = replace(several, files=files[1:])
     assert one.ship == files[1]
-    _show(one, 1.0, STRICT)
+    _show(one, ImproveOptions(max_drop=1.0))
     printed = capsys.readouterr().out
     assert printed.endswith("Next: edgepress bundle out/variants/model-int8.tflite\n")
     assert "50.00" in printed

@@ -67,6 +67,7 @@ EXAMPLES: dict[str, Any] = {
     "mean": [123.7, 116.3, 103.5],
     "more": "new-images",
     "name": "my-model",
+    "old": "results/old.json",
     "out": "results",
     "output": "scores",
     "processes": 1,
