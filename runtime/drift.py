@@ -176,7 +176,7 @@ def reference_in(where: str, stored: DriftReference | None, *, engine: str, lear
     hint = "Learn one here with --reference 300."
     if learn is not None:
         if not LEAST_REFERENCE <= learn <= MOST_REFERENCE:
-            problem = f"The reference is of {learn} scenes; accepted: {LEAST_REFERENCE} to {MOST_REFERENCE}."
+            problem = f"The reference is of {learn} items; accepted: {LEAST_REFERENCE} to {MOST_REFERENCE}."
             raise InputError(problem, hint)
         return None
     if stored is None:

@@ -157,7 +157,7 @@ class Keeper:
 
     def keep(
         self,
-        made: Callable[[], tuple[str, bytes]],
+        encoded: Callable[[], tuple[str, bytes]],
         number: int,
         probability: float,
         small: npt.NDArray[Any] = NO_THUMBNAIL,
@@ -165,7 +165,7 @@ class Keeper:
         """Keep a picture or recording if the quota has a place for it.
 
         Args:
-            made: Returns the suffix of its file, and the bytes.
+            encoded: Returns the suffix of its file, and the bytes.
             number: The class that the model predicted, an index into its labels.
             probability: Its probability.
             small: Its thumbnail.
@@ -175,7 +175,7 @@ class Keeper:
         if leaves is new:
             return
         try:
-            self._write(*made(), new, probability=probability, leaves=leaves)
+            self._write(*encoded(), new, probability=probability, leaves=leaves)
         except (OSError, EdgepressError) as e:
             self._tell(e)
 

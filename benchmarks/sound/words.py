@@ -6,7 +6,8 @@ shows that nothing is lost between the recordings and the files, and not how wel
 the folder `recordings` of the Free Spoken Digit Dataset (github.com/Jakobovski/free-spoken-digit-dataset) instead:
 spoken digits, of speakers that are not in the training. `--quieter` also evaluates test items that are 20 dB quieter.
 
-    python benchmarks/sound/words.py [--seeds 0,1,2] [--sound kind=log-mel] [--digits FOLDER] [--quieter] [ARCH ...]
+    python benchmarks/sound/words.py [--seeds 0,1,2] [--sound kind=log-mel] [--digits FOLDER] [--quieter]
+        [--augmentation none] [ARCH ...]
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--quieter", action="store_true", help="also evaluate 20 dB quieter")
     parser.add_argument("--schemes", default=SCHEMES)
     parser.add_argument("--each", type=int, default=EACH, help="recordings of a word and speaker")
+    parser.add_argument("--augmentation", default="auto")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -94,6 +96,7 @@ def train_and_evaluate(
 ) -> None:
     """Train on the first data, and print the accuracy of each file on the test items of all."""
     how = ["--arch", arch, "--epochs", args.epochs, "--seed", seed, "--out", out, "--patience", 0]
+    how += ["--augmentation", args.augmentation]
     how += ["--sound", sound] if sound else []
     how += ["--group", SPEAKER] if args.digits else []
     trained = run("train", "--data", data[""], *how)

@@ -110,11 +110,26 @@ def record(arguments: Any = None) -> Callable[[Record], Record]:
     return mark
 
 
+class OptionError(InputError):
+    """A value of an option that is not accepted, by the option's name in Python.
+
+    Args:
+        name: The name.
+        problem: What follows the name, such as "is 0; accepted: above 0.".
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}")
+        self.args = (name, problem)  # so that the error survives pickling between processes
+        self.name = name
+        self.problem = problem
+
+
 def check_ranges(options: Any) -> None:
-    """Refuse numbers of a record that are out of range, such as given in Python; records call it when they are made.
+    """Refuse numbers of a record that are out of range; records call it when they are made.
 
     Raises:
-        InputError: One is.
+        OptionError: One is.
     """
     kind: Any = type(options)
     for name, (_, _, setting) in settings_of(kind).items():
@@ -122,7 +137,7 @@ def check_ranges(options: Any) -> None:
         ends = ((setting.min, ge), (setting.max, le), (setting.above, gt), (setting.below, lt))
         is_number = isinstance(value, (int, float))
         if is_number and not all(end is None or is_within(value, end) for end, is_within in ends):
-            raise InputError(f"{name} is {value:g}; accepted: {setting.range}.")
+            raise OptionError(name, f"is {value:g}; accepted: {setting.range}.")
 
 
 def is_record(kind: Any) -> bool:

@@ -37,6 +37,20 @@ _LEAST_HEADROOM = 22
 """Bits, fewer by one than those by which DIV shifts a number of 9 bits to the left at least."""
 
 
+class _Factors:
+    """What a kernel multiplies its first operand, its second one and the result by.
+
+    Attributes:
+        pairs: A multiplier and a shift to the right for each.
+        fields: The same as fields of the kernel.
+    """
+
+    def __init__(self, first: float, second: float, result: float) -> None:
+        self.pairs = [multiplier_of(factor) for factor in (first, second, result)]
+        names = [f"{name}{of}" for name in ("multiplier", "right") for of in ("0", "1", "")]
+        self.fields = dict(zip(names, itertools.chain(*zip(*self.pairs, strict=True)), strict=True))
+
+
 def add(operation: Operation, _: Range) -> Step:
     """ADD or SUB.
 
@@ -47,8 +61,8 @@ def add(operation: Operation, _: Range) -> Step:
     low, high = activation_range(operation, output)
     sign = -1 if operation.kind == "SUB" else 1
     twice = 2 * max(a.scale, b.scale)
-    factors = a.scale / twice, b.scale / twice, twice / ((1 << _ADD_BITS) * output.scale)
-    (m0, right0), (m1, right1), (m, right) = (multiplier_of(factor) for factor in factors)
+    factors = _Factors(a.scale / twice, b.scale / twice, twice / ((1 << _ADD_BITS) * output.scale))
+    (m0, right0), (m1, right1), (m, right) = factors.pairs
     if right < 0:
         raise operation.refuse(f"its output scale {output.scale} is too small for its inputs'")
 
@@ -56,17 +70,7 @@ def add(operation: Operation, _: Range) -> Step:
         total = _term(x, a.zero_point, m0, right0) + sign * _term(y, b.zero_point, m1, right1)
         return np.clip(divide(multiply_high(total, m), right) + output.zero_point, low, high).reshape(output.shape)
 
-    layer = counts_of(a, b, output) | {
-        "multiplier0": m0,
-        "multiplier1": m1,
-        "multiplier": m,
-        "right0": right0,
-        "right1": right1,
-        "right": right,
-        "sign": sign,
-        "low": low,
-        "high": high,
-    }
+    layer = counts_of(a, b, output) | factors.fields | {"sign": sign, "low": low, "high": high}
     return step_of_two(operation, "add", layer, (a, b), answer=answer)
 
 
@@ -137,8 +141,9 @@ def squared_difference(operation: Operation, _: Range) -> Step:
     """
     a, b, output = operands_of(operation)
     twice = 2 * max(a.scale, b.scale)
-    factors = a.scale / twice, b.scale / twice, twice * twice / ((1 << 2 * _DIFFERENCE_BITS) * output.scale)
-    (m0, right0), (m1, right1), (m, right) = (multiplier_of(factor) for factor in factors)
+    of_squares = twice * twice / ((1 << 2 * _DIFFERENCE_BITS) * output.scale)
+    factors = _Factors(a.scale / twice, b.scale / twice, of_squares)
+    (m0, right0), (m1, right1), (m, right) = factors.pairs
     if _MOST_SQUARE << max(0, -right) >= 2**31:
         raise operation.refuse(f"its output scale {output.scale} is too small for its inputs'")
 
@@ -148,16 +153,7 @@ def squared_difference(operation: Operation, _: Range) -> Step:
         squares = scale(difference * difference, m, right)
         return np.clip(squares + output.zero_point, -128, 127).reshape(output.shape)
 
-    layer = counts_of(a, b, output) | {
-        "multiplier0": m0,
-        "multiplier1": m1,
-        "multiplier": m,
-        "right0": right0,
-        "right1": right1,
-        "right": right,
-        "low": -128,
-        "high": 127,
-    }
+    layer = counts_of(a, b, output) | factors.fields | {"low": -128, "high": 127}
     return step_of_two(operation, "squared_difference", layer, (a, b), answer=answer)
 
 
@@ -199,9 +195,8 @@ def whole_operands(graph: Graph) -> Iterator[Operation]:
             if tensor is None or _is_end(tensor.shape, shape) or not is_repeated_to(tensor.shape, shape):
                 continue
             if tensor.data is not None:
-                inputs[place] = replace(
-                    tensor, shape=shape, data=np.broadcast_to(tensor.data, shape)
-                )  # takes no memory
+                repeated = np.broadcast_to(tensor.data, shape)  # a view
+                inputs[place] = replace(tensor, shape=shape, data=repeated)
                 continue
             whole = replace(tensor, index=next(numbers), shape=shape)
             yield Operation(operation.index, "BROADCAST_TO", (tensor,), (whole,), {})

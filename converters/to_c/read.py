@@ -107,7 +107,7 @@ def _graph(content: bytes) -> Graph:
     for number, table in enumerate(tables):
         kind = kinds[table.number(0, "<I")]
         if kind not in VARIABLES:
-            _check_kind(kind, number, len(tables))
+            _check_kind(kind, number)
             operations.append(_operation(number, table, kind, tensors, content=content))
             continue
         inputs, outputs = ([_named(tensors, i) for i in _integers(table, field, content)] for field in (1, 2))
@@ -153,10 +153,10 @@ def _kind(code: FlatTable) -> str:
     return KINDS.get(number) or (f"custom operation {name}" if name else builtin_name(number))
 
 
-def _check_kind(kind: str, number: int, count: int) -> None:
-    """Refuse an operation of a kind that is not read, at a place from 0 among `count` operations."""
+def _check_kind(kind: str, number: int) -> None:
+    """Refuse an operation of a kind that is not read; `number` counts from 0."""
     if kind not in KINDS.values():
-        raise unsupported(f"operation {number} of {count} ({kind})", f"{LIST} names those that it supports", REPLACE)
+        raise unsupported(f"operation {number} ({kind})", f"{LIST} names those that it supports", REPLACE)
 
 
 def _operation(number: int, table: FlatTable, kind: str, tensors: list[Tensor], *, content: bytes) -> Operation:

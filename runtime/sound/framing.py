@@ -48,8 +48,8 @@ class Framing(ABC):
             return frames
         windows = np.lib.stride_tricks.sliding_window_view(known, self.features.window)[::step]
         for start in range(0, count, FRAMES_AT_ONCE):
-            made = self.made_of(windows[start : start + FRAMES_AT_ONCE])
-            frames[start : start + len(made)] = made
+            part = windows[start : start + FRAMES_AT_ONCE]
+            frames[start : start + len(part)] = self.compute(part)
         return frames
 
     @abstractmethod
@@ -57,5 +57,5 @@ class Framing(ABC):
         """The frames of several recordings of one length: (n, samples) to uint16 (n, frames, channels)."""
 
     @abstractmethod
-    def made_of(self, windows: npt.NDArray[np.int16]) -> npt.NDArray[np.uint16]:
+    def compute(self, windows: npt.NDArray[np.int16]) -> npt.NDArray[np.uint16]:
         """The frames of the next windows of samples: (n, window), n > 0, to uint16 (n, channels)."""

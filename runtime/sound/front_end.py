@@ -64,7 +64,7 @@ class FrontEnd(Framing):
         estimates = _noise(signal, np.zeros(signal.shape[1:], np.int64), self.tables)
         return _scaled(signal, estimates, self.tables).swapaxes(0, 1)
 
-    def made_of(self, windows: npt.NDArray[np.int16]) -> npt.NDArray[np.uint16]:
+    def compute(self, windows: npt.NDArray[np.int16]) -> npt.NDArray[np.uint16]:
         """See `Framing`."""
         signal = _channels(windows, self.tables)
         estimates = _noise(signal, self._estimate, self.tables)

@@ -32,10 +32,10 @@ class LogMel(Framing):
         windows = np.lib.stride_tricks.sliding_window_view(samples, self.features.window, axis=1)
         windows = windows[:, :: self.features.step]
         flat = windows.reshape(-1, self.features.window)
-        parts = [self.made_of(flat[start : start + FRAMES_AT_ONCE]) for start in range(0, len(flat), FRAMES_AT_ONCE)]
+        parts = [self.compute(flat[start : start + FRAMES_AT_ONCE]) for start in range(0, len(flat), FRAMES_AT_ONCE)]
         return np.concatenate(parts).reshape(*windows.shape[:2], -1)
 
-    def made_of(self, windows: npt.NDArray[np.int16]) -> npt.NDArray[np.uint16]:
+    def compute(self, windows: npt.NDArray[np.int16]) -> npt.NDArray[np.uint16]:
         """See `Framing`."""
         window, filters = _tables(self.features)
         spectrum = np.fft.rfft(windows * window, self.features.fft_size, axis=1)

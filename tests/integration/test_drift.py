@@ -71,7 +71,7 @@ def test_a_reference_is_learned_from_the_first_scenes(run: Any, digits: Any, mon
     ("options", "code", "message"),
     [
         (["--drift"], 1, "holds no reference for drift"),
-        (["--drift", "--reference", "99"], 1, "The reference is of 99 scenes; accepted: 100 to 100000."),
+        (["--drift", "--reference", "99"], 1, "The reference is of 99 items; accepted: 100 to 100000."),
         (["--reference", "300"], 2, "--reference is for --drift"),
     ],
 )

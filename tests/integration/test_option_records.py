@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import math
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -16,6 +17,7 @@ from configuring import GROUP
 import edgepress.toolkit as toolkit
 from edgepress.converters.options.conversion import ConversionOptions
 from edgepress.converters.options.records import RECORDS, changed_words, is_record, settings_of, signature_of
+from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.data.options import DataOptions
 from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.errors import InputError
@@ -111,8 +113,8 @@ DECLARED_AT = {
 
 @pytest.mark.parametrize("name", DECLARED_AT)
 def test_an_option_of_one_command_is_declared_in_one_place(name: str) -> None:
-    found = [path for path in declarations(name) if not path.endswith("compression/trial.py")]  # `Limits.of` parses
-    assert found == DECLARED_AT[name]
+    places = [path for path in declarations(name) if not path.endswith("compression/trial.py")]  # `Limits.of` parses
+    assert places == DECLARED_AT[name]
 
 
 def test_threads_of_a_board_are_numbers_in_order() -> None:
@@ -287,3 +289,28 @@ def test_a_calibration_is_named_in_any_case() -> None:
 
 def test_some_record_has_a_range() -> None:
     assert {name for _, name in RANGES} >= {"rounds", "time_cap", "max_drop"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("improve", "runs", "--new", "more", "--learning-rate", "0"), "--learning-rate is 0; accepted: above 0"),
+        (
+            ("improve", "runs", "--new", "more", "--max-drop", "100"),
+            "--max-drop is 100; accepted: at least 0",
+        ),
+        (("train", "--data", "digits", "--learning-rate", "nan"), "--learning-rate is nan; accepted: above 0"),
+        (("board", "bench", "pi", "files", "--threads", "2,0"), "--threads is 2, 0; accepted: at least one number"),
+    ],
+)
+def test_the_command_line_names_an_option_as_it_is_written_there(words: Any, said: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*words])
+    assert caught.value.code not in (0, None)
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_error_about_an_option_is_the_same_behind_a_process() -> None:
+    with pytest.raises(InputError) as caught:
+        ImproveOptions(learning_rate=0)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)

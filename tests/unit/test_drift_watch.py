@@ -169,7 +169,7 @@ def test_a_reference_is_needed_and_belongs_to_an_engine() -> None:
     other = dataclasses.replace(reference(), engine="openvino")
     with pytest.raises(InputError, match="is of openvino, not of litert"):
         model(other).watch_drift()
-    with pytest.raises(InputError, match="of 99 scenes; accepted: 100 to"):
+    with pytest.raises(InputError, match="of 99 items; accepted: 100 to"):
         model(None).watch_drift(99)
     opened = model(other)
     opened.watch_drift(100)

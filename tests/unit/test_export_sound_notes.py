@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from accepting import ACCEPT
 
 from edgepress.runtime import Contract, InputSpec
-from edgepress.runtime.acceptance import Acceptance
 from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.toolkit.shipping.exporting.sound import rule_notes
@@ -16,17 +16,6 @@ PLAIN = Contract(
     input=InputSpec(shape=(98, 40), dtype="float32", value_range=(0.0, 26.0)),
     scheme="tflite-int8",
     sound=SoundFeatures(),
-)
-ACCEPT = Acceptance(
-    at_least=0.5,
-    promise="error",
-    limit=0.1,
-    confidence=0.95,
-    items=100,
-    accepted=90,
-    errors=1,
-    upper=0.06,
-    engine="x",
 )
 
 

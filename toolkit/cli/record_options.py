@@ -9,8 +9,9 @@ from typing import Annotated, Any, get_args
 
 from typer import BadParameter, Option
 
-from edgepress.converters.options.records import AS_IN_PYTHON, Setting, is_record, settings_of
+from edgepress.converters.options.records import AS_IN_PYTHON, OptionError, Setting, is_record, settings_of
 from edgepress.toolkit.cli.option_table import CommaList, expand_groups, list_of
+from edgepress.toolkit.errors import InputError
 
 
 def with_records(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,8 +63,13 @@ def _checked(check: Callable[[str], Any], text: str) -> str:
 
 
 def _read(options: type, **values: Any) -> Any:
-    """A record, made from what the command line gave."""
-    readers = {name: setting.read for name, (_, _, setting) in settings_of(options).items()}
-    return options(
-        **{name: value if (read := readers[name]) is None else read(value) for name, value in values.items()}
-    )
+    """A record, made from what the command line gave; an error names an option as it is written there."""
+    settings = {name: setting for name, (_, _, setting) in settings_of(options).items()}
+    readers = {name: setting.read for name, setting in settings.items()}
+    try:
+        return options(
+            **{name: value if (read := readers[name]) is None else read(value) for name, value in values.items()}
+        )
+    except OptionError as e:
+        words = settings[e.name].words
+        raise InputError(f"{words[0] if words else '--' + e.name.replace('_', '-')} {e.problem}") from e

@@ -6,7 +6,7 @@ from edgepress.toolkit.cli.screen import table
 from edgepress.toolkit.measurement.streams import Count, StreamEvaluation
 from edgepress.toolkit.stats.rates import exact_share, rate_interval
 from edgepress.toolkit.terminal import Table
-from edgepress.toolkit.text import number, plural
+from edgepress.toolkit.text import plural, with_sign
 
 FIGURES = ("Missed", "Missed %", "False alarms", "Alarms/h", "95 % interval", "Delay s")
 """Heads of the columns that each row has."""
@@ -58,7 +58,7 @@ def _cells(count: Count, hours: float) -> list[str]:
         str(count.alarms),
         f"{rate.estimate:.2f}",
         f"{rate.low:.2f} to {rate.high:.2f}",
-        number(count.delay_s, ".2f"),
+        with_sign(count.delay_s),
     ]
 
 

@@ -143,8 +143,8 @@ def report(
     if is_stream_result(Path(folder)):
         return _of_recordings(Path(folder), old, out, format)
     if old is not None:
-        problem = f"{folder} is no result about recordings, so it is not shown with another one."
-        raise InputError(problem, "Omit --old; edgepress compare compares results of benchmarks.")
+        problem = f"--old is for results of evaluate --stream --json, and {folder} is none."
+        raise InputError(problem, "Omit --old; to compare results of benchmarks, use edgepress compare.")
     folder = folder_with(Path(folder), RESULTS, SWEEP)
     source = folder / SWEEP if folder.is_dir() and not (folder / RESULTS).exists() else folder
     if source.name == SWEEP and source.exists():
@@ -175,7 +175,9 @@ def _of_recordings(file: Path, old: str | Path | None, out: str | Path | None, f
     from edgepress.toolkit.reports.stream_page import stream_markdown, stream_page
 
     if format == "card":
-        raise InputError("A model card is about a benchmark, not about recordings.", "Make it of a benchmark.")
+        raise InputError(
+            f"A model card needs the results of a benchmark; {file} is about recordings.", "Use html or md."
+        )
     pair = load_stream(file), None if old is None else load_stream(Path(old))
     if format == "html":
         return _write(stream_page(*pair), out or file.with_name(f"{file.name.removesuffix('.json')}.html"))

@@ -28,7 +28,7 @@ from edgepress.toolkit.reports.stream_picture import curve_of, pictures_of
 from edgepress.toolkit.reports.view import file_name
 from edgepress.toolkit.results.streams import COMMAND, HeardCount, HeardFile, StreamResult
 from edgepress.toolkit.stats.rates import exact_share, rate_interval
-from edgepress.toolkit.text import number, percent, plural, with_sign
+from edgepress.toolkit.text import percent, plural, with_sign
 
 HEADS = ("Missed", "Missed, %", "False alarms", "An hour", "Delay, s")
 """Heads of the figures of a row; those of events are the first two and the last."""
@@ -44,20 +44,17 @@ class Side:
 
     Attributes:
         name: "OLD" or "NEW"; "" of a page about one result.
+        file: The name of the model's file; its path if both results are of files of one name.
         result: The result.
         heard: Its figures at its own threshold.
         color: The number of its colour, and of the shape of its mark.
     """
 
     name: str
+    file: str
     result: StreamResult
     heard: HeardSide
     color: int
-
-    @property
-    def file(self) -> str:
-        """The name of the model's file."""
-        return file_name(self.result.file)
 
     @property
     def title(self) -> str:
@@ -123,8 +120,7 @@ def stream_page(result: StreamResult, old: StreamResult | None = None) -> str:
     for each in pair:
         if not each.curve:
             raise InputError(f"The result of {each.file} has no thresholds to draw.", f"Run {COMMAND}")
-    names = ("",) if old is None else NAMES
-    sides = [Side(name, r, side_of(r), n) for n, (name, r) in enumerate(zip(names, pair, strict=True))]
+    sides = _sides_of(pair)
     style = style_sheet()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return template("stream.html").render(
@@ -144,10 +140,8 @@ def stream_page(result: StreamResult, old: StreamResult | None = None) -> str:
 
 def stream_markdown(result: StreamResult, old: StreamResult | None = None) -> str:
     """The headline and the thresholds as Markdown, of two results one below the other."""
-    pair = [("", result)] if old is None else list(zip(NAMES, (old, result), strict=True))
     parts = []
-    for name, each in pair:
-        side = Side(name, each, side_of(each), 0)
+    for side in _sides_of([result] if old is None else [old, result]):
         figures = ", ".join(f"{title.lower()} {figure} ({beside})" for title, figure, beside in side.tiles)
         parts.append(f"**{markdown(side.title)}**: {figures}")
         counts = side.changes
@@ -157,6 +151,18 @@ def stream_markdown(result: StreamResult, old: StreamResult | None = None) -> st
         change = _change_of(compare_streams(old, result, names=NAMES))
         parts.append("\n".join(f"- {markdown(line)}" for line in change["lines"]))
     return "\n\n".join(parts) + "\n"
+
+
+def _sides_of(pair: Sequence[StreamResult]) -> list[Side]:
+    """One result, or the old and the new one, as a page shows them."""
+    names = ("",) if len(pair) == 1 else NAMES
+    files = [file_name(each.file) for each in pair]
+    if len({*files}) < len(pair):
+        files = [each.file for each in pair]
+    return [
+        Side(name, file, each, side_of(each), color)
+        for color, (name, file, each) in enumerate(zip(names, files, pair, strict=True))
+    ]
 
 
 def _changes(curve: Sequence[HeardCount]) -> Iterator[HeardCount]:
@@ -169,7 +175,7 @@ def _changes(curve: Sequence[HeardCount]) -> Iterator[HeardCount]:
 
 def _cells(count: HeardCount, hours: float) -> list[str]:
     share = _percents(count.missed, count.events) if count.events else ""
-    missed = [f"{count.missed} of {count.events}", share, number(count.delay_s, ".2f")]
+    missed = [f"{count.missed} of {count.events}", share, with_sign(count.delay_s)]
     return [*missed[:2], str(count.alarms), _rates(count.alarms, hours), missed[2]]
 
 

@@ -28,6 +28,8 @@ TOP = 14
 """Margin above."""
 BOTTOM = 48
 """Margin below."""
+NAME_HEIGHT = 20
+"""Height that the name of a threshold takes above or below its mark."""
 ZERO_SHARE = 0.12
 """Share of an axis of rates between no false alarm and one in all recordings; above one, it is logarithmic."""
 MOST_TICKS = 6
@@ -68,6 +70,10 @@ class Line:
     marks: tuple[Mark, ...]
     own: Mark
     name: str
+
+    def is_name_below(self, wish: bool) -> bool:
+        """Whether the name of its own threshold stands below the mark: as wished, unless that leaves the axes."""
+        return self.own.y < TOP + NAME_HEIGHT or (wish and self.own.y < HEIGHT - BOTTOM - NAME_HEIGHT)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, TypedDict
 
-from edgepress.converters.options.records import Setting, check_ranges, record
+from edgepress.converters.options.records import OptionError, Setting, check_ranges, record
 from edgepress.toolkit.data.reading import Reading, ReadingArguments
-from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.benchmarking.options import LIMIT, MAX_DROP_PP, PREFERENCE, SURE, THREADS, TURNS
 from edgepress.toolkit.stats.choice import CONFIDENCE
 from edgepress.toolkit.training.options import RESUME
@@ -93,7 +92,8 @@ class BoardBenchOptions(Reading):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.threads or min(self.threads) < 1:
-            raise InputError(f"threads is {[*self.threads]}; accepted: at least one number, each 1 or more.")
+            numbers = ", ".join(map(str, self.threads)) or "empty"
+            raise OptionError("threads", f"is {numbers}; accepted: at least one number, each 1 or more.")
         object.__setattr__(self, "threads", tuple(sorted({*self.threads})))
 
     @property

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from edgepress.converters.options.records import Setting, record
+from edgepress.converters.options.records import OptionError, Setting, record
 from edgepress.converters.pruning.importance import MEASURES
 from edgepress.converters.pruning.plan import Cost
 from edgepress.toolkit.data.reading import Reading, ReadingArguments
@@ -85,7 +85,7 @@ class TuneOptions(GraphOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.bits not in (8, 4):
-            raise InputError(f"bits is {self.bits}; accepted: 8 or 4.")
+            raise OptionError("bits", f"is {self.bits}; accepted: 8 or 4.")
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class PruneOptions(GraphOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.importance not in IMPORTANCE:
-            raise InputError(f"importance is {self.importance!r}; accepted: {', '.join(IMPORTANCE)}.")
+            raise OptionError("importance", f"is {self.importance!r}; accepted: {', '.join(IMPORTANCE)}.")
 
     @property
     def targets(self) -> Targets:
@@ -159,7 +159,7 @@ class Targets:
                 "There is no target.", "Give a share of the multiply-accumulates (--macs 50%), a size or a latency."
             )
         if self.macs is not None and not 0 < self.macs < 1:
-            raise InputError(f"macs is {self.macs:g}; accepted: a share above 0 and below 1, such as 50% or 0.5.")
+            raise OptionError("macs", f"is {self.macs:g}; accepted: a share above 0 and below 1, such as 50% or 0.5.")
         for name, value in (("size_bytes", self.size_bytes), ("latency_ms", self.latency_ms)):
             if value is not None and not 0 < value < 1e15:
-                raise InputError(f"{name} is {value:g}; accepted: a number above 0.")
+                raise OptionError(name, f"is {value:g}; accepted: a number above 0.")
