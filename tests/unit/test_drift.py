@@ -240,5 +240,5 @@ def test_a_reference_is_of_the_engine_that_answers_or_learned_from_100_to_100_00
     for learn in (100, 100_000):
         assert reference_in("a.tflite", known, engine="litert", learn=learn) is None
     for learn in (99, 100_001):
-        with pytest.raises(InputError, match=f"of {learn} scenes; accepted: {LEAST_REFERENCE} to {MOST_REFERENCE}"):
+        with pytest.raises(InputError, match=f"of {learn} items; accepted: {LEAST_REFERENCE} to {MOST_REFERENCE}"):
             reference_in("a.tflite", None, engine="litert", learn=learn)

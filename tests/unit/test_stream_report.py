@@ -21,6 +21,7 @@ from edgepress.toolkit.reports.stream_picture import (
     BOTTOM,
     HEIGHT,
     LEFT,
+    NAME_HEIGHT,
     RIGHT,
     TOP,
     WIDTH,
@@ -214,3 +215,31 @@ def test_what_can_not_be_shown_is_one_error(folder: Path, tmp_path: Path) -> Non
     other = write_stream(tmp_path / "other.json", old | {"heard": [old["heard"][0] | {"sha256": "6" * 64}]})
     with pytest.raises(InputError, match="by its content"):
         report(folder / "new.json", old=other)
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    old, new = (
+        load_stream(write_stream(tmp_path / f"{n}.json", drawn_stream(n, file=f"{place}/model.tflite")))
+        for n, place in enumerate(("before", "after"))
+    )
+    page, text = stream_page(new, old), stream_markdown(new, old)
+    for words in ("OLD: before/model.tflite on litert", "NEW: after/model.tflite on litert"):
+        assert words in page
+        assert words in text
+    assert "before/" not in stream_markdown(old)
+
+
+@given(drawn, st.booleans())
+def test_the_name_of_a_threshold_stays_inside_the_axes(result: StreamResult, wish: bool) -> None:
+    for picture in pictures_of([curve_of(result.curve, side_of(result))]):
+        for line in picture.lines:
+            below = line.is_name_below(wish)
+            assert TOP <= line.own.y + (NAME_HEIGHT if below else -NAME_HEIGHT) <= HEIGHT - BOTTOM
+            if TOP + NAME_HEIGHT <= line.own.y < HEIGHT - BOTTOM - NAME_HEIGHT:
+                assert below is wish
+
+
+def test_a_delay_of_zero_has_no_sign() -> None:
+    result = result_of([(0.5, 1, 2)], events=4, hours=1.0, threshold=0.5)
+    count = dataclasses.replace(result.curve[0], delay_s=-0.004)
+    assert "| 0.00 |" in stream_markdown(dataclasses.replace(result, curve=(count,)))
