@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.arrays import Array
+from edgepress.converters.arrays import Array, Doubles
 from edgepress.runtime.acceptance import LARGEST_ODDS, LEAST_SLOPE, MOST_SLOPE, SMALLEST, Temperature
 
 Decision = Literal["one", "each", "none"]
@@ -41,6 +41,12 @@ MOST_MARGINS = 2.0
 def decibels(signal: float, noise: float) -> float | None:
     """Ratio of two powers in dB; None where one of them is 0."""
     return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
+
+
+def centred(scores: Array) -> Doubles:
+    """Scores of labels that exclude each other, (n, labels), less their mean in each item, which a softmax ignores."""
+    doubles = scores.astype(np.float64)
+    return np.asarray(doubles - doubles.mean(axis=1, keepdims=True))
 
 
 def decisions_of(scores: Array, decision: Decision = "one", threshold: float = 0.5) -> Array:

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from edgepress.converters.arrays import Array, Doubles, Floats
-from edgepress.converters.numeric.metrics import EXACT_DB, agreement, decibels
+from edgepress.converters.numeric.metrics import EXACT_DB, agreement, centred, decibels
 from edgepress.converters.proof.labels import lost_labels
 from edgepress.converters.schemes import Scheme
 from edgepress.runtime.contract import Task, Verification
@@ -91,10 +91,13 @@ def compare(
         ends_in: The source model's last operation.
         labels: The true labels of the items, as of `lost_labels`; None if they are not known.
     """
-    error = variant.astype(np.float64) - source
+    are_logits = not end and task in ("softmax", "logits") and source.shape[1] > 1
+    error = centred(variant) - centred(source) if are_logits else variant.astype(np.float64) - source
     exact = variant if before_end is None else apply_end(before_end, end)
     least = MIN_PROBABILITY if before_end is not None or not end else MIN_ROUNDED_PROBABILITY
     true, other = (_comparable(answers, end, least) for answers in (source, exact))
+    if are_logits or end == "softmax":
+        true, other = centred(true), centred(other)
     saturated = end == "softmax" and _is_saturated(source, least)
     noise = other - true
     spread = true - true.mean(axis=0)
@@ -132,12 +135,11 @@ def _agreement(source: Answers, variant: Answers, task: Task) -> float:
 def _comparable(answers: Answers, end: End, least: float) -> Logits:
     """The values to compare, shape (N, C): numbers as they are, logits instead of probabilities.
 
-    Logits of softmax are the logarithms of its outputs, less their mean, which softmax ignores.
+    Logits of softmax are the logarithms of its outputs.
     """
     values = answers.astype(np.float64)
     if end == "softmax":
-        logs = np.log(np.clip(values, least, 1.0))
-        return np.asarray(logs - logs.mean(axis=1, keepdims=True))
+        return np.asarray(np.log(np.clip(values, least, 1.0)))
     if end == "sigmoid":
         low = max(least, SIGMOID_LIMIT)
         clipped = np.clip(values, low, 1 - low)

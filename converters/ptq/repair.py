@@ -9,7 +9,8 @@ They need no labels and no training. `repair` tries them in order and returns th
   corrected biases; for schemes of 8-bit activations;
 * "int4": the same with weights that are rounded to four bits so that answers stay (`adaround`), instead of the biases.
 
-Before all of these, the features of a table may get one range (`feature_scaling`), for all kinds or for none.
+Before all of these, the features of a table may get one range, and the logits of each item the mean 0
+(`logit_centring`), for all kinds or for none.
 
 A graph with an operation that programs do not know keeps its constants, and a note says so.
 
@@ -34,9 +35,10 @@ from edgepress.converters.calibration import Batches, InputRange
 from edgepress.converters.numeric.grids import round_to_grid
 from edgepress.converters.numeric.statistics import CalibrationMethod
 from edgepress.converters.ptq.calibration import first_items
+from edgepress.converters.ptq.logit_centring import with_centred_logits
 from edgepress.converters.ptq.pipeline import Pipeline
 from edgepress.converters.ptq.score import Scorer
-from edgepress.converters.ptq.stages import RECIPES, Repaired, Stage
+from edgepress.converters.ptq.stages import RECIPES, Repaired, Stage, StageName
 from edgepress.converters.schemes import RepairKind
 from edgepress.converters.to_tflite.float_layers import MOST_DIMENSIONS, SAME_NUMBERS, normalization
 from edgepress.converters.to_tflite.graph import Graph, only_reader
@@ -195,7 +197,12 @@ def rounding_db(features: Array, weights: Array, ranges: Array) -> float:
 FEATURE_ITEMS = 1000
 """Most calibration items that the ranges of features are measured on."""
 SCALED = "the features of the input are scaled in float, because their ranges differ too much for one scale"
-"""What the stage "feature-scaling" does, in words."""
+CENTRED = "the logits of each item have the mean 0, because what they share is larger than their differences"
+WHAT: dict[StageName, str] = {
+    "feature-scaling": SCALED,
+    "logit-centring": CENTRED,
+}
+"""What stages do for all kinds of repairs, in words."""
 
 
 def repair(
@@ -228,21 +235,24 @@ def repair(
     if pipeline.program is not None:
         scaled = with_scaled_features(model, lambda count: first_items(batches, min(count, FEATURE_ITEMS)))
         if scaled is not model:
-            pipeline = _choose(pipeline, start(scaled), kinds)
+            pipeline = _choose(pipeline, start(scaled), kinds, "feature-scaling")
+    if pipeline.program is not None and scorer.exclusive:
+        centred = with_centred_logits(pipeline.model, pipeline.items)
+        if centred is not pipeline.model:
+            pipeline = _choose(pipeline, start(centred), kinds, "logit-centring")
     return pipeline.run(kinds, method)
 
 
-def _choose(plain: Pipeline, scaled: Pipeline, kinds: Collection[RepairKind]) -> Pipeline:
-    """The pipeline with scaled features if that helps files that are not sound and harms none; else the plain one."""
-    scores = {kind: (plain.score_plain(kind).score, scaled.score_plain(kind).score) for kind in kinds}
+def _choose(plain: Pipeline, changed: Pipeline, kinds: Collection[RepairKind], name: StageName) -> Pipeline:
+    """The pipeline of the changed graph if that helps files that are not sound and harms none; else the plain one."""
+    scores = {kind: (plain.score_plain(kind).score, changed.score_plain(kind).score) for kind in kinds}
     helps = any(not before.sound and after.better_than(before) for before, after in scores.values())
     harms = any(before.better_than(after) for before, after in scores.values())
     kept = helps and not harms
-    chosen = scaled if kept else plain
-    chosen.stages += [
-        Stage("feature-scaling", kind, kept, before, after, SCALED) for kind, (before, after) in scores.items()
-    ]
+    chosen = changed if kept else plain
+    stages = [Stage(name, kind, kept, before, after, WHAT[name]) for kind, (before, after) in scores.items()]
+    chosen.stages = plain.stages + stages
     if kept:
-        scaled.is_changed = True
-        scaled.notes.append(SCALED)
+        changed.is_changed = True
+        changed.notes = [*plain.notes, WHAT[name]]
     return chosen

@@ -19,6 +19,7 @@ from edgepress.converters.arrays import Array, Floats, each_input
 from edgepress.converters.numeric.macs import TFLITE, Shape, count
 from edgepress.converters.numeric.metrics import (
     EXACT_DB,
+    centred,
     constant_flags,
     decibels,
     decisions_of,
@@ -127,6 +128,9 @@ class Score:
 class Scorer:
     """Scores files on the same validation items.
 
+    Attributes:
+        exclusive: Whether answers are scores of labels that exclude each other.
+
     Args:
         model: The float `.tflite` whose answers are the reference; batch 1.
         items: Validation items (n, *item shape), of which as many are used as `MACS` allow.
@@ -156,6 +160,7 @@ class Scorer:
         self._recipe = recipe
         self._end = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}.get(passes.last_operation(model), "")
         self._reference = answers_before_end(model, self.items)
+        self.exclusive = labelled and self._end != "sigmoid" and self._reference.shape[1] > 1
         self._decided = self._decide(self._reference)
         if self.labels is not None and self.labels.size != self._decided.size:
             self.labels = None  # one label an item, of a net whose labels do not exclude each other
@@ -262,9 +267,7 @@ class Scorer:
 
     def _subtract_shared(self, answers: Array) -> Array:
         """Softmax ignores what is added to all outputs."""
-        exclusive = self._labelled and self._end != "sigmoid" and answers.shape[1] > 1
-        centred = answers.astype(np.float64)
-        return centred - centred.mean(axis=1, keepdims=True) if exclusive else centred
+        return centred(answers) if self.exclusive else answers.astype(np.float64)
 
 
 def _are_of_few_classes(labels: Array, classes: int) -> bool:
