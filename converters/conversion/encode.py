@@ -17,7 +17,7 @@ from edgepress.converters.contract.write import onnx_with_contract, tflite_with_
 from edgepress.converters.conversion.float_graph import FloatGraph, unexpected_error
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.float_layers import NOTHING, FloatLayers
-from edgepress.converters.numeric.metrics import centred
+from edgepress.converters.numeric.metrics import without_mean
 from edgepress.converters.numeric.statistics import Ranges, Statistics
 from edgepress.converters.options.conversion import MINMAX, ConversionOptions
 from edgepress.converters.proof.compare import apply_end
@@ -221,10 +221,8 @@ class Encoder:
         outputs = outputs_of(graph.SerializeToString(), items)
         if self.job.left_off is not None:
             outputs = apply_end(outputs, self.job.left_off)
-        answers = [each.reshape(len(items), -1) for each in (outputs, reference)]
-        if self.job.contract.task == "logits":
-            answers = [centred(each) for each in answers]
-        return float(np.sum((answers[0] - answers[1]) ** 2))
+        errors = outputs.reshape(len(items), -1) - reference.reshape(len(items), -1)
+        return float(np.sum((without_mean(errors) if self.job.contract.task == "logits" else errors) ** 2))
 
     def _spread(self) -> float:
         """Squared differences of the reference outputs to the same items from their mean."""

@@ -43,7 +43,7 @@ def decibels(signal: float, noise: float) -> float | None:
     return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
 
 
-def centred(scores: Array) -> Doubles:
+def without_mean(scores: Array) -> Doubles:
     """Scores of labels that exclude each other, (n, labels), less their mean in each item, which a softmax ignores."""
     doubles = scores.astype(np.float64)
     return np.asarray(doubles - doubles.mean(axis=1, keepdims=True))

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from edgepress.converters.arrays import Array, Doubles, Floats
-from edgepress.converters.numeric.metrics import EXACT_DB, agreement, centred, decibels
+from edgepress.converters.numeric.metrics import EXACT_DB, agreement, decibels, without_mean
 from edgepress.converters.proof.labels import lost_labels
 from edgepress.converters.schemes import Scheme
 from edgepress.runtime.contract import Task, Verification
@@ -92,12 +92,14 @@ def compare(
         labels: The true labels of the items, as of `lost_labels`; None if they are not known.
     """
     are_logits = not end and task in ("softmax", "logits") and source.shape[1] > 1
-    error = centred(variant) - centred(source) if are_logits else variant.astype(np.float64) - source
+    error = variant.astype(np.float64) - source
+    if are_logits:
+        error = without_mean(error)
     exact = variant if before_end is None else apply_end(before_end, end)
     least = MIN_PROBABILITY if before_end is not None or not end else MIN_ROUNDED_PROBABILITY
     true, other = (_comparable(answers, end, least) for answers in (source, exact))
     if are_logits or end == "softmax":
-        true, other = centred(true), centred(other)
+        true, other = without_mean(true), without_mean(other)
     saturated = end == "softmax" and _is_saturated(source, least)
     noise = other - true
     spread = true - true.mean(axis=0)

@@ -10,7 +10,7 @@ They need no labels and no training. `repair` tries them in order and returns th
 * "int4": the same with weights that are rounded to four bits so that answers stay (`adaround`), instead of the biases.
 
 Before all of these, the features of a table may get one range, and the logits of each item the mean 0
-(`logit_centring`), for all kinds or for none.
+(`logit_means`), for all kinds or for none.
 
 A graph with an operation that programs do not know keeps its constants, and a note says so.
 
@@ -35,7 +35,7 @@ from edgepress.converters.calibration import Batches, InputRange
 from edgepress.converters.numeric.grids import round_to_grid
 from edgepress.converters.numeric.statistics import CalibrationMethod
 from edgepress.converters.ptq.calibration import first_items
-from edgepress.converters.ptq.logit_centring import with_centred_logits
+from edgepress.converters.ptq.logit_means import with_mean_free_logits
 from edgepress.converters.ptq.pipeline import Pipeline
 from edgepress.converters.ptq.score import Scorer
 from edgepress.converters.ptq.stages import RECIPES, Repaired, Stage, StageName
@@ -197,10 +197,10 @@ def rounding_db(features: Array, weights: Array, ranges: Array) -> float:
 FEATURE_ITEMS = 1000
 """Most calibration items that the ranges of features are measured on."""
 SCALED = "the features of the input are scaled in float, because their ranges differ too much for one scale"
-CENTRED = "the logits of each item have the mean 0, because what they share is larger than their differences"
+MEAN_FREE = "the logits of each item have the mean 0, because what they share is larger than their differences"
 WHAT: dict[StageName, str] = {
     "feature-scaling": SCALED,
-    "logit-centring": CENTRED,
+    "logit-means": MEAN_FREE,
 }
 """What stages do for all kinds of repairs, in words."""
 
@@ -237,9 +237,9 @@ def repair(
         if scaled is not model:
             pipeline = _choose(pipeline, start(scaled), kinds, "feature-scaling")
     if pipeline.program is not None and scorer.exclusive:
-        centred = with_centred_logits(pipeline.model, pipeline.items)
-        if centred is not pipeline.model:
-            pipeline = _choose(pipeline, start(centred), kinds, "logit-centring")
+        mean_free = with_mean_free_logits(pipeline.model, pipeline.items)
+        if mean_free is not pipeline.model:
+            pipeline = _choose(pipeline, start(mean_free), kinds, "logit-means")
     return pipeline.run(kinds, method)
 
 

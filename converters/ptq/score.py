@@ -19,12 +19,12 @@ from edgepress.converters.arrays import Array, Floats, each_input
 from edgepress.converters.numeric.macs import TFLITE, Shape, count
 from edgepress.converters.numeric.metrics import (
     EXACT_DB,
-    centred,
     constant_flags,
     decibels,
     decisions_of,
     why_collapsed,
     why_noise,
+    without_mean,
 )
 from edgepress.converters.numeric.statistics import Ranges
 from edgepress.converters.rewrites.table import Rewrite, rewritten_tflite
@@ -267,7 +267,7 @@ class Scorer:
 
     def _subtract_shared(self, answers: Array) -> Array:
         """Softmax ignores what is added to all outputs."""
-        return centred(answers) if self.exclusive else answers.astype(np.float64)
+        return without_mean(answers) if self.exclusive else answers.astype(np.float64)
 
 
 def _are_of_few_classes(labels: Array, classes: int) -> bool:

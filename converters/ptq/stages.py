@@ -10,9 +10,7 @@ from edgepress.converters.ptq.calibration import ChosenMethods
 from edgepress.converters.ptq.score import Score
 from edgepress.converters.schemes import RepairKind
 
-StageName = Literal[
-    "feature-scaling", "logit-centring", "equalization", "bias-absorption", "bias-correction", "adaround"
-]
+StageName = Literal["feature-scaling", "logit-means", "equalization", "bias-absorption", "bias-correction", "adaround"]
 KEPT_UNLESS_WORSE: tuple[StageName, ...] = ("bias-correction",)
 """Repairs that are kept unless the file is clearly worse with them; others are kept only if it is clearly better.
 

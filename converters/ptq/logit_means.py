@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.arrays import Array
-from edgepress.converters.numeric.metrics import centred
+from edgepress.converters.numeric.metrics import without_mean
 from edgepress.converters.ptq.score import answers_before_end
 from edgepress.converters.to_tflite.float_layers import SAME_NUMBERS
-from edgepress.converters.to_tflite.graph import Graph, only_reader
+from edgepress.converters.to_tflite.graph import Graph
 
 SOFTMAXES = ("SOFTMAX", "LOG_SOFTMAX")
 """Operations that ignore what is added to all of their inputs."""
 WIDER = 1.5
-"""How many times as wide as that of centred logits the range of logits must be: a net of many labels that is sure of
+"""How many times as wide as that of mean_free logits the range of logits must be: a net of many labels that is sure of
 each has a range that is hardly wider."""
 
 
-def with_centred_logits(model: bytes, items: Array) -> bytes:
+def with_mean_free_logits(model: bytes, items: Array) -> bytes:
     """A float model whose logits have the mean 0, if their range is much narrower then; else the same bytes.
 
     Args:
@@ -37,7 +37,7 @@ def with_centred_logits(model: bytes, items: Array) -> bytes:
     if layer is None or not len(items):
         return model
     logits = answers_before_end(model, items)
-    if not np.isfinite(logits).all() or _width(logits) < WIDER * _width(centred(logits)):
+    if not np.isfinite(logits).all() or _width(logits) < WIDER * _width(without_mean(logits)):
         return model
     inputs = [int(index) for index in layer.inputs]
     for place, index in enumerate(inputs):
@@ -61,11 +61,12 @@ def _last_layer(graph: Graph) -> Any:
     labels = graph.shape(at)[-1] if graph.shape(at) else 0
     while (op := makers.get(at)) is not None and graph.kind(op) in (*SAME_NUMBERS, *SOFTMAXES):
         at = int(op.inputs[0])
-        if only_reader(readers, at) is None and len(readers[at]) > 1:
+        if len(readers[at]) > 1:
             return None
     if op is None or graph.kind(op) not in ("FULLY_CONNECTED", "CONV_2D") or op.builtinOptions.fusedActivationFunction:
         return None
+    if np.prod(graph.shape(at)) != labels or labels < 2:
+        return None
     constants = [graph.constant(int(index)) for index in op.inputs[1:] if index >= 0]
-    is_float = all(values is not None and values.dtype == np.float32 for values in constants)
-    is_logits = is_float and np.prod(graph.shape(at)) == labels > 1 and all(len(each) == labels for each in constants)
-    return op if is_logits else None
+    is_float = all(values is not None and values.dtype == np.float32 and len(values) == labels for values in constants)
+    return op if is_float else None
