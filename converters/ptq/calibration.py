@@ -25,8 +25,8 @@ Validation = Callable[[int], tuple[Array, Array | None]]
 """Returns up to a number of items (n, *item shape) and their labels, or None if these are unknown; picklable."""
 TRIALS = 40
 """Most files that are scored."""
-WORK = 1.5e11
-"""Multiply-accumulates that all trials may take, about five seconds."""
+WORK = 2e11
+"""Multiply-accumulates that all trials may take, about seven seconds: enough for each method once in a net of 250 operations."""
 OPERATION = 2e7
 """What quantizing an operation costs, counted as multiply-accumulates."""
 BYTE = 100

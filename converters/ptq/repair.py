@@ -37,7 +37,7 @@ from edgepress.converters.numeric.statistics import CalibrationMethod
 from edgepress.converters.ptq.calibration import first_items
 from edgepress.converters.ptq.logit_means import with_mean_free_logits
 from edgepress.converters.ptq.pipeline import Pipeline
-from edgepress.converters.ptq.score import Scorer
+from edgepress.converters.ptq.score import CHANCE, Scorer
 from edgepress.converters.ptq.stages import RECIPES, Repaired, Stage, StageName
 from edgepress.converters.schemes import RepairKind
 from edgepress.converters.to_tflite.float_layers import MOST_DIMENSIONS, SAME_NUMBERS, normalization
@@ -244,11 +244,18 @@ def repair(
 
 
 def _choose(plain: Pipeline, changed: Pipeline, kinds: Collection[RepairKind], name: StageName) -> Pipeline:
-    """The pipeline of the changed graph if that helps files that are not sound and harms none; else the plain one."""
+    """The pipeline of the changed graph if that helps files that are not sound and harms none; else the plain one.
+
+    The mean of logits is taken out of files that are not sound unless that clearly loses items: the step of their
+    answers is finer without it, but noise from elsewhere may hide that until ranges are chosen.
+    """
     scores = {kind: (plain.score_plain(kind).score, changed.score_plain(kind).score) for kind in kinds}
-    helps = any(not before.sound and after.better_than(before) for before, after in scores.values())
-    harms = any(before.better_than(after) for before, after in scores.values())
-    kept = helps and not harms
+    unsound = [(before, after) for before, after in scores.values() if not before.sound]
+    if name == "logit-means":
+        kept = bool(unsound) and not any(before.gained(after, CHANCE) > 0 for before, after in scores.values())
+    else:
+        helps = any(after.better_than(before) for before, after in unsound)
+        kept = helps and not any(before.better_than(after) for before, after in scores.values())
     chosen = changed if kept else plain
     stages = [Stage(name, kind, kept, before, after, WHAT[name]) for kind, (before, after) in scores.items()]
     chosen.stages = plain.stages + stages
