@@ -72,6 +72,14 @@ def test_files_lose_nothing_and_carry_the_front_end(made: Any) -> None:
         assert abs(found["accuracy"] - made.trained["accuracy"]) <= 1.5 / found["count"]
 
 
+def test_inspect_names_the_front_end(made: Any) -> None:
+    file = made.files["model-int8.tflite"]
+    assert edgepress("inspect", file)["contract"]["sound"]["channels"] == 32
+    done = CliRunner().invoke(app, ["inspect", str(file)])
+    expected = "integer: 16,000 Hz, 30 ms every 10 ms, 32 channels of 125 to 7000 Hz; noise reduction, PCAN, logarithm"
+    assert expected in " ".join(done.output.split())
+
+
 def test_an_integer_only_file_takes_its_input_in_steps_of_the_value_range(made: Any, tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 

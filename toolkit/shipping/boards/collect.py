@@ -3,8 +3,9 @@
     edgepress board collect pi@kitchen --folder kept
 
 The board is not trusted: other names than those of kept files are left out, and so are files that are large or neither
-pictures nor recordings. A file that is here already, labelled or not, is not fetched again, so that an interrupted run goes on. It
-is known by its name, so a scene that the board keeps again after its picture left the folder there is fetched again.
+pictures nor recordings. A file that is here already, labelled or not, is not fetched again, so that an interrupted run
+goes on. It is known by its name, so a scene that the board keeps again after its picture left the folder there is
+fetched again.
 """
 
 from __future__ import annotations
@@ -134,11 +135,8 @@ def _list_pictures(board: Connection, folder: str) -> tuple[KeptAbout, list[str]
         raise
     except BoardError as e:
         raise BoardError(f"{board.host} has no kept pictures or recordings in {folder}: {e.message}", hint) from e
-    names = sorted({
-        name
-        for name in listing.decode(errors="replace").split("\n")
-        if NAME.fullmatch(name) or RECORDING_NAME.fullmatch(name)
-    })
+    listed = {*listing.decode(errors="replace").split("\n")}
+    names = sorted(name for name in listed if NAME.fullmatch(name) or RECORDING_NAME.fullmatch(name))
     if len(names) > MOST_QUOTA:
         raise BoardError(f"{board.host} lists {len(names)} files; accepted: up to {MOST_QUOTA}.", hint)
     return about, names
