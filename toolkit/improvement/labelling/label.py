@@ -139,7 +139,7 @@ def _recording(path: Path, *, as_sound: bool) -> Reply:
 
 
 class Labelling(NamedTuple):
-    """The page that is served: its address, a secret; how many items it has; unreadable files; the kind of its items."""
+    """The page that is served: its address, a secret; how many items it has; unreadable files; the kind of items."""
 
     url: str
     pictures: int
