@@ -57,4 +57,5 @@ def spectrogram(samples: Samples) -> npt.NDArray[np.uint8]:
     pairs = power.reshape(COLUMNS, -1, 2).sum(axis=2)
     levels = 10 * np.log10(np.maximum(pairs, 1.0))
     shares = np.clip((levels - levels.max()) / QUIETEST_DB, 0, 1)
-    return np.rint(255 * shares).astype(np.uint8).T[::-1, :, None]
+    image: npt.NDArray[np.uint8] = np.rint(255 * shares).astype(np.uint8).T[::-1, :, None]
+    return image
