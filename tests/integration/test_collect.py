@@ -14,6 +14,7 @@ import pytest
 from sshd import serve
 
 from edgepress.runtime.keeping import ABOUT, MOST_BYTES, NAME, Keeper
+from edgepress.runtime.sound.doubt import wav_bytes
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.errors import BoardError, DataError, InputError
 from edgepress.toolkit.shipping.boards import collect as module
@@ -68,7 +69,7 @@ def test_the_command_says_what_comes_next(server: Any, kept: Path, tmp_path: Pat
         main(command)
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    assert "12 new pictures in" in text
+    assert "12 new files in" in text
     assert "edgepress label" in text
     with pytest.raises(SystemExit):
         main([*command, "--json"])
@@ -78,7 +79,7 @@ def test_the_command_says_what_comes_next(server: Any, kept: Path, tmp_path: Pat
 
 
 def test_a_folder_that_is_not_there_is_named(server: Any, tmp_path: Path) -> None:
-    with pytest.raises(BoardError, match="no kept pictures in nowhere") as caught:
+    with pytest.raises(BoardError, match="no kept pictures or recordings in nowhere") as caught:
         board_collect("board", folder="nowhere", out=tmp_path / "out", ssh_config=server.config)
     assert "--folder" in caught.value.hint
     assert not (tmp_path / "out").exists()
@@ -113,6 +114,25 @@ def test_a_hostile_board_writes_nothing_else(server: Any, kept: Path, tmp_path: 
     assert {p.name for p in (tmp_path / "out").iterdir()} == {ABOUT, *made[3:]}
 
 
+def test_recordings_are_fetched_and_damaged_ones_named(server: Any, tmp_path: Path) -> None:
+    folder = server.folder / "home" / "kept"
+    keeper = Keeper(folder, 20, labels=("go", "background"), model="m", prepare=None, seed=0)
+    whole = wav_bytes(np.random.default_rng(0).integers(-999, 999, 32000).astype(np.int16), 16000)
+    huge = whole[:40] + (0x7FFE0000).to_bytes(4, "little") + whole[44:]
+    damaged = (whole[:-9000], huge, b"RIFF", b"<script>", whole + bytes(MOST_BYTES))
+    for content in (whole, *damaged):
+        keeper.keep(lambda content=content: (".wav", content), 0, 0.5)  # type: ignore[misc]
+    keeper._lock.close()
+    (folder / "-rf.wav").write_bytes(whole)
+    found = board_collect("board", out=tmp_path / "out", ssh_config=server.config)
+    assert (found.fetched, len(found.skipped)) == (1, len(damaged))
+    assert [path.read_bytes() for path in (tmp_path / "out").glob("*.wav")] == [whole]
+    reasons = " ".join(reason for _, reason in found.skipped)
+    assert "cut off" in reasons
+    assert "no WAV file" in reasons
+    assert f"more than {MOST_BYTES} bytes" in reasons
+
+
 @pytest.mark.parametrize("about", [b"[]", b"{}", b'{"labels": ["a", "a"], "model": "m"}', b"[" * 9999])
 def test_a_damaged_description_is_told(about: bytes, server: Any, kept: Path, tmp_path: Path) -> None:
     (kept / ABOUT).write_bytes(about)
@@ -142,7 +162,7 @@ def test_a_board_that_does_not_answer_any_more_ends_it(
 
     monkeypatch.setattr(Connection, "fetch", fetched)
     if ends:
-        with pytest.raises(BoardError, match="3 pictures in a row") as caught:
+        with pytest.raises(BoardError, match="3 files in a row") as caught:
             board_collect("board", out=tmp_path / "out", ssh_config=server.config)
         assert "it goes on" in caught.value.hint
         assert sorted(pictures(tmp_path / "out")) == names[:4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from PIL import Image
 from playing_page import Client
 
 from edgepress.runtime.keeping import ABOUT
+from edgepress.runtime.sound.doubt import wav_bytes
 from edgepress.toolkit.improvement.labelling.desk import OUT, TO_DO, Desk
 from edgepress.toolkit.improvement.labelling.label import LabelSite
 from edgepress.toolkit.improvement.playing.web import Server, start_server
@@ -206,3 +208,34 @@ def test_each_picture_is_a_row_of_the_state(client: Client, site: LabelSite) -> 
     state: Any = client.ask("GET", "/state").json
     assert [row["name"] for row in state["pictures"]] == [picture.name for picture in site.desk.pictures]
     assert {row["answer"] for row in state["pictures"]} == {0, 1}
+
+
+def test_the_page_plays_and_draws_recordings_and_never_sends_their_bytes(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).integers(-999, 999, 32000).astype(np.int16)
+    content = wav_bytes(samples, 16000) + b"<script>alert(1)</script>"
+    (tmp_path / f"{HOSTILE.replace('/', '')}.wav").write_bytes(content)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    site = LabelSite(Desk(tmp_path, ["go", "stop"]), "evaluate")
+    server = Server(site.handle, command="label")
+    client = Client(start_server(server, 0))
+    try:
+        state = client.ask("GET", "/state").json
+        assert (state["what"], len(state["pictures"])) == ("recording", 1)
+        assert "broken.wav" in state["notes"][0]
+        heard = client.ask("GET", "/sound/0")
+        assert heard.headers["Content-Type"] == "audio/wav"
+        assert "media-src 'self'" in heard.headers["Content-Security-Policy"]
+        assert heard.body == wav_bytes(samples, 16000)
+        drawn = client.ask("GET", "/picture/0")
+        assert drawn.headers["Content-Type"] == "image/png"
+        assert Image.open(io.BytesIO(drawn.body)).size == (256, 128)
+        assert client.ask("GET", "/sound/1").status == 404
+        site.desk.path(0).write_bytes(b"RIFF")
+        for path in ("/sound/0", "/picture/0"):
+            assert client.ask("GET", path).status == 404
+    finally:
+        server.stop()
+
+
+def test_pictures_have_no_sound(client: Client) -> None:
+    assert client.ask("GET", "/sound/0").status == 404

@@ -72,6 +72,14 @@ def test_files_lose_nothing_and_carry_the_front_end(made: Any) -> None:
         assert abs(found["accuracy"] - made.trained["accuracy"]) <= 1.5 / found["count"]
 
 
+def test_inspect_names_the_front_end(made: Any) -> None:
+    file = made.files["model-int8.tflite"]
+    assert edgepress("inspect", file)["contract"]["sound"]["channels"] == 32
+    done = CliRunner().invoke(app, ["inspect", str(file)])
+    expected = "integer: 16,000 Hz, 30 ms every 10 ms, 32 channels of 125 to 7000 Hz; noise reduction, PCAN, logarithm"
+    assert expected in " ".join(done.output.split())
+
+
 def test_an_integer_only_file_takes_its_input_in_steps_of_the_value_range(made: Any, tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
@@ -162,6 +170,25 @@ def test_a_model_of_sound_refuses_pictures_and_one_of_tensors_recordings(made: A
     other = load(made.files["model-int8.tflite"], contract=contract.replace(sound=None))
     with pytest.raises(InputError, match="takes tensors"):
         other.classify(made.words / "word0" / "speaker2_0.wav")
+
+
+def test_a_run_is_improved_with_kept_sounds(made: Any, tmp_path: Path) -> None:
+    """New speakers, as `label` lays them out: in class folders, beside sounds that are not labelled yet."""
+    for kind in range(2):
+        (tmp_path / "new" / f"word{kind}").mkdir(parents=True)
+        for number in range(12):
+            rng = np.random.default_rng([7, kind, number])
+            samples = tone(rng, kind, 32000, pitch=rng.uniform(0.7, 1.3))
+            name = f"20261203T1200{number:02d}000Z-{kind:03d}-0600-{number:08x}.wav"
+            (tmp_path / "new" / f"word{kind}" / name).write_bytes(wav_bytes(samples[:, None], 16000))
+    (tmp_path / "new" / "20261203T130000000Z-000-0600-0000000a.wav").write_bytes(b"RIFF")
+    how = ("--epochs", 2, "--learning-rate", 1e-6, "--max-drop", 99, "--to", "tflite-int8", "--out", tmp_path / "out")
+    found = edgepress("improve", made.run, "--new", tmp_path / "new", *how, code=3)
+    assert (found["verdict"], found["old"]["items"]) == ("open", made.trained["count"])
+    assert found["new"]["items"] == 5
+    assert contract_of(Path(found["files"][0])).sound == SOUND
+    error = edgepress("improve", made.run, "--new", "digits", "--out", tmp_path / "other", code=1)["error"]
+    assert "The data are images" in error["message"]
 
 
 SECOND = 16000

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sounds import tone
 
 from edgepress.runtime.keeping import ABOUT
+from edgepress.runtime.sound.doubt import wav_bytes
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.errors import DataError, InputError
 from edgepress.toolkit.improvement.labelling import desk as desk_module
 from edgepress.toolkit.improvement.labelling.desk import LEFT_OUT, OUT, TO_DO, Desk, order
+from edgepress.toolkit.improvement.labelling.recordings import BLOCK, COLUMNS, RATE, spectrogram
 
 
 @pytest.fixture
@@ -215,3 +218,45 @@ def test_of_many_classes_each_is_not_compared_with_all(folder: Path) -> None:
     (folder / ABOUT).write_text(json.dumps({"labels": [*map(str, range(300))], "model": "m"}))
     Desk(folder, [Counted(n) for n in range(300)])
     assert Counted.compared < 10 * 300
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    """Recordings that a board has kept, of two words in turn, and what is none."""
+    for n in range(6):
+        samples = tone(np.random.default_rng(n), n % 2, 32000)
+        (tmp_path / f"20261128T12000000{n}Z-{n % 2:03d}-0600-{n:08x}.wav").write_bytes(wav_bytes(samples, RATE))
+    (tmp_path / "cut <b>off.wav").write_bytes(wav_bytes(samples, RATE)[:-5000])
+    (tmp_path / "script.wav").write_bytes(b"<script>alert(1)</script>")
+    (tmp_path / ABOUT).write_text('{"labels": ["go", "stop"], "model": "m"}')
+    return tmp_path
+
+
+def test_recordings_are_labelled_as_pictures_are(sounds: Path) -> None:
+    desk = Desk(sounds)
+    assert desk.what == "recording"
+    assert [picture.answer for picture in desk.pictures] == [0] * 3 + [1] * 3
+    assert (desk.pictures[0].probability, desk.pictures[0].time) == (0.6, "2026-11-28 12:00")
+    assert "is cut off" in desk.unreadable["cut <b>off.wav"]
+    assert "no WAV file" in desk.unreadable["script.wav"]
+    for row in range(6):
+        desk.label(row, row // 3)
+    data = open_data(sounds, purpose="evaluation")
+    assert data.labels == ("go", "stop")
+    assert len(data.train) + len(data.val) + len(data.test) == 6, "what can't be read lies beside the classes"
+    Image.new("L", (8, 8)).save(sounds / "a.png")
+    with pytest.raises(InputError, match="holds pictures and recordings"):
+        Desk(sounds)
+
+
+@pytest.mark.parametrize("count", [1, 300, RATE, 40 * RATE])
+def test_a_spectrogram_is_dark_where_and_when_a_tone_is(count: int) -> None:
+    hertz = float(np.random.default_rng(count).uniform(1000, 7000))
+    samples = 8000 * np.sin(2 * np.pi * hertz * np.arange(count) / RATE)
+    samples[: count // 2] *= 0
+    image = spectrogram(samples.astype(np.int16))
+    assert (image.shape, image.dtype) == ((BLOCK // 4, COLUMNS, 1), np.uint8)
+    if count >= RATE:
+        assert (image[:, : COLUMNS // 3] == 255).all()
+        rows = np.argmin(image[:, -COLUMNS // 3 : -4, 0], axis=0)
+        assert np.abs((BLOCK // 4 - 0.5 - rows) * 2 * RATE / BLOCK - hertz).max() <= 2 * RATE / BLOCK

@@ -166,7 +166,7 @@ def collect(
     ssh_config: SshConfig = None,
     json_output: options.Json = False,
 ) -> None:
-    """Fetch the pictures that a board has kept with --keep, to label them; resumes, and deletes nothing there."""
+    """Fetch the pictures or sounds that a board has kept by --keep, to label; resumes, and deletes nothing there."""
     from edgepress.toolkit.data.types import notes_of_skipped
     from edgepress.toolkit.shipping.boards.collect import board_collect as work
 
@@ -176,9 +176,7 @@ def collect(
         screen.document(collected.to_dict())
         return
     screen.note(*notes_of_skipped(collected.skipped))
-    screen.say(
-        f"{plural(collected.fetched, 'new picture')} in {collected.folder}; {collected.known} were there already."
-    )
+    screen.say(f"{plural(collected.fetched, 'new file')} in {collected.folder}; {collected.known} were there already.")
     screen.shell_command(f"Label them: {shell_line('edgepress', 'label', str(collected.folder))}")
 
 

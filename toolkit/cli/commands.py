@@ -116,7 +116,7 @@ COMMANDS = {
     ),
     "label": Command(
         "Use and improve",
-        "Open a page on this machine to label pictures with the keyboard, until Ctrl-C; then run improve.",
+        "Open a page on this machine to label pictures or sounds with the keyboard, until Ctrl-C; then run improve.",
         "edgepress label collected/raspberrypi-local",
     ),
     "improve": Command(

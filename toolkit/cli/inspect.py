@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from edgepress.converters.inspection import Inspection, Port
+from edgepress.runtime.sound.features import SoundFeatures
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import SIZE_HELP, Json
 from edgepress.toolkit.cli.screen import table, width
@@ -31,6 +32,7 @@ def summary_table(found: Inspection) -> Table:
         ("Format", f"{found.format}{f', by {found.producer}' if found.producer else ''}"),
         ("Size", _sizes(found)),
         ("Contract", _contract(found)),
+        ("Front end", _front_end(found)),
         ("Made for", _target(found)),
         ("Quantized", _tuning(found)),
         *(("Input" if i == 0 else "", _port(port)) for i, port in enumerate(found.inputs)),
@@ -121,6 +123,21 @@ def _contract(found: Inspection) -> str:
         error = f", largest error {proof.max_error:.3g}, largest output {proof.largest:.3g}" if proof else ""
         return f"{contract.scheme}, no labels, outputs {'x'.join(map(str, contract.output_shape))}{error}"
     return f"{contract.scheme}, {contract.task} of {len(contract.labels)} classes{data}{accuracy}"
+
+
+def _front_end(found: Inspection) -> str:
+    """What makes frames of sound for the model."""
+    sound = found.contract.sound if found.contract else None
+    if sound is None:
+        return ""
+    steps = ["logarithm"]
+    if isinstance(sound, SoundFeatures):
+        steps = ["noise reduction", *["PCAN"] * sound.pcan, *["logarithm"] * sound.log]
+    bounds = f"{sound.lower_hz:g} to {sound.upper_hz:g} Hz"
+    time = f"{sound.window_ms} ms every {sound.step_ms} ms"
+    return (
+        f"{sound.kind}: {sound.rate:,} Hz, {time}, {plural(sound.channels, 'channel')} of {bounds}; {', '.join(steps)}"
+    )
 
 
 def _target(found: Inspection) -> str:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from edgepress.converters.contract.metadata import are_text
 from edgepress.runtime.keeping import ABOUT
+from edgepress.toolkit.data.readers.sound import SoundSource
 from edgepress.toolkit.data.splits import calibration_rows
 from edgepress.toolkit.data.types import SPLITS, DataSet, Source, Split
 from edgepress.toolkit.documents import parse_json, read_limited
@@ -134,12 +135,14 @@ def join(old: DataSet, new: DataSet) -> DataSet:
     """
     few = calibration_rows(old.train, max(LEAST_REHEARSED, REHEARSED * len(new.train)))
     rehearsed = old.train.take(few)
+    one, other = old.train.source, new.train.source
+    both = one.joined(other) if isinstance(one, SoundSource) and isinstance(other, SoundSource) else None
     digest = hashlib.sha256(f"{old.sha256} {new.sha256} {len(few)} {SHARE}".encode()).hexdigest()
     return replace(
         old,
-        train=_join_splits(rehearsed, _repeat(new.train, len(rehearsed)), shuffle=True),
-        val=_join_splits(old.val, _repeat(new.val, len(old.val)), shuffle=True),
-        test=_join_splits(old.test, new.test, shuffle=False),
+        train=_join_splits(rehearsed, _repeat(new.train, len(rehearsed)), shuffle=True, both=both),
+        val=_join_splits(old.val, _repeat(new.val, len(old.val)), shuffle=True, both=both),
+        test=_join_splits(old.test, new.test, shuffle=False, both=both),
         sha256=digest,
         skipped=(*old.skipped, *new.skipped),
         computed=tuple(dict.fromkeys((*old.computed, *new.computed))),
@@ -171,11 +174,15 @@ def _repeat(split: Split, beside: int) -> Split:
     return split.take(np.tile(np.arange(len(split)), times))
 
 
-def _join_splits(old: Split, new: Split, *, shuffle: bool) -> Split:
+def _join_splits(old: Split, new: Split, *, shuffle: bool, both: SoundSource | None) -> Split:
+    """Items of two splits; of recordings, as items of one source, whose samples can be mixed when they are learned."""
     of = np.repeat(np.arange(2), [len(old), len(new)])
     order = np.random.default_rng(0).permutation(len(of)) if shuffle else np.arange(len(of))
-    source = JoinedSource((old.source, new.source), of[order], np.concatenate([old.indices, new.indices])[order])
+    y = np.concatenate([old.y, new.y])[order]
     groups = None
     if old.groups is not None and new.groups is not None:
         groups = np.concatenate([old.groups, new.groups])[order]
-    return Split(source, np.arange(len(of)), np.concatenate([old.y, new.y])[order], groups)
+    if both is not None:
+        return Split(both, np.concatenate([old.indices, len(old.source) + new.indices])[order], y, groups)
+    source = JoinedSource((old.source, new.source), of[order], np.concatenate([old.indices, new.indices])[order])
+    return Split(source, np.arange(len(of)), y, groups)

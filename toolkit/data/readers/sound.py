@@ -139,6 +139,23 @@ class SoundSource:
             begins=np.concatenate([self.begins, more[:, 1]]),
         )
 
+    def joined(self, other: SoundSource) -> SoundSource:
+        """A source of these items and those of another one after them, of the same front end and window."""
+        recordings = Recordings(
+            (*self.recordings.paths, *other.recordings.paths),
+            self.sound.rate,
+            (*self.recordings.noises, *(len(self.recordings.paths) + number for number in other.recordings.noises)),
+        )
+        return replace(
+            self,
+            frames=np.concatenate([self.frames, other.frames]),
+            starts=np.concatenate([self.starts, len(self.frames) + other.starts]),
+            places=[*self.places, *other.places],
+            recordings=recordings,
+            of=np.concatenate([self.of, len(self.recordings.paths) + other.of]),
+            begins=np.concatenate([self.begins, other.begins]),
+        )
+
     def name(self, index: int) -> str:
         """The file of an item, with the seconds if it has several: "rain/a.wav, 1.0-2.0 s"."""
         return self.places[index]

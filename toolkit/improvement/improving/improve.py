@@ -19,6 +19,7 @@ from edgepress.toolkit.conversion.convert import convert
 from edgepress.toolkit.data.collected import follow, join
 from edgepress.toolkit.data.for_model import contract_of, data_for
 from edgepress.toolkit.data.objects import Data, source_of
+from edgepress.toolkit.data.readers.sound import SoundSource
 from edgepress.toolkit.data.reading import Reading
 from edgepress.toolkit.data.remembered import open_in_groups
 from edgepress.toolkit.data.types import DataSet
@@ -247,11 +248,18 @@ def _arguments(folder: Path) -> dict[str, Any]:
 def _open(model: Path, new: str, data: str | None, *, reading: Reading) -> tuple[DataSet, DataSet, tuple[str, ...]]:
     """The old and the new data, as the model takes them, with notes."""
     contract = contract_of(model)
-    if not contract.input.is_image:
-        raise InputError(f"{model} takes tensors; only models of images can be improved so.", "Train it again.")
+    if not contract.input.is_image and contract.sound is None:
+        problem = f"{model} takes tensors; only models of images and of sound can be improved so."
+        raise InputError(problem, "Train it again.")
     old, notes = data_for(contract, data, where=model, reading=reading)
     options: dict[str, Any] = {"input": contract.input, "labels": contract.labels, **reading.arguments}
+    options |= {"sound": contract.sound} if contract.sound is not None else {}
     fresh, more = open_in_groups(new, contract.data, purpose="evaluation", multilabel=old.multilabel, **options)
+    for each in (old, fresh):
+        if contract.sound is not None and not isinstance(each.train.source, SoundSource):
+            raise InputError(
+                f"{each.source} has no recordings, and {model} is a model of sound.", "Name a folder of these."
+            )
     if fresh.multilabel != old.multilabel:
         kinds = ["any number of labels" if each.multilabel else "one label each" for each in (old, fresh)]
         raise DataError(f"Items of {old.source} have {kinds[0]}, and those of {new} {kinds[1]}.", "Label them alike.")

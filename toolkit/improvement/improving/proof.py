@@ -25,8 +25,10 @@ from edgepress.runtime.contract import Contract
 from edgepress.runtime.filetypes import VARIANTS
 from edgepress.runtime.scenes import other_scene, thumbnail
 from edgepress.toolkit.data.for_model import contract_of
+from edgepress.toolkit.data.readers.sound import SoundSource
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.improvement.improving.shared_sound import marks_of, share_sound
 from edgepress.toolkit.measurement.calibrating.calibrate import FOLDER as CALIBRATED
 from edgepress.toolkit.measurement.calibrating.calibrate import Calibrated, answers_to, calibrate
 from edgepress.toolkit.results.run_files import METRICS
@@ -120,13 +122,13 @@ def without_learned_scenes(fresh: DataSet, learned: Sequence[str]) -> tuple[Data
     """New data without test and validation items of scenes that are learned, with notes.
 
     Args:
-        fresh: The new data, images.
+        fresh: The new data, images or sound: recordings that share samples are one scene.
         learned: Digests of the items that the model was trained or validated on before (`learned_by`).
 
     Raises:
         InputError: No test item is left.
     """
-    parts = {name: _thumbnails_and_digests(fresh, name) for name in ("train", "val", "test")}
+    parts = {name: _scenes_and_digests(fresh, name) for name in ("train", "val", "test")}
     known = {name: np.isin(digests, [*learned]) for name, (_, digests) in parts.items()}
     val = ~_of_scenes(parts["val"][0], parts["train"][0])
     scenes = [parts["train"][0], parts["val"][0], parts["test"][0][known["test"]]]
@@ -142,7 +144,7 @@ def without_learned_scenes(fresh: DataSet, learned: Sequence[str]) -> tuple[Data
     if not test.any():
         items = plural(len(test), "new test item")
         problem = f"None of {items} shows a scene that is not trained on, so none can prove a gain."
-        raise InputError(problem, "Label pictures of more scenes.")
+        raise InputError(problem, "Label more, of other scenes or recordings.")
     return replace(fresh, val=_some(fresh.val, val), test=_some(fresh.test, test)), notes
 
 
@@ -154,23 +156,37 @@ def learned_by(metrics: dict[str, Any]) -> list[str]:
 
 def remember(folder: Path, fresh: DataSet, learned: Sequence[str]) -> None:
     """Write into the metrics of a new run what it has learned, beside what its parent had."""
-    digests = [digest for name in ("train", "val") for digest in _thumbnails_and_digests(fresh, name)[1].tolist()]
+    digests = [digest for name in ("train", "val") for digest in _scenes_and_digests(fresh, name)[1].tolist()]
     write_json(folder / METRICS, load_result(folder).metrics | {LEARNED: sorted({*learned, *digests})})
 
 
-def _thumbnails_and_digests(data: DataSet, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.str_]]:
-    """The thumbnail, float64, shape (N, parts), and the digest of each item of a split."""
-    small = []
+def _scenes_and_digests(data: DataSet, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.str_]]:
+    """What tells the scene of each item of a split, and its digest.
+
+    Of images it is the thumbnail, float64, shape (N, parts); of sound the marks of its recording, objects, shape (N,).
+    """
+    split = getattr(data, name)
     digests = []
-    for x, _ in getattr(data, name).batches(BATCH):
-        small += [thumbnail(item).ravel() for item in x]
+    small = []
+    for x, _ in split.batches(BATCH):
         digests += [hashlib.sha256(item.tobytes()).hexdigest()[:DIGITS] for item in x]
-    parts = thumbnail(np.zeros(data.input.shape)).size
-    return np.array(small).reshape(len(digests), parts), np.array(digests, f"<U{DIGITS}")
+        if data.sound is None:
+            small += [thumbnail(item).ravel() for item in x]
+    if isinstance(split.source, SoundSource):
+        numbers = split.source.of[split.indices].tolist()
+        marks = {number: marks_of(split.source.recordings.samples(number)) for number in {*numbers}}
+        scenes: npt.NDArray[Any] = np.empty(len(numbers), object)
+        scenes[:] = [marks[number] for number in numbers]
+    else:
+        scenes = np.array(small).reshape(len(digests), thumbnail(np.zeros(data.input.shape)).size)
+    return scenes, np.array(digests, f"<U{DIGITS}")
 
 
 def _of_scenes(small: npt.NDArray[Any], scenes: npt.NDArray[Any]) -> Rows:
-    """Whether each thumbnail is of one of these scenes."""
+    """Whether each item, as `_scenes_and_digests` returns it, is of one of these scenes."""
+    if small.dtype == object:
+        known = np.unique(np.concatenate([np.zeros(0, np.uint64), *scenes]))
+        return np.array([share_sound(one, known) for one in small], np.bool_)
     return np.array([not other_scene(scenes, one).all() for one in small], np.bool_)
 
 
@@ -209,6 +225,10 @@ def not_repeated(folder: Path) -> list[str]:
         if contract.unknown is not None:
             notes.append(
                 f"{path.name} rejects items of no class; the new file does not: edgepress calibrate --unknown."
+            )
+        if contract.listen is not None:
+            notes.append(
+                f"{path.name} has a rule of edgepress calibrate --max-alarms; the new file has not, and needs its own."
             )
         if contract.ranges:
             notes.append(f"{path.name} has ranges of edgepress tune; the new file has not.")

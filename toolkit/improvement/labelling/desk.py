@@ -1,12 +1,14 @@
-"""The pictures of a folder, in an order to label them, and where each is: its folder is its label.
+"""The pictures or recordings of a folder, in an order to label them, and where each is: its folder is its label.
 
 A label is given by one rename, so that nothing is half-done at any moment, and each label is kept if the process is
-killed. Like pictures follow each other: by the model's answer, and then each by the one whose thumbnail is nearest.
+killed. Like pictures follow each other: by the model's answer, and then each by the one whose thumbnail is nearest,
+of a recording that of its spectrogram.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,11 +21,13 @@ import numpy.typing as npt
 
 from edgepress.runtime.image import IMAGE_SUFFIXES, load_image
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.runtime.keeping import ABOUT, NAME
+from edgepress.runtime.keeping import ABOUT, NAME, RECORDING_NAME
 from edgepress.runtime.scenes import other_scene, thumbnail
 from edgepress.toolkit.data.collected import read_about
 from edgepress.toolkit.data.decoding import in_threads
+from edgepress.toolkit.data.sound_files import is_recording
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.improvement.labelling.recordings import read_recording, spectrogram
 
 LEFT_OUT = ".left-out"
 """Folder of pictures of no class; data sets ignore it."""
@@ -40,7 +44,7 @@ MOST_NAME = 200
 
 @dataclass(frozen=True)
 class UnlabelledPicture:
-    """A picture to label.
+    """A picture or recording to label.
 
     Attributes:
         name: Name of its file.
@@ -58,7 +62,7 @@ class UnlabelledPicture:
 
 
 class Desk:
-    """A folder of pictures.
+    """A folder of pictures, or of recordings.
 
     Args:
         folder: The folder.
@@ -66,13 +70,14 @@ class Desk:
 
     Attributes:
         folder: The folder.
+        what: "picture" or "recording".
         labels: The classes, at least two.
-        pictures: All pictures, labelled ones included, in the order in which they are shown.
+        pictures: All of these, labelled ones included, in the order in which they are shown.
         label_numbers: The label of each: an index into `labels`, `TO_DO` or `OUT`.
         unreadable: Files that can't be decoded, with the reason.
 
     Raises:
-        InputError: There are no pictures, too many, no classes, or a class can't be the name of a folder, or its
+        InputError: There are none, too many, both kinds, no classes, or a class can't be the name of a folder, or its
             folder is a link.
         DataError: What the model says of its labels can't be read.
     """
@@ -95,14 +100,19 @@ class Desk:
         places = self._places()
         if not 0 < len(places) <= MOST:
             raise InputError(
-                f"{folder} holds {len(places)} pictures; accepted: 1 to {MOST}.", "Give a folder of pictures."
+                f"{folder} holds {len(places)} pictures; accepted: 1 to {MOST}, or as many recordings.",
+                "Give a folder of pictures or recordings.",
             )
+        kinds = {is_recording(name) for name, _ in places}
+        if len(kinds) > 1:
+            raise InputError(f"{folder} holds pictures and recordings.", "Label them in two folders.")
+        self.what = "recording" if kinds.pop() else "picture"
         numbers = {label: number for number, label in enumerate(self.labels)}
         answers = {n: numbers[label] for n, label in enumerate(known or ()) if label in numbers}
         self.unreadable: dict[str, str] = {}
         self.pictures, self.label_numbers = self._in_order(places, answers)
         if not self.pictures:
-            raise InputError(f"No picture in {folder} can be decoded.", next(iter(self.unreadable.values())))
+            raise InputError(f"No {self.what} in {folder} can be decoded.", next(iter(self.unreadable.values())))
 
     def path(self, row: int) -> Path:
         """Where a picture is now."""
@@ -166,8 +176,8 @@ class Desk:
         for number in (TO_DO, OUT, *range(len(self.labels))):
             with suppress(FileNotFoundError, NotADirectoryError):
                 for entry in os.scandir(self._folder_of(number)):
-                    shown = not entry.name.startswith(".") and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
-                    if shown and entry.is_file(follow_symlinks=False):
+                    known = os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES or is_recording(entry.name)
+                    if known and not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
                         places.append((entry.name, number))
         return sorted(places)
 
@@ -185,7 +195,7 @@ class Desk:
                 continue
             readable.append((name, number))
             small.append(thumbnail_or_error)
-            matched = NAME.fullmatch(name)
+            matched = _kept_name(name)
             said.append(answers.get(int(matched[1])) if matched else None)
         rows, groups = order(np.array(small), said)
         pictures = [_picture(readable[row][0], group, said[row]) for row, group in zip(rows, groups, strict=True)]
@@ -225,13 +235,19 @@ def order(small: npt.NDArray[Any], said: Sequence[int | None]) -> tuple[list[int
 
 def _small(path: Path) -> npt.NDArray[Any] | InputError:
     try:
-        return thumbnail(load_image(path, SMALL)).ravel()
+        image = spectrogram(read_recording(path)) if is_recording(path.name) else load_image(path, SMALL)
+        return thumbnail(image).ravel()
     except InputError as e:
         return e
 
 
+def _kept_name(name: str) -> re.Match[str] | None:
+    """What the name of a file says that a board has kept: number of the class, and thousandths of its probability."""
+    return NAME.fullmatch(name) or RECORDING_NAME.fullmatch(name)
+
+
 def _picture(name: str, group: int, said: int | None) -> UnlabelledPicture:
-    matched = NAME.fullmatch(name)
+    matched = _kept_name(name)
     if matched is None:
         return UnlabelledPicture(name, group, None, None, "")
     time = f"{name[:4]}-{name[4:6]}-{name[6:8]} {name[9:11]}:{name[11:13]}"

@@ -47,15 +47,19 @@ function show() {
     $("picture").classList.add("loading"); // until it is there, the former picture would be seen
     $("picture").dataset.row = at;
     $("picture").src = `picture/${at}`;
+    if (state.what === "recording") {
+      $("sound").src = `sound/${at}`;
+      play();
+    }
   }
-  const like = group.length > 1 ? `, ${group.indexOf(picture) + 1} of ${group.length} like pictures` : "";
-  $("caption").textContent = `Picture ${at + 1} of ${state.pictures.length}${like}: ${picture.time || picture.name}`;
+  const like = group.length > 1 ? `, ${group.indexOf(picture) + 1} of ${group.length} like ${state.what}s` : "";
+  $("caption").textContent = `${What()} ${at + 1} of ${state.pictures.length}${like}: ${picture.time || picture.name}`;
   const answered = picture.answer !== null;
   const word = wordOf(picture.label);
   $("said").textContent = word
     ? `Labelled: ${word}`
     : answered ? `The model answers ${state.labels[picture.answer]}, ${(100 * picture.probability).toFixed(0)} %.` : "";
-  if (unseen.has(at)) $("said").append(" The picture can't be shown: its file was moved or changed, or is too large.");
+  if (unseen.has(at)) $("said").append(` The ${state.what} can't be shown: its file was moved or changed, or is too large.`);
   $("confirm").disabled = !answered;
   $("previous").disabled = at === 0;
   $("next").disabled = at === state.pictures.length - 1;
@@ -66,19 +70,28 @@ function show() {
   $("count").textContent = `${state.done} of ${state.pictures.length} done`;
   document.documentElement.dataset.at = at;
   if (state.done === state.pictures.length) {
-    $("announce").textContent = "All pictures are labelled.";
+    $("announce").textContent = `All ${state.what}s are labelled.`;
     if (!$("finished")) {
       const notice = Object.assign(document.createElement("div"), { id: "finished", className: "notice" });
-      notice.textContent = `All pictures are labelled. Next: ${state.next}`;
+      notice.textContent = `All ${state.what}s are labelled. Next: ${state.next}`;
       $("notices").append(notice);
     }
   } else $("finished")?.remove();
 }
 
+const What = () => state.what[0].toUpperCase() + state.what.slice(1);
+
+/** Play the recording from its beginning; a browser may refuse until the first key or click. */
+function play() {
+  if (state.what !== "recording") return;
+  $("sound").currentTime = 0;
+  $("sound").play().catch(() => {});
+}
+
 function small(picture, row) {
   const image = Object.assign(new Image(), { src: `picture/${row}`, alt: "", loading: "lazy" });
   const button = Object.assign(document.createElement("button"), { type: "button" });
-  button.setAttribute("aria-label", `Picture ${row + 1}${picture.label === state.to_do ? "" : `, ${wordOf(picture.label)}`}`);
+  button.setAttribute("aria-label", `${What()} ${row + 1}${picture.label === state.to_do ? "" : `, ${wordOf(picture.label)}`}`);
   button.classList.toggle("labelled", picture.label !== state.to_do);
   if (row === at) button.setAttribute("aria-current", "true");
   button.append(image);
@@ -163,7 +176,7 @@ function buildClasses() {
 }
 
 const KEYS = { Enter: confirmAnswer, x: () => label(state.out), u: undo, Backspace: undo, ArrowLeft: () => go(at - 1),
-  ArrowRight: () => go(at + 1), "/": () => $("filter").focus() };
+  ArrowRight: () => go(at + 1), "/": () => $("filter").focus(), p: play };
 
 document.addEventListener("keydown", (event) => {
   const undone = event.key === "z" && (event.ctrlKey || event.metaKey);
@@ -210,6 +223,11 @@ async function begin() {
     return;
   }
   $("about").textContent = state.folder;
+  if (state.what === "recording") {
+    $("question").textContent = "What is in the recording?";
+    $("picture").alt = "The spectrogram of the recording to label";
+    $("sound").hidden = false;
+  }
   $("version").textContent = `edgepress ${state.version}`;
   for (const textContent of state.notes) $("notices").append(Object.assign(document.createElement("div"), { className: "notice", textContent }));
   buildClasses();

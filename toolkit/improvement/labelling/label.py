@@ -11,14 +11,18 @@ from typing import Any, NamedTuple
 from edgepress import __version__
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.image_header import read_header
+from edgepress.runtime.sound.doubt import wav_bytes
 from edgepress.runtime.web import Refused
+from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.improvement.labelling.desk import OUT, TO_DO, Desk
+from edgepress.toolkit.improvement.labelling.recordings import RATE, read_recording, spectrogram
+from edgepress.toolkit.improvement.playing.drawing import draw_item
 from edgepress.toolkit.improvement.playing.web import Reply, Request, Server, json_reply, start_server
 from edgepress.toolkit.reports.page import style_sheet
 
 HERE = Path(__file__).parent
-PICTURE = re.compile(r"/picture/(\d{1,6})", re.ASCII)
+ITEM = re.compile(r"/(picture|sound)/(\d{1,6})", re.ASCII)
 MOST_SHOWN = 64 << 20
 """Bytes of a picture at most; a larger one can be labelled, and is not shown."""
 
@@ -72,10 +76,11 @@ class LabelSite:
             return json_reply(
                 {"row": row, "label": None if row is None else desk.label_numbers[row], "done": desk.done}
             )
-        if match := PICTURE.fullmatch(path):
-            if int(match[1]) >= len(desk.pictures):
-                raise Refused(404, "There is no such picture.")
-            return _picture(desk.path(int(match[1])))
+        if match := ITEM.fullmatch(path):
+            if int(match[2]) >= len(desk.pictures) or (match[1] == "sound" and desk.what != "recording"):
+                raise Refused(404, "There is no such picture or recording.")
+            place = desk.path(int(match[2]))
+            return _picture(place) if desk.what == "picture" else _recording(place, as_sound=match[1] == "sound")
         if path == "/state":
             return json_reply(self.state())
         if path in self._files:
@@ -90,6 +95,7 @@ class LabelSite:
             "version": __version__,
             "session": self.session,
             "folder": str(desk.folder),
+            "what": desk.what,
             "labels": desk.labels,
             "pictures": [picture.__dict__ | {"label": number} for picture, number in rows],
             "done": desk.done,
@@ -121,25 +127,37 @@ def _picture(path: Path) -> Reply:
     return Reply(200, f"image/{header.format.lower()}", content)
 
 
+def _recording(path: Path, *, as_sound: bool) -> Reply:
+    """A recording as a WAV file of its samples, or as its spectrogram."""
+    try:
+        samples = read_recording(path)
+    except EdgepressError as e:
+        raise Refused(404, e.message) from e
+    if as_sound:
+        return Reply(200, "audio/wav", wav_bytes(samples, RATE))
+    return Reply(200, "image/png", draw_item(spectrogram(samples)))
+
+
 class Labelling(NamedTuple):
-    """The page that is served: its address, a secret; the numbers of pictures; files that can't be decoded."""
+    """The page that is served: its address, a secret; how many items it has; unreadable files; the kind of items."""
 
     url: str
     pictures: int
     done: int
     notes: tuple[str, ...]
+    what: str
 
 
 def label(
     folder: str | Path, *, labels: Sequence[str] | None = None, port: int = 0, on_ready: Callable[[Labelling], None]
 ) -> Desk:
-    """Serve a page on 127.0.0.1 to label the pictures of a folder, until Ctrl-C.
+    """Serve a page on 127.0.0.1 to label the pictures or recordings of a folder, until Ctrl-C.
 
     Each label moves a picture at once into a folder of its class, inside of `folder`, which is then a data set for
     every command. Pictures that are not labelled yet lie beside these folders and are ignored.
 
     Args:
-        folder: A folder of pictures, such as that of `board collect`.
+        folder: A folder of pictures or recordings, such as that of `board collect`.
         labels: The classes; None takes those of the model that has kept the pictures.
         port: Port to listen on; 0 takes a free one.
         on_ready: Called when the page can be opened.
@@ -155,7 +173,7 @@ def label(
     server = Server(site.handle, command="label")
     try:
         url = start_server(server, port)
-        on_ready(Labelling(url, len(desk.pictures), desk.done, tuple(site.state()["notes"])))
+        on_ready(Labelling(url, len(desk.pictures), desk.done, tuple(site.state()["notes"]), desk.what))
         server.wait()
     except KeyboardInterrupt:  # the way to end it
         pass
@@ -165,5 +183,7 @@ def label(
 
 
 def next_command(desk: Desk) -> str:
-    """What is done with labelled pictures."""
+    """What is done with labelled pictures; of recordings, a model is measured on them, or trained with them."""
+    if desk.what == "recording":
+        return f"edgepress evaluate MODEL {shell_line('--data', desk.folder)}"
     return f"edgepress improve RUN {shell_line('--new', desk.folder)}"

@@ -1,10 +1,11 @@
-"""Fetch the pictures that a board has kept (`--keep`), over ssh, to label them.
+"""Fetch the pictures or recordings that a board has kept (`--keep`), over ssh, to label them.
 
     edgepress board collect pi@kitchen --folder kept
 
-The board is not trusted: other names than those of kept pictures are left out, and so are files that are large or no
-pictures. A picture that is here already, labelled or not, is not fetched again, so that an interrupted run goes on. It
-is known by its name, so a scene that the board keeps again after its picture left the folder there is fetched again.
+The board is not trusted: other names than those of kept files are left out, and so are files that are large or neither
+pictures nor recordings. A file that is here already, labelled or not, is not fetched again, so that an interrupted run
+goes on. It is known by its name, so a scene that the board keeps again after its picture left the folder there is
+fetched again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Any
 
 from edgepress.converters.files import write_bytes, write_json
 from edgepress.runtime.image_header import read_header
-from edgepress.runtime.keeping import ABOUT, MOST_BYTES, MOST_QUOTA, NAME
+from edgepress.runtime.keeping import ABOUT, MOST_BYTES, MOST_QUOTA, NAME, RECORDING_NAME
+from edgepress.runtime.sound.wav import SUFFIX, read_wav
 from edgepress.toolkit.data.collected import KeptAbout, parse_about, read_about
 from edgepress.toolkit.errors import BoardError, EdgepressError, InputError, LostError
 from edgepress.toolkit.shipping.boards.ssh import Connection, TooSlowError
@@ -40,8 +42,8 @@ class Collected:
 
     Attributes:
         folder: Where it is.
-        fetched: Number of pictures that are new.
-        known: Number of pictures that were here already.
+        fetched: Number of pictures and recordings that are new.
+        known: Number of those that were here already.
         skipped: Files that were left out, with the reason.
     """
 
@@ -63,7 +65,7 @@ def board_collect(
     ssh_config: Path | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> Collected:
-    """Fetch the pictures that a board has kept; they stay on the board, too.
+    """Fetch the pictures or recordings that a board has kept; they stay on the board, too.
 
     Args:
         host: The board, as for ssh.
@@ -108,7 +110,7 @@ def _fetch_pictures(
             problem = e.message
             slow = slow + 1
             if slow == MOST_SLOW:
-                reason = f"{slow} pictures in a row took too long: {e.message}"
+                reason = f"{slow} files in a row took too long: {e.message}"
                 raise BoardError(reason, "Run the same command again: it goes on.") from e
         if problem:
             skipped.append((name, problem))
@@ -132,10 +134,11 @@ def _list_pictures(board: Connection, folder: str) -> tuple[KeptAbout, list[str]
     except LostError:
         raise
     except BoardError as e:
-        raise BoardError(f"{board.host} has no kept pictures in {folder}: {e.message}", hint) from e
-    names = sorted({name for name in listing.decode(errors="replace").split("\n") if NAME.fullmatch(name)})
+        raise BoardError(f"{board.host} has no kept pictures or recordings in {folder}: {e.message}", hint) from e
+    listed = {*listing.decode(errors="replace").split("\n")}
+    names = sorted(name for name in listed if NAME.fullmatch(name) or RECORDING_NAME.fullmatch(name))
     if len(names) > MOST_QUOTA:
-        raise BoardError(f"{board.host} lists {len(names)} pictures; accepted: up to {MOST_QUOTA}.", hint)
+        raise BoardError(f"{board.host} lists {len(names)} files; accepted: up to {MOST_QUOTA}.", hint)
     return about, names
 
 
@@ -146,15 +149,19 @@ def _fetch_picture(board: Connection, folder: str, path: Path) -> str:
         raise InputError(problem, "Free some space, and run the same command again: it goes on.")
     try:
         content = board.fetch(["cat", "--", path.name], folder=folder, most=MOST_BYTES)
-        header = read_header(io.BytesIO(content))
+        header = None
+        if path.suffix == SUFFIX:
+            read_wav(content)
+        else:
+            header = read_header(io.BytesIO(content))
     except LostError as e:
         raise LostError(e.message, "Run the same command again: it goes on.") from e
     except TooSlowError:
         raise
     except (EdgepressError, ValueError) as e:
         return e.message if isinstance(e, EdgepressError) else str(e)
-    expected = {".jpg": "JPEG", ".png": "PNG"}[path.suffix]
-    if header is None or header.format != expected:
+    expected = {".jpg": "JPEG", ".png": "PNG", SUFFIX: "WAV"}[path.suffix]
+    if path.suffix != SUFFIX and (header is None or header.format != expected):
         return f"it is no {expected} file"
     write_bytes(path, content)
     return ""
