@@ -26,7 +26,7 @@ Validation = Callable[[int], tuple[Array, Array | None]]
 TRIALS = 40
 """Most files that are scored."""
 WORK = 2e11
-"""Multiply-accumulates that all trials may take, about seven seconds: enough for each method once in a net of 250 operations."""
+"""Multiply-accumulates that all trials may take, about seven seconds."""
 OPERATION = 2e7
 """What quantizing an operation costs, counted as multiply-accumulates."""
 BYTE = 100
