@@ -334,6 +334,9 @@ class Number(int):
     def better_than(self, other: int) -> bool:
         return self > other
 
+    def gained(self, other: int, errors: float) -> int:
+        return self - other if self > other + errors else 0
+
 
 @pytest.mark.parametrize(
     ("dynamic", "int8", "kept"),
@@ -351,11 +354,40 @@ def test_features_are_scaled_if_that_helps_a_kind_and_harms_none(
     dynamic: tuple[int, int], int8: tuple[int, int], kept: bool
 ) -> None:
     plain, scaled = (Scored(dynamic=dynamic[n], int8=int8[n]) for n in (0, 1))
-    chosen: Any = repair._choose(plain, scaled, ["dynamic", "int8"])  # type: ignore[arg-type]
-    assert chosen is (scaled if kept else plain)
-    assert scaled.is_changed == kept
-    assert chosen.notes == ([repair.SCALED] if kept else [])
-    assert [(stage.name, stage.kind, stage.kept) for stage in chosen.stages] == [
-        ("feature-scaling", kind, kept) for kind in ("dynamic", "int8")
+    check_choice(plain, scaled, "feature-scaling", kept=kept)
+
+
+@pytest.mark.parametrize(
+    ("dynamic", "int8", "kept"),
+    [
+        ((3, 5), (3, 3), True),
+        ((3, 1), (3, 1), True),  # noise from elsewhere
+        ((3, 5), (4, 1), False),  # items are clearly lost
+        ((40, 41), (40, 41), False),
+        ((40, 37), (3, 5), False),
+        ((40, 38), (3, 5), True),
+    ],
+)
+def test_the_mean_of_logits_is_taken_out_unless_that_clearly_loses_items(
+    dynamic: tuple[int, int], int8: tuple[int, int], kept: bool
+) -> None:
+    plain, changed = (Scored(dynamic=dynamic[n], int8=int8[n]) for n in (0, 1))
+    check_choice(plain, changed, "logit-means", kept=kept)
+
+
+def check_choice(plain: Scored, changed: Scored, name: Any, *, kept: bool) -> None:
+    """What was chosen, and that both pipelines' stages and notes are told."""
+    plain.stages.append("earlier")
+    plain.notes.append("earlier")
+    chosen: Any = repair._choose(plain, changed, ["dynamic", "int8"], name)  # type: ignore[arg-type]
+    assert chosen is (changed if kept else plain)
+    assert changed.is_changed == kept
+    assert chosen.notes == ["earlier", *([repair.WHAT[name]] if kept else [])]
+    earlier, *stages = chosen.stages
+    assert earlier == "earlier"
+    assert [(stage.name, stage.kind, stage.kept) for stage in stages] == [
+        (name, kind, kept) for kind in ("dynamic", "int8")
     ]
-    assert [(stage.before, stage.after) for stage in chosen.stages] == [dynamic, int8]
+    assert [(stage.before, stage.after) for stage in stages] == [
+        (plain.scores[kind], changed.scores[kind]) for kind in ("dynamic", "int8")
+    ]
