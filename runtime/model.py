@@ -175,7 +175,7 @@ class Model:
             raise InputError(f"top is {top}; at least 1 is needed.")
         self.require_labels()
         if self.crop is None:
-            item, scores = self._answered(image, **others)
+            item, scores = self.item_and_scores(image, **others)
         else:
             item, image = self._items.prepare_part(image, self.crop)
             scores = self.scores(item[np.newaxis])
@@ -260,7 +260,7 @@ class Model:
             The best class; `unknown` if the answer is not accepted; for "sigmoid" the positive class if it reaches the
             threshold, else the negative; for "multilabel" every label that reaches it, best first, possibly none.
         """
-        return self.decision(self._answered(image, **others)[1])
+        return self.decision(self.item_and_scores(image, **others)[1])
 
     def decision(self, batch: npt.NDArray[np.float32]) -> list[Prediction]:
         """What `decide` returns, from scores of one item, shape (1, labels)."""
@@ -287,8 +287,15 @@ class Model:
         if self.inputs:
             raise InputError(f"{self.path} has the inputs {', '.join(self.inputs)}, so {therefore}.", "Use classify.")
 
-    def _answered(self, image: ImageLike, **others: ImageLike) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
-        """An item and its scores, shape (1, labels); of a recording one window and the mean of all."""
+    def item_and_scores(
+        self, image: ImageLike, /, **others: ImageLike
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32]]:
+        """An item, shape `shape`, and its scores, shape (1, labels); of a recording one window and the mean of all.
+
+        Args:
+            image: As for `classify`.
+            others: As for `classify`.
+        """
         if self.contract is not None and (sound := self.contract.sound) is not None and not others:
             from edgepress.runtime.sound.windows import is_recording, items_of
 

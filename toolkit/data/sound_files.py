@@ -91,11 +91,20 @@ def load_samples(path: Path, rate: int) -> Samples:
         InputError: It can't be read, or is longer than four hours.
     """
     samples, own = _read_flac(path) if path.suffix.lower() == FLAC else read_wav(path)
-    if len(samples) > MOST_SECONDS * own:
-        problem = f"The recording {path} has {len(samples) // own} s; accepted: up to {MOST_SECONDS}."
-        raise InputError(problem, "Cut it.")
+    require_length(samples, own, MOST_SECONDS, f"The recording {path}")
+    return at_rate(samples, own, rate)
+
+
+def require_length(samples: Samples, own: int, most: int, name: str) -> None:
+    """Raise InputError if samples, `own` a second, are longer than so many seconds."""
+    if len(samples) > most * own:
+        raise InputError(f"{name} has {len(samples) // own} s; accepted: up to {most}.", "Cut it.")
+
+
+def at_rate(samples: Samples, own: int, rate: int) -> Samples:
+    """Samples, of which `own` are a second, at any other rate: as the runtime if it can, else by SciPy."""
     if own % rate == 0:
-        return with_rate(samples, own, rate, f"The recording {path}")
+        return with_rate(samples, own, rate, "")
     from scipy.signal import resample_poly
 
     common = math.gcd(own, rate)

@@ -114,7 +114,7 @@ class Look(NamedTuple):
     """An item, and for how long to time calls.
 
     Attributes:
-        item: As `Model.prepare` takes it: an array, or the bytes of an `.npy` file.
+        item: As `Model.classify` takes it: an array, or the bytes of an `.npy` or a WAV file.
         budget_ns: Time after which no more calls are timed, nanoseconds; `MIN_CALLS` are in any case.
         calls: Largest number of timed calls.
     """
@@ -128,7 +128,7 @@ class Seen(NamedTuple):
     """An answer.
 
     Attributes:
-        item: The item as the model took it, shape `Model.shape`.
+        item: The item as the model took it, shape `Model.shape`; of a recording one of its windows.
         scores: As `Model.scores` returns them, float32, shape (labels,).
         times: Time of each call after the one that gave the scores, nanoseconds.
     """
@@ -149,16 +149,15 @@ def look(job: Look, emit: Emit) -> None:
     clock = time.perf_counter_ns
     times: list[int] = []
     with engine_errors(model.path):
-        item = model.prepare(job.item)
+        item, scores = model.item_and_scores(job.item)
         batch = np.ascontiguousarray(item[np.newaxis])
-        scores = model.scores(batch)[0]
         while len(times) < MIN_CALLS or (len(times) < job.calls and sum(times) < job.budget_ns):
             began = clock()
             model.scores(batch)
             times.append(clock() - began)
     if not np.isfinite(scores).all():
         raise InputError("Its scores contain NaN or infinity.")
-    emit(Seen(np.asarray(item), scores, tuple(times)))
+    emit(Seen(np.asarray(item), scores[0], tuple(times)))
 
 
 def score_items(items: npt.NDArray[Any], emit: Emit) -> None:

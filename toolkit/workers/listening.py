@@ -1,4 +1,4 @@
-"""Child process: a model of sound listens to a recording, part by part."""
+"""Child process: a model of sound listens to a recording, as a whole or part by part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from edgepress.converters.process.worker import Emit
 from edgepress.runtime.sound.listen import Listener
 from edgepress.runtime.sound.listen_options import ListenOptions
-from edgepress.toolkit.workers.opening import Candidate, engine_errors
+from edgepress.toolkit.workers.opening import Candidate, engine_errors, open_model
 
 
 class Listening(NamedTuple):
@@ -28,6 +28,13 @@ class Listening(NamedTuple):
 class _State:
     candidate: Candidate | None = None
     listener: Listener | None = None
+
+
+def hear_recording(samples: npt.NDArray[np.int16], emit: Emit) -> None:
+    """Emit the events, as `listen` returns them, that the open model hears in a recording, int16, shape (n,)."""
+    model = open_model()
+    with engine_errors(model.path):
+        emit(Listener(model).push(samples))
 
 
 def open_listener(listening: Listening, emit: Emit) -> None:

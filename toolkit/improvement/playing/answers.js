@@ -93,8 +93,10 @@ function fill(row, answer, truth) {
   const words = answer.answer.join(", ") || "no label";
   const right = truth === null || answer.accepted === false ? "" : answer.answer.includes(truth) ? "yes" : "no";
   const told = make("span", { className: right, textContent: words });
+  const events = heard(answer);
   if (right) told.append(make("span", { className: "out", textContent: right === "yes" ? " (right)" : " (wrong)" }));
   said.replaceChildren(told, ...(answer.differs ? [make("small", { className: "differ", textContent: "differs" })] : []));
+  if (events !== null) said.append(make("small", { textContent: events }));
   const list = make("ol");
   for (const { label, score } of answer.classes.slice(0, SHOWN)) {
     const bar = make("i");
@@ -122,6 +124,7 @@ function clearAnswers(summary) {
     for (const cell of [said, scores, latency]) cell.replaceChildren();
     if (error) failed(row, error);
   });
+  hideSound();
   $("summary").textContent = summary;
   $("runs").textContent = $("announce").textContent = "";
   $("seen").hidden = true;
@@ -186,6 +189,7 @@ $("picture").addEventListener("error", () => { // the files may read what this b
 /** Leave what was shown, for a test image or something else (null); the number of the question that begins. */
 function leave(row) {
   stopCamera();
+  stopMicrophone();
   pick(row);
   trouble("");
   clearAnswers(WAITING);

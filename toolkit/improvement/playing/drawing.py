@@ -1,7 +1,8 @@
-"""An item as a picture: images as they are, windows of sensors as lines over time, other tensors as shades."""
+"""An item as a picture: images as they are, sensors as lines over time, frames of sound and other tensors as shades."""
 
 from __future__ import annotations
 
+import base64
 import io
 from typing import TYPE_CHECKING
 
@@ -27,13 +28,15 @@ LINES = ("#3b5bdb", "#d9480f", "#0b7285", "#9c36b5", "#2b8a3e", "#5c3c10", "#c22
 Array = npt.NDArray[np.generic]
 
 
-def draw_item(item: Array) -> bytes:
+def draw_item(item: Array, *, sound: bool = False) -> bytes:
     """A PNG file of an item.
 
     Args:
         item: An image, uint8, shape (height, width, 1 or 3), or a tensor of any dtype and shape. A tensor of shape
             (steps,) or (steps, channels) with at most `MAX_CHANNELS` channels is drawn as lines, any other as shades.
             All lines share one scale. Values that are not finite are left out.
+        sound: Whether it is frames of sound, shape (frames, channels) or (frames, channels, 1): drawn as a spectrogram,
+            in which time goes from left to right, low frequencies are below, and loud is dark.
     """
     if item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] in (1, 3):
         return _png(item)
@@ -45,10 +48,17 @@ def draw_item(item: Array) -> bytes:
     shares = (values - low) / (high - low) if high > low else np.full(values.shape, 0.5)
     if shares.ndim == 1:
         shares = shares[:, np.newaxis]
-    if shares.ndim == 2 and shares.shape[1] <= MAX_CHANNELS and len(shares) > 1:
+    if sound:
+        shares = 1 - shares.reshape(len(shares), -1).T[::-1]
+    elif shares.ndim == 2 and shares.shape[1] <= MAX_CHANNELS and len(shares) > 1:
         return _draw_lines(shares)
     shades = 255 * np.nan_to_num(shares.reshape(len(shares), -1), nan=0.5, posinf=1.0, neginf=0.0)
     return _png(shades.astype(np.uint8)[..., np.newaxis], (WIDTH, HEIGHT))
+
+
+def png_url(png: bytes) -> str:
+    """A PNG file as a data URL."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _draw_lines(shares: npt.NDArray[np.float64]) -> bytes:

@@ -1,5 +1,5 @@
 "use strict";
-// Photos that are chosen, dropped or pasted, and frames of the webcam.
+// Photos and other items that are chosen, dropped or pasted, and frames of the webcam.
 
 const SIDE = 640; // longest side of a frame, pixels
 const STRIP = 12; // photos that are kept
@@ -13,14 +13,17 @@ async function showPhoto(photo) {
     await photo.file.slice(0, 1).arrayBuffer().catch(() => { // of a folder, or a file that is gone
       throw new Error("The browser can't read it.");
     });
-    const found = await ask("classify", photo.file);
-    if (mine === turn) showAnswers(found);
+    const file = state.input.sound ? await readable(photo.file) : photo.file;
+    const found = await ask("classify", file);
+    if (mine !== turn) return;
+    showAnswers(found);
+    showSound(found, file);
   } catch (error) {
     if (mine === turn) unread(photo.name, `${photo.name}: ${error.message}`);
   }
 }
 
-const nameOfFile = (file) => seen(file.name) || "pasted picture";
+const nameOfFile = (file) => seen(file.name) || "pasted file";
 
 async function takePhotos(files) {
   if (!state) return; // the server has not answered yet
@@ -71,7 +74,7 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => {
   const files = [...event.clipboardData.files];
   if (files.length) takePhotos(files);
-  else trouble("There is no picture in the clipboard.");
+  else trouble(`There is no ${state?.input.sound ? "recording" : "picture"} in the clipboard.`);
 });
 
 // The webcam.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.process.worker import ChildDied, Worker
+from edgepress.converters.process.worker import ChildDied, Emit, Worker
 from edgepress.runtime import Contract
 from edgepress.runtime.answers import UNKNOWN
 from edgepress.runtime.board import usable_cores
@@ -20,7 +19,7 @@ from edgepress.runtime.decisions import decided_rows
 from edgepress.toolkit.data.decoding import CHILD_BYTES, EncodedPicture, decode
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.improvement.playing.choice import Choice, Shown
-from edgepress.toolkit.improvement.playing.drawing import draw_item
+from edgepress.toolkit.improvement.playing.drawing import draw_item, png_url
 from edgepress.toolkit.machine.environments import python_for
 from edgepress.toolkit.measurement.benchmarking.answers import crash_error
 from edgepress.toolkit.text import duration, percent, plural, size
@@ -74,8 +73,8 @@ class Player:
             self._worker.close()
             self.error = e
 
-    def look(self, job: Look) -> Seen:
-        """Answer an item.
+    def ask(self, function: Callable[[Any, Emit], None], job: Any) -> Any:
+        """What a function of `toolkit.workers`, which the file's process runs, emits for a job.
 
         Raises:
             EdgepressError: It did not answer, or its process crashed, now or earlier.
@@ -86,21 +85,20 @@ class Player:
             raise self.error
         assert self._worker is not None
         try:
-            (seen,) = self._worker.call(look, job)
+            (result,) = self._worker.call(function, job)
         except ChildDied as e:
             with self._lock:  # `close` may run
                 self._worker.close()
                 self._worker = None
             self._crashes += 1
             error = crash_error(self.shown.candidate, e)
-            again = "It is opened again for the next image."
+            again = "It is opened again for the next item."
             if self._crashes == CRASHES:
                 again = f"It has crashed {CRASHES} times and is not opened again."
             error = type(error)(error.message, again)
             self.error = error if self._crashes == CRASHES else None
             raise error from e
-        assert isinstance(seen, Seen)
-        return seen
+        return result
 
     def close(self) -> None:
         """End the process."""
@@ -144,9 +142,11 @@ class Panel:
         if content.startswith(b"\x93NUMPY"):  # it needs no decoder
             return self.answers([content] * len(self.players), top=top, quick=quick)
         if not self._specs:
-            shape = self.choice.reference.contract.input.shape
+            contract = self.choice.reference.contract
+            kind, recording = ("tensors", "") if contract.sound is None else ("sound", "a WAV file, or ")
             raise InputError(
-                f"The files take tensors, not images. Accepted: an .npy array of shape {list(shape)}.",
+                f"The files take {kind}, not images. Accepted: {recording}an .npy array of shape "
+                f"{list(contract.input.shape)}.",
                 "Save one with numpy.save.",
             )
         pixels = dict(zip(self._specs, self._decode(content), strict=True))
@@ -173,7 +173,7 @@ class Panel:
         seen: list[Seen | EdgepressError] = []
         for player, item in zip(self.players, items, strict=True):
             try:
-                seen.append(player.look(Look(item, *(QUICK if quick else CAREFUL))))
+                seen.append(player.ask(look, Look(item, *(QUICK if quick else CAREFUL))))
             except EdgepressError as e:
                 seen.append(e)
         if isinstance(seen[0], InputError) and all(isinstance(s, EdgepressError) for s in seen):
@@ -209,7 +209,7 @@ class Panel:
         return {
             "answers": answers,
             "summary": self._summary(answers),
-            "seen": "" if first is None else _data_url(first),
+            "seen": "" if first is None else png_url(draw_item(first.item, sound=self.choice.reference.contract.sound is not None)),
         }
 
     def state(self) -> list[dict[str, Any]]:
@@ -275,7 +275,3 @@ def decision(scores: npt.NDArray[np.float32], contract: Contract) -> list[str]:
 def spoken(labels: list[str]) -> str:
     """Labels in a sentence."""
     return " and ".join(labels) or "no label"
-
-
-def _data_url(seen: Seen) -> str:
-    return f"data:image/png;base64,{base64.b64encode(draw_item(seen.item)).decode()}"

@@ -23,6 +23,7 @@ from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.improvement.playing.choice import Choice, Differences, choose, find_differences
 from edgepress.toolkit.improvement.playing.drawing import draw_item
+from edgepress.toolkit.improvement.playing.hearing import MOST_SECONDS, hear
 from edgepress.toolkit.improvement.playing.panel import Panel
 from edgepress.toolkit.improvement.playing.web import MAX_BODY, Reply, Request, Server, json_reply, start_server
 from edgepress.toolkit.machine.host import describe_host, host_title
@@ -31,7 +32,7 @@ from edgepress.toolkit.reports.view import color_of, shape_of
 from edgepress.toolkit.text import plural
 
 HERE = Path(__file__).parent
-SCRIPTS = ("answers.js", "give.js", "items.js", "play.js")
+SCRIPTS = ("answers.js", "give.js", "items.js", "play.js", "recorder.js", "sound.js")
 QUEUE = 64
 """Most requests that wait for the files."""
 MAX_TOP = 1000
@@ -52,6 +53,9 @@ class Site:
     def __init__(self, panel: Panel, differences: Differences) -> None:
         self.panel = panel
         self.differences = differences
+        contracts = [player.shown.contract for player in panel.players]
+        self._sound = contracts[0].sound
+        self._hears = any(contract.sound is not None for contract in contracts)
         self._asking = ThreadPoolExecutor(1)
         self._reading = ThreadPoolExecutor(1)
         self._waiting = 0
@@ -76,6 +80,8 @@ class Site:
         if posted and path == "/classify":
             top = _top(request)
             quick = "quick" in request.query
+            if self._hears:
+                return json_reply(await self._ask(lambda: hear(self.panel, request.body, top=top, live=quick)))
             return json_reply(await self._ask(lambda: self.panel.classify(request.body, top=top, quick=quick)))
         if posted and test and not test[2]:
             top = _top(request)
@@ -86,7 +92,7 @@ class Site:
             raise Refused(404 if not test else 405, "Accepted: POST /classify and /test/ROW; see docs/play.md.")
         if test:
             item = await self._test_item(int(test[1]))
-            return Reply(200, "image/png", draw_item(item))
+            return Reply(200, "image/png", draw_item(item, sound=self._sound is not None))
         if path == "/state":
             return json_reply(self.state())
         if path == "/differences":
@@ -109,8 +115,13 @@ class Site:
             "notes": list(choice.notes),
             "is_float": choice.is_float,
             "labels": len(choice.reference.contract.labels),
-            "input": {"image": spec.is_image, "shape": list(spec.shape), "color": spec.color},
-            "limits": {"body": MAX_BODY, "pixels": 2 * MAX_PIXELS},
+            "input": {
+                "image": spec.is_image,
+                "sound": self._sound is not None,
+                "shape": list(spec.shape),
+                "color": spec.color,
+            },
+            "limits": {"body": MAX_BODY, "pixels": 2 * MAX_PIXELS, "seconds": MOST_SECONDS},
         }
 
     def close(self) -> None:
