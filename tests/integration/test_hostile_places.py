@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import chromium
 from hostile_files import Foreign
 from hostile_text import LABELS, MARKS, NAMES, assert_no_controls, assert_plain, unfolded
 
@@ -112,9 +112,6 @@ def test_a_real_terminal_gets_no_codes_but_of_styles(foreign: Foreign, variables
     assert_plain(got)
 
 
-CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("words", ["edgepress.toolkit.cli.main play --no-open", "edgepress.runtime serve --port 0"])
 def test_servers_and_their_pages_show_strangers_texts_as_texts(words: str, foreign: Foreign) -> None:
@@ -138,11 +135,8 @@ def test_servers_and_their_pages_show_strangers_texts_as_texts(words: str, forei
 
 def _look_at(url: str, foreign: Foreign) -> None:
     """Give a server's page a picture and read what it shows."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        tab = browser.new_page()
+    with chromium() as start:
+        tab = start().new_page()
         tab.goto(url)
         tab.wait_for_selector("html[data-ready=yes], #choose:visible")
         tab.set_input_files("#pick, #file", foreign.pictures[1])
@@ -151,4 +145,3 @@ def _look_at(url: str, foreign: Foreign) -> None:
         assert_no_controls(tab.evaluate("document.body.innerText").replace("\t", " "))  # a log's commands are text here
         assert tab.evaluate("window.hacked") is None
         assert sum(mark.replace("\\x1b", "\\u{1b}") in shown for mark in MARKS) >= 1, shown
-        browser.close()

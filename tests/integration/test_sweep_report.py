@@ -5,10 +5,10 @@ import html
 import math
 import re
 import shlex
-import shutil
 
 import numpy as np
 import pytest
+from browsing import NEEDS_CHROMIUM, chromium
 from sweeping import made_up_sweep, write
 
 from edgepress.toolkit.cli.sweep import _show
@@ -18,7 +18,6 @@ from edgepress.toolkit.reports.report import report
 from edgepress.toolkit.reports.sweep_page import sweep_page
 from edgepress.toolkit.reports.sweep_view import effects_of, seed_spread_pp, sweep_markdown
 
-CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 HOSTILE = '</style><script>window.hacked = 1</script><img src=x onerror="window.hacked = 2">'
 
 
@@ -107,14 +106,13 @@ def test_a_sweep_of_one_file_without_times_has_a_report():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+@NEEDS_CHROMIUM
 def test_the_page_opens_without_a_complaint_and_fits_a_phone(tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
     sweep = made_up_sweep(source=HOSTILE)
     path = tmp_path / "report.html"
     path.write_text(sweep_page(dataclasses.replace(sweep, notes=(HOSTILE,))))
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as start:
+        browser = start()
         for width in (1280, 360):
             tab = browser.new_page(viewport={"width": width, "height": 800})
             complaints = []
@@ -127,7 +125,6 @@ def test_the_page_opens_without_a_complaint_and_fits_a_phone(tmp_path):
             below = [text - cell for text, cell in zip(tab.evaluate(texts), tab.evaluate(cells), strict=True)]
             assert max(below) < 1, "names of values lay below the bars"
             assert complaints == []
-        browser.close()
 
 
 def test_a_row_has_means_over_seeds_alone_and_a_winner_s_file_has_those_of_its_seed():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browsing import NEEDS_CHROMIUM, chromium
 from PIL import Image
 
 from edgepress.runtime.keeping import ABOUT
@@ -19,8 +18,7 @@ from edgepress.toolkit.improvement.labelling.desk import TO_DO, Desk
 from edgepress.toolkit.improvement.labelling.label import LabelSite
 from edgepress.toolkit.improvement.playing.web import Server, start_server
 
-CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture
@@ -35,7 +33,6 @@ def site(tmp_path: Path) -> LabelSite:
 @pytest.fixture
 def tab(site: LabelSite) -> Iterator[Any]:
     """The page; the server takes steps back slowly."""
-    playwright = pytest.importorskip("playwright.sync_api")
     undo = site.desk.undo
 
     def slowly() -> int | None:
@@ -45,14 +42,11 @@ def tab(site: LabelSite) -> Iterator[Any]:
     site.desk.undo = slowly  # type: ignore[method-assign]
     server = Server(site.handle, command="label")
     url = start_server(server, 0)
-    sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        tab = browser.new_page()
+    with chromium() as start:
+        tab = start().new_page()
         tab.goto(url)
         tab.wait_for_selector("html[data-ready=yes]")
         yield tab
-        browser.close()
     server.stop()
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import assert_nothing_gets_out
+from browsing import NEEDS_CHROMIUM, assert_nothing_gets_out, axe_findings, chromium
 from PIL import Image
-from playing_page import HOSTILE, Client, fuzz, some_files
+from playing_page import HOSTILE, Client, Page, fuzz, some_files
 
-CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+pytestmark = NEEDS_CHROMIUM
 FAKE_CAMERA = "--use-fake-device-for-media-stream"
 GIVE = """([kind, name]) => new Promise((done) => {
     const canvas = Object.assign(document.createElement("canvas"), { width: 40, height: 30 });
@@ -33,11 +30,8 @@ GIVE = """([kind, name]) => new Promise((done) => {
 
 @pytest.fixture(scope="module")
 def launch() -> Iterator[Callable[..., Any]]:
-    """A function that starts chromium with some options."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with playwright.sync_playwright() as p:
-        yield lambda *options: p.chromium.launch(executable_path=CHROMIUM, args=[*sandbox, *options])
+    with chromium() as start:
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -52,43 +46,6 @@ def url(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with fuzz().playing(some_files(run, tmp_path_factory.mktemp("files"))) as running:
         fuzz().compared(running.url)
         yield running.url
-
-
-class Page:
-    """The page in a tab of its own, with what it complained of and what it asked of others than its server."""
-
-    def __init__(self, browser: Any, url: str, **options: Any) -> None:
-        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
-        self.tab = self.context.new_page()
-        self.complaints: list[str] = []
-        self.elsewhere: list[str] = []
-        self.tab.on("console", lambda message: self.complaints.append(message.text))
-        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.tab.on("request", self._asked)
-        self._own = url
-        self.tab.goto(self._own)
-        self.tab.wait_for_selector("html[data-ready=yes]")
-        self.tab.wait_for_selector("#cards button")
-
-    def _asked(self, request: Any) -> None:
-        if not request.url.startswith((self._own, "data:", f"blob:{self._own.rsplit('/', 2)[0]}/")):
-            self.elsewhere.append(request.url)
-
-    def text(self, selector: str) -> str:
-        return str(self.tab.locator(selector).inner_text()).strip()
-
-    def answers(self) -> int:
-        return int(self.tab.evaluate("Number(document.documentElement.dataset.answers ?? 0)"))
-
-    def after(self, act: Callable[[], Any], more: int = 1) -> None:
-        """Wait until so many more answers are shown."""
-        until = self.answers() + more
-        act()
-        for _ in range(600):
-            if self.answers() >= until:
-                return
-            self.tab.wait_for_timeout(50)
-        raise AssertionError(f"no answer: {self.text('#trouble')}")
 
 
 @pytest.fixture
@@ -357,7 +314,6 @@ def test_of_many_photos_the_first_is_shown_and_the_too_large_one_is_named(page: 
 def test_axe_finds_nothing_and_nothing_hangs_over(
     browser: Any, url: str, pictures: Path, scheme: str, width: int
 ) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     page = Page(browser, url, viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
     Image.open(pictures / "a.png").save(pictures / "c.png")
     states: list[Callable[[], Any]] = [
@@ -367,8 +323,7 @@ def test_axe_finds_nothing_and_nothing_hangs_over(
     ]
     for act in states:
         page.after(act)
-        found = axe.run(page.tab).response["violations"]
-        assert [(v["impact"], v["id"], v["nodes"][0]["html"][:200]) for v in found] == []
+        assert axe_findings(page.tab) == []
         assert page.tab.evaluate("document.documentElement.scrollWidth") == width
     ground = page.tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(int(n) for n in ground[4:-1].split(",")) > 600) == (scheme == "light")

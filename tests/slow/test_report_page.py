@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import importlib
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import assert_nothing_gets_out
+from browsing import NEEDS_CHROMIUM, assert_nothing_gets_out, axe_findings, chromium
+from hearing import drawn_stream, write_stream
 
 from edgepress.toolkit import columns
 from edgepress.toolkit.reports.page import page
+from edgepress.toolkit.reports.stream_page import stream_page
 from edgepress.toolkit.results.records import Advice, Benchmark
 from edgepress.toolkit.results.remarks.facts import Remark
+from edgepress.toolkit.results.streams import load_stream
 
-CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+pytestmark = NEEDS_CHROMIUM
 ROOT = Path(__file__).parents[2]
 HOSTILE = '</script></style><script>window.hacked = 1</script><img src=x onerror="window.hacked = 2">{{ 7 * 7 }}\'"&lt;'
 
@@ -34,12 +34,8 @@ def result() -> Benchmark:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as p:
-        sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        yield chromium
-        chromium.close()
+    with chromium() as start:
+        yield start()
 
 
 class Opened:
@@ -255,17 +251,32 @@ def test_axe_finds_nothing_and_nothing_hangs_over(
     browser: Any, result: Benchmark, tmp_path: Path, scheme: str, width: int
 ) -> None:
     """On a few rows, as axe takes its time; benchmarks/pages/report_page.py does it on 27."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     few = replace(result, results=result.results[8:11] + result.results[35:37], disagreements=result.disagreements[:2])
     size = {"width": width, "height": 740}
     opened = Opened(browser, page(few), tmp_path / "report.html", viewport=size, color_scheme=scheme)
     opened.tab.locator("details").evaluate_all("parts => parts.forEach((part) => (part.open = true))")
-    found = axe.run(opened.tab).response["violations"]
-    assert [(v["impact"], v["id"], v["nodes"][0]["html"][:200]) for v in found] == []
+    assert axe_findings(opened.tab) == []
     assert opened.tab.evaluate("document.documentElement.scrollWidth") == width
     ground = opened.tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(int(n) for n in ground[4:-1].split(",")) > 600) == (scheme == "light")
     opened.context.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 375), ("dark", 1280)])
+@pytest.mark.parametrize("compared", [False, True])
+def test_axe_finds_nothing_on_the_page_of_recordings(
+    compared: bool, scheme: str, width: int, browser: Any, tmp_path: Path
+) -> None:
+    noises = {"new": 0.3, "old": 0.6}
+    new, old = (load_stream(write_stream(tmp_path / name, drawn_stream(1, noise=n))) for name, n in noises.items())
+    path = tmp_path / "report.html"
+    path.write_text(stream_page(new, old) if compared else stream_page(new))
+    context = browser.new_context(viewport={"width": width, "height": 740}, color_scheme=scheme)
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    assert axe_findings(tab) == []
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    context.close()
 
 
 def test_a_phone_shows_headings_that_open(browser: Any, result: Benchmark, tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browsing import NEEDS_CHROMIUM, axe_findings, chromium
 from foreign_models import onnx_with
 from PIL import Image
 from serving import COMMAND, Running
@@ -23,8 +22,6 @@ from edgepress.runtime import load
 from edgepress.runtime.image import load_image
 from edgepress.runtime.input_spec import InputSpec
 
-CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
-in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
 ROOT = Path(__file__).parents[2]
 FIRST_ANSWER_MS = 1000.0
 MOST_BYTES = 14_800
@@ -67,13 +64,8 @@ def server(model: Path) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as p:
-        sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        names = ["--host-resolver-rules=MAP evil.example 127.0.0.1"]
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=sandbox + names)
-        yield chromium
-        chromium.close()
+    with chromium() as start:
+        yield start("--host-resolver-rules=MAP evil.example 127.0.0.1")
 
 
 @pytest.fixture
@@ -138,7 +130,7 @@ def test_it_comes_from_the_server_with_its_types(server: Running) -> None:
         assert content == (ROOT / "runtime" / (path[1:] or "page.html")).read_bytes()
 
 
-@in_a_browser
+@NEEDS_CHROMIUM
 def test_a_chosen_picture_is_sent_as_it_is_and_answered_within_a_second(
     browser: Any, server: Running, model: Path, seven: Path
 ) -> None:
@@ -158,7 +150,7 @@ def test_a_chosen_picture_is_sent_as_it_is_and_answered_within_a_second(
     opened.context.close()
 
 
-@in_a_browser
+@NEEDS_CHROMIUM
 def test_keyboard_and_screen_reader_reach_all_of_it(browser: Any, server: Running, seven: Path) -> None:
     opened = Opened(browser, server.page)
     opened.tab.keyboard.press("Tab")
@@ -173,7 +165,7 @@ def test_keyboard_and_screen_reader_reach_all_of_it(browser: Any, server: Runnin
     opened.context.close()
 
 
-@in_a_browser
+@NEEDS_CHROMIUM
 def test_a_phone_offers_its_camera(browser: Any, server: Running, seven: Path) -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     opened = Opened(browser, server.page, **phone)
@@ -188,21 +180,20 @@ def test_a_phone_offers_its_camera(browser: Any, server: Running, seven: Path) -
     opened.context.close()
 
 
-@in_a_browser
+@NEEDS_CHROMIUM
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(scheme: str, browser: Any, server: Running, seven: Path, tmp_path: Path) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     opened = Opened(browser, server.page, color_scheme=scheme, has_touch=True, is_mobile=True)
     opened.choose(seven)
-    assert axe.run(opened.tab).response["violations"] == []
+    assert axe_findings(opened.tab) == []
     (tmp_path / "text.png").write_text("no picture")
     assert "is not a JPEG, PNG" in opened.choose(tmp_path / "text.png")
     assert opened.tab.locator("#answer").is_hidden()
-    assert axe.run(opened.tab).response["violations"] == []
+    assert axe_findings(opened.tab) == []
     opened.context.close()
 
 
-@in_a_browser
+@NEEDS_CHROMIUM
 @pytest.mark.parametrize(
     ("name", "limits", "why"),
     [
@@ -227,7 +218,7 @@ def test_a_file_that_the_board_does_not_take_is_made_small_by_the_browser(
     opened.context.close()
 
 
-@in_a_browser
+@NEEDS_CHROMIUM
 def test_the_browser_prepares_nothing_for_a_board_that_crops(browser: Any, server: Running, tmp_path: Path) -> None:
     """It would prepare the whole picture, and the board would look at a part of that."""
     Image.new("RGB", (20, 20)).save(tmp_path / "other.ico")
@@ -237,7 +228,7 @@ def test_the_browser_prepares_nothing_for_a_board_that_crops(browser: Any, serve
     opened.context.close()
 
 
-@in_a_browser
+@NEEDS_CHROMIUM
 def test_a_board_without_pillow_gets_pixels(browser: Any, model: Path, seven: Path) -> None:
     running = Running(model, command=("-c", NO_PILLOW, COMMAND[-1]))
     opened = Opened(browser, running.page)
@@ -248,7 +239,7 @@ def test_a_board_without_pillow_gets_pixels(browser: Any, model: Path, seven: Pa
     running.end()
 
 
-@in_a_browser
+@NEEDS_CHROMIUM
 @pytest.mark.parametrize("resize", ["stretch", "crop", "crop:0.875", "pad"])
 @pytest.mark.parametrize("color", ["rgb", "grey"])
 def test_the_browser_makes_the_pixels_that_the_runtime_makes(
@@ -271,7 +262,7 @@ def test_the_browser_makes_the_pixels_that_the_runtime_makes(
     opened.context.close()
 
 
-@in_a_browser
+@NEEDS_CHROMIUM
 def test_a_model_of_tensors_asks_for_an_array(browser: Any, tmp_path: Path) -> None:
     path = onnx_with(tmp_path / "m.onnx", {"y": [1, 5]}, shape=[1, 49, 10], softmax=True)
     running = Running(path)
@@ -286,7 +277,7 @@ def test_a_model_of_tensors_asks_for_an_array(browser: Any, tmp_path: Path) -> N
     running.end()
 
 
-@in_a_browser
+@NEEDS_CHROMIUM
 def test_a_stream_can_begin_anew(browser: Any, server: Running) -> None:
     opened = Opened(browser, server.page, server.ask("GET", "/ready")[1] | {"keeps_state": True})
     opened.tab.route("**/reset", lambda route: route.fulfill(json={"status": "ok"}))
@@ -295,7 +286,7 @@ def test_a_stream_can_begin_anew(browser: Any, server: Running) -> None:
     opened.context.close()
 
 
-@in_a_browser
+@NEEDS_CHROMIUM
 @pytest.mark.parametrize("alarm", [True, False])
 def test_an_alarm_of_drift_is_said_below_each_answer(alarm: bool, browser: Any, server: Running, seven: Path) -> None:
     drift = {"scenes": 9, "alarm": alarm, "meaning": "Drift: <b>nothing</b> is promised."}
@@ -308,7 +299,7 @@ def test_an_alarm_of_drift_is_said_below_each_answer(alarm: bool, browser: Any, 
     opened.context.close()
 
 
-@in_a_browser
+@NEEDS_CHROMIUM
 def test_a_board_that_is_gone_is_said(browser: Any, model: Path, seven: Path) -> None:
     running = Running(model)
     opened = Opened(browser, running.page)
@@ -318,7 +309,7 @@ def test_a_board_that_is_gone_is_said(browser: Any, model: Path, seven: Path) ->
     opened.context.close()
 
 
-@in_a_browser
+@NEEDS_CHROMIUM
 def test_pages_of_other_sites_reach_nothing(browser: Any, server: Running, tmp_path: Path) -> None:
     """A page elsewhere posts by fetch and by a form, and calls the server by a name of its own."""
     (tmp_path / "index.html").write_text(f'<form method="post" action="{server.page}classify"><input name="a"></form>')

@@ -6,7 +6,6 @@ import base64
 import functools
 import http.server
 import io
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import assert_nothing_gets_out
+from browsing import NEEDS_CHROMIUM, assert_nothing_gets_out, axe_findings, chromium
 from PIL import Image
-from running_wasm import CHROMIUM, NODE, litert_answers, run_stored
+from running_wasm import NODE, litert_answers, run_stored
 
 from edgepress.converters.contract.write import tflite_with_contract
 from edgepress.converters.to_c.lowering import lower
@@ -28,7 +27,7 @@ from edgepress.toolkit.shipping.exporting.vectors import ProgramSession
 from edgepress.toolkit.training.loop import train
 
 pytest.importorskip("ziglang")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+pytestmark = NEEDS_CHROMIUM
 NINE = (
     *("dense", "lenet", "alexnet", "vgg", "resnet8", "ds-cnn"),
     *("mobilenet-v1", "mobilenet-v2", "mobilenet-v3-small"),
@@ -52,12 +51,8 @@ PICTURES = 1000
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=[*sandbox, *CAMERA])
-        yield browser
-        browser.close()
+    with chromium() as start:
+        yield start(*CAMERA)
 
 
 @pytest.fixture(scope="module")
@@ -251,12 +246,11 @@ def test_another_answer_fails_the_self_test_in_the_page(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_nothing(scheme: str, width: int, opened: Callable[..., Any], folder: Path) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     size = {"width": width, "height": 844}
     tab = opened((folder / "index.html").as_uri(), viewport=size, color_scheme=scheme)
-    assert axe.run(tab).response["violations"] == []
+    assert axe_findings(tab) == []
     give(tab, png(np.zeros((20, 30, 3), np.uint8)))
-    assert axe.run(tab).response["violations"] == []
+    assert axe_findings(tab) == []
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 

@@ -7,6 +7,7 @@ import importlib
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -74,3 +75,40 @@ class Client:
         )
         answer = connection.getresponse()
         return Answer(answer.status, answer.read(), answer.headers)
+
+
+class Page:
+    """The page in a tab of its own, with what it complained of and what it asked of others than its server."""
+
+    def __init__(self, browser: Any, url: str, **options: Any) -> None:
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
+        self.tab = self.context.new_page()
+        self.complaints: list[str] = []
+        self.elsewhere: list[str] = []
+        self.tab.on("console", lambda message: self.complaints.append(message.text))
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.on("request", self._asked)
+        self._own = url
+        self.tab.goto(self._own)
+        self.tab.wait_for_selector("html[data-ready=yes]")
+        self.tab.wait_for_selector("#cards button")
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((self._own, "data:", f"blob:{self._own.rsplit('/', 2)[0]}/")):
+            self.elsewhere.append(request.url)
+
+    def text(self, selector: str) -> str:
+        return str(self.tab.locator(selector).inner_text()).strip()
+
+    def answers(self) -> int:
+        return int(self.tab.evaluate("Number(document.documentElement.dataset.answers ?? 0)"))
+
+    def after(self, act: Callable[[], Any], more: int = 1) -> None:
+        """Wait until so many more answers are shown."""
+        until = self.answers() + more
+        act()
+        for _ in range(600):
+            if self.answers() >= until:
+                return
+            self.tab.wait_for_timeout(50)
+        raise AssertionError(f"no answer: {self.text('#trouble')}")

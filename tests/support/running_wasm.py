@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 NODE = shutil.which("node")
-CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 _DRIVER = """
 import { readFileSync } from "node:fs";
 const { module, calls } = JSON.parse(readFileSync(0));

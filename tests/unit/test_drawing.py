@@ -84,3 +84,22 @@ def test_what_is_not_finite_is_left_out(value: float, shape: tuple[int, int]) ->
     item[0], item[-1] = 0, 1
     assert len(np.unique(drawn(item).reshape(-1, 3), axis=0)) > 1
     assert drawn(np.full(shape, value, np.float32)).size
+
+
+@given(st.integers(2, 90), st.integers(2, 40), st.data())
+def test_of_sound_time_goes_right_and_high_frequencies_are_up(frames: int, channels: int, data: st.DataObject) -> None:
+    time, channel = data.draw(st.integers(0, frames - 1)), data.draw(st.integers(0, channels - 1))
+    item = np.zeros((frames, channels, 1), np.float32)
+    item[time, channel] = 9
+    image = np.asarray(Image.open(io.BytesIO(draw_item(item, sound=True)))).astype(int)
+    assert image.shape == (HEIGHT, WIDTH)
+    row, column = int((channels - channel - 0.5) * HEIGHT / channels), int((time + 0.5) * WIDTH / frames)
+    assert image[row, column] < 10, "loud is dark"
+    assert image.mean() > 255 * (1 - 2 / (frames * channels))
+
+
+def test_of_long_sound_each_column_is_the_mean_of_its_frames() -> None:
+    frames = np.zeros((10 * WIDTH, 40), np.float32)
+    frames[::2] = 1
+    image = np.asarray(Image.open(io.BytesIO(draw_item(frames, sound=True)))).astype(int)
+    assert abs(image - 127).max() <= 2

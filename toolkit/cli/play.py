@@ -40,7 +40,7 @@ def play(
     reading: Reading = STRICT,
     json_output: options.Json = False,
 ) -> int:
-    """Open a page on this machine that shows what files answer to your photos, side by side, until Ctrl-C."""
+    """Open a page on this machine that shows what files answer to your photos or sounds, until Ctrl-C."""
     from edgepress.toolkit.documents import default_cache
     from edgepress.toolkit.improvement.playing.play import play as work
 

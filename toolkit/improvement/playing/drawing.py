@@ -53,7 +53,7 @@ def draw_item(item: Array, *, sound: bool = False) -> bytes:
     elif shares.ndim == 2 and shares.shape[1] <= MAX_CHANNELS and len(shares) > 1:
         return _draw_lines(shares)
     shades = 255 * np.nan_to_num(shares.reshape(len(shares), -1), nan=0.5, posinf=1.0, neginf=0.0)
-    return _png(shades.astype(np.uint8)[..., np.newaxis], (WIDTH, HEIGHT))
+    return _png(shades.astype(np.uint8)[..., np.newaxis], (WIDTH, HEIGHT), blend=sound)
 
 
 def png_url(png: bytes) -> str:
@@ -75,12 +75,13 @@ def _draw_lines(shares: npt.NDArray[np.float64]) -> bytes:
     return _encode(image)
 
 
-def _png(item: Array, size: tuple[int, int] | None = None) -> bytes:
+def _png(item: Array, size: tuple[int, int] | None = None, *, blend: bool = False) -> bytes:
+    """An image, perhaps of another size, whose pixels are each one of the item's, or the mean of several."""
     from PIL import Image
 
     image = Image.fromarray(np.asarray(item[:, :, 0] if item.shape[2] == 1 else item))
     if size is not None:
-        image = image.resize(size, Image.Resampling.NEAREST)
+        image = image.resize(size, Image.Resampling.BOX if blend else Image.Resampling.NEAREST)
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     return _encode(image)
 

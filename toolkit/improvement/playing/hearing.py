@@ -57,10 +57,21 @@ def hear(panel: Panel, content: bytes, *, top: int, live: bool = False) -> dict[
                 answer["events"] = player.ask(hear_recording, resampled(sound.rate))
             except EdgepressError as e:
                 answer["events_error"] = e.to_dict()
+    result["summary"] += _other_events(panel, result["answers"])
     first = next(contract.sound for contract in contracts if contract.sound is not None)
     frames = net_input(frames_of(resampled(first.rate), first), first)
     seen = png_url(draw_item(frames, sound=True)) if len(frames) else ""
     return result | {"seconds": len(samples) / rate, "seen": seen}
+
+
+def _other_events(panel: Panel, answers: list[dict[str, Any]]) -> str:
+    """A sentence on the files that hear other labels, or in another order, than the first; "" if there are none."""
+    heard = {answer["file"]: [event["label"] for event in answer["events"]] for answer in answers if "events" in answer}
+    if 0 not in heard:
+        return ""
+    names = [panel.choice.shown[number].name for number, labels in heard.items() if labels != heard[0]]
+    verb = "hears" if len(names) == 1 else "hear"
+    return f" {', '.join(names)} {verb} other events than {panel.choice.reference.name}." if names else ""
 
 
 def _item(

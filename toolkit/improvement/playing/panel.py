@@ -206,10 +206,11 @@ class Panel:
                 }
             )
         first = next((s for s in seen if isinstance(s, Seen)), None)
+        is_sound = self.choice.reference.contract.sound is not None
         return {
             "answers": answers,
             "summary": self._summary(answers),
-            "seen": "" if first is None else png_url(draw_item(first.item, sound=self.choice.reference.contract.sound is not None)),
+            "seen": "" if first is None else png_url(draw_item(first.item, sound=is_sound)),
         }
 
     def state(self) -> list[dict[str, Any]]:

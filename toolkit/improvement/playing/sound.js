@@ -3,6 +3,7 @@
 
 const LIVE_S = 10; // seconds up to now that are sent while the microphone is on
 const LIVE_MS = 500; // from one question to the next
+const NAMED = 12; // events that the table names
 const UNHEARD = {
   NotAllowedError: "The browser did not allow the microphone. Allow it for this page (beside its address), then try again.",
   NotFoundError: "No microphone was found.",
@@ -79,7 +80,8 @@ function hideSound() {
 function heard({ events, events_error: error }) {
   if (error) return `Does not listen: ${error.message} ${error.hint}`;
   if (!events) return null;
-  const list = events.map(({ time_s, label }) => `${label} ${time_s.toFixed(1)} s`);
+  const list = events.slice(0, NAMED).map(({ time_s, label }) => `${label} ${time_s.toFixed(1)}\u00a0s`);
+  if (events.length > NAMED) list.push(`${events.length - NAMED} more`);
   return list.length ? `Heard: ${list.join(", ")}` : "No event";
 }
 
