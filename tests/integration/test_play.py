@@ -302,7 +302,7 @@ def test_a_file_that_crashes_fails_alone_and_is_opened_again_twice(files: list[P
             fine, failed = panel.classify(image, top=1)["answers"]
             assert fine["classes"]
             assert "crashed the process" in failed["error"]["message"]
-            assert ("next image" in failed["error"]["hint"]) == (crash < CRASHES)
+            assert ("next item" in failed["error"]["hint"]) == (crash < CRASHES)
             again = panel.classify(image, top=1)
             assert ("classes" in again["answers"][1]) == (crash < CRASHES)
         assert "1 file failed." in again["summary"]
@@ -415,7 +415,7 @@ def test_the_sentence_holds_where_a_threshold_decides(
     panel = Panel(replace(found, shown=tuple(replace(found.reference, name="F", about=about) for _ in given)))
     for player, scores in zip(panel.players, given, strict=True):
         seen = Seen(np.zeros(1, np.float32), np.array(scores, np.float32), (1000, 2000))
-        player.look = lambda job, seen=seen: seen  # type: ignore[method-assign, misc]
+        player.ask = lambda function, job, seen=seen: seen  # type: ignore[method-assign, misc]
     done = panel.answers([b""] * len(given), top=3)
     assert done["summary"] == summary
     assert not any(answer["differs"] for answer in done["answers"])
