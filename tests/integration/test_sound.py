@@ -108,6 +108,8 @@ def test_the_runtime_classifies_recordings(made: Any, name: str) -> None:
     assert model.decide(path)[0].label == first.label
     long = made.words / "background" / "street1.wav"
     assert model.classify(long)[0].label == "background"
+    model.watch_drift(100)
+    assert model.judge(path).drift == {"counted": 1, "learns_from": 100, "alarm": False}
 
 
 def test_recordings_of_other_rates_and_damaged_ones(made: Any, tmp_path: Path, capsys: Any) -> None:

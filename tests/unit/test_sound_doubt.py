@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -230,14 +231,14 @@ def test_windows_that_do_not_overlap_count_for_drift(tmp_path: Path, monkeypatch
     told: list[str] = []
     unsure = (row for _ in iter(int, 1) for row in ([0.3, 0.4, 0.3],))
     model = model_of(unsure)
-    model.drift = DriftWatch(sure, images=False, on_alarm=told.append)
+    model.drift = DriftWatch(sure, counted="windows", on_alarm=told.append)
     args = arguments(tmp_path, 60.0, threshold=0.35, average=1, step=10)
     *events, end = listen_with(model, args, print)
-    assert end["drift"]["scenes"] <= 61  # windows of .99 s, though an answer is given each tenth of a second
+    assert end["drift"]["counted"] <= 61  # windows of .99 s, though an answer is given each tenth of a second
     assert end["drift"]["alarm"]
     assert len(told) == 1
-    assert "items" in told[0]
-    assert events[0]["drift"]["scenes"] <= 2
+    assert re.search(r"after \d+ windows, sounds or the mix", told[0])
+    assert events[0]["drift"]["counted"] <= 2
     assert events[0]["drift"]["alarm"] is False
     assert [event["what"] for event in sent] == ["heard", "drift"]
     assert sent[0]["drift"] is False
@@ -247,7 +248,8 @@ def test_windows_that_do_not_overlap_count_for_drift(tmp_path: Path, monkeypatch
 
 def test_a_stream_like_its_reference_counts_each_window_once(tmp_path: Path) -> None:
     model = model_of(course_of())
-    model.drift = DriftWatch(DriftReference(edges=(0.5,), counts=(0, 1000), engine="x"), images=False)
+    model.drift = DriftWatch(DriftReference(edges=(0.5,), counts=(0, 1000), engine="x"), counted="windows")
     (end,) = listen_with(model, arguments(tmp_path, 20.0, step=49), print)
-    assert end["drift"]["scenes"] == 20  # of 1,998 frames, windows of 98 from every 98th on
+    assert end["drift"]["counted"] == 20  # of 1,998 frames, windows of 98 from every 98th on
     assert not end["drift"]["alarm"]
+    assert "scenes" not in end["drift"]
