@@ -15,15 +15,15 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
 from edgepress.runtime.document_text import text_lines
 from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.errors import EdgepressError, EngineError, InputError
-from edgepress.runtime.keeping import QUOTA
 from edgepress.runtime.limit import LIMIT
 from edgepress.runtime.model import Model, load
 from edgepress.runtime.streams import add_listen_options, add_stream_options, misused_option, read_seconds, streaming
@@ -67,7 +67,7 @@ def camera(args: argparse.Namespace) -> Documents:
     """Classify the newest frame of a camera, repeatedly, until Ctrl-C."""
     from edgepress.runtime.frames import camera_frames, newest
 
-    return _stream(args, newest(camera_frames(args.device)))
+    return _stream(args, newest(camera_frames(args.device)), comes=True)
 
 
 def listen(args: argparse.Namespace) -> Documents:
@@ -133,8 +133,11 @@ def doctor(args: argparse.Namespace) -> Documents:
     yield work()
 
 
-def _stream(args: argparse.Namespace, frames: Iterable[Any]) -> Documents:
+def _stream(args: argparse.Namespace, frames: Iterator[Any], *, comes: bool = False) -> Documents:
+    """Answer frames; if they come by themselves, the first one is there before anything is kept or sent."""
     model = _model(args)
+    if comes:
+        frames = chain(list(islice(frames, 1)), frames)
     times = deque[float](maxlen=RATE_OVER + 1)
     with streaming(model, args, _tell):
         for count, frame in enumerate(frames, 1):
@@ -168,8 +171,6 @@ def _model(args: argparse.Namespace) -> Model:
         _tell(f"Note: {model.limits.promise(model.engine)}")
     if getattr(args, "drift", False):
         model.watch_drift(args.reference, _tell)
-    if getattr(args, "keep", None) is not None and args.run is not listen:
-        model.keep_pictures(args.keep, QUOTA if args.quota is None else args.quota, _tell)
     return model
 
 

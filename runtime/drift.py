@@ -13,7 +13,7 @@ turns as in M. Herbster, M. K. Warmuth, "Tracking the best expert", Machine Lear
 
 Images of one scene depend on each other, so only the first of each scene counts (`edgepress.runtime.scenes`). A camera
 that shows no scenes any more, such as a covered one, is noticed because one of `STILL` images counts in any case.
-Tensors have no thumbnails, and all count.
+Tensors have no thumbnails, and all count; windows of sound count where they do not overlap (`sound.listen`).
 
 A board looks at every image, so that what is done for each is done in plain Python: for a few numbers it takes a
 fraction of the instructions that calls of NumPy take (`benchmarks/memory/drift_cost.py`).
@@ -25,7 +25,7 @@ import dataclasses
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
+Counted = Literal["scenes", "items", "windows"]
+"""What counts in the test."""
 ALPHA = 0.01
 """Probability of an alarm, ever, while images stay like the reference."""
 BINS = 16
@@ -191,9 +193,9 @@ class DriftWatch:
 
     Args:
         reference: The reference; None learns one.
-        learn: Number of scenes that it is learned from, then.
+        learn: Number of items that it is learned from, then.
         engine: The engine that answers.
-        images: Whether items are images, of which one a scene counts.
+        counted: What counts: one image of each of the "scenes", all other "items", or "windows" of sound.
         on_alarm: Called once, with what an alarm means, in words.
     """
 
@@ -203,11 +205,11 @@ class DriftWatch:
         *,
         learn: int = 0,
         engine: str = "",
-        images: bool = True,
+        counted: Counted = "scenes",
         on_alarm: Callable[[str], None] | None = None,
     ) -> None:
         self._engine = engine
-        self._images = images
+        self._counted = counted
         self._on_alarm = on_alarm
         self._test = None if reference is None else DriftTest(reference)
         self._learn = learn
@@ -217,7 +219,7 @@ class DriftWatch:
         self.of = "learned here" if reference is None else "of calibration"
 
     def look(self, item: npt.NDArray[Any], certainty: float) -> dict[str, Any]:
-        """Take the next image's item, as the model takes it, and the certainty of its answer; the state (`state`)."""
+        """Take the next item, as the model takes it, and the certainty of its answer; the state (`state`)."""
         if self._is_new(item):
             if self._test is not None:
                 before = self._test.alarm
@@ -234,29 +236,31 @@ class DriftWatch:
         return self.state()
 
     def state(self) -> dict[str, Any]:
-        """The document of answers: the number of scenes, the capital, whether there is an alarm and what it means."""
+        """The document of answers: how many items counted, the capital, whether there is an alarm and what it means."""
         if self._test is None:
-            return {"scenes": len(self._learned), "learns_from": self._learn, "alarm": False}
-        document = {
-            "scenes": self._test.counted,
-            "capital": float(f"{self._test.capital:.4g}"),
-            "alarm": self._test.alarm,
-        }
+            return self._count(len(self._learned)) | {"learns_from": self._learn, "alarm": False}
+        document = self._count(self._test.counted)
+        document |= {"capital": float(f"{self._test.capital:.4g}"), "alarm": self._test.alarm}
         return document | ({"meaning": self.words()} if self._test.alarm else {})
+
+    def _count(self, number: int) -> dict[str, Any]:
+        """The count, also by its older name, which is not that of sound."""
+        return {"counted": number} | ({} if self._counted == "windows" else {"scenes": number})
 
     def words(self) -> str:
         """What an alarm means."""
         assert self._test is not None
-        counted, what = ("scenes", "images") if self._images else ("items", "they")
+        what = {"scenes": "images", "items": "they", "windows": "sounds"}[self._counted]
+        counted = f"{self._test.counted} {self._counted}"
         return (
-            f"Drift: after {self._test.counted} {counted}, {what} or the mix of classes are not like the reference "
+            f"Drift: after {counted}, {what} or the mix of classes are not like the reference "
             f"{self.of} (an alarm is wrong with a probability of at most {100 * ALPHA:g} %), so nothing is promised of "
             "accepted answers."
         )
 
     def _is_new(self, item: npt.NDArray[Any]) -> bool:
         """Whether an image counts: it is of another scene than the one that counted last, or that was long ago."""
-        if not self._images:
+        if self._counted != "scenes":
             return True
         small = parts_of(item)
         self._still += 1

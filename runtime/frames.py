@@ -24,9 +24,13 @@ def new_images(folder: Path, poll_s: float = 0.1) -> Iterator[Path]:
     """Yield every image that appears in a folder or is rewritten from now on, oldest first; never ends.
 
     A file is yielded when its size and date are unchanged between two polls, so not while it is written. Files deleted
-    meanwhile are skipped. InputError if the folder is missing or removed.
+    meanwhile are skipped. InputError at once if the folder is missing, and later if it is removed.
     """
-    done = before = _read_states(folder)
+    return _new_images(folder, _read_states(folder), poll_s)
+
+
+def _new_images(folder: Path, before: dict[Path, tuple[int, int]], poll_s: float) -> Iterator[Path]:
+    done = before
     while True:
         time.sleep(poll_s)
         now = _read_states(folder)

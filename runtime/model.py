@@ -21,7 +21,7 @@ from edgepress.runtime.adapted import with_contract
 from edgepress.runtime.answers import UNKNOWN, Answer, Follower, Prediction
 from edgepress.runtime.contract import Contract, contract_in
 from edgepress.runtime.decisions import decided_rows, threshold_of, with_probabilities
-from edgepress.runtime.drift import DriftWatch, reference_in
+from edgepress.runtime.drift import Counted, DriftWatch, reference_in
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import InputError, ModelFileError
 from edgepress.runtime.items import ItemReader
@@ -210,10 +210,10 @@ class Model:
         return Answer(classes, bool(accepted[0]), drift, promised)
 
     def watch_drift(self, learn: int | None = None, on_alarm: Callable[[str], None] | None = None) -> None:
-        """Let `judge` notice that images are no longer like those of a reference.
+        """Let `judge` notice that images, or sounds, are no longer like those of a reference.
 
         Args:
-            learn: Learn the reference from so many scenes; None takes that of the contract.
+            learn: Learn the reference from so many scenes, or windows of sound; None takes that of the contract.
             on_alarm: Called once if there is an alarm, with what it means.
 
         Raises:
@@ -224,8 +224,10 @@ class Model:
         contract = self.contract
         stored = contract.drift if contract is not None else None
         reference = reference_in(str(self.path), stored, engine=self.engine, learn=learn)
-        images = contract is not None and contract.input.is_image
-        self.drift = DriftWatch(reference, learn=learn or 0, engine=self.engine, images=images, on_alarm=on_alarm)
+        counted: Counted = "scenes" if contract is not None and contract.input.is_image else "items"
+        if contract is not None and contract.sound is not None:
+            counted = "windows"
+        self.drift = DriftWatch(reference, learn=learn or 0, engine=self.engine, counted=counted, on_alarm=on_alarm)
 
     def keep_pictures(
         self, folder: str | os.PathLike[str], quota: int = QUOTA, on_trouble: Callable[[str], None] | None = None

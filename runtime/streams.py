@@ -17,6 +17,7 @@ from edgepress.runtime.sound.listen_options import IGNORED, ListenOptions
 
 if TYPE_CHECKING:
     from edgepress.runtime.model import Model
+    from edgepress.runtime.mqtt import Broker
 
 
 def read_seconds(text: str) -> float:
@@ -92,7 +93,9 @@ def misused_option(args: argparse.Namespace, *, serves: bool) -> str:
 def streaming(
     model: Model, args: argparse.Namespace, tell: Callable[[str], None], *, serves: bool = False
 ) -> Iterator[None]:
-    """Within: a model that looks at a part of images and makes events, as the options say.
+    """Within: a model that looks at a part of images, makes events and keeps pictures, as the options say.
+
+    Nothing is written or sent before all options are known to be right.
 
     Raises:
         InputError: An option can't be used with this model.
@@ -103,35 +106,42 @@ def streaming(
             problem = "has no contract" if model.contract is None else "takes tensors, not images"
             raise InputError(f"{model.path} {problem}, so there is nothing to crop.", "Leave out --crop.")
         model.crop = args.crop
-    if args.mqtt is None and args.hold is None and args.average is None:
-        yield
-        return
-    from edgepress.runtime.events import EventMaker
+    broker = broker_for(model, args, tell)
+    if broker is not None or args.hold is not None or args.average is not None:
+        from edgepress.runtime.events import EventMaker
 
-    average = 1 if args.average is None else args.average
-    with broker_for(model, args, tell) as send:
+        average = 1 if args.average is None else args.average
+        send = None if broker is None else broker.publish
         model.events = EventMaker(model, hold_s=args.hold or 0.0, average=average, replaces=not serves, send=send)
+    if args.keep is not None:
+        model.keep_pictures(args.keep, QUOTA if args.quota is None else args.quota, tell)
+    with connected(broker):
         yield
 
 
-@contextmanager
-def broker_for(
-    model: Model, args: argparse.Namespace, tell: Callable[[str], None]
-) -> Iterator[Callable[[dict[str, Any]], bool] | None]:
-    """Within: what sends an event to the broker that the options name; None if they name none.
+def broker_for(model: Model, args: argparse.Namespace, tell: Callable[[str], None]) -> Broker | None:
+    """The broker that the options name, before anything is sent to it; None if they name none.
 
     Raises:
         InputError: An option can't be used.
         MissingExtraError: paho-mqtt is not installed.
     """
     if args.mqtt is None:
-        yield None
-        return
+        return None
     from edgepress.runtime.mqtt import Broker, describe_to_home_assistant
 
     broker = Broker(broker_options(args), tell)
     if args.discovery:
         broker.retain(*describe_to_home_assistant(broker.prefix, model.path.name, drift=model.drift is not None))
+    return broker
+
+
+@contextmanager
+def connected(broker: Broker | None) -> Iterator[Callable[[dict[str, Any]], bool] | None]:
+    """Within: what sends an event to a broker; None without one."""
+    if broker is None:
+        yield None
+        return
     broker.start()
     try:
         yield broker.publish

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain, islice
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from edgepress.runtime.sound.listen_options import ListenOptions
 from edgepress.runtime.sound.microphone import PREFIX, Microphone
 from edgepress.runtime.sound.wav import SUFFIX, read_wav, with_rate
 from edgepress.runtime.sound.windows import STEPS
-from edgepress.runtime.streams import broker_for
+from edgepress.runtime.streams import broker_for, connected
 
 if TYPE_CHECKING:
     from edgepress.runtime.model import Model
@@ -48,13 +49,12 @@ class Listener:
     Args:
         model: A model of sound.
         options: When a label is heard; None: as its contract says (`edgepress calibrate --max-alarms`), or as usual.
-        keeper: Where doubtful sounds are kept; None keeps none.
 
     Raises:
         InputError: The model is none of sound, or the step is longer than its window.
     """
 
-    def __init__(self, model: Model, options: ListenOptions | None = None, keeper: Keeper | None = None) -> None:
+    def __init__(self, model: Model, options: ListenOptions | None = None) -> None:
         model.require_labels()
         self._model = model
         self._options = options or usual_options(model)
@@ -70,12 +70,16 @@ class Listener:
             raise InputError(problem, f"Give 1 to {self._window} frames.")
         self._frames = np.zeros((0, self.sound.channels), np.uint16)
         self._last_answers = deque["npt.NDArray[np.float32]"](maxlen=self._options.average)
-        self._doubts = None if keeper is None else Doubts(keeper, model.labels, self._options, self.sound.rate)
+        self._doubts: Doubts | None = None
         self._judged = -self._window
         """The first frame of the window that the test for drift had last."""
         self._rule = EventRule(model.labels, self._options, self.sound.rate)
         self._taken = 0
         """Frames that have left the front end before those that are held."""
+
+    def keep(self, keeper: Keeper) -> None:
+        """Keep doubtful sounds there, from now on."""
+        self._doubts = Doubts(keeper, self.labels, self._options, self.sound.rate)
 
     def reset(self) -> None:
         """Forget the sound so far, after which there is a gap; time goes on, and so does the pause of a label."""
@@ -192,17 +196,23 @@ def samples_from(
 def listen_with(model: Model, args: argparse.Namespace, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """One document an event, with the time of day, and one at the end of the sound; events also go to a broker.
 
+    Nothing is kept or sent before there is sound, so that a command that is refused leaves nothing.
     Of a model that watches for drift, each has the state of the test (`DriftWatch.state`), and an alarm is an event.
     """
     given = {"ignore": None if args.ignore is None else tuple(args.ignore), "pause_s": args.pause}
     given |= {name: getattr(args, name) for name in ("threshold", "average", "step")}
     options = replace(usual_options(model), **{name: value for name, value in given.items() if value is not None})
-    listener = Listener(model, options, _keeper(model, args, tell))
+    listener = Listener(model, options)
+    broker = broker_for(model, args, tell)
+    parts = samples_from(args.source, listener.sound, tell)
+    first = list(islice(parts, 1))
+    if (keeper := _keeper(model, args, tell)) is not None:
+        listener.keep(keeper)
     count = samples = 0
     alarm = False
     run = f"{os.getpid()}-{time.time_ns():x}"
-    with broker_for(model, args, tell) as send:
-        for part in samples_from(args.source, listener.sound, tell):
+    with connected(broker) as send:
+        for part in chain(first, parts):
             if part is None:
                 listener.reset()
                 continue

@@ -62,7 +62,7 @@ def test_a_reference_is_learned_from_the_first_scenes(run: Any, digits: Any, mon
     show(monkeypatch, *items.repeat(2, axis=0))
     assert board(["camera", str(run.variants["onnx-int8"]), "--drift", "--reference", "100", "--json"]) == 0
     states = [json.loads(line)["drift"] for line in capsys.readouterr().out.splitlines()]
-    assert states[1] == {"scenes": 1, "learns_from": 100, "alarm": False}
+    assert states[1] == {"counted": 1, "scenes": 1, "learns_from": 100, "alarm": False}
     assert states[-1]["scenes"] == pytest.approx(50, abs=2)
     assert not states[-1]["alarm"]
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from serving import Running
 
@@ -46,11 +47,31 @@ def test_watch_does_not_keep_where_it_watches(run: Any, tmp_path: Path, capsys: 
     assert "which is watched" in capsys.readouterr().err
 
 
-def test_wrong_options_are_named(run: Any, tmp_path: Path, capsys: Any) -> None:
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("watch", "none"), "none can't be watched"),
+        (("watch", ".", "--average", "0"), "accepted: 1 to"),
+        (("watch", ".", "--mqtt", "127.0.0.1", "--mqtt-topic", "#"), "can't begin a topic"),
+        (("camera", "--device", "99"), "amera"),
+    ],
+)
+def test_a_refused_command_leaves_nothing(
+    run: Any, tmp_path: Path, capsys: Any, monkeypatch: Any, words: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, *others = words
+    assert board([name, str(run.variants["tflite-int8"]), *others, "--keep", "new/kept"]) == 1
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_wrong_options_are_named(run: Any, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     model = str(run.variants["tflite-int8"])
     with pytest.raises(SystemExit):
         board(["camera", model, "--quota", "3"])
     assert "--quota is for --keep" in capsys.readouterr().err
+    show(monkeypatch, np.zeros((28, 28, 3), np.uint8))
     assert board(["camera", model, "--keep", str(tmp_path), "--quota", "0"]) == 1
     assert "accepted: 1 to 10000" in capsys.readouterr().err
     (tmp_path / "file").touch()

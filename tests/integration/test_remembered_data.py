@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from configuring import apart, edgepress
+from PIL import Image
 
 from edgepress.runtime.contract import Contract, read_contract
 from edgepress.toolkit import Hints, open_data
@@ -21,6 +22,9 @@ from edgepress.toolkit.data.remembered import find_remembered, to_remember
 from edgepress.toolkit.errors import DataError
 
 __all__ = ["apart"]
+
+OF_DATA = ("train", "convert", "tune", "prune", "compress", "evaluate", "benchmark", "calibrate", "bundle", "export")
+"""Commands with --data."""
 
 
 @pytest.fixture
@@ -60,6 +64,50 @@ def test_a_run_elsewhere_remembers_the_whole_path(
 def test_names_stay_names(project: Path) -> None:
     (project / "digits").mkdir()
     assert to_remember("digits", Path("/nowhere")) == find_remembered("digits", Path("/nowhere/m.keras")) == "digits"
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_a_path_is_remembered_as_one_although_it_has_the_name_of_built_in_data(project: Path, name: str) -> None:
+    rng = np.random.default_rng(0)
+    for kind in "ab":
+        (project / name / kind).mkdir(parents=True)
+        for number in range(8):
+            Image.fromarray(rng.integers(0, 256, (9, 9), np.uint8)).save(project / name / kind / f"{number}.png")
+    opened = open_data(Path(name))
+    assert (opened.labels, opened.source) == (("a", "b"), f"./{name}")
+    assert open_data(opened.source).sha256 == opened.sha256
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train",
+        "convert",
+        "tune",
+        "prune",
+        "compress",
+        "evaluate",
+        "benchmark",
+        "calibrate",
+        "bundle",
+        "export",
+        "diagnose",
+    ],
+)
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_name_that_a_folder_has_too_is_one_error_that_says_how_to_write_each(
+    project: Path, command: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "digits").mkdir() if kind == "folder" else (project / "digits").touch()
+    model = [] if command == "train" else ["none.tflite"]
+    assert edgepress(command, *model, "--data", "digits") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"--data digits is the name of built-in data, and of a {kind}." in said
+    assert "Write ./digits for what is here, or builtin:digits for the built-in data." in said
+    more = ["--out", "taken"] if command == "train" else []  # the name of a file, so that nothing is trained
+    (project / "taken").touch()
+    assert edgepress(command, *model, "--data", "builtin:digits", *more) == 1
+    assert "built-in" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("source", ["gone", "/gone/photos"])

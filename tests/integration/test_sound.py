@@ -108,6 +108,8 @@ def test_the_runtime_classifies_recordings(made: Any, name: str) -> None:
     assert model.decide(path)[0].label == first.label
     long = made.words / "background" / "street1.wav"
     assert model.classify(long)[0].label == "background"
+    model.watch_drift(100)
+    assert model.judge(path).drift == {"counted": 1, "learns_from": 100, "alarm": False}
 
 
 def test_recordings_of_other_rates_and_damaged_ones(made: Any, tmp_path: Path, capsys: Any) -> None:
@@ -279,6 +281,10 @@ def test_evaluate_hears_what_listen_hears(made: Any, scenes: Any, capsys: Any) -
         missed += sum(not each for each in near)
         alarms += sum(not any(s <= t <= e + 1 and label == word for _, s, e, word in rows) for t, label in times)
     assert (missed, alarms) == (found["missed"], found["alarms"])
+    how = ("--stream", scenes.folder, "--events", scenes.events)
+    strict = edgepress("evaluate", file, *how, "--threshold", 0.99)
+    (row,) = (row for row in found["curve"] if row["threshold"] == 0.99)
+    assert (strict["rule"]["threshold"], strict["missed"]) == (0.99, row["missed"])
     silent = edgepress("evaluate", file, "--stream", scenes.folder)
     assert (silent["events"], silent["missed_share"]) == (0, None)
     assert silent["alarms"] >= len(scenes.rows) - found["missed"], "nothing was to be heard"
@@ -395,7 +401,19 @@ def test_a_wish_that_no_rule_keeps_writes_no_copy(made: Any, tmp_path: Path) -> 
             ("evaluate", "--stream", "scene1.wav", "--jobs", "2", "--no-cache", "--skip-unreadable"),
             "doesn't take --jobs, --no-cache, --skip-unreadable",
         ),
+        (
+            ("evaluate", "--stream", "scene1.wav", "--labels", "labels.txt", "--channels-last", "--size", "9"),
+            "doesn't take --labels, --channels-last, --size:",
+        ),
         (("calibrate", "--max-alarms", "1/h"), "needs recordings"),
+        (
+            ("calibrate", "--max-alarms", "1/h", "--stream", "scene1.wav", "--data", "x", "--skip-unreadable"),
+            "doesn't take --data, --skip-unreadable:",
+        ),
+        (
+            ("calibrate", "--max-alarms", "1/h", "--stream", "scene1.wav", "--confidence", "90%"),
+            "doesn't take --confidence:",
+        ),
         (("calibrate", "--stream", "scene1.wav"), "needs the number of false alarms"),
         (("calibrate", "--max-alarms", "soon", "--stream", "scene1.wav"), "--max-alarms is 'soon'"),
         (("calibrate", "--max-error", "2%", "--step", "3"), "need recordings"),

@@ -146,7 +146,25 @@ def test_the_hours_and_events_that_are_named_decide_and_two_thirds_do_not() -> N
     assert fix == f"About {needed} events (there are 20) would settle it at the same estimate."
     for count, outcome in ((needed, PASSED), (2 * needed // 3, OPEN)):
         assert outcomes(judged(stream("." * count), stream("." * count), "missed>5%")) == [outcome]
-    assert judged(stream(), stream("", (5.0,)), "alarms>1/h").verdicts[0].fix == "", "no length settles its own limit"
+    fix = judged(stream(), stream("", (5.0,)), "alarms>1/h").verdicts[0].fix
+    assert fix.startswith("No number of hours would settle it"), "no length settles its own limit"
+
+
+@pytest.mark.parametrize(("minutes", "limit"), [(1, "alarms>1/h"), (2, "alarms>1/d"), (10, "alarms>0.5/d")])
+def test_the_hours_that_are_needed_are_named_although_they_are_many_times_those_that_there_are(
+    minutes: int, limit: str
+) -> None:
+    short = stream(hours=minutes / 60)
+    fix = judged(short, short, limit).verdicts[0].fix
+    hours = float(fix.split()[1].replace(",", ""))
+    assert 100 * minutes / 60 < hours < 1000
+    for given, outcome in ((hours, PASSED), (0.9 * hours, OPEN)):
+        assert outcomes(judged(stream(hours=given), stream(hours=given), limit)) == [outcome]
+
+
+def test_no_number_of_events_settles_a_share_that_is_its_limit() -> None:
+    sides = stream("." * 20), stream("x" + "." * 19)
+    assert judged(*sides, "missed>5%").verdicts[0].fix.startswith("No number of events would settle it")
 
 
 def test_without_events_a_limit_on_them_is_unproven_and_fails_if_strict() -> None:

@@ -54,7 +54,7 @@ def test_a_scene_counts_once() -> None:
         assert watch.look(scene(100, noise=noise), 0.5)["scenes"] == 1
     assert watch.look(scene(100 + int(NEW_SCENE) + 3), 0.5)["scenes"] == 2
     assert watch.look(scene(100), 0.5)["scenes"] == 3, "compared with the scene that counted last"
-    tensors = DriftWatch(reference(), images=False)
+    tensors = DriftWatch(reference(), counted="items")
     assert [tensors.look(np.zeros(4), 0.5)["scenes"] for _ in range(3)] == [1, 2, 3]
 
 
@@ -107,10 +107,11 @@ def test_a_certainty_that_is_no_number_is_the_least() -> None:
 
 def test_a_reference_is_learned_on_site_and_changes_are_told_in_words() -> None:
     told: list[str] = []
-    watch = DriftWatch(None, learn=200, engine="litert", on_alarm=told.append, images=False)
+    watch = DriftWatch(None, learn=200, engine="litert", on_alarm=told.append, counted="items")
     rng = np.random.default_rng(3)
+    learning = {"learns_from": 200, "alarm": False}
     for n in range(199):
-        assert watch.look(np.zeros(1), float(rng.uniform())) == {"scenes": n + 1, "learns_from": 200, "alarm": False}
+        assert watch.look(np.zeros(1), float(rng.uniform())) == {"counted": n + 1, "scenes": n + 1} | learning
     watch.look(np.zeros(1), float(rng.uniform()))
     assert watch._test is not None
     assert sum(watch._test._seen) == 150, "the first quarter sets the edges and is not counted"
@@ -173,4 +174,9 @@ def test_a_reference_is_needed_and_belongs_to_an_engine() -> None:
         model(None).watch_drift(99)
     opened = model(other)
     opened.watch_drift(100)
-    assert opened.judge(np.array([0.9], np.float32)).drift == {"scenes": 1, "learns_from": 100, "alarm": False}
+    assert opened.judge(np.array([0.9], np.float32)).drift == {
+        "counted": 1,
+        "scenes": 1,
+        "learns_from": 100,
+        "alarm": False,
+    }

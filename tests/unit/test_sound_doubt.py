@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,7 +77,8 @@ def hear(
 ) -> list[dict[str, Any]]:
     """Events of six seconds, with answers every tenth of a second from one second on."""
     options = ListenOptions(**{"average": 1, "step": 10, "threshold": 0.8} | how)
-    listener = Listener(model_of(course_of(*heights), limits), options, keeper(folder))
+    listener = Listener(model_of(course_of(*heights), limits), options)
+    listener.keep(keeper(folder))
     samples = signal(seconds)
     events = [e for at in range(0, len(samples), part) for e in listener.push(samples[at : at + part])]
     listener.reset()
@@ -136,7 +138,8 @@ def test_what_began_or_ended_in_silence_is_shorter(tmp_path: Path) -> None:
 
 def test_after_a_gap_a_file_has_the_sound_after_it_alone(tmp_path: Path) -> None:
     course = course_of(0.0, 0.0, 0.0, 0.6)
-    listener = Listener(model_of(course), ListenOptions(average=1, step=10, threshold=0.8), keeper(tmp_path))
+    listener = Listener(model_of(course), ListenOptions(average=1, step=10, threshold=0.8))
+    listener.keep(keeper(tmp_path))
     samples = signal(5.0)
     listener.push(samples[:17777])  # the first two answers
     listener.reset()
@@ -193,26 +196,49 @@ def test_listen_keeps_what_its_options_say(tmp_path: Path) -> None:
         list(listen_with(model_of(course_of()), arguments(tmp_path, 1.0, keep=tmp_path / "file"), print))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"source": "none.wav"}, "none.wav can't be read"),
+        ({"source": "none.raw"}, "none.raw can't be read"),
+        ({"source": "."}, "can't be read"),
+        ({"step": 999}, "every 999 frames leaves sound out"),
+        ({"mqtt": "127.0.0.1", "mqtt_topic": "#"}, "can't begin a topic"),
+    ],
+)
+def test_a_refused_command_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], says: str
+) -> None:
+    monkeypatch.setattr(listen_module, "connected", lambda broker: pytest.fail("it would connect"))
+    monkeypatch.chdir(tmp_path)
+    broker = {"mqtt_topic": None, "mqtt_login": None, "mqtt_tls": None, "discovery": True}
+    args = arguments(tmp_path, 1.0, keep=tmp_path / "new" / "kept", **broker)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match=says):
+        list(listen_with(model_of(course_of()), Namespace(**vars(args) | wrong), print))
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_windows_that_do_not_overlap_count_for_drift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, Any]] = []
 
     @contextmanager
-    def broker_for(model: Any, args: Any, tell: Any) -> Any:
+    def connected(broker: Any) -> Any:
         yield sent.append
 
-    monkeypatch.setattr(listen_module, "broker_for", broker_for)
+    monkeypatch.setattr(listen_module, "connected", connected)
     sure = DriftReference(edges=(0.5, 0.9), counts=(1, 5, 2000), engine="x")
     told: list[str] = []
     unsure = (row for _ in iter(int, 1) for row in ([0.3, 0.4, 0.3],))
     model = model_of(unsure)
-    model.drift = DriftWatch(sure, images=False, on_alarm=told.append)
+    model.drift = DriftWatch(sure, counted="windows", on_alarm=told.append)
     args = arguments(tmp_path, 60.0, threshold=0.35, average=1, step=10)
     *events, end = listen_with(model, args, print)
-    assert end["drift"]["scenes"] <= 61  # windows of .99 s, though an answer is given each tenth of a second
+    assert end["drift"]["counted"] <= 61  # windows of .99 s, though an answer is given each tenth of a second
     assert end["drift"]["alarm"]
     assert len(told) == 1
-    assert "items" in told[0]
-    assert events[0]["drift"]["scenes"] <= 2
+    assert re.search(r"after \d+ windows, sounds or the mix", told[0])
+    assert events[0]["drift"]["counted"] <= 2
     assert events[0]["drift"]["alarm"] is False
     assert [event["what"] for event in sent] == ["heard", "drift"]
     assert sent[0]["drift"] is False
@@ -222,7 +248,8 @@ def test_windows_that_do_not_overlap_count_for_drift(tmp_path: Path, monkeypatch
 
 def test_a_stream_like_its_reference_counts_each_window_once(tmp_path: Path) -> None:
     model = model_of(course_of())
-    model.drift = DriftWatch(DriftReference(edges=(0.5,), counts=(0, 1000), engine="x"), images=False)
+    model.drift = DriftWatch(DriftReference(edges=(0.5,), counts=(0, 1000), engine="x"), counted="windows")
     (end,) = listen_with(model, arguments(tmp_path, 20.0, step=49), print)
-    assert end["drift"]["scenes"] == 20  # of 1,998 frames, windows of 98 from every 98th on
+    assert end["drift"]["counted"] == 20  # of 1,998 frames, windows of 98 from every 98th on
     assert not end["drift"]["alarm"]
+    assert "scenes" not in end["drift"]

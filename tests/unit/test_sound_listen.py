@@ -169,12 +169,12 @@ def test_events_go_to_the_broker_with_a_name_each(monkeypatch: pytest.MonkeyPatc
     sent: list[dict[str, Any]] = []
 
     @contextmanager
-    def broker_for(model: Any, args: Any, tell: Any) -> Any:
+    def connected(broker: Any) -> Any:
         yield sent.append
 
-    monkeypatch.setattr(listen_module, "broker_for", broker_for)
+    monkeypatch.setattr(listen_module, "connected", connected)
     (tmp_path / "a.raw").write_bytes(bursts(1.0, 4.0).tobytes())
-    options = dict.fromkeys(("threshold", "average", "step", "pause", "ignore", "keep", "quota"))
+    options = dict.fromkeys(("threshold", "average", "step", "pause", "ignore", "keep", "quota", "mqtt"))
     printed = list(listen_with(model_of(), Namespace(source=str(tmp_path / "a.raw"), **options), print))
     assert printed.pop() == {"heard_s": 10.0, "events": 2}
     assert len(sent) == 2

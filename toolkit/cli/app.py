@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +54,24 @@ class _JoiningCommand(HelpfulCommand):
             paths = value if isinstance(value, list | tuple) else [value]
             if "" in paths and option_type(self, name) in (Path, list[Path]):
                 ctx.fail(f"The path '{name}' is empty. Is it a variable of the shell that is not set?")
-        return list(super().parse_args(ctx, joined))
+        rest = list(super().parse_args(ctx, joined))
+        if not ctx.resilient_parsing and isinstance(data := ctx.params.get("data"), str):
+            ctx.params["data"] = _chosen_data(data)
+        return rest
+
+
+def _chosen_data(text: str) -> str:
+    """The data that --data names, of which a name alone is built-in data.
+
+    Raises:
+        UsageError: It names built-in data, and a folder or file, too.
+    """
+    from edgepress.toolkit.data import BUILTIN, NAMES
+
+    if text in NAMES and os.path.exists(text):
+        problem = f"--data {text} is the name of built-in data, and of a {'folder' if os.path.isdir(text) else 'file'}."
+        raise UsageError(problem, f"Write ./{text} for what is here, or {BUILTIN}{text} for the built-in data.")
+    return name if (name := text.removeprefix(BUILTIN)) in NAMES else text
 
 
 class _SettingsCommand(_JoiningCommand):

@@ -15,6 +15,7 @@ from edgepress.toolkit.cli.options import (
     Json,
     PackagedEngine,
     engine_option,
+    refuse_of_items,
     with_stream_options,
 )
 from edgepress.toolkit.cli.screen import table
@@ -114,6 +115,7 @@ def averaged(answers: int) -> str:
     return "Each answer decides by itself." if answers == 1 else f"The mean of {answers} answers decides."
 
 
+CONFIDENCE = "95%"
 NOT_PROMISED = 4
 """Exit code if a file can't promise what was asked for."""
 
@@ -136,7 +138,7 @@ def calibrate(
     unknown: Annotated[
         Path | None, Option(help="Folder or data set of items of none of the labels", show_default="none")
     ] = None,
-    confidence: Annotated[str, Option(metavar="SHARE", help="Probability that the promise holds")] = "95%",
+    confidence: Annotated[str, Option(metavar="SHARE", help="Probability that the promise holds")] = CONFIDENCE,
     engine: Annotated[PackagedEngine | None, engine_option("Engine that runs the files", PACKAGED)] = None,
     out: Annotated[
         Path | None, Option(help="Folder for the copies", show_default="calibrated/ beside the first file")
@@ -150,6 +152,8 @@ def calibrate(
             hint = "Run calibrate twice: with these first, and then with --max-alarms on the copy that it wrote."
             problem = "--max-alarms and --stream can't stand beside --max-error, --max-rejected or --unknown."
             raise InputError(problem, hint)
+        given = {"--data": data is not None, "--confidence": confidence != CONFIDENCE}
+        refuse_of_items([*(word for word, is_given in given.items() if is_given), *reading.words])
         return _calibrate_stream(files, max_alarms, **sound, engine=engine, out=out, json_output=json_output)
     if sound["events"] is not None or sound["step"] is not None:
         raise InputError("--events and --step need recordings.", "Name them with --stream, and give --max-alarms.")

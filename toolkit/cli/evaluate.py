@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,9 +42,12 @@ def evaluate(
 ) -> None:
     """Measure accuracy, precision, recall, F1, calibration error and confusion of one file on the test split."""
     if sound["stream"]:
-        given = {"data": data is not None, "jobs": jobs is not None, "cache": not cache}
-        _refuse_of_items(**given, skip_unreadable=reading != STRICT)
-        _evaluate_stream(file, **sound, engine=engine, threads=threads, json_output=json_output)
+        given = {"--data": data is not None, "--jobs": jobs is not None, "--no-cache": not cache}
+        words = [word for word, is_given in given.items() if is_given]
+        options.refuse_of_items([*words, *reading.words, *replace(hints, threshold=None).words])
+        threshold = None if is_from_file("threshold") else hints.threshold
+        how: dict[str, Any] = {"threshold": threshold, "engine": engine, "threads": threads}
+        _evaluate_stream(file, **sound, **how, json_output=json_output)
         return
     if sound["events"] is not None or sound["step"] is not None:
         raise InputError("--events and --step need recordings.", "Name them with --stream.")
@@ -75,15 +79,6 @@ def evaluate(
             f"{accepted['count']} answers are accepted{_interval(accepted['share'])}; "
             f"{accepted['errors']} of these are wrong{_interval(accepted['error'])}."
         )
-
-
-def _refuse_of_items(**given: bool) -> None:
-    """Refuse options that recordings have no use for; those of edgepress.toml are for items, and change nothing."""
-    names = {"data": "--data", "jobs": "--jobs", "cache": "--no-cache", "skip_unreadable": "--skip-unreadable"}
-    words = [names[key] for key, is_given in given.items() if is_given and not is_from_file(key)]
-    if words:
-        problem = f"--stream doesn't take {', '.join(words)}: recordings are heard one after the other, and not stored."
-        raise InputError(problem, f"Leave out {', '.join(words)}, or --stream.")
 
 
 def _evaluate_stream(file: Path, *, stream: list[Path], json_output: bool, **how: Any) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgepress.runtime.engines import PACKAGED
-from edgepress.toolkit.data import NAMES, paths_of
+from edgepress.toolkit.data import BUILTIN, NAMES, paths_of
 from edgepress.toolkit.data.readers.shards import CLASSES
 
 Kind = Literal["free", "reads", "writes", "named"]
@@ -52,7 +52,7 @@ def _is_no_file(weights: Any) -> bool:
 
 
 def _is_data(name: Any) -> bool:
-    return name in NAMES
+    return isinstance(name, str) and name.removeprefix(BUILTIN) in NAMES
 
 
 def _names_packages(engines: Any) -> bool:

@@ -28,8 +28,10 @@ from edgepress.toolkit.cli.help import FOREIGN
 from edgepress.toolkit.cli.option_table import CommaList, expand_groups
 from edgepress.toolkit.cli.option_table import list_of as list_of
 from edgepress.toolkit.cli.record_options import option_of
+from edgepress.toolkit.cli.settings import is_from_file
 from edgepress.toolkit.data import ACCEPTED, NAMES
 from edgepress.toolkit.data.options import RESIZE
+from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.measurement.benchmarking import options as benchmarking
 from edgepress.toolkit.stats.choice import Prefer
 from edgepress.toolkit.training.nets.architectures import ARCHITECTURES
@@ -218,3 +220,19 @@ def stream_options(
 
 
 with_stream_options = with_options(sound=stream_options)
+
+
+def refuse_of_items(words: Iterable[str]) -> None:
+    """Refuse options that recordings have no use for; those of edgepress.toml are for items, and change nothing.
+
+    Args:
+        words: What was given, as on the command line; words that are no option are values.
+
+    Raises:
+        InputError: One of them was given.
+    """
+    keys = {word: word.removeprefix("--").removeprefix("no-").replace("-", "_") for word in words if word[:2] == "--"}
+    keys |= {"--channels-last": "channels_first"} if "--channels-last" in keys else {}
+    if given := ", ".join(word for word, key in keys.items() if not is_from_file(key)):
+        problem = f"--stream doesn't take {given}: recordings are heard one after the other, and not stored."
+        raise InputError(problem, f"Leave out {given}, or --stream.")

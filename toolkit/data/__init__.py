@@ -29,7 +29,7 @@ from edgepress.toolkit.data.items import TO_NPZ, Items, ReadOptions
 from edgepress.toolkit.data.options import OpeningArguments
 from edgepress.toolkit.data.readers.csv_windows import is_csv, read_csv
 from edgepress.toolkit.data.readers.folder import read_folder
-from edgepress.toolkit.data.readers.idx import NAMES, is_builtin, is_idx_folder, read_builtin, read_idx_folder
+from edgepress.toolkit.data.readers.idx import BUILTIN, NAMES, is_builtin, is_idx_folder, read_builtin, read_idx_folder
 from edgepress.toolkit.data.readers.npz import is_npz, read_npz
 from edgepress.toolkit.data.readers.shards import expand, is_shards, read_shards
 from edgepress.toolkit.data.readers.sound import is_sound, read_sound
@@ -48,6 +48,7 @@ from edgepress.toolkit.truth import is_multilabel, numbered_sets
 
 __all__ = [
     "ACCEPTED",
+    "BUILTIN",
     "KINDS",
     "NAMES",
     "SPLITS",
@@ -141,7 +142,7 @@ def open_data(
     every = Split(items.source, np.arange(len(order)), items.y, None if grouping is None else grouping.numbers)
     train, val, test = (every.take(rows[name]) for name in SPLITS)
     opened = DataSet(
-        source=str(source),
+        source=str(source) if is_builtin(source) or str(source) not in NAMES else f"./{source}",
         labels=items.labels,
         input=items.spec,
         train=train,

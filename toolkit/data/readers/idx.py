@@ -142,6 +142,8 @@ KERAS_LABELS = {
 }
 """Class names by data set, in the order of the class numbers of keras.datasets."""
 NAMES = ("digits", *KERAS_LABELS)
+BUILTIN = "builtin:"
+"""What may stand before a name on the command line, where a folder has it, too."""
 
 
 def is_builtin(source: object) -> bool:

@@ -21,8 +21,8 @@ from edgepress.toolkit.results.streams import COMMAND, HeardFile, StreamResult
 
 MOST_LABELS = 20
 """Labels that a note names."""
-MOST = 100.0
-"""More times the recordings than this are not bearable."""
+MOST = 1e6
+"""So many times the recordings decide all but what is at its limit: a minute becomes two years."""
 
 
 def compare_streams(
@@ -116,21 +116,22 @@ def _notes(old: StreamResult, new: StreamResult) -> list[str]:
 
 
 def _fix(gate: Gate, both: HeardTwice, change: StreamChange) -> str:
-    """How many hours, or events, would decide a gate that is unproven."""
+    """How many hours, or events, would decide a gate that is unproven, or that no number would."""
     name = METRICS[gate.metric].figure
     if name == "missed_share" and not change.new.events:
         return "Label events, and name their table with --events."
     factor = factor_to_decide(gate, both.scaled(change, name, of_change=gate.of_change))
+    of_events = name == "missed_share"
     if factor is None:
-        return ""
-    if name == "missed_share":
-        events = change.new.events
-        return (
-            f"About {math.ceil(factor * events):,} events (there are {events:,}) would settle it at the same estimate."
-        )
-    hours = factor * change.new.hours
-    text = f"{math.ceil(hours):,}" if hours >= 10 else f"{math.ceil(10 * hours) / 10:g}"
-    return f"About {text} hours (there are {change.new.hours:.2g}) would settle it at the same estimate."
+        what = "number of events" if of_events else "number of hours"
+        return f"No {what} would settle it at the same estimate, which is at the limit: choose another limit."
+    if of_events:
+        needed, there = f"{math.ceil(factor * change.new.events):,} events", f"{change.new.events:,}"
+    else:
+        hours = factor * change.new.hours
+        text = f"{math.ceil(hours):,}" if hours >= 10 else f"{math.ceil(10 * hours) / 10:g}"
+        needed, there = f"{text} hours", f"{change.new.hours:.2g}"
+    return f"About {needed} (there are {there}) would settle it at the same estimate."
 
 
 def factor_to_decide(gate: Gate, scaled: Scaled) -> float | None:
