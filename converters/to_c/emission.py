@@ -73,7 +73,10 @@ void model_reset(void);
 void model_reset_in(void *arena);
 """
 _STREAM = {"what": "The model takes a stream:", "when": "and to forget what was seen"}
-_SERIES = {"what": "The model has an LSTM:", "when": "and before each item that does not go on where the last one ended"}
+_SERIES = {
+    "what": "The model has an LSTM:",
+    "when": "and before each item that does not go on where the last one ended",
+}
 LABELS = """\
 #define MODEL_LABELS {count}
 /* UTF-8, in the order of the outputs. */

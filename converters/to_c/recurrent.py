@@ -1,7 +1,7 @@
 """UNIDIRECTIONAL_SEQUENCE_LSTM of 8 bits, whose gates and cells have 16.
 
 The arithmetic is that of TFLM's kernel (tensorflow/lite/micro/kernels/lstm_eval.h): each gate is the sum of two
-products, both scaled and saturated to 16 bits; its function comes from a table, between whose numbers lie straight lines.
+products, both scaled and saturated to 16 bits; its function comes from a table, with lines between its numbers.
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ def lstm(operation: Operation, inputs: Range) -> Step:
         "output_right": output_right,
         "zero_point": hidden.zero_point,
     }
-    distance = count + max(0, (time - 1) * (count - depth))
+    before_last = (count - 1) // 4 * 4  # of a row, when its input is read for the last time
+    distance = before_last + max(0, (time - 1) * (count - depth))
     return Step(
         operation,
         "lstm",
@@ -176,7 +177,9 @@ def _state(operation: Operation, place: int, dtype: str) -> Tensor:
     if tensor is None or not tensor.is_variable or tensor.data is not None:
         raise operation.refuse(f"its input {place} is no variable tensor")
     if tensor.dtype != dtype or len(tensor.scales) != 1:
-        raise operation.refuse(f"its state is {tensor.dtype} with {len(tensor.scales)} scales; accepted: {dtype} with 1")
+        raise operation.refuse(
+            f"its state is {tensor.dtype} with {len(tensor.scales)} scales; accepted: {dtype} with 1"
+        )
     return tensor
 
 
@@ -217,10 +220,12 @@ def _sums_of(operation: Operation, source: Tensor, places: range, shape: tuple[i
             raise operation.refuse(f"the weights of its {gate} gate have several scales, or a zero point other than 0")
         matrix = tensor.data.astype(np.int64)
         if not fits_in_pairs(matrix):
-            raise operation.refuse(f"the weights of its {gate} gate are -128 beside negative ones; accepted: -127 to 127")
+            raise operation.refuse(
+                f"the weights of its {gate} gate are -128 beside negative ones; accepted: -127 to 127"
+            )
         constant = checked_bias(operation, bias, matrix)
         product = source.scale * tensor.scale
-        multiplier, right = multiplier_of(float(product) / _GATE_SCALE)
+        multiplier, right = multiplier_of(product / _GATE_SCALE)
         totals = sums(matrix[:, np.newaxis], values, constant)
         if not Range(totals.low << max(0, -right), totals.high << max(0, -right)).within(2**31) or right < -30:
             raise operation.refuse(f"the sums of its {gate} gate, scaled, may need more than 32 bits")

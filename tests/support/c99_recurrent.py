@@ -42,6 +42,11 @@ class Recurrent(Maker):
             "UNIDIRECTIONAL_SEQUENCE_LSTM", inputs, shape, shown, zero, table="UnidirectionalSequenceLSTM",
             fusedActivationFunction=4, cellClip=clip, timeMajor=not batch_first,
         )  # fmt: skip
+        hidden = self.net.tensor((0,), shown, zero)  # which LiteRT needs to open the file
+        self.net.graph.operators[-1].intermediates = [
+            *(self.net.tensor((0,), dtype=np.float32) for _ in range(4)),
+            hidden,
+        ]
         self.shape, self.scale = (time, count), shown
         if not batch_first:
             self._reshape((1, time, count))

@@ -48,7 +48,7 @@ EP_SHARED void ep_lstm_sums(int n, const int8_t *x, const int16_t *w, int32_t a[
     }
 }
 
-/* Order: each row of the input is read until the last output of its row is written; outputs are read once more. */
+/* Order: each row of the input is read until the last four outputs of its row are written; outputs are read once more. */
 EP_KERNEL void ep_lstm(const ep_lstm_layer *l, const int8_t *in, int8_t *hidden, int8_t *cells, int8_t *out)
 {
     const int outputs = l->outputs, fours = (outputs + 3) & ~3;

@@ -87,9 +87,7 @@ def _build_texts(job: ExportJob, code: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def selftest_words(
-    vectors: Vectors, *, keeps: bool = False, anew: bool = False, name: str = "model"
-) -> dict[str, str]:
+def selftest_words(vectors: Vectors, *, keeps: bool = False, anew: bool = False, name: str = "model") -> dict[str, str]:
     """What stands in `c99/selftest.c` for its words in @.
 
     Args:
