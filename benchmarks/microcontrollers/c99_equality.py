@@ -12,6 +12,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,11 +157,13 @@ def cores(count: int, files: list[Path], images: Path | None) -> None:
             folder, program = Path(name, file.stem), lower(file)
             export(file, out=folder, samples=1)
             items = items_of(file, program, count, images)[0]
-            vectors = Vectors("items of `items_of`", items, program.answers(items), None)
-            print(f"| {file.stem} | {' | '.join(_right(folder, core, vectors) for core in names)} |", flush=True)
+            answers = ProgramSession(file, program, None).stored_answers(items)
+            vectors = Vectors("items of `items_of`", items, answers, None)
+            kept = {"keeps": bool(program.graph.states), "anew": not program.is_stream}
+            print(f"| {file.stem} | {' | '.join(_right(folder, core, vectors, kept) for core in names)} |", flush=True)
 
 
-def _right(folder: Path, core: str, vectors: Vectors) -> str:
+def _right(folder: Path, core: str, vectors: Vectors, kept: Mapping[str, bool]) -> str:
     """On how many items an exported folder's self-test is right on a core, or why it did not run there.
 
     Items lie in flash, so that those that do not fit beside the model are run by further programs.
@@ -173,7 +176,7 @@ def _right(folder: Path, core: str, vectors: Vectors) -> str:
     right, at, portion = 0, 0, len(vectors.inputs)
     while at < len(vectors.inputs):
         part = Vectors(vectors.source, vectors.inputs[at : at + portion], vectors.outputs[at : at + portion], None)
-        (folder / "selftest.c").write_text(fill("c99/selftest.c", **selftest_words(part)))
+        (folder / "selftest.c").write_text(fill("c99/selftest.c", **selftest_words(part, **kept)))
         try:
             right += _run_selftest(folder, core, len(part.inputs))
         except NoRoomError:

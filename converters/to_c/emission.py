@@ -24,11 +24,12 @@ NEEDS = {
     "conv_one": ("window",),
     "dense": ("dot",),
     "div": ("inverse",),
+    "lstm": ("dot",),
     "softmax": ("inverse",),
 }
 """Files in `kernels/` that must stand before that of a kernel."""
 WIDTH = 120
-C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
+C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "uint16": "uint16_t", "int32": "int32_t"}
 """C's names of types, by NumPy's."""
 _HEAD = """\
 /* Made by edgepress: the steps of an integer-only TFLite file. docs/microcontrollers.md of edgepress says more. */
@@ -66,11 +67,16 @@ const {output_type} *model_output_in(const void *arena);
 #endif
 """
 _RESET = """\
-/* The model takes a stream: what it keeps of earlier calls is part of the arena. Call it before the first model_run(),
-   and to forget what was seen. */
+/* {what} what it keeps of earlier calls is part of the arena. Call it before the first model_run(),
+   {when}. */
 void model_reset(void);
 void model_reset_in(void *arena);
 """
+_STREAM = {"what": "The model takes a stream:", "when": "and to forget what was seen"}
+_SERIES = {
+    "what": "The model has an LSTM:",
+    "when": "and before each item that does not go on where the last one ended",
+}
 LABELS = """\
 #define MODEL_LABELS {count}
 /* UTF-8, in the order of the outputs. */
@@ -168,6 +174,7 @@ class Sources:
         kernels: Names of the kernels in it.
         constant_bytes: Bytes of its constants, by what they are.
         keeps: Whether something is kept between calls, so that there is `model_reset`.
+        is_stream: As of the program.
     """
 
     header: str
@@ -175,6 +182,7 @@ class Sources:
     kernels: tuple[str, ...]
     constant_bytes: Mapping[str, int]
     keeps: bool = False
+    is_stream: bool = False
 
 
 def emit(
@@ -233,6 +241,7 @@ def emit(
         kernels,
         dict(constants.sizes),
         bool(resets),
+        program.is_stream,
     )
 
 
@@ -282,13 +291,14 @@ def _reset(program: Program, placement: Placement, state: State, constants: Cons
     tensor = state.tensor
     at = placement.tensors[tensor.index]
     if (state.first == tensor.zero_point).all():
-        return f"    memset(arena + {at}, {tensor.zero_point}, {tensor.size});"
-    return f"    memcpy(arena + {at}, {constants.name(state.first, 'state', tensor.index)}, {tensor.size});"
+        return f"    memset(arena + {at}, {tensor.zero_point}, {tensor.bytes});"
+    return f"    memcpy(arena + {at}, {constants.name(state.first, 'state', tensor.index)}, {tensor.bytes});"
 
 
 def _header(program: Program, placement: Placement, ends: Mapping[str, Any], labels: int, name: str) -> str:
     source = program.input
     result = program.output
+    reset = with_name(_RESET, name).format(**(_STREAM if program.is_stream else _SERIES))
     return with_name(_HEADER, name).format(
         head=_HEAD,
         input_bytes=source.size,
@@ -300,7 +310,7 @@ def _header(program: Program, placement: Placement, ends: Mapping[str, Any], lab
         output_zero=result.zero_point if len(result.scales) else 0,
         input_shape=" x ".join(map(str, source.shape)),
         output_shape=" x ".join(map(str, result.shape)),
-        reset=with_name(_RESET, name) if program.graph.states else "",
+        reset=reset if program.graph.states else "",
         labels=with_name(LABELS, name).format(count=labels) if labels else "",
         **ends,
     )

@@ -35,6 +35,7 @@ class Tensor:
         zero_points: As many.
         axis: The axis of the channels that have their own scales.
         data: The values of a constant, of `shape`; None of activations.
+        is_variable: Whether it keeps its values from one call to the next.
     """
 
     index: int
@@ -45,11 +46,17 @@ class Tensor:
     zero_points: npt.NDArray[np.int64]
     axis: int
     data: Array | None
+    is_variable: bool = False
 
     @property
     def size(self) -> int:
         """Number of values, which is the number of bytes of activations."""
         return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of its values."""
+        return self.size * np.dtype(self.dtype).itemsize
 
     @property
     def scale(self) -> float:
@@ -150,7 +157,7 @@ class State:
     """A tensor that keeps its values from one call to the next.
 
     Attributes:
-        tensor: The tensor; its number is none of the file's.
+        tensor: The tensor; its number is none of the file's, unless it is a variable tensor.
         first: What it holds before the first call, of its shape.
     """
 
@@ -165,7 +172,8 @@ class Graph:
     Attributes:
         input: The input.
         output: The output.
-        operations: In their order; READ_VARIABLE and ASSIGN_VARIABLE read and write the tensors of `states`.
+        operations: In their order; READ_VARIABLE, ASSIGN_VARIABLE and UNIDIRECTIONAL_SEQUENCE_LSTM read and write the
+            tensors of `states`.
         states: What is kept between calls.
     """
 

@@ -17,6 +17,7 @@ from edgepress.converters.to_c import (
     joining,
     lookup,
     matrices,
+    recurrent,
     reduction,
     resizing,
     shapes,
@@ -76,6 +77,7 @@ LOWERINGS: Mapping[str, Callable[[Operation, Range], Step]] = {
     "TANH": lookup.tanh,
     "TRANSPOSE": matrices.transpose,
     "TRANSPOSE_CONV": transposed.transposed,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent.lstm,
     "UNPACK": slicing.part,
 }
 RENAMED = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "READ_VARIABLE")
@@ -97,7 +99,7 @@ class Program:
         steps: The steps.
         place: For each activation, the tensor that its memory is: another one if an operation only changed its shape.
 
-    A program with states answers items as a stream, from the first one on.
+    A program with states answers items as a stream, from the first one on; see also `is_stream`.
     """
 
     graph: Graph
@@ -122,6 +124,14 @@ class Program:
     def of(self, tensor: Tensor) -> Tensor:
         """The tensor whose memory an activation is."""
         return self.place[tensor.index]
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether items go on with the one before: it has resource variables.
+
+        The variable tensors of an LSTM are reset before each item, as by `edgepress.runtime`, unless it is to go on.
+        """
+        return any(not each.tensor.is_variable for each in self.graph.states)
 
     @property
     def macs(self) -> int:
@@ -164,7 +174,11 @@ class Program:
                 else values[self.of(tensor).index].reshape(tensor.shape)
                 for tensor in step.inputs
             ]
-            values[step.output.index] = step.answer(*inputs)
+            made = step.answer(*inputs)
+            if step.changes:
+                made, *changed = made
+                values |= zip((tensor.index for tensor in step.changes), changed, strict=True)
+            values[step.output.index] = made
             for tensor in step.inputs if keep is not None else ():
                 if tensor.data is not None or (index := self.of(tensor).index) in self.states:
                     continue

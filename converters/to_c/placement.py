@@ -87,7 +87,7 @@ def blocks_of(program: Program) -> tuple[list[tuple[str, int]], list[Block]]:
         last[step.output.index] = number
     last[result] = len(program.steps)
     for index, state in program.states.items():
-        sizes[index] = state.tensor.size
+        sizes[index] = state.tensor.bytes
         first[index] = -1
         last[index] = len(program.steps)
     order = list(sizes)

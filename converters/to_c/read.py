@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepress.converters.to_c.graph import REPLACE, Array, Graph, Operation, State, Tensor, unsupported
+from edgepress.converters.to_c.recurrent import LSTM, states_of
 from edgepress.converters.to_c.state import ASSIGN, CALL_ONCE, Variables
 from edgepress.converters.to_tflite.flatbuffer import VARIABLES, builtin_name
 from edgepress.converters.to_tflite.metadata import FlatTable, root
@@ -24,7 +25,7 @@ READ = ("int8", "uint8", "int32")
 KINDS = {
     0: "ADD", 1: "AVERAGE_POOL_2D", 2: "CONCATENATION", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED",
     14: "LOGISTIC", 17: "MAX_POOL_2D", 18: "MUL", 19: "RELU", 21: "RELU6", 22: "RESHAPE", 23: "RESIZE_BILINEAR",
-    25: "SOFTMAX", 28: "TANH", 34: "PAD", 39: "TRANSPOSE", 40: "MEAN", 41: "SUB", 42: "DIV", 43: "SQUEEZE",
+    25: "SOFTMAX", 28: "TANH", 34: "PAD", 39: "TRANSPOSE", 40: "MEAN", 41: "SUB", 42: "DIV", 43: "SQUEEZE", 44: LSTM,
     45: "STRIDED_SLICE", 47: "EXP", 49: "SPLIT", 54: "PRELU", 55: "MAXIMUM", 57: "MINIMUM", 59: "NEG", 65: "SLICE",
     67: "TRANSPOSE_CONV", 70: "EXPAND_DIMS", 73: "LOG", 75: "SQRT", 76: "RSQRT", 82: "REDUCE_MAX", 83: "PACK",
     88: "UNPACK", 97: "RESIZE_NEAREST_NEIGHBOR", 98: "LEAKY_RELU", 99: "SQUARED_DIFFERENCE", 101: "ABS", 102: "SPLIT_V",
@@ -61,6 +62,7 @@ OPTIONS = {
     ),
     "SUB": (28, {"activation": (0, "<b")}),
     "TRANSPOSE_CONV": (49, _CONV | {"activation": (3, "<b")}),
+    LSTM: (71, {"activation": (0, "<b"), "cell_clip": (1, "<f"), "time_major": (3, "<b")}),
     "UNPACK": (64, {"axis": (1, "<i")}),
 }
 """By operation, the number of its options in the schema's BuiltinOptions, and the field and format of those used."""
@@ -116,7 +118,7 @@ def _graph(content: bytes) -> Graph:
             _check_tensors(operation)
             operations.append(operation)
     source, result = (_named(tensors, end[0]) for end in ends)
-    states = tuple(variables.states.values())
+    states = (*variables.states.values(), *states_of(operations))
     for tensor in (source, *(state.tensor for state in states)):
         problem = _problem(tensor)
         if problem is not None:
@@ -184,7 +186,7 @@ def _check_tensors(operation: Operation) -> None:
 
 def _problem(tensor: Tensor) -> str | None:
     """Why a tensor can't be read: another type, too large or empty; None if it can."""
-    if tensor.dtype not in READ:
+    if tensor.dtype not in READ and not (tensor.is_variable and tensor.dtype == "int16"):
         return f"it computes in {tensor.dtype}; accepted: integers of 8 bits"
     if not (0 < tensor.size <= MAX_BYTES and min(tensor.shape, default=1) > 0):
         return f"a tensor has the shape {list(tensor.shape)}; accepted: up to {MAX_BYTES} values"
@@ -206,7 +208,8 @@ def _tensor(number: int, table: FlatTable, buffers: list[FlatTable], content: by
         raise ValueError(f"tensor {number} has damaged scales")
     data = _data(buffers[table.number(2, "<I")], content, shape, dtype)
     axis = quantization.number(6, "<i")
-    return Tensor(number, table.string(3), shape, dtype, scales, zero_points, axis, data)
+    variable = bool(table.number(5, "<b"))
+    return Tensor(number, table.string(3), shape, dtype, scales, zero_points, axis, data, variable)
 
 
 def _data(buffer: FlatTable, content: bytes, shape: tuple[int, ...], dtype: str) -> Array | None:

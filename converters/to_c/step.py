@@ -38,6 +38,7 @@ class Step:
         reads: Values that the windows of a pool read.
         padded: Whether it reads values outside of its image, which stand for 0.
         smaller: The same by a kernel that takes less scratch and more instructions; None: there is none.
+        changes: States among its inputs that it changes; `answer` then gives the output and what these become.
     """
 
     operation: Operation
@@ -54,6 +55,7 @@ class Step:
     reads: int = 0
     padded: bool = False
     smaller: Step | None = None
+    changes: tuple[Tensor, ...] = ()
 
 
 def scaling_fields(scaling: Scaling, accumulators: Range, *, single: bool = False) -> dict[str, Any]:

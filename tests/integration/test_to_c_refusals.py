@@ -294,7 +294,7 @@ def test_damaged_files_are_refused_or_answered_but_never_crash(count: int, tmp_p
     sources += [
         graph(name) for name in ("resized-0", "maximum-4", "transposed-0", "decoder-0", "bilinear-3", "bound-1")
     ]
-    sources += [graph(name) for name in ("turned-2", "cut-1", "product-4", "attention-0")]
+    sources += [graph(name) for name in ("turned-2", "cut-1", "product-4", "attention-0", "lstm-1", "lstm-stacked-0")]
     path, errors = tmp_path / "damaged.tflite", 0
     for number in range(count):
         path.write_bytes(damaged(chance.choice(sources), chance))

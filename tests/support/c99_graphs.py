@@ -370,6 +370,7 @@ def add_others() -> None:
     import c99_lookup
     import c99_matrices
     import c99_quotients
+    import c99_recurrent
     import c99_spatial
     import c99_streams
 
@@ -381,6 +382,7 @@ def add_others() -> None:
     GRAPHS.update(c99_matrices.GRAPHS)
     GRAPHS.update(c99_lookup.GRAPHS)
     GRAPHS.update(c99_quotients.GRAPHS)
+    GRAPHS.update(c99_recurrent.GRAPHS)
 
 
 add_others()

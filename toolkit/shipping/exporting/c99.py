@@ -57,7 +57,7 @@ def folder_texts(job: ExportJob, sources: Sources, more: Mapping[str, str], vect
         vectors: Items of the self-test.
     """
     code = {f"{job.name}.h": sources.header, f"{job.name}.c": sources.source, **more}
-    selftest = selftest_words(vectors, keeps=sources.keeps, name=job.name)
+    selftest = selftest_words(vectors, keeps=sources.keeps, anew=not sources.is_stream, name=job.name)
     if job.layout == "arduino":
         return _arduino_texts(job, code, selftest)
     return code | {"selftest.c": fill("c99/selftest.c", job.name, **selftest)} | _build_texts(job, code)
@@ -87,15 +87,24 @@ def _build_texts(job: ExportJob, code: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def selftest_words(vectors: Vectors, *, keeps: bool = False, name: str = "model") -> dict[str, str]:
-    """What stands in `c99/selftest.c` for its words in @; `keeps`: whether the model keeps something between calls."""
+def selftest_words(vectors: Vectors, *, keeps: bool = False, anew: bool = False, name: str = "model") -> dict[str, str]:
+    """What stands in `c99/selftest.c` for its words in @.
+
+    Args:
+        vectors: Items of the self-test.
+        keeps: Whether the model keeps something between calls.
+        anew: Whether it is to forget that before each item, not before the first one alone.
+        name: What the names of its functions begin with.
+    """
+    reset = with_name("    model_reset();\n", name) if keeps else ""
     return {
         "ITEMS": str(len(vectors.inputs)),
         "INPUT_TYPE": C_TYPES[vectors.inputs.dtype.name],
         "OUTPUT_TYPE": C_TYPES[vectors.outputs.dtype.name],
         "INPUTS": rows_of(vectors.inputs),
         "OUTPUTS": rows_of(vectors.outputs),
-        "RESET": with_name("    model_reset();\n", name) if keeps else "",
+        "RESET": "" if anew else reset,
+        "RESET_EACH": f"    {reset}" if anew and reset else "",
     }
 
 
@@ -107,9 +116,10 @@ def _arduino_texts(job: ExportJob, code: dict[str, str], selftest: dict[str, str
         "VERSION": edgepress.__version__,
         "INCLUDES": ",".join(name for name in code if name.endswith(".h")),
     }
+    resets = {word: selftest[word] for word in ("RESET", "RESET_EACH")}
     return {f"src/{name}": text for name, text in code.items()} | {
         "library.properties": fill("arduino/library.properties", **properties),
-        "examples/selftest/selftest.ino": fill("arduino/selftest.ino", job.name, RESET=selftest["RESET"]),
+        "examples/selftest/selftest.ino": fill("arduino/selftest.ino", job.name, **resets),
         "examples/selftest/vectors.h": fill("arduino/vectors.h", job.name, **selftest),
     }
 
@@ -244,10 +254,15 @@ def _readme(
         FOOTPRINT=table_of(table),
         INPUT=input_text(_port(program.input), contract),
         OUTPUT=output_text(_port(program.output), contract, job.name),
-        STREAM=stream_readme(stream, job.name) if stream else "",
+        STREAM=stream_readme(stream, job.name) if stream else _state_readme(job, program),
         FRAMES="".join(f"{with_name(each.readme, job.name)}\n" for each in inputs),
         BUILD=build,
     )
+
+
+def _state_readme(job: ExportJob, program: Program) -> str:
+    """What the README says of an LSTM's state; "" without one."""
+    return fill("c99/state.md", job.name) if program.graph.states and not program.is_stream else ""
 
 
 def _port(tensor: Any) -> TensorPort:

@@ -66,7 +66,12 @@ class ProgramSession(Session):
 
     def stored_answers(self, batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The outputs as the file stores them."""
-        answers = self._program.answers(batch, self._kept)
+        rows = []
+        for item in batch:
+            if not self._program.is_stream:
+                self._kept.clear()
+            rows.append(self._program.answers(item[np.newaxis], self._kept))
+        answers = np.concatenate(rows)
         self.items += list(batch)
         self.answers += list(answers)
         return answers

@@ -35,8 +35,9 @@ TARGET = (
 )
 """Options of the compiler. Vectors (`-msimd128`) make nothing faster: docs/decisions.md."""
 FUNCTIONS = ("model_input", "model_run", "model_output")
+RESET = "model_reset"
 VALUE_FUNCTIONS = ("model_values", "model_take_values")
-"""What a module exports; the second for models of real values alone."""
+"""What a module exports; RESET where the model keeps something, the last ones for models of real values alone."""
 STORED = ("int8", "uint8")
 
 
@@ -126,6 +127,7 @@ def description_of(path: Path, program: Program, contract: Contract) -> dict[str
         }
     description: dict[str, Any] = {
         "name": path.stem,
+        "begins_anew": bool(program.graph.states) and not program.is_stream,
         "task": contract.task,
         "labels": contract.labels,
         "threshold": 0.5 if contract.threshold is None else contract.threshold,
@@ -160,7 +162,8 @@ def compile_wasm(code: dict[str, str], *, values: int = 0) -> bytes:
         ConversionError: The compiler fails, or takes too long.
     """
     code = code | {name: fill(f"wasm/{name}") for name in ("glue.c", "string.h")}
-    functions = (*FUNCTIONS, *(VALUE_FUNCTIONS if values else ()))
+    keeps = f"void {RESET}(void);" in code["model.h"]
+    functions = (*FUNCTIONS, *([RESET] if keeps else ()), *(VALUE_FUNCTIONS if values else ()))
     more = [f"-Wl,--export={name}" for name in functions] + ([f"-DVALUES={values}"] if values else [])
     with ScratchFolder("wasm-") as folder:
         for name, text in code.items():

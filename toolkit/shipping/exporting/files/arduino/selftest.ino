@@ -15,7 +15,7 @@ void loop() {
   int right = 0;
   unsigned long longest_us = 0;
 @RESET@  for (int i = 0; i < ITEMS; i++) {
-    memcpy(model_input(), inputs[i], MODEL_INPUT_BYTES);
+@RESET_EACH@    memcpy(model_input(), inputs[i], MODEL_INPUT_BYTES);
     const unsigned long begin_us = micros();
     model_run();
     const unsigned long run_us = micros() - begin_us;

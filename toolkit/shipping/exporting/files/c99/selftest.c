@@ -17,7 +17,7 @@ int model_selftest(void)
 {
     int wrong = 0;
 @RESET@    for (int i = 0; i < ITEMS; i++) {
-        memcpy(model_input(), inputs[i], MODEL_INPUT_BYTES);
+@RESET_EACH@        memcpy(model_input(), inputs[i], MODEL_INPUT_BYTES);
         model_run();
         wrong += memcmp(model_output(), outputs[i], MODEL_OUTPUT_BYTES) != 0;
     }

@@ -14,6 +14,7 @@ class Classifier {
 
   constructor(instance) {
     this.#wasm = instance.exports;
+    this.#wasm.model_reset?.();
   }
 
   /** The answer to an item as the model stores both: about.input.numbers of about.input.stored. */
@@ -61,6 +62,7 @@ class Classifier {
   }
 
   #answer({ numbers, stored }) {
+    if (about.begins_anew) this.#wasm.model_reset();
     this.#wasm.model_run();
     return new ARRAYS[stored](this.#wasm.memory.buffer, this.#wasm.model_output(), numbers).slice();
   }
