@@ -158,8 +158,8 @@ def test_the_hours_that_are_needed_are_named_although_they_are_many_times_those_
     fix = judged(short, short, limit).verdicts[0].fix
     hours = float(fix.split()[1].replace(",", ""))
     assert 100 * minutes / 60 < hours < 1000
-    for given, outcome in ((hours, PASSED), (0.9 * hours, OPEN)):
-        assert outcomes(judged(stream(hours=given), stream(hours=given), limit)) == [outcome]
+    for length, outcome in ((hours, PASSED), (0.9 * hours, OPEN)):
+        assert outcomes(judged(stream(hours=length), stream(hours=length), limit)) == [outcome]
 
 
 def test_no_number_of_events_settles_a_share_that_is_its_limit() -> None:
