@@ -111,7 +111,7 @@ COMMANDS = {
     ),
     "play": Command(
         "Use and improve",
-        "Open a page on this machine that shows what files answer to your photos, side by side, until Ctrl-C.",
+        "Open a page on this machine that shows what files answer to your photos or sounds, until Ctrl-C.",
         "edgepress play runs/photos/variants",
     ),
     "label": Command(
